@@ -1,0 +1,26 @@
+"""SAMA's nodes: thin V3 adaptors over `sama_core.comfyui`, a file per family."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from ..sama_core.comfyui.register import register
+from .anchors import AnchorPreview
+from .edit import Edit, EditConditioning, Instruction, Sigmas
+from .export import FinishVideo
+from .latents import JoinLatent, SplitLatent
+from .load import LoadLora, LoadModel, LoadTextEncoder, LoadVAE, PrepareModel
+from .video import SourceVideo
+
+NODES = [LoadModel, PrepareModel, LoadTextEncoder, LoadVAE, LoadLora, SourceVideo, Instruction, EditConditioning,
+         Sigmas, Edit, AnchorPreview, SplitLatent, JoinLatent, FinishVideo]
+
+
+class SamaExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        register()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> SamaExtension:
+    return SamaExtension()

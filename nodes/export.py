@@ -1,0 +1,29 @@
+"""Video out: the edit at the clip's own size, rate and length, with its sound."""
+
+from comfy_api.latest import io
+
+from ..sama_core.comfyui.video import finish_video
+from .video import CATEGORY, ClipInfoType
+
+
+class FinishVideo(io.ComfyNode):
+    """Edited frames + clip info + audio → VIDEO."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMAFinishVideo", display_name="SAMA Finish Video", category=CATEGORY,
+            description="Gives the edit the source's frame count, size, rate and sound: padding removed, resized "
+                        "back, cropped borders taken from the source. Save it with Save Video.",
+            search_aliases=["export video", "create video", "restore size", "images to video"],
+            inputs=[
+                io.Image.Input("frames", tooltip="Edited frames, as many as SAMA Source Video gave."),
+                ClipInfoType.Input("clip_info", tooltip="From the same SAMA Source Video."),
+                io.Audio.Input("audio", optional=True, tooltip="The sound; leave it open for a silent video."),
+            ],
+            outputs=[io.Video.Output(tooltip="To Save Video, which stores the workflow inside.")],
+        )
+
+    @classmethod
+    def execute(cls, frames, clip_info, audio=None) -> io.NodeOutput:
+        return io.NodeOutput(finish_video(frames, clip_info, audio))

@@ -1,0 +1,182 @@
+"""Loading: diffusion model, text encoder, VAE, LoRA."""
+
+import os
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..sama_core.comfyui import joint_state, loaders
+from ..sama_core.comfyui.lora import load_lora
+from ..sama_core.launch.models import MODEL_FILES
+
+CATEGORY = "SAMA/load"
+NO_BASE = "none"
+
+
+def _missing(folder: str, name: str) -> str | bool:
+    """True if `name` lies in a model folder, else which file is needed, from where, and where to put it."""
+    if folder_paths.get_full_path(folder, name) is not None:
+        return True
+    known = " or ".join(file.where() for file in MODEL_FILES if file.folder == folder)
+    advice = f"SAMA needs {known}. " if known else ""
+    return f"'{name}' is not in models/{folder}. {advice}Put it there and press R in ComfyUI to see it in the list."
+
+
+def _stamp(*paths: str | None) -> list:
+    """Changes when a file does, so that a replaced file is loaded again."""
+    return [(path, os.path.getmtime(path), os.path.getsize(path)) for path in paths if path]
+
+
+class LoadModel(io.ComfyNode):
+    """SAMA diffusion model → MODEL, ready for every sampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        files = folder_paths.get_filename_list("diffusion_models")
+        return io.Schema(
+            node_id="SAMALoadModel", display_name="Load SAMA Model", category=CATEGORY,
+            description="Loads a SAMA video-editing model, and tells before loading when a file is another kind.",
+            search_aliases=["sama", "video edit model", "wan edit", "load diffusion model"],
+            inputs=[
+                io.Combo.Input("model_name", options=files,
+                               tooltip="The SAMA file in models/diffusion_models: full model, fp8, or a delta file."),
+                io.Combo.Input("weight_dtype", options=list(loaders.WEIGHT_DTYPES), default="default", advanced=True,
+                               tooltip="Storage of the weights. Default keeps the file's; fp8 halves the memory of a "
+                                       "bf16 file at a small loss."),
+                io.Combo.Input("base_model", options=[NO_BASE, *files], default=NO_BASE, optional=True, advanced=True,
+                               tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
+                                       "Default none."),
+                io.Int.Input("num_heads", default=0, min=0, max=256, optional=True, advanced=True,
+                             tooltip="Attention heads. 0 takes the file's own count (width / 128), right for every "
+                                     "released model."),
+                io.Boolean.Input("check_weights", default=False, optional=True, advanced=True,
+                                 tooltip="Look for NaN and infinite weights while loading. Default off: it reads the "
+                                         "whole file once more."),
+            ],
+            outputs=[io.Model.Output(tooltip="Sample it with any ComfyUI sampler, or give it to SAMA Edit.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name, base_model=NO_BASE) -> str | bool:
+        found = _missing("diffusion_models", model_name)
+        return found if found is not True or base_model == NO_BASE else _missing("diffusion_models", base_model)
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> list:
+        return _stamp(*(folder_paths.get_full_path("diffusion_models", name) for name in (model_name, base_model)))
+
+    @classmethod
+    def execute(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
+        base = None if base_model == NO_BASE else folder_paths.get_full_path_or_raise("diffusion_models", base_model)
+        return io.NodeOutput(loaders.load_diffusion_model(path, base, weight_dtype, num_heads or None, check_weights))
+
+
+class PrepareModel(io.ComfyNode):
+    """A SAMA MODEL from the stock or a GGUF loader → the same, ready for every sampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMAPrepareModel", display_name="Prepare SAMA Model", category=CATEGORY,
+            description="Makes a SAMA model from Load Diffusion Model, a checkpoint or a GGUF loader ready to "
+                        "sample. Load SAMA Model does it by itself.",
+            search_aliases=["sama gguf", "sama patch"],
+            inputs=[io.Model.Input("model", tooltip="A SAMA model from any loader.")],
+            outputs=[io.Model.Output(tooltip="The prepared model.")],
+        )
+
+    @classmethod
+    def execute(cls, model) -> io.NodeOutput:
+        return io.NodeOutput(joint_state.prepare(model))
+
+
+class LoadTextEncoder(io.ComfyNode):
+    """umT5 → CLIP."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMALoadTextEncoder", display_name="Load SAMA Text Encoder", category=CATEGORY,
+            description="Loads umT5, Wan 2.1's text encoder: ComfyUI's safetensors or the official .pth.",
+            search_aliases=["umt5", "t5", "load clip", "text encoder"],
+            inputs=[io.Combo.Input("text_encoder_name", options=folder_paths.get_filename_list("text_encoders"),
+                                   tooltip="The umT5 file in models/text_encoders. An official .pth needs "
+                                           "spiece.model beside it.")],
+            outputs=[io.Clip.Output(tooltip="Give it to SAMA Instruction or SAMA Edit.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text_encoder_name) -> str | bool:
+        return _missing("text_encoders", text_encoder_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, text_encoder_name) -> list:
+        return _stamp(folder_paths.get_full_path("text_encoders", text_encoder_name))
+
+    @classmethod
+    def execute(cls, text_encoder_name) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("text_encoders", text_encoder_name)
+        return io.NodeOutput(loaders.load_text_encoder(path))
+
+
+class LoadVAE(io.ComfyNode):
+    """Wan 2.1's VAE → VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMALoadVAE", display_name="Load SAMA VAE", category=CATEGORY,
+            description="Loads the Wan 2.1 VAE, and tells when a file is another VAE.",
+            search_aliases=["wan vae", "load vae"],
+            inputs=[io.Combo.Input("vae_name", options=folder_paths.get_filename_list("vae"),
+                                   tooltip="The Wan 2.1 VAE in models/vae.")],
+            outputs=[io.Vae.Output(tooltip="Encodes the source and decodes the edit.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, vae_name) -> str | bool:
+        return _missing("vae", vae_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, vae_name) -> list:
+        return _stamp(folder_paths.get_full_path("vae", vae_name))
+
+    @classmethod
+    def execute(cls, vae_name) -> io.NodeOutput:
+        return io.NodeOutput(loaders.load_vae(folder_paths.get_full_path_or_raise("vae", vae_name)))
+
+
+class LoadLora(io.ComfyNode):
+    """MODEL + LoRA file → MODEL and a report of what matched."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMALoadLora", display_name="Load SAMA LoRA", category=CATEGORY,
+            description="Applies a LoRA for SAMA or Wan 2.1 T2V 14B, official names included, and reports which "
+                        "layers matched. Fails if none did.",
+            search_aliases=["lora", "lightx2v", "distill lora", "few step"],
+            inputs=[
+                io.Model.Input("model", tooltip="A SAMA model."),
+                io.Combo.Input("lora_name", options=folder_paths.get_filename_list("loras"),
+                               tooltip="The LoRA file in models/loras."),
+                io.Float.Input("strength", default=1.0, min=-20.0, max=20.0, step=0.01,
+                               tooltip="How much of the LoRA is applied. Default 1; 0 leaves the model as it is."),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with the LoRA."),
+                     io.String.Output(display_name="report", tooltip="How many layers matched, and which did not.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora_name) -> str | bool:
+        return _missing("loras", lora_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, model, lora_name, strength) -> list:
+        return _stamp(folder_paths.get_full_path("loras", lora_name))
+
+    @classmethod
+    def execute(cls, model, lora_name, strength) -> io.NodeOutput:
+        model, report = load_lora(model, folder_paths.get_full_path_or_raise("loras", lora_name), strength)
+        return io.NodeOutput(model, report.summary())

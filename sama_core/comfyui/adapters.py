@@ -1,0 +1,173 @@
+"""A 5-D view for everything in ComfyUI that expects a video latent during sampling.
+
+    previews and x0 callbacks     `video_callback`
+    noise masks                   `pack_mask`
+    conditioning masks, areas     `adapt_conditioning`
+    CFG functions                 `adapt_model_options`: 5-D to the function, plain CFG on the semantics
+    context windows, FreeNoise    `VideoWindows`, `free_noise`: every window sees all semantic tokens,
+                                  whose predictions are averaged over the windows
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import comfy.sampler_helpers
+import torch
+from torch import Tensor
+
+from ..errors import ConditioningError, needed
+from .packing import JointShape, is_packed
+
+_WHOLE = "_sama_whole"
+# Tensors that CFG hooks receive, in the latent's form.
+_LATENT_ARGS = ("cond", "uncond", "input", "denoised", "cond_denoised", "uncond_denoised")
+
+log = logging.getLogger(__name__)
+
+
+# --- callbacks and masks -----------------------------------------------------------------------
+
+
+def video_callback(callback: Callable | None, shape: JointShape) -> Callable | None:
+    """`callback(step, x0, x, total)` that is handed videos instead of packed states."""
+    if callback is None:
+        return None
+
+    def show(step, x0, x, total_steps):
+        return callback(step, shape.video_of(x0), shape.video_of(x), total_steps)
+    return show
+
+
+def pack_mask(mask: Tensor | None, shape: JointShape) -> Tensor | None:
+    """A noise mask over the packed state; the semantic tokens are always denoised."""
+    if mask is None:
+        return None
+    return shape.pack(mask, mask.new_ones(mask.shape[0], *shape.semantic))
+
+
+def adapt_conditioning(conds: dict[str, list[dict]], shape: JointShape) -> None:
+    """Tell every entry the joint shape, in place; flatten its mask, drop its area with a warning."""
+    for entries in conds.values():
+        for entry in entries:
+            entry["sama_shapes"] = tuple(shape)
+            if entry.pop("area", None) is not None:
+                log.warning("SAMA: a conditioning area was ignored; use a conditioning mask instead.")
+            if "mask" in entry:
+                entry["mask"] = _flat_condition_mask(entry["mask"], shape)
+                entry["set_area_to_bounds"] = False
+
+
+def _flat_condition_mask(mask: Tensor, shape: JointShape) -> Tensor:
+    """A mask (H, W) or (F, H, W) → (1, N) over the packed state, 1 on the semantics."""
+    video = comfy.sampler_helpers.prepare_mask(mask.float(), (1, *shape.video), mask.device)
+    return shape.pack(video, video.new_ones(1, *shape.semantic))[:, 0]
+
+
+# --- CFG functions -----------------------------------------------------------------------------
+
+
+def packed_behind(video: Tensor) -> tuple[JointShape, Tensor] | None:
+    """The joint shape and packed state that a 5-D view handed to a CFG function was taken from."""
+    return getattr(video, _WHOLE, None)
+
+
+def _view(value: Any, shape: JointShape) -> Any:
+    """The 5-D video of a packed tensor, remembering where it came from; anything else unchanged."""
+    if not torch.is_tensor(value) or not is_packed(value):
+        return value
+    video = shape.video_of(value)
+    setattr(video, _WHOLE, (shape, value))
+    return video
+
+
+def _video_args(args: dict, shape: JointShape) -> dict:
+    return {key: _view(value, shape) if key in _LATENT_ARGS else value for key, value in args.items()}
+
+
+def adapt_model_options(options: dict, shape: JointShape) -> None:
+    """Wrap the CFG functions and the context handler in `options` (a run's own clone), in place."""
+    if "sampler_cfg_function" in options:
+        options["sampler_cfg_function"] = _cfg_on_video(options["sampler_cfg_function"], shape)
+    for hook, wrap in (("sampler_pre_cfg_function", _pre_cfg_on_video),
+                       ("sampler_post_cfg_function", _post_cfg_on_video)):
+        if hook in options:
+            options[hook] = [wrap(fn, shape) for fn in options[hook]]
+    if options.get("context_handler") is not None:
+        options["context_handler"] = VideoWindows(options["context_handler"], shape)
+
+
+def _cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
+    """Replaces the CFG formula: takes and returns noise predictions."""
+    def guided(args: dict) -> Tensor:
+        plain = args["uncond"] + (args["cond"] - args["uncond"]) * args["cond_scale"]
+        return shape.with_video(plain, fn(_video_args(args, shape)))
+    return guided
+
+
+def _post_cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
+    """Runs after CFG: takes and returns the denoised prediction."""
+    def corrected(args: dict) -> Tensor:
+        return shape.with_video(args["denoised"], fn(_video_args(args, shape)))
+    return corrected
+
+
+def _pre_cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
+    """Runs before CFG: takes and returns the list of predictions, one per conditioning."""
+    def changed(args: dict) -> list[Tensor]:
+        packed = args["conds_out"]
+        seen = {**_video_args(args, shape), "conds_out": [_view(out, shape) for out in packed]}
+        return [shape.with_video(whole, video) for whole, video in zip(packed, fn(seen), strict=True)]
+    return changed
+
+
+# --- context windows ---------------------------------------------------------------------------
+
+
+class VideoWindows:
+    """A context handler over the packed state, around core's handler over the video.
+
+    FreeNoise is off here because `free_noise` has shuffled the video's noise already; core would
+    shuffle the packed state. Unknown attributes are the wrapped handler's.
+    """
+
+    freenoise = False
+
+    def __init__(self, handler: Any, shape: JointShape):
+        self.handler, self.shape = handler, shape
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.handler, name)
+
+    def should_use_context(self, model, conds, x_in: Tensor, timestep, model_options) -> bool:
+        return self.handler.should_use_context(model, conds, _video(x_in, self.shape), timestep, model_options)
+
+    def execute(self, calc_cond_batch: Callable, model, conds, x_in: Tensor, timestep, model_options) -> list[Tensor]:
+        """Predictions of the packed state, one per conditioning."""
+        semantic_in = self.shape.semantic_of(x_in)
+        seen: list[list[Tensor]] = []
+
+        def window(model, conds, video: Tensor, _timestep, options) -> list[Tensor]:
+            outs = calc_cond_batch(model, conds, self.shape.pack(video, semantic_in), timestep, options)
+            seen.append([self.shape.semantic_of(out) for out in outs])
+            return [self.shape.video_of(out) for out in outs]
+
+        # Core indexes the timestep with frame numbers when the batch is larger than one.
+        videos = self.handler.execute(window, model, conds, _video(x_in, self.shape), timestep[:1], model_options)
+        semantics = [torch.stack(predictions).mean(dim=0) for predictions in zip(*seen, strict=True)]
+        return [self.shape.pack(video, semantic) for video, semantic in zip(videos, semantics, strict=True)]
+
+
+def _video(x: Tensor, shape: JointShape) -> Tensor:
+    if not is_packed(x):
+        raise ConditioningError(needed("context window", list(x.shape), "the packed joint state",
+                                       "Put Prepare SAMA Model before the context-window node."))
+    return shape.video_of(x)
+
+
+def free_noise(options: dict, noise: Tensor, seed: int | None) -> Tensor:
+    """The video noise (B, C, T, H, W), shuffled by the context handler where FreeNoise is on."""
+    handler = options.get("context_handler")
+    if not getattr(handler, "freenoise", False) or not hasattr(handler, "_apply_freenoise"):
+        return noise
+    return handler._apply_freenoise(noise.clone(), [], seed)

@@ -1,0 +1,93 @@
+"""Instruction and source video as ComfyUI conditioning."""
+
+import logging
+
+import node_helpers
+import torch
+from torch import Tensor
+
+from ..errors import ConditioningError, needed
+from ..geometry import ClipShape
+from ..text import EDIT_TAG, MAX_TOKENS, escape_weights, require_instruction, tagged
+from ..tiling import Tiles, blend_tiles
+
+TEXT_ENCODER = "umt5xxl"
+TILINGS = ("automatic", "reference tiles")
+_KNOWN_ENCODERS = {"t5xxl": "a T5-XXL (Flux, SD3)", "l": "a CLIP-L", "g": "a CLIP-G", "llama": "a Llama"}
+
+log = logging.getLogger(__name__)
+
+
+def encode_instruction(clip, instruction: str, tag: bool = True) -> tuple[list, list]:
+    """Positive and negative conditioning for an instruction, as SAMA was trained.
+
+    Positive is `[Video edit] <instruction>`, negative the bare tag; without `tag` the instruction
+    alone and an empty text. Raises ConditioningError for an empty instruction or another encoder.
+    """
+    text = require_instruction(instruction)
+    positive, negative = (tagged(text), EDIT_TAG) if tag else (text, "")
+    return _encode(clip, positive), _encode(clip, negative)
+
+
+def _encode(clip, text: str) -> list:
+    tokens = clip.tokenize(escape_weights(text))
+    if list(tokens) != [TEXT_ENCODER]:
+        got = ", ".join(_KNOWN_ENCODERS.get(name, f"a '{name}'") for name in tokens)
+        raise ConditioningError(needed("text encoder", f"{got} encoder", "umT5-xxl, Wan 2.1's text encoder",
+                                       "Load umt5_xxl_fp16 or umt5_xxl_fp8_e4m3fn_scaled.safetensors."))
+    return clip.encode_from_tokens_scheduled({name: [_cut(row) for row in rows] for name, rows in tokens.items()})
+
+
+def _cut(row: list) -> list:
+    """At most 512 tokens, the last of them the end token, as the reference tokenizer truncates."""
+    if len(row) <= MAX_TOKENS:
+        return row
+    log.warning("SAMA: the instruction has %d tokens; the model reads the first %d.", len(row) - 1, MAX_TOKENS - 1)
+    return [*row[:MAX_TOKENS - 1], row[-1]]
+
+
+def encode_source(vae, images: Tensor, tiling: str = TILINGS[0]) -> Tensor:
+    """Frames (F, H, W, 3) in 0…1 → latent (1, 16, T, H/8, W/8), not normalised, as ComfyUI keeps latents.
+
+    "automatic" is core's choice (whole clip, tiles when memory runs out); "reference tiles" are the
+    release's 30×52 tiles. Raises GeometryError or ConditioningError before anything is computed.
+    """
+    require_wan_vae(vae)
+    frames, height, width = images.shape[:3]
+    ClipShape(frames, height, width).latent()
+    if tiling == TILINGS[0]:
+        return vae.encode(images[..., :3])
+    pixels = images[..., :3].movedim(-1, 0).unsqueeze(0)
+    return blend_tiles(lambda tile: vae.encode(tile[0].movedim(0, -1)), pixels, Tiles(), encode=True)
+
+
+def decode_latent(vae, latent: Tensor, tiling: str = TILINGS[0]) -> Tensor:
+    """Latent (1, 16, T, h, w) → frames (F, 8h, 8w, 3) in 0…1.
+
+    Deviation: with reference tiles each tile is clamped before blending, because ComfyUI's VAE
+    clamps what it returns; the release clamps after.
+    """
+    require_wan_vae(vae)
+    if tiling == TILINGS[0]:
+        return vae.decode(latent).flatten(0, 1)
+    return blend_tiles(lambda tile: vae.decode(tile).movedim(-1, 1), latent, Tiles(), encode=False)[0].movedim(0, -1)
+
+
+def attach_source(conditioning: list, latent: Tensor) -> list:
+    """`conditioning` with the source latent as its only reference latent."""
+    return node_helpers.conditioning_set_values(conditioning, {"reference_latents": [latent]})
+
+
+def empty_latent(source: Tensor) -> dict:
+    """The LATENT to sample an edit of `source` into."""
+    return {"samples": torch.zeros_like(source)}
+
+
+def require_wan_vae(vae) -> None:
+    """Raises ConditioningError unless `vae` is Wan 2.1's: 16 channels, 8× in space, 4× in time."""
+    channels, dimensions = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
+    if (channels, dimensions) != (16, 3) or vae.spacial_compression_encode() != 8:
+        kind = {48: "a Wan 2.2 VAE", 4: "a Stable Diffusion VAE"}.get(channels, f"a VAE with {channels} channels")
+        if (channels, dimensions) == (16, 2):
+            kind = "an image VAE (Flux, SD3)"
+        raise ConditioningError(needed("VAE", kind, "the Wan 2.1 video VAE", "Load wan_2.1_vae.safetensors."))

@@ -1,0 +1,162 @@
+"""A whole edit, stage by stage: instruction → source latent → sampling → frames.
+
+SAMA Edit and SAMA Anchor Preview are this; the separate nodes are its parts.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ..errors import ConditioningError, needed
+from ..geometry import ClipShape
+from ..schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
+from .conditioning import (
+    TILINGS,
+    attach_source,
+    decode_latent,
+    empty_latent,
+    encode_instruction,
+    encode_source,
+    require_wan_vae,
+)
+from .joint_state import prepare
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """What is asked of an edit, apart from model and clip."""
+
+    instruction: str
+    """What to change, in plain words."""
+    seed: int = 0
+    """Seed of the video noise and of the semantic noise."""
+    steps: int = DEFAULT_STEPS
+    """Sampling steps."""
+    cfg: float = DEFAULT_CFG
+    """Guidance strength; 1 samples the instruction alone, twice as fast."""
+    shift: float = DEFAULT_SHIFT
+    """Schedule shift."""
+    sampler_name: str = "euler"
+    """One of ComfyUI's samplers."""
+    tag: bool = True
+    """Put the trained tag `[Video edit]` before the instruction."""
+    tiling: str = TILINGS[0]
+    """How the VAE tiles, see `conditioning.encode_source`."""
+
+
+class Stages:
+    """Progress over all stages of an edit: one bar and one line of text for the node, log lines with times.
+
+    The bar counts sampling steps, plus two units each for encoding and decoding.
+    """
+
+    _AROUND = {"reading the instruction": 1, "encoding the source": 2, "decoding": 2}
+
+    def __init__(self, steps: int, runs: int = 1, say: Callable[[str], None] | None = None):
+        """`runs` edits of `steps` steps; `say(text)` shows a line in the node."""
+        self.bar = comfy.utils.ProgressBar(sum(self._AROUND.values()) + (steps + 3) * (runs - 1) + steps)
+        self.done = 0
+        self.say = say or (lambda text: None)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterable[None]:
+        """Show `name`, and advance by its share when it ends."""
+        self.say(f"SAMA: {name}")
+        started = time.perf_counter()
+        yield
+        log.info("SAMA: %s took %.1f s", name, time.perf_counter() - started)
+        self.done += self._AROUND.get(name, 0)
+        self.bar.update_absolute(self.done)
+
+    def on_step(self, model) -> Callable:
+        """A sampler callback: moves the bar, shows the step and ComfyUI's own live preview."""
+        previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        start = self.done
+
+        def callback(step: int, x0: Tensor, _x: Tensor, total: int) -> None:
+            self.say(f"SAMA: sampling, step {step + 1} of {total}")
+            self.done = start + step + 1
+            picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
+            self.bar.update_absolute(self.done, preview=picture)
+        return callback
+
+
+def edit_clip(model, clip, vae, images: Tensor, settings: EditSettings,
+              say: Callable[[str], None] | None = None) -> Tensor:
+    """Edit fitted frames (4k+1, H, W, 3) as the instruction says → frames of the same shape.
+
+    Everything that can be wrong is checked before the first weight is used.
+    """
+    model = _checked(model, vae, images)
+    stages = Stages(settings.steps, say=say)
+    with stages.stage("reading the instruction"):
+        prompts = encode_instruction(clip, settings.instruction, settings.tag)
+    return _edit(model, vae, images, prompts, settings, stages)
+
+
+def edit_anchors(model, clip, vae, images: Tensor, indices: list[int], settings: EditSettings,
+                 say: Callable[[str], None] | None = None) -> Tensor:
+    """Edit single frames, each as a one-frame clip with the same seed → (len(indices), H, W, 3)."""
+    model = _checked(model, vae, images[:1])
+    stages = Stages(settings.steps, len(indices), say)
+    with stages.stage("reading the instruction"):
+        prompts = encode_instruction(clip, settings.instruction, settings.tag)
+    return torch.cat([_edit(model, vae, images[i:i + 1], prompts, settings, stages) for i in indices])
+
+
+def anchor_frames(frame_count: int, anchors: int, first: int = 0) -> list[int]:
+    """`anchors` frame numbers spread evenly from `first` to the end; one anchor is `first` itself.
+
+    SAMA samples its anchors uniformly and was trained with one (§3.2).
+    """
+    if not 0 <= first < frame_count:
+        raise ConditioningError(needed("anchor frame", first, f"0 to {frame_count - 1}", "Choose a frame of the clip."))
+    anchors = min(anchors, frame_count - first)
+    if anchors == 1:
+        return [first]
+    return [first + round(i * (frame_count - 1 - first) / (anchors - 1)) for i in range(anchors)]
+
+
+def contact_sheet(source: Tensor, edited: Tensor, gap: int = 8) -> Tensor:
+    """Source frames above their edits, side by side → one image (1, 2H + gap, n·W + gaps, 3)."""
+    count, height, width, _ = source.shape
+    sheet = torch.ones(1, 2 * height + gap, count * width + (count - 1) * gap, 3)
+    for column, pair in enumerate(zip(source, edited, strict=True)):
+        left = column * (width + gap)
+        for row, frame in enumerate(pair):
+            top = row * (height + gap)
+            sheet[0, top:top + height, left:left + width] = frame
+    return sheet
+
+
+def _checked(model, vae, images: Tensor):
+    require_wan_vae(vae)
+    frames, height, width = images.shape[:3]
+    ClipShape(frames, height, width).latent()
+    return prepare(model)
+
+
+def _edit(model, vae, images: Tensor, prompts: tuple[list, list], settings: EditSettings, stages: Stages) -> Tensor:
+    with stages.stage("encoding the source"):
+        source = encode_source(vae, images, settings.tiling)
+    positive, negative = (attach_source(prompt, source) for prompt in prompts)
+    with stages.stage("sampling"):
+        latent = empty_latent(source)["samples"]
+        edited = comfy.sample.sample_custom(
+            model, comfy.sample.prepare_noise(latent, settings.seed), settings.cfg,
+            comfy.samplers.sampler_object(settings.sampler_name), flow_sigmas(settings.steps, settings.shift),
+            positive, negative, latent, callback=stages.on_step(model),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=settings.seed)
+    with stages.stage("decoding"):
+        return decode_latent(vae, edited, settings.tiling)

@@ -1,0 +1,204 @@
+"""One sampling run of SAMA in ComfyUI: packs video and semantic latents, samples, unpacks.
+
+Users see ordinary 5-D Wan latents. An OUTER_SAMPLE wrapper on the ModelPatcher
+
+    1. takes a plain video latent (or a NestedTensor that core has packed already),
+    2. adds the semantic stream: noise from the run's own seed, start value from the last sampler,
+    3. gives everything that expects a video a 5-D view (`adapters.py`),
+    4. samples the flat state and returns the video, the semantics attached to it.
+
+Source: `shared/design.md`, decision 3; the packed layout is ComfyUI's own for nested latents.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import comfy.context_windows
+import comfy.model_management
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..errors import ConditioningError, RuntimeSetupError, needed
+from ..geometry import LatentShape
+from . import adapters
+from .model import SamaModel
+from .packing import JointShape, is_packed
+
+KEY = "sama"
+_ATTRIBUTE = "_sama_semantic"
+# Mixed into the seed so that semantic and video noise differ, and so that the semantic noise of a
+# seed is the same at every resolution: a draft and the full edit plan alike.
+_SEMANTIC_SEED = int.from_bytes(b"SAMA", "big")
+_LOST = ("SAMA: this sampler continues a run, but the latent carries no semantic tokens, so they restart "
+         "from %s. Connect the samplers directly, or keep the tokens with SAMA Split Latent and SAMA Join Latent.")
+
+log = logging.getLogger(__name__)
+
+
+def prepare(model):
+    """A clone of `model` (ModelPatcher) that samples the joint state. Preparing twice changes nothing.
+
+    Raises RuntimeSetupError if it is not a SAMA model.
+    """
+    if not isinstance(model.model, SamaModel):
+        raise RuntimeSetupError(needed("model", f"a {type(model.model).__name__} model", "a SAMA model",
+                                       "Load sama_14b_ema.safetensors, or a SAMA GGUF file."))
+    model = model.clone()
+    for kind, wrapper in _WRAPPERS.items():
+        model.remove_wrappers_with_key(kind, KEY)
+        model.add_wrapper_with_key(kind, KEY, wrapper)
+    return model
+
+
+def carried_semantic(latent: Tensor) -> Tensor | None:
+    """The semantic latents (B, S, E) that a SAMA sampler attached to its video latent."""
+    return getattr(latent, _ATTRIBUTE, None)
+
+
+def attach_semantic(latent: Tensor, semantic: Tensor) -> Tensor:
+    """A view of `latent` carrying `semantic`; the tensor given stays as it is."""
+    latent = latent.view_as(latent)
+    setattr(latent, _ATTRIBUTE, semantic)
+    return latent
+
+
+def semantic_noise(shape: tuple[int, int, int], seed: int | None) -> Tensor:
+    """Float32 noise (B, S, E) from the run's seed, sample after sample.
+
+    Deviation: the released script draws it from the GPU's unseeded generator, so that the same
+    seed gives another result on every run.
+    """
+    generator = torch.Generator("cpu").manual_seed(((seed or 0) ^ _SEMANTIC_SEED) & (2**64 - 1))
+    return torch.randn(shape, generator=generator, dtype=torch.float32)
+
+
+# --- the wrappers ------------------------------------------------------------------------------
+
+
+def outer_sample(executor, noise: Tensor, latent_image: Tensor, sampler, sigmas: Tensor, denoise_mask=None,
+                 callback=None, disable_pbar=False, seed=None, **kwargs):
+    """OUTER_SAMPLE wrapper: see the module's docstring."""
+    guider = executor.class_obj
+    shapes = kwargs.get("latent_shapes") or [latent_image.shape]
+    nested = len(shapes) > 1
+    run = _nested_run(shapes) if nested else _plain_run(guider, noise, latent_image, sigmas, seed)
+    if not nested:
+        noise, latent_image = run.noise, run.start
+        kwargs.update({"latent_shapes": run.batch_shapes} if "latent_shapes" in kwargs else {})
+        denoise_mask = adapters.pack_mask(denoise_mask, run.shape)
+        callback = adapters.video_callback(callback, run.shape)
+    adapters.adapt_conditioning(guider.conds, run.shape)
+    adapters.adapt_model_options(guider.model_options, run.shape)
+
+    packed = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)
+    if nested:
+        return packed
+    video, semantic = run.shape.unpack(packed)
+    return attach_semantic(_as_intermediate(video), _as_intermediate(semantic))
+
+
+def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
+    """PREPARE_SAMPLING wrapper: core and other packs estimate memory from the video's real shape."""
+    shapes = next((entry["sama_shapes"] for group in conds.values() for entry in group if "sama_shapes" in entry), None)
+    if shapes is not None and len(noise_shape) == 3:
+        noise_shape = [noise_shape[0], *shapes[0]]
+    return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def calc_cond_batch(executor, model, conds, x_in: Tensor, timestep, model_options):
+    """CALC_COND_BATCH wrapper: nodes that call the model again from a CFG hook hand it the 5-D view."""
+    whole = adapters.packed_behind(x_in)
+    if whole is None:
+        return executor(model, conds, x_in, timestep, model_options)
+    shape, packed = whole
+    packed = shape.with_video(packed, x_in)
+    return [shape.video_of(out) for out in executor(model, conds, packed, timestep, model_options)]
+
+
+_WRAPPERS = {
+    WrappersMP.OUTER_SAMPLE: outer_sample,
+    WrappersMP.PREPARE_SAMPLING: prepare_sampling,
+}
+if hasattr(WrappersMP, "CALC_COND_BATCH"):
+    _WRAPPERS[WrappersMP.CALC_COND_BATCH] = calc_cond_batch
+
+
+# --- building the run --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Run:
+    shape: JointShape
+    batch: int = 1
+    noise: Tensor | None = None
+    start: Tensor | None = None
+
+    @property
+    def batch_shapes(self) -> list[torch.Size]:
+        return [torch.Size((self.batch, *self.shape.video)), torch.Size((self.batch, *self.shape.semantic))]
+
+
+def _nested_run(shapes: list) -> _Run:
+    if len(shapes) != 2 or len(shapes[0]) != 5 or len(shapes[1]) != 3:
+        raise ConditioningError(needed("nested latent", [list(s) for s in shapes], "a video and semantic tokens",
+                                       "Build it with SAMA Join Latent."))
+    return _Run(JointShape(tuple(shapes[0][1:]), tuple(shapes[1][1:])))
+
+
+def _plain_run(guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed: int | None) -> _Run:
+    if is_packed(latent_image) or latent_image.ndim != 5:
+        raise ConditioningError(needed("latent", f"{latent_image.ndim} dimensions", "a video latent with 5",
+                                       "Sample the latent that SAMA Edit Conditioning returns."))
+    LatentShape(*latent_image.shape[2:]).tokens()
+    config = guider.model_patcher.model.dit_config
+    batch, size = latent_image.shape[0], (config.semantic_tokens, config.semantic_dim)
+    shape = JointShape(tuple(latent_image.shape[1:]), size)
+
+    carried = carried_semantic(latent_image)
+    silent = torch.count_nonzero(noise) == 0
+    start = torch.zeros(batch, *size) if carried is None else _fit_carried(carried, batch, size)
+    if carried is None and (silent or sigmas[0] < guider.model_patcher.get_model_object("model_sampling").sigma_max):
+        log.warning(_LOST, "zero" if silent else "noise")
+    fresh = torch.zeros(batch, *size) if silent else semantic_noise((batch, *size), seed)
+    fresh, start = (x.to(device=latent_image.device, dtype=latent_image.dtype) for x in (fresh, start))
+
+    noise = adapters.free_noise(guider.model_options, noise, seed)
+    return _Run(shape, batch, shape.pack(noise.to(fresh), fresh), shape.pack(latent_image, start))
+
+
+def _fit_carried(carried: Tensor, batch: int, size: tuple[int, int]) -> Tensor:
+    if tuple(carried.shape[1:]) != size:
+        raise ConditioningError(needed("semantic tokens", list(carried.shape[1:]), f"{list(size)} for this model",
+                                       "Join tokens that the same SAMA model made."))
+    return carried if carried.shape[0] == batch else carried.repeat(-(-batch // carried.shape[0]), 1, 1)[:batch]
+
+
+def _as_intermediate(x: Tensor) -> Tensor:
+    """On the device and in the dtype samplers return, so that core's own `.to` keeps the very tensor."""
+    dtype = getattr(comfy.model_management, "intermediate_dtype", lambda: x.dtype)()
+    return x.to(device=comfy.model_management.intermediate_device(), dtype=dtype)
+
+
+# --- for the split and join nodes --------------------------------------------------------------
+
+
+def split_latent(latent: dict) -> tuple[dict, Tensor]:
+    """A LATENT without semantics, and its semantic latents (B, S, E). A NestedTensor is taken apart too.
+
+    Raises ConditioningError if there are none.
+    """
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False):
+        video, semantic = samples.unbind()
+    else:
+        video, semantic = samples.view_as(samples), carried_semantic(samples)
+    if semantic is None:
+        raise ConditioningError(needed("latent", "a latent without semantic tokens", "one straight from a SAMA sampler",
+                                       "Connect the sampler's own output, before any node that changes the latent."))
+    return {**latent, "samples": video}, semantic
+
+
+def join_latent(latent: dict, semantic: Tensor) -> dict:
+    """The LATENT with semantics attached, for the next sampler."""
+    return {**latent, "samples": attach_semantic(latent["samples"], semantic)}

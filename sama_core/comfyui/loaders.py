@@ -1,0 +1,108 @@
+"""Weights from disk into ComfyUI objects. What a file is gets judged before its weights are read."""
+
+import json
+from pathlib import Path
+
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models_base
+import comfy.text_encoders.t5
+import comfy.text_encoders.wan
+import comfy.utils
+import folder_paths
+import torch
+
+from ..checkpoint import plan_checkpoint, refuse_non_finite, strip_prefix
+from ..errors import CheckpointError, needed
+from ..umt5 import Umt5Sizes, is_official, official_to_comfy
+from . import joint_state
+
+WEIGHT_DTYPES = ("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
+_UMT5_XXL_WIDTH = 4096
+_WAN21_VAE_KEY = "decoder.middle.0.residual.0.gamma"
+_WAN22_VAE_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"
+
+
+def load_diffusion_model(path: str, base: str | None = None, weight_dtype: str = WEIGHT_DTYPES[0],
+                         num_heads: int | None = None, check_finite: bool = False, disable_dynamic: bool = False):
+    """A prepared SAMA ModelPatcher from a full file, or from base Wan shards and a delta.
+
+    `weight_dtype` is one of WEIGHT_DTYPES, as in Load Diffusion Model. `num_heads` overrides the
+    file's. Raises CheckpointError, by name and before weights are read, for every wrong file.
+    """
+    plan = plan_checkpoint(path, base, num_heads)
+    sd = {}
+    for file in plan.files:
+        sd.update(strip_prefix(comfy.utils.load_torch_file(str(file.path), safe_load=True)))
+    if check_finite:
+        refuse_non_finite(sd, plan.files[-1].path.name)
+    options = _model_options(weight_dtype)
+    if plan.merged:
+        # Official Wan shards are float32; the SAMA file says what the model was trained in.
+        options.setdefault("dtype", sd["segment_embedding.weight"].dtype)
+    metadata = _with_heads(plan.metadata, plan.config.num_heads)
+    patcher = comfy.sd.load_diffusion_model_state_dict(sd, model_options=options, metadata=metadata,
+                                                       disable_dynamic=disable_dynamic)
+    patcher.cached_patcher_init = (load_diffusion_model, (path, base, weight_dtype, num_heads, check_finite))
+    return joint_state.prepare(patcher)
+
+
+def _model_options(weight_dtype: str) -> dict:
+    if weight_dtype == "default":
+        return {}
+    if weight_dtype == "fp8_e4m3fn_fast":
+        return {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True}
+    return {"dtype": {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}[weight_dtype]}
+
+
+def _with_heads(metadata: dict, num_heads: int) -> dict:
+    """Metadata whose `config` tells core the head count, in the place where core looks for it."""
+    config = json.loads(metadata.get("config", "{}"))
+    config.setdefault("transformer", {})["num_heads"] = num_heads
+    return {**metadata, "config": json.dumps(config)}
+
+
+def load_vae(path: str):
+    """Wan 2.1's VAE. Raises CheckpointError naming what else the file is."""
+    sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    if _WAN21_VAE_KEY not in sd or _WAN22_VAE_KEY in sd:
+        kind = "a Wan 2.2 VAE" if _WAN22_VAE_KEY in sd else f"no Wan VAE (it holds {next(iter(sd), 'nothing')})"
+        raise CheckpointError(needed(Path(path).name, kind, "the Wan 2.1 VAE", "Choose wan_2.1_vae.safetensors."))
+    vae = comfy.sd.VAE(sd=sd, metadata=metadata)
+    vae.throw_exception_if_invalid()
+    return vae
+
+
+def load_text_encoder(path: str):
+    """umT5 as CLIP, from ComfyUI's safetensors or the official `.pth`; sizes come from the file.
+
+    Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
+    """
+    sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    if is_official(sd):
+        sd = official_to_comfy(sd, Path(path))
+    sizes = Umt5Sizes.from_state_dict(sd, Path(path).name)
+    embeddings = folder_paths.get_folder_paths("embeddings")
+    if sizes.d_model == _UMT5_XXL_WIDTH:
+        sd, _ = comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)
+        return comfy.sd.load_text_encoder_state_dicts([sd], embedding_directory=embeddings,
+                                                      clip_type=comfy.sd.CLIPType.WAN)
+    return comfy.sd.CLIP(_umt5_target(sizes), embedding_directory=embeddings, state_dict=[sd],
+                         tokenizer_data={"spiece_model": sd["spiece_model"]},
+                         parameters=comfy.utils.calculate_parameters(sd))
+
+
+def _umt5_target(sizes: Umt5Sizes):
+    """umT5 of any size through core's own T5 and tokenizer; core itself knows only the xxl one."""
+    class Umt5(comfy.sd1_clip.SDClipModel):
+        def __init__(self, device="cpu", layer="last", layer_idx=None, dtype=None, model_options={}):
+            super().__init__(device=device, layer=layer, layer_idx=layer_idx, textmodel_json_config=sizes.config(),
+                             dtype=dtype, special_tokens={"end": 1, "pad": 0},
+                             model_class=comfy.text_encoders.t5.T5, enable_attention_masks=True,
+                             zero_out_masked=True, model_options=model_options)
+
+    class Umt5Encoder(comfy.sd1_clip.SD1ClipModel):
+        def __init__(self, device="cpu", dtype=None, model_options={}):
+            super().__init__(device=device, dtype=dtype, model_options=model_options, name="umt5xxl", clip_model=Umt5)
+
+    return comfy.supported_models_base.ClipTarget(comfy.text_encoders.wan.WanT5Tokenizer, Umt5Encoder)

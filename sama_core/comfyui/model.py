@@ -1,0 +1,150 @@
+"""SAMA as a ComfyUI model: the DiT over the packed state, and its BaseModel."""
+
+import comfy.conds
+import comfy.context_windows
+import comfy.model_base
+import comfy.ops
+import comfy.patcher_extension
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from torch import Tensor
+
+from ..config import DitConfig
+from ..errors import ConditioningError, RuntimeSetupError, needed
+from ..geometry import DEFAULT_AREA
+from ..model.dit import SamaDiT
+from ..schedule import round_timestep
+from .packing import JointShape, is_packed
+
+
+class PackedSamaDiT(SamaDiT):
+    """SamaDiT under ComfyUI's calling convention: one packed tensor in, one out.
+
+    It deliberately has no `forward_orig`: packs that replace Wan's would drop the source and
+    semantic tokens without a word.
+    """
+
+    def forward(self, x: Tensor, timestep: Tensor, context: Tensor | None = None, control=None,
+                transformer_options: dict = {}, **kwargs) -> Tensor:
+        """`x` (B, 1, N) → (B, 1, N) velocities of both streams, through ComfyUI's DIFFUSION_MODEL wrappers."""
+        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._forward_packed, self,
+            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
+                                                     transformer_options),
+        ).execute(x, timestep, context, transformer_options, **kwargs)
+
+    def _forward_packed(self, x: Tensor, timestep: Tensor, context: Tensor, transformer_options: dict,
+                        sama_shapes: tuple | None = None, source_latents: Tensor | None = None, **_unused) -> Tensor:
+        if sama_shapes is None or not is_packed(x):
+            raise RuntimeSetupError(needed(
+                "SAMA model", "a latent without its semantic tokens", "the joint state",
+                "Put Prepare SAMA Model right after the loader, or load with Load SAMA Model."))
+        shape = JointShape(*sama_shapes)
+        latents, semantic_latents = shape.unpack(x)
+        return shape.pack(*super().forward(latents, timestep, context, source_latents, semantic_latents,
+                                           transformer_options))
+
+
+class SamaModel(comfy.model_base.BaseModel):
+    """ComfyUI's view of SAMA: flow model, Wan 2.1 latents, source and text as conditioning."""
+
+    def __init__(self, model_config, dit_config: DitConfig, quantised_heads: bool = False,
+                 area: int | None = None, device=None):
+        """`quantised_heads` tells that the file quantised the semantic modules, which ours never does.
+
+        `area` is the working area in pixels the model was made for; 480·832 unless its file says otherwise.
+        """
+        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device,
+                         unet_model=_dit_factory(dit_config, quantised_heads or model_config.custom_operations))
+        self.area = area or DEFAULT_AREA
+        self.memory_usage_factor_conds = ("source_latents",)
+
+    @property
+    def dit_config(self) -> DitConfig:
+        return self.diffusion_model.config
+
+    def process_timestep(self, timestep: Tensor, **kwargs) -> Tensor:
+        return round_timestep(timestep)
+
+    def process_latent_in(self, latent: Tensor, **kwargs) -> Tensor:
+        return self._shift_video(latent, self.latent_format.process_in)
+
+    def process_latent_out(self, latent: Tensor, **kwargs) -> Tensor:
+        return self._shift_video(latent, self.latent_format.process_out)
+
+    def _shift_video(self, latent: Tensor, shift) -> Tensor:
+        """Apply Wan's per-channel mean and deviation to the video stream; semantics have none."""
+        if not is_packed(latent):
+            return shift(latent)
+        semantic = self.dit_config.semantic_tokens * self.dit_config.semantic_dim
+        flat = latent[:, 0, :latent.shape[-1] - semantic]
+        # An empty latent is all zero and means "nothing here", not "mid grey": core does not shift it either.
+        if torch.count_nonzero(flat) == 0:
+            return latent
+        video = shift(flat.reshape(latent.shape[0], self.latent_format.latent_channels, -1, 1, 1))
+        return torch.cat([video.flatten(1), latent[:, 0, latent.shape[-1] - semantic:]], dim=1).unsqueeze(1)
+
+    def extra_conds(self, **kwargs) -> dict:
+        """Text, source latents and the joint shape, from the conditioning's entries."""
+        if kwargs.get("control") is not None:
+            raise ConditioningError(needed("conditioning", "a ControlNet", "text and a source video",
+                                           "SAMA has no ControlNet: remove it from the conditioning."))
+        out = {}
+        if kwargs.get("cross_attn") is not None:
+            out["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
+        if kwargs.get("reference_latents"):
+            source = self.process_latent_in(kwargs["reference_latents"][-1]).to(kwargs["device"])
+            _check_source(source, kwargs.get("sama_shapes"))
+            out["source_latents"] = comfy.conds.CONDRegular(source)
+        if kwargs.get("sama_shapes") is not None:
+            out["sama_shapes"] = comfy.conds.CONDConstant(kwargs["sama_shapes"])
+        return out
+
+    def extra_conds_shapes(self, **kwargs) -> dict:
+        references = kwargs.get("reference_latents")
+        return {"source_latents": list(references[-1].shape)} if references else {}
+
+    def memory_required(self, input_shape, cond_shapes={}) -> float:
+        """Core counts the area of a video latent; the flat joint state is turned back into one."""
+        if len(input_shape) == 3:
+            semantic = self.dit_config.semantic_tokens * self.dit_config.semantic_dim
+            channels = self.latent_format.latent_channels
+            input_shape = [input_shape[0], channels, max(0, input_shape[-1] - semantic) // channels]
+        return super().memory_required(input_shape, cond_shapes=cond_shapes)
+
+    def resize_cond_for_context_window(self, cond_key, cond_value, window, x_in, device, retain_index_list=[]):
+        """The source is cut to the window's frames; nothing else has a time axis."""
+        if cond_key == "source_latents":
+            sliced = comfy.context_windows.slice_cond(cond_value, window, x_in, device, temporal_dim=2,
+                                                      retain_index_list=retain_index_list)
+            return cond_value if sliced is None else sliced
+        return cond_value
+
+    def map_context_window_to_modalities(self, primary_indices, latent_shapes, dim):
+        """Every window sees all semantic tokens, where core itself windows a nested latent."""
+        return [primary_indices, list(range(self.dit_config.semantic_tokens))]
+
+
+def _dit_factory(config: DitConfig, heads_follow_blocks: object):
+    """A constructor in the form BaseModel calls; sizes come from `config`, not from core's detection.
+
+    The semantic modules are float32 and outside quantisation, unless the file or a foreign loader's
+    operations (GGUF) bring them in a form that only those operations can read.
+    """
+    def build(device=None, dtype=None, operations=None, **_detected) -> PackedSamaDiT:
+        return PackedSamaDiT(
+            config, operations=operations, attention=optimized_attention,
+            head_operations=operations if heads_follow_blocks else comfy.ops.manual_cast,
+            device=device, dtype=dtype, head_dtype=torch.float32)
+    return build
+
+
+def _check_source(source: Tensor, sama_shapes: tuple | None) -> None:
+    if sama_shapes is None:
+        return
+    target = tuple(sama_shapes[0])
+    if tuple(source.shape[1:]) != target:
+        got, want = (f"{t} latent frames of {w * 8}x{h * 8} pixels" for _, t, h, w in (source.shape[1:], target))
+        raise ConditioningError(needed(
+            "source video", got, f"the same size as the latent being sampled, {want}",
+            "Sample the latent that SAMA Edit Conditioning returns."))

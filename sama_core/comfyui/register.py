@@ -1,0 +1,56 @@
+"""How ComfyUI recognises a SAMA diffusion model, whatever node or pack loads it."""
+
+import comfy.model_base
+import comfy.supported_models
+import torch
+
+from ..checkpoint import SAMA_KEYS, is_quant_key
+from ..config import DitConfig
+from .model import SamaModel
+
+_MARKERS = ("segment_embedding.weight", "semantic_head.proj.weight")
+_HEADS = ("segment_embedding", "siglip_feat_mlp", "semantic_head")
+
+
+class SamaConfig(comfy.supported_models.WAN21_T2V):
+    """Wan 2.1 T2V's loading rules for files that also hold SAMA's tensors."""
+
+    sampling_settings = {"shift": 5.0}
+
+    # Trained and released in bfloat16; Wan's order would run such a file in float16.
+    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
+
+    @classmethod
+    def matches(cls, unet_config: dict, state_dict=None, unet_key_prefix: str = "") -> bool:
+        """True for a Wan layout with SAMA's markers under the same prefix."""
+        if state_dict is None or unet_config.get("image_model") != "wan2.1":
+            return False
+        return all(f"{unet_key_prefix}{key}" in state_dict for key in _MARKERS)
+
+    def get_model(self, state_dict, prefix: str = "", device=None) -> SamaModel:
+        """The model for this file; sizes come from its shapes, heads from its metadata if given.
+
+        Core merges the file's metadata `config` = {"transformer": {...}} into `unet_config`:
+        `num_heads`, `semantic_tokens` and `area` are SAMA's settings there.
+        """
+        shapes = {key.removeprefix(prefix): tuple(value.shape) for key, value in state_dict.items()
+                  if key.startswith(prefix)}
+        config = DitConfig.from_shapes(shapes, self.unet_config.get("num_heads") or None,
+                                       self.unet_config.get("semantic_tokens"))
+        quantised_heads = any(is_quant_key(key) and key.startswith(_HEADS) for key in shapes)
+        return SamaModel(self, config, quantised_heads, area=self.unet_config.get("area"), device=device)
+
+
+def register() -> None:
+    """Put SamaConfig at the head of ComfyUI's list of supported models, once."""
+    models = comfy.supported_models.models
+    if not any(known.__name__ == SamaConfig.__name__ for known in models):
+        models.insert(0, SamaConfig)
+
+
+def is_sama(model) -> bool:
+    """True if `model` (a ModelPatcher) carries a SAMA model."""
+    return isinstance(getattr(model, "model", None), SamaModel)
+
+
+assert set(_MARKERS) <= set(SAMA_KEYS)

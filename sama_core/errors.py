@@ -1,0 +1,30 @@
+"""Errors that speak to the artist: what was got, what is needed, what to set."""
+
+
+class SamaError(ValueError):
+    """Base of every error this pack raises on purpose."""
+
+
+class GeometryError(SamaError):
+    """A frame count, size or latent shape that the model cannot take."""
+
+
+class CheckpointError(SamaError):
+    """A weight file that is not what the loader was asked for."""
+
+
+class ClipError(SamaError):
+    """A video that cannot be read, fitted or restored."""
+
+
+class ConditioningError(SamaError):
+    """An instruction or source that does not fit the model or the latent."""
+
+
+class RuntimeSetupError(SamaError):
+    """ComfyUI or a model file is missing, or something is plugged into the wrong socket."""
+
+
+def needed(what: str, got: object, need: str, fix: str) -> str:
+    """One sentence for the artist: `what` was `got`, `need` is required, `fix` says what to set."""
+    return f"{what}: got {got}, needs {need}. {fix}"

@@ -1,0 +1,1 @@
+"""The SAMA diffusion transformer. Torch only."""

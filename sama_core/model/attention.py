@@ -1,0 +1,68 @@
+"""Self- and cross-attention under Wan 2.1's names: q, k, v, o, norm_q, norm_k."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..rotary import RotaryTable
+
+AttentionFn = Callable[..., Tensor]
+"""`fn(q, k, v, heads, transformer_options=…)`: (B, N, D) tensors in, (B, N, D) out. ComfyUI's
+`optimized_attention` has this form, so its back ends and overrides apply."""
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None) -> Tensor:
+    """Torch's scaled dot product attention in the form of `AttentionFn`."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class _Projections(nn.Module):
+    """The four projections and two full-width RMS norms that both attentions share."""
+
+    def __init__(self, dim: int, num_heads: int, eps: float, operations: Any, attention: AttentionFn,
+                 device: torch.device | None, dtype: torch.dtype | None):
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention = attention
+        factory = {"device": device, "dtype": dtype}
+        self.q = operations.Linear(dim, dim, **factory)
+        self.k = operations.Linear(dim, dim, **factory)
+        self.v = operations.Linear(dim, dim, **factory)
+        self.o = operations.Linear(dim, dim, **factory)
+        self.norm_q = operations.RMSNorm(dim, eps=eps, **factory)
+        self.norm_k = operations.RMSNorm(dim, eps=eps, **factory)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1))
+
+
+class SelfAttention(_Projections):
+    """Attention of all tokens to all tokens, with rotary positions."""
+
+    def forward(self, x: Tensor, freqs: RotaryTable, transformer_options: dict = {}) -> Tensor:
+        """`x` (B, N, D) → (B, N, D). `attn1_patch` hooks see the attention's output, q and k."""
+        q = freqs.rotate(self._heads(self.norm_q(self.q(x))))
+        k = freqs.rotate(self._heads(self.norm_k(self.k(x))))
+        out = self.attention(q.flatten(2), k.flatten(2), self.v(x), self.num_heads,
+                             transformer_options=transformer_options)
+        for patch in transformer_options.get("patches", {}).get("attn1_patch", ()):
+            out = patch({"x": out, "q": q, "k": k, "transformer_options": transformer_options})
+        return self.o(out)
+
+
+class CrossAttention(_Projections):
+    """Attention of all tokens to the text; padding rows are zero embeddings and are attended."""
+
+    def forward(self, x: Tensor, context: Tensor, transformer_options: dict = {}, **_ignored: Any) -> Tensor:
+        """`x` (B, N, D), `context` (B, L, D) → (B, N, D).
+
+        Extra keywords are taken and ignored because Wan packs call and replace this method with
+        Wan's image-context arguments.
+        """
+        q = self.norm_q(self.q(x))
+        k = self.norm_k(self.k(context))
+        return self.o(self.attention(q, k, self.v(context), self.num_heads,
+                                     transformer_options=transformer_options))

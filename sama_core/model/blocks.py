@@ -1,0 +1,64 @@
+"""The Wan 2.1 transformer block and output head."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import DitConfig
+from ..rotary import RotaryTable
+from .attention import AttentionFn, CrossAttention, SelfAttention
+
+
+def _cast(parameter: Tensor, like: Tensor) -> Tensor:
+    """Bare parameters are not leaf modules, so ComfyUI's weight casting does not reach them."""
+    return parameter.to(device=like.device, dtype=like.dtype)
+
+
+class DitBlock(nn.Module):
+    """Self-attention, text cross-attention and feed-forward, modulated by the timestep (AdaLN)."""
+
+    def __init__(self, config: DitConfig, operations: Any, attention: AttentionFn,
+                 device: torch.device | None, dtype: torch.dtype | None):
+        super().__init__()
+        dim, eps, factory = config.dim, config.eps, {"device": device, "dtype": dtype}
+        self.norm1 = operations.LayerNorm(dim, eps, elementwise_affine=False, **factory)
+        self.self_attn = SelfAttention(dim, config.num_heads, eps, operations, attention, **factory)
+        self.norm3 = operations.LayerNorm(dim, eps, elementwise_affine=True, **factory)
+        self.cross_attn = CrossAttention(dim, config.num_heads, eps, operations, attention, **factory)
+        self.norm2 = operations.LayerNorm(dim, eps, elementwise_affine=False, **factory)
+        self.ffn = nn.Sequential(
+            operations.Linear(dim, config.ffn_dim, **factory),
+            nn.GELU(approximate="tanh"),
+            operations.Linear(config.ffn_dim, dim, **factory))
+        self.modulation = nn.Parameter(torch.empty(1, 6, dim, **factory))
+
+    def forward(self, x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor,
+                transformer_options: dict = {}, **_ignored: Any) -> Tensor:
+        """`x` (B, N, D), `e` (B, 6, D) timestep modulation, `context` (B, L, D) → (B, N, D)."""
+        shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = (
+            (_cast(self.modulation, x) + e).chunk(6, dim=1))
+        y = self.self_attn(torch.addcmul(shift_msa, self.norm1(x), 1 + scale_msa), freqs, transformer_options)
+        x = torch.addcmul(x, y, gate_msa)
+        x = x + self.cross_attn(self.norm3(x), context, transformer_options=transformer_options)
+        for patch in transformer_options.get("patches", {}).get("attn2_patch", ()):
+            x = patch({"x": x, "transformer_options": transformer_options})
+        y = self.ffn(torch.addcmul(shift_mlp, self.norm2(x), 1 + scale_mlp))
+        return torch.addcmul(x, y, gate_mlp)
+
+
+class Head(nn.Module):
+    """Wan's output head: modulated norm and a projection to the values of one patch."""
+
+    def __init__(self, config: DitConfig, patch_volume: int, operations: Any,
+                 device: torch.device | None, dtype: torch.dtype | None):
+        super().__init__()
+        factory = {"device": device, "dtype": dtype}
+        self.norm = operations.LayerNorm(config.dim, config.eps, elementwise_affine=False, **factory)
+        self.head = operations.Linear(config.dim, patch_volume * config.out_dim, **factory)
+        self.modulation = nn.Parameter(torch.empty(1, 2, config.dim, **factory))
+
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        """`x` (B, n, D), `e` (B, D) timestep embedding → (B, n, patch volume · out channels)."""
+        shift, scale = (_cast(self.modulation, x) + e.unsqueeze(1)).chunk(2, dim=1)
+        return self.head(torch.addcmul(shift, self.norm(x), 1 + scale))

@@ -1,0 +1,169 @@
+"""The SAMA diffusion transformer: Wan 2.1's DiT over source, semantic and target tokens."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import DitConfig
+from ..errors import ConditioningError, needed
+from ..geometry import PATCH, LatentShape
+from ..rotary import GridScale, grid_table, sequence_table
+from ..tokens import SEMANTIC, SOURCE, TARGET, TokenLayout
+from .attention import AttentionFn, sdpa
+from .blocks import DitBlock, Head
+from .semantic import SemanticHead, SemanticProjector
+
+
+def sinusoidal_embedding(timestep: Tensor, width: int) -> Tensor:
+    """Cosine half, then sine half, of `timestep` (B,) → (B, width) float32."""
+    exact = torch.float32 if timestep.device.type == "mps" else torch.float64
+    half = width // 2
+    rates = 10_000 ** (-torch.arange(half, device=timestep.device, dtype=exact) / half)
+    angles = torch.outer(timestep.to(exact), rates)
+    return torch.cat([angles.cos(), angles.sin()], dim=1).float()
+
+
+class SamaDiT(nn.Module):
+    """Jointly predicts the velocities (noise − clean) of a target video and its semantic tokens.
+
+    Parameter and submodule names are Wan 2.1's, plus the 11 tensors of `segment_embedding`,
+    `siglip_feat_mlp` and `semantic_head`. `operations` supplies the layers (torch.nn or ComfyUI's
+    ops), `attention` the attention function. Source: SAMA §3.1–3.2 and its released code.
+    """
+
+    def __init__(self, config: DitConfig, operations: Any = nn, attention: AttentionFn = sdpa,
+                 head_operations: Any = None, device: torch.device | str | None = None,
+                 dtype: torch.dtype | None = None, head_dtype: torch.dtype | None = None):
+        """`head_operations` and `head_dtype` are for the modules that must not be quantised."""
+        super().__init__()
+        self.config, self.dtype, self.head_dtype = config, dtype, head_dtype
+        dim, factory = config.dim, {"device": device, "dtype": dtype}
+        kept = {"device": device, "dtype": head_dtype or dtype}
+        kept_ops = head_operations or operations
+
+        self.patch_embedding = kept_ops.Conv3d(config.in_dim, dim, kernel_size=PATCH, stride=PATCH, **kept)
+        self.text_embedding = nn.Sequential(
+            operations.Linear(config.text_dim, dim, **factory), nn.GELU(approximate="tanh"),
+            operations.Linear(dim, dim, **factory))
+        self.time_embedding = nn.Sequential(
+            operations.Linear(config.freq_dim, dim, **factory), nn.SiLU(), operations.Linear(dim, dim, **factory))
+        self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
+        self.blocks = nn.ModuleList(
+            DitBlock(config, operations, attention, **factory) for _ in range(config.num_layers))
+        self.head = Head(config, math.prod(PATCH), operations, **factory)
+
+        self.segment_embedding = kept_ops.Embedding(3, dim, **kept)
+        self.siglip_feat_mlp = SemanticProjector(config, kept_ops, device, head_dtype, dtype)
+        self.semantic_head = SemanticHead(config, kept_ops, device, head_dtype, dtype)
+
+    @classmethod
+    def from_state_dict(cls, sd: Mapping[str, Tensor], num_heads: int | None = None, **kwargs: Any) -> "SamaDiT":
+        """Build a model of the sizes found in `sd` and load it strictly.
+
+        Raises CheckpointError naming every missing, unexpected or misshapen tensor.
+        """
+        from ..checkpoint import load_state_dict_report
+        config = DitConfig.from_shapes({key: tuple(value.shape) for key, value in sd.items()}, num_heads)
+        kwargs.setdefault("dtype", next(iter(sd.values())).dtype)
+        model = cls(config, **kwargs)
+        load_state_dict_report(model, sd).raise_if_bad()
+        return model
+
+    def forward(self, latents: Tensor, timestep: Tensor, context: Tensor, source_latents: Tensor | None = None,
+                semantic_latents: Tensor | None = None, transformer_options: dict | None = None,
+                ) -> tuple[Tensor, Tensor | None]:
+        """One joint prediction.
+
+        latents (B, C, T, H, W) noisy target · timestep (B,) or (1,) in 0…1000, used as given ·
+        context (B, L, text_dim) · source_latents like latents, or None ·
+        semantic_latents (B, S, E) noisy, or None
+        → video velocity (B, C, T, H, W), semantic velocity (B, S, E) or None.
+        """
+        options = {} if transformer_options is None else transformer_options
+        target, grid = self.embed_video(latents)
+        segments = {TARGET: target}
+        if source_latents is not None:
+            _check_source(source_latents, latents)
+            segments[SOURCE] = self.embed_video(source_latents)[0]
+        if semantic_latents is not None:
+            segments[SEMANTIC] = self.siglip_feat_mlp(semantic_latents)
+
+        x, layout = self.join_segments(segments)
+        freqs = sequence_table(grid_table(grid, self.config.head_dim, x.device, _grid_scale(options)),
+                               source_latents is not None, layout.semantic)
+        t = self.time_embedding(sinusoidal_embedding(timestep, self.config.freq_dim).to(x.dtype))
+        e = self.time_projection(t).unflatten(1, (6, self.config.dim))
+        x = self.run_blocks(x, e, t, freqs, self.text_embedding(context), latents, grid, layout, options)
+
+        video = self.unpatchify(self.head(x[:, layout.target_slice], t), grid)
+        semantic = None if semantic_latents is None else self.semantic_head(x[:, layout.semantic_slice])
+        return video, semantic
+
+    def embed_video(self, latents: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """(B, C, T, H, W) → tokens (B, n, D) and their grid (T, H/2, W/2)."""
+        LatentShape(*latents.shape[2:]).tokens()
+        patches = self.patch_embedding(latents.to(self.head_dtype or self.patch_embedding.weight.dtype))
+        patches = patches.to(latents.dtype)
+        return patches.flatten(2).transpose(1, 2), tuple(patches.shape[2:])
+
+    def join_segments(self, segments: dict[int, Tensor]) -> tuple[Tensor, TokenLayout]:
+        """Add each segment's embedding and concatenate in the order source, semantic, target."""
+        target = segments[TARGET]
+        rows = self.segment_embedding(torch.arange(3, device=target.device)).to(target.dtype)
+        ordered = {name: segments[name] + rows[name] for name in sorted(segments)}
+        counts = (ordered[name].shape[1] if name in ordered else 0 for name in (SOURCE, SEMANTIC, TARGET))
+        return torch.cat(list(ordered.values()), dim=1), TokenLayout(*counts)
+
+    def run_blocks(self, x: Tensor, e: Tensor, t: Tensor, freqs: Any, context: Tensor, latents: Tensor,
+                   grid: tuple[int, int, int], layout: TokenLayout, options: dict) -> Tensor:
+        """All blocks, with the patch points Wan publishes in ComfyUI."""
+        options.update(grid_sizes=torch.Size(grid), total_blocks=len(self.blocks), block_type="double")
+        replace = options.get("patches_replace", {}).get("dit", {})
+        after_block = options.get("patches", {}).get("double_block", ())
+        for index, block in enumerate(self.blocks):
+            options["block_index"] = index
+            if ("double_block", index) in replace:
+                x = replace[("double_block", index)](
+                    {"img": x, "txt": context, "vec": e, "pe": freqs, "transformer_options": options},
+                    {"original_block": _original(block)})["img"]
+            else:
+                x = block(x, e=e, freqs=freqs, context=context, transformer_options=options)
+            for patch in after_block:
+                x = patch({"img": x, "x": latents, "vec": t, "block_index": index,
+                           "img_offset": layout.target_slice.start, "transformer_options": options})["img"]
+        return x
+
+    def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """(B, n, patch volume · C) → (B, C, T, H, W)."""
+        x = x.unflatten(1, grid).unflatten(-1, (*PATCH, self.config.out_dim))
+        return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def _original(block: nn.Module):
+    def run(args: dict) -> dict:
+        return {"img": block(args["img"], e=args["vec"], freqs=args["pe"], context=args["txt"],
+                             transformer_options=args["transformer_options"])}
+    return run
+
+
+def _grid_scale(options: dict) -> GridScale:
+    rope = options.get("rope_options")
+    if not rope:
+        return GridScale()
+    return GridScale(scale=tuple(rope.get(f"scale_{axis}", 1.0) for axis in "tyx"),
+                     shift=tuple(rope.get(f"shift_{axis}", 0.0) for axis in "tyx"))
+
+
+def _check_source(source: Tensor, target: Tensor) -> None:
+    if source.shape[1:] != target.shape[1:]:
+        raise ConditioningError(needed(
+            "source latent", _size(source), f"the target's {_size(target)}",
+            "Encode the source with SAMA Edit Conditioning and sample the latent it returns."))
+
+
+def _size(latent: Tensor) -> str:
+    frames, height, width = latent.shape[-3:]
+    return f"{frames} latent frames of {width}x{height}"
