@@ -73,23 +73,23 @@ def load_vae(path: str):
     return vae
 
 
-def load_text_encoder(path: str):
+def load_text_encoder(path: str, dtype: torch.dtype | None = None):
     """umT5 as CLIP, from ComfyUI's safetensors or the official `.pth`; sizes come from the file.
 
-    Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
+    `dtype` is that of the weights in memory; core's choice (float16) unless given. Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
     """
     sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
     if is_official(sd):
         sd = official_to_comfy(sd, Path(path))
     sizes = Umt5Sizes.from_state_dict(sd, Path(path).name)
-    embeddings = folder_paths.get_folder_paths("embeddings")
+    embeddings, options = folder_paths.get_folder_paths("embeddings"), {} if dtype is None else {"dtype": dtype}
     if sizes.d_model == _UMT5_XXL_WIDTH:
         sd, _ = comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)
         return comfy.sd.load_text_encoder_state_dicts([sd], embedding_directory=embeddings,
-                                                      clip_type=comfy.sd.CLIPType.WAN)
+                                                      clip_type=comfy.sd.CLIPType.WAN, model_options=options)
     return comfy.sd.CLIP(_umt5_target(sizes), embedding_directory=embeddings, state_dict=[sd],
                          tokenizer_data={"spiece_model": sd["spiece_model"]},
-                         parameters=comfy.utils.calculate_parameters(sd))
+                         parameters=comfy.utils.calculate_parameters(sd), model_options=options)
 
 
 def _umt5_target(sizes: Umt5Sizes):

@@ -1,0 +1,39 @@
+"""A small untrained SAMA in ComfyUI's model folders, and graphs on it."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from .graphs import CLIP_FILE, SMALL_AREA, Edit, SmallModels
+
+WAN_SETTINGS = '{"transformer": {"num_heads": 2, "text_dim": 64, "freq_dim": 64}}'
+
+
+@pytest.fixture(scope="session")
+def small(comfyui) -> SmallModels:
+    """The untrained SAMA, the same weights without SAMA's tensors (a plain Wan), and a 9-frame clip."""
+    from sama_core.checkpoint import SAMA_KEYS
+    from sama_core.clip import moving_shapes, write_clip
+    from sama_core.untrained import write_untrained
+
+    names = write_untrained(comfyui.base / "models")
+    folder = comfyui.models("diffusion_models")
+    weights = load_file(folder / names["diffusion_models"])
+    wan = {key: value for key, value in weights.items() if key not in SAMA_KEYS}
+    save_file(wan, folder / "wan_small.safetensors", metadata={"config": WAN_SETTINGS})
+    write_clip(comfyui.base / "input" / CLIP_FILE, moving_shapes(9, 48, 32), Fraction(12))
+    return SmallModels(names["diffusion_models"], names["text_encoders"], names["vae"], "wan_small.safetensors")
+
+
+@pytest.fixture
+def edit(comfyui, small) -> Edit:
+    """A graph that edits 5 frames of 32x32 with the small model."""
+    return Edit(comfyui, small, area=SMALL_AREA)
+
+
+@pytest.fixture(scope="session")
+def sampled(comfyui, small) -> dict[str, torch.Tensor]:
+    """The latent of a plain euler run, three steps, cfg 5, seed 1, that other runs are compared with."""
+    return Edit(comfyui, small, area=SMALL_AREA).sample()

@@ -1,0 +1,86 @@
+"""API-format graphs for tests: short to write, run by ComfyUI's own executor."""
+
+from dataclasses import dataclass
+
+CLIP_FILE = "shapes.mp4"
+SMALL_AREA = 32 * 32
+INSTRUCTION = "make the circle red"
+
+
+@dataclass(frozen=True)
+class SmallModels:
+    """File names, as the loaders list them."""
+
+    sama: str
+    text_encoder: str
+    vae: str
+    wan: str
+
+
+class Graph:
+    """Nodes in API format. `add` returns a link to the node's first output; `link[0]` is its id."""
+
+    def __init__(self):
+        self.nodes: dict[str, dict] = {}
+
+    def add(self, class_type: str, **inputs) -> list:
+        node_id = str(len(self.nodes) + 1)
+        self.nodes[node_id] = {"class_type": class_type, "inputs": inputs}
+        return [node_id, 0]
+
+
+def output(link: list, index: int) -> list:
+    """Another output of the same node."""
+    return [link[0], index]
+
+
+class Edit(Graph):
+    """Loaders, a fitted clip and conditioning; what comes after is the test's."""
+
+    def __init__(self, comfyui, models: SmallModels, area: int, frames: int = 5, cfg_model=None):
+        super().__init__()
+        self.comfyui, self.models = comfyui, models
+        self.model = self.add("SAMALoadModel", model_name=models.sama, weight_dtype="default")
+        self.clip = self.add("SAMALoadTextEncoder", text_encoder_name=models.text_encoder)
+        self.vae = self.add("SAMALoadVAE", vae_name=models.vae)
+        video = self.add("LoadVideo", file=CLIP_FILE)
+        self.source = self.add("SAMASourceVideo", video=video, frames=frames, start=0, stride=1, area=area, fps=24.0)
+        prompts = self.add("SAMAInstruction", clip=self.clip, instruction=INSTRUCTION, edit_tag=True)
+        self.conditioning = self.add("SAMAEditConditioning", positive=prompts, negative=output(prompts, 1),
+                                     vae=self.vae, frames=self.source, tiling="automatic")
+        self.positive, self.negative = self.conditioning, output(self.conditioning, 1)
+        self.latent, self.source_latent = output(self.conditioning, 2), output(self.conditioning, 3)
+
+    def patch(self, class_type: str, **inputs) -> "Edit":
+        """Put a model node between the loader and the sampler."""
+        self.model = self.add(class_type, model=self.model, **inputs)
+        return self
+
+    def ksampler(self, **changes) -> list:
+        """A KSampler on the graph's model, conditioning and latent: three euler steps, cfg 5, seed 1."""
+        settings = dict(seed=1, steps=3, cfg=5.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+                        model=self.model, positive=self.positive, negative=self.negative, latent_image=self.latent)
+        return self.add("KSampler", **{**settings, **changes})
+
+    def custom(self, sigmas: list, noise: list | None = None, latent: list | None = None, cfg: float = 5.0) -> list:
+        """A SamplerCustomAdvanced with euler on the graph's model and conditioning."""
+        guider = self.add("CFGGuider", model=self.model, positive=self.positive, negative=self.negative, cfg=cfg)
+        return self.add("SamplerCustomAdvanced", noise=noise or self.add("RandomNoise", noise_seed=1), guider=guider,
+                        sampler=self.add("KSamplerSelect", sampler_name="euler"), sigmas=sigmas,
+                        latent_image=latent or self.latent)
+
+    def values(self, link: list, **options):
+        """Run the graph and return what the linked output holds."""
+        result = self.comfyui.run(self.nodes, keep=[link[0]], **options).check()
+        return result.values[link[0]][link[1]]
+
+    def sample(self, **changes) -> dict:
+        """Run `ksampler(**changes)`: {"video": ..., "semantic": ...}."""
+        return streams(self.values(self.ksampler(**changes)))
+
+
+def streams(latent: dict) -> dict:
+    """Both streams of a LATENT that a SAMA sampler returned."""
+    from sama_core.comfyui.joint_state import carried_semantic
+
+    return {"video": latent["samples"], "semantic": carried_semantic(latent["samples"])}
