@@ -148,6 +148,7 @@ class VideoWindows:
         seen: list[list[Tensor]] = []
 
         def window(model, conds, video: Tensor, _timestep, options) -> list[Tensor]:
+            conds = _cut_masks(conds, options["transformer_options"].get("context_window"), self.shape)
             outs = calc_cond_batch(model, conds, self.shape.pack(video, semantic_in), timestep, options)
             seen.append([self.shape.semantic_of(out) for out in outs])
             return [self.shape.video_of(out) for out in outs]
@@ -156,6 +157,16 @@ class VideoWindows:
         videos = self.handler.execute(window, model, conds, _video(x_in, self.shape), timestep[:1], model_options)
         semantics = [torch.stack(predictions).mean(dim=0) for predictions in zip(*seen, strict=True)]
         return [self.shape.pack(video, semantic) for video, semantic in zip(videos, semantics, strict=True)]
+
+
+def _cut_masks(conds: list, window: Any, shape: JointShape) -> list:
+    """The conditioning of one window: flat masks (1, N) cut to its frames, everything else as it is."""
+    def cut(entry: dict) -> dict:
+        if "mask" not in entry or window is None:
+            return entry
+        whole = entry["mask"].unsqueeze(1)
+        return {**entry, "mask": shape.with_video(whole, window.get_tensor(shape.video_of(whole), dim=2))[:, 0]}
+    return [entries and [cut(entry) for entry in entries] for entries in conds]
 
 
 def _video(x: Tensor, shape: JointShape) -> Tensor:

@@ -91,6 +91,7 @@ class SamaModel(comfy.model_base.BaseModel):
                                            "SAMA has no ControlNet: remove it from the conditioning."))
         out = {}
         if kwargs.get("cross_attn") is not None:
+            _check_text(kwargs["cross_attn"], self.dit_config.text_dim)
             out["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
         if kwargs.get("reference_latents"):
             source = self.process_latent_in(kwargs["reference_latents"][-1]).to(kwargs["device"])
@@ -137,6 +138,13 @@ def _dit_factory(config: DitConfig, heads_follow_blocks: object):
             head_operations=operations if heads_follow_blocks else comfy.ops.manual_cast,
             device=device, dtype=dtype, head_dtype=torch.float32)
     return build
+
+
+def _check_text(embeddings: Tensor, text_dim: int) -> None:
+    if embeddings.shape[-1] != text_dim:
+        raise ConditioningError(needed(
+            "text conditioning", f"{embeddings.shape[-1]} wide", f"{text_dim} wide, from this model's umT5",
+            "Encode the instruction with SAMA Instruction and the encoder of Load SAMA Text Encoder."))
 
 
 def _check_source(source: Tensor, sama_shapes: tuple | None) -> None:

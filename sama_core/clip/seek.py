@@ -1,0 +1,89 @@
+"""Which frame a decoder is at: counted from the first frame, or from the keyframe before the start.
+
+Seeking is by time, frame numbers are by count, so a jump is only exact when the times of all frames
+before it are known. Packets carry them, and reading packets costs no decoding. Where packets and
+frames may not be one to one, the answer is None and the caller counts from the beginning.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, dropwhile
+
+import av
+
+Numbered = Iterator[tuple[int, av.VideoFrame]]
+
+# Formats that store one shown frame per packet, with its presentation time. VP8 hides frames in
+# packets of their own, AVI has no presentation times, MPEG-TS splits fields and wraps its clock.
+CONTAINERS = {"mp4", "matroska"}
+CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "prores", "ffv1"}
+
+# Packets are stored in decoding order. No codec above moves a frame by more than its reference
+# buffer, 16 frames; twice that is a safe distance.
+REORDER = 32
+
+
+def from_beginning(container: av.container.InputContainer, stream: av.VideoStream, start: int = 0) -> Numbered:
+    """Decode and count from frame 0, whatever `start` is: always right, never quick."""
+    return enumerate(_pictures(stream, container.demux(stream)))
+
+
+def from_keyframe(container: av.container.InputContainer, stream: av.VideoStream, start: int) -> Numbered | None:
+    """Decode from the keyframe before frame `start`, or None where its number cannot be proved.
+
+    A None leaves the container at an unknown position: open it again.
+    """
+    shown = _shown_packets(container, stream, start + 1 + REORDER)
+    if shown is None or len(shown) <= start:
+        return None
+    times = sorted(shown)
+    try:
+        container.seek(max(time for time in times[:start + 1] if shown[time]), stream=stream)
+        packets = container.demux(stream)
+        landing = next(packets)
+        if landing.pts is None:
+            return None
+        # Frames shown before the keyframe but stored after it refer to frames we have not decoded.
+        pictures = dropwhile(lambda picture: picture.pts is None or picture.pts < landing.pts,
+                             _pictures(stream, chain([landing], packets)))
+        first = next(pictures, None)
+    except av.error.FFmpegError:
+        return None
+    if first is None or first.interlaced_frame or first.pts != landing.pts or first.pts not in times[:start + 1]:
+        return None
+    return enumerate(chain([first], pictures), times.index(first.pts))
+
+
+def _pictures(stream: av.VideoStream, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
+    """Decode pictures on demand. The one place that decodes, so tests can count here."""
+    # Frame threads would decode ahead of what is asked, and swallow the error of a cut-off last frame.
+    stream.thread_type = "SLICE"
+    for packet in packets:
+        yield from packet.decode()
+
+
+def _shown_packets(container: av.container.InputContainer, stream: av.VideoStream,
+                   count: int) -> dict[int, bool] | None:
+    """`{time: is keyframe}` of the first `count` shown frames, in decoding order; None if packets do not tell."""
+    if not CONTAINERS & set(container.format.name.split(",")) or stream.codec_context.name not in CODECS:
+        return None
+    packets = _first_packets(container, stream, count)
+    times = [time for time, _ in packets]
+    # Frames shown before the first keyframe, as after a cut inside a group, may be dropped or not.
+    if not packets or None in times or not packets[0][1] or times[0] != min(times) or len(set(times)) < len(times):
+        return None
+    return dict(packets)
+
+
+def _first_packets(container: av.container.InputContainer, stream: av.VideoStream,
+                   count: int) -> list[tuple[int | None, bool]]:
+    """`(time, is keyframe)` of the first `count` shown packets, in decoding order; fewer at damage or the end."""
+    packets: list[tuple[int | None, bool]] = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                packets.append((packet.pts, packet.is_keyframe))
+            if len(packets) == count:
+                break
+    except av.error.FFmpegError:
+        pass
+    return packets

@@ -1,0 +1,326 @@
+"""One model from every loader and every file format; the semantic modules stay in high precision."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..harness.golden import assert_close, distance
+from .graphs import output
+
+HEADS = ("segment_embedding", "siglip_feat_mlp", "semantic_head", "patch_embedding")
+
+
+def kind(edit, link) -> str:
+    return type(edit.values(link).model).__name__
+
+
+def heads_are_float32(patcher) -> bool:
+    return all(value.dtype == torch.float32 for name, value in patcher.model.diffusion_model.named_parameters()
+               if name.startswith(HEADS))
+
+
+def weights(comfyui, small) -> dict:
+    return load_file(comfyui.models("diffusion_models") / small.sama)
+
+
+def write(comfyui, name: str, tensors: dict, metadata: dict | None = None) -> str:
+    save_file({key: value.contiguous() for key, value in tensors.items()}, comfyui.models("diffusion_models") / name,
+              metadata=metadata)
+    return name
+
+
+# --- loaders -----------------------------------------------------------------------------------
+
+
+def test_stock_loader_and_prepare_node(edit, sampled):
+    """Load Diffusion Model builds the same model; Prepare SAMA Model makes it sample."""
+    edit.model = edit.add("UNETLoader", unet_name=edit.models.sama, weight_dtype="default")
+    assert kind(edit, edit.model) == "SamaModel"
+    assert torch.equal(edit.patch("SAMAPrepareModel").sample()["video"], sampled["video"])
+
+
+def test_unprepared_model_says_what_to_do(edit):
+    edit.model = edit.add("UNETLoader", unet_name=edit.models.sama, weight_dtype="default")
+    result = edit.comfyui.run(edit.nodes, keep=[edit.ksampler()[0]])
+    assert not result.ok
+    assert "Put Prepare SAMA Model right after the loader" in result.errors[0]
+
+
+def test_preparing_twice_is_preparing_once(edit, sampled):
+    assert torch.equal(edit.patch("SAMAPrepareModel").patch("SAMAPrepareModel").sample()["video"], sampled["video"])
+
+
+def test_plain_wan_is_still_wan(edit):
+    assert kind(edit, edit.add("UNETLoader", unet_name=edit.models.wan, weight_dtype="default")) == "WAN21"
+
+
+def test_a_wan_model_cannot_be_prepared(edit):
+    wan = edit.add("UNETLoader", unet_name=edit.models.wan, weight_dtype="default")
+    result = edit.comfyui.run(edit.nodes, keep=[edit.add("SAMAPrepareModel", model=wan)[0]])
+    assert "got a WAN21 model, needs a SAMA model" in result.errors[0]
+
+
+def test_registered_once(comfyui):
+    import comfy.supported_models
+    from sama_core.comfyui.register import SamaConfig, register
+
+    register()
+    register()
+    assert [model for model in comfy.supported_models.models if model.__name__ == "SamaConfig"] == [SamaConfig]
+    assert comfy.supported_models.models[0] is SamaConfig
+
+
+class LateLinear(torch.nn.Module):
+    """A Linear as GGUF loaders make it: no weight until the state dict brings one, dequantised at run time."""
+
+    def __init__(self, in_features, out_features, bias=True, device=None, dtype=None):
+        super().__init__()
+        self.weight = self.bias = None
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        for name in ("weight", "bias"):
+            setattr(self, name, torch.nn.Parameter(state_dict[prefix + name], requires_grad=False))
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.weight.to(x), self.bias.to(x))
+
+
+def test_custom_operations_with_late_weights(comfyui, edit, small, sampled):
+    """The shape of a GGUF loader: core's loader, own operations, weights that appear late."""
+    import comfy.ops
+    import comfy.sd
+    from sama_core.comfyui.joint_state import prepare
+
+    class LateOps(comfy.ops.manual_cast):
+        Linear = LateLinear
+
+    patcher = comfy.sd.load_diffusion_model_state_dict(weights(comfyui, small),
+                                                       model_options={"custom_operations": LateOps})
+    assert type(patcher.model).__name__ == "SamaModel"
+    assert isinstance(patcher.model.diffusion_model.blocks[0].ffn[0], LateLinear)
+    model = prepare(patcher)
+    positive, negative, latent = (edit.values(link) for link in (edit.positive, edit.negative, edit.latent))
+    with torch.inference_mode():
+        out = comfyui.node_class("KSampler")().sample(model, 1, 3, 5.0, "euler", "simple", positive, negative, latent)
+    assert_close(out[0]["samples"], sampled["video"], rel_l2=1e-5)
+
+
+def test_delta_over_base_shards(comfyui, edit, small, sampled):
+    """Numbered float32 Wan shards and a delta with SAMA's tensors make the model of the full file."""
+    from sama_core.checkpoint import SAMA_KEYS
+
+    full = weights(comfyui, small)
+    base = [key for key in full if key not in SAMA_KEYS]
+    for number, keys in enumerate((base[::2], base[1::2]), 1):
+        write(comfyui, f"wan_base-{number:05d}-of-00002.safetensors", {key: full[key] for key in keys})
+    metadata = {"config": json.dumps({"transformer": {"num_heads": 2}})}
+    delta = write(comfyui, "sama_delta.safetensors", {key: full[key] for key in SAMA_KEYS}, metadata)
+    edit.model = edit.add("SAMALoadModel", model_name=delta, weight_dtype="default",
+                          base_model="wan_base-00001-of-00002.safetensors")
+    assert torch.equal(edit.sample()["video"], sampled["video"])
+
+
+@pytest.mark.parametrize(("model", "extra", "message"), [
+    ("wan_small.safetensors", {}, "semantic_head.proj.bias"),
+    ("sama_delta_alone.safetensors", {}, "base Wan 2.1 T2V shards"),
+    ("lora.safetensors", {}, "Load SAMA LoRA"),
+    ("cut.safetensors", {}, "truncated or damaged"),
+    ("nan.safetensors", {"check_weights": True}, "NaN or infinite values in blocks.0.ffn.0.weight"),
+    ("sama_untrained.safetensors", {"num_heads": 3}, "got 3 heads for width 256"),
+])
+def test_wrong_files_are_refused_by_name(comfyui, edit, small, model, extra, message):
+    from sama_core.checkpoint import SAMA_KEYS
+
+    full, folder = weights(comfyui, small), comfyui.models("diffusion_models")
+    write(comfyui, "sama_delta_alone.safetensors", {key: full[key] for key in SAMA_KEYS})
+    write(comfyui, "lora.safetensors", {"blocks.0.self_attn.q.lora_A.weight": torch.zeros(2, 256)})
+    (folder / "cut.safetensors").write_bytes((folder / small.sama).read_bytes()[:100_000])
+    full["blocks.0.ffn.0.weight"][0, 0] = float("nan")
+    write(comfyui, "nan.safetensors", full)
+    link = edit.add("SAMALoadModel", model_name=model, weight_dtype="default", **extra)
+    result = comfyui.run({link[0]: edit.nodes[link[0]]}, keep=[link[0]])
+    assert not result.ok
+    assert message in result.errors[0]
+
+
+@pytest.mark.parametrize(("node", "name", "value", "expected"), [
+    ("SAMALoadModel", "model_name", "absent.safetensors", "syxbb/SAMA-14B"),
+    ("SAMALoadTextEncoder", "text_encoder_name", "absent.safetensors", "umt5_xxl_fp16.safetensors in models/text_encoders"),
+    ("SAMALoadVAE", "vae_name", "absent.safetensors", "Comfy-Org/Wan_2.1_ComfyUI_repackaged"),
+])
+def test_missing_files_are_named_with_source_and_folder(comfyui, node, name, value, expected):
+    inputs = {name: value} | ({"weight_dtype": "default"} if node == "SAMALoadModel" else {})
+    result = comfyui.run({"1": {"class_type": node, "inputs": inputs}}, keep=["1"])
+    assert not result.ok
+    assert expected in result.errors[0]
+
+
+@pytest.mark.parametrize(("node", "folder", "message"), [
+    ("SAMALoadVAE", "vae", "needs the Wan 2.1 VAE"),
+    ("SAMALoadTextEncoder", "text_encoders", "needs umT5"),
+])
+def test_wrong_vae_and_text_encoder_files(comfyui, edit, small, node, folder, message):
+    save_file({"something.weight": torch.zeros(2)}, comfyui.models(folder) / "other.safetensors")
+    name = {"vae": "vae_name", "text_encoders": "text_encoder_name"}[folder]
+    result = comfyui.run({"1": {"class_type": node, "inputs": {name: "other.safetensors"}}}, keep=["1"])
+    assert message in result.errors[0]
+
+
+# --- formats -----------------------------------------------------------------------------------
+
+
+def linear_names(tensors: dict) -> list[str]:
+    """Weights that quantisers convert: the blocks' matrices."""
+    return [key for key in tensors if key.startswith("blocks.") and key.endswith(".weight") and tensors[key].ndim == 2]
+
+
+@pytest.mark.parametrize(("dtype", "stored", "limit"), [
+    ("fp8_e4m3fn", torch.float8_e4m3fn, 0.1), ("fp8_e5m2", torch.float8_e5m2, 0.2)])
+def test_fp8_storage(edit, sampled, dtype, stored, limit):
+    edit.nodes[edit.model[0]]["inputs"]["weight_dtype"] = dtype
+    patcher = edit.values(edit.model)
+    assert patcher.model.diffusion_model.blocks[0].ffn[0].weight.dtype == stored
+    assert heads_are_float32(patcher)
+    error = distance(edit.sample()["video"], sampled["video"])[0]
+    assert 1e-4 < error < limit
+
+
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_scaled_fp8_file(comfyui, edit, small, sampled, prefixed):
+    """The `scaled_fp8` format of ComfyUI's repackaged models."""
+    full = weights(comfyui, small)
+    for key in linear_names(full):
+        scale = full[key].abs().max() / 448
+        full[key.replace(".weight", ".scale_weight")] = scale
+        full[key] = (full[key] / scale).to(torch.float8_e4m3fn)
+    full["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    if prefixed:
+        full = {f"model.diffusion_model.{key}": value for key, value in full.items()}
+    edit.nodes[edit.model[0]]["inputs"]["model_name"] = write(comfyui, f"scaled_{prefixed}.safetensors", full)
+    patcher = edit.values(edit.model)
+    assert type(patcher.model).__name__ == "SamaModel"
+    assert heads_are_float32(patcher)
+    assert 1e-4 < distance(edit.sample()["video"], sampled["video"])[0] < 0.1
+
+
+def test_comfy_quant_file(comfyui, edit, small, sampled):
+    """The current format: a `.comfy_quant` entry per layer."""
+    full = weights(comfyui, small)
+    entry = torch.tensor(list(json.dumps({"format": "float8_e4m3fn"}).encode()), dtype=torch.uint8)
+    for key in linear_names(full):
+        layer = key.removesuffix(".weight")
+        scale = full[key].abs().max() / 448
+        full |= {f"{layer}.comfy_quant": entry.clone(), f"{layer}.weight_scale": scale,
+                 key: (full[key] / scale).to(torch.float8_e4m3fn)}
+    edit.nodes[edit.model[0]]["inputs"]["model_name"] = write(comfyui, "quant.safetensors", full)
+    assert heads_are_float32(edit.values(edit.model))
+    assert 1e-4 < distance(edit.sample()["video"], sampled["video"])[0] < 0.1
+
+
+def test_bf16_file(comfyui, edit, small, sampled):
+    """A bfloat16 file, as SAMA is released, is not run in float16."""
+    full = {key: value.bfloat16() for key, value in weights(comfyui, small).items()}
+    edit.nodes[edit.model[0]]["inputs"]["model_name"] = write(comfyui, "bf16.safetensors", full)
+    patcher = edit.values(edit.model)
+    assert torch.float16 not in {value.dtype for value in patcher.model.diffusion_model.parameters()}
+    assert distance(edit.sample()["video"], sampled["video"])[0] < 0.05
+
+
+def test_save_and_reload(comfyui, edit, sampled):
+    """ModelSave's file loads as SAMA again, through our loader, the stock loader, and gives the same edit."""
+    edit.add("ModelSave", model=edit.model, filename_prefix="diffusion_models/saved")
+    comfyui.run(edit.nodes).check()
+    saved = next((comfyui.base / "output" / "diffusion_models").glob("saved_*.safetensors"))
+    saved.rename(comfyui.models("diffusion_models") / "saved.safetensors")
+    edit.nodes[edit.model[0]]["inputs"]["model_name"] = "saved.safetensors"
+    assert torch.equal(edit.sample()["video"], sampled["video"])
+    stock = edit.add("UNETLoader", unet_name="saved.safetensors", weight_dtype="default")
+    assert kind(edit, stock) == "SamaModel"
+
+
+def test_checkpoint_loader_recognises_a_saved_checkpoint(comfyui, edit, small):
+    """The prefixed names of a checkpoint (model + VAE + encoder in one) are SAMA, not Wan."""
+    import comfy.model_detection
+
+    prefixed = {f"model.diffusion_model.{key}": value for key, value in weights(comfyui, small).items()}
+    config = comfy.model_detection.model_config_from_unet(prefixed, "model.diffusion_model.")
+    assert type(config).__name__ == "SamaConfig"
+
+
+def test_merging_two_models(edit, sampled):
+    """ModelMergeSimple of a model with itself is the model."""
+    edit.model = edit.add("ModelMergeSimple", model1=edit.model, model2=edit.model, ratio=0.5)
+    assert_close(edit.sample()["video"], sampled["video"], rel_l2=1e-5)
+
+
+# --- LoRA --------------------------------------------------------------------------------------
+
+SPELLINGS = {
+    "diffusion_model": ("diffusion_model.{}.lora_A.weight", "diffusion_model.{}.lora_B.weight", "."),
+    "peft default": ("diffusion_model.{}.lora_A.default.weight", "diffusion_model.{}.lora_B.default.weight", "."),
+    "kohya": ("lora_unet_{}.lora_down.weight", "lora_unet_{}.lora_up.weight", "_"),
+    "official": ("{}.lora_A.default.weight", "{}.lora_B.default.weight", "."),
+}
+LAYERS = {"blocks.0.self_attn.q": (256, 256), "blocks.1.ffn.0": (256, 512), "semantic_head.proj": (256, 48)}
+
+
+def write_lora(comfyui, spelling: str, extra: dict | None = None) -> str:
+    down, up, joint = SPELLINGS[spelling]
+    generator, tensors = torch.Generator().manual_seed(3), dict(extra or {})
+    for layer, (size_in, size_out) in LAYERS.items():
+        name = layer.replace(".", joint)
+        tensors[down.format(name)] = torch.randn(4, size_in, generator=generator) * 0.1
+        tensors[up.format(name)] = torch.randn(size_out, 4, generator=generator) * 0.1
+    file = f"lora_{spelling.replace(' ', '_')}.safetensors"
+    save_file(tensors, comfyui.models("loras") / file)
+    return file
+
+
+def apply(edit, file: str, strength: float = 1.0):
+    """The graph with the LoRA; returns the report's link."""
+    node = edit.add("SAMALoadLora", model=edit.model, lora_name=file, strength=strength)
+    edit.model = node
+    return output(node, 1)
+
+
+def test_every_spelling_gives_the_same_edit(comfyui, small, sampled):
+    """Four spellings of the same LoRA, all layers matched, one result."""
+    from .graphs import SMALL_AREA, Edit
+
+    results = []
+    for spelling in SPELLINGS:
+        graph = Edit(comfyui, small, area=SMALL_AREA)
+        report = apply(graph, write_lora(comfyui, spelling))
+        assert graph.values(report) == "3 of 3 LoRA layers matched"
+        results.append(graph.sample())
+    for other in results[1:]:
+        assert torch.equal(other["video"], results[0]["video"])
+        assert torch.equal(other["semantic"], results[0]["semantic"])
+    assert distance(results[0]["video"], sampled["video"])[0] > 1e-3
+
+
+def test_report_names_unmatched_layers(comfyui, edit):
+    file = write_lora(comfyui, "official", {"blocks.99.self_attn.q.lora_A.weight": torch.zeros(4, 256),
+                                            "blocks.99.self_attn.q.lora_B.weight": torch.zeros(256, 4)})
+    assert edit.values(apply(edit, file)) == (
+        "3 of 4 LoRA layers matched; not in this model: diffusion_model.blocks.99.self_attn.q")
+
+
+def test_a_foreign_lora_is_refused(comfyui, edit):
+    save_file({"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(4, 8)}, comfyui.models("loras") / "sdxl.safetensors")
+    report = apply(edit, "sdxl.safetensors")
+    result = edit.comfyui.run(edit.nodes, keep=[report[0]])
+    assert "0 of 1 LoRA layers matched" in result.errors[0]
+
+
+def test_strength_0_changes_nothing(comfyui, edit, sampled):
+    apply(edit, write_lora(comfyui, "official"), strength=0.0)
+    assert torch.equal(edit.sample()["video"], sampled["video"])
+
+
+def test_core_lora_loader_applies_its_spellings(comfyui, edit, sampled):
+    """Core's own loader works for the names it knows."""
+    edit.patch("LoraLoaderModelOnly", lora_name=write_lora(comfyui, "kohya"), strength_model=1.0)
+    assert distance(edit.sample()["video"], sampled["video"])[0] > 1e-3

@@ -1,0 +1,88 @@
+"""Live previews show the video; an interrupted run leaves ComfyUI ready for the next."""
+
+import pytest
+import torch
+
+
+def test_ksampler_previews_every_step(edit):
+    """Core's own latent-to-RGB preview of the 4x4 latent, step by step."""
+    result = edit.comfyui.run(edit.nodes, keep=[edit.ksampler()[0]]).check()
+    shown = [step for step in result.progress if step.has_preview]
+    assert [(step.value, step.total) for step in shown] == [(1, 3), (2, 3), (3, 3)]
+    assert [picture.size for picture in result.previews] == [(4, 4)] * 3
+
+
+def test_sama_edit_shows_all_its_stages(edit):
+    """One bar over text, encoding, three steps and decoding, with previews and a line of text in the node.
+
+    Core drops progress calls without a preview that follow each other closely.
+    """
+    node = whole_edit(edit)
+    result = edit.comfyui.run(edit.nodes, keep=[node[0]]).check()
+    ours = [step for step in result.progress if step.total == 8]
+    assert [step.value for step in ours] == sorted(step.value for step in ours)
+    assert ours[-1].value == 8
+    assert [step.value for step in ours if step.has_preview] == [4, 5, 6]
+    assert spoken(result) == [
+        "SAMA: reading the instruction", "SAMA: encoding the source", "SAMA: sampling",
+        "SAMA: sampling, step 1 of 3", "SAMA: sampling, step 2 of 3", "SAMA: sampling, step 3 of 3", "SAMA: decoding"]
+
+
+def whole_edit(edit, **changes) -> list:
+    settings = {"seed": 1, "steps": 3, "cfg": 5.0, "shift": 5.0, "sampler_name": "euler", "edit_tag": True,
+                "tiling": "automatic", "instruction": "make the circle red"}
+    return edit.add("SAMAEdit", model=edit.model, clip=edit.clip, vae=edit.vae, frames=edit.source,
+                    **{**settings, **changes})
+
+
+def spoken(result) -> list[str]:
+    """The lines of text the server would have shown in nodes: node id length, node id, text."""
+    lines = []
+    for event, data in result.messages:
+        if isinstance(data, bytes) and b"SAMA: " in data:
+            lines.append(data[data.index(b"SAMA: "):].decode())
+    return lines
+
+
+def test_sama_edit_equals_the_separate_nodes(edit):
+    """SAMA Edit is built from the same parts: frame for frame the native graph's result."""
+    one = edit.values(whole_edit(edit))
+    sigmas = edit.add("SAMASigmas", steps=3, shift=5.0, denoise=1.0)
+    native = edit.values(edit.add("VAEDecode", samples=edit.custom(sigmas), vae=edit.vae))
+    assert one.shape == (5, 32, 32, 3)
+    assert torch.equal(one, native)
+
+
+@pytest.mark.parametrize("node", ["ksampler", "SAMA Edit"])
+def test_interrupt_in_mid_sampling(edit, sampled, node):
+    """The run stops at the step, and the next one is as if nothing had happened."""
+    link = edit.ksampler(steps=20) if node == "ksampler" else whole_edit(edit, steps=20)
+    edit.comfyui.interrupt_after(6)
+    result = edit.comfyui.run(edit.nodes, keep=[link[0]])
+    assert result.interrupted
+    assert not result.ok
+    assert len(result.progress) == 6
+    assert torch.equal(edit.sample()["video"], sampled["video"])
+
+
+def test_interrupt_while_the_clip_is_read(edit):
+    """Reading stops at the next frame."""
+    edit.nodes[edit.source[0]]["inputs"]["frames"] = 9
+    edit.comfyui.interrupt_after(1)
+    result = edit.comfyui.run(edit.nodes, keep=[edit.source[0]])
+    assert result.interrupted
+    assert [step.value for step in result.progress] == [1]
+
+
+def test_an_error_in_mid_sampling_leaves_the_next_run_whole(edit, sampled, monkeypatch):
+    """Out of memory, as a model call would raise it: advice from core, then a clean run."""
+    from sama_core.model.dit import SamaDiT
+
+    with monkeypatch.context() as broken:
+        def out_of_memory(*args, **kwargs):
+            raise torch.OutOfMemoryError("simulated")
+        broken.setattr(SamaDiT, "run_blocks", out_of_memory)
+        result = edit.comfyui.run(edit.nodes, keep=[edit.ksampler()[0]])
+        assert not result.ok
+        assert "OutOfMemoryError" in result.errors[0]
+    assert torch.equal(edit.sample()["video"], sampled["video"])

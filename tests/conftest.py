@@ -1,0 +1,71 @@
+"""Fixtures for every test. See `tests/harness/__init__.py` for the import rules."""
+
+import pytest
+
+from .harness import imports
+
+imports.install()  # before any test module is imported
+
+from .harness import golden as golden_files  # noqa: E402
+
+
+class _PlainRoot:
+    """Keeps pytest from importing the pack's `__init__.py` as a test package: only ComfyUI loads the pack."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(self, path, parent):
+        return pytest.Dir.from_parent(parent, path=path) if path == imports.REPO_ROOT else None
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(_PlainRoot())
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory):
+    """Real ComfyUI in this process, with our pack loaded: a `harness.executor.ComfyHarness`."""
+    from .harness.executor import ComfyHarness
+    from .harness.registry import load_pack, start_registry
+
+    base = tmp_path_factory.mktemp("comfyui")
+    start_registry(base)
+    return ComfyHarness(base, load_pack())
+
+
+@pytest.fixture(scope="session")
+def pack(comfyui):
+    """Our pack as ComfyUI loaded it: `pack.node_ids`, `pack.module("nodes.load")`."""
+    if comfyui.pack is None:
+        pytest.fail("the pack has no __init__.py yet, so ComfyUI cannot load it")
+    return comfyui.pack
+
+
+@pytest.fixture(scope="session")
+def comfy_server(tmp_path_factory):
+    """A real ComfyUI server process with our pack: a `harness.server.ComfyServer`."""
+    from .harness.server import running_server
+
+    with running_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """`golden("dit_small")` loads a golden group once: `["case1.latents"]`, `.manifest`, `.state_dict()`."""
+    loaded = {}
+
+    def load(name: str) -> golden_files.Golden:
+        if name not in loaded:
+            loaded[name] = golden_files.load_golden(name)
+        return loaded[name]
+
+    return load
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how close this run came to the official code."""
+    lines = golden_files.parity_table()
+    if lines:
+        terminalreporter.section("parity with the golden tensors")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -1,0 +1,118 @@
+"""Golden tensors of the official SAMA code: loading, comparing, and the parity table at the end of a run."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+GOLDEN_DIR = Path(__file__).resolve().parents[1] / "golden"
+WEIGHTS = "weights."
+
+
+@dataclass
+class Parity:
+    """Worst figures seen for one golden file."""
+
+    comparisons: int = 0
+    rel_l2: float = 0.0
+    max_abs: float = 0.0
+    worst: str = "-"
+
+    def record(self, key: str, rel_l2: float, max_abs: float) -> None:
+        self.comparisons += 1
+        self.max_abs = max(self.max_abs, max_abs)
+        if not rel_l2 <= self.rel_l2:  # also true for nan
+            self.rel_l2, self.worst = rel_l2, key
+
+
+PARITY: dict[str, Parity] = {}
+
+
+@dataclass
+class Golden:
+    """One golden group: `golden["case1.latents"]` is a tensor, `golden.manifest` the JSON beside it.
+
+    Tensors remember where they come from, so `assert_close` files its figures under this group.
+    """
+
+    name: str
+    manifest: dict
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        tensor = self.tensors[key]
+        tensor.golden_source = (self.name, key)
+        return tensor
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.tensors
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Names of the tensors under `prefix`, weights left out unless the prefix asks for them."""
+        return [k for k in self.tensors if k.startswith(prefix) and (prefix or not k.startswith(WEIGHTS))]
+
+    def state_dict(self, prefix: str = "") -> dict[str, torch.Tensor]:
+        """Fresh float32 copies of the weights under `weights.<prefix>`, under their official names."""
+        start = WEIGHTS + prefix
+        return {
+            key[len(start) :]: value.to(torch.float32, copy=True)
+            for key, value in self.tensors.items()
+            if key.startswith(start)
+        }
+
+
+def load_golden(name: str) -> Golden:
+    """Read `tests/golden/<name>.json` and, where there is one, `<name>.safetensors`."""
+    manifest = json.loads((GOLDEN_DIR / f"{name}.json").read_text(encoding="utf-8"))
+    tensors = GOLDEN_DIR / f"{name}.safetensors"
+    return Golden(name, manifest, load_file(tensors) if tensors.is_file() else {})
+
+
+def distance(actual: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
+    """(relative L2, largest absolute difference), computed in float64. Needs equal shapes."""
+    if actual.numel() == 0:
+        return 0.0, 0.0
+    wide = torch.complex128 if actual.is_complex() or expected.is_complex() else torch.float64
+    actual, expected = actual.detach().cpu().to(wide), expected.detach().cpu().to(wide)
+    difference = actual - expected
+    norm = expected.norm().item()
+    return difference.norm().item() / (norm or 1.0), difference.abs().max().item()
+
+
+def assert_close(
+    actual: torch.Tensor,
+    expected: torch.Tensor,
+    *,
+    rel_l2: float | None = None,
+    max_abs: float | None = None,
+    source: tuple[str, str] | None = None,
+) -> None:
+    """Assert equal shapes and a distance within the given limits (at least one); NaN always fails.
+
+    source: (golden file, tensor) to record under; by default the one `expected` was read from.
+    An all-zero `expected` makes `rel_l2` the plain L2 norm of `actual`.
+    """
+    assert rel_l2 is not None or max_abs is not None, "assert_close needs rel_l2= or max_abs="
+    assert actual.shape == expected.shape, f"shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    got_l2, got_abs = distance(actual, expected)
+    file, key = source or getattr(expected, "golden_source", (None, "tensor"))
+    if file:
+        PARITY.setdefault(file, Parity()).record(key, got_l2, got_abs)
+    within = (rel_l2 is None or got_l2 <= rel_l2) and (max_abs is None or got_abs <= max_abs)
+    assert within, (
+        f"{file or 'not golden'} {key}: relative L2 {got_l2:.3e} (limit {rel_l2}), "
+        f"max abs {got_abs:.3e} (limit {max_abs})"
+    )
+
+
+def parity_table() -> list[str]:
+    """Lines of the table pytest prints at the end; empty when nothing was compared."""
+    if not PARITY:
+        return []
+    rows = [("golden file", "compared", "worst rel L2", "worst abs", "worst tensor")]
+    for name, seen in sorted(PARITY.items()):
+        rows.append((name, str(seen.comparisons), f"{seen.rel_l2:.2e}", f"{seen.max_abs:.2e}", seen.worst))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
