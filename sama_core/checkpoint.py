@@ -30,7 +30,7 @@ SAMA_KEYS = (
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 _QUANT_SUFFIXES = (".scale_weight", ".scale_input", ".weight_scale", ".weight_scale_2", ".input_scale",
                    ".comfy_quant")
-_LORA = re.compile(r"lora_(A|B|up|down)\b|\.lora_|^lora_unet_|\.diff_b$|\.hada_")
+_LORA = re.compile(r"lora_(A|B|up|down)\b|\.lora_|^lora_unet_|\.diff(_b)?$|\.hada_|\.lokr_|\.oft_|\.dora_scale$")
 _SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.safetensors$")
 _MAX_HEADER = 100 << 20
 
@@ -70,19 +70,26 @@ class LoadReport:
                                          "Download the file again, or choose another."))
 
 
-def compare(got: Mapping[str, tuple[int, ...]], need: Mapping[str, tuple[int, ...]]) -> LoadReport:
-    """The verdict on shapes `got` for a model that needs shapes `need`; quantisation scales are no strangers."""
-    conflicts = [(key, tuple(got[key]), tuple(need[key])) for key in need
-                 if key in got and tuple(got[key]) != tuple(need[key]) and not _is_packed(key, got)]
-    unexpected = [key for key in got if key not in need and not is_quant_key(key)]
+def compare(got: Mapping[str, tuple[int, ...]], need: Mapping[str, tuple[int, ...]],
+            quantised: bool = True) -> LoadReport:
+    """The verdict on shapes `got` for a model that needs shapes `need`.
+
+    Where the loader reads `quantised` files, scales are no strangers and weights may be packed.
+    """
+    conflicts = [(key, tuple(got[key]), tuple(need[key])) for key in need if key in got
+                 and tuple(got[key]) != tuple(need[key]) and not (quantised and _is_packed(key, got))]
+    unexpected = [key for key in got if key not in need and not (quantised and is_quant_key(key))]
     missing = [key for key in need if key not in got]
     return LoadReport(len(need) - len(missing) - len(conflicts), missing, unexpected, conflicts)
 
 
 def load_state_dict_report(model: torch.nn.Module, sd: Mapping[str, Tensor]) -> LoadReport:
-    """Load `sd` into `model` and report. Nothing is loaded unless everything matches."""
+    """Load `sd` into `model` and report. Nothing is loaded unless everything matches.
+
+    Torch alone cannot apply quantisation scales, so here they count as unexpected.
+    """
     report = compare({key: tuple(value.shape) for key, value in sd.items()},
-                     {key: tuple(value.shape) for key, value in model.state_dict().items()})
+                     {key: tuple(value.shape) for key, value in model.state_dict().items()}, quantised=False)
     if report.ok:
         model.load_state_dict(sd, strict=True)
     return report
@@ -113,7 +120,8 @@ class WeightFile:
     @property
     def kind(self) -> str:
         """'full', 'delta', 'wan', 'lora' or 'foreign'."""
-        has_sama, has_block = SAMA_KEYS[0] in self.shapes, any(key.startswith("blocks.") for key in self.shapes)
+        has_sama = any(key in self.shapes for key in SAMA_KEYS)
+        has_block = any(key.startswith("blocks.") for key in self.shapes)
         if any(_LORA.search(key) for key in self.shapes):
             return "lora"
         if has_sama:
@@ -127,6 +135,8 @@ def read_header(path: str | Path) -> WeightFile:
     Raises CheckpointError for anything that is not a whole safetensors file; nothing is loaded.
     """
     path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(needed(str(path), "no such file", "a safetensors file", "Choose a file that exists."))
     size = path.stat().st_size
     try:
         with open(path, "rb") as file:
@@ -135,19 +145,19 @@ def read_header(path: str | Path) -> WeightFile:
                 raise ValueError(f"a header of {length} bytes")
             header = json.loads(file.read(length))
         metadata = header.pop("__metadata__", None) or {}
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
         shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as broken:
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError) as broken:
         raise CheckpointError(needed(path.name, f"no readable safetensors header ({broken})", "a safetensors file",
                                      "Download it again; GGUF files go through a GGUF loader.")) from broken
-    if 8 + length + end != size:
-        raise CheckpointError(needed(path.name, f"{size:,} bytes", f"{8 + length + end:,} bytes",
+    if whole != size:
+        raise CheckpointError(needed(path.name, f"{size:,} bytes", f"{whole:,} bytes",
                                      "The file is truncated or damaged: download it again."))
     return WeightFile(path, strip_prefix(shapes), metadata)
 
 
 def strip_prefix(sd: Mapping[str, object]) -> dict:
-    """The same mapping without the diffusion model's prefix, where every block key carries one."""
+    """The same mapping without the diffusion model's prefix, where any key carries one."""
     for prefix in PREFIXES:
         if any(key.startswith(prefix) for key in sd):
             return {key.removeprefix(prefix): value for key, value in sd.items()}
@@ -155,14 +165,17 @@ def strip_prefix(sd: Mapping[str, object]) -> dict:
 
 
 def shard_paths(path: str | Path) -> list[Path]:
-    """All shards that belong to `path`: a directory's, a numbered shard's siblings, or the file alone."""
+    """All shards that belong to `path`: a directory's, a numbered shard's siblings, or the file alone.
+
+    Raises CheckpointError naming the shards that are absent.
+    """
     path = Path(path)
     if path.is_dir():
         found = sorted(path.glob("*.safetensors"))
         if not found:
             raise CheckpointError(needed(str(path.name), "a folder without .safetensors files", "Wan 2.1 shards",
                                          "Put diffusion_pytorch_model-*.safetensors there."))
-        return found
+        return sorted({shard for file in found for shard in shard_paths(file)})
     match = _SHARD.match(path.name)
     if not match:
         return [path]
@@ -226,11 +239,11 @@ def transformer_settings(metadata: Mapping[str, str] | None) -> dict:
     SAMA reads `num_heads`, `semantic_tokens` (65) and `area` (pixels the model was made for).
     """
     try:
-        settings = json.loads((metadata or {}).get("config", "{}")).get("transformer", {})
-    except (json.JSONDecodeError, AttributeError):
+        settings = dict(json.loads((metadata or {}).get("config", "{}")).get("transformer", {}))
+    except (ValueError, TypeError, AttributeError):
         return {}
     return {key: settings[key] for key in ("num_heads", "semantic_tokens", "area")
-            if isinstance(settings.get(key), int) and settings[key] > 0}
+            if type(settings.get(key)) is int and settings[key] > 0}
 
 
 def non_finite(sd: Mapping[str, Tensor]) -> list[str]:
@@ -262,7 +275,7 @@ def _wan_refusal(file: WeightFile) -> str:
 
 
 def _foreign_refusal(file: WeightFile) -> str:
-    return needed(file.path.name, f"a file of another model ({_listed(sorted(file.shapes), 3)})", "a SAMA model",
+    return needed(file.path.name, f"a file of another model ({_listed(sorted(file.shapes), 3) or 'no tensors'})", "a SAMA model",
                   "Choose sama_14b_ema.safetensors.")
 
 
@@ -271,8 +284,8 @@ _REFUSALS = {"lora": _lora_refusal, "wan": _wan_refusal, "foreign": _foreign_ref
 
 def _is_packed(key: str, got: Mapping[str, object]) -> bool:
     """Quantised layers may store their weight packed; their scale or format entry says so."""
-    layer = key.rpartition(".")[0]
-    return any(f"{layer}{suffix}" in got for suffix in _QUANT_SUFFIXES)
+    layer, _, name = key.rpartition(".")
+    return name == "weight" and any(f"{layer}{suffix}" in got for suffix in _QUANT_SUFFIXES)
 
 
 def _listed(names: Iterable[str], limit: int = 12) -> str:

@@ -1,10 +1,12 @@
 """Model sizes of a SAMA diffusion transformer, inferred from its weights."""
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .errors import CheckpointError, needed
+from .geometry import PATCH
 
 WAN_HEAD_SIZE = 128
 DEFAULT_SEMANTIC_TOKENS = 65
@@ -64,7 +66,7 @@ class DitConfig:
         """
         try:
             dim = shapes["head.modulation"][-1]
-            config = cls(
+            return cls(
                 dim=dim,
                 num_heads=num_heads or max(1, dim // WAN_HEAD_SIZE),
                 ffn_dim=shapes["blocks.0.ffn.0.bias"][0],
@@ -72,12 +74,16 @@ class DitConfig:
                 text_dim=shapes["text_embedding.0.weight"][1],
                 freq_dim=shapes["time_embedding.0.weight"][1],
                 in_dim=shapes["patch_embedding.weight"][1],
-                out_dim=shapes["head.head.bias"][0] // 4,
+                out_dim=shapes["head.head.bias"][0] // math.prod(PATCH),
                 semantic_dim=shapes["semantic_head.proj.bias"][0],
                 semantic_hidden=shapes["siglip_feat_mlp.fc1.bias"][0],
+                semantic_tokens=semantic_tokens or DEFAULT_SEMANTIC_TOKENS,
             )
         except KeyError as missing:
             raise CheckpointError(needed(
                 "weights", f"a file without {missing}", "a full SAMA diffusion model",
                 "Choose sama_14b_ema.safetensors, or base Wan shards with a SAMA delta file.")) from missing
-        return replace(config, semantic_tokens=semantic_tokens) if semantic_tokens else config
+        except IndexError as flat:
+            raise CheckpointError(needed(
+                "weights", "a tensor with too few dimensions", "the shapes of a Wan 2.1 model",
+                "Download the file again; packed formats (GGUF, nf4) need their own loader.")) from flat

@@ -1,7 +1,7 @@
 """Clip, latent and token geometry: every rule about sizes and frame counts lives here, once.
 
     ClipShape  (frames, height, width)          pixels
-       │  4k+1 frames, sides ÷8
+       │  4k+1 frames, sides ÷16: 8 for the VAE, 2 for the patch
     LatentShape (frames, height, width)         Wan 2.1 latents, 16 channels
        │  patch (1, 2, 2)
     token count = frames · height/2 · width/2   per video segment
@@ -23,9 +23,6 @@ SIDE_MULTIPLE = SPATIAL_FACTOR * PATCH[1]
 DEFAULT_AREA = 480 * 832
 BUCKET_STEP = 32
 BUCKET_ASPECTS = (0.5, 2.0)
-
-# 14B weights reach 1,024 rotary positions in time; 4k+1 pixel frames give k+1 latent frames.
-MAX_LATENT_FRAMES = 1024
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,8 @@ def round_up_size(width: int, height: int, multiple: int = SIDE_MULTIPLE) -> tup
 def buckets(area: int = DEFAULT_AREA) -> list[tuple[int, int]]:
     """All `(width, height)` buckets of about `area` pixels, sides ÷32, aspect 0.5 to 2.
 
-    Below 2·32² pixels the reference's rule yields nothing; the single 32×32 bucket stands in.
-    Deviation: the reference has no bucket there.
+    Deviation: below 2·32² pixels the reference divides by a height of zero. Here heights start at
+    32, and 32×32 stands in where no width fits.
     """
     low, high = BUCKET_ASPECTS
     first = math.floor(math.sqrt(area / high) / BUCKET_STEP) * BUCKET_STEP

@@ -25,7 +25,7 @@ class RotaryTable(NamedTuple):
 
     def rotate(self, x: Tensor) -> Tensor:
         """Rotate adjacent channel pairs of `x` (B, N, heads, K); returns x's dtype."""
-        pairs = x.float().unflatten(-1, (-1, 2))
+        pairs = x.to(torch.promote_types(x.dtype, self.cos.dtype)).unflatten(-1, (-1, 2))
         cos, sin = self.cos[:, None, :], self.sin[:, None, :]
         even, odd = pairs[..., 0], pairs[..., 1]
         return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
@@ -36,6 +36,9 @@ class GridScale(NamedTuple):
 
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+UNSCALED = GridScale()
 
 
 def axis_pairs(head_dim: int) -> tuple[int, int, int]:
@@ -52,7 +55,7 @@ def _axis_angles(length: int, pairs: int, scale: float, shift: float, device: to
 
 
 def grid_table(grid: tuple[int, int, int], head_dim: int, device: torch.device,
-               options: GridScale = GridScale()) -> RotaryTable:
+               options: GridScale = UNSCALED) -> RotaryTable:
     """Table of a video segment whose token grid is `(frames, height, width)`, in t-h-w order."""
     angles = [_axis_angles(length, pairs, scale, shift, device) for length, pairs, scale, shift
               in zip(grid, axis_pairs(head_dim), options.scale, options.shift, strict=True)]

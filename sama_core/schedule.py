@@ -4,6 +4,8 @@ Inside ComfyUI its own samplers run; `flow_sigmas` is what SAMA Sigmas gives the
 Source: release `FlowMatchScheduler(shift=5, sigma_min=0, extra_one_step=True)` and pipeline loop.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -44,7 +46,7 @@ def denoise(model, noise: Tensor, semantic_noise: Tensor | None, positive: Tenso
     With `cfg` 1 the negative branch is not evaluated. Returns the final (latents, semantic latents).
     """
     latents, semantic = noise, semantic_noise
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in pairwise(sigmas):
         timestep = (sigma * TRAIN_TIMESTEPS).to(noise.device).reshape(1)
         if bf16_timestep:
             timestep = round_timestep(timestep)

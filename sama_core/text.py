@@ -17,9 +17,12 @@ def clean_instruction(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def tagged(text: str) -> str:
-    """The cleaned instruction behind the trained tag `[Video edit]`; the bare tag for empty text."""
-    return f"{EDIT_TAG} {clean_instruction(text)}".strip()
+def tagged(cleaned: str) -> str:
+    """A cleaned instruction behind the trained tag `[Video edit]`; the bare tag for empty text.
+
+    It is not cleaned again: the reference cleans once, and a second pass can change the text.
+    """
+    return f"{EDIT_TAG} {cleaned}".strip()
 
 
 def require_instruction(text: str) -> str:

@@ -41,7 +41,7 @@ def _ramp(length: int, first: bool, last: bool, border: int) -> Tensor:
     if not first:
         weight[:border] = rise
     if not last:
-        weight[-border:] = rise.flip(0)
+        weight[length - border:] = rise.flip(0)
     return weight
 
 

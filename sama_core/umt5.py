@@ -48,8 +48,8 @@ def official_to_comfy(sd: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
     """
     strangers = [key for key in sd if comfy_name(key) is None]
     if strangers:
-        raise CheckpointError(needed(path.name, f"unknown tensors ({', '.join(strangers[:5])})", "umT5's",
-                                     "Download models_t5_umt5-xxl-enc-bf16.pth again."))
+        raise CheckpointError(needed(path.name, f"unknown tensors ({', '.join(strangers[:5])})",
+                                     "umT5's tensors and no other", "Download models_t5_umt5-xxl-enc-bf16.pth again."))
     return {**{comfy_name(key): value for key, value in sd.items()}, "spiece_model": find_tokenizer(path)}
 
 
@@ -92,10 +92,14 @@ class Umt5Sizes:
             raise CheckpointError(needed(name, "no tokenizer inside", "umT5 weights with their spiece_model",
                                          "Choose the umT5 file of Comfy-Org/Wan_2.1_ComfyUI_repackaged."))
         heads = sd[bias].shape[1]
-        query = sd[f"{block.format(0, 0)}.SelfAttention.q.weight"]
+        try:
+            query = sd[f"{block.format(0, 0)}.SelfAttention.q.weight"]
+            hidden = sd[f"{block.format(0, 1)}.DenseReluDense.wi_0.weight"]
+        except KeyError as missing:
+            raise CheckpointError(needed(name, f"umT5 weights without {missing}", "all tensors of the encoder",
+                                         "Download the file again.")) from missing
         return cls(vocab_size=sd["shared.weight"].shape[0], d_model=sd["shared.weight"].shape[1],
-                   d_ff=sd[f"{block.format(0, 1)}.DenseReluDense.wi_0.weight"].shape[0],
-                   d_kv=query.shape[0] // heads, num_heads=heads, num_layers=layers)
+                   d_ff=hidden.shape[0], d_kv=query.shape[0] // heads, num_heads=heads, num_layers=layers)
 
     def config(self) -> dict:
         """The configuration core's T5 takes."""

@@ -48,7 +48,7 @@ The quick brown fox jumps over the lazy dog. Video edit. What should change, and
 def write_untrained(models_dir: str | Path, seed: int = 0) -> dict[str, str]:
     """Write the three files below a ComfyUI models folder; returns file names by folder.
 
-    Files are written under a temporary name and renamed, and are the same bytes for the same seed.
+    Files are written under a temporary name and renamed, and hold the same tensors for the same seed.
     """
     parts = {"diffusion_models": diffusion_model, "text_encoders": text_encoder, "vae": vae}
     for folder, build in parts.items():
@@ -93,8 +93,7 @@ def vae_shapes(width: int) -> dict[str, tuple[int, ...]]:
     levels = [width, 2 * width, 4 * width, 4 * width]
     shapes: dict[str, tuple[int, ...]] = {}
     shapes |= _conv("encoder.conv1", levels[0], 3) | _conv("decoder.conv1", levels[3], 16)
-    slot = channels = 0
-    channels = levels[0]
+    slot, channels = 0, levels[0]
     for level, out in enumerate(levels):
         for _ in range(2):
             shapes |= _residual(f"encoder.downsamples.{slot}", channels, out)

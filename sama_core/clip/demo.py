@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 # Warm circles and cool squares, so that any two can be told apart and named: "turn the red circle green".
 WARM = ((226, 61, 61), (240, 134, 44), (242, 194, 48))
 COOL = ((58, 110, 226), (64, 168, 88), (146, 84, 200))
-BACKGROUNDS = (((232, 238, 246), (158, 178, 206)), ((246, 236, 222), (206, 176, 150)), ((228, 240, 230), (150, 184, 164)))
+BACKGROUNDS = (
+    ((232, 238, 246), (158, 178, 206)), ((246, 236, 222), (206, 176, 150)), ((228, 240, 230), (150, 184, 164)))
 
 # Drawn this many times larger and averaged down: smooth edges, sub-pixel motion.
 SUPERSAMPLING = 4
@@ -39,7 +40,8 @@ def _draw(background: Image.Image, places: np.ndarray, circle: tuple, square: tu
     """One frame; `places` (2, 2) are the centres (x, y) of circle and square as parts of the frame."""
     canvas = background.resize([side * SUPERSAMPLING for side in background.size])
     pen = ImageDraw.Draw(canvas)
-    (circle_box, square_box) = (_box_around(place, canvas.size, size) for place, size in zip(places, (0.17, 0.14)))
+    circle_box, square_box = (_box_around(place, canvas.size, size)
+                              for place, size in zip(places, (0.17, 0.14), strict=True))
     pen.rectangle(square_box, fill=square)
     pen.ellipse(circle_box, fill=circle)
     return np.asarray(canvas.reduce(SUPERSAMPLING))

@@ -28,7 +28,7 @@ def restore_frames(frames: torch.Tensor, info: ClipInfo, progress: Progress | No
         return kept
     restored = torch.empty(info.frame_count, info.height, info.width, 3)
     done = 0
-    for canvas, frame, original in zip(restored, kept, _originals(info)):
+    for canvas, frame, original in zip(restored, kept, _originals(info), strict=False):
         _compose(canvas, frame, original, info)
         done += 1
         if progress is not None:

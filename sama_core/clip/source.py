@@ -170,7 +170,8 @@ def _check_start(name: str, start: int, frame_count: int) -> None:
     if not frame_count:
         raise _no_frames(name)
     if start >= frame_count:
-        raise unusable(name, f"start frame {start}", f"a start from 0 to {frame_count - 1} (frame count: {frame_count})",
+        raise unusable(name, f"start frame {start}",
+                       f"a start from 0 to {frame_count - 1} (frame count: {frame_count})",
                        f"Set the start frame to {frame_count - 1} or less.")
 
 

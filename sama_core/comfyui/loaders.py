@@ -76,7 +76,8 @@ def load_vae(path: str):
 def load_text_encoder(path: str, dtype: torch.dtype | None = None):
     """umT5 as CLIP, from ComfyUI's safetensors or the official `.pth`; sizes come from the file.
 
-    `dtype` is that of the weights in memory; core's choice (float16) unless given. Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
+    `dtype` is that of the weights in memory; core's choice (float16) unless given.
+    Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
     """
     sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
     if is_official(sd):

@@ -42,21 +42,22 @@ class _Projections(nn.Module):
 class SelfAttention(_Projections):
     """Attention of all tokens to all tokens, with rotary positions."""
 
-    def forward(self, x: Tensor, freqs: RotaryTable, transformer_options: dict = {}) -> Tensor:
+    def forward(self, x: Tensor, freqs: RotaryTable, transformer_options: dict | None = None) -> Tensor:
         """`x` (B, N, D) → (B, N, D). `attn1_patch` hooks see the attention's output, q and k."""
+        options = {} if transformer_options is None else transformer_options
         q = freqs.rotate(self._heads(self.norm_q(self.q(x))))
         k = freqs.rotate(self._heads(self.norm_k(self.k(x))))
-        out = self.attention(q.flatten(2), k.flatten(2), self.v(x), self.num_heads,
-                             transformer_options=transformer_options)
-        for patch in transformer_options.get("patches", {}).get("attn1_patch", ()):
-            out = patch({"x": out, "q": q, "k": k, "transformer_options": transformer_options})
+        out = self.attention(q.flatten(2), k.flatten(2), self.v(x), self.num_heads, transformer_options=options)
+        for patch in options.get("patches", {}).get("attn1_patch", ()):
+            out = patch({"x": out, "q": q, "k": k, "transformer_options": options})
         return self.o(out)
 
 
 class CrossAttention(_Projections):
     """Attention of all tokens to the text; padding rows are zero embeddings and are attended."""
 
-    def forward(self, x: Tensor, context: Tensor, transformer_options: dict = {}, **_ignored: Any) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, transformer_options: dict | None = None,
+                **_ignored: Any) -> Tensor:
         """`x` (B, N, D), `context` (B, L, D) → (B, N, D).
 
         Extra keywords are taken and ignored because Wan packs call and replace this method with
@@ -64,5 +65,5 @@ class CrossAttention(_Projections):
         """
         q = self.norm_q(self.q(x))
         k = self.norm_k(self.k(context))
-        return self.o(self.attention(q, k, self.v(context), self.num_heads,
-                                     transformer_options=transformer_options))
+        options = {} if transformer_options is None else transformer_options
+        return self.o(self.attention(q, k, self.v(context), self.num_heads, transformer_options=options))

@@ -34,15 +34,16 @@ class DitBlock(nn.Module):
         self.modulation = nn.Parameter(torch.empty(1, 6, dim, **factory))
 
     def forward(self, x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor,
-                transformer_options: dict = {}, **_ignored: Any) -> Tensor:
+                transformer_options: dict | None = None, **_ignored: Any) -> Tensor:
         """`x` (B, N, D), `e` (B, 6, D) timestep modulation, `context` (B, L, D) → (B, N, D)."""
+        options = {} if transformer_options is None else transformer_options
         shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = (
             (_cast(self.modulation, x) + e).chunk(6, dim=1))
-        y = self.self_attn(torch.addcmul(shift_msa, self.norm1(x), 1 + scale_msa), freqs, transformer_options)
+        y = self.self_attn(torch.addcmul(shift_msa, self.norm1(x), 1 + scale_msa), freqs, options)
         x = torch.addcmul(x, y, gate_msa)
-        x = x + self.cross_attn(self.norm3(x), context, transformer_options=transformer_options)
-        for patch in transformer_options.get("patches", {}).get("attn2_patch", ()):
-            x = patch({"x": x, "transformer_options": transformer_options})
+        x = x + self.cross_attn(self.norm3(x), context, transformer_options=options)
+        for patch in options.get("patches", {}).get("attn2_patch", ()):
+            x = patch({"x": x, "transformer_options": options})
         y = self.ffn(torch.addcmul(shift_mlp, self.norm2(x), 1 + scale_mlp))
         return torch.addcmul(x, y, gate_mlp)
 

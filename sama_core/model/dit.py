@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..config import DitConfig
 from ..errors import ConditioningError, needed
 from ..geometry import PATCH, LatentShape
-from ..rotary import GridScale, grid_table, sequence_table
+from ..rotary import UNSCALED, GridScale, grid_table, sequence_table
 from ..tokens import SEMANTIC, SOURCE, TARGET, TokenLayout
 from .attention import AttentionFn, sdpa
 from .blocks import DitBlock, Head
@@ -152,7 +152,7 @@ def _original(block: nn.Module):
 def _grid_scale(options: dict) -> GridScale:
     rope = options.get("rope_options")
     if not rope:
-        return GridScale()
+        return UNSCALED
     return GridScale(scale=tuple(rope.get(f"scale_{axis}", 1.0) for axis in "tyx"),
                      shift=tuple(rope.get(f"shift_{axis}", 0.0) for axis in "tyx"))
 
@@ -165,5 +165,5 @@ def _check_source(source: Tensor, target: Tensor) -> None:
 
 
 def _size(latent: Tensor) -> str:
-    frames, height, width = latent.shape[-3:]
-    return f"{frames} latent frames of {width}x{height}"
+    channels, frames, height, width = latent.shape[-4:]
+    return f"{frames} latent frames of {width}x{height} in {channels} channels"

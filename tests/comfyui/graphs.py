@@ -79,6 +79,20 @@ class Edit(Graph):
         return streams(self.values(self.ksampler(**changes)))
 
 
+def estimated_shapes(monkeypatch) -> list[list[int]]:
+    """The shapes core asks the model's memory estimate for, from now on, in order."""
+    from sama_core.comfyui.model import SamaModel
+
+    shapes, original = [], SamaModel.memory_required
+
+    def record(self, shape, cond_shapes={}):
+        shapes.append(list(shape))
+        return original(self, shape, cond_shapes)
+
+    monkeypatch.setattr(SamaModel, "memory_required", record)
+    return shapes
+
+
 def streams(latent: dict) -> dict:
     """Both streams of a LATENT that a SAMA sampler returned."""
     from sama_core.comfyui.joint_state import carried_semantic

@@ -64,6 +64,7 @@ def test_a_wan_model_cannot_be_prepared(edit):
 
 def test_registered_once(comfyui):
     import comfy.supported_models
+
     from sama_core.comfyui.register import SamaConfig, register
 
     register()
@@ -91,6 +92,7 @@ def test_custom_operations_with_late_weights(comfyui, edit, small, sampled):
     """The shape of a GGUF loader: core's loader, own operations, weights that appear late."""
     import comfy.ops
     import comfy.sd
+
     from sama_core.comfyui.joint_state import prepare
 
     class LateOps(comfy.ops.manual_cast):
@@ -147,7 +149,8 @@ def test_wrong_files_are_refused_by_name(comfyui, edit, small, model, extra, mes
 
 @pytest.mark.parametrize(("node", "name", "value", "expected"), [
     ("SAMALoadModel", "model_name", "absent.safetensors", "syxbb/SAMA-14B"),
-    ("SAMALoadTextEncoder", "text_encoder_name", "absent.safetensors", "umt5_xxl_fp16.safetensors in models/text_encoders"),
+    ("SAMALoadTextEncoder", "text_encoder_name", "absent.safetensors",
+     "umt5_xxl_fp16.safetensors in models/text_encoders"),
     ("SAMALoadVAE", "vae_name", "absent.safetensors", "Comfy-Org/Wan_2.1_ComfyUI_repackaged"),
 ])
 def test_missing_files_are_named_with_source_and_folder(comfyui, node, name, value, expected):
@@ -309,7 +312,8 @@ def test_report_names_unmatched_layers(comfyui, edit):
 
 
 def test_a_foreign_lora_is_refused(comfyui, edit):
-    save_file({"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(4, 8)}, comfyui.models("loras") / "sdxl.safetensors")
+    foreign = {"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(4, 8)}
+    save_file(foreign, comfyui.models("loras") / "sdxl.safetensors")
     report = apply(edit, "sdxl.safetensors")
     result = edit.comfyui.run(edit.nodes, keep=[report[0]])
     assert "0 of 1 LoRA layers matched" in result.errors[0]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ..harness.golden import distance
+from .graphs import estimated_shapes
 
 CFG_NODES = {
     "RescaleCFG": {"multiplier": 0.7},
@@ -158,11 +159,7 @@ def test_memory_estimate_counts_the_video_and_the_source(comfyui, edit):
 
 def test_core_estimates_memory_from_the_real_shape(comfyui, edit, monkeypatch):
     """What core passes to `memory_required` while sampling is 5-D, and half of it with windows of half length."""
-    from sama_core.comfyui.model import SamaModel
-
-    shapes, original = [], SamaModel.memory_required
-    monkeypatch.setattr(SamaModel, "memory_required",
-                        lambda self, shape, cond_shapes={}: shapes.append(list(shape)) or original(self, shape, cond_shapes))
+    shapes = estimated_shapes(monkeypatch)
     edit.sample(steps=1)
     assert shapes[:2] == [[2, 16, 2, 4, 4], [1, 16, 2, 4, 4]]
     assert all(len(shape) == 3 for shape in shapes[2:])

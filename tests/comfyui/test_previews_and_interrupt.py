@@ -38,7 +38,7 @@ def whole_edit(edit, **changes) -> list:
 def spoken(result) -> list[str]:
     """The lines of text the server would have shown in nodes: node id length, node id, text."""
     lines = []
-    for event, data in result.messages:
+    for _event, data in result.messages:
         if isinstance(data, bytes) and b"SAMA: " in data:
             lines.append(data[data.index(b"SAMA: "):].decode())
     return lines

@@ -14,6 +14,7 @@ LIMIT = 5e-5
 def model(comfyui, golden):
     """The golden DiT as a prepared ModelPatcher; its head size (24) is told by the file's metadata."""
     import comfy.sd
+
     from sama_core.comfyui.joint_state import prepare
 
     metadata = {"config": json.dumps({"transformer": {"num_heads": 4}})}
@@ -37,6 +38,7 @@ def denoise(model, loop, steps: int, cfg: float, nested: bool, monkeypatch=None,
     import comfy.nested_tensor
     import comfy.sample
     import comfy.samplers
+
     from sama_core.comfyui import joint_state
     from sama_core.schedule import flow_sigmas
 
@@ -82,6 +84,7 @@ def test_every_step_equals_the_official_one(model, loop, golden, monkeypatch, st
 def test_simple_scheduler_equals_the_reference_loop(comfyui, model, loop, golden, monkeypatch, steps):
     """`simple` at shift 5 gives the official sigmas where the step count divides 1000."""
     import comfy.samplers
+
     from sama_core import SamaDiT
     from sama_core.schedule import denoise as reference
     from sama_core.schedule import flow_sigmas
@@ -115,6 +118,7 @@ def test_batch_sample_0_equals_a_batch_of_one(model, loop, monkeypatch):
     """The semantic noise is drawn sample after sample, so a batch starts like a single run."""
     import comfy.sample
     import comfy.samplers
+
     from sama_core.comfyui.joint_state import carried_semantic
     from sama_core.schedule import flow_sigmas
 

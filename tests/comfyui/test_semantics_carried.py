@@ -104,11 +104,13 @@ def test_a_nested_tensor_gives_the_same_result(comfyui, edit, sampler):
     import comfy.nested_tensor
     import comfy.sample
     import comfy.samplers
+
     from sama_core.comfyui.joint_state import carried_semantic, semantic_noise
 
     model, positive, negative = (edit.values(link) for link in (edit.model, edit.positive, edit.negative))
     latent = edit.values(edit.latent)["samples"]
-    noise, sigmas = comfy.sample.prepare_noise(latent, 1), edit.values(edit.add("SAMASigmas", steps=3, shift=5.0, denoise=1.0))
+    noise = comfy.sample.prepare_noise(latent, 1)
+    sigmas = edit.values(edit.add("SAMASigmas", steps=3, shift=5.0, denoise=1.0))
     tokens = semantic_noise((1, 65, 48), 1)
     nested = comfy.nested_tensor.NestedTensor
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ..harness.golden import assert_close, distance
-from .graphs import SMALL_AREA, Edit, output
+from .graphs import SMALL_AREA, Edit, estimated_shapes, output
 
 WINDOWS = {"context_length": 5, "context_overlap": 4, "context_schedule": "standard_static", "context_stride": 1,
            "closed_loop": False, "fuse_method": "pyramid", "freenoise": False, "retain_first_frame": False,
@@ -82,11 +82,7 @@ def test_freenoise_shuffles_the_video_noise_only(long_edit):
 
 
 def test_memory_is_estimated_for_one_window(long_edit, monkeypatch):
-    from sama_core.comfyui.model import SamaModel
-
-    shapes, original = [], SamaModel.memory_required
-    monkeypatch.setattr(SamaModel, "memory_required",
-                        lambda self, shape, cond_shapes={}: shapes.append(list(shape)) or original(self, shape, cond_shapes))
+    shapes = estimated_shapes(monkeypatch)
     long_edit.patch("WanContextWindowsManual", **WINDOWS).sample(steps=1)
     assert shapes[0] == [2, 16, 2, 4, 4]
 

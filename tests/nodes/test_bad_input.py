@@ -115,7 +115,7 @@ def test_odd_sizes_are_fitted_and_come_back(comfyui, small, size, count):
                        area=32 * 32, fps=10.0)
     finish = graph.add("SAMAFinishVideo", frames=source, clip_info=output(source, 1))
     result = comfyui.run(graph.nodes, keep=[source[0], finish[0]]).check()
-    frames, info, audio, fps, frame_count = result.values[source[0]]
+    frames, _info, audio, fps, frame_count = result.values[source[0]]
     assert frames.shape[0] % 4 == 1
     assert frames.shape[1] % 32 == frames.shape[2] % 32 == 0
     assert (fps, frame_count, audio) == (10.0, count, None)
