@@ -16,10 +16,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _needs_browser():
-    """Skip before a server is started for nothing."""
+    """Fail before a server is started for nothing."""
     why = harness.why_no_browser()
     if why:
-        pytest.skip(why)
+        pytest.fail(why)
 
 
 @pytest.fixture(scope="module")
