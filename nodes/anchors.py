@@ -22,7 +22,8 @@ class AnchorPreview(io.ComfyNode):
                 io.Model.Input("model", tooltip="From Load SAMA Model."),
                 io.Clip.Input("clip", tooltip="umT5, from Load SAMA Text Encoder."),
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
-                io.Image.Input("frames", tooltip="Frames from SAMA Source Video."),
+                io.Image.Input("frames", tooltip="Frames from SAMA Source Video, any number; its padding copies of "
+                                                 "the last frame count too."),
                 instruction_input(),
                 io.Int.Input("anchors", default=1, min=1, max=16,
                              tooltip="How many frames to edit, spread evenly over the clip. Default 1."),

@@ -39,8 +39,8 @@ def sampling_inputs() -> list:
                      tooltip="Seed of video and semantic noise. The same seed gives the same edit."),
         io.Int.Input("steps", **_STEPS, tooltip="Sampling steps. Default 50; 4 to 8 with a step-distilled LoRA."),
         io.Float.Input("cfg", default=DEFAULT_CFG, min=0.0, max=100.0, step=0.1,
-                       tooltip="How strictly the instruction is followed. Default 5; 1 with a step-distilled LoRA, "
-                               "which halves the time."),
+                       tooltip="How strictly the instruction is followed. Default 5; 1 with a step-distilled LoRA: "
+                               "then each step runs the model once, not twice."),
         io.Float.Input("shift", **_SHIFT, advanced=True,
                        tooltip="Shift of the noise schedule; higher spends more steps on the layout. Default 5."),
         io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler", advanced=True,
@@ -120,8 +120,10 @@ class Sigmas(io.ComfyNode):
             description="SAMA's own noise schedule, exact for every step count.",
             search_aliases=["scheduler", "shift", "noise schedule"],
             inputs=[
-                io.Int.Input("steps", **_STEPS, tooltip="Sampling steps. Default 50."),
-                io.Float.Input("shift", **_SHIFT, tooltip="Schedule shift. Default 5, as SAMA was trained."),
+                io.Int.Input("steps", **_STEPS, tooltip="Sampling steps; more follow the schedule more closely. "
+                                                        "Default 50."),
+                io.Float.Input("shift", **_SHIFT, tooltip="Schedule shift; higher spends more steps on the layout. "
+                                                          "Default 5, as SAMA was released."),
                 io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01,
                                tooltip="Share of the schedule that is run, from its end. Default 1, a full edit."),
             ],

@@ -13,9 +13,12 @@ CATEGORY = "SAMA/load"
 NO_BASE = "none"
 
 
-def _missing(folder: str, name: str) -> str | bool:
-    """True if `name` lies in a model folder, else which file is needed, from where, and where to put it."""
-    if folder_paths.get_full_path(folder, name) is not None:
+def _missing(folder: str, name: str | None) -> str | bool:
+    """True if `name` lies in a model folder, else which file is needed, from where, and where to put it.
+
+    A name that comes over a link is None here; it is checked when the node runs.
+    """
+    if name is None or folder_paths.get_full_path(folder, name) is not None:
         return True
     known = " or ".join(file.where() for file in MODEL_FILES if file.folder == folder)
     advice = f"SAMA needs {known}. " if known else ""
@@ -41,14 +44,14 @@ class LoadModel(io.ComfyNode):
                 io.Combo.Input("model_name", options=files,
                                tooltip="The SAMA file in models/diffusion_models: full model, fp8, or a delta file."),
                 io.Combo.Input("weight_dtype", options=list(loaders.WEIGHT_DTYPES), default="default", advanced=True,
-                               tooltip="Storage of the weights. Default keeps the file's; fp8 halves the memory of a "
-                                       "bf16 file at a small loss."),
+                               tooltip="Storage of the weights. Default keeps the file's; fp8 takes half the memory of "
+                                       "bf16 and is less exact; _fast also multiplies in fp8, on cards that can."),
                 io.Combo.Input("base_model", options=[NO_BASE, *files], default=NO_BASE, optional=True, advanced=True,
                                tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
                                        "Default none."),
                 io.Int.Input("num_heads", default=0, min=0, max=256, optional=True, advanced=True,
-                             tooltip="Attention heads. 0 takes the file's own count (width / 128), right for every "
-                                     "released model."),
+                             tooltip="Attention heads. Default 0 takes the count in the file's metadata, else width / "
+                                     "128, right for every released model."),
                 io.Boolean.Input("check_weights", default=False, optional=True, advanced=True,
                                  tooltip="Look for NaN and infinite weights while loading. Default off: it reads the "
                                          "whole file once more."),
@@ -57,9 +60,8 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name, base_model=NO_BASE) -> str | bool:
-        found = _missing("diffusion_models", model_name)
-        return found if found is not True or base_model == NO_BASE else _missing("diffusion_models", base_model)
+    def validate_inputs(cls, model_name) -> str | bool:
+        return _missing("diffusion_models", model_name)
 
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> list:
@@ -179,4 +181,4 @@ class LoadLora(io.ComfyNode):
     @classmethod
     def execute(cls, model, lora_name, strength) -> io.NodeOutput:
         model, report = load_lora(model, folder_paths.get_full_path_or_raise("loras", lora_name), strength)
-        return io.NodeOutput(model, report.summary())
+        return io.NodeOutput(model, report)

@@ -18,8 +18,8 @@ class SourceVideo(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SAMASourceVideo", display_name="SAMA Source Video", category=CATEGORY,
-            description="Takes a range of a clip, crops and resizes it to the nearest size the model was trained "
-                        "on, and pads it to 4k+1 frames. Only the frames asked for are decoded.",
+            description="Takes a range of a clip, crops and resizes it to the nearest of SAMA's sizes, and pads it to "
+                        "4k+1 frames. Only the frames asked for are decoded.",
             search_aliases=["load clip", "resize video", "source frames", "video to images"],
             inputs=[
                 io.Video.Input("video", optional=True, tooltip="The clip, from Load Video. Its sound comes along."),
@@ -27,15 +27,16 @@ class SourceVideo(io.ComfyNode):
                 io.Model.Input("model", optional=True,
                                tooltip="The SAMA model; its working area is used where area is 0."),
                 io.Int.Input("frames", default=81, min=0, max=100_000,
-                             tooltip="How many frames to edit, after the stride. Default 81, the longest SAMA was "
-                                     "trained on; 0 takes all."),
+                             tooltip="How many frames to edit, after the stride. Default 81, as SAMA was released; 0 "
+                                     "takes all."),
                 io.Int.Input("start", default=0, min=0, max=10_000_000,
                              tooltip="First frame, counted from 0. Default 0."),
                 io.Int.Input("stride", default=1, min=1, max=1000,
                              tooltip="Take every n-th frame; the result plays at fps / n. Default 1."),
                 io.Int.Input("area", default=0, min=0, max=4096 * 4096, advanced=True,
                              tooltip="Working area in pixels (width x height). 0 takes what the connected model was "
-                                     f"made for, or 832x480 = {DEFAULT_AREA}. Less is faster, and coarser."),
+                                     f"made for, or 832x480 = {DEFAULT_AREA}. Fewer pixels mean less work and less "
+                                     "detail."),
                 io.Float.Input("fps", default=24.0, min=0.01, max=1000.0, step=0.01, advanced=True,
                                tooltip="Frames per second of an IMAGE batch; a video brings its own. Default 24."),
             ],

@@ -30,8 +30,12 @@ _ATTRIBUTE = "_sama_semantic"
 # Mixed into the seed so that semantic and video noise differ, and so that the semantic noise of a
 # seed is the same at every resolution: a draft and the full edit plan alike.
 _SEMANTIC_SEED = int.from_bytes(b"SAMA", "big")
-_LOST = ("SAMA: this sampler continues a run, but the latent carries no semantic tokens, so they restart "
-         "from %s. Connect the samplers directly, or keep the tokens with SAMA Split Latent and SAMA Join Latent.")
+_LOST = ("SAMA: this sampler continues a run, but the latent carries no semantic tokens, so they restart from zero. "
+         "Connect the samplers directly, or keep the tokens with SAMA Split Latent and SAMA Join Latent.")
+_NEVER_HAD = ("SAMA: this run starts below full noise, and the latent carries no semantic tokens of an earlier run: they "
+              "start from noise alone. A full edit is denoise 1.")
+_NO_SOURCE = ("SAMA: the positive conditioning holds no source video, so this makes a new clip from the text. "
+              "Put SAMA Edit Conditioning between instruction and sampler.")
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +92,8 @@ def outer_sample(executor, noise: Tensor, latent_image: Tensor, sampler, sigmas:
         kwargs.update({"latent_shapes": run.batch_shapes} if "latent_shapes" in kwargs else {})
         denoise_mask = adapters.pack_mask(denoise_mask, run.shape)
         callback = adapters.video_callback(callback, run.shape)
+    if not any("reference_latents" in entry for entry in guider.conds.get("positive", ())):
+        log.warning(_NO_SOURCE)
     adapters.adapt_conditioning(guider.conds, run.shape)
     adapters.adapt_model_options(guider.model_options, run.shape)
 
@@ -158,8 +164,10 @@ def _plain_run(guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed
     carried = carried_semantic(latent_image)
     silent = torch.count_nonzero(noise) == 0
     start = torch.zeros(batch, *size) if carried is None else _fit_carried(carried, batch, size)
-    if carried is None and (silent or sigmas[0] < guider.model_patcher.get_model_object("model_sampling").sigma_max):
-        log.warning(_LOST, "zero" if silent else "noise")
+    if carried is None and silent:
+        log.warning(_LOST)
+    elif carried is None and sigmas[0] < guider.model_patcher.get_model_object("model_sampling").sigma_max:
+        log.warning(_NEVER_HAD)
     fresh = torch.zeros(batch, *size) if silent else semantic_noise((batch, *size), seed)
     fresh, start = (x.to(device=latent_image.device, dtype=latent_image.dtype) for x in (fresh, start))
 

@@ -1,5 +1,6 @@
 """LoRA files on SAMA, with a report of what matched. Core applies them; this only translates names."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +20,18 @@ _SUFFIXES = (".lora_A", ".lora_B", ".lora_up", ".lora_down", ".alpha", ".dora_sc
 
 @dataclass(frozen=True)
 class LoraReport:
-    """Layers of a LoRA file that SAMA has, and those it has not."""
+    """Layers of a LoRA file that fit the model, those it has not, and those of another size."""
 
     matched: list[str]
     unmatched: list[str]
+    misshapen: list[str]
 
     def summary(self) -> str:
-        text = f"{len(self.matched)} of {len(self.matched) + len(self.unmatched)} LoRA layers matched"
-        if self.unmatched:
-            shown = ", ".join(self.unmatched[:12]) + (" …" if len(self.unmatched) > 12 else "")
-            text += f"; not in this model: {shown}"
+        total = len(self.matched) + len(self.unmatched) + len(self.misshapen)
+        text = f"{len(self.matched)} of {total} LoRA layers matched"
+        for layers, what in ((self.unmatched, "not in this model"), (self.misshapen, "of another size")):
+            if layers:
+                text += f"; {what}: {', '.join(layers[:12])}{' …' if len(layers) > 12 else ''}"
         return text
 
 
@@ -59,19 +62,41 @@ def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the
     """A clone of `model` with the LoRA, and the report. Raises CheckpointError if no layer matches."""
     lora = comfy_keys(comfy.lora_convert.convert_lora(lora))
     key_map = comfy.lora.model_lora_keys_unet(model.model, {})
-    layers = sorted({layer_name(key) for key in lora})
-    report = LoraReport([layer for layer in layers if layer in key_map],
-                        [layer for layer in layers if layer not in key_map])
+    report = _judge(lora, key_map, model.model.state_dict())
     if not report.matched:
         raise CheckpointError(needed(name, report.summary(), "a LoRA trained on Wan 2.1 14B or SAMA",
                                      "Check that the LoRA is for Wan 2.1 T2V, not for another model."))
+    fitting = {name: key_map[name] for name in report.matched}
     patched = model.clone()
-    patched.add_patches(comfy.lora.load_lora(lora, key_map, log_missing=False), strength)
+    patched.add_patches(comfy.lora.load_lora(lora, fitting, log_missing=False), strength)
     return patched, report
 
 
+def _judge(lora: dict[str, Tensor], key_map: dict[str, str], weights: dict[str, Tensor]) -> LoraReport:
+    """Which layers of the file core can apply to this model, by name and by size."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, value in lora.items():
+        layers.setdefault(layer_name(key), {})[key] = value
+    unmatched = sorted(layer for layer in layers if layer not in key_map)
+    misshapen = sorted(layer for layer, parts in layers.items()
+                       if layer in key_map and not _fits(parts, tuple(weights[key_map[layer]].shape)))
+    rest = {*unmatched, *misshapen}
+    return LoraReport(sorted(layer for layer in layers if layer not in rest), unmatched, misshapen)
+
+
+def _fits(parts: dict[str, Tensor], shape: tuple[int, ...]) -> bool:
+    """Whether a low-rank pair multiplies to the weight's size; other kinds of patches are left to core."""
+    up, down = (next((part for key, part in parts.items() if any(name in key for name in names)), None)
+                for names in ((".lora_B", ".lora_up"), (".lora_A", ".lora_down")))
+    if up is None or down is None:
+        return True
+    return up.shape[0] == shape[0] and math.prod(down.shape[1:]) == math.prod(shape[1:])
+
+
 def load_lora(model, path: str, strength: float):
-    """`apply_lora` from a file. Nothing is loaded when the strength is 0."""
+    """The model with a LoRA file, and its report in words. Nothing is loaded when the strength is 0."""
     if strength == 0:
-        return model, LoraReport([], [])
-    return apply_lora(model, comfy.utils.load_torch_file(path, safe_load=True), strength, Path(path).name)
+        return model, "not applied: strength is 0"
+    model, report = apply_lora(model, comfy.utils.load_torch_file(path, safe_load=True), strength,
+                               Path(path).name)
+    return model, report.summary()

@@ -311,6 +311,14 @@ def test_report_names_unmatched_layers(comfyui, edit):
         "3 of 4 LoRA layers matched; not in this model: diffusion_model.blocks.99.self_attn.q")
 
 
+def test_report_names_layers_of_another_size(comfyui, edit):
+    """A LoRA of the 1.3B model has the same names: what does not fit is named, the rest is applied."""
+    file = write_lora(comfyui, "official", {"blocks.1.self_attn.k.lora_A.weight": torch.zeros(4, 128),
+                                            "blocks.1.self_attn.k.lora_B.weight": torch.zeros(128, 4)})
+    assert edit.values(apply(edit, file)) == (
+        "3 of 4 LoRA layers matched; of another size: diffusion_model.blocks.1.self_attn.k")
+
+
 def test_a_foreign_lora_is_refused(comfyui, edit):
     foreign = {"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(4, 8)}
     save_file(foreign, comfyui.models("loras") / "sdxl.safetensors")
@@ -320,7 +328,8 @@ def test_a_foreign_lora_is_refused(comfyui, edit):
 
 
 def test_strength_0_changes_nothing(comfyui, edit, sampled):
-    apply(edit, write_lora(comfyui, "official"), strength=0.0)
+    report = apply(edit, write_lora(comfyui, "official"), strength=0.0)
+    assert edit.values(report) == "not applied: strength is 0"
     assert torch.equal(edit.sample()["video"], sampled["video"])
 
 

@@ -90,12 +90,20 @@ def test_partial_denoise_of_a_finished_edit_continues_its_tokens(edit, caplog):
     """A second pass at denoise 0.5 on the sampler's own output is no loss."""
     edit.sample(latent_image=edit.ksampler(), denoise=0.5)
     assert "carries no semantic tokens" not in caplog.text
+    assert "holds no source video" not in caplog.text
+
+
+def test_a_run_without_a_source_is_told(edit, caplog):
+    prompts = edit.add("SAMAInstruction", clip=edit.clip, instruction="a red circle", edit_tag=True)
+    out = edit.sample(positive=prompts, negative=output(prompts, 1))
+    assert torch.isfinite(out["video"]).all()
+    assert "holds no source video" in caplog.text
 
 
 def test_partial_denoise_of_the_source_is_told(edit, caplog):
     """The source has no tokens yet: they start from noise at a low noise level."""
     edit.sample(latent_image=edit.source_latent, denoise=0.5)
-    assert "carries no semantic tokens" in caplog.text
+    assert "starts below full noise" in caplog.text
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun", "uni_pc", "res_multistep"])
