@@ -1,0 +1,19 @@
+"""The embedded model's data: procedural scenes and edits on them. Torch only.
+
+    worlds ──▶ Scenes ──edits──▶ Scenes ──render──▶ frames (B, F, H, W, 3)
+                  │        └──wordings──▶ instructions
+                  └──wrong──▶ what a result must not resemble more than the truth
+
+`EditSampler` yields paired edits, `sample_scenes` unpaired clips; both from explicit seeds, without end.
+"""
+
+from .edits import KINDS, Edits, apply, edit_mask
+from .render import render
+from .sampling import EditBatch, EditSampler, generator_for
+from .scene import Scenes, join
+from .wordings import corpus, vocabulary
+from .worlds import sample_scenes
+from .wrong import wrong_scenes
+
+__all__ = ["KINDS", "EditBatch", "EditSampler", "Edits", "Scenes", "apply", "corpus", "edit_mask", "generator_for",
+           "join", "render", "sample_scenes", "vocabulary", "wrong_scenes"]

@@ -1,0 +1,111 @@
+"""Edits as pure functions on scenes.
+
+Whatever an instruction leaves open is fixed here, so that source and instruction determine the target completely: a
+named colour is the palette's own, a new background has its usual geometry, an added object stands still and upright.
+
+Shape legend: B scenes, F frames, H x W pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from .scene import EMPTY, Rows, Scenes, join, usual_geometry
+
+KINDS = ("recolour", "remove", "replace", "background", "style", "add")
+# Where an added object stands, as `Scenes.place`.
+POSITIONS = {"left": (0.05, 0.5), "right": (0.95, 0.5), "top": (0.5, 0.05), "bottom": (0.5, 0.95), "centre": (0.5, 0.5)}
+ADDED_RADIUS = 0.17
+NOT_ASKED = -1
+
+
+@dataclass(frozen=True)
+class Edits(Rows):
+    """B edits as tensors (B,) of indices; what an edit's kind does not use is NOT_ASKED."""
+
+    kind: torch.Tensor
+    """index into KINDS"""
+    slot: torch.Tensor
+    """the object meant, or the empty slot that `add` fills"""
+    colour: torch.Tensor
+    """new colour of `recolour`, colour of `add`"""
+    shape: torch.Tensor
+    """new shape of `replace`, shape of `add`"""
+    ground: torch.Tensor
+    """new kind of background"""
+    ground_colour: torch.Tensor
+    """new colour of the background"""
+    style: torch.Tensor
+    """new style"""
+    position: torch.Tensor
+    """index into POSITIONS for `add`"""
+
+
+def ask(kind: str, count: int, **asked: torch.Tensor) -> Edits:
+    """`count` edits of one kind, with the fields that this kind uses."""
+    blank = torch.full((count,), NOT_ASKED)
+    fields = dict.fromkeys(("slot", "colour", "shape", "ground", "ground_colour", "style", "position"), blank)
+    return Edits(kind=torch.full((count,), KINDS.index(kind)), **(fields | asked))
+
+
+def apply(scenes: Scenes, edits: Edits) -> Scenes:
+    """The scenes after their edits, in the same order."""
+    parts, rows = [], []
+    for number, kind in enumerate(KINDS):
+        chosen = (edits.kind == number).nonzero()[:, 0]
+        if len(chosen):
+            rows.append(chosen)
+            parts.append(OPERATIONS[kind](scenes[chosen], edits[chosen]))
+    return join(parts)[torch.cat(rows).argsort()] if parts else scenes
+
+
+def recolour(scenes: Scenes, edits: Edits) -> Scenes:
+    return _set_object(scenes, edits.slot, colour=edits.colour, tint=torch.zeros(len(edits), 3))
+
+
+def remove(scenes: Scenes, edits: Edits) -> Scenes:
+    return _set_object(scenes, edits.slot, shape=torch.full((len(edits),), EMPTY))
+
+
+def replace(scenes: Scenes, edits: Edits) -> Scenes:
+    """Another shape with the same colour, size and motion."""
+    return _set_object(scenes, edits.slot, shape=edits.shape)
+
+
+def background(scenes: Scenes, edits: Edits) -> Scenes:
+    return scenes.replace(ground=edits.ground, ground_colour=edits.ground_colour,
+                          ground_tint=torch.zeros_like(scenes.ground_tint), **usual_geometry(edits.ground))
+
+
+def style(scenes: Scenes, edits: Edits) -> Scenes:
+    return scenes.replace(style=edits.style)
+
+
+def add(scenes: Scenes, edits: Edits) -> Scenes:
+    """A new object that stands still and upright at the named position."""
+    nothing = torch.zeros(len(edits))
+    still = dict.fromkeys(("angle", "spin", "pulse", "pulse_rate"), nothing)
+    return _set_object(
+        scenes, edits.slot, shape=edits.shape, colour=edits.colour, tint=torch.zeros(len(edits), 3),
+        radius=nothing + ADDED_RADIUS, place=torch.tensor(list(POSITIONS.values()))[edits.position],
+        velocity=torch.zeros(len(edits), 2), **still)
+
+
+OPERATIONS: dict[str, Callable[[Scenes, Edits], Scenes]] = {
+    "recolour": recolour, "remove": remove, "replace": replace, "background": background, "style": style, "add": add}
+
+
+def edit_mask(source: torch.Tensor, target: torch.Tensor, threshold: float = 0.01) -> torch.Tensor:
+    """(B, F, H, W) bool: the pixels an edit may change, given both renders (B, F, H, W, 3)."""
+    return ((source - target).abs() > threshold).any(-1)
+
+
+def _set_object(scenes: Scenes, slot: torch.Tensor, **values: torch.Tensor) -> Scenes:
+    """The scenes whose object in `slot` (B,) has the given values (B, ...)."""
+    rows = torch.arange(len(scenes))
+    changed = {}
+    for name, value in values.items():
+        changed[name] = getattr(scenes, name).clone()
+        changed[name][rows, slot] = value
+    return scenes.replace(**changed)
