@@ -147,7 +147,7 @@ def read_header(path: str | Path) -> WeightFile:
         metadata = header.pop("__metadata__", None) or {}
         whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
         shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
-    except (struct.error, ValueError, LookupError, TypeError, AttributeError) as broken:
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as broken:
         raise CheckpointError(needed(path.name, f"no readable safetensors header ({broken})", "a safetensors file",
                                      "Download it again; GGUF files go through a GGUF loader.")) from broken
     if whole != size:
@@ -218,18 +218,20 @@ def plan_checkpoint(path: str | Path, base: str | Path | None = None, num_heads:
     refusal = _REFUSALS.get(main.kind)
     if refusal:
         raise CheckpointError(refusal(main))
-    files = [main]
+    files, name = [main], main.path.name
     if main.kind == "delta":
         if base is None:
             raise CheckpointError(needed(
-                main.path.name, "a SAMA delta without the base model", "base Wan 2.1 T2V shards beside it",
+                name, "a SAMA delta without the base model", "base Wan 2.1 T2V shards beside it",
                 "Choose them as base_model, or choose the full sama_14b_ema.safetensors."))
         files = [read_header(shard) for shard in shard_paths(base)] + files
+        name = f"{name} over {Path(base).name}"
     shapes = {key: shape for file in files for key, shape in file.shapes.items()}
     settings = transformer_settings(main.metadata)
-    config = DitConfig.from_shapes(shapes, num_heads or settings.get("num_heads"), settings.get("semantic_tokens"))
+    config = DitConfig.from_shapes(shapes, num_heads or settings.get("num_heads"), settings.get("semantic_tokens"),
+                                   name)
     report = compare(shapes, model_shapes(config))
-    report.raise_if_bad(main.path.name)
+    report.raise_if_bad(name)
     return CheckpointPlan(files, config, report)
 
 
@@ -275,7 +277,8 @@ def _wan_refusal(file: WeightFile) -> str:
 
 
 def _foreign_refusal(file: WeightFile) -> str:
-    return needed(file.path.name, f"a file of another model ({_listed(sorted(file.shapes), 3) or 'no tensors'})", "a SAMA model",
+    content = _listed(sorted(file.shapes), 3) or "no tensors"
+    return needed(file.path.name, f"a file of another model ({content})", "a SAMA model",
                   "Choose sama_14b_ema.safetensors.")
 
 

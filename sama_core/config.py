@@ -57,12 +57,12 @@ class DitConfig:
 
     @classmethod
     def from_shapes(cls, shapes: Mapping[str, tuple[int, ...]], num_heads: int | None = None,
-                    semantic_tokens: int | None = None) -> "DitConfig":
+                    semantic_tokens: int | None = None, name: str = "weights") -> "DitConfig":
         """Sizes from a state dict's shapes, under Wan's own names, without a prefix.
 
         `num_heads` is `dim / 128`, as in every Wan model, unless given. Biases are read rather
         than weights where both tell the size, because quantised formats may pack weights.
-        Raises CheckpointError when a tensor that tells a size is absent.
+        Raises CheckpointError, about `name`, when a tensor that tells a size is absent.
         """
         try:
             dim = shapes["head.modulation"][-1]
@@ -81,9 +81,9 @@ class DitConfig:
             )
         except KeyError as missing:
             raise CheckpointError(needed(
-                "weights", f"a file without {missing}", "a full SAMA diffusion model",
+                name, f"no tensor {missing}", "a full SAMA diffusion model",
                 "Choose sama_14b_ema.safetensors, or base Wan shards with a SAMA delta file.")) from missing
         except IndexError as flat:
             raise CheckpointError(needed(
-                "weights", "a tensor with too few dimensions", "the shapes of a Wan 2.1 model",
+                name, "a tensor with too few dimensions", "the shapes of a Wan 2.1 model",
                 "Download the file again; packed formats (GGUF, nf4) need their own loader.")) from flat

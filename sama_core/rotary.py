@@ -24,8 +24,11 @@ class RotaryTable(NamedTuple):
     sin: Tensor
 
     def rotate(self, x: Tensor) -> Tensor:
-        """Rotate adjacent channel pairs of `x` (B, N, heads, K); returns x's dtype."""
-        pairs = x.to(torch.promote_types(x.dtype, self.cos.dtype)).unflatten(-1, (-1, 2))
+        """Rotate adjacent channel pairs of `x` (B, N, heads, K); returns x's dtype.
+
+        The factors are float32, so the products are computed at least in float32.
+        """
+        pairs = x.unflatten(-1, (-1, 2))
         cos, sin = self.cos[:, None, :], self.sin[:, None, :]
         even, odd = pairs[..., 0], pairs[..., 1]
         return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)

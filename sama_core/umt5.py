@@ -101,6 +101,24 @@ class Umt5Sizes:
         return cls(vocab_size=sd["shared.weight"].shape[0], d_model=sd["shared.weight"].shape[1],
                    d_ff=hidden.shape[0], d_kv=query.shape[0] // heads, num_heads=heads, num_layers=layers)
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor of such an encoder, under ComfyUI's names."""
+        inner = self.d_kv * self.num_heads
+        shapes = {"shared.weight": (self.vocab_size, self.d_model), "encoder.final_layer_norm.weight": (self.d_model,)}
+        for index in range(self.num_layers):
+            attention, feed = f"encoder.block.{index}.layer.0", f"encoder.block.{index}.layer.1"
+            shapes |= {f"{attention}.SelfAttention.{name}.weight": (inner, self.d_model) for name in "qkv"}
+            shapes |= {
+                f"{attention}.SelfAttention.o.weight": (self.d_model, inner),
+                f"{attention}.SelfAttention.relative_attention_bias.weight": (32, self.num_heads),
+                f"{attention}.layer_norm.weight": (self.d_model,),
+                f"{feed}.DenseReluDense.wi_0.weight": (self.d_ff, self.d_model),
+                f"{feed}.DenseReluDense.wi_1.weight": (self.d_ff, self.d_model),
+                f"{feed}.DenseReluDense.wo.weight": (self.d_model, self.d_ff),
+                f"{feed}.layer_norm.weight": (self.d_model,),
+            }
+        return shapes
+
     def config(self) -> dict:
         """The configuration core's T5 takes."""
         return {

@@ -65,21 +65,7 @@ def diffusion_model(generator: torch.Generator, config: DitConfig = DIT) -> dict
 
 def text_encoder(generator: torch.Generator, sizes: Umt5Sizes = TEXT) -> dict[str, Tensor]:
     """Random umT5 weights under ComfyUI's names, with a sentencepiece vocabulary inside."""
-    inner = sizes.d_kv * sizes.num_heads
-    shapes = {"shared.weight": (sizes.vocab_size, sizes.d_model), "encoder.final_layer_norm.weight": (sizes.d_model,)}
-    for index in range(sizes.num_layers):
-        attention, feed = f"encoder.block.{index}.layer.0", f"encoder.block.{index}.layer.1"
-        shapes |= {f"{attention}.SelfAttention.{name}.weight": (inner, sizes.d_model) for name in "qkv"}
-        shapes |= {
-            f"{attention}.SelfAttention.o.weight": (sizes.d_model, inner),
-            f"{attention}.SelfAttention.relative_attention_bias.weight": (32, sizes.num_heads),
-            f"{attention}.layer_norm.weight": (sizes.d_model,),
-            f"{feed}.DenseReluDense.wi_0.weight": (sizes.d_ff, sizes.d_model),
-            f"{feed}.DenseReluDense.wi_1.weight": (sizes.d_ff, sizes.d_model),
-            f"{feed}.DenseReluDense.wo.weight": (sizes.d_model, sizes.d_ff),
-            f"{feed}.layer_norm.weight": (sizes.d_model,),
-        }
-    weights = {name: _random(name, shape, generator) for name, shape in shapes.items()}
+    weights = {name: _random(name, shape, generator) for name, shape in sizes.shapes().items()}
     return weights | {"spiece_model": torch.frombuffer(bytearray(_tokenizer(sizes.vocab_size)), dtype=torch.uint8)}
 
 

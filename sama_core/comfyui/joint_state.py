@@ -32,8 +32,8 @@ _ATTRIBUTE = "_sama_semantic"
 _SEMANTIC_SEED = int.from_bytes(b"SAMA", "big")
 _LOST = ("SAMA: this sampler continues a run, but the latent carries no semantic tokens, so they restart from zero. "
          "Connect the samplers directly, or keep the tokens with SAMA Split Latent and SAMA Join Latent.")
-_NEVER_HAD = ("SAMA: this run starts below full noise, and the latent carries no semantic tokens of an earlier run: they "
-              "start from noise alone. A full edit is denoise 1.")
+_NEVER_HAD = ("SAMA: this run starts below full noise, and the latent carries no semantic tokens of an earlier run: "
+              "they start from noise alone. A full edit is denoise 1.")
 _NO_SOURCE = ("SAMA: the positive conditioning holds no source video, so this makes a new clip from the text. "
               "Put SAMA Edit Conditioning between instruction and sampler.")
 

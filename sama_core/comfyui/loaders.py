@@ -12,7 +12,7 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..checkpoint import plan_checkpoint, refuse_non_finite, strip_prefix
+from ..checkpoint import compare, plan_checkpoint, refuse_non_finite, strip_prefix, transformer_settings
 from ..errors import CheckpointError, needed
 from ..umt5 import Umt5Sizes, is_official, official_to_comfy
 from . import joint_state
@@ -57,9 +57,8 @@ def _model_options(weight_dtype: str) -> dict:
 
 def _with_heads(metadata: dict, num_heads: int) -> dict:
     """Metadata whose `config` tells core the head count, in the place where core looks for it."""
-    config = json.loads(metadata.get("config", "{}"))
-    config.setdefault("transformer", {})["num_heads"] = num_heads
-    return {**metadata, "config": json.dumps(config)}
+    settings = {**transformer_settings(metadata), "num_heads": num_heads}
+    return {**metadata, "config": json.dumps({"transformer": settings})}
 
 
 def load_vae(path: str):
@@ -83,6 +82,10 @@ def load_text_encoder(path: str, dtype: torch.dtype | None = None):
     if is_official(sd):
         sd = official_to_comfy(sd, Path(path))
     sizes = Umt5Sizes.from_state_dict(sd, Path(path).name)
+    absent = compare({key: tuple(value.shape) for key, value in sd.items()}, sizes.shapes()).missing
+    if absent:
+        raise CheckpointError(needed(Path(path).name, f"no {', '.join(absent[:5])}", "all of umT5's tensors",
+                                     "Download it again."))
     embeddings, options = folder_paths.get_folder_paths("embeddings"), {} if dtype is None else {"dtype": dtype}
     if sizes.d_model == _UMT5_XXL_WIDTH:
         sd, _ = comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)

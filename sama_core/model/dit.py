@@ -158,12 +158,12 @@ def _grid_scale(options: dict) -> GridScale:
 
 
 def _check_source(source: Tensor, target: Tensor) -> None:
-    if source.shape[1:] != target.shape[1:]:
+    if source.shape != target.shape:
         raise ConditioningError(needed(
             "source latent", _size(source), f"the target's {_size(target)}",
             "Encode the source with SAMA Edit Conditioning and sample the latent it returns."))
 
 
 def _size(latent: Tensor) -> str:
-    channels, frames, height, width = latent.shape[-4:]
-    return f"{frames} latent frames of {width}x{height} in {channels} channels"
+    batch, channels, frames, height, width = latent.shape
+    return f"{frames} latent frames of {width}x{height}, {channels} channels, batch {batch}"

@@ -5,15 +5,6 @@ import torch
 
 from ..harness.golden import assert_close
 
-
-def limits(golden_file, *words: str) -> dict:
-    """The manifest's `suggested_tolerance` entry whose name holds all `words`."""
-    entries = golden_file.manifest["suggested_tolerance"].items()
-    found = [value for key, value in entries if all(word in key for word in words)]
-    assert len(found) == 1, words
-    return {key: found[0][key] for key in ("rel_l2", "max_abs")}
-
-
 # --- umT5 --------------------------------------------------------------------------------------
 
 
@@ -37,7 +28,7 @@ def test_umt5_embeddings(text_encoder, golden, case):
     tokens = {"umt5xxl": [[(token, 1.0) for token in ids]]}
     with torch.inference_mode():
         embeddings = text_encoder.encode_from_tokens(tokens)
-    assert_close(embeddings, tensors[f"{case}.embeddings"], **limits(tensors, ".embeddings"))
+    assert_close(embeddings, tensors[f"{case}.embeddings"], **tensors.limits(f"{case}.embeddings"))
     assert torch.count_nonzero(embeddings[:, length:]) == 0
 
 
@@ -48,7 +39,7 @@ def test_umt5_before_zeroing(text_encoder, golden, case):
     transformer = text_encoder.cond_stage_model.umt5xxl.transformer
     with torch.inference_mode():
         raw = transformer(tensors[f"{case}.ids"], tensors[f"{case}.mask"])[0]
-    assert_close(raw, tensors[f"{case}.raw"], **limits(tensors, ".raw"))
+    assert_close(raw, tensors[f"{case}.raw"], **tensors.limits(f"{case}.raw"))
 
 
 def test_umt5_relative_positions(comfyui, golden):
@@ -99,7 +90,7 @@ def test_vae_encode(vae, latent_format, golden, clip):
     tensors = golden("vae_small")
     with torch.inference_mode():
         latent = latent_format.process_in(vae.encode(tensors[f"{clip}.video_uint8"].float() / 255))
-    assert_close(latent, tensors[f"{clip}.latents"], **limits(tensors, ".latents"))
+    assert_close(latent, tensors[f"{clip}.latents"], **tensors.limits("clip.latents"))
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -108,7 +99,7 @@ def test_vae_decode(vae, latent_format, golden, clip):
     tensors = golden("vae_small")
     with torch.inference_mode():
         frames = vae.decode(latent_format.process_out(tensors[f"{clip}.latents"]))
-    assert_close(frames.movedim(-1, 1) * 2 - 1, tensors[f"{clip}.decoded"], **limits(tensors, ".decoded"))
+    assert_close(frames.movedim(-1, 1) * 2 - 1, tensors[f"{clip}.decoded"], **tensors.limits("clip.decoded"))
 
 
 TILED = {"video2_17x64x64": ("tiled_4x4_stride_2x2", (4, 4), (2, 2), 2),
@@ -128,8 +119,8 @@ def test_vae_reference_tiles(vae, latent_format, golden, clip):
     with torch.inference_mode():
         latent = blend_tiles(lambda tile: latent_format.process_in(core.encode(tile)), pixels, tiles, True)
         decoded = blend_tiles(lambda tile: core.decode(latent_format.process_out(tile)), untiled, tiles, False)
-    assert_close(latent, tensors[f"{clip}.{name}.latents"], **limits(tensors, ".latents"))
-    assert_close(decoded.clamp(-1, 1), tensors[f"{clip}.{name}.decoded"], **limits(tensors, ".decoded"))
+    assert_close(latent, tensors[f"{clip}.{name}.latents"], **tensors.limits("clip.latents"))
+    assert_close(decoded.clamp(-1, 1), tensors[f"{clip}.{name}.decoded"], **tensors.limits("clip.decoded"))
 
 
 # --- the whole pipeline ------------------------------------------------------------------------
@@ -161,11 +152,11 @@ def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, 
         for name in ("positive", "negative"):
             tokens = {"umt5xxl": [[(token, 1.0) for token in run[f"{name}.ids"][0].tolist()]]}
             prompts.append(text_encoder.encode_from_tokens_scheduled(tokens))
-            assert_close(prompts[-1][0][0], run[f"{name}.context"], **limits(run, "context"))
+            assert_close(prompts[-1][0][0], run[f"{name}.context"], **run.limits("context"))
 
         pixels = (run["source_frames"].float() * (2 / 255) - 1).movedim(-1, 0)[None]
         source = blend_tiles(vae.first_stage_model.encode, pixels, tiles, True)
-        assert_close(latent_format.process_in(source), run["source_latents"], **limits(run, "source_latents"))
+        assert_close(latent_format.process_in(source), run["source_latents"], **run.limits("source_latents"))
 
         positive, negative = (attach_source(prompt, source) for prompt in prompts)
         noise = comfy.sample.prepare_noise(torch.zeros(1, 16, 3, 4, 6), 1)
@@ -173,12 +164,12 @@ def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, 
         out = comfy.sample.sample_custom(model, noise, 5.0, comfy.samplers.sampler_object("euler"), flow_sigmas(4),
                                          positive, negative, torch.zeros_like(noise), disable_pbar=True, seed=1)
         final = latent_format.process_in(out)
-        assert_close(final, run["final_latents"], **limits(run, "final_latents"))
-        assert_close(joint_state.carried_semantic(out), run["final_semantic_latents"], **limits(run, "final_latents"))
+        assert_close(final, run["final_latents"], **run.limits("final_latents"))
+        assert_close(joint_state.carried_semantic(out), run["final_semantic_latents"], **run.limits("final_latents"))
 
         decoded = blend_tiles(lambda tile: vae.first_stage_model.decode(latent_format.process_out(tile)), final, tiles,
                               False).clamp(-1, 1)
-    assert_close(decoded, run["decoded_float"], **limits(run, "decoded_float"))
+    assert_close(decoded, run["decoded_float"], **run.limits("decoded_float"))
     frames = ((decoded[0].movedim(0, -1) + 1) * 127.5).clamp(0, 255).to(torch.uint8)
     difference = (frames.int() - run["output_frames"].int()).abs()
     assert difference.max() <= 1

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -52,6 +53,15 @@ class Golden:
     def keys(self, prefix: str = "") -> list[str]:
         """Names of the tensors under `prefix`, weights left out unless the prefix asks for them."""
         return [k for k in self.tensors if k.startswith(prefix) and (prefix or not k.startswith(WEIGHTS))]
+
+    def limits(self, name: str) -> dict[str, float]:
+        """The manifest's `suggested_tolerance` for tensor `name`: the longest pattern that matches it, as
+        assert_close's arguments; "exact" is a distance of zero."""
+        tolerances = {pattern: value for key, value in self.manifest["suggested_tolerance"].items()
+                      for pattern in key.split(", ") if fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}")}
+        assert tolerances, f"the manifest of {self.name} suggests no tolerance for {name}"
+        value = tolerances[max(tolerances, key=len)]
+        return {"max_abs": 0.0} if value == "exact" else {key: value[key] for key in ("rel_l2", "max_abs")}
 
     def state_dict(self, prefix: str = "") -> dict[str, torch.Tensor]:
         """Fresh float32 copies of the weights under `weights.<prefix>`, under their official names."""

@@ -1,0 +1,146 @@
+"""The model files: which there are, where they belong, which are here. The one table; nodes import it too."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .failure import LaunchError
+
+WAN_REPO = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
+UNTRAINED_MARK = "untrained"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One public file that SAMA can use."""
+
+    role: str
+    """What it is; files with the same role stand in for each other, the first being the default."""
+    filename: str
+    """Its name below the models folder."""
+    folder: str
+    """ComfyUI's name for the models subfolder it belongs in."""
+    repo: str
+    """Repository on the model hub."""
+    path: str
+    """Path inside the repository."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal checksum."""
+
+    def place(self, models_dir: Path) -> Path:
+        """Where the file belongs below a models folder."""
+        return models_dir / self.folder / self.filename
+
+    def where(self) -> str:
+        """For error messages: the file, its folder and its source."""
+        return f"{self.filename} in models/{self.folder}, from {self.repo} ({self.path})"
+
+
+DIFFUSION_MODEL, TEXT_ENCODER, VAE = "SAMA model", "text encoder", "VAE"
+
+# Sizes and checksums: SAMA's from its repository's listing, the others as published for
+# Comfy-Org/Wan_2.1_ComfyUI_repackaged at revision 06e001fc.
+MODEL_FILES = (
+    ModelFile(DIFFUSION_MODEL, "sama_14b_ema.safetensors", "diffusion_models", "syxbb/SAMA-14B",
+              "sama_14b_ema.safetensors", 28_601_809_776,
+              "a3bf2bef8366573e04798b9454fabef7aeb2cfd514952a477a09572903e22e98"),
+    ModelFile(TEXT_ENCODER, "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders", WAN_REPO,
+              "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors", 6_735_906_897,
+              "c3355d30191f1f066b26d93fba017ae9809dce6c627dda5f6a66eaa651204f68"),
+    ModelFile(TEXT_ENCODER, "umt5_xxl_fp16.safetensors", "text_encoders", WAN_REPO,
+              "split_files/text_encoders/umt5_xxl_fp16.safetensors", 11_366_399_385,
+              "7b8850f1961e1cf8a77cca4c964a358d303f490833c6c087d0cff4b2f99db2af"),
+    ModelFile(VAE, "wan_2.1_vae.safetensors", "vae", WAN_REPO, "split_files/vae/wan_2.1_vae.safetensors",
+              253_815_318, "2fc39d31359a4b0a64f55876d8ff7fa8d780956ae2cb13463b0223e15148976b"),
+)
+
+
+@dataclass(frozen=True)
+class Trio:
+    """Names of the three files of one edit, as the loader nodes list them."""
+
+    diffusion_model: str
+    text_encoder: str
+    vae: str
+
+    @property
+    def untrained(self) -> bool:
+        return UNTRAINED_MARK in self.diffusion_model
+
+
+def choose_trio(diffusion_models: Iterable[str], text_encoders: Iterable[str], vaes: Iterable[str]) -> Trio:
+    """The files to edit with, of those ComfyUI lists: the trained SAMA if it is there, else the untrained one.
+
+    Raises LaunchError naming what is missing, also when only some of the trained files are there.
+    """
+    offered = {DIFFUSION_MODEL: list(diffusion_models), TEXT_ENCODER: list(text_encoders), VAE: list(vaes)}
+    trained = {role: _trained(role, names) for role, names in offered.items()}
+    if not trained[DIFFUSION_MODEL]:
+        small = [next((name for name in names if UNTRAINED_MARK in name), None) for names in offered.values()]
+        if all(small):
+            return Trio(*small)
+    missing = [default_file(role).where() for role, name in trained.items() if not name]
+    if missing:
+        raise LaunchError("Model files: missing " + "; ".join(missing) + ". Run `python3 run.py models --download`, "
+                          "or put them there yourself.")
+    return Trio(trained[DIFFUSION_MODEL], trained[TEXT_ENCODER], trained[VAE])
+
+
+def default_file(role: str) -> ModelFile:
+    """The first file of a role: what a download fetches unless the artist already has another one."""
+    return next(file for file in MODEL_FILES if file.role == role)
+
+
+def has_trained_model(models_dirs: Iterable[Path]) -> bool:
+    """Whether a trained SAMA lies in one of the models folders."""
+    names = (file.name for folder in models_dirs for file in (folder / "diffusion_models").glob("**/*.safetensors"))
+    return _trained(DIFFUSION_MODEL, names) is not None
+
+
+def _trained(role: str, names: Iterable[str]) -> str | None:
+    """The best file of a role by its name: one of the table, the largest first, else one that looks like it."""
+    looks = {DIFFUSION_MODEL: ("sama",), TEXT_ENCODER: ("umt5", "xxl"), VAE: ("wan", "2.1", "vae")}[role]
+    names = [name for name in names if UNTRAINED_MARK not in name]
+    for file in sorted((file for file in MODEL_FILES if file.role == role), key=lambda file: -file.size):
+        for name in names:
+            if name.replace("\\", "/").rpartition("/")[2] == file.filename:
+                return name
+    similar = (name for name in names if all(part in name.lower().replace("2_1", "2.1") for part in looks))
+    return next(similar, None)
+
+
+def state(file: ModelFile, models_dirs: Iterable[Path]) -> str:
+    """`present`, `missing`, or what is wrong with the file that is there."""
+    for models_dir in models_dirs:
+        place = file.place(models_dir)
+        if place.is_file():
+            size = place.stat().st_size
+            return "present" if size == file.size else f"wrong size: {size:,} bytes"
+        started = sum(part.stat().st_size for part in place.parent.glob(f"{place.name}.*.part"))
+        if started:
+            return f"{started / file.size:.0%} downloaded"
+    return "missing"
+
+
+def table(models_dirs: list[Path], files: Iterable[ModelFile] = MODEL_FILES) -> str:
+    """Every file, what it is for, its state, size, folder and source, as lines of text."""
+    rows = [("for", "file", "state", "GB", "folder", "source")]
+    for file in files:
+        rows.append((file.role, file.filename, state(file, models_dirs), f"{file.size / 1e9:.2f}",
+                     f"models/{file.folder}", f"{file.repo}/{file.path}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def to_download(models_dirs: list[Path], files: Iterable[ModelFile] = MODEL_FILES) -> list[ModelFile]:
+    """The default file of every role that has no complete file yet."""
+    files = tuple(files)
+    wanted = []
+    for role in dict.fromkeys(file.role for file in files):
+        group = [file for file in files if file.role == role]
+        if not any(state(file, models_dirs) == "present" for file in group):
+            wanted.append(group[0])
+    return wanted

@@ -1,0 +1,100 @@
+"""What is being done now, how far it is, and in the end how long each stage took."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+QUIET_SECONDS = 1.0
+
+
+def duration(seconds: float) -> str:
+    """`m:ss`, or `h:mm:ss` from an hour on."""
+    whole = max(0, round(seconds))
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+class Stages:
+    """Prints stages as they pass and keeps their seconds. On a terminal one line is rewritten in place."""
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
+        self.stream = stream or sys.stdout
+        self.clock = clock
+        self.live = self.stream.isatty()
+        self.name: str | None = None
+        self._seconds: dict[str, float] = {}
+        self._since = 0.0
+        self._first_step: tuple[int, float] | None = None
+        self._printed = ("", float("-inf"))
+        self._line_open = False
+
+    def start(self, name: str, text: str = "") -> None:
+        """Ends the running stage and begins `name`; a stage that was there before goes on counting."""
+        if name != self.name:
+            self.finish()
+            self.name, self._since, self._first_step = name, self.clock(), None
+            self._seconds.setdefault(name, 0.0)
+            self._show(text, force=True)
+        elif text:
+            self.update(text)
+
+    def update(self, text: str, transient: bool = False) -> None:
+        """Says how far the stage is; a `transient` text is shown on terminals only."""
+        if self.live or not transient:
+            self._show(text, force=True)
+
+    def step(self, done: int, total: int) -> None:
+        """One more of `total` equal steps is done: shows the count, the rate and the time left."""
+        now = self.clock()
+        if self._first_step is None or done < self._first_step[0]:
+            self._first_step = (done, now)
+        first, since = self._first_step
+        text = f"{done}/{total}"
+        if done > first and now > since:
+            rate = (done - first) / (now - since)
+            speed = f"{rate:.2f} it/s" if rate >= 1 else f"{1 / rate:.2f} s/it"
+            text += f" · {speed} · ETA {duration((total - done) / rate)}"
+        self._show(text, force=done >= total)
+
+    def say(self, text: str) -> None:
+        """A line of its own that stays."""
+        self._end_line()
+        print(text, file=self.stream, flush=True)
+
+    def finish(self) -> None:
+        """Ends the running stage."""
+        if self.name is None:
+            return
+        self._seconds[self.name] += self.clock() - self._since
+        self._end_line()
+        self.name = None
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of every finished stage, in the order in which they began."""
+        return dict(self._seconds)
+
+    def table(self) -> str:
+        """The stages and their seconds as lines of text, with the sum below."""
+        rows = [*self._seconds.items(), ("total", sum(self._seconds.values()))]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"  {name:<{width}}  {seconds:8.1f} s" for name, seconds in rows)
+
+    def _show(self, text: str, force: bool = False) -> None:
+        line = f"[{self.name}] {text}".rstrip()
+        if self.live:
+            self.stream.write(f"\r\x1b[2K{line[:160]}")
+            self.stream.flush()
+            self._line_open = True
+            return
+        last, at = self._printed
+        now = self.clock()
+        if line != last and (force or now - at >= QUIET_SECONDS):
+            print(line, file=self.stream, flush=True)
+            self._printed = (line, now)
+
+    def _end_line(self) -> None:
+        if self._line_open:
+            self.stream.write("\n")
+            self.stream.flush()
+            self._line_open = False

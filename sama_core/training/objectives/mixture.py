@@ -1,0 +1,95 @@
+"""SAMA's whole loss, by name: L = L_FM + λ·L_sem (Eq. 4), both from one prediction at one timestep."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...errors import SamaError, needed
+from .flow_matching import FlowMatching
+from .noising import Generators, Noised
+from .semantic_anchoring import SemanticAnchoring
+from .timesteps import model_timestep
+
+Prediction = tuple[Tensor, Tensor | None]
+"""Video velocity (B, C, T, H, W) and semantic velocity (B, S, E) or None: what SamaDiT returns."""
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Losses of every sample by name, each (B,), float32, unreduced."""
+
+    flow: Tensor
+    semantic: Tensor
+    """Without λ; 0 where there is no semantic anchoring."""
+    total: Tensor
+    """flow + λ · semantic: what is minimised."""
+
+    def parts(self) -> dict[str, Tensor]:
+        """The losses by name."""
+        return {"flow": self.flow, "semantic": self.semantic, "total": self.total}
+
+    def broken(self) -> list[int]:
+        """Samples with a loss that is not a finite number."""
+        finite = torch.stack(list(self.parts().values())).isfinite().all(0)
+        return (~finite).nonzero().flatten().tolist()
+
+
+@dataclass(frozen=True)
+class JointInputs:
+    """What the model is given and measured by."""
+
+    sigma: Tensor
+    """(B,) exact noise level of both streams."""
+    timestep: Tensor
+    """(B,) in 0…1000, rounded to bfloat16: what the model is told."""
+    video: Noised
+    """Latents (B, C, T, H, W)."""
+    semantic: Noised | None
+    """Tokens (B, S, E)."""
+
+
+@dataclass(frozen=True)
+class JointObjective:
+    """Flow matching, and semantic anchoring beside it."""
+
+    flow: FlowMatching = field(default_factory=FlowMatching)
+    anchoring: SemanticAnchoring | None = field(default_factory=SemanticAnchoring)
+    """None trains without semantic tokens in the sequence: the paper's baseline (Tab. 5)."""
+
+    def prepare(self, latents: Tensor, semantics: Tensor | None, generators: Generators) -> JointInputs:
+        """Clean latents (B, C, T, H, W) and semantic tokens (B, S, E) → noisy ones at one timestep per sample.
+
+        Drawn in this order: timestep, video noise, semantic noise; so the video's do not depend on anchoring.
+        Without anchoring `semantics` is left out. Raises SamaError where anchoring lacks its tokens.
+        """
+        sigma = self.flow.draw_sigmas(len(latents), generators).to(latents.device)
+        video = self.flow.prepare(latents, sigma, generators)
+        if self.anchoring is None:
+            return JointInputs(sigma, model_timestep(sigma), video, None)
+        if semantics is None or len(semantics) != len(latents):
+            raise SamaError(needed("semantic targets", "none" if semantics is None else f"{len(semantics)} samples",
+                                   f"the tokens of {len(latents)} anchor frames",
+                                   "Encode the anchor frames, or train without semantic anchoring."))
+        return JointInputs(sigma, model_timestep(sigma), video, self.anchoring.prepare(semantics, sigma, generators))
+
+    def losses(self, prediction: Prediction, inputs: JointInputs, element_weight: Tensor | None = None) -> Breakdown:
+        """The prediction against its inputs' velocities. `element_weight` is the flow loss's alone."""
+        flow = self.flow.losses(prediction[0], inputs.video.velocity, inputs.sigma, element_weight)
+        if self.anchoring is None:
+            return Breakdown(flow, torch.zeros_like(flow), flow)
+        semantic = self.anchoring.losses(prediction[1], inputs.semantic.velocity)
+        return Breakdown(flow, semantic, flow + self.anchoring.weight * semantic)
+
+    def __call__(self, model: Callable[..., Prediction], latents: Tensor, context: Tensor,
+                 source_latents: Tensor | None, semantics: Tensor | None, generators: Generators,
+                 element_weight: Tensor | None = None) -> Breakdown:
+        """Noise, one forward pass, losses. `model` takes what SamaDiT.forward takes.
+
+        latents, source_latents (B, C, T, H, W) clean · context (B, L, text_dim) · semantics (B, S, E) clean.
+        """
+        inputs = self.prepare(latents, semantics, generators)
+        noisy_tokens = None if inputs.semantic is None else inputs.semantic.noisy
+        prediction = model(inputs.video.noisy, inputs.timestep, context, source_latents, noisy_tokens)
+        return self.losses(prediction, inputs, element_weight)

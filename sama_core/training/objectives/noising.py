@@ -1,0 +1,60 @@
+"""Noise on clean data, and where it is drawn from.
+
+Draws happen in float32 on the generator's own device, whatever the data's: a CPU generator gives the same noise to
+a CPU and a GPU. With one generator per sample the noise of a sample does not depend on its neighbours, so any split
+of a batch over processes trains on the same noise.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from ...errors import SamaError, needed
+
+Generators = Generator | Sequence[Generator]
+"""One generator for the whole batch, or one for each of its samples."""
+
+
+@dataclass(frozen=True)
+class Noised:
+    """A batch on its way from data to noise, and the direction it moves in."""
+
+    noisy: Tensor
+    """x_σ = (1 - σ)·clean + σ·noise, in the shape and dtype of the clean batch."""
+    velocity: Tensor
+    """noise - clean in float32, what the model is to predict: dx/dσ."""
+
+
+def add_noise(clean: Tensor, sigma: Tensor, generators: Generators) -> Noised:
+    """`clean` (B, …) at the noise levels `sigma` (B,) in 0..1, with standard normal noise.
+
+    SAMA Eq. 1 counts time from noise to data (t = 1 - σ, v = data - noise). The released sampler integrates
+    noise - clean over σ, and so does this.
+    """
+    noise = per_sample(len(clean), generators, lambda count, generator: torch.randn(
+        (count, *clean.shape[1:]), generator=generator, device=generator.device)).to(clean.device)
+    exact = clean.float()
+    level = sigma.to(clean.device, torch.float32).reshape(-1, *[1] * (clean.ndim - 1))
+    return Noised(((1 - level) * exact + level * noise).to(clean.dtype), noise - exact)
+
+
+def per_sample(batch: int, generators: Generators, draw: Callable[[int, Generator], Tensor]) -> Tensor:
+    """`draw(count, generator)` → (count, …) for the whole batch, or sample by sample where each has its generator.
+
+    Raises SamaError when there are generators for another number of samples.
+    """
+    if isinstance(generators, Generator):
+        return draw(batch, generators)
+    if len(generators) != batch:
+        raise SamaError(needed("generators", len(generators), f"one, or one for each of {batch} samples",
+                               "Give every sample of the batch its generator."))
+    return torch.cat([draw(1, generator) for generator in generators])
+
+
+def check_same_shape(what: str, predicted: Tensor, wanted: Tensor) -> None:
+    """SamaError unless the shapes are equal: the difference would broadcast without a word."""
+    if predicted.shape != wanted.shape:
+        raise SamaError(needed(what, f"shape {tuple(predicted.shape)}", f"{tuple(wanted.shape)}",
+                               "Prediction and target must come from the same batch and model."))

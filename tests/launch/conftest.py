@@ -1,0 +1,53 @@
+"""Fixtures of the launcher's tests."""
+
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from sama_core.clip import moving_shapes, write_clip
+from sama_core.launch.places import Places
+from sama_core.launch.progress import Stages
+from sama_core.launch.untrained import provide_models
+
+from ..harness.server import TestPlaces
+from .hub import Hub
+
+
+@dataclass(frozen=True)
+class HerePlaces(TestPlaces):
+    """Places in a test's own folder, with the interpreter that runs the tests in place of `.venv`'s."""
+
+    @property
+    def python(self) -> Path:
+        return Path(sys.executable)
+
+
+@pytest.fixture
+def places(tmp_path) -> Places:
+    return HerePlaces(folder=tmp_path / "runtime")
+
+
+@pytest.fixture(scope="session")
+def sama_server(comfy_server):
+    """The shared real server, with the untrained SAMA among its models."""
+    provide_models(HerePlaces(folder=comfy_server.base.parent), [], Stages())
+    return comfy_server
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory) -> Path:
+    """Nine frames of 64x48 at 12.5 fps."""
+    path = tmp_path_factory.mktemp("clip") / "källa klip 1.mp4"
+    write_clip(path, moving_shapes(frames=9, width=64, height=48), Fraction(25, 2))
+    return path
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub on this machine that HF_ENDPOINT points to."""
+    with Hub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running

@@ -1,0 +1,131 @@
+"""The HTTP client, against a real ComfyUI wherever one can give the answer."""
+
+import http.server
+import json
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from sama_core.launch.client import Client, Output, Refused, Unreachable, normal_url
+from sama_core.launch.failure import LaunchError
+from sama_core.launch.follow import Follower, saved_file
+from sama_core.launch.progress import Stages
+from sama_core.launch.websocket import TEXT
+from sama_core.launch.workflow import refusal
+
+
+def copy_graph(file: str) -> dict:
+    return {"1": {"class_type": "LoadVideo", "inputs": {"file": file}},
+            "2": {"class_type": "SaveVideo", "inputs": {"video": ["1", 0], "filename_prefix": "copy",
+                                                        "format": "auto", "codec": "auto"}}}
+
+
+@contextmanager
+def answering(*answers: tuple[int, dict, bytes]):
+    """A server that gives one odd answer to everything; yields its address."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, headers, body = answers[0]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+        do_POST = do_GET
+
+        def log_message(self, *arguments):
+            pass
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_upload_queue_follow_fetch(sama_server, clip):
+    client = Client(sama_server.url)
+    client.check()
+    name = client.upload(clip)
+    assert name == "k_lla_klip_1.mp4"
+    assert client.upload(clip) == name
+    graph, stages = copy_graph(name), Stages()
+    socket = client.listen()
+    entry = Follower(client, socket, graph, stages).wait(client.queue(graph))
+    socket.close()
+    fetched = b"".join(client.fetch(saved_file(entry, graph)))
+    assert fetched == (sama_server.base / "output" / "copy_00001_.mp4").read_bytes()
+    stages.finish()
+    assert "save" in stages.seconds()
+
+
+def test_what_the_server_offers(sama_server):
+    client = Client(sama_server.url)
+    assert client.node("SAMAEdit")["display_name"] == "SAMA Edit"
+    assert client.node("NoSuchNode") is None
+    assert client.choices("SAMALoadModel", "model_name") == ["sama_untrained.safetensors"]
+    assert "euler" in client.choices("KSampler", "sampler_name")
+    assert client.choices("KSampler", "steps") == [] == client.choices("NoSuchNode", "x")
+    assert client.history("00000000-0000-0000-0000-000000000000") is None
+
+
+def test_the_server_greets_on_the_socket(sama_server):
+    socket = Client(sama_server.url).listen()
+    message = socket.receive(30)
+    socket.close()
+    assert message.kind == TEXT and json.loads(message.data)["type"] == "status"
+
+
+def test_a_bad_graph_is_refused_with_the_nodes_own_words(sama_server):
+    graph = copy_graph("absent.mp4")
+    with pytest.raises(Refused) as caught:
+        Client(sama_server.url).queue(graph)
+    assert refusal(graph, caught.value.body) == "LoadVideo (node 1): Invalid video file: absent.mp4"
+
+
+def test_a_result_that_is_gone_names_itself(sama_server):
+    with pytest.raises(LaunchError, match="gone.mp4: could not be fetched from"):
+        list(Client(sama_server.url).fetch(Output("gone.mp4", "", "output")))
+
+
+def test_nobody_there():
+    for call in (lambda client: client.check(), lambda client: client.listen()):
+        with pytest.raises(Unreachable, match=r"^server at http://127.0.0.1:9: got no answer .*Start it or check"):
+            call(Client("127.0.0.1:9"))
+    assert not Client("127.0.0.1:9").reached()
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (200, b"{}"), (404, b"no")])
+def test_something_else_there(status, body):
+    with answering((status, {}, body)) as url, pytest.raises(LaunchError, match="Check the address"):
+        Client(url).check()
+
+
+def test_a_clip_too_large_for_the_server(clip):
+    with answering((413, {}, b"too large")) as url:
+        client = Client(url)
+        client.reached = lambda: True
+        with pytest.raises(LaunchError, match="--max-upload-size"):
+            client.upload(clip)
+
+
+def test_a_result_that_ends_early_is_noticed():
+    half = (200, {"Content-Length": "100"}, b"half")
+    with answering(half) as url, pytest.raises(LaunchError, match="before the whole"):
+        list(Client(url).fetch(Output("a.mp4", "", "output")))
+
+
+@pytest.mark.parametrize(("given", "whole"), [
+    ("localhost:8188", "http://localhost:8188"), ("http://a/b/", "http://a/b"), ("https://a", "https://a")])
+def test_addresses(given, whole):
+    assert normal_url(given) == whole
+
+
+@pytest.mark.parametrize("given", ["", "ftp://a", "http://", "http://a:port"])
+def test_impossible_addresses(given):
+    with pytest.raises(LaunchError, match="--server: got"):
+        normal_url(given)
+
+
+def test_a_proxy_for_the_internet_is_not_used(sama_server, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert Client(sama_server.url).reached()

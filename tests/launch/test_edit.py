@@ -1,0 +1,222 @@
+"""The edit command, end to end on a real server, and what it says when it cannot work."""
+
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from sama_core.launch import edit as edit_module
+from sama_core.launch.cli import main, parser
+from sama_core.launch.client import Client
+from sama_core.launch.edit import area_pixels, started
+from sama_core.launch.environment import Environment
+from sama_core.launch.failure import LaunchError
+from sama_core.launch.places import PACK_ROOT, Places
+from sama_core.launch.progress import Stages
+
+from ..harness.comfy_home import comfy_source
+from .test_client import answering
+
+
+class Acting(Stages):
+    """Stages that do something once, at the first sampling step."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.act = act
+
+    def step(self, done, total):
+        super().step(done, total)
+        act, self.act = self.act, lambda: None
+        act()
+
+
+def facts(path: Path) -> tuple:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.width, stream.height, stream.average_rate, sum(1 for _ in container.decode(stream))
+
+
+@pytest.fixture
+def run(places, sama_server, tmp_path, monkeypatch, capsys):
+    """A function that runs `edit` on the shared server; returns (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str, server: str | None = None, places=places) -> tuple[int, str, str]:
+        code = main(["edit", "--server", server or sama_server.url, *arguments], places)
+        return code, *capsys.readouterr()
+    return command
+
+
+@pytest.fixture
+def no_set_up(monkeypatch):
+    """Set-up is done: the interpreter and the ComfyUI of this test run."""
+    monkeypatch.setattr(Environment, "ready", lambda self, asked=None, tests=False: comfy_source())
+
+
+def test_an_edit_gives_back_size_rate_and_count(run, clip, tmp_path):
+    code, printed, _ = run("--video", str(clip), "--instruction", "make it red", "--steps", "2", "--seed", "7")
+    result = tmp_path / "källa klip 1_sama.mp4"
+    assert code == 0 and facts(result) == (64, 48, Fraction(25, 2), 9)
+    assert f"Done: {result}" in printed and "UNTRAINED" in printed and "9 frames, 64x48, 12.5 fps" in printed
+    stages = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
+    assert stages == ["set-up", "load", "encode", "sampling", "decode", "save", "total"]
+
+
+def test_options_reach_the_workflow_and_nothing_is_overwritten(run, clip, tmp_path):
+    for expected in ("out.mp4", "out_2.mp4"):
+        assert run("--video", str(clip), "--steps", "1", "--cfg", "1", "--frames", "5", "--area", "64x64",
+                   "--out", "out.mp4")[0] == 0
+        assert facts(tmp_path / expected) == (64, 48, Fraction(25, 2), 5)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        prompt = container.metadata["prompt"]
+    assert '"steps": 1' in prompt and '"cfg": 1.0' in prompt and '"area": 4096' in prompt and '"frames": 5' in prompt
+
+
+def test_without_a_video_it_makes_one(run, no_set_up, tmp_path):
+    code, printed, _ = run("--steps", "1")
+    assert code == 0 and "made a clip of moving shapes (17 frames, 128x128, 12 fps)" in printed
+    assert facts(tmp_path / "moving_shapes_sama.mp4") == (128, 128, 12, 17)
+
+
+@pytest.mark.parametrize("probed", [True, False])
+def test_a_file_that_is_no_video(run, tmp_path, places, probed):
+    """With an environment it is noticed before anything is sent, without one by the server's nodes."""
+    notes = tmp_path / "notes.mp4"
+    notes.write_text("no video at all")
+    code, _, error = run("--video", str(notes), places=places if probed else Places(work=tmp_path / "empty"))
+    assert code == 1 and "notes" in error and "video" in error
+    assert list(tmp_path.glob("*_sama*")) == [] == list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["--video", "absent.mp4"], "absent.mp4: got no such file, needs a video file. Check the path."),
+    (["--video", "."], "got a folder, needs a video file"),
+    (["--video", "empty.mp4"], "got an empty file, needs a video file"),
+    (["--instruction", "  "], "--instruction: got an empty text"),
+    (["--steps", "0"], "--steps: got 0, needs 1 or more"), (["--frames", "0"], "--frames: got 0, needs 1 or more"),
+    (["--seed", "-1"], "--seed: got -1"), (["--cfg", "-0.5"], "--cfg: got -0.5"),
+    (["--out", "x.avi"], "--out: got x.avi, needs a name ending in .mp4")])
+def test_bad_input_is_one_sentence_before_any_work(tmp_path, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.mp4").touch()
+    assert main(["edit", *arguments], Places(work=tmp_path / "work")) == 1
+    error = capsys.readouterr().err.strip()
+    assert sentence in error and len(error.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.mp4"]
+
+
+def test_a_server_that_is_not_there(run, clip, tmp_path):
+    code, _, error = run("--video", str(clip), server="http://127.0.0.1:9")
+    assert code == 1 and "server at http://127.0.0.1:9: got no answer" in error
+    assert list(tmp_path.glob("*.mp4")) == []
+
+
+def test_a_server_without_the_pack(run, clip):
+    with answering((200, {}, b'{"system": {}}')) as url:
+        code, _, error = run("--video", str(clip), server=url)
+    assert code == 1 and "needs the SAMA pack. Install ComfyUI-SAMA there" in error
+
+
+def test_a_value_the_node_refuses_is_told_in_its_words(run, clip):
+    code, _, error = run("--video", str(clip), "--steps", "100000")
+    assert code == 1 and error.strip().startswith("SAMA Edit (node ") and "steps" in error
+
+
+def test_a_full_disk_at_the_end(run, clip, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr("sama_core.launch.output.os.fsync", full)
+    code, _, error = run("--video", str(clip), "--steps", "1")
+    assert code == 1 and "got a full disk" in error
+    assert list(tmp_path.glob("*.mp4")) == [] == list(tmp_path.glob(".*"))
+
+
+def test_ctrl_c_takes_our_work_off_someone_elses_server(sama_server, places, clip, tmp_path):
+    def press() -> None:
+        raise KeyboardInterrupt
+    options = parser().parse_args(["edit", "--server", sama_server.url, "--video", str(clip), "--steps", "1000",
+                                   "--seed", "11", "--out", str(tmp_path / "out.mp4")])
+    with pytest.raises(KeyboardInterrupt):
+        edit_module.edit(options, places, Acting(press))
+    client = Client(sama_server.url)
+    while client._json("/queue")["queue_running"]:
+        pass
+    last = list(client._json("/history").values())[-1]
+    assert "execution_interrupted" in [kind for kind, _ in last["status"]["messages"]]
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_ctrl_c_is_one_sentence(run, clip, monkeypatch):
+    def press(*arguments):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(edit_module, "run_edit", press)
+    code, _, error = run("--video", str(clip))
+    assert (code, error.strip()) == (1, "Stopped. Nothing was left half-written; the same command starts again.")
+
+
+def test_a_server_of_its_own_that_dies_in_mid_edit(places, clip, tmp_path, no_set_up, monkeypatch):
+    running = []
+
+    class Watched(edit_module.Server):
+        def __enter__(self):
+            running.append(self)
+            return super().__enter__()
+    monkeypatch.setattr(edit_module, "Server", Watched)
+    options = parser().parse_args(["edit", "--video", str(clip), "--steps", "1000", "--out", str(tmp_path / "out.mp4")])
+    with pytest.raises(LaunchError, match=r"ComfyUI: ended in the middle of the work \(exit code -9\)"):
+        edit_module.edit(options, places, Acting(lambda: running[0].process.kill()))
+    assert not running[0].alive() and not (tmp_path / "out.mp4").exists()
+    assert list(places.jobs.iterdir()) == []
+
+
+def test_a_server_of_its_own_is_gone_after_the_edit(places, clip, tmp_path, no_set_up, capsys):
+    out = tmp_path / "out.mp4"
+    assert main(["edit", "--video", str(clip), "--steps", "1", "--out", str(out)], places) == 0
+    assert facts(out)[3] == 9
+    assert "start ComfyUI" in capsys.readouterr().out
+    assert list(places.jobs.iterdir()) == []
+    assert list((places.base / "output").iterdir()) == [] == list((places.base / "input").iterdir())
+    assert [path.name for path in (places.runtime / "logs").glob("comfyui-*")] == []
+
+
+@pytest.mark.parametrize(("text", "pixels"), [("832x480", 399360), ("64X48", 3072), (" 4096 ", 4096)])
+def test_areas(text, pixels):
+    assert area_pixels(text) == pixels
+
+
+@pytest.mark.parametrize("text", ["", "x", "832x", "10x10", "-5", "1e6"])
+def test_impossible_areas(text, capsys):
+    with pytest.raises(ValueError):
+        area_pixels(text)
+    with pytest.raises(SystemExit):
+        main(["edit", f"--area={text}"])
+    assert "needs WxH such as 832x480" in capsys.readouterr().err
+
+
+def test_the_launcher_imports_without_torch_or_comfyui():
+    program = ("import sys; sys.path.insert(0, sys.argv[1]); import sama_core.launch.cli; "
+               "print(sorted({'torch', 'numpy', 'av', 'comfy', 'huggingface_hub', 'nodes'} & set(sys.modules)))")
+    told = subprocess.run([sys.executable, "-c", program, str(PACK_ROOT)], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_started_is_a_place_with_a_process(places, monkeypatch):
+    """A failure inside leaves no process behind."""
+    stopped = []
+
+    class Still:
+        url = "http://127.0.0.1:9"
+
+        def __init__(self, *arguments): ...
+        def __enter__(self): return self
+        def __exit__(self, *failure): stopped.append(failure[0])
+        def wait_ready(self, tick): ...
+    monkeypatch.setattr(edit_module, "Server", Still)
+    monkeypatch.setattr(edit_module, "provide_models", lambda *arguments: None)
+    with pytest.raises(LaunchError), started(comfy_source(), places, Stages()):
+        raise LaunchError("inside")
+    assert stopped == [LaunchError] and list(places.jobs.iterdir()) == []

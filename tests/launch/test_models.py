@@ -1,0 +1,124 @@
+"""The table of model files, and which files an edit takes."""
+
+import pytest
+
+from sama_core.launch import models_command
+from sama_core.launch.cli import main
+from sama_core.launch.failure import LaunchError
+from sama_core.launch.models import (
+    MODEL_FILES,
+    ModelFile,
+    Trio,
+    choose_trio,
+    has_trained_model,
+    state,
+    table,
+    to_download,
+)
+
+SAMA, FP8, FP16, VAE = MODEL_FILES
+UNTRAINED = ("sama_untrained.safetensors", "sama_untrained_umt5.safetensors", "sama_untrained_vae.safetensors")
+SMALL = (ModelFile("model", "a.bin", "diffusion_models", "who/a", "a.bin", 3, "0" * 64),
+         ModelFile("text", "b8.bin", "text_encoders", "who/b", "sub/b8.bin", 4, "0" * 64),
+         ModelFile("text", "b16.bin", "text_encoders", "who/b", "sub/b16.bin", 8, "0" * 64))
+
+
+def test_the_table_says_what_the_readme_says():
+    assert [(file.filename, file.folder, file.size) for file in MODEL_FILES] == [
+        ("sama_14b_ema.safetensors", "diffusion_models", 28_601_809_776),
+        ("umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders", 6_735_906_897),
+        ("umt5_xxl_fp16.safetensors", "text_encoders", 11_366_399_385),
+        ("wan_2.1_vae.safetensors", "vae", 253_815_318)]
+    assert SAMA.sha256 == "a3bf2bef8366573e04798b9454fabef7aeb2cfd514952a477a09572903e22e98"
+    assert all(len(file.sha256) == 64 for file in MODEL_FILES)
+
+
+def test_the_trained_files_come_first():
+    trio = choose_trio([*UNTRAINED[:1], "video/sama_14b_ema.safetensors", "wan.safetensors"],
+                       ["umt5_xxl_fp8_e4m3fn_scaled.safetensors", "umt5_xxl_fp16.safetensors", UNTRAINED[1]],
+                       [UNTRAINED[2], "wan_2.1_vae.safetensors"])
+    assert trio == Trio("video/sama_14b_ema.safetensors", "umt5_xxl_fp16.safetensors", "wan_2.1_vae.safetensors")
+    assert not trio.untrained
+
+
+def test_similar_names_are_taken():
+    trio = choose_trio(["SAMA-14B-Q4.safetensors"], ["umt5-xxl-enc-bf16.safetensors"], ["Wan2_1_VAE_bf16.safetensors"])
+    assert trio == Trio("SAMA-14B-Q4.safetensors", "umt5-xxl-enc-bf16.safetensors", "Wan2_1_VAE_bf16.safetensors")
+
+
+def test_without_a_trained_sama_the_untrained_one_is_taken_whole():
+    trio = choose_trio(["wan2.1_t2v_14B.safetensors", UNTRAINED[0]], [FP16.filename, UNTRAINED[1]],
+                       [VAE.filename, UNTRAINED[2]])
+    assert trio == Trio(*UNTRAINED) and trio.untrained
+
+
+def test_half_a_set_names_what_is_missing():
+    with pytest.raises(LaunchError) as caught:
+        choose_trio([SAMA.filename, UNTRAINED[0]], [UNTRAINED[1]], [VAE.filename, UNTRAINED[2]])
+    text = str(caught.value)
+    assert FP8.filename in text and FP8.repo in text and "models --download" in text and SAMA.filename not in text
+
+
+def test_nothing_at_all_names_everything():
+    with pytest.raises(LaunchError, match="sama_14b_ema.*umt5_xxl.*wan_2.1_vae"):
+        choose_trio([], [], [])
+
+
+def test_an_untrained_file_is_no_trained_model(tmp_path):
+    folder = tmp_path / "diffusion_models"
+    folder.mkdir()
+    (folder / UNTRAINED[0]).touch()
+    assert not has_trained_model([tmp_path, tmp_path / "absent"])
+    (folder / "sama_14b_fp8.safetensors").touch()
+    assert has_trained_model([tmp_path])
+
+
+def test_states(tmp_path):
+    whole, half, wrong = SMALL
+    for file in SMALL:
+        file.place(tmp_path).parent.mkdir(exist_ok=True)
+    whole.place(tmp_path).write_bytes(b"abc")
+    (half.place(tmp_path).parent / "b8.bin.0123456789ab.part").write_bytes(b"ab")
+    wrong.place(tmp_path).write_bytes(b"x")
+    assert [state(file, [tmp_path]) for file in SMALL] == ["present", "50% downloaded", "wrong size: 1 bytes"]
+    assert state(whole, [tmp_path / "elsewhere", tmp_path]) == "present"
+    assert state(whole, []) == "missing"
+
+
+def test_one_file_for_each_purpose_is_downloaded(tmp_path):
+    assert [file.filename for file in to_download([tmp_path], SMALL)] == ["a.bin", "b8.bin"]
+    SMALL[2].place(tmp_path).parent.mkdir(parents=True)
+    SMALL[2].place(tmp_path).write_bytes(b"12345678")
+    assert [file.filename for file in to_download([tmp_path], SMALL)] == ["a.bin"]
+
+
+def test_the_printed_table_has_a_line_for_each_file(tmp_path):
+    lines = table([tmp_path]).splitlines()
+    assert len(lines) == 1 + len(MODEL_FILES)
+    assert lines[1].split() == ["SAMA", "model", SAMA.filename, "missing", "28.60", "models/diffusion_models",
+                                "syxbb/SAMA-14B/sama_14b_ema.safetensors"]
+
+
+def test_the_command_lists_and_downloads_nothing_unasked(places, capsys, monkeypatch):
+    monkeypatch.setattr(models_command, "download", lambda *arguments: pytest.fail("downloaded unasked"))
+    assert main(["models", "--dir", str(places.models)], places) == 0
+    printed = capsys.readouterr().out
+    assert "UNTRAINED stand-in" in printed and str(places.models) in printed
+    assert not places.models.exists()
+
+
+def test_the_command_downloads_what_is_missing(places, capsys, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(models_command.Environment, "ready", lambda self, asked: None)
+    monkeypatch.setattr(models_command, "download", lambda file, folder, python: fetched.append((file, folder, python)))
+    assert main(["models", "--download", "--dir", str(places.models)], places) == 0
+    assert fetched == [(file, places.models, places.python) for file in (SAMA, FP8, VAE)]
+
+
+def test_the_artists_own_comfyui_comes_first(places, tmp_path, monkeypatch):
+    own = tmp_path / "ComfyUI"
+    (own / "comfy").mkdir(parents=True)
+    (own / "main.py").touch()
+    (own / "comfyui_version.py").write_text('__version__ = "0.30.0"')
+    options = type("Options", (), {"dir": None, "comfyui": str(own)})
+    assert models_command.look_in(options, places) == [own / "models", places.models]

@@ -1,0 +1,162 @@
+"""The two commands that hand over to other programs: `serve` and `test`."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sama_core.launch import serve as serve_module
+from sama_core.launch import testing
+from sama_core.launch.cli import main, parser
+from sama_core.launch.client import Client
+from sama_core.launch.environment import Environment
+from sama_core.launch.failure import LaunchError
+from sama_core.launch.places import PACK_ROOT
+from sama_core.launch.progress import Stages
+from sama_core.launch.runtime import ComfyUI
+from sama_core.launch.testing import INSTALL_BROWSER, provide_browser, pytest_command
+
+from .test_server import ANSWERING
+
+
+@pytest.fixture
+def no_set_up(monkeypatch, tmp_path):
+    """Set-up is done; ComfyUI is a stand-in that only answers."""
+    folder = tmp_path / "ComfyUI"
+    folder.mkdir()
+    (folder / "main.py").write_text(ANSWERING.format(line="started"))
+    monkeypatch.setattr(Environment, "ready", lambda self, asked=None, tests=False: ComfyUI(folder, fetched=True))
+    monkeypatch.setattr(serve_module, "provide_models", lambda *arguments: None)
+    return folder
+
+
+def test_serve_opens_the_browser_and_stops_on_ctrl_c(places, no_set_up, monkeypatch, capsys):
+    opened = []
+
+    def look_then_press_ctrl_c(server, stages):
+        opened.append(Client(server.url).reached())
+        os.kill(os.getpid(), signal.SIGINT)
+        server.process.wait()
+    monkeypatch.setattr(serve_module, "browser_here", lambda: True)
+    monkeypatch.setattr(serve_module.webbrowser, "open", opened.append)
+    until_stopped = serve_module._until_stopped
+    monkeypatch.setattr(serve_module, "_until_stopped", lambda server, stages: until_stopped(
+        type("Pressed", (), {"process": type("Process", (), {
+            "wait": staticmethod(lambda: look_then_press_ctrl_c(server, stages))})}), stages))
+    assert main(["serve"], places) == 0
+    url, answered = opened
+    assert answered is True and not Client(url).reached()
+    printed = capsys.readouterr().out
+    assert f"ComfyUI with SAMA: {url}" in printed and "Stopping ComfyUI." in printed
+
+
+def test_serve_on_a_port_in_use_says_so_before_set_up(places, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--port", str(port)], places) == 1
+    assert f"port {port}: got not usable" in capsys.readouterr().err
+    assert not places.runtime.exists()
+
+
+def test_serve_without_a_port_takes_a_free_one_if_the_usual_is_taken(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(serve_module, "USUAL_PORT", taken.getsockname()[1])
+        assert serve_module.usual_or_free("127.0.0.1") != serve_module.USUAL_PORT
+    assert serve_module.usual_or_free("127.0.0.1") == serve_module.USUAL_PORT
+
+
+def test_serve_tells_when_comfyui_ends_by_itself(places, no_set_up, monkeypatch, capsys):
+    monkeypatch.setattr(serve_module, "browser_here", lambda: False)
+
+    def end(server, stages):
+        server.process.kill()
+        server.process.wait()
+        raise server.lost()
+    monkeypatch.setattr(serve_module, "_until_stopped", end)
+    assert main(["serve"], places) == 1
+    assert "ComfyUI: ended" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="screens are told by variables on Linux alone")
+def test_no_browser_without_a_screen(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert serve_module.browser_here() is False
+
+
+def test_arguments_after_test_belong_to_pytest():
+    root = PACK_ROOT
+    assert pytest_command(Path("py"), [], root)[1:] == ["-P", "-m", "pytest", "--import-mode=importlib", "tests"]
+    assert pytest_command(Path("py"), ["-k", "clip", "--co"], root)[-4:] == ["-k", "clip", "--co", "tests"]
+    assert pytest_command(Path("py"), ["tests/launch/test_steps.py::x", "-x"], root)[-2:] == [
+        "tests/launch/test_steps.py::x", "-x"]
+    options, rest = parser().parse_known_args(["test", "-k", "x", "--co", "-q"])
+    assert options.command == "test" and rest == ["-k", "x", "--co", "-q"]
+
+
+def test_unknown_arguments_of_other_commands_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["edit", "--stpes", "4"])
+    assert "unrecognized arguments: --stpes 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("style", "suite", "expected"), [(0, 0, 0), (1, 0, 1), (0, 2, 2), (1, 2, 2)])
+def test_the_status_is_pytests_or_ruffs(places, no_set_up, monkeypatch, style, suite, expected):
+    calls = []
+
+    def call(command, cwd, env):
+        calls.append((list(map(str, command)), env.get("SAMA_COMFYUI")))
+        return style if "ruff" in command else suite
+    monkeypatch.setattr(testing.subprocess, "call", call)
+    monkeypatch.setattr(testing, "provide_browser", lambda *arguments: None)
+    assert main(["test", "-x"], places) == expected
+    assert [command[-1] for command, _ in calls] == [".", "tests"]
+    assert calls[1][1] == str(no_set_up)
+
+
+class Apt:
+    def __init__(self, fails=False):
+        self.did, self.fails = [], fails
+
+    def run(self, argv, what):
+        if self.fails:
+            raise LaunchError(f"{what}: failed")
+        self.did.append(argv)
+
+
+def test_chromium_is_installed_where_that_is_possible(capsys):
+    apt = Apt()
+    provide_browser(apt, Stages(), lambda name: "/usr/bin/apt-get" if name == "apt-get" else None, root=True)
+    if sys.platform.startswith("linux"):
+        assert apt.did == [["apt-get", "update"],
+                           ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]]
+
+
+@pytest.mark.parametrize(("root", "fails"), [(False, False), (True, True)])
+def test_otherwise_it_says_what_to_install(capsys, root, fails):
+    apt = Apt(fails)
+    provide_browser(apt, Stages(), lambda name: "/usr/bin/apt-get" if name == "apt-get" else None, root=root)
+    assert apt.did == [] and INSTALL_BROWSER in capsys.readouterr().out
+
+
+def test_a_browser_that_is_there_is_enough(capsys):
+    provide_browser(Apt(fails=True), Stages(), lambda name: name if name == "google-chrome" else None, root=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_ci_calls_the_same_command():
+    script = PACK_ROOT / ".ci" / "run"
+    assert "python3 run.py test" in script.read_text() and os.access(script, os.X_OK)
+
+
+def test_the_bootstrap_refuses_an_old_python(tmp_path):
+    program = ("import runpy, sys; sys.version_info = (3, 8, 0); sys.argv = ['run.py', '--help']; "
+               f"runpy.run_path({str(PACK_ROOT / 'run.py')!r}, run_name='__main__')")
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert told.returncode == 1 and "needs 3.11 or newer" in told.stderr
+
+
