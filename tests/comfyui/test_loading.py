@@ -171,6 +171,22 @@ def test_wrong_vae_and_text_encoder_files(comfyui, edit, small, node, folder, me
     assert message in result.errors[0]
 
 
+def test_an_incomplete_text_encoder_is_named(comfyui, small):
+    """Core would load it with random weights in the gaps."""
+    tensors = load_file(comfyui.models("text_encoders") / small.text_encoder)
+    del tensors["encoder.block.1.layer.1.DenseReluDense.wo.weight"]
+    save_file(tensors, comfyui.models("text_encoders") / "holes.safetensors")
+    inputs = {"text_encoder_name": "holes.safetensors"}
+    result = comfyui.run({"1": {"class_type": "SAMALoadTextEncoder", "inputs": inputs}}, keep=["1"])
+    assert "got no encoder.block.1.layer.1.DenseReluDense.wo.weight, needs all of umT5's tensors" in result.errors[0]
+
+
+def test_unreadable_settings_in_the_metadata_are_no_obstacle(comfyui, edit, small, sampled):
+    file = write(comfyui, "odd_metadata.safetensors", weights(comfyui, small), {"config": "not json"})
+    edit.nodes[edit.model[0]]["inputs"]["model_name"] = file
+    assert torch.equal(edit.sample()["video"], sampled["video"])
+
+
 # --- formats -----------------------------------------------------------------------------------
 
 
