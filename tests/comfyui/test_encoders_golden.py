@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from sama_core.pixels import to_signed, to_uint8
+
 from ..harness.golden import assert_close
 
 # --- umT5 --------------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ def test_vae_reference_tiles(vae, latent_format, golden, clip):
 
     tensors = golden("vae_small")
     name, size, stride, frames = TILED[clip]
-    pixels = (tensors[f"{clip}.video_uint8"].float() * (2 / 255) - 1).movedim(-1, 0)[None]
+    pixels = to_signed(tensors[f"{clip}.video_uint8"]).movedim(-1, 0)[None]
     untiled, core = tensors[f"{clip}.latents"][:, :, :frames], vae.first_stage_model
     tiles = Tiles(size, stride)
     with torch.inference_mode():
@@ -154,7 +156,7 @@ def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, 
             prompts.append(text_encoder.encode_from_tokens_scheduled(tokens))
             assert_close(prompts[-1][0][0], run[f"{name}.context"], **run.limits("context"))
 
-        pixels = (run["source_frames"].float() * (2 / 255) - 1).movedim(-1, 0)[None]
+        pixels = to_signed(run["source_frames"]).movedim(-1, 0)[None]
         source = blend_tiles(vae.first_stage_model.encode, pixels, tiles, True)
         assert_close(latent_format.process_in(source), run["source_latents"], **run.limits("source_latents"))
 
@@ -170,7 +172,6 @@ def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, 
         decoded = blend_tiles(lambda tile: vae.first_stage_model.decode(latent_format.process_out(tile)), final, tiles,
                               False).clamp(-1, 1)
     assert_close(decoded, run["decoded_float"], **run.limits("decoded_float"))
-    frames = ((decoded[0].movedim(0, -1) + 1) * 127.5).clamp(0, 255).to(torch.uint8)
-    difference = (frames.int() - run["output_frames"].int()).abs()
+    difference = (to_uint8(decoded[0].movedim(0, -1)).int() - run["output_frames"].int()).abs()
     assert difference.max() <= 1
     assert (difference > 0).float().mean() <= 0.005
