@@ -16,7 +16,7 @@ class SplitLatent(io.ComfyNode):
         return io.Schema(
             node_id="SAMASplitLatent", display_name="SAMA Split Latent", category=CATEGORY,
             description="Takes the semantic tokens from a latent that a SAMA run returned, to keep them across nodes "
-                        "that lose them (save, upscale, batch). Set Latent Noise Mask keeps them by itself.",
+                        "that lose them (upscale, batch). Set Latent Noise Mask keeps them by itself.",
             search_aliases=["semantic tokens", "separate latent"],
             inputs=[io.Latent.Input("latent", tooltip="A latent straight from a sampler.")],
             outputs=[io.Latent.Output(display_name="video", tooltip="The video latent alone."),

@@ -1,10 +1,9 @@
 """Loading: diffusion model, text encoder, VAE, LoRA."""
 
-import os
-
 import folder_paths
 from comfy_api.latest import io
 
+from ..sama_core.checkpoint import shard_paths
 from ..sama_core.comfyui import joint_state, loaders
 from ..sama_core.comfyui.lora import load_lora
 from ..sama_core.launch.models import MODEL_FILES
@@ -25,9 +24,14 @@ def _missing(folder: str, name: str | None) -> str | bool:
     return f"'{name}' is not in models/{folder}. {advice}Put it there and press R in ComfyUI to see it in the list."
 
 
-def _stamp(*paths: str | None) -> list:
-    """Changes when a file does, so that a replaced file is loaded again."""
-    return [(path, os.path.getmtime(path), os.path.getsize(path)) for path in paths if path]
+def _stamp(folder: str, *names: str | None) -> list:
+    """Changes when a file does, or one of its sibling shards, so that a replaced file is loaded again.
+
+    Names that come over a link are None here, and tell nothing.
+    """
+    paths = [folder_paths.get_full_path(folder, name) for name in names if name]
+    files = [file for path in paths if path for file in shard_paths(path)]
+    return [(str(file), file.stat().st_mtime, file.stat().st_size) for file in files]
 
 
 class LoadModel(io.ComfyNode):
@@ -65,7 +69,7 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> list:
-        return _stamp(*(folder_paths.get_full_path("diffusion_models", name) for name in (model_name, base_model)))
+        return _stamp("diffusion_models", model_name, None if base_model == NO_BASE else base_model)
 
     @classmethod
     def execute(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> io.NodeOutput:
@@ -114,7 +118,7 @@ class LoadTextEncoder(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, text_encoder_name) -> list:
-        return _stamp(folder_paths.get_full_path("text_encoders", text_encoder_name))
+        return _stamp("text_encoders", text_encoder_name)
 
     @classmethod
     def execute(cls, text_encoder_name) -> io.NodeOutput:
@@ -142,7 +146,7 @@ class LoadVAE(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, vae_name) -> list:
-        return _stamp(folder_paths.get_full_path("vae", vae_name))
+        return _stamp("vae", vae_name)
 
     @classmethod
     def execute(cls, vae_name) -> io.NodeOutput:
@@ -176,7 +180,7 @@ class LoadLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model, lora_name, strength) -> list:
-        return _stamp(folder_paths.get_full_path("loras", lora_name))
+        return _stamp("loras", lora_name)
 
     @classmethod
     def execute(cls, model, lora_name, strength) -> io.NodeOutput:

@@ -248,6 +248,19 @@ def transformer_settings(metadata: Mapping[str, str] | None) -> dict:
             if type(settings.get(key)) is int and settings[key] > 0}
 
 
+def merge(earlier: dict[str, Tensor], later: Mapping[str, Tensor]) -> None:
+    """Lay the tensors of a later file over those of earlier ones, in place.
+
+    A weight that is replaced takes its old quantisation scales with it: they belong to the old numbers.
+    """
+    for key in later:
+        layer, _, part = key.rpartition(".")
+        if part == "weight":
+            for suffix in _QUANT_SUFFIXES:
+                earlier.pop(f"{layer}{suffix}", None)
+    earlier.update(later)
+
+
 def non_finite(sd: Mapping[str, Tensor]) -> list[str]:
     """Names of tensors that hold NaN or infinity; float8 tensors are widened tensor by tensor."""
     def bad(value: Tensor) -> bool:

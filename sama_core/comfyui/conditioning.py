@@ -2,6 +2,7 @@
 
 import logging
 
+import comfy.ldm.wan.vae
 import node_helpers
 import torch
 from torch import Tensor
@@ -84,10 +85,10 @@ def empty_latent(source: Tensor) -> dict:
 
 
 def require_wan_vae(vae) -> None:
-    """Raises ConditioningError unless `vae` is Wan 2.1's: 16 channels, 8× in space, 4× in time."""
-    channels, dimensions = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
-    if (channels, dimensions) != (16, 3) or vae.spacial_compression_encode() != 8:
-        kind = {48: "a Wan 2.2 VAE", 4: "a Stable Diffusion VAE"}.get(channels, f"a VAE with {channels} channels")
-        if (channels, dimensions) == (16, 2):
-            kind = "an image VAE (Flux, SD3)"
+    """Raises ConditioningError unless `vae` is Wan 2.1's; others share its sizes and would give wrong video."""
+    core = getattr(vae, "first_stage_model", None)
+    if not isinstance(core, comfy.ldm.wan.vae.WanVAE):
+        named = {(48, 3): "a Wan 2.2 VAE", (4, 2): "a Stable Diffusion VAE", (16, 2): "an image VAE (Flux, SD3)"}
+        channels, dimensions = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
+        kind = named.get((channels, dimensions), f"another VAE ({type(core).__name__}, {channels} channels)")
         raise ConditioningError(needed("VAE", kind, "the Wan 2.1 video VAE", "Load wan_2.1_vae.safetensors."))

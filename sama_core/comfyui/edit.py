@@ -65,8 +65,9 @@ class Stages:
 
     def __init__(self, steps: int, runs: int = 1, say: Callable[[str], None] | None = None):
         """`runs` edits of `steps` steps; `say(text)` shows a line in the node."""
-        self.bar = comfy.utils.ProgressBar(sum(self._AROUND.values()) + (steps + 3) * (runs - 1) + steps)
-        self.done = 0
+        self.bar = comfy.utils.ProgressBar(self._AROUND["reading the instruction"]
+                                           + runs * (steps + sum(self._AROUND.values()) - 1))
+        self.steps, self.done = steps, 0
         self.say = say or (lambda text: None)
 
     @contextmanager
@@ -86,7 +87,7 @@ class Stages:
 
         def callback(step: int, x0: Tensor, _x: Tensor, total: int) -> None:
             self.say(f"SAMA: sampling, step {step + 1} of {total}")
-            self.done = start + step + 1
+            self.done = start + min(step + 1, self.steps)
             picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
             self.bar.update_absolute(self.done, preview=picture)
         return callback
@@ -98,7 +99,7 @@ def edit_clip(model, clip, vae, images: Tensor, settings: EditSettings,
 
     Everything that can be wrong is checked before the first weight is used.
     """
-    model = _checked(model, vae, images)
+    model, images = _checked(model, vae, images), images[..., :3]
     stages = Stages(settings.steps, say=say)
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
@@ -108,7 +109,7 @@ def edit_clip(model, clip, vae, images: Tensor, settings: EditSettings,
 def edit_anchors(model, clip, vae, images: Tensor, indices: list[int], settings: EditSettings,
                  say: Callable[[str], None] | None = None) -> Tensor:
     """Edit single frames, each as a one-frame clip with the same seed → (len(indices), H, W, 3)."""
-    model = _checked(model, vae, images[:1])
+    model, images = _checked(model, vae, images[:1]), images[..., :3]
     stages = Stages(settings.steps, len(indices), say)
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
@@ -130,7 +131,7 @@ def anchor_frames(frame_count: int, anchors: int, first: int = 0) -> list[int]:
 
 def contact_sheet(source: Tensor, edited: Tensor, gap: int = 8) -> Tensor:
     """Source frames above their edits, side by side → one image (1, 2H + gap, n·W + gaps, 3)."""
-    count, height, width, _ = source.shape
+    source, (count, height, width) = source[..., :3], source.shape[:3]
     sheet = torch.ones(1, 2 * height + gap, count * width + (count - 1) * gap, 3)
     for column, pair in enumerate(zip(source, edited, strict=True)):
         left = column * (width + gap)

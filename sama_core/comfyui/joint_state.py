@@ -10,10 +10,11 @@ Users see ordinary 5-D Wan latents. An OUTER_SAMPLE wrapper on the ModelPatcher
 Source: `shared/design.md`, decision 3; the packed layout is ComfyUI's own for nested latents.
 """
 
+import hashlib
 import logging
 from dataclasses import dataclass
 
-import comfy.context_windows
+import comfy.conds
 import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -22,18 +23,15 @@ from torch import Tensor
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import LatentShape
 from . import adapters
-from .model import SamaModel
-from .packing import JointShape, is_packed
+from .model import SamaModel, require_wan_latent
+from .packing import JointShape
 
 KEY = "sama"
 _ATTRIBUTE = "_sama_semantic"
-# Mixed into the seed so that semantic and video noise differ, and so that the semantic noise of a
-# seed is the same at every resolution: a draft and the full edit plan alike.
-_SEMANTIC_SEED = int.from_bytes(b"SAMA", "big")
 _LOST = ("SAMA: this sampler continues a run, but the latent carries no semantic tokens, so they restart from zero. "
          "Connect the samplers directly, or keep the tokens with SAMA Split Latent and SAMA Join Latent.")
 _NEVER_HAD = ("SAMA: this run starts below full noise, and the latent carries no semantic tokens of an earlier run: "
-              "they start from noise alone. A full edit is denoise 1.")
+              "they start from noise alone.")
 _NO_SOURCE = ("SAMA: the positive conditioning holds no source video, so this makes a new clip from the text. "
               "Put SAMA Edit Conditioning between instruction and sampler.")
 
@@ -43,6 +41,7 @@ log = logging.getLogger(__name__)
 def prepare(model):
     """A clone of `model` (ModelPatcher) that samples the joint state. Preparing twice changes nothing.
 
+    SAMA's wrappers come before those of other nodes, which then see a video wherever core would show them one.
     Raises RuntimeSetupError if it is not a SAMA model.
     """
     if not isinstance(model.model, SamaModel):
@@ -50,8 +49,8 @@ def prepare(model):
                                        "Load sama_14b_ema.safetensors, or a SAMA GGUF file."))
     model = model.clone()
     for kind, wrapper in _WRAPPERS.items():
-        model.remove_wrappers_with_key(kind, KEY)
-        model.add_wrapper_with_key(kind, KEY, wrapper)
+        others = {key: fns for key, fns in model.wrappers.get(kind, {}).items() if key != KEY}
+        model.wrappers[kind] = {KEY: [wrapper], **others}
     return model
 
 
@@ -67,14 +66,21 @@ def attach_semantic(latent: Tensor, semantic: Tensor) -> Tensor:
     return latent
 
 
-def semantic_noise(shape: tuple[int, int, int], seed: int | None) -> Tensor:
-    """Float32 noise (B, S, E) from the run's seed, sample after sample.
+def semantic_noise(size: tuple[int, int], seed: int | None, video_noise: Tensor) -> Tensor:
+    """Float32 noise (B, S, E) for video noise (B, …): a function of the seed and of each sample's own noise.
 
+    So an item taken out of a batch can be made again alone, and, since the first values of the first
+    sample do not depend on the size, a draft and the full edit plan alike.
     Deviation: the released script draws it from the GPU's unseeded generator, so that the same
     seed gives another result on every run.
     """
-    generator = torch.Generator("cpu").manual_seed(((seed or 0) ^ _SEMANTIC_SEED) & (2**64 - 1))
-    return torch.randn(shape, generator=generator, dtype=torch.float32)
+    def one(sample: Tensor) -> Tensor:
+        # Coarse enough that a last-digit difference between processors does not matter.
+        start = (sample.flatten()[:16].float() * 64).round().to("cpu", torch.int16)
+        mark = int.from_bytes(hashlib.blake2b(start.numpy().tobytes(), digest_size=8).digest(), "big")
+        generator = torch.Generator("cpu").manual_seed(((seed or 0) ^ mark) & (2**63 - 1))
+        return torch.randn(size, generator=generator, dtype=torch.float32)
+    return torch.stack([one(sample) for sample in video_noise])
 
 
 # --- the wrappers ------------------------------------------------------------------------------
@@ -119,7 +125,15 @@ def calc_cond_batch(executor, model, conds, x_in: Tensor, timestep, model_option
         return executor(model, conds, x_in, timestep, model_options)
     shape, packed = whole
     packed = shape.with_video(packed, x_in)
+    conds = [entries and [_knowing_shape(entry, shape) for entry in entries] for entries in conds]
     return [shape.video_of(out) for out in executor(model, conds, packed, timestep, model_options)]
+
+
+def _knowing_shape(entry: dict, shape: JointShape) -> dict:
+    """Conditioning that a node encoded in mid-run lacks the joint shape."""
+    if "sama_shapes" in entry["model_conds"]:
+        return entry
+    return {**entry, "model_conds": {**entry["model_conds"], "sama_shapes": comfy.conds.CONDConstant(tuple(shape))}}
 
 
 _WRAPPERS = {
@@ -148,14 +162,12 @@ class _Run:
 def _nested_run(shapes: list) -> _Run:
     if len(shapes) != 2 or len(shapes[0]) != 5 or len(shapes[1]) != 3:
         raise ConditioningError(needed("nested latent", [list(s) for s in shapes], "a video and semantic tokens",
-                                       "Build it with SAMA Join Latent."))
+                                       "Sample a plain video latent, with SAMA Join Latent for the tokens."))
     return _Run(JointShape(tuple(shapes[0][1:]), tuple(shapes[1][1:])))
 
 
 def _plain_run(guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed: int | None) -> _Run:
-    if is_packed(latent_image) or latent_image.ndim != 5:
-        raise ConditioningError(needed("latent", f"{latent_image.ndim} dimensions", "a video latent with 5",
-                                       "Sample the latent that SAMA Edit Conditioning returns."))
+    require_wan_latent(latent_image, "latent")
     LatentShape(*latent_image.shape[2:]).tokens()
     config = guider.model_patcher.model.dit_config
     batch, size = latent_image.shape[0], (config.semantic_tokens, config.semantic_dim)
@@ -168,7 +180,7 @@ def _plain_run(guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed
         log.warning(_LOST)
     elif carried is None and sigmas[0] < guider.model_patcher.get_model_object("model_sampling").sigma_max:
         log.warning(_NEVER_HAD)
-    fresh = torch.zeros(batch, *size) if silent else semantic_noise((batch, *size), seed)
+    fresh = torch.zeros(batch, *size) if silent else semantic_noise(size, seed, noise)
     fresh, start = (x.to(device=latent_image.device, dtype=latent_image.dtype) for x in (fresh, start))
 
     noise = adapters.free_noise(guider.model_options, noise, seed)
@@ -208,5 +220,7 @@ def split_latent(latent: dict) -> tuple[dict, Tensor]:
 
 
 def join_latent(latent: dict, semantic: Tensor) -> dict:
-    """The LATENT with semantics attached, for the next sampler."""
-    return {**latent, "samples": attach_semantic(latent["samples"], semantic)}
+    """The LATENT with semantics attached, for the next sampler. Of a NestedTensor the video is taken."""
+    samples = latent["samples"]
+    video = samples.unbind()[0] if getattr(samples, "is_nested", False) else samples
+    return {**latent, "samples": attach_semantic(video, semantic)}

@@ -12,9 +12,18 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..checkpoint import compare, plan_checkpoint, refuse_non_finite, strip_prefix, transformer_settings
+from ..checkpoint import (
+    compare,
+    merge,
+    plan_checkpoint,
+    read_header,
+    refuse_non_finite,
+    strip_prefix,
+    transformer_settings,
+)
 from ..errors import CheckpointError, needed
 from ..umt5 import Umt5Sizes, is_official, official_to_comfy
+from ..untrained import vae_shapes
 from . import joint_state
 
 WEIGHT_DTYPES = ("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
@@ -33,7 +42,7 @@ def load_diffusion_model(path: str, base: str | None = None, weight_dtype: str =
     plan = plan_checkpoint(path, base, num_heads)
     sd = {}
     for file in plan.files:
-        sd.update(strip_prefix(comfy.utils.load_torch_file(str(file.path), safe_load=True)))
+        merge(sd, strip_prefix(comfy.utils.load_torch_file(str(file.path), safe_load=True)))
     if check_finite:
         refuse_non_finite(sd, plan.files[-1].path.name)
     options = _model_options(weight_dtype)
@@ -61,39 +70,75 @@ def _with_heads(metadata: dict, num_heads: int) -> dict:
     return {**metadata, "config": json.dumps({"transformer": settings})}
 
 
+def _read(path: str) -> tuple[dict, dict]:
+    """Tensors and metadata of a safetensors or `.pth` file, without pickle's powers.
+
+    Raises CheckpointError, with the file's name, for anything else.
+    """
+    name = Path(path).name
+    if Path(path).suffix in (".safetensors", ".sft"):
+        read_header(path)
+    try:
+        sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    except Exception as broken:
+        raise CheckpointError(needed(name, f"no readable weights ({type(broken).__name__})", "a weight file",
+                                     "Download it again.")) from broken
+    if not isinstance(sd, dict) or not all(torch.is_tensor(value) for value in sd.values()):
+        raise CheckpointError(needed(name, "something else than named tensors", "a weight file", "Download it again."))
+    return sd, metadata or {}
+
+
 def load_vae(path: str):
-    """Wan 2.1's VAE. Raises CheckpointError naming what else the file is."""
-    sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    """Wan 2.1's VAE. Raises CheckpointError naming what else the file is, or what it lacks."""
+    sd, metadata = _read(path)
     if _WAN21_VAE_KEY not in sd or _WAN22_VAE_KEY in sd:
         kind = "a Wan 2.2 VAE" if _WAN22_VAE_KEY in sd else f"no Wan VAE (it holds {next(iter(sd), 'nothing')})"
         raise CheckpointError(needed(Path(path).name, kind, "the Wan 2.1 VAE", "Choose wan_2.1_vae.safetensors."))
+    width = sd["decoder.head.0.gamma"].shape[0] if "decoder.head.0.gamma" in sd else 0
+    _refuse_gaps(path, sd, vae_shapes(width))
     vae = comfy.sd.VAE(sd=sd, metadata=metadata)
     vae.throw_exception_if_invalid()
+    vae.patcher.cached_patcher_init = (comfy.sd.load_vae_patcher, (path, metadata))
     return vae
 
 
-def load_text_encoder(path: str, dtype: torch.dtype | None = None):
+def _refuse_gaps(path: str, sd: dict, shapes: dict) -> None:
+    """CheckpointError naming missing tensors; core would load the rest and leave gaps unset."""
+    absent = compare({key: tuple(value.shape) for key, value in sd.items()}, shapes).missing
+    if absent:
+        raise CheckpointError(needed(Path(path).name, f"no {', '.join(absent[:5])}", "all of its tensors",
+                                     "Download it again."))
+
+
+def load_text_encoder(path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
     """umT5 as CLIP, from ComfyUI's safetensors or the official `.pth`; sizes come from the file.
 
     `dtype` is that of the weights in memory; core's choice (float16) unless given.
     Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
     """
-    sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    sd, metadata = _read(path)
     if is_official(sd):
         sd = official_to_comfy(sd, Path(path))
     sizes = Umt5Sizes.from_state_dict(sd, Path(path).name)
-    absent = compare({key: tuple(value.shape) for key, value in sd.items()}, sizes.shapes()).missing
-    if absent:
-        raise CheckpointError(needed(Path(path).name, f"no {', '.join(absent[:5])}", "all of umT5's tensors",
-                                     "Download it again."))
+    _refuse_gaps(path, sd, sizes.shapes())
     embeddings, options = folder_paths.get_folder_paths("embeddings"), {} if dtype is None else {"dtype": dtype}
     if sizes.d_model == _UMT5_XXL_WIDTH:
         sd, _ = comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)
-        return comfy.sd.load_text_encoder_state_dicts([sd], embedding_directory=embeddings,
-                                                      clip_type=comfy.sd.CLIPType.WAN, model_options=options)
-    return comfy.sd.CLIP(_umt5_target(sizes), embedding_directory=embeddings, state_dict=[sd],
-                         tokenizer_data={"spiece_model": sd["spiece_model"]},
-                         parameters=comfy.utils.calculate_parameters(sd), model_options=options)
+        clip = comfy.sd.load_text_encoder_state_dicts(
+            [sd], embedding_directory=embeddings, clip_type=comfy.sd.CLIPType.WAN, model_options=options,
+            disable_dynamic=disable_dynamic)
+    else:
+        clip = comfy.sd.CLIP(
+            _umt5_target(sizes), embedding_directory=embeddings, state_dict=[sd], model_options=options,
+            tokenizer_data={"spiece_model": sd["spiece_model"]}, parameters=comfy.utils.calculate_parameters(sd),
+            disable_dynamic=disable_dynamic)
+    clip.patcher.cached_patcher_init = (_text_encoder_patcher, (path, dtype))
+    return clip
+
+
+def _text_encoder_patcher(path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
+    """What core calls to load the encoder anew, for another device or without dynamic memory."""
+    return load_text_encoder(path, dtype, disable_dynamic).patcher
 
 
 def _umt5_target(sizes: Umt5Sizes):

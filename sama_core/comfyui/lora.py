@@ -9,6 +9,7 @@ import comfy.lora_convert
 import comfy.utils
 from torch import Tensor
 
+from ..checkpoint import model_shapes
 from ..errors import CheckpointError, needed
 
 _PREFIX = "diffusion_model."
@@ -62,7 +63,7 @@ def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the
     """A clone of `model` with the LoRA, and the report. Raises CheckpointError if no layer matches."""
     lora = comfy_keys(comfy.lora_convert.convert_lora(lora))
     key_map = comfy.lora.model_lora_keys_unet(model.model, {})
-    report = _judge(lora, key_map, model.model.state_dict())
+    report = _judge(lora, key_map, model_shapes(model.model.dit_config))
     if not report.matched:
         raise CheckpointError(needed(name, report.summary(), "a LoRA trained on Wan 2.1 14B or SAMA",
                                      "Check that the LoRA is for Wan 2.1 T2V, not for another model."))
@@ -72,23 +73,26 @@ def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the
     return patched, report
 
 
-def _judge(lora: dict[str, Tensor], key_map: dict[str, str], weights: dict[str, Tensor]) -> LoraReport:
-    """Which layers of the file core can apply to this model, by name and by size."""
+def _judge(lora: dict[str, Tensor], key_map: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> LoraReport:
+    """Which layers of the file core can apply to this model, by name and by size.
+
+    Sizes are the model's own: what quantised and GGUF weights report of themselves may be packed bytes.
+    """
     layers: dict[str, dict[str, Tensor]] = {}
     for key, value in lora.items():
         layers.setdefault(layer_name(key), {})[key] = value
     unmatched = sorted(layer for layer in layers if layer not in key_map)
     misshapen = sorted(layer for layer, parts in layers.items()
-                       if layer in key_map and not _fits(parts, tuple(weights[key_map[layer]].shape)))
+                       if layer in key_map and not _fits(parts, shapes.get(key_map[layer].removeprefix(_PREFIX))))
     rest = {*unmatched, *misshapen}
     return LoraReport(sorted(layer for layer in layers if layer not in rest), unmatched, misshapen)
 
 
-def _fits(parts: dict[str, Tensor], shape: tuple[int, ...]) -> bool:
+def _fits(parts: dict[str, Tensor], shape: tuple[int, ...] | None) -> bool:
     """Whether a low-rank pair multiplies to the weight's size; other kinds of patches are left to core."""
     up, down = (next((part for key, part in parts.items() if any(name in key for name in names)), None)
                 for names in ((".lora_B", ".lora_up"), (".lora_A", ".lora_down")))
-    if up is None or down is None:
+    if shape is None or up is None or down is None:
         return True
     return up.shape[0] == shape[0] and math.prod(down.shape[1:]) == math.prod(shape[1:])
 

@@ -94,6 +94,7 @@ class SamaModel(comfy.model_base.BaseModel):
             _check_text(kwargs["cross_attn"], self.dit_config.text_dim)
             out["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
         if kwargs.get("reference_latents"):
+            require_wan_latent(kwargs["reference_latents"][-1], "source latent")
             source = self.process_latent_in(kwargs["reference_latents"][-1]).to(kwargs["device"])
             _check_source(source, kwargs.get("sama_shapes"))
             out["source_latents"] = comfy.conds.CONDRegular(source)
@@ -138,6 +139,15 @@ def _dit_factory(config: DitConfig, heads_follow_blocks: object):
             head_operations=operations if heads_follow_blocks else comfy.ops.manual_cast,
             device=device, dtype=dtype, head_dtype=torch.float32)
     return build
+
+
+def require_wan_latent(latent: Tensor, what: str) -> None:
+    """Raises ConditioningError unless `latent` is a Wan 2.1 video latent (B, 16, T, h, w)."""
+    if latent.ndim != 5 or latent.shape[1] != 16:
+        kind = {4: "an image latent", 5: "a video latent"}.get(latent.ndim, f"{latent.ndim} dimensions")
+        raise ConditioningError(needed(what, f"{kind} with {latent.shape[1]} channels",
+                                       "a Wan 2.1 video latent with 16 channels",
+                                       "Use the latents that SAMA Edit Conditioning returns."))
 
 
 def _check_text(embeddings: Tensor, text_dim: int) -> None:

@@ -79,6 +79,14 @@ class Edit(Graph):
         return streams(self.values(self.ksampler(**changes)))
 
 
+def whole_edit(edit: Edit, **changes) -> list:
+    """A SAMA Edit node on the graph's parts: three euler steps, cfg 5, seed 1."""
+    settings = {"seed": 1, "steps": 3, "cfg": 5.0, "shift": 5.0, "sampler_name": "euler", "edit_tag": True,
+                "tiling": "automatic", "instruction": INSTRUCTION}
+    return edit.add("SAMAEdit", model=edit.model, clip=edit.clip, vae=edit.vae, frames=edit.source,
+                    **{**settings, **changes})
+
+
 def estimated_shapes(monkeypatch) -> list[list[int]]:
     """The shapes core asks the model's memory estimate for, from now on, in order."""
     from sama_core.comfyui.model import SamaModel

@@ -144,7 +144,7 @@ def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, 
 
     run, tiles = golden("pipeline_end_to_end"), Tiles((2, 4), (1, 2))
     monkeypatch.setattr(SamaModel, "process_timestep", lambda self, timestep, **kwargs: timestep)
-    monkeypatch.setattr(joint_state, "semantic_noise", lambda shape, seed: run["initial_semantic_noise"].clone())
+    monkeypatch.setattr(joint_state, "semantic_noise", lambda *_: run["initial_semantic_noise"].clone())
     metadata = {"config": json.dumps({"transformer": {"num_heads": 4}})}
     model = joint_state.prepare(
         comfy.sd.load_diffusion_model_state_dict(golden("dit_small").state_dict(), metadata=metadata))

@@ -87,6 +87,11 @@ class LateLinear(torch.nn.Module):
     def forward(self, x):
         return torch.nn.functional.linear(x, self.weight.to(x), self.bias.to(x))
 
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        """What such loaders report of themselves is packed bytes, not the weight's size."""
+        destination[prefix + "weight"] = self.weight.flatten()[::2]
+        destination[prefix + "bias"] = self.bias
+
 
 def test_custom_operations_with_late_weights(comfyui, edit, small, sampled):
     """The shape of a GGUF loader: core's loader, own operations, weights that appear late."""
@@ -94,6 +99,7 @@ def test_custom_operations_with_late_weights(comfyui, edit, small, sampled):
     import comfy.sd
 
     from sama_core.comfyui.joint_state import prepare
+    from sama_core.comfyui.lora import apply_lora
 
     class LateOps(comfy.ops.manual_cast):
         Linear = LateLinear
@@ -107,6 +113,9 @@ def test_custom_operations_with_late_weights(comfyui, edit, small, sampled):
     with torch.inference_mode():
         out = comfyui.node_class("KSampler")().sample(model, 1, 3, 5.0, "euler", "simple", positive, negative, latent)
     assert_close(out[0]["samples"], sampled["video"], rel_l2=1e-5)
+    # LoRA layers are judged by the model's sizes, not by the packed ones.
+    lora = load_file(comfyui.models("loras") / write_lora(comfyui, "official"))
+    assert apply_lora(model, lora, 1.0)[1].summary() == "3 of 3 LoRA layers matched"
 
 
 def test_delta_over_base_shards(comfyui, edit, small, sampled):
@@ -171,6 +180,74 @@ def test_wrong_vae_and_text_encoder_files(comfyui, edit, small, node, folder, me
     assert message in result.errors[0]
 
 
+def test_a_delta_over_a_quantised_base(comfyui, edit, small, sampled):
+    """A layer that the delta brings anew loses the base's scale; it belonged to the old numbers."""
+    from sama_core.checkpoint import SAMA_KEYS
+
+    full, trained = weights(comfyui, small), "blocks.0.ffn.0.weight"
+    base = scaled_fp8({key: value for key, value in full.items() if key not in SAMA_KEYS})
+    write(comfyui, "fp8_base.safetensors", base)
+    delta = {key: full[key] for key in (*SAMA_KEYS, trained)}
+    edit.nodes[edit.model[0]]["inputs"] |= {"model_name": write(comfyui, "one_layer_delta.safetensors", delta),
+                                            "base_model": "fp8_base.safetensors"}
+    assert distance(edit.sample()["video"], sampled["video"])[0] < 0.02
+
+
+def test_an_incomplete_vae_is_named(comfyui, small):
+    tensors = load_file(comfyui.models("vae") / small.vae)
+    del tensors["encoder.middle.0.residual.2.weight"]
+    save_file(tensors, comfyui.models("vae") / "holes.safetensors")
+    result = comfyui.run({"1": {"class_type": "SAMALoadVAE", "inputs": {"vae_name": "holes.safetensors"}}}, keep=["1"])
+    assert "got no encoder.middle.0.residual.2.weight, needs all of its tensors" in result.errors[0]
+
+
+@pytest.mark.parametrize(("node", "folder", "name"), [
+    ("SAMALoadVAE", "vae", "vae_name"), ("SAMALoadTextEncoder", "text_encoders", "text_encoder_name")])
+@pytest.mark.parametrize(("file", "message"), [
+    ("junk.safetensors", "no readable safetensors header"), ("junk.pth", "no readable weights"),
+    ("tensor.pth", "no readable weights"), ("code.pth", "no readable weights")])
+def test_damaged_files_are_named(comfyui, node, folder, name, file, message):
+    """Noise, a bare tensor, and a pickle that wants to run code: one sentence each, and nothing runs."""
+    path = comfyui.models(folder) / file
+    if file == "tensor.pth":
+        torch.save(torch.zeros(2), path)
+    elif file == "code.pth":
+        torch.save({"x": Exploit()}, path)
+    else:
+        path.write_bytes(b"certainly no weights" * 10)
+    result = comfyui.run({"1": {"class_type": node, "inputs": {name: file}}}, keep=["1"])
+    assert f"{file}: got {message}" in result.errors[0]
+    assert "weights_only=False" not in result.errors[0]
+
+
+class Exploit:
+    def __reduce__(self):
+        return print, ("this must never run",)
+
+
+def test_encoder_and_vae_can_be_loaded_anew_by_core(edit):
+    """Multi-GPU nodes and hooks ask the patcher for a fresh one."""
+    for patcher in (edit.values(edit.clip).patcher, edit.values(edit.vae).patcher, edit.values(edit.model)):
+        fresh = patcher.clone(force_deepcopy=True)
+        assert fresh.model is not patcher.model
+
+
+def test_names_over_a_link_do_not_break_the_cache_key(pack):
+    """They are None when ComfyUI asks; the files themselves tell then."""
+    load = pack.module("nodes.load")
+    assert load.LoadModel.fingerprint_inputs(model_name=None, weight_dtype="default") == []
+    assert load.LoadVAE.fingerprint_inputs(vae_name=None) == []
+
+
+def test_the_cache_key_sees_every_shard(comfyui, pack, small):
+    test_file = comfyui.models("diffusion_models")
+    for number in (1, 2):
+        save_file({"x": torch.zeros(number)}, test_file / f"keyed-{number:05d}-of-00002.safetensors")
+    load = pack.module("nodes.load")
+    key = load.LoadModel.fingerprint_inputs(small.sama, "default", base_model="keyed-00001-of-00002.safetensors")
+    assert len(key) == 3
+
+
 def test_an_incomplete_text_encoder_is_named(comfyui, small):
     """Core would load it with random weights in the gaps."""
     tensors = load_file(comfyui.models("text_encoders") / small.text_encoder)
@@ -178,7 +255,7 @@ def test_an_incomplete_text_encoder_is_named(comfyui, small):
     save_file(tensors, comfyui.models("text_encoders") / "holes.safetensors")
     inputs = {"text_encoder_name": "holes.safetensors"}
     result = comfyui.run({"1": {"class_type": "SAMALoadTextEncoder", "inputs": inputs}}, keep=["1"])
-    assert "got no encoder.block.1.layer.1.DenseReluDense.wo.weight, needs all of umT5's tensors" in result.errors[0]
+    assert "got no encoder.block.1.layer.1.DenseReluDense.wo.weight, needs all of its tensors" in result.errors[0]
 
 
 def test_unreadable_settings_in_the_metadata_are_no_obstacle(comfyui, edit, small, sampled):
@@ -206,15 +283,19 @@ def test_fp8_storage(edit, sampled, dtype, stored, limit):
     assert 1e-4 < error < limit
 
 
+def scaled_fp8(tensors: dict) -> dict:
+    """The `scaled_fp8` form of ComfyUI's repackaged models, of the blocks' matrices."""
+    out = dict(tensors)
+    for key in linear_names(tensors):
+        scale = tensors[key].abs().max() / 448
+        out |= {key.replace(".weight", ".scale_weight"): scale, key: (tensors[key] / scale).to(torch.float8_e4m3fn)}
+    return out | {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}
+
+
 @pytest.mark.parametrize("prefixed", [False, True])
 def test_scaled_fp8_file(comfyui, edit, small, sampled, prefixed):
     """The `scaled_fp8` format of ComfyUI's repackaged models."""
-    full = weights(comfyui, small)
-    for key in linear_names(full):
-        scale = full[key].abs().max() / 448
-        full[key.replace(".weight", ".scale_weight")] = scale
-        full[key] = (full[key] / scale).to(torch.float8_e4m3fn)
-    full["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    full = scaled_fp8(weights(comfyui, small))
     if prefixed:
         full = {f"model.diffusion_model.{key}": value for key, value in full.items()}
     edit.nodes[edit.model[0]]["inputs"]["model_name"] = write(comfyui, f"scaled_{prefixed}.safetensors", full)

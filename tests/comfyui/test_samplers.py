@@ -89,6 +89,28 @@ def test_partial_denoise_sigmas(edit):
     assert torch.equal(sigmas, flow_sigmas(8)[-5:])
 
 
+def test_an_item_of_a_batch_can_be_made_again_alone(edit):
+    """RepeatLatentBatch and LatentFromBatch: the same seed gives the third item by itself, tokens included."""
+    batch = edit.add("RepeatLatentBatch", samples=edit.latent, amount=3)
+    third = edit.add("LatentFromBatch", samples=batch, batch_index=2, length=1)
+    whole, alone = edit.sample(latent_image=batch), edit.sample(latent_image=third)
+    for name in ("video", "semantic"):
+        assert_close(alone[name], whole[name][2:], rel_l2=1e-5)
+    assert distance(whole["semantic"][2:], whole["semantic"][:1])[0] > 0.5
+
+
+def test_the_semantic_noise_of_a_seed_is_the_same_at_every_size(comfyui):
+    """So a draft of one frame plans like the full edit."""
+    import comfy.sample
+
+    from sama_core.comfyui.joint_state import semantic_noise
+
+    noises = [semantic_noise((65, 48), 5, comfy.sample.prepare_noise(torch.zeros(1, 16, *size), 5))
+              for size in ((1, 4, 4), (3, 8, 12), (21, 60, 104))]
+    assert torch.equal(noises[0], noises[1])
+    assert torch.equal(noises[0], noises[2])
+
+
 def test_negative_without_a_source(edit):
     """Guidance towards the source: the negative prompt keeps the text and drops the reference latent."""
     prompts = edit.add("SAMAInstruction", clip=edit.clip, instruction="blue", edit_tag=True)

@@ -48,7 +48,7 @@ def denoise(model, loop, steps: int, cfg: float, nested: bool, monkeypatch=None,
         noise = comfy.nested_tensor.NestedTensor([noise, loop["semantic_noise"]])
         latent = comfy.nested_tensor.NestedTensor([latent, torch.zeros_like(loop["semantic_noise"])])
     else:
-        monkeypatch.setattr(joint_state, "semantic_noise", lambda shape, seed: loop["semantic_noise"].clone())
+        monkeypatch.setattr(joint_state, "semantic_noise", lambda *_: loop["semantic_noise"].clone())
     out = comfy.sample.sample_custom(
         model, noise, cfg, comfy.samplers.sampler_object("euler"), sigmas, loop["positive"], loop["negative"], latent,
         disable_pbar=True, seed=1)

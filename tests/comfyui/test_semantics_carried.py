@@ -119,7 +119,7 @@ def test_a_nested_tensor_gives_the_same_result(comfyui, edit, sampler):
     latent = edit.values(edit.latent)["samples"]
     noise = comfy.sample.prepare_noise(latent, 1)
     sigmas = edit.values(edit.add("SAMASigmas", steps=3, shift=5.0, denoise=1.0))
-    tokens = semantic_noise((1, 65, 48), 1)
+    tokens = semantic_noise((65, 48), 1, noise)
     nested = comfy.nested_tensor.NestedTensor
 
     def run(noise, latent):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ..harness.golden import assert_close, distance
-from .graphs import SMALL_AREA, Edit, estimated_shapes, output
+from .graphs import SMALL_AREA, Edit, estimated_shapes, output, whole_edit
 
 WINDOWS = {"context_length": 5, "context_overlap": 4, "context_schedule": "standard_static", "context_stride": 1,
            "closed_loop": False, "fuse_method": "pyramid", "freenoise": False, "retain_first_frame": False,
@@ -84,6 +84,18 @@ def test_freenoise_shuffles_the_video_noise_only(long_edit):
 def test_memory_is_estimated_for_one_window(long_edit, monkeypatch):
     shapes = estimated_shapes(monkeypatch)
     long_edit.patch("WanContextWindowsManual", **WINDOWS).sample(steps=1)
+    assert shapes[0] == [2, 16, 2, 4, 4]
+
+
+@pytest.mark.parametrize("prepared", ["again after the windows", "by SAMA Edit"])
+def test_memory_is_estimated_for_one_window_whoever_prepares(long_edit, monkeypatch, prepared):
+    """SAMA's wrappers stay first, so core's window clamp sees a video."""
+    shapes = estimated_shapes(monkeypatch)
+    graph = long_edit.patch("WanContextWindowsManual", **WINDOWS)
+    if prepared == "by SAMA Edit":
+        graph.values(whole_edit(graph, steps=1))
+    else:
+        graph.patch("SAMAPrepareModel").sample(steps=1)
     assert shapes[0] == [2, 16, 2, 4, 4]
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ..comfyui.graphs import CLIP_FILE, Graph, output
-from ..comfyui.test_previews_and_interrupt import whole_edit
+from ..comfyui.graphs import CLIP_FILE, Graph, output, whole_edit
 
 
 def failure(graph: Graph, link: list) -> str:
@@ -170,6 +169,17 @@ def test_source_of_another_size_than_the_latent(edit):
     message = failure(edit, edit.ksampler(latent_image=latent))
     assert "got 2 latent frames of 32x32 pixels, needs the same size as the latent being sampled" in message
     assert "2 latent frames of 64x32 pixels" in message
+
+
+@pytest.mark.parametrize(("shape", "words"), [
+    ((1, 16, 4, 4), "got an image latent with 16 channels"), ((1, 48, 2, 4, 4), "got a video latent with 48 channels")])
+def test_latents_of_another_vae(comfyui, edit, shape, words):
+    """An image latent would broadcast to a video, a Wan 2.2 one would fail in the middle of core."""
+    from sama_core.errors import ConditioningError
+
+    model = edit.values(edit.model).model
+    with pytest.raises(ConditioningError, match=words):
+        model.extra_conds(reference_latents=[torch.ones(shape)], device="cpu")
 
 
 def test_latent_that_patches_do_not_divide(edit):
