@@ -27,7 +27,7 @@ from .workflow import class_types, load_workflow, refusal, set_inputs, set_model
 
 SET_UP, START = "set-up", "start ComfyUI"
 ALL_FRAMES = 0
-TRAINED_FRAMES = 81
+RELEASE_FRAMES = 81
 DEFAULT_INSTRUCTION = "Make it look like a pencil drawing."
 
 
@@ -171,12 +171,12 @@ def probe(clip: Path, places: Places) -> dict:
 
 
 def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages) -> None:
-    """Says what the clip is, and if it is longer than SAMA knows. Raises LaunchError if it is no video."""
+    """Says what the clip is, and if it is longer than SAMA was released for. Raises LaunchError if it is no video."""
     facts = probe(clip, places)
     stages.say(f"Clip: {describe(facts)}")
-    if not options.frames and facts["frames"] > TRAINED_FRAMES:
-        stages.say(f"That is more than the {TRAINED_FRAMES} frames SAMA was trained on, and all are edited at once; "
-                   f"--frames {TRAINED_FRAMES} takes the first ones only.")
+    if not options.frames and facts["frames"] > RELEASE_FRAMES:
+        stages.say(f"That is more than the {RELEASE_FRAMES} frames SAMA was released for, and all are edited at once; "
+                   f"--frames {RELEASE_FRAMES} takes the first ones only.")
 
 
 def describe(facts: dict) -> str:
