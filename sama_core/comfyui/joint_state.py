@@ -7,7 +7,7 @@ Users see ordinary 5-D Wan latents. An OUTER_SAMPLE wrapper on the ModelPatcher
     3. gives everything that expects a video a 5-D view (`adapters.py`),
     4. samples the flat state and returns the video, the semantics attached to it.
 
-Source: `shared/design.md`, decision 3; the packed layout is ComfyUI's own for nested latents.
+The packed layout is the one ComfyUI itself uses for nested latents.
 """
 
 import hashlib
