@@ -1,0 +1,157 @@
+"""Training settings: one documented dataclass, read from TOML, with no place for a misspelt key."""
+
+import tomllib
+from dataclasses import Field, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import SamaError, needed
+
+
+class ConfigError(SamaError):
+    """A setting that is unknown, missing or out of range, or a resume with other settings."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One stage of training. Values in brackets are the paper's (App. B, §4.1), where it gives them."""
+
+    stage: int
+    """0: image edits and pretext video. 1: paired edits."""
+    data: str
+    """Where samples come from: "shapes" (procedural), or the path of a JSONL file of pairs or clips."""
+    model: str
+    """What is trained: "shapes" (a new small model), or the path of a SAMA safetensors file."""
+    output: str
+    """Folder for checkpoints, logs and weights."""
+    steps: int
+    """Optimiser steps of this stage (paper: not given)."""
+    batch_size: int
+    """Samples per step over all processes (448 images or 112 videos)."""
+    seed: int = 0
+    """Decides data order, noise, timesteps, text dropout and new weights."""
+    vae: str = ""
+    """Path of a Wan 2.1 layout VAE; empty for the embedded one of "shapes"."""
+    text_encoder: str = ""
+    """Path of umT5; empty trains a small one along with the model ("shapes" only)."""
+    semantic_encoder: str = "pixels"
+    """"pixels", or the path of a SigLIP model for semantic targets."""
+    init: str = ""
+    """Weights to start from, a `weights.safetensors` of an earlier stage; empty starts as `model` says."""
+    frames: int = 17
+    """Frames per clip, 4k+1 (paper: not given)."""
+    height: int = 64
+    """Frame height in pixels (480)."""
+    width: int = 64
+    """Frame width in pixels (832)."""
+    image_share: float = 0.2
+    """Share of steps on one-frame clips, i.e. image edits (paper: ratio not given)."""
+    learning_rate: float = 2e-5
+    """AdamW's rate (2e-5)."""
+    muon_rate: float = 0.0
+    """Rate of Muon for the blocks' matrices; 0 gives them to AdamW too. Deviation: the paper names no optimiser."""
+    weight_decay: float = 0.01
+    """Of both optimisers (framework default)."""
+    warmup: int = 50
+    """Steps of linear warm-up (paper: not given)."""
+    decay_from: float = 1.0
+    """Part of the steps after which the rate falls linearly to 0; 1 never. Steps, not time, drive it."""
+    clip_norm: float = 1.0
+    """Largest gradient norm; 0 does not clip."""
+    accumulation: int = 1
+    """Backward passes per optimiser step."""
+    ema: float = 0.9998
+    """Decay of the averaged weights, updated every step (0.9998)."""
+    semantic_weight: float = 0.1
+    """λ of the semantic loss (0.1); 0 trains without semantic anchoring."""
+    pretexts: bool = True
+    """Stage 0: motion pretexts on clips; without them the source is the clip itself."""
+    edit_weight: float = 0.0
+    """Extra weight of the velocity loss where source and target latents differ. Deviation: not SAMA's."""
+    shift: float = 5.0
+    """Shift of the sampled timesteps (5)."""
+    text_dropout: float = 0.1
+    """Share of samples whose text is the bare tag, for guidance (paper: not given)."""
+    lora_rank: int = 0
+    """Rank of a LoRA on the attention and feed-forward layers; 0 trains all weights."""
+    precision: str = "no"
+    """accelerate's mixed precision: "no" or "bf16"."""
+    gradient_checkpointing: bool = False
+    """Recompute the blocks' activations in the backward pass to save memory."""
+    text_length: int = 40
+    """Token rows of an instruction in training ("shapes"): the longest one and a padding row must fit. The rows that
+    ComfyUI's 512 have beyond it are alike and are counted, not computed."""
+    checkpoint_every: int = 500
+    """Steps between resumable checkpoints."""
+    log_every: int = 10
+    """Steps between lines of the log."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_type(field, getattr(self, field.name))
+        checks = (
+            (self.stage in (0, 1), "stage", self.stage, "0 or 1"),
+            (self.steps > 0, "steps", self.steps, "at least 1"),
+            (self.batch_size > 0, "batch_size", self.batch_size, "at least 1"),
+            (self.accumulation > 0 and self.batch_size % self.accumulation == 0, "accumulation", self.accumulation,
+             f"a divisor of batch_size {self.batch_size}"),
+            (self.frames > 0 and self.frames % 4 == 1, "frames", self.frames, "4k+1"),
+            (self.height > 0 and self.width > 0 and self.height % 16 == 0 and self.width % 16 == 0, "size",
+             f"{self.width}x{self.height}", "multiples of 16"),
+            *((0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
+              for name in ("image_share", "text_dropout", "decay_from")),
+            *((getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+              for name in ("learning_rate", "shift", "checkpoint_every", "log_every")),
+            *((getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+              for name in ("muon_rate", "weight_decay", "warmup", "clip_norm", "semantic_weight", "edit_weight",
+                           "lora_rank")),
+            (2 <= self.text_length <= 512, "text_length", self.text_length, "2 to 512"),
+            (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
+            (self.precision in ("no", "bf16"), "precision", self.precision, '"no" or "bf16"'),
+        )
+        for good, name, got, need in checks:
+            if not good:
+                raise ConfigError(needed(name, got, need, "Change it in the recipe."))
+
+
+def _check_type(field: Field, value: Any) -> None:
+    """TOML knows types: a string where a number belongs is a slip. Whole numbers may stand for real ones."""
+    allowed = (int, float) if field.type is float else field.type
+    if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
+        raise ConfigError(needed(field.name, repr(value), f"a value of type {field.type.__name__}",
+                                 "Change it in the recipe."))
+
+
+def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
+    """The TOML file's settings, with `overrides` on top. Raises ConfigError naming an unknown or missing key."""
+    try:
+        values = {**tomllib.loads(Path(path).read_text(encoding="utf-8")), **overrides}
+    except FileNotFoundError as missing:
+        raise ConfigError(needed("recipe", f"no file {path}", "a TOML file", "Check the path.")) from missing
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise ConfigError(needed("recipe", f"{Path(path).name}, which is not TOML ({broken})", "key = value lines",
+                                 "Correct that line.")) from broken
+    known = {field.name: field for field in fields(TrainConfig)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(needed("recipe", f"unknown settings {', '.join(unknown)}", "known ones",
+                                 f"There are: {', '.join(known)}."))
+    absent = [name for name in ("stage", "data", "model", "output", "steps", "batch_size") if name not in values]
+    if absent:
+        raise ConfigError(needed("recipe", f"no {', '.join(absent)}", "all of them", f"Add them to {Path(path).name}."))
+    return TrainConfig(**values)
+
+
+# Settings that a resumed run may change: they do not touch what is computed.
+_FREE_TO_CHANGE = {"output", "checkpoint_every", "log_every"}
+
+
+def refuse_changes(saved: dict[str, Any], config: TrainConfig) -> None:
+    """ConfigError naming every setting that differs from the checkpoint's."""
+    now = asdict(config)
+    now |= {name: None for name in saved if name not in now}
+    changed = [f"{name} {saved.get(name)!r} → {now[name]!r}" for name in now
+               if name not in _FREE_TO_CHANGE and saved.get(name) != now[name]]
+    if changed:
+        raise ConfigError(needed("resume", f"changed settings: {'; '.join(changed)}", "those of the checkpoint",
+                                 "Change them back, or choose a new output folder."))

@@ -1,0 +1,51 @@
+"""Weights that the loaders accept: full file, delta file, LoRA. Written whole or not at all."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..checkpoint import SAMA_KEYS
+from ..config import DitConfig
+
+
+def metadata(config: DitConfig, title: str, area: int | None = None, **facts: str) -> dict[str, str]:
+    """Metadata in which ComfyUI finds head count, token count and working area; `facts` as they are."""
+    settings = {"num_heads": config.num_heads, "semantic_tokens": config.semantic_tokens}
+    if area:
+        settings["area"] = area
+    return {"format": "pt", "config": json.dumps({"transformer": settings}), "modelspec.title": title, **facts}
+
+
+def write_weights(path: str | Path, weights: Mapping[str, Tensor], info: dict[str, str],
+                  dtype: torch.dtype | None = None) -> None:
+    """A safetensors file, cast to `dtype` if given, under a temporary name first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file({name: value.to(dtype or value.dtype).contiguous() for name, value in weights.items()}, partial,
+                  metadata=info)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def delta_of(weights: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """SAMA's own tensors, and every other one that differs from `base`."""
+    return {name: value for name, value in weights.items()
+            if name in SAMA_KEYS or name not in base or not torch.equal(value.to(base[name].dtype), base[name])}
+
+
+def lora_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A peft adapter's tensors under the names ComfyUI's LoRA loaders know."""
+    found = {}
+    for name, value in weights.items():
+        if ".lora_A." in name or ".lora_B." in name:
+            clean = name.replace("base_model.model.", "").replace(".default.", ".")
+            found[f"diffusion_model.{clean}"] = value
+    return found

@@ -1,0 +1,66 @@
+"""The modules a run trains: the DiT, and a text encoder where it is trained along."""
+
+import re
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import RuntimeSetupError, needed
+from ..model.dit import SamaDiT
+from .config import TrainConfig
+from .padded_text import PaddedText
+from .umt5_encoder import Umt5Encoder
+
+LORA_LAYERS = r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
+SEMANTIC_PARTS = ("siglip_feat_mlp.", "semantic_head.")
+
+
+class Trainee(nn.Module):
+    """DiT and text encoder as one module, so that one optimiser, average and checkpoint hold both."""
+
+    def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder | None, config: TrainConfig):
+        """Changes `dit` in place: adapters, frozen parts and recomputation as `config` says.
+
+        Without semantic anchoring the semantic parts are frozen. With a LoRA all is but the LoRA.
+        """
+        super().__init__()
+        self.dit, self.text_encoder = dit, text_encoder
+        if text_encoder is not None:
+            for block in dit.blocks:
+                block.cross_attn.attention = PaddedText(config.text_length)
+        if config.semantic_weight == 0:
+            for name, weight in dit.named_parameters():
+                weight.requires_grad_(not name.startswith(SEMANTIC_PARTS))
+        if config.lora_rank:
+            _add_lora(self, config)
+        if config.gradient_checkpointing:
+            _checkpoint(dit)
+
+    def forward(self, latents: Tensor, timestep: Tensor, text: Tensor, source_latents: Tensor | None = None,
+                semantic_latents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """As SamaDiT.forward; `text` is token ids where there is a text encoder."""
+        context = text if self.text_encoder is None else self.text_encoder(text)
+        return self.dit(latents, timestep, context, source_latents, semantic_latents)
+
+
+def _add_lora(trainee: Trainee, config: TrainConfig) -> None:
+    """peft's adapters on the blocks' Linear layers; α equals the rank, so a file without α means the same."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except (ImportError, RuntimeError) as broken:
+        raise RuntimeSetupError(needed("LoRA", f"peft, which does not load ({broken})", "a working peft",
+                                       "Install requirements-train.txt, or set lora_rank to 0.")) from broken
+    layers = [name for name, _ in trainee.dit.named_modules() if re.fullmatch(LORA_LAYERS, name)]
+    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=layers)
+    trainee.requires_grad_(False)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        inject_adapter_in_model(settings, trainee.dit)
+
+
+def _checkpoint(dit: SamaDiT) -> None:
+    """Recompute each block in the backward pass instead of keeping its activations."""
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
+
+    from ..model.blocks import DitBlock
+    apply_activation_checkpointing(dit, check_fn=lambda module: isinstance(module, DitBlock))

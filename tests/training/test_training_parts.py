@@ -1,0 +1,250 @@
+"""The trainer's parts, one by one, against numbers worked out by hand."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from sama_core.checkpoint import SAMA_KEYS, plan_checkpoint
+from sama_core.errors import CheckpointError, SamaError
+from sama_core.model.attention import sdpa
+from sama_core.model.dit import SamaDiT
+from sama_core.training.config import ConfigError, load_config
+from sama_core.training.ema import Ema
+from sama_core.training.muon import orthogonalise
+from sama_core.training.objective import edit_weights
+from sama_core.training.optimizers import build_optimizers, rate_at, set_rates
+from sama_core.training.outputs import delta_of, lora_of, metadata, write_weights
+from sama_core.training.padded_text import PaddedText
+from sama_core.training.randomness import chance, stream
+from sama_core.training.semantics import PixelEncoder
+from sama_core.training.umt5_encoder import Umt5Encoder
+from sama_core.umt5 import Umt5Sizes, comfy_name
+
+from ..harness.comfy_home import declare_torchvision_schemas
+from ..harness.golden import assert_close, load_golden
+from .tiny_run import DIT, tiny_config, tiny_trainee
+
+# --- settings ----------------------------------------------------------------------------------
+
+RECIPE = 'stage = 1\ndata = "shapes"\nmodel = "shapes"\noutput = "out"\nsteps = 5\nbatch_size = 2\n'
+
+
+def recipe(tmp_path, more: str = ""):
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE + more, encoding="utf-8")
+    return path
+
+
+def test_recipe_and_overrides(tmp_path):
+    config = load_config(recipe(tmp_path, "ema = 0.5\nshift = 3\n"), steps=7)
+    assert (config.steps, config.ema, config.shift, config.semantic_weight) == (7, 0.5, 3, 0.1)
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    ("learing_rate = 1e-3\n", "unknown settings learing_rate"),
+    ("learning_rate = \"fast\"\n", "learning_rate: got 'fast', needs a value of type float"),
+    ("accumulation = 0\n", "accumulation: got 0, needs a divisor of batch_size 2"),
+    ("frames = 16\n", "frames: got 16, needs 4k\\+1"),
+    ("height = 60\n", "size: got 64x60"),
+    ("ema = 1.0\n", "ema: got 1.0"),
+    ("precision = \"fp8\"\n", "precision: got fp8"),
+    ("pretexts = 1\n", "pretexts: got 1, needs a value of type bool"),
+    ("image_share = 1.5\n", "image_share: got 1.5, needs 0 to 1"),
+    ("this is no TOML", "recipe.toml, which is not TOML"),
+])
+def test_recipe_with_a_slip_is_refused(tmp_path, more, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(recipe(tmp_path, more))
+
+
+def test_recipe_that_lacks_something(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("stage = 0\nsteps = 4\n")
+    with pytest.raises(ConfigError, match="no data, model, output, batch_size"):
+        load_config(path)
+    with pytest.raises(ConfigError, match="no file"):
+        load_config(tmp_path / "absent.toml")
+
+
+# --- optimisers, schedule, average -------------------------------------------------------------
+
+
+def test_learning_rate_schedule(tmp_path):
+    config = tiny_config(tmp_path, steps=10, warmup=4, decay_from=0.6)
+    assert [rate_at(step, config) for step in range(10)] == [0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert [rate_at(step, tiny_config(tmp_path, steps=4, warmup=0)) for step in range(4)] == [1, 1, 1, 1]
+
+
+def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(tmp_path):
+    config = tiny_config(tmp_path, muon_rate=0.02)
+    trainee = tiny_trainee(config)
+    names = {id(weight): name for name, weight in trainee.named_parameters()}
+    adamw, muon = build_optimizers(trainee.named_parameters(), config)
+    chosen = {names[id(weight)] for weight in muon.param_groups[0]["params"]}
+    rest = {names[id(weight)] for weight in adamw.param_groups[0]["params"]}
+    per_block = [f"{attention}.{layer}" for attention in ("self_attn", "cross_attn") for layer in "qkvo"]
+    per_layer = [*(f"0.SelfAttention.{layer}" for layer in "qkvo"),
+                 *(f"1.DenseReluDense.{layer}" for layer in ("wi_0", "wi_1", "wo"))]
+    assert chosen == {
+        *(f"dit.blocks.{block}.{layer}.weight" for block in (0, 1) for layer in (*per_block, "ffn.0", "ffn.2")),
+        *(f"text_encoder.encoder.block.{block}.layer.{layer}.weight" for block in (0, 1) for layer in per_layer)}
+    assert not chosen & rest and len(chosen | rest) == len(names)
+    assert {f"dit.{name}" for name in SAMA_KEYS} <= rest
+    set_rates([adamw, muon], 0.5)
+    set_rates([adamw, muon], 0.25)
+    assert (adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (2.5e-4, 5e-3)
+
+
+def test_adamw_alone_without_a_muon_rate(tmp_path):
+    config = tiny_config(tmp_path)
+    assert [type(found).__name__ for found in build_optimizers(tiny_trainee(config).named_parameters(), config)] == [
+        "AdamW"]
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (16, 16)])
+def test_muon_orthogonalises(shape):
+    matrix = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalise(matrix))
+    assert (values > 0.3).all() and (values < 1.3).all()
+    assert torch.allclose(orthogonalise(matrix)[1], orthogonalise(matrix[1]), atol=1e-5)
+
+
+def test_average_on_literal_numbers():
+    """Decays 1/10, 2/11, then the limit 0.25."""
+    weight = nn.Parameter(torch.tensor([10.0]))
+    ema = Ema([("w", weight)], 0.25)
+    seen = []
+    for step, value in enumerate([20.0, 40.0, 80.0, 0.0]):
+        weight.data.fill_(value)
+        ema.update([("w", weight)], step)
+        seen.append(ema.shadows["w"].item())
+    assert seen == pytest.approx([19, 2 / 11 * 19 + 9 / 11 * 40, 69.0455, 17.2614], abs=1e-3)
+
+
+def test_average_of_frozen_weights_is_not_kept():
+    assert Ema([("w", nn.Parameter(torch.zeros(1), requires_grad=False))], 0.9).shadows == {}
+
+
+# --- random streams ----------------------------------------------------------------------------
+
+
+def test_streams_depend_on_every_part_of_their_key():
+    first = {key: torch.rand(1, generator=stream(*key)).item()
+             for key in [(0, "noise", 1, 2), (0, "noise", 2, 1), (0, "text", 1, 2), (1, "noise", 1, 2),
+                         (0, "noise", 12)]}
+    assert len(set(first.values())) == 5
+    assert torch.rand(1, generator=stream(0, "noise", 1, 2)).item() == first[0, "noise", 1, 2]
+
+
+def test_chance():
+    assert sum(chance(0.2, "test", step) for step in range(2000)) == pytest.approx(400, abs=60)
+    assert not chance(0.0, 1) and chance(1.0, 1)
+
+
+# --- text --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["case1", "case2_long", "case3_full"])
+def test_text_encoder_equals_golden(case):
+    golden = load_golden("t5_small")
+    weights = {comfy_name(name): value for name, value in golden.state_dict().items()}
+    encoder = Umt5Encoder(Umt5Sizes.from_state_dict({**weights, "spiece_model": None}, "golden"))
+    encoder.load_state_dict(weights)
+    ids, mask = golden[f"{case}.ids"], golden[f"{case}.mask"]
+    with torch.inference_mode():
+        found = encoder(ids * mask)
+    assert_close(found, golden[f"{case}.embeddings"], rel_l2=5e-6)
+
+
+def test_short_text_attends_like_512_rows():
+    """One padding row that counts for many gives what all of them give."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, rows, 32, generator=generator) for rows in (7, 10, 10))
+    k[:, 6:], v[:, 6:] = k[:, 9:], v[:, 9:]
+    long_k, long_v = (torch.cat([x, x[:, 9:].expand(-1, 502, -1)], 1) for x in (k, v))
+    assert_close(PaddedText(10)(q, k, v, 2), sdpa(q, long_k, long_v, 2), rel_l2=1e-5)
+
+
+def test_text_of_another_length_is_refused():
+    with pytest.raises(SamaError, match="text: got 9 rows, needs text_length 10"):
+        PaddedText(10)(torch.zeros(1, 3, 4), torch.zeros(1, 9, 4), torch.zeros(1, 9, 4), 1)
+
+
+# --- losses ------------------------------------------------------------------------------------
+
+
+def test_edit_weights():
+    source, target = torch.zeros(1, 16, 1, 1, 3), torch.zeros(1, 16, 1, 1, 3)
+    target[..., 1], target[..., 2] = 0.3, -0.4
+    assert edit_weights(source, target, 2.0).flatten().tolist() == [1, 1, 3]
+
+
+def test_teacher_of_another_width_is_refused():
+    with pytest.raises(SamaError, match="tokens 48 wide, needs the model's 24"):
+        PixelEncoder().check_width(DIT.semantic_dim)
+
+
+# --- weights -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights():
+    torch.manual_seed(0)
+    return {name: value.detach().clone().normal_(std=0.1) for name, value in SamaDiT(DIT).state_dict().items()}
+
+
+def test_full_file_is_accepted(tmp_path, weights):
+    path = tmp_path / "full.safetensors"
+    write_weights(path, weights, metadata(DIT, "Tiny", 64 * 64, steps="7", recipe=json.dumps({"seed": 3})), torch.half)
+    plan = plan_checkpoint(path)
+    assert plan.config == DIT and plan.report.ok
+    assert plan.metadata["modelspec.title"] == "Tiny" and plan.metadata["steps"] == "7"
+    assert json.loads(plan.metadata["config"])["transformer"] == {"num_heads": 1, "semantic_tokens": 65, "area": 4096}
+    assert {value.dtype for value in load_file(path).values()} == {torch.half}
+
+
+def test_delta_file_is_accepted_over_its_base(tmp_path, weights):
+    base = {name: value for name, value in weights.items() if name not in SAMA_KEYS}
+    trained = {**weights, "blocks.1.ffn.0.bias": weights["blocks.1.ffn.0.bias"] + 1}
+    delta = delta_of(trained, base)
+    assert set(delta) == {*SAMA_KEYS, "blocks.1.ffn.0.bias"}
+    write_weights(tmp_path / "base.safetensors", base, {"format": "pt"})
+    write_weights(tmp_path / "delta.safetensors", delta, metadata(DIT, "Delta"))
+    with pytest.raises(CheckpointError, match="delta without the base"):
+        plan_checkpoint(tmp_path / "delta.safetensors")
+    assert plan_checkpoint(tmp_path / "delta.safetensors", tmp_path / "base.safetensors").config == DIT
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, weights, monkeypatch):
+    path = tmp_path / "full.safetensors"
+    path.write_bytes(b"old")
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sama_core.training.outputs.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        write_weights(path, weights, {})
+    assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["full.safetensors"]
+
+
+def test_lora_trains_alone_and_has_the_names_comfyui_knows(tmp_path, comfyui):
+    """Rank 4 on every attention and feed-forward layer; nothing else gets a gradient."""
+    from sama_core.comfyui.lora import comfy_keys, layer_name
+    declare_torchvision_schemas()  # peft imports transformers, which imports torchvision
+    trainee = tiny_trainee(tiny_config(tmp_path, lora_rank=4))
+    trained = {name for name, weight in trainee.named_parameters() if weight.requires_grad}
+    assert trained and all(".lora_" in name for name in trained)
+    state = {name.removeprefix("dit."): value for name, value in trainee.state_dict().items()}
+    lora = lora_of(state)
+    assert comfy_keys(lora) == lora
+    layers = {layer_name(name) for name in lora}
+    assert layers == {f"diffusion_model.blocks.{block}.{layer}" for block in (0, 1) for layer in (
+        *(f"{attention}.{part}" for attention in ("self_attn", "cross_attn") for part in "qkvo"), "ffn.0", "ffn.2")}
+    down, up = (lora[f"diffusion_model.blocks.0.ffn.0.lora_{side}.weight"] for side in "AB")
+    assert (tuple(down.shape), tuple(up.shape)) == ((4, 128), (256, 4))
+    assert not math.isclose(down.abs().sum().item(), 0) and up.abs().sum() == 0

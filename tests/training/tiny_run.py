@@ -1,0 +1,99 @@
+"""A training run small enough for a test, as a program: `python tiny_run.py OUTPUT [setting=value ...]`.
+
+Its batches are noise that depends on the step alone. `stall_in_save=N` makes it hang halfway through the N-th
+checkpoint, for a test that kills it there.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sama_core.config import DitConfig
+from sama_core.model.dit import SamaDiT
+from sama_core.training.batch import TrainBatch
+from sama_core.training.config import TrainConfig
+from sama_core.training.models import init_weights
+from sama_core.training.objective import SamaObjective
+from sama_core.training.randomness import stream
+from sama_core.training.trainee import Trainee
+from sama_core.training.umt5_encoder import Umt5Encoder
+from sama_core.umt5 import Umt5Sizes
+
+DIT = DitConfig(dim=128, num_heads=1, ffn_dim=256, num_layers=2, text_dim=32, freq_dim=64, in_dim=16, out_dim=16,
+                semantic_dim=24, semantic_hidden=32)
+TEXT = Umt5Sizes(vocab_size=64, d_model=32, d_ff=64, d_kv=16, num_heads=2, num_layers=2)
+
+
+class NoiseData:
+    """Pairs that can be learnt: the target is the source's negative where the text says so. One latent frame."""
+
+    def __init__(self, size: int, poison: int | None = None):
+        self.size, self.poison = size, poison
+
+    def batch(self, step: int, part: slice) -> TrainBatch:
+        generator = stream("noise data", step)
+        source = torch.randn(self.size, 16, 1, 1, 1, generator=generator).expand(-1, -1, 1, 4, 4).contiguous()
+        negative = torch.rand(self.size, generator=generator) < 0.5
+        text = torch.zeros(self.size, 6, dtype=torch.long)
+        text[:, 0], text[:, 1] = torch.where(negative, 5, 9), 1
+        target = torch.where(negative[:, None, None, None, None], -source, source)
+        semantic = torch.randn(self.size, 65, DIT.semantic_dim, generator=generator)
+        if step == self.poison:
+            target[1, 0, 0, 0, 0] = float("nan")
+        names = [f"step {step} sample {index}" for index in range(self.size)]
+        return TrainBatch(target[part], source[part], text[part], semantic[part], names[part])
+
+
+def tiny_config(output: Path | str, **settings) -> TrainConfig:
+    defaults = {"stage": 1, "data": "shapes", "model": "shapes", "steps": 8, "batch_size": 4, "learning_rate": 1e-3,
+                "warmup": 2, "checkpoint_every": 4, "log_every": 1, "frames": 1, "ema": 0.9, "text_length": 6}
+    return TrainConfig(**{**defaults, "output": str(output), **settings})
+
+
+def tiny_trainee(config: TrainConfig) -> Trainee:
+    dit, encoder = SamaDiT(DIT), Umt5Encoder(TEXT)
+    init_weights(nn.ModuleList([dit, encoder]), stream(config.seed, "weights"))
+    return Trainee(dit, encoder, config)
+
+
+def tiny_trainer(config: TrainConfig, poison: int | None = None):
+    from sama_core.training.trainer import Trainer
+    return Trainer(config, tiny_trainee(config), NoiseData(config.batch_size, poison), SamaObjective(config))
+
+
+def stall_in_save(number: int) -> None:
+    """Hang in the `number`-th checkpoint, when half of it is on disk."""
+    from sama_core.training import state
+    save, count = torch.save, 0
+
+    def half(content, file):
+        nonlocal count
+        count += 1
+        if count < number:
+            return save(content, file)
+        file.write(b"half a checkpoint")
+        file.flush()
+        time.sleep(600)
+
+    state.torch.save = half
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    settings = {key: json.loads(value) for key, value in (pair.split("=") for pair in sys.argv[2:])}
+    stall, save_weights = settings.pop("stall_in_save", None), settings.pop("weights", False)
+    if stall:
+        stall_in_save(stall)
+    trainer = tiny_trainer(tiny_config(sys.argv[1], **settings))
+    trainer.run()
+    if save_weights and trainer.accelerator.is_main_process:
+        torch.save(trainer.averaged(), Path(sys.argv[1]) / "averaged.pt")
+    trainer.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
