@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SamaError, needed
+from .randomness import chance
 
 
 class ConfigError(SamaError):
@@ -21,15 +22,19 @@ class TrainConfig:
     data: str
     """Where samples come from: "shapes" (procedural), or the path of a JSONL file of pairs or clips."""
     model: str
-    """What is trained: "shapes" (a new small model), or the path of a SAMA safetensors file."""
+    """What is trained: "shapes" (a new small model), or the path of a SAMA file, full or delta, or of plain Wan 2.1."""
     output: str
     """Folder for checkpoints, logs and weights."""
     steps: int
     """Optimiser steps of this stage (paper: not given)."""
     batch_size: int
-    """Samples per step over all processes (448 images or 112 videos)."""
+    """Samples per step over all processes (112 videos)."""
+    image_batch_size: int = 0
+    """Samples of a step on image edits (448); 0 as many as `batch_size`."""
     seed: int = 0
     """Decides data order, noise, timesteps, text dropout and new weights."""
+    base_model: str = ""
+    """Path of the Wan 2.1 shards that a SAMA delta file lies over; the result is a delta file again."""
     vae: str = ""
     """Path of a Wan 2.1 layout VAE; empty for the embedded one of "shapes"."""
     text_encoder: str = ""
@@ -44,6 +49,19 @@ class TrainConfig:
     """Frame height in pixels (480)."""
     width: int = 64
     """Frame width in pixels (832)."""
+    edits: str = "recolour remove replace background style"
+    """Kinds of edits to train ("shapes"), each as often as it is named."""
+    image_pairs: int = 0
+    """Distinct image pairs kept as latents in `pool`; 0 renders and encodes new ones for every step ("shapes")."""
+    clip_pairs: int = 0
+    """The same for clips."""
+    pool_growth: float = 0.5
+    """Part of the steps after which all pairs of the pool are in use: the first steps need not wait for them."""
+    pool: str = ""
+    """Folder of the pool, which several stages may share; empty keeps it in `output`."""
+    start: str = "copy"
+    """First weights of a new model: "copy" returns the source from step 0 on, "random" noise. Deviation: SAMA starts
+    from Wan."""
     image_share: float = 0.2
     """Share of steps on one-frame clips, i.e. image edits (paper: ratio not given)."""
     learning_rate: float = 2e-5
@@ -64,6 +82,8 @@ class TrainConfig:
     """Decay of the averaged weights, updated every step (0.9998)."""
     semantic_weight: float = 0.1
     """λ of the semantic loss (0.1); 0 trains without semantic anchoring."""
+    semantic_share: float = 1.0
+    """Share of steps with semantic tokens in the sequence. Deviation: less than 1, for speed, is not SAMA's."""
     pretexts: bool = True
     """Stage 0: motion pretexts on clips; without them the source is the clip itself."""
     edit_weight: float = 0.0
@@ -93,18 +113,19 @@ class TrainConfig:
             (self.stage in (0, 1), "stage", self.stage, "0 or 1"),
             (self.steps > 0, "steps", self.steps, "at least 1"),
             (self.batch_size > 0, "batch_size", self.batch_size, "at least 1"),
-            (self.accumulation > 0 and self.batch_size % self.accumulation == 0, "accumulation", self.accumulation,
-             f"a divisor of batch_size {self.batch_size}"),
+            *((self.accumulation > 0 and size % self.accumulation == 0, "accumulation", self.accumulation,
+               f"a divisor of batch_size {size}") for size in (self.batch_size, self.image_batch_size)),
             (self.frames > 0 and self.frames % 4 == 1, "frames", self.frames, "4k+1"),
             (self.height > 0 and self.width > 0 and self.height % 16 == 0 and self.width % 16 == 0, "size",
              f"{self.width}x{self.height}", "multiples of 16"),
             *((0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
-              for name in ("image_share", "text_dropout", "decay_from")),
+              for name in ("image_share", "semantic_share", "text_dropout", "decay_from", "pool_growth")),
             *((getattr(self, name) > 0, name, getattr(self, name), "more than 0")
               for name in ("learning_rate", "shift", "checkpoint_every", "log_every")),
             *((getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
               for name in ("muon_rate", "weight_decay", "warmup", "clip_norm", "semantic_weight", "edit_weight",
-                           "lora_rank")),
+                           "lora_rank", "image_batch_size", "image_pairs", "clip_pairs")),
+            (self.start in ("copy", "random"), "start", self.start, '"copy" or "random"'),
             (2 <= self.text_length <= 512, "text_length", self.text_length, "2 to 512"),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
             (self.precision in ("no", "bf16"), "precision", self.precision, '"no" or "bf16"'),
@@ -112,6 +133,19 @@ class TrainConfig:
         for good, name, got, need in checks:
             if not good:
                 raise ConfigError(needed(name, got, need, "Change it in the recipe."))
+
+
+    def is_image_step(self, step: int) -> bool:
+        """Whether `step` trains on image edits."""
+        return chance(self.image_share, self.seed, "image step", step)
+
+    def is_semantic_step(self, step: int) -> bool:
+        """Whether `step` has semantic tokens in the sequence."""
+        return self.semantic_weight > 0 and chance(self.semantic_share, self.seed, "semantic step", step)
+
+    def size_at(self, step: int) -> int:
+        """Samples of `step`, over all processes."""
+        return self.image_batch_size or self.batch_size if self.is_image_step(step) else self.batch_size
 
 
 def _check_type(field: Field, value: Any) -> None:
@@ -143,12 +177,13 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
 
 
 # Settings that a resumed run may change: they do not touch what is computed.
-_FREE_TO_CHANGE = {"output", "checkpoint_every", "log_every"}
+_FREE_TO_CHANGE = {"output", "pool", "checkpoint_every", "log_every"}
 
 
 def refuse_changes(saved: dict[str, Any], config: TrainConfig) -> None:
     """ConfigError naming every setting that differs from the checkpoint's."""
     now = asdict(config)
+    saved = {field.name: field.default for field in fields(config)} | saved  # settings may be newer than the checkpoint
     now |= {name: None for name in saved if name not in now}
     changed = [f"{name} {saved.get(name)!r} → {now[name]!r}" for name in now
                if name not in _FREE_TO_CHANGE and saved.get(name) != now[name]]

@@ -15,14 +15,17 @@ class SamaObjective:
 
     def __init__(self, config: TrainConfig):
         anchoring = SemanticAnchoring(config.semantic_weight) if config.semantic_weight else None
-        self.joint, self.edit_weight = JointObjective(FlowMatching(config.shift), anchoring), config.edit_weight
+        flow = FlowMatching(config.shift)
+        self.joint, self.alone = JointObjective(flow, anchoring), JointObjective(flow, None)
+        self.edit_weight = config.edit_weight
 
     def __call__(self, trainee: nn.Module, batch: TrainBatch, generators: list[Generator]) -> Breakdown:
-        """Per-sample losses."""
+        """Per-sample losses; without semantic anchoring where the batch has no semantic targets."""
+        joint = self.alone if batch.semantic is None else self.joint
         weight = None
         if self.edit_weight:
             weight = edit_weights(batch.source_latents, batch.target_latents, self.edit_weight)
-        return self.joint(trainee, batch.target_latents, batch.text, batch.source_latents, batch.semantic, generators,
+        return joint(trainee, batch.target_latents, batch.text, batch.source_latents, batch.semantic, generators,
                           weight)
 
 

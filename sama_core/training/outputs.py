@@ -1,16 +1,15 @@
 """Weights that the loaders accept: full file, delta file, LoRA. Written whole or not at all."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoint import SAMA_KEYS
 from ..config import DitConfig
+from .files import write_safetensors
 
 
 def metadata(config: DitConfig, title: str, area: int | None = None, **facts: str) -> dict[str, str]:
@@ -23,16 +22,8 @@ def metadata(config: DitConfig, title: str, area: int | None = None, **facts: st
 
 def write_weights(path: str | Path, weights: Mapping[str, Tensor], info: dict[str, str],
                   dtype: torch.dtype | None = None) -> None:
-    """A safetensors file, cast to `dtype` if given, under a temporary name first."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({name: value.to(dtype or value.dtype).contiguous() for name, value in weights.items()}, partial,
-                  metadata=info)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """A safetensors file, cast to `dtype` if given."""
+    write_safetensors(path, {name: value.to(dtype or value.dtype) for name, value in weights.items()}, info)
 
 
 def delta_of(weights: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
 from .config import TrainConfig
 from .padded_text import PaddedText
+from .torchvision_gap import mend_torchvision
 from .umt5_encoder import Umt5Encoder
 
 LORA_LAYERS = r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
@@ -40,11 +41,19 @@ class Trainee(nn.Module):
                 semantic_latents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """As SamaDiT.forward; `text` is token ids where there is a text encoder."""
         context = text if self.text_encoder is None else self.text_encoder(text)
-        return self.dit(latents, timestep, context, source_latents, semantic_latents)
+        video, semantic = self.dit(latents, timestep, context, source_latents, semantic_latents)
+        return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
+
+    def _with_idle_parts(self, video: Tensor) -> Tensor:
+        """The same numbers, with gradients of 0 for the semantic parts: DDP waits for every trained weight."""
+        idle = [weight.sum() for name, weight in self.dit.named_parameters()
+                if name.startswith(SEMANTIC_PARTS) and weight.requires_grad]
+        return video + 0.0 * torch.stack(idle).sum() if idle else video
 
 
 def _add_lora(trainee: Trainee, config: TrainConfig) -> None:
     """peft's adapters on the blocks' Linear layers; α equals the rank, so a file without α means the same."""
+    mend_torchvision()
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except (ImportError, RuntimeError) as broken:

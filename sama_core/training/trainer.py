@@ -55,7 +55,7 @@ class Trainer:
         self.config, self.batches, self.objective = config, batches, objective
         self.folder, self.step = Path(config.output), 0
         self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.accelerator.is_available())
-        self._parts()
+        self._check_sizes()
         # The text encoder and the DiT's parts that a step leaves out would stall DDP: they are frozen, not idle.
         self.trainee, *prepared = self.accelerator.prepare(
             trainee, *build_optimizers(trainee.named_parameters(), config))
@@ -90,41 +90,44 @@ class Trainer:
         self.trainee.train()
         set_rates(self.optimizers, rate_at(self.step, self.config))
         sums: dict[str, torch.Tensor] = {}
-        parts = self._parts()
+        size = self.config.size_at(self.step)
+        parts = self._parts(size)
         for part in parts:
             # Gradients travel between processes once a step, with the last backward pass.
             with nullcontext() if part is parts[-1] else self.accelerator.no_sync(self.trainee):
-                for name, values in self._backward(part).parts().items():
+                for name, values in self._backward(part, size).parts().items():
                     sums[name] = sums.get(name, 0) + values.detach().sum()
         self._clip()
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.ema.update(self._named(), self.step)
-        return {name: (self.accelerator.reduce(value, "sum") / self.config.batch_size).item()
+        return {name: (self.accelerator.reduce(value, "sum") / size).item()
                 for name, value in sums.items()}
 
-    def _backward(self, part: slice) -> Breakdown:
+    def _backward(self, part: slice, size: int) -> Breakdown:
         """Losses of one part of the batch; their share of the batch's mean is added to the gradients."""
         batch = self.batches.batch(self.step, part).to(self.accelerator.device)
         with self.accelerator.autocast():
             breakdown = self.objective(self.trainee, batch, self._generators(part))
         self._refuse_nan(breakdown, batch)
         # Processes average their gradients; the shares of one process add up.
-        self.accelerator.backward(breakdown.total.sum() * self.accelerator.num_processes / self.config.batch_size)
+        self.accelerator.backward(breakdown.total.sum() * self.accelerator.num_processes / size)
         return breakdown
 
-    def _parts(self) -> list[slice]:
+    def _check_sizes(self) -> None:
+        pieces = self.accelerator.num_processes * self.config.accumulation
+        for name in ("batch_size", "image_batch_size"):
+            size = getattr(self.config, name)
+            if size % pieces:
+                raise SamaError(needed(name, size, f"a multiple of {self.accelerator.num_processes} processes × "
+                                       f"{self.config.accumulation} accumulations", "Change it in the recipe."))
+
+    def _parts(self, batch_size: int) -> list[slice]:
         """This process's share of the global batch, cut for accumulation."""
-        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        pieces = processes * self.config.accumulation
-        if self.config.batch_size % pieces:
-            raise SamaError(needed("batch_size", self.config.batch_size,
-                                   f"a multiple of {processes} processes × {self.config.accumulation} accumulations",
-                                   "Change it in the recipe."))
-        size = self.config.batch_size // pieces
-        first = rank * self.config.accumulation
-        return [slice(index * size, (index + 1) * size) for index in range(first, first + self.config.accumulation)]
+        count, rank = self.config.accumulation, self.accelerator.process_index
+        size = batch_size // (self.accelerator.num_processes * count)
+        return [slice(index * size, (index + 1) * size) for index in range(rank * count, (rank + 1) * count)]
 
     def _generators(self, part: slice) -> list[torch.Generator]:
         """One generator per sample, the same whichever process works on it."""

@@ -6,7 +6,7 @@ import torch
 
 import sama_core
 
-FILE = Path(sama_core.__file__).parent / "embedded" / "sama_shapes_vae.safetensors"
+FILE = Path(sama_core.__file__).parent / "embedded" / "vae" / "sama_shapes_vae.safetensors"
 
 
 def test_it_keeps_held_out_clips_at_30_db(comfyui):

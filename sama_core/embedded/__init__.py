@@ -1,0 +1,9 @@
+"""SAMA-Shapes, the small trained SAMA inside the pack: three files in folders named as ComfyUI's model folders."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+DIT = FOLDER / "diffusion_models" / "sama_shapes.safetensors"
+TEXT_ENCODER = FOLDER / "text_encoders" / "sama_shapes_umt5.safetensors"
+VAE = FOLDER / "vae" / "sama_shapes_vae.safetensors"
+FILES = (DIT, TEXT_ENCODER, VAE)

@@ -1,0 +1,57 @@
+"""Encoded samples kept on disk in shards, so that a pass through them costs no rendering and no encoding.
+
+A shard is a function of its number: any process may make it, in any order, and a second one only fills the pool
+ahead of the trainer. Files are written under a temporary name and renamed.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .files import write_safetensors
+
+Samples = dict[str, Tensor]
+"""Named tensors that all start with the number of samples."""
+
+
+class LatentPool:
+    """`shards` shards of `size` samples under `folder`, made by `make(number)` where they are missing."""
+
+    def __init__(self, folder: Path, name: str, shards: int, size: int, make: Callable[[int], Samples]):
+        """`name` says all that the samples depend on: pools of different names share nothing."""
+        self.folder, self.name, self.shards, self.size, self.make = Path(folder), name, shards, size, make
+        self._loaded: dict[int, Samples] = {}
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{self.name}_{number:04}.safetensors"
+
+    def samples(self, rows: Tensor) -> Samples:
+        """The samples of these numbers (B,), 0 to shards · size - 1, in order."""
+        parts: list[Samples] = []
+        for row in rows.tolist():
+            shard = self._shard(row // self.size)
+            parts.append({name: value[row % self.size] for name, value in shard.items()})
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def fill(self, number: int) -> bool:
+        """Make one shard; False if it is there."""
+        if self.path(number).exists():
+            return False
+        write_safetensors(self.path(number), self.make(number))
+        return True
+
+    def _shard(self, number: int) -> Samples:
+        if number not in self._loaded:
+            self.fill(number)
+            try:
+                self._loaded[number] = load_file(self.path(number))
+            except (SafetensorError, OSError):  # damaged: it can be made again
+                os.unlink(self.path(number))
+                self.fill(number)
+                self._loaded[number] = load_file(self.path(number))
+        return self._loaded[number]

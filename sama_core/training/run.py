@@ -1,0 +1,32 @@
+"""What a recipe's settings make: the embedded model on procedural data, or a model from files on rows of a file."""
+
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from .batch import BatchSource
+from .config import TrainConfig
+
+
+class Run(Protocol):
+    """A training, ready for the trainer."""
+
+    @property
+    def trainee(self) -> nn.Module: ...
+
+    @property
+    def data(self) -> BatchSource: ...
+
+    def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
+        """Write what the loaders take; returns the paths."""
+        ...
+
+
+def run_of(config: TrainConfig) -> Run:
+    """The run that `data` asks for. Raises SamaError for files or settings that do not fit."""
+    if config.data == "shapes":
+        from .shapes import ShapesRun
+        return ShapesRun.of(config)
+    from .pairs_run import PairsRun
+    return PairsRun.of(config)

@@ -1,0 +1,101 @@
+"""The embedded model's training: what a recipe's settings make, and the files that come out."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .. import embedded
+from ..checkpoint import load_state_dict_report
+from ..errors import CheckpointError, needed
+from ..model.dit import SamaDiT
+from .codec.wan_vae import load_wan_vae
+from .config import TrainConfig
+from .copy_start import copy_start
+from .files import write_safetensors
+from .models import init_weights, shapes_dit_config, shapes_text_sizes
+from .outputs import metadata
+from .randomness import stream
+from .semantics import PixelEncoder
+from .shapes_data import ShapesData
+from .shapes_samples import ShapesEncoder
+from .trainee import Trainee
+from .umt5_encoder import Umt5Encoder
+from .vocabulary import Tokens, train_vocabulary
+
+WEIGHTS = "weights.safetensors"
+SPIECE = "spiece_model"
+
+
+@dataclass(frozen=True)
+class ShapesRun:
+    """A training of the embedded model, ready for the trainer."""
+
+    config: TrainConfig
+    trainee: Trainee
+    data: ShapesData
+    vocabulary: bytes
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "ShapesRun":
+        """New weights, or those of `config.init`. Raises CheckpointError where that file does not fit."""
+        start = load_start(Path(config.init)) if config.init else {}
+        vocabulary = start.pop(SPIECE).numpy().tobytes() if start else train_vocabulary()
+        tokens, semantics = Tokens(vocabulary), PixelEncoder()
+        dit = SamaDiT(shapes_dit_config(semantics.width), dtype=torch.float32)
+        text_encoder = Umt5Encoder(shapes_text_sizes(tokens.pieces.get_piece_size()))
+        init_weights(nn.ModuleList([dit, text_encoder]), stream(config.seed, "weights"))
+        if config.start == "copy":
+            copy_start(dit)
+        if start:
+            load_state_dict_report(nn.ModuleDict({"dit": dit, "text_encoder": text_encoder}), start).raise_if_bad()
+        path = Path(config.vae) if config.vae else embedded.VAE
+        vae = load_wan_vae(load_file(path)).eval()
+        vae.skip_idle()
+        encoder = ShapesEncoder(vae, semantics, tokens, config.text_length)
+        return cls(config, Trainee(dit, text_encoder, config), ShapesData(config, encoder, identity(path, vocabulary)),
+                   vocabulary)
+
+    def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
+        """Weights to go on from (float32), and the loaders' two files (float16); returns their paths."""
+        folder = Path(self.config.output)
+        spiece = torch.frombuffer(bytearray(self.vocabulary), dtype=torch.uint8)
+        dit, text = (_part(averaged, prefix) for prefix in ("dit.", "text_encoder."))
+        facts = {"sama.training": f"stage {self.config.stage}, {steps} steps, seed {self.config.seed}"}
+        info = metadata(self.trainee.dit.config, "SAMA-Shapes", self.config.height * self.config.width, **facts)
+        write_safetensors(folder / WEIGHTS, {**averaged, SPIECE: spiece})
+        write_safetensors(folder / embedded.DIT.name, {name: value.half() for name, value in dit.items()}, info)
+        write_safetensors(folder / embedded.TEXT_ENCODER.name,
+                          {**{name: value.half() for name, value in text.items()}, SPIECE: spiece},
+                          {"format": "pt", "modelspec.title": "SAMA-Shapes text encoder (umT5 layout)"})
+        return [folder / name for name in (WEIGHTS, embedded.DIT.name, embedded.TEXT_ENCODER.name)]
+
+
+def load_start(path: Path) -> dict[str, Tensor]:
+    """An earlier stage's `weights.safetensors`; "embedded" starts from the pack's own."""
+    try:
+        if str(path) == "embedded":
+            text, dit = load_file(embedded.TEXT_ENCODER), load_file(embedded.DIT)
+            parts = {f"text_encoder.{name}": value.float() for name, value in text.items() if name != SPIECE}
+            return {**parts, **{f"dit.{name}": value.float() for name, value in dit.items()}, SPIECE: text[SPIECE]}
+        weights = load_file(path)
+        return weights if SPIECE in weights else _refuse(path, "no vocabulary")
+    except (OSError, KeyError) as broken:
+        return _refuse(path, str(broken), broken)
+
+
+def _refuse(path: Path, got: str, cause: Exception | None = None) -> dict[str, Tensor]:
+    raise CheckpointError(needed(f"init {path.name}", got, f'a {WEIGHTS} of an earlier stage, or "embedded"',
+                                 "Set init in the recipe.")) from cause
+
+
+def identity(vae: Path, vocabulary: bytes) -> str:
+    """What encoded samples depend on beside the settings."""
+    return hashlib.sha256(vae.read_bytes() + vocabulary).hexdigest()[:16]
+
+
+def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -1,0 +1,86 @@
+"""The embedded model's data as batches: what a step sees is a function of the settings and the step.
+
+Stage 0 mixes image edits with pretext clips, stage 1 image edits with paired clips (SAMA §3.3, Tab. 1).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..text import EDIT_TAG
+from .batch import TrainBatch
+from .config import TrainConfig
+from .data import EditSampler
+from .latent_pool import LatentPool, Samples
+from .pretext import RATIOS
+from .randomness import stream
+from .shapes_samples import WORDINGS, ShapesEncoder, edit_samples, pretext_samples
+
+IMAGE_SHARD, CLIP_SHARD = 512, 64
+"""Samples of one shard."""
+
+
+class ShapesData:
+    """A `BatchSource` of procedural samples, from the pool where the settings give it a size."""
+
+    def __init__(self, config: TrainConfig, encoder: ShapesEncoder, identity: str):
+        """`identity` stands for VAE, semantic encoder and vocabulary in the names of the pool's files."""
+        self.config, self.encoder, self.identity = config, encoder, identity
+        self.tag = encoder.tokens.rows([EDIT_TAG], config.text_length)[0]
+        self.images = self._pool("edit", frames=1, size=IMAGE_SHARD, pairs=config.image_pairs)
+        clips = "edit" if config.stage else "pretext" if config.pretexts else "clip"
+        self.clips = self._pool(clips, frames=config.frames, size=CLIP_SHARD, pairs=config.clip_pairs)
+
+    def batch(self, step: int, part: slice) -> TrainBatch:
+        """See `BatchSource`."""
+        image, size = self.config.is_image_step(step), self.config.size_at(step)
+        pool = self.images if image else self.clips
+        samples = self._drawn(pool, step, size) if pool.shards else pool.make(step, size=size)
+        rows = range(size)[part]
+        return TrainBatch(
+            target_latents=samples["target"][part].float(), source_latents=samples["source"][part].float(),
+            text=torch.stack([self._text(samples["text"][row].long(), step, row) for row in rows]),
+            semantic=samples["semantic"][part].float() if self.config.is_semantic_step(step) else None,
+            names=[f"step {step} {'image' if image else 'clip'} {row}" for row in rows])
+
+    def pools(self) -> list[LatentPool]:
+        """Those that can be filled ahead."""
+        return [pool for pool in (self.images, self.clips) if pool.shards]
+
+    def _drawn(self, pool: LatentPool, step: int, size: int) -> Samples:
+        """Any samples of the shards that are open at this step."""
+        growing = max(1.0, self.config.pool_growth * self.config.steps)
+        shards = max(1, round(pool.shards * min(1.0, (step + 1) / growing)))
+        drawing = stream(self.config.seed, "draw", step)
+        return pool.samples(torch.randint(shards * pool.size, (size,), generator=drawing))
+
+    def _text(self, wordings: Tensor, step: int, row: int) -> Tensor:
+        """One of the wordings (WORDINGS, L), or the bare tag."""
+        generator = stream(self.config.seed, "text", step, row)
+        if torch.rand(1, generator=generator).item() < self.config.text_dropout:
+            return self.tag
+        return wordings[int(torch.randint(WORDINGS, (1,), generator=generator))]
+
+    def _pool(self, kind: str, frames: int, size: int, pairs: int) -> LatentPool:
+        config = self.config
+        area = {"frames": frames, "height": config.height, "width": config.width}
+        make = {"edit": partial(_edits, self.encoder, EditSampler(config.seed, "train", config.edits.split(), **area)),
+                "pretext": partial(_pretexts, self.encoder, config.seed, RATIOS, area),
+                "clip": partial(_pretexts, self.encoder, config.seed, {"none": 1}, area)}[kind]
+        depends = (kind, config.seed, config.edits if kind == "edit" else "", config.text_length, area, self.identity)
+        key = hashlib.sha256(repr(depends).encode()).hexdigest()[:10]
+        folder = Path(config.pool) if config.pool else Path(config.output) / "pool"
+        return LatentPool(folder, f"{kind}_{frames}f_{key}", -(-pairs // size), size, partial(make, size=size))
+
+
+def _edits(encoder: ShapesEncoder, sampler: EditSampler, number: int, size: int) -> Samples:
+    return edit_samples(encoder, sampler, size, number)
+
+
+def _pretexts(encoder: ShapesEncoder, seed: int, ratios: Mapping[str, float], area: dict[str, int], number: int,
+              size: int) -> Samples:
+    return pretext_samples(encoder, seed, size, number=number, ratios=ratios, **area)
