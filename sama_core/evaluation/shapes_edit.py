@@ -42,6 +42,8 @@ class Settings:
     """Schedule shift."""
     cfg: float = 1.0
     """Guidance strength; 1 leaves the negative pass out."""
+    semantics: bool = True
+    """Whether semantic tokens are sampled along; a model trained without anchoring has none."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class CoreEditor:
         text = self.text_encoder(ids)
         positive, negative = text[:len(source)], text[-1:].expand(len(source), -1, -1)
         with _PaddedAttention(self.dit, ids.shape[1]):
-            return denoise(self.dit, noise, semantic, positive, negative, source,
+            return denoise(self.dit, noise, semantic if self.settings.semantics else None, positive, negative, source,
                            flow_sigmas(self.settings.steps, self.settings.shift), cfg)[0]
 
 

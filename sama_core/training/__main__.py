@@ -5,10 +5,10 @@
     export   write the checkpoint's averaged weights
 
     python -m sama_core.training train sama_core/training/recipes/shapes_stage0.toml steps=100
-    accelerate launch --config_file fsdp.yaml -m sama_core.training train RECIPE     several GPUs or nodes
+    accelerate launch -m sama_core.training train RECIPE     several GPUs or nodes
 
-A recipe is a TOML file with the settings of sama_core/training/config.py. Threads: OMP_NUM_THREADS; on shared cores
-use 1.
+A recipe is a TOML file with the settings of sama_core/training/config.py; recipes/sama_14b_stage0.toml has the command
+for FSDP. Threads: OMP_NUM_THREADS; on shared cores use 1.
 """
 
 import argparse

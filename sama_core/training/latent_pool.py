@@ -22,9 +22,11 @@ Samples = dict[str, Tensor]
 class LatentPool:
     """`shards` shards of `size` samples under `folder`, made by `make(number)` where they are missing."""
 
-    def __init__(self, folder: Path, name: str, shards: int, size: int, make: Callable[[int], Samples]):
-        """`name` says all that the samples depend on: pools of different names share nothing."""
-        self.folder, self.name, self.shards, self.size, self.make = Path(folder), name, shards, size, make
+    def __init__(self, folder: Path, name: str, shards: int, size: int, make: Callable[[int], Samples],
+                 device: torch.device | str = "cpu"):
+        """`device` keeps the loaded shards. `name` says all that the samples depend on: pools of different names share nothing."""
+        self.folder, self.name, self.device = Path(folder), name, torch.device(device)
+        self.shards, self.size, self.make = shards, size, make
         self._loaded: dict[int, Samples] = {}
 
     def path(self, number: int) -> Path:
@@ -32,11 +34,14 @@ class LatentPool:
 
     def samples(self, rows: Tensor) -> Samples:
         """The samples of these numbers (B,), 0 to shards · size - 1, in order."""
-        parts: list[Samples] = []
-        for row in rows.tolist():
-            shard = self._shard(row // self.size)
-            parts.append({name: value[row % self.size] for name, value in shard.items()})
-        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+        shards = rows // self.size
+        order = torch.argsort(shards, stable=True)
+        groups: list[Samples] = []
+        for shard in shards.unique().tolist():
+            within = (rows[shards == shard] % self.size).to(self.device)
+            groups.append({name: value[within] for name, value in self._shard(shard).items()})
+        back = torch.argsort(order).to(self.device)
+        return {name: torch.cat([group[name] for group in groups])[back] for name in groups[0]}
 
     def fill(self, number: int) -> bool:
         """Make one shard; False if it is there."""
@@ -49,9 +54,9 @@ class LatentPool:
         if number not in self._loaded:
             self.fill(number)
             try:
-                self._loaded[number] = load_file(self.path(number))
+                self._loaded[number] = load_file(self.path(number), device=str(self.device))
             except (SafetensorError, OSError):  # damaged: it can be made again
                 os.unlink(self.path(number))
                 self.fill(number)
-                self._loaded[number] = load_file(self.path(number))
+                self._loaded[number] = load_file(self.path(number), device=str(self.device))
         return self._loaded[number]

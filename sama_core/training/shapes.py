@@ -1,7 +1,8 @@
 """The embedded model's training: what a recipe's settings make, and the files that come out."""
 
 import hashlib
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -40,12 +41,15 @@ class ShapesRun:
     vocabulary: bytes
 
     @classmethod
-    def of(cls, config: TrainConfig) -> "ShapesRun":
-        """New weights, or those of `config.init`. Raises CheckpointError where that file does not fit."""
+    def of(cls, config: TrainConfig, **sizes: int) -> "ShapesRun":
+        """New weights, or those of `config.init`; `sizes` of the DiT other than the embedded one's, for experiments.
+
+        Raises CheckpointError where `config.init` does not fit.
+        """
         start = load_start(Path(config.init)) if config.init else {}
         vocabulary = start.pop(SPIECE).numpy().tobytes() if start else train_vocabulary()
         tokens, semantics = Tokens(vocabulary), PixelEncoder()
-        dit = SamaDiT(shapes_dit_config(semantics.width), dtype=torch.float32)
+        dit = SamaDiT(replace(shapes_dit_config(semantics.width), **sizes), dtype=torch.float32)
         text_encoder = Umt5Encoder(shapes_text_sizes(tokens.pieces.get_piece_size()))
         init_weights(nn.ModuleList([dit, text_encoder]), stream(config.seed, "weights"))
         if config.start == "copy":
@@ -55,7 +59,8 @@ class ShapesRun:
         path = Path(config.vae) if config.vae else embedded.VAE
         vae = load_wan_vae(load_file(path)).eval()
         vae.skip_idle()
-        encoder = ShapesEncoder(vae, semantics, tokens, config.text_length)
+        device = training_device()
+        encoder = ShapesEncoder(vae.to(device), semantics.to(device), tokens, config.text_length)
         return cls(config, Trainee(dit, text_encoder, config), ShapesData(config, encoder, identity(path, vocabulary)),
                    vocabulary)
 
@@ -90,6 +95,13 @@ def load_start(path: Path) -> dict[str, Tensor]:
 def _refuse(path: Path, got: str, cause: Exception | None = None) -> dict[str, Tensor]:
     raise CheckpointError(needed(f"init {path.name}", got, f'a {WEIGHTS} of an earlier stage, or "embedded"',
                                  "Set init in the recipe.")) from cause
+
+
+def training_device() -> torch.device:
+    """This process's accelerator, else the CPU."""
+    if not torch.accelerator.is_available():
+        return torch.device("cpu")
+    return torch.device(torch.accelerator.current_accelerator().type, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def identity(vae: Path, vocabulary: bytes) -> str:

@@ -30,7 +30,7 @@ class ShapesData:
     def __init__(self, config: TrainConfig, encoder: ShapesEncoder, identity: str):
         """`identity` stands for VAE, semantic encoder and vocabulary in the names of the pool's files."""
         self.config, self.encoder, self.identity = config, encoder, identity
-        self.tag = encoder.tokens.rows([EDIT_TAG], config.text_length)[0]
+        self.tag = encoder.tokens.rows([EDIT_TAG], config.text_length)[0].to(encoder.device)
         self.images = self._pool("edit", frames=1, size=IMAGE_SHARD, pairs=config.image_pairs)
         clips = "edit" if config.stage else "pretext" if config.pretexts else "clip"
         self.clips = self._pool(clips, frames=config.frames, size=CLIP_SHARD, pairs=config.clip_pairs)
@@ -68,13 +68,15 @@ class ShapesData:
     def _pool(self, kind: str, frames: int, size: int, pairs: int) -> LatentPool:
         config = self.config
         area = {"frames": frames, "height": config.height, "width": config.width}
-        make = {"edit": partial(_edits, self.encoder, EditSampler(config.seed, "train", config.edits.split(), **area)),
+        sampler = EditSampler(config.seed, "train", config.edits.split(), **area, device=self.encoder.device)
+        make = {"edit": partial(_edits, self.encoder, sampler),
                 "pretext": partial(_pretexts, self.encoder, config.seed, RATIOS, area),
                 "clip": partial(_pretexts, self.encoder, config.seed, {"none": 1}, area)}[kind]
         depends = (kind, config.seed, config.edits if kind == "edit" else "", config.text_length, area, self.identity)
         key = hashlib.sha256(repr(depends).encode()).hexdigest()[:10]
         folder = Path(config.pool) if config.pool else Path(config.output) / "pool"
-        return LatentPool(folder, f"{kind}_{frames}f_{key}", -(-pairs // size), size, partial(make, size=size))
+        return LatentPool(folder, f"{kind}_{frames}f_{key}", -(-pairs // size), size, partial(make, size=size),
+                          self.encoder.device)
 
 
 def _edits(encoder: ShapesEncoder, sampler: EditSampler, number: int, size: int) -> Samples:

@@ -38,9 +38,11 @@ class ShapesEncoder:
     """Frames and words of the embedded world to what the DiT sees."""
 
     def __init__(self, vae: WanVae, semantics: PixelEncoder, tokens: Tokens, text_length: int):
-        """`vae` is used as it is; call `skip_idle` on it for speed."""
+        """`vae` is used as it is, on the device it is on; call `skip_idle` on it for speed."""
         self.vae, self.semantics, self.tokens, self.text_length = vae, semantics, tokens, text_length
-        self.mean, self.deviation = (torch.tensor(values).view(-1, 1, 1, 1) for values in (WAN_MEAN, WAN_STD))
+        self.device = next(vae.parameters()).device
+        self.mean, self.deviation = (torch.tensor(values, device=self.device).view(-1, 1, 1, 1)
+                                     for values in (WAN_MEAN, WAN_STD))
 
     @torch.no_grad()
     def latents(self, clips: Tensor) -> Tensor:
@@ -54,7 +56,8 @@ class ShapesEncoder:
         return {
             "source": self.latents(source), "target": self.latents(target),
             "semantic": self.semantics.encode(anchor_frame(target)).half(),
-            "text": torch.stack([self.tokens.rows(texts, self.text_length) for texts in wordings], 1).short()}
+            "text": torch.stack([self.tokens.rows(texts, self.text_length) for texts in wordings], 1).short()
+                         .to(self.device)}
 
 
 def edit_samples(encoder: ShapesEncoder, sampler: EditSampler, size: int, number: int) -> Samples:
@@ -75,8 +78,8 @@ def pretext_samples(encoder: ShapesEncoder, seed: int, size: int, frames: int, h
 
     Deviation: 2x speed as a time warp, for the released resampling would show half of a 17-frame clip.
     """
-    target = render(sample_scenes(generator_for(seed + _PRETEXT_SEED, "train", number), size, frames),
-                    frames, height, width)
+    scenes = sample_scenes(generator_for(seed + _PRETEXT_SEED, "train", number), size, frames)
+    target = render(scenes.to(encoder.device), frames, height, width)
     mix, texts, sources = _mix(ratios), [], []
     for row, clip in enumerate(target):
         perturbed = mix.perturb(clip, "", stream(seed, "pretext", number, row))

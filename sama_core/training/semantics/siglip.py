@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import RuntimeSetupError, SamaError, needed
+from ..torchvision_gap import mend_torchvision
 from .encoder import GRID, SemanticEncoder
 
 GLOBAL_TOKENS = ("pooler", "mean")
@@ -39,6 +40,7 @@ class SiglipEncoder(SemanticEncoder):
 
         Raises RuntimeSetupError when transformers, or the model, cannot be loaded.
         """
+        mend_torchvision()
         try:
             from transformers import SiglipVisionModel
             vision = SiglipVisionModel.from_pretrained(path, dtype=dtype)
