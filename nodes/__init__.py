@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..sama_core.comfyui import embedded_files
 from ..sama_core.comfyui.register import register
 from .anchors import AnchorPreview
 from .edit import Edit, EditConditioning, Instruction, Sigmas
@@ -17,6 +18,7 @@ NODES = [LoadModel, PrepareModel, LoadTextEncoder, LoadVAE, LoadLora, SourceVide
 class SamaExtension(ComfyExtension):
     async def on_load(self) -> None:
         register()
+        embedded_files.offer()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

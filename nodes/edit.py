@@ -4,6 +4,7 @@ import comfy.samplers
 from comfy_api.latest import io
 from server import PromptServer
 
+from ..sama_core import embedded
 from ..sama_core.comfyui import conditioning
 from ..sama_core.comfyui.edit import EditSettings, edit_clip
 from ..sama_core.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
@@ -37,10 +38,12 @@ def sampling_inputs() -> list:
     return [
         io.Int.Input("seed", default=1, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
                      tooltip="Seed of video and semantic noise. The same seed gives the same edit."),
-        io.Int.Input("steps", **_STEPS, tooltip="Sampling steps. Default 50; 4 to 8 with a step-distilled LoRA."),
+        io.Int.Input("steps", **_STEPS, tooltip="Sampling steps. Default 50; 4 to 8 with a step-distilled LoRA; "
+                                        f"{embedded.STEPS} with the small model inside the pack."),
         io.Float.Input("cfg", default=DEFAULT_CFG, min=0.0, max=100.0, step=0.1,
                        tooltip="How strictly the instruction is followed. Default 5; 1 with a step-distilled LoRA: "
-                               "then each step runs the model once, not twice."),
+                               f"then each step runs the model once, not twice. {embedded.CFG:g} with the small model "
+                               "inside the pack."),
         io.Float.Input("shift", **_SHIFT, advanced=True,
                        tooltip="Shift of the noise schedule; higher spends more steps on the layout. Default 5."),
         io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler", advanced=True,

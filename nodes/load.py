@@ -3,6 +3,7 @@
 import folder_paths
 from comfy_api.latest import io
 
+from ..sama_core import embedded
 from ..sama_core.checkpoint import shard_paths
 from ..sama_core.comfyui import joint_state, loaders
 from ..sama_core.comfyui.lora import load_lora
@@ -46,7 +47,8 @@ class LoadModel(io.ComfyNode):
             search_aliases=["sama", "video edit model", "wan edit", "load diffusion model"],
             inputs=[
                 io.Combo.Input("model_name", options=files,
-                               tooltip="The SAMA file in models/diffusion_models: full model, fp8, or a delta file."),
+                               tooltip="The SAMA file in models/diffusion_models: full model, fp8, or a delta file. "
+                                       f"{embedded.DIT.name} is the small model inside the pack, for coloured shapes."),
                 io.Combo.Input("weight_dtype", options=list(loaders.WEIGHT_DTYPES), default="default", advanced=True,
                                tooltip="Storage of the weights. Default keeps the file's; fp8 takes half the memory of "
                                        "bf16 and is less exact; _fast also multiplies in fp8, on cards that can."),
@@ -108,7 +110,8 @@ class LoadTextEncoder(io.ComfyNode):
             search_aliases=["umt5", "t5", "load clip", "text encoder"],
             inputs=[io.Combo.Input("text_encoder_name", options=folder_paths.get_filename_list("text_encoders"),
                                    tooltip="The umT5 file in models/text_encoders. An official .pth needs "
-                                           "spiece.model beside it.")],
+                                           f"spiece.model beside it. {embedded.TEXT_ENCODER.name} belongs to the "
+                                           "small model inside the pack.")],
             outputs=[io.Clip.Output(tooltip="Give it to SAMA Instruction or SAMA Edit.")],
         )
 
@@ -136,7 +139,8 @@ class LoadVAE(io.ComfyNode):
             description="Loads the Wan 2.1 VAE, and tells when a file is another VAE.",
             search_aliases=["wan vae", "load vae"],
             inputs=[io.Combo.Input("vae_name", options=folder_paths.get_filename_list("vae"),
-                                   tooltip="The Wan 2.1 VAE in models/vae.")],
+                                   tooltip=f"The Wan 2.1 VAE in models/vae. {embedded.VAE.name} belongs to the small "
+                                           "model inside the pack.")],
             outputs=[io.Vae.Output(tooltip="Encodes the source and decodes the edit.")],
         )
 

@@ -1,9 +1,7 @@
 """A small SAMA with random weights: every part of the real one, none of its skill.
 
-    python -m sama_core.untrained MODELS_DIR
-
-It lets a machine without downloads run the whole path, from the loaders to the saved video. The
-pictures it makes are noise. The three files have the real files' layouts, so the ordinary loaders
+It lets tests run the whole path, from the loaders to the saved video, on weights that no training
+changes. The pictures it makes are noise. The three files have the real files' layouts, so the ordinary loaders
 take them: the DiT with all 11 SAMA tensors and head size 128, umT5 with a tokenizer inside, and
 the Wan 2.1 VAE at reduced width.
 """
@@ -11,17 +9,16 @@ the Wan 2.1 VAE at reduced width.
 import io
 import json
 import math
-import os
-import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .checkpoint import model_shapes
 from .config import DitConfig
+from .files import write_safetensors
 from .umt5 import Umt5Sizes
+from .wan_vae_layout import vae_shapes
 
 AREA = 128 * 128
 DIT = DitConfig(dim=256, num_heads=2, ffn_dim=512, num_layers=2, text_dim=64, freq_dim=64, in_dim=16, out_dim=16,
@@ -54,7 +51,7 @@ def write_untrained(models_dir: str | Path, seed: int = 0) -> dict[str, str]:
     for folder, build in parts.items():
         generator = torch.Generator().manual_seed(seed)
         metadata = _metadata() if folder == "diffusion_models" else {"format": "pt"}
-        _save(build(generator), Path(models_dir) / folder / FILES[folder], metadata)
+        write_safetensors(Path(models_dir) / folder / FILES[folder], build(generator), metadata)
     return dict(FILES)
 
 
@@ -72,52 +69,6 @@ def text_encoder(generator: torch.Generator, sizes: Umt5Sizes = TEXT) -> dict[st
 def vae(generator: torch.Generator, width: int = VAE_WIDTH) -> dict[str, Tensor]:
     """Random weights of Wan 2.1's VAE at a base width of `width` channels (96 in the real one)."""
     return {name: _random(name, shape, generator) for name, shape in vae_shapes(width).items()}
-
-
-def vae_shapes(width: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of Wan 2.1's VAE at a base width (z 16, 1-2-4-4, two blocks a level)."""
-    levels = [width, 2 * width, 4 * width, 4 * width]
-    shapes: dict[str, tuple[int, ...]] = {}
-    shapes |= _conv("encoder.conv1", levels[0], 3) | _conv("decoder.conv1", levels[3], 16)
-    slot, channels = 0, levels[0]
-    for level, out in enumerate(levels):
-        for _ in range(2):
-            shapes |= _residual(f"encoder.downsamples.{slot}", channels, out)
-            slot, channels = slot + 1, out
-        if level < 3:
-            shapes |= _resample(f"encoder.downsamples.{slot}", out, out, time=level > 0, double=False)
-            slot += 1
-    slot = 0
-    for level, out in enumerate(reversed(levels)):
-        for _ in range(3):
-            shapes |= _residual(f"decoder.upsamples.{slot}", channels, out)
-            slot, channels = slot + 1, out
-        if level < 3:
-            shapes |= _resample(f"decoder.upsamples.{slot}", out, out // 2, time=level < 2, double=True)
-            slot, channels = slot + 1, out // 2
-    for side, inner, out in (("encoder", levels[3], 32), ("decoder", levels[3], 3)):
-        shapes |= _residual(f"{side}.middle.0", inner, inner) | _residual(f"{side}.middle.2", inner, inner)
-        shapes |= {f"{side}.middle.1.norm.gamma": (inner, 1, 1)}
-        shapes |= _conv(f"{side}.middle.1.to_qkv", 3 * inner, inner, (1, 1))
-        shapes |= _conv(f"{side}.middle.1.proj", inner, inner, (1, 1))
-        last = inner if side == "encoder" else levels[0]
-        shapes |= {f"{side}.head.0.gamma": (last, 1, 1, 1)} | _conv(f"{side}.head.2", out, last)
-    return shapes | _conv("conv1", 32, 32, (1, 1, 1)) | _conv("conv2", 16, 16, (1, 1, 1))
-
-
-def _conv(name: str, out: int, into: int, kernel: tuple[int, ...] = (3, 3, 3)) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (out, into, *kernel), f"{name}.bias": (out,)}
-
-
-def _residual(name: str, into: int, out: int) -> dict[str, tuple[int, ...]]:
-    shapes = {f"{name}.residual.0.gamma": (into, 1, 1, 1), f"{name}.residual.3.gamma": (out, 1, 1, 1)}
-    shapes |= _conv(f"{name}.residual.2", out, into) | _conv(f"{name}.residual.6", out, out)
-    return shapes | (_conv(f"{name}.shortcut", out, into, (1, 1, 1)) if into != out else {})
-
-
-def _resample(name: str, into: int, out: int, time: bool, double: bool) -> dict[str, tuple[int, ...]]:
-    shapes = _conv(f"{name}.resample.1", out, into, (3, 3))
-    return shapes | (_conv(f"{name}.time_conv", 2 * into if double else into, into, (3, 1, 1)) if time else {})
 
 
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -146,17 +97,3 @@ def _tokenizer(vocab_size: int) -> bytes:
 def _metadata() -> dict[str, str]:
     settings = {"transformer": {"num_heads": DIT.num_heads, "semantic_tokens": DIT.semantic_tokens, "area": AREA}}
     return {"format": "pt", "config": json.dumps(settings), "modelspec.title": "SAMA, small and untrained"}
-
-
-def _save(weights: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({name: value.contiguous() for name, value in weights.items()}, partial, metadata=metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    print(json.dumps(write_untrained(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""Video in and out: read a range, fit it to the model, restore the result, write demo clips.
+"""Video in and out: read a range, fit it to the model, restore the result, write small clips.
 
     FileSource · ImageSource ──fit_clip──▶ frames (F, H, W, 3) float 0..1, ClipInfo
                                                    │ edit
@@ -8,7 +8,6 @@ Needs torch, numpy, Pillow and PyAV; knows nothing of ComfyUI. A source is never
 decoded as they are asked for, and only the fitted ones stay in memory.
 """
 
-from .demo import moving_shapes
 from .fit import fit_clip, resize_frame
 from .info import ClipInfo
 from .restore import restore_frames
@@ -17,5 +16,5 @@ from .write import write_clip
 
 __all__ = [
     "ClipFacts", "ClipInfo", "ClipRange", "ClipSource", "FileSource", "ImageSource",
-    "fit_clip", "moving_shapes", "resize_frame", "restore_frames", "write_clip",
+    "fit_clip", "resize_frame", "restore_frames", "write_clip",
 ]

@@ -10,7 +10,6 @@ Users see ordinary 5-D Wan latents. An OUTER_SAMPLE wrapper on the ModelPatcher
 The packed layout is the one ComfyUI itself uses for nested latents.
 """
 
-import hashlib
 import logging
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import LatentShape
+from ..semantic_noise import semantic_noise
 from . import adapters
 from .model import SamaModel, require_wan_latent
 from .packing import JointShape
@@ -64,23 +64,6 @@ def attach_semantic(latent: Tensor, semantic: Tensor) -> Tensor:
     latent = latent.view_as(latent)
     setattr(latent, _ATTRIBUTE, semantic)
     return latent
-
-
-def semantic_noise(size: tuple[int, int], seed: int | None, video_noise: Tensor) -> Tensor:
-    """Float32 noise (B, S, E) for video noise (B, …): a function of the seed and of each sample's own noise.
-
-    So an item taken out of a batch can be made again alone, and, since the first values of the first
-    sample do not depend on the size, a draft and the full edit plan alike.
-    Deviation: the released script draws it from the GPU's unseeded generator, so that the same
-    seed gives another result on every run.
-    """
-    def one(sample: Tensor) -> Tensor:
-        # Coarse enough that a last-digit difference between processors does not matter.
-        start = (sample.flatten()[:16].float() * 64).round().to("cpu", torch.int16)
-        mark = int.from_bytes(hashlib.blake2b(start.numpy().tobytes(), digest_size=8).digest(), "big")
-        generator = torch.Generator("cpu").manual_seed(((seed or 0) ^ mark) & (2**63 - 1))
-        return torch.randn(size, generator=generator, dtype=torch.float32)
-    return torch.stack([one(sample) for sample in video_noise])
 
 
 # --- the wrappers ------------------------------------------------------------------------------

@@ -16,15 +16,15 @@ from ..checkpoint import (
     compare,
     merge,
     plan_checkpoint,
-    read_header,
     refuse_non_finite,
     strip_prefix,
     transformer_settings,
 )
 from ..errors import CheckpointError, needed
 from ..umt5 import Umt5Sizes, is_official, official_to_comfy
-from ..untrained import vae_shapes
+from ..wan_vae_layout import vae_shapes
 from . import joint_state
+from .weight_files import read_weights
 
 WEIGHT_DTYPES = ("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
 _UMT5_XXL_WIDTH = 4096
@@ -70,27 +70,9 @@ def _with_heads(metadata: dict, num_heads: int) -> dict:
     return {**metadata, "config": json.dumps({"transformer": settings})}
 
 
-def _read(path: str) -> tuple[dict, dict]:
-    """Tensors and metadata of a safetensors or `.pth` file, without pickle's powers.
-
-    Raises CheckpointError, with the file's name, for anything else.
-    """
-    name = Path(path).name
-    if Path(path).suffix in (".safetensors", ".sft"):
-        read_header(path)
-    try:
-        sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
-    except Exception as broken:
-        raise CheckpointError(needed(name, f"no readable weights ({type(broken).__name__})", "a weight file",
-                                     "Download it again.")) from broken
-    if not isinstance(sd, dict) or not all(torch.is_tensor(value) for value in sd.values()):
-        raise CheckpointError(needed(name, "something else than named tensors", "a weight file", "Download it again."))
-    return sd, metadata or {}
-
-
 def load_vae(path: str):
     """Wan 2.1's VAE. Raises CheckpointError naming what else the file is, or what it lacks."""
-    sd, metadata = _read(path)
+    sd, metadata = read_weights(path)
     if _WAN21_VAE_KEY not in sd or _WAN22_VAE_KEY in sd:
         kind = "a Wan 2.2 VAE" if _WAN22_VAE_KEY in sd else f"no Wan VAE (it holds {next(iter(sd), 'nothing')})"
         raise CheckpointError(needed(Path(path).name, kind, "the Wan 2.1 VAE", "Choose wan_2.1_vae.safetensors."))
@@ -116,7 +98,7 @@ def load_text_encoder(path: str, dtype: torch.dtype | None = None, disable_dynam
     `dtype` is that of the weights in memory; core's choice (float16) unless given.
     Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
     """
-    sd, metadata = _read(path)
+    sd, metadata = read_weights(path)
     if is_official(sd):
         sd = official_to_comfy(sd, Path(path))
     sizes = Umt5Sizes.from_state_dict(sd, Path(path).name)

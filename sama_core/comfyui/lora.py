@@ -6,11 +6,11 @@ from pathlib import Path
 
 import comfy.lora
 import comfy.lora_convert
-import comfy.utils
 from torch import Tensor
 
 from ..checkpoint import model_shapes
 from ..errors import CheckpointError, needed
+from .weight_files import read_weights
 
 _PREFIX = "diffusion_model."
 # What stands before the Wan name in files of other trainers. Core maps `diffusion_model.` and `lora_unet_`.
@@ -101,6 +101,5 @@ def load_lora(model, path: str, strength: float):
     """The model with a LoRA file, and its report in words. Nothing is loaded when the strength is 0."""
     if strength == 0:
         return model, "not applied: strength is 0"
-    model, report = apply_lora(model, comfy.utils.load_torch_file(path, safe_load=True), strength,
-                               Path(path).name)
+    model, report = apply_lora(model, read_weights(path)[0], strength, Path(path).name)
     return model, report.summary()

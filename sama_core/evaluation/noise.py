@@ -3,10 +3,10 @@
 Shape legend: C latent channels, T latent frames, H x W latent pixels, S semantic tokens of width E.
 """
 
-import hashlib
-
 import torch
 from torch import Tensor
+
+from ..semantic_noise import semantic_noise
 
 
 def clip_seed(seed: int, index: int) -> int:
@@ -15,12 +15,6 @@ def clip_seed(seed: int, index: int) -> int:
 
 
 def joint_noise(video: tuple[int, ...], semantic: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
-    """Noise (C, T, H, W) and (S, E) of a run with this seed, equal to `comfyui.joint_state`'s (a test compares).
-
-    The semantic stream is seeded by the run's seed and the video noise's first 16 values, see `semantic_noise` there.
-    """
+    """Noise (C, T, H, W) and (S, E) of a run with this seed, as ComfyUI and the sampling wrapper draw it."""
     video_noise = torch.randn((1, *video), generator=torch.Generator().manual_seed(seed))[0]
-    start = (video_noise.flatten()[:16] * 64).round().to(torch.int16)
-    mark = int.from_bytes(hashlib.blake2b(start.numpy().tobytes(), digest_size=8).digest(), "big")
-    generator = torch.Generator().manual_seed((seed ^ mark) & (2 ** 63 - 1))
-    return video_noise, torch.randn(semantic, generator=generator)
+    return video_noise, semantic_noise(semantic, seed, video_noise[None])[0]

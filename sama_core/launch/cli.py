@@ -5,7 +5,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from .edit import DEFAULT_INSTRUCTION, area_pixels, edit
+from .. import embedded
+from .edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_STEPS, area_pixels, edit
 from .failure import LaunchError
 from .models_command import models
 from .places import Places
@@ -58,15 +59,18 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("edit", allow_abbrev=False, help="edit a clip as an instruction says")
     command.set_defaults(run=edit)
     add = command.add_argument
-    add("--video", metavar="FILE", help="the clip (default: a short clip of moving shapes)")
+    add("--video", metavar="FILE", help="the clip (default: the pack's own, a blue circle)")
     add("--instruction", metavar="TEXT", default=DEFAULT_INSTRUCTION, help="what to change (default: %(default)s)")
     add("--server", metavar="URL", help="a running ComfyUI with the pack (default: one is started)")
-    add("--steps", type=int, metavar="N", help="sampling steps (default: the workflow's)")
+    add("--steps", type=int, metavar="N", help=f"sampling steps (default: {RELEASE_STEPS} with SAMA-14B, "
+        f"{embedded.STEPS} with SAMA-Shapes)")
     add("--seed", type=int, metavar="N", help="the same seed gives the same edit (default: the workflow's)")
-    add("--cfg", type=float, metavar="X", help="guidance strength (default: the workflow's)")
+    add("--cfg", type=float, metavar="X", help=f"guidance strength (default: {RELEASE_CFG:g} with SAMA-14B, "
+        f"{embedded.CFG:g} with SAMA-Shapes)")
     add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
     add("--area", type=_area, metavar="WxH", help="working area, WxH or pixels (default: the model's own)")
     add("--out", metavar="FILE", help="the result (default: <clip>_sama.mp4 here; an existing file is kept)")
+    add("--picture", metavar="FILE", help="also write a PNG: five source frames above the same five of the edit")
 
 
 def _add_serve(commands: argparse._SubParsersAction) -> None:

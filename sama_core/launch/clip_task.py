@@ -1,11 +1,16 @@
-"""Small jobs on clips that need the environment's packages: `python -m sama_core.launch.clip_task probe|shapes FILE`.
+"""Small jobs on clips that need the environment's packages: `python -m sama_core.launch.clip_task JOB FILE …`.
 
-The last line of standard error is a sentence for the artist if the job fails.
+The answer is JSON; the last line of standard error is a sentence for the artist if the job fails.
 """
 
 import json
 import sys
-from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+from .output import write_new
+
+COLUMNS, WIDEST, GAP = 5, 320, 8
 
 
 def probe(path: str) -> dict:
@@ -25,16 +30,33 @@ def probe(path: str) -> dict:
                          ) from error
 
 
-def shapes(path: str) -> dict:
-    """Writes the clip of moving shapes and probes it."""
-    from ..clip import moving_shapes, write_clip
-    write_clip(path, moving_shapes(frames=17, width=128, height=128, seed=0), fps=Fraction(12))
-    return probe(path)
+def picture(source: str, edited: str, target: str) -> str:
+    """Writes a PNG of up to five source frames above the same frames of their edit, and returns its path.
+
+    Both clips start at the same frame. An existing file is kept and another name taken, as for the clip itself.
+    """
+    from PIL import Image
+
+    from ..clip import ClipRange, FileSource
+    clips = FileSource(source), FileSource(edited)
+    count, facts = sum(1 for _ in clips[1].frames(ClipRange())), clips[0].facts()
+    shown, width = min(COLUMNS, count), min(facts.width, WIDEST)
+    height = round(facts.height * width / facts.width)
+    chosen = [round(column * (count - 1) / max(shown - 1, 1)) for column in range(shown)]
+    sheet = Image.new("RGB", (shown * (width + GAP) - GAP, 2 * height + GAP), "white")
+    for row, clip in enumerate(clips):
+        for number, frame in enumerate(clip.frames(ClipRange(frames=count))):
+            if number in chosen:
+                place = (chosen.index(number) * (width + GAP), row * (height + GAP))
+                sheet.paste(Image.fromarray(frame).resize((width, height)), place)
+    data = BytesIO()
+    sheet.save(data, "PNG")
+    return str(write_new(Path(target), [data.getvalue()]))
 
 
 if __name__ == "__main__":
-    task = {"probe": probe, "shapes": shapes}[sys.argv[1]]
+    job = {"probe": probe, "picture": picture}[sys.argv[1]]
     try:
-        print(json.dumps(task(sys.argv[2])))
+        print(json.dumps(job(*sys.argv[2:])))
     except ValueError as error:
         sys.exit(str(error))

@@ -10,25 +10,26 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from .. import embedded
 from ..errors import needed
 from .client import QUEUE_PATH, Client, Refused
 from .commands import answer
 from .environment import Environment
 from .failure import LaunchError
 from .follow import LOAD, SAVE, Follower, saved_file
-from .models import choose_trio
-from .output import choose_target, write_new
+from .models import Trio
+from .output import PICTURE, choose_target, placed, write_new
 from .places import Places
 from .progress import Stages
 from .runtime import ComfyUI
 from .server import Server, job_folder, job_options, prepare_base, server_options
-from .untrained import NOTICE, model_folders, provide_models
-from .workflow import class_types, load_workflow, refusal, set_inputs, set_models
+from .workflow import class_types, listed_trio, load_workflow, refusal, set_inputs, set_models
 
 SET_UP, START = "set-up", "start ComfyUI"
 ALL_FRAMES = 0
-RELEASE_FRAMES = 81
-DEFAULT_INSTRUCTION = "Make it look like a pencil drawing."
+DEFAULT_INSTRUCTION = "make the circle red"
+# SAMA-14B as released.
+RELEASE_FRAMES, RELEASE_STEPS, RELEASE_CFG = 81, 50, 5.0
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,23 @@ class Place:
 def edit(options: Namespace, places: Places, stages: Stages) -> int:
     """Edits one clip and prints where the result is and how long each stage took."""
     check_options(options)
-    clip = check_clip(options.video) if options.video else None
-    target = choose_target(options.out, clip or demo_clip_path(places))
+    clip = check_clip(options.video) if options.video else embedded.CLIP
+    target = choose_target(options.out, clip)
+    picture = placed("--picture", options.picture, PICTURE) if options.picture else None
     stages.start(SET_UP)
     if options.server:
         Client(options.server).check()
-    comfyui = None if options.server and clip else Environment(places, stages).ready(options.comfyui)
-    if clip is None:
-        clip = make_demo_clip(places, stages)
-    elif places.python.is_file():
+    comfyui = None if options.server and not picture else Environment(places, stages).ready(options.comfyui)
+    if places.python.is_file():
         describe_clip(clip, options, places, stages)
     running = someone_elses(options.server) if options.server else started(comfyui, places, stages)
     with running as place:
         result = run_edit(place, clip, target, options, places, stages)
     stages.finish()
-    stages.say(f"\nDone: {result}\n\n{stages.table()}")
+    stages.say(f"\nDone: {result}")
+    if picture:
+        stages.say(f"Picture: {_clip_task('picture', places, clip, result, picture)}")
+    stages.say(f"\n{stages.table()}")
     return 0
 
 
@@ -88,17 +91,21 @@ def edit_graph(client: Client, clip: Path, options: Namespace, places: Places, s
     """The edit workflow for this clip, these options and the files the server has; the clip is uploaded."""
     graph = load_workflow(places.root)
     require_nodes(client, graph)
-    trio = choose_trio(client.choices("SAMALoadModel", "model_name"),
-                       client.choices("SAMALoadTextEncoder", "text_encoder_name"),
-                       client.choices("SAMALoadVAE", "vae_name"))
-    if trio.untrained:
-        stages.say(NOTICE)
+    trio = listed_trio(client)
+    if trio.small:
+        stages.say(trio.notice())
     set_models(graph, trio)
     set_inputs(graph, "LoadVideo", file=client.upload(clip))
     set_inputs(graph, "SAMASourceVideo", frames=options.frames or ALL_FRAMES, area=options.area)
-    set_inputs(graph, "SAMAEdit", instruction=options.instruction, seed=options.seed, steps=options.steps,
-               cfg=options.cfg)
+    set_inputs(graph, "SAMAEdit", instruction=options.instruction, seed=options.seed, **sampling(trio, options))
     return graph
+
+
+def sampling(trio: Trio, options: Namespace) -> dict[str, float]:
+    """Steps and guidance as asked for, else as the model was made for."""
+    steps, cfg = (embedded.STEPS, embedded.CFG) if trio.small else (RELEASE_STEPS, RELEASE_CFG)
+    return {"steps": steps if options.steps is None else options.steps,
+            "cfg": cfg if options.cfg is None else options.cfg}
 
 
 @contextmanager
@@ -111,7 +118,6 @@ def someone_elses(url: str) -> Iterator[Place]:
 def started(comfyui: ComfyUI, places: Places, stages: Stages) -> Iterator[Place]:
     """A ComfyUI that runs for this edit alone and is stopped afterwards, whatever happens."""
     prepare_base(places)
-    provide_models(places, model_folders(places, comfyui.folder), stages)
     with job_folder(places) as folder:
         stages.start(START)
         arguments = server_options(places, comfyui) + job_options(folder)
@@ -167,13 +173,13 @@ def check_clip(given: str) -> Path:
 
 def probe(clip: Path, places: Places) -> dict:
     """Size, rate and frame count of a clip. Raises LaunchError if it is no video."""
-    return _clip_task("probe", clip, places)
+    return _clip_task("probe", places, clip)
 
 
 def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages) -> None:
     """Says what the clip is, and if it is longer than SAMA was released for. Raises LaunchError if it is no video."""
     facts = probe(clip, places)
-    stages.say(f"Clip: {describe(facts)}")
+    stages.say(f"Clip: {describe(facts)}" + ("" if options.video else ", the one in the pack; --video takes yours"))
     if not options.frames and facts["frames"] > RELEASE_FRAMES:
         stages.say(f"That is more than the {RELEASE_FRAMES} frames SAMA was released for, and all are edited at once; "
                    f"--frames {RELEASE_FRAMES} takes the first ones only.")
@@ -185,19 +191,7 @@ def describe(facts: dict) -> str:
     return f"{frames}{facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):g} fps"
 
 
-def demo_clip_path(places: Places) -> Path:
-    return places.runtime / "demo" / "moving_shapes.mp4"
-
-
-def make_demo_clip(places: Places, stages: Stages) -> Path:
-    """Writes the clip of moving shapes."""
-    clip = demo_clip_path(places)
-    clip.parent.mkdir(parents=True, exist_ok=True)
-    stages.say(f"No --video given: made a clip of moving shapes ({describe(_clip_task('shapes', clip, places))}).")
-    return clip
-
-
-def _clip_task(task: str, clip: Path, places: Places) -> dict:
-    command = [places.python, "-m", "sama_core.launch.clip_task", task, clip]
-    told = answer(command, clip.name, cwd=places.root, log=places.log("clip"))
-    return json.loads(told)
+def _clip_task(task: str, places: Places, *files: Path) -> dict | str:
+    """What a job of `clip_task` answers. Raises LaunchError in its words if it fails."""
+    command = [places.python, "-m", "sama_core.launch.clip_task", task, *files]
+    return json.loads(answer(command, files[-1].name, cwd=places.root, log=places.log("clip")))

@@ -1,13 +1,18 @@
-"""The model files: which there are, where they belong, which are here. The one table; nodes import it too."""
+"""The model files: which there are, where they belong, which an edit takes. The one table; nodes import it too."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import embedded
 from .failure import LaunchError
 
 WAN_REPO = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
-UNTRAINED_MARK = "untrained"
+# Words in the names of small models that are no SAMA-14B, whoever made them.
+SMALL_MARKS = ("shapes", "untrained")
+
+NOTICE = ("{why}: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes only, and is "
+          "still in training. `python3 run.py models` shows what to download for real videos.")
 
 
 @dataclass(frozen=True)
@@ -65,27 +70,35 @@ class Trio:
     text_encoder: str
     vae: str
 
+    lacking: tuple[str, ...] = ()
+    """What SAMA-14B lacks here, if these are SAMA-Shapes' files: `ModelFile.where` of each."""
+
     @property
-    def untrained(self) -> bool:
-        return UNTRAINED_MARK in self.diffusion_model
+    def small(self) -> bool:
+        """Whether these are SAMA-Shapes' files."""
+        return bool(self.lacking)
+
+    def notice(self) -> str:
+        """What to tell the artist about SAMA-Shapes: why it edits, and what it knows."""
+        whole = any(file.where() in self.lacking for file in MODEL_FILES if file.role == DIFFUSION_MODEL)
+        return NOTICE.format(why="No SAMA-14B here" if whole else f"SAMA-14B lacks {'; '.join(self.lacking)}")
 
 
 def choose_trio(diffusion_models: Iterable[str], text_encoders: Iterable[str], vaes: Iterable[str]) -> Trio:
-    """The files to edit with, of those ComfyUI lists: the trained SAMA if it is there, else the untrained one.
+    """The files to edit with, of those ComfyUI lists: SAMA-14B's if all three are there, else SAMA-Shapes'.
 
-    Raises LaunchError naming what is missing, also when only some of the trained files are there.
+    Raises LaunchError if neither is whole.
     """
     offered = {DIFFUSION_MODEL: list(diffusion_models), TEXT_ENCODER: list(text_encoders), VAE: list(vaes)}
-    trained = {role: _trained(role, names) for role, names in offered.items()}
-    if not trained[DIFFUSION_MODEL]:
-        small = [next((name for name in names if UNTRAINED_MARK in name), None) for names in offered.values()]
-        if all(small):
-            return Trio(*small)
-    missing = [default_file(role).where() for role, name in trained.items() if not name]
-    if missing:
-        raise LaunchError("Model files: missing " + "; ".join(missing) + ". Run `python3 run.py models --download`, "
-                          "or put them there yourself.")
-    return Trio(trained[DIFFUSION_MODEL], trained[TEXT_ENCODER], trained[VAE])
+    large = {role: _large(role, names) for role, names in offered.items()}
+    lacking = tuple(default_file(role).where() for role, name in large.items() if not name)
+    if not lacking:
+        return Trio(*large.values())
+    small = [_named(file.name, names) for file, names in zip(embedded.FILES, offered.values(), strict=True)]
+    if not all(small):
+        raise LaunchError("Model files: missing " + "; ".join(lacking) + ", and the pack's own small ones are not "
+                          "listed either. Update the pack, or run `python3 run.py models --download`.")
+    return Trio(*small, lacking)
 
 
 def default_file(role: str) -> ModelFile:
@@ -93,22 +106,21 @@ def default_file(role: str) -> ModelFile:
     return next(file for file in MODEL_FILES if file.role == role)
 
 
-def has_trained_model(models_dirs: Iterable[Path]) -> bool:
-    """Whether a trained SAMA lies in one of the models folders."""
-    names = (file.name for folder in models_dirs for file in (folder / "diffusion_models").glob("**/*.safetensors"))
-    return _trained(DIFFUSION_MODEL, names) is not None
-
-
-def _trained(role: str, names: Iterable[str]) -> str | None:
+def _large(role: str, names: Iterable[str]) -> str | None:
     """The best file of a role by its name: one of the table, the largest first, else one that looks like it."""
     looks = {DIFFUSION_MODEL: ("sama",), TEXT_ENCODER: ("umt5", "xxl"), VAE: ("wan", "2.1", "vae")}[role]
-    names = [name for name in names if UNTRAINED_MARK not in name]
+    names = [name for name in names if not any(mark in name.lower() for mark in SMALL_MARKS)]
     for file in sorted((file for file in MODEL_FILES if file.role == role), key=lambda file: -file.size):
-        for name in names:
-            if name.replace("\\", "/").rpartition("/")[2] == file.filename:
-                return name
+        found = _named(file.filename, names)
+        if found:
+            return found
     similar = (name for name in names if all(part in name.lower().replace("2_1", "2.1") for part in looks))
     return next(similar, None)
+
+
+def _named(filename: str, names: Iterable[str]) -> str | None:
+    """The first of `names` that is this file, in whatever subfolder."""
+    return next((name for name in names if name.replace("\\", "/").rpartition("/")[2] == filename), None)
 
 
 def state(file: ModelFile, models_dirs: Iterable[Path]) -> str:

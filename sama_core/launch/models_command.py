@@ -13,7 +13,6 @@ from .models import MODEL_FILES, ModelFile, table, to_download
 from .places import Places, clean_env
 from .progress import Stages
 from .runtime import find_comfyui
-from .untrained import model_folders
 
 
 def models(options: Namespace, places: Places, stages: Stages) -> int:
@@ -34,20 +33,23 @@ def models(options: Namespace, places: Places, stages: Stages) -> int:
     if wanted:
         total = sum(file.size for file in wanted) / 1e9
         print(f"Missing: {', '.join(file.filename for file in wanted)} ({total:.1f} GB). "
-              "`python3 run.py models --download` fetches them; until then `edit` uses a small UNTRAINED stand-in.")
+              "`python3 run.py models --download` fetches them; until then `edit` uses SAMA-Shapes, the small model "
+              "inside the pack, which knows coloured shapes only.")
     else:
         print("Everything an edit needs is here. Of files for the same thing, one is enough.")
     return 0
 
 
 def look_in(options: Namespace, places: Places) -> list[Path]:
-    """The models folders to look in; downloads go to the first."""
+    """The models folders to look in; downloads go to the first.
+
+    The artist's own ComfyUI comes before ours: other programs look there, too.
+    """
     if options.dir:
         return [Path(os.path.abspath(os.path.expanduser(options.dir)))]
     comfyui = find_comfyui(places, options.comfyui)
-    folders = model_folders(places, comfyui.folder if comfyui else None)
-    # The artist's own ComfyUI is where other programs look, too.
-    return folders[::-1]
+    own = comfyui is not None and comfyui.folder != places.comfyui
+    return [*([comfyui.folder / "models"] if own else []), places.models]
 
 
 def download(file: ModelFile, models_dir: Path, python: Path) -> None:

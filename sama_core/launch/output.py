@@ -9,24 +9,28 @@ from pathlib import Path
 from ..errors import needed
 from .failure import LaunchError
 
-SUFFIX = ".mp4"
+VIDEO, PICTURE = ".mp4", ".png"
 
 
 def choose_target(out: str | None, clip: Path) -> Path:
     """Where the result should go: `out`, or `<clip>_sama.mp4` here. Raises LaunchError if it cannot be written."""
-    default = f"{clip.stem}_sama{SUFFIX}"
-    target = Path(os.path.abspath(os.path.expanduser(out or default)))
-    if target.is_dir():
-        target /= default
+    default = f"{clip.stem}_sama{VIDEO}"
+    given = Path(os.path.expanduser(out or default))
+    return placed("--out", given / default if given.is_dir() else given, VIDEO)
+
+
+def placed(option: str, given: str | Path, suffix: str) -> Path:
+    """The whole path of a file to be written. Raises LaunchError for another kind of file or no place to write to."""
+    target = Path(os.path.abspath(os.path.expanduser(given)))
     if not target.suffix:
-        target = target.with_suffix(SUFFIX)
-    if target.suffix.lower() != SUFFIX:
-        raise LaunchError(needed("--out", target.name, f"a name ending in {SUFFIX}", "Give such a name."))
+        target = target.with_suffix(suffix)
+    if target.suffix.lower() != suffix:
+        raise LaunchError(needed(option, target.name, f"a name ending in {suffix}", "Give such a name."))
     if not target.parent.is_dir():
-        raise LaunchError(needed("--out", target, "an existing folder", f"Make {target.parent} first."))
+        raise LaunchError(needed(option, target, "an existing folder", f"Make {target.parent} first."))
     if not os.access(target.parent, os.W_OK):
-        raise LaunchError(needed("--out", f"{target.parent}, which may not be written", "a writable folder",
-                                 "Give another place with --out."))
+        raise LaunchError(needed(option, f"{target.parent}, which may not be written", "a writable folder",
+                                 f"Give another place with {option}."))
     return target
 
 

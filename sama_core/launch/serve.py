@@ -1,17 +1,19 @@
 """`run.py serve`: the canvas in the browser with the pack loaded."""
 
 import os
+import shutil
 import sys
 import webbrowser
 from argparse import Namespace
 
+from .. import embedded
+from .client import Client
 from .environment import Environment
 from .failure import LaunchError
-from .models import has_trained_model
 from .places import Places
 from .progress import Stages
 from .server import Server, check_port, free_port, prepare_base, server_options
-from .untrained import NOTICE, model_folders, provide_models
+from .workflow import listed_trio
 
 USUAL_PORT = 8188
 EVERYWHERE = "0.0.0.0"
@@ -25,8 +27,7 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
     stages.start("set-up")
     comfyui = Environment(places, stages).ready(options.comfyui)
     prepare_base(places)
-    folders = model_folders(places, comfyui.folder)
-    provide_models(places, folders, stages)
+    provide_clip(places)
     stages.start("start ComfyUI")
     port = options.port or usual_or_free(host)
     database = places.base / "user" / f"comfyui-{port}.db"
@@ -35,11 +36,21 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
         server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
         stages.finish()
         stages.say(f"\nComfyUI with SAMA: {server.url}   (log: {server.log}; Ctrl-C stops it)")
-        if not has_trained_model(folders):
-            stages.say(NOTICE)
+        trio = listed_trio(Client(server.url))
+        if trio.small:
+            stages.say(trio.notice())
         if browser_here():
             webbrowser.open(server.url)
         return _until_stopped(server, stages)
+
+
+def provide_clip(places: Places) -> None:
+    """Puts the pack's clip, which the example workflows load, into the input folder of our own base directory."""
+    target = places.base / "input" / embedded.CLIP.name
+    if not target.exists():
+        partial = target.with_suffix(".part")
+        shutil.copyfile(embedded.CLIP, partial)
+        partial.replace(target)
 
 
 def usual_or_free(host: str) -> int:

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 from ..errors import needed
+from .client import Client
 from .failure import LaunchError
-from .models import Trio
+from .models import Trio, choose_trio
 
 EDIT_WORKFLOW = Path("workflows") / "api" / "simple_edit.json"
+# The loader of each file of a trio and the input that names it.
+LOADERS = (("SAMALoadModel", "model_name"), ("SAMALoadTextEncoder", "text_encoder_name"), ("SAMALoadVAE", "vae_name"))
 
 
 def load_workflow(root: Path) -> dict:
@@ -32,11 +35,15 @@ def set_inputs(graph: dict, class_type: str, **values: object) -> None:
         node["inputs"].update({name: value for name, value in values.items() if value is not None})
 
 
+def listed_trio(client: Client) -> Trio:
+    """The files to edit with, of those the server's loaders list. Raises LaunchError if there are none."""
+    return choose_trio(*(client.choices(class_type, name) for class_type, name in LOADERS))
+
+
 def set_models(graph: dict, trio: Trio) -> None:
     """Puts the three file names on the loaders."""
-    set_inputs(graph, "SAMALoadModel", model_name=trio.diffusion_model)
-    set_inputs(graph, "SAMALoadTextEncoder", text_encoder_name=trio.text_encoder)
-    set_inputs(graph, "SAMALoadVAE", vae_name=trio.vae)
+    for (class_type, name), file in zip(LOADERS, (trio.diffusion_model, trio.text_encoder, trio.vae), strict=True):
+        set_inputs(graph, class_type, **{name: file})
 
 
 def class_types(graph: dict) -> list[str]:

@@ -17,8 +17,9 @@ import tomllib
 from pathlib import Path
 
 from ..errors import SamaError, needed
-from .config import ConfigError, TrainConfig, load_config
+from .config import TrainConfig, load_config
 from .objective import SamaObjective
+from .recipe import ConfigError
 from .run import run_of
 from .state import load_state
 from .trainer import Trainer

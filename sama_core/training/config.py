@@ -1,16 +1,12 @@
-"""Training settings: one documented dataclass, read from TOML, with no place for a misspelt key."""
+"""Training settings: one documented dataclass."""
 
-import tomllib
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SamaError, needed
+from ..errors import needed
 from .randomness import chance
-
-
-class ConfigError(SamaError):
-    """A setting that is unknown, missing or out of range, or a resume with other settings."""
+from .recipe import ConfigError, check_types, read_recipe
 
 
 @dataclass(frozen=True)
@@ -107,8 +103,7 @@ class TrainConfig:
     """Steps between lines of the log."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check_type(field, getattr(self, field.name))
+        check_types(self)
         checks = (
             (self.stage in (0, 1), "stage", self.stage, "0 or 1"),
             (self.steps > 0, "steps", self.steps, "at least 1"),
@@ -148,45 +143,10 @@ class TrainConfig:
         return self.image_batch_size or self.batch_size if self.is_image_step(step) else self.batch_size
 
 
-def _check_type(field: Field, value: Any) -> None:
-    """TOML knows types: a string where a number belongs is a slip. Whole numbers may stand for real ones."""
-    allowed = (int, float) if field.type is float else field.type
-    if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
-        raise ConfigError(needed(field.name, repr(value), f"a value of type {field.type.__name__}",
-                                 "Change it in the recipe."))
+# Settings that a resumed run may change: they do not touch what is computed.
+FREE_TO_CHANGE = frozenset({"output", "pool", "checkpoint_every", "log_every"})
 
 
 def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
-    """The TOML file's settings, with `overrides` on top. Raises ConfigError naming an unknown or missing key."""
-    try:
-        values = {**tomllib.loads(Path(path).read_text(encoding="utf-8")), **overrides}
-    except FileNotFoundError as missing:
-        raise ConfigError(needed("recipe", f"no file {path}", "a TOML file", "Check the path.")) from missing
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
-        raise ConfigError(needed("recipe", f"{Path(path).name}, which is not TOML ({broken})", "key = value lines",
-                                 "Correct that line.")) from broken
-    known = {field.name: field for field in fields(TrainConfig)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ConfigError(needed("recipe", f"unknown settings {', '.join(unknown)}", "known ones",
-                                 f"There are: {', '.join(known)}."))
-    absent = [name for name in ("stage", "data", "model", "output", "steps", "batch_size") if name not in values]
-    if absent:
-        raise ConfigError(needed("recipe", f"no {', '.join(absent)}", "all of them", f"Add them to {Path(path).name}."))
-    return TrainConfig(**values)
-
-
-# Settings that a resumed run may change: they do not touch what is computed.
-_FREE_TO_CHANGE = {"output", "pool", "checkpoint_every", "log_every"}
-
-
-def refuse_changes(saved: dict[str, Any], config: TrainConfig) -> None:
-    """ConfigError naming every setting that differs from the checkpoint's."""
-    now = asdict(config)
-    saved = {field.name: field.default for field in fields(config)} | saved  # settings may be newer than the checkpoint
-    now |= {name: None for name in saved if name not in now}
-    changed = [f"{name} {saved.get(name)!r} → {now[name]!r}" for name in now
-               if name not in _FREE_TO_CHANGE and saved.get(name) != now[name]]
-    if changed:
-        raise ConfigError(needed("resume", f"changed settings: {'; '.join(changed)}", "those of the checkpoint",
-                                 "Change them back, or choose a new output folder."))
+    """The TOML file's settings, see `read_recipe`."""
+    return read_recipe(path, TrainConfig, **overrides)

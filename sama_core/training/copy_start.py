@@ -4,6 +4,11 @@
     block 0, head 0    target token ──▶ source token at its place, whose patch goes to channels 64…127
     head               velocity = (noisy patch - source patch) / σ
 
+    cross-attention    queries point away from the padding's key
+
+A text of a dozen tokens is padded to 512 rows, all of which SAMA attends: queries that know nothing would listen to the
+padding for 97 %, and a training of a thousand steps hardly changes that (measured: in 4 of 6 blocks not at all).
+
 Segments are told apart by fixed marks in the last channels, so large that a token's norm hardly depends on its content.
 All other residual outputs are zero. Deviation: SAMA starts from Wan's weights; there are none of this size.
 """
@@ -14,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import PATCH
+from ..model.attention import CrossAttention
 from ..model.dit import SamaDiT, sinusoidal_embedding
 from ..rotary import axis_pairs
 from ..schedule import TRAIN_TIMESTEPS
@@ -27,6 +33,7 @@ _HEARD = 1 / 16
 """What the random layers hear of the marks, so that these do not drown the content."""
 _SHARPNESS = 2.0
 _QUERY = 9.0
+_PADDING_KEY, _AVERSION = 0.02, 0.25
 _MOST_TRAVEL = 8.0
 """Waves of the timestep that go up and down by more than this are too fast to fit anything with."""
 _SMALLEST_SIGMA = 0.15
@@ -49,6 +56,8 @@ def copy_start(dit: SamaDiT) -> None:
         for layer in (block.self_attn.o, block.cross_attn.o, block.ffn[2]):
             layer.weight.zero_()
     dit.time_projection[1].weight.zero_()
+    for block in dit.blocks:
+        _heed_text(block.cross_attn)
 
     dit.patch_embedding.weight.zero_()
     dit.patch_embedding.weight[own] = CONTENT * torch.eye(patch).view(patch, *dit.patch_embedding.weight.shape[1:])
@@ -98,6 +107,14 @@ def _copy_head(dit: SamaDiT, own: slice, copied: slice, marks: slice, source: Te
         norm.weight[:width] = _SHARPNESS
     attention.v.weight[own, own] = spread * torch.eye(own.stop)
     attention.o.weight[copied, own] = torch.eye(own.stop)
+
+
+def _heed_text(attention: CrossAttention) -> None:
+    """A padding row is 0 until the text embedding's biases learn otherwise, so its key is the bias alone: one
+    direction, which the norm makes as long as any key. Every query starts with a part against it.
+    """
+    attention.k.bias.fill_(_PADDING_KEY)
+    attention.q.bias.fill_(-_AVERSION)
 
 
 def _reciprocal_time(dit: SamaDiT, channels: int) -> None:

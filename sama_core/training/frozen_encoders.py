@@ -14,7 +14,7 @@ from ..checkpoint import compare
 from ..errors import CheckpointError, needed
 from ..text import MAX_TOKENS
 from ..umt5 import Umt5Sizes, is_official, official_to_comfy
-from ..untrained import vae_shapes
+from ..wan_vae_layout import vae_shapes
 from .codec.export import WAN_MEAN, WAN_STD
 from .codec.wan_vae import WanVae, load_wan_vae
 from .config import TrainConfig

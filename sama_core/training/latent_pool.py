@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .files import write_safetensors
+from ..files import write_safetensors
 
 Samples = dict[str, Tensor]
 """Named tensors that all start with the number of samples."""
@@ -24,7 +24,9 @@ class LatentPool:
 
     def __init__(self, folder: Path, name: str, shards: int, size: int, make: Callable[[int], Samples],
                  device: torch.device | str = "cpu"):
-        """`device` keeps the loaded shards. `name` says all that the samples depend on: pools of different names share nothing."""
+        """`name` says all that the samples depend on: pools of different names share nothing. `device` keeps the loaded
+        shards.
+        """
         self.folder, self.name, self.device = Path(folder), name, torch.device(device)
         self.shards, self.size, self.make = shards, size, make
         self._loaded: dict[int, Samples] = {}

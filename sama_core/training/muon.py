@@ -1,4 +1,4 @@
-"""Muon: momentum whose step is made orthogonal (Jordan et al. 2024), for matrices.
+"""Muon: momentum whose step is made orthogonal (Jordan et al. 2024), for matrices and convolutions.
 
 Torch's own computes in bfloat16, which a CPU without such units emulates: 30 times slower here than all the rest of
 a step, and rounded so coarsely that two processes drift apart. This one computes in float32 on a CPU, and matrices of
@@ -15,7 +15,10 @@ _STEPS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """weight ← (1 - lr·decay)·weight - lr·√max(1, rows / columns)·orthogonal(Nesterov momentum)."""
+    """weight ← (1 - lr·decay)·weight - lr·√max(1, rows / columns)·orthogonal(Nesterov momentum).
+
+    A convolution's weight counts as the matrix (out, in · kernel).
+    """
 
     def __init__(self, weights: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95):
         super().__init__(weights, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
@@ -28,18 +31,20 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]:
                 if weight.grad is not None:
                     direction = self._direction(weight, group["momentum"])
-                    by_shape.setdefault(weight.shape, []).append((weight, direction))
+                    by_shape.setdefault(direction.shape, []).append((weight, direction))
             for shape, pairs in by_shape.items():
                 rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for (weight, _), update in zip(pairs, _orthogonal([pair[1] for pair in pairs]), strict=True):
-                    weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.to(weight.dtype), alpha=-rate)
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(update.view_as(weight).to(weight.dtype), alpha=-rate)
 
     def _direction(self, weight: nn.Parameter, momentum: float) -> Tensor:
         state = self.state[weight]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(weight)
         state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
-        return weight.grad.lerp(state["momentum_buffer"], momentum)
+        ahead = weight.grad.lerp(state["momentum_buffer"], momentum)
+        return ahead if ahead.ndim == 2 else ahead.flatten(1)
 
 
 def _orthogonal(matrices: list[Tensor]) -> list[Tensor]:

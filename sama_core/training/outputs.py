@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..checkpoint import SAMA_KEYS
 from ..config import DitConfig
-from .files import write_safetensors
+from ..files import write_safetensors
 
 
 def metadata(config: DitConfig, title: str, area: int | None = None, **facts: str) -> dict[str, str]:

@@ -12,12 +12,13 @@ from accelerate import PartialState
 from torch import Tensor
 
 from ..errors import needed
-from .config import ConfigError, TrainConfig
+from .config import TrainConfig
 from .frozen_encoders import FrozenEncoders
 from .outputs import delta_of, lora_of, metadata, write_weights
 from .pairs_data import PairsData
 from .randomness import stream
 from .real_models import ModelFiles
+from .recipe import ConfigError
 from .trainee import Trainee
 
 FULL, DELTA, LORA = "sama.safetensors", "sama_delta.safetensors", "sama_lora.safetensors"

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from .. import embedded
 from ..checkpoint import load_state_dict_report
 from ..errors import CheckpointError, needed
+from ..files import write_safetensors
 from ..model.dit import SamaDiT
 from .codec.wan_vae import load_wan_vae
 from .config import TrainConfig
 from .copy_start import copy_start
-from .files import write_safetensors
 from .models import init_weights, shapes_dit_config, shapes_text_sizes
 from .outputs import metadata
 from .randomness import stream

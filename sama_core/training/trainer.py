@@ -24,12 +24,13 @@ from tqdm.auto import tqdm
 
 from ..errors import SamaError, needed
 from .batch import BatchSource, TrainBatch
-from .config import TrainConfig, refuse_changes
+from .config import FREE_TO_CHANGE, TrainConfig
 from .ema import Ema
 from .log import TrainLog
 from .objectives import Breakdown
 from .optimizers import build_optimizers, rate_at, set_rates
 from .randomness import stream
+from .recipe import refuse_changes
 from .sharding import whole
 from .state import load_state, save_state
 
@@ -171,7 +172,7 @@ class Trainer:
         state = load_state(self.folder)
         if state is None:
             return
-        refuse_changes(state["config"], self.config)
+        refuse_changes(state["config"], self.config, FREE_TO_CHANGE)
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.trainee, state["model"], options=options)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ..harness.moving_shapes import moving_shapes
 from .graphs import CLIP_FILE, SMALL_AREA, Edit, SmallModels
 
 WAN_SETTINGS = '{"transformer": {"num_heads": 2, "text_dim": 64, "freq_dim": 64}}'
@@ -15,7 +16,7 @@ WAN_SETTINGS = '{"transformer": {"num_heads": 2, "text_dim": 64, "freq_dim": 64}
 def small(comfyui) -> SmallModels:
     """The untrained SAMA, the same weights without SAMA's tensors (a plain Wan), and a 9-frame clip."""
     from sama_core.checkpoint import SAMA_KEYS
-    from sama_core.clip import moving_shapes, write_clip
+    from sama_core.clip import write_clip
     from sama_core.untrained import write_untrained
 
     names = write_untrained(comfyui.base / "models")

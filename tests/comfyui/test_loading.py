@@ -430,6 +430,15 @@ def test_strength_0_changes_nothing(comfyui, edit, sampled):
     assert torch.equal(edit.sample()["video"], sampled["video"])
 
 
+@pytest.mark.parametrize("content", [b"", b"text, not weights", b"\xff" * 100])
+def test_a_damaged_lora_is_told_by_its_name(comfyui, edit, content):
+    """A file cut off or renamed gives a sentence, not core's raw error."""
+    (comfyui.models("loras") / "damaged.safetensors").write_bytes(content)
+    report = apply(edit, "damaged.safetensors")
+    result = edit.comfyui.run(edit.nodes, keep=[report[0]])
+    assert "damaged.safetensors" in result.errors[0] and "again" in result.errors[0]
+
+
 def test_core_lora_loader_applies_its_spellings(comfyui, edit, sampled):
     """Core's own loader works for the names it knows."""
     edit.patch("LoraLoaderModelOnly", lora_name=write_lora(comfyui, "kohya"), strength_model=1.0)

@@ -103,7 +103,7 @@ def test_the_semantic_noise_of_a_seed_is_the_same_at_every_size(comfyui):
     """So a draft of one frame plans like the full edit."""
     import comfy.sample
 
-    from sama_core.comfyui.joint_state import semantic_noise
+    from sama_core.semantic_noise import semantic_noise
 
     noises = [semantic_noise((65, 48), 5, comfy.sample.prepare_noise(torch.zeros(1, 16, *size), 5))
               for size in ((1, 4, 4), (3, 8, 12), (21, 60, 104))]

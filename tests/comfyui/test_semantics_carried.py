@@ -113,7 +113,8 @@ def test_a_nested_tensor_gives_the_same_result(comfyui, edit, sampler):
     import comfy.sample
     import comfy.samplers
 
-    from sama_core.comfyui.joint_state import carried_semantic, semantic_noise
+    from sama_core.comfyui.joint_state import carried_semantic
+    from sama_core.semantic_noise import semantic_noise
 
     model, positive, negative = (edit.values(link) for link in (edit.model, edit.positive, edit.negative))
     latent = edit.values(edit.latent)["samples"]

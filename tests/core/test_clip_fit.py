@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip, moving_shapes, resize_frame, write_clip
+from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip, resize_frame, write_clip
 from sama_core.geometry import choose_bucket, crop_box
+
+from ..harness.moving_shapes import moving_shapes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip, moving_shapes, restore_frames, write_clip
+from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip, restore_frames, write_clip
 from sama_core.errors import ClipError
+
+from ..harness.moving_shapes import moving_shapes
 
 
 def images(count, height, width, seed=0):

@@ -9,8 +9,10 @@ import pytest
 import torch
 from av.stream import Disposition
 
-from sama_core.clip import ClipFacts, ClipRange, FileSource, ImageSource, moving_shapes, seek, write_clip
+from sama_core.clip import ClipFacts, ClipRange, FileSource, ImageSource, seek, write_clip
 from sama_core.errors import ClipError
+
+from ..harness.moving_shapes import moving_shapes
 
 RATE = 8000
 

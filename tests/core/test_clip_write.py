@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sama_core.clip import ClipRange, FileSource, moving_shapes, write_clip
+from sama_core.clip import ClipRange, FileSource, write_clip
 from sama_core.errors import ClipError
+
+from ..harness.moving_shapes import moving_shapes
 
 
 def pixel_format(path):

@@ -9,6 +9,7 @@ from sama_core import SamaDiT, untrained
 from sama_core.checkpoint import model_shapes, non_finite, plan_checkpoint, read_header
 from sama_core.config import DitConfig
 from sama_core.umt5 import Umt5Sizes, comfy_name
+from sama_core.wan_vae_layout import vae_shapes
 
 DIT, TEXT, VAE = "diffusion_models", "text_encoders", "vae"
 
@@ -73,12 +74,12 @@ def test_vae_names_are_the_official_ones(golden):
     """The golden VAE is four channels wide."""
     weights = golden("vae_small").state_dict()
     shapes = {name.removeprefix("model."): tuple(value.shape) for name, value in weights.items()}
-    assert untrained.vae_shapes(4) == shapes
+    assert vae_shapes(4) == shapes
 
 
 def test_real_vae_has_127_million_parameters():
     """Wan 2.1's VAE file: 194 tensors, 126,892,531 parameters."""
-    shapes = untrained.vae_shapes(96)
+    shapes = vae_shapes(96)
     assert len(shapes) == 194
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) == 126_892_531
 
@@ -106,7 +107,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
         path.write_bytes(b"half a file")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(untrained, "save_file", fail)
+    monkeypatch.setattr("sama_core.files.save_file", fail)
     with pytest.raises(OSError, match="no space left"):
         untrained.write_untrained(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

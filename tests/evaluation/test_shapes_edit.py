@@ -58,7 +58,7 @@ def test_the_noise_is_comfyuis(comfyui):
     """Video noise as core's `prepare_noise`, semantic noise as SAMA's wrapper draws it for the same run."""
     import comfy.sample
 
-    from sama_core.comfyui.joint_state import semantic_noise
+    from sama_core.semantic_noise import semantic_noise
 
     video, semantic = joint_noise((16, 2, 4, 4), (65, 48), 11)
     expected = comfy.sample.prepare_noise(torch.zeros(1, 16, 2, 4, 4), 11)

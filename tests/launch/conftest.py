@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sama_core.clip import moving_shapes, write_clip
+from sama_core.clip import write_clip
 from sama_core.launch.places import Places
-from sama_core.launch.progress import Stages
-from sama_core.launch.untrained import provide_models
 
+from ..harness.moving_shapes import moving_shapes
 from ..harness.server import TestPlaces
 from .hub import Hub
 
@@ -28,13 +27,6 @@ class HerePlaces(TestPlaces):
 @pytest.fixture
 def places(tmp_path) -> Places:
     return HerePlaces(folder=tmp_path / "runtime")
-
-
-@pytest.fixture(scope="session")
-def sama_server(comfy_server):
-    """The shared real server, with the untrained SAMA among its models."""
-    provide_models(HerePlaces(folder=comfy_server.base.parent), [], Stages())
-    return comfy_server
 
 
 @pytest.fixture(scope="session")

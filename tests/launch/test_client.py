@@ -42,8 +42,8 @@ def answering(*answers: tuple[int, dict, bytes]):
         server.shutdown()
 
 
-def test_upload_queue_follow_fetch(sama_server, clip):
-    client = Client(sama_server.url)
+def test_upload_queue_follow_fetch(comfy_server, clip):
+    client = Client(comfy_server.url)
     client.check()
     name = client.upload(clip)
     assert name == "k_lla_klip_1.mp4"
@@ -53,38 +53,38 @@ def test_upload_queue_follow_fetch(sama_server, clip):
     entry = Follower(client, socket, graph, stages).wait(client.queue(graph))
     socket.close()
     fetched = b"".join(client.fetch(saved_file(entry, graph)))
-    assert fetched == (sama_server.base / "output" / "copy_00001_.mp4").read_bytes()
+    assert fetched == (comfy_server.base / "output" / "copy_00001_.mp4").read_bytes()
     stages.finish()
     assert "save" in stages.seconds()
 
 
-def test_what_the_server_offers(sama_server):
-    client = Client(sama_server.url)
+def test_what_the_server_offers(comfy_server):
+    client = Client(comfy_server.url)
     assert client.node("SAMAEdit")["display_name"] == "SAMA Edit"
     assert client.node("NoSuchNode") is None
-    assert client.choices("SAMALoadModel", "model_name") == ["sama_untrained.safetensors"]
+    assert client.choices("SAMALoadModel", "model_name") == ["sama_shapes.safetensors"]
     assert "euler" in client.choices("KSampler", "sampler_name")
     assert client.choices("KSampler", "steps") == [] == client.choices("NoSuchNode", "x")
     assert client.history("00000000-0000-0000-0000-000000000000") is None
 
 
-def test_the_server_greets_on_the_socket(sama_server):
-    socket = Client(sama_server.url).listen()
+def test_the_server_greets_on_the_socket(comfy_server):
+    socket = Client(comfy_server.url).listen()
     message = socket.receive(30)
     socket.close()
     assert message.kind == TEXT and json.loads(message.data)["type"] == "status"
 
 
-def test_a_bad_graph_is_refused_with_the_nodes_own_words(sama_server):
+def test_a_bad_graph_is_refused_with_the_nodes_own_words(comfy_server):
     graph = copy_graph("absent.mp4")
     with pytest.raises(Refused) as caught:
-        Client(sama_server.url).queue(graph)
+        Client(comfy_server.url).queue(graph)
     assert refusal(graph, caught.value.body) == "LoadVideo (node 1): Invalid video file: absent.mp4"
 
 
-def test_a_result_that_is_gone_names_itself(sama_server):
+def test_a_result_that_is_gone_names_itself(comfy_server):
     with pytest.raises(LaunchError, match="gone.mp4: could not be fetched from"):
-        list(Client(sama_server.url).fetch(Output("gone.mp4", "", "output")))
+        list(Client(comfy_server.url).fetch(Output("gone.mp4", "", "output")))
 
 
 def test_nobody_there():
@@ -126,6 +126,6 @@ def test_impossible_addresses(given):
         normal_url(given)
 
 
-def test_a_proxy_for_the_internet_is_not_used(sama_server, monkeypatch):
+def test_a_proxy_for_the_internet_is_not_used(comfy_server, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert Client(sama_server.url).reached()
+    assert Client(comfy_server.url).reached()

@@ -6,18 +6,25 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from PIL import Image
 
+from sama_core import embedded, schedule
+from sama_core.clip import ClipRange, FileSource, write_clip
+from sama_core.launch import clip_task
 from sama_core.launch import edit as edit_module
 from sama_core.launch.cli import main, parser
 from sama_core.launch.client import Client
-from sama_core.launch.edit import area_pixels, started
+from sama_core.launch.edit import RELEASE_CFG, RELEASE_STEPS, area_pixels, sampling, started
 from sama_core.launch.environment import Environment
 from sama_core.launch.failure import LaunchError
+from sama_core.launch.models import Trio
 from sama_core.launch.places import PACK_ROOT, Places
 from sama_core.launch.progress import Stages
 
 from ..harness.comfy_home import comfy_source
+from ..harness.moving_shapes import moving_shapes
 from .test_client import answering
 
 
@@ -41,12 +48,12 @@ def facts(path: Path) -> tuple:
 
 
 @pytest.fixture
-def run(places, sama_server, tmp_path, monkeypatch, capsys):
+def run(places, comfy_server, tmp_path, monkeypatch, capsys):
     """A function that runs `edit` on the shared server; returns (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: str, server: str | None = None, places=places) -> tuple[int, str, str]:
-        code = main(["edit", "--server", server or sama_server.url, *arguments], places)
+        code = main(["edit", "--server", server or comfy_server.url, *arguments], places)
         return code, *capsys.readouterr()
     return command
 
@@ -61,7 +68,8 @@ def test_an_edit_gives_back_size_rate_and_count(run, clip, tmp_path):
     code, printed, _ = run("--video", str(clip), "--instruction", "make it red", "--steps", "2", "--seed", "7")
     result = tmp_path / "källa klip 1_sama.mp4"
     assert code == 0 and facts(result) == (64, 48, Fraction(25, 2), 9)
-    assert f"Done: {result}" in printed and "UNTRAINED" in printed and "9 frames, 64x48, 12.5 fps" in printed
+    assert f"Done: {result}" in printed and "No SAMA-14B here: editing with SAMA-Shapes" in printed
+    assert "Clip: 9 frames, 64x48, 12.5 fps\n" in printed
     stages = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
     assert stages == ["set-up", "load", "encode", "sampling", "decode", "save", "total"]
 
@@ -76,10 +84,53 @@ def test_options_reach_the_workflow_and_nothing_is_overwritten(run, clip, tmp_pa
     assert '"steps": 1' in prompt and '"cfg": 1.0' in prompt and '"area": 4096' in prompt and '"frames": 5' in prompt
 
 
-def test_without_a_video_it_makes_one(run, no_set_up, tmp_path):
-    code, printed, _ = run("--steps", "1")
-    assert code == 0 and "made a clip of moving shapes (17 frames, 128x128, 12 fps)" in printed
-    assert facts(tmp_path / "moving_shapes_sama.mp4") == (128, 128, 12, 17)
+def test_without_a_video_it_takes_the_packs_own(run, tmp_path):
+    """As the README says: no settings but the instruction; those of SAMA-Shapes are taken."""
+    code, printed, _ = run("--instruction", "make the circle red")
+    assert code == 0 and "Clip: 17 frames, 256x256, 12 fps, the one in the pack" in printed
+    assert facts(tmp_path / "moving_shapes_sama.mp4") == (256, 256, 12, 17)
+    with av.open(str(tmp_path / "moving_shapes_sama.mp4")) as container:
+        prompt = container.metadata["prompt"]
+    assert '"steps": 20' in prompt and '"cfg": 1.0' in prompt and "sama_shapes.safetensors" in prompt
+    assert '"area": 0' in prompt
+
+
+def test_every_model_has_its_own_steps_and_guidance():
+    small, large = Trio("a", "b", "c", lacking=("d",)), Trio("a", "b", "c")
+    asked = parser().parse_args(["edit", "--steps", "3"])
+    assert sampling(small, parser().parse_args(["edit"])) == {"steps": 20, "cfg": 1.0}
+    assert sampling(large, parser().parse_args(["edit"])) == {"steps": 50, "cfg": 5.0}
+    assert sampling(large, asked) == {"steps": 3, "cfg": 5.0}
+    assert sampling(small, parser().parse_args(["edit", "--cfg", "0"])) == {"steps": 20, "cfg": 0.0}
+    assert (embedded.STEPS, embedded.CFG) == (20, 1.0)
+    assert (RELEASE_STEPS, RELEASE_CFG) == (schedule.DEFAULT_STEPS, schedule.DEFAULT_CFG)
+
+
+def test_a_picture_of_source_above_edit(run, no_set_up, clip, tmp_path):
+    """Five columns of 64x48 with gaps of 8; the upper row is the source, the lower one the edit."""
+    for name in ("sheet.png", "sheet_2.png"):
+        code, printed, _ = run("--video", str(clip), "--steps", "1", "--out", "out.mp4", "--picture", "sheet.png")
+        assert code == 0 and f"\nPicture: {tmp_path / name}\n" in printed
+    with Image.open(tmp_path / "sheet.png") as picture:
+        sheet = np.asarray(picture.convert("RGB")).astype(int)
+    assert sheet.shape == (2 * 48 + 8, 5 * 64 + 4 * 8, 3)
+    for row, path in ((0, clip), (56, tmp_path / "out.mp4")):
+        frames = list(FileSource(str(path)).frames(ClipRange()))
+        for column, number in enumerate((0, 2, 4, 6, 8)):
+            left = column * 72
+            assert (sheet[row:row + 48, left:left + 64] == frames[number]).all()
+    assert (sheet[48:56] == 255).all() and list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize(("frames", "columns"), [(1, 1), (3, 3), (400, 5)])
+def test_a_picture_of_short_and_large_clips(tmp_path, frames, columns):
+    """Never more than five columns of 320 pixels' width; the edit of an odd-sized clip is a row larger."""
+    count = min(frames, 17)
+    write_clip(tmp_path / "source.mp4", moving_shapes(count, 639, 35), Fraction(12))
+    write_clip(tmp_path / "edit.mp4", moving_shapes(count, 640, 36), Fraction(12))
+    written = clip_task.picture(str(tmp_path / "source.mp4"), str(tmp_path / "edit.mp4"), str(tmp_path / "sheet.png"))
+    with Image.open(written) as sheet:
+        assert sheet.size == (columns * 328 - 8, 2 * 18 + 8)
 
 
 @pytest.mark.parametrize("probed", [True, False])
@@ -99,7 +150,9 @@ def test_a_file_that_is_no_video(run, tmp_path, places, probed):
     (["--instruction", "  "], "--instruction: got an empty text"),
     (["--steps", "0"], "--steps: got 0, needs 1 or more"), (["--frames", "0"], "--frames: got 0, needs 1 or more"),
     (["--seed", "-1"], "--seed: got -1"), (["--cfg", "-0.5"], "--cfg: got -0.5"),
-    (["--out", "x.avi"], "--out: got x.avi, needs a name ending in .mp4")])
+    (["--out", "x.avi"], "--out: got x.avi, needs a name ending in .mp4"),
+    (["--picture", "x.jpg"], "--picture: got x.jpg, needs a name ending in .png"),
+    (["--picture", "absent/x.png"], "absent/x.png, needs an existing folder. Make")])
 def test_bad_input_is_one_sentence_before_any_work(tmp_path, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.mp4").touch()
@@ -135,14 +188,14 @@ def test_a_full_disk_at_the_end(run, clip, tmp_path, monkeypatch):
     assert list(tmp_path.glob("*.mp4")) == [] == list(tmp_path.glob(".*"))
 
 
-def test_ctrl_c_takes_our_work_off_someone_elses_server(sama_server, places, clip, tmp_path):
+def test_ctrl_c_takes_our_work_off_someone_elses_server(comfy_server, places, clip, tmp_path):
     def press() -> None:
         raise KeyboardInterrupt
-    options = parser().parse_args(["edit", "--server", sama_server.url, "--video", str(clip), "--steps", "1000",
+    options = parser().parse_args(["edit", "--server", comfy_server.url, "--video", str(clip), "--steps", "1000",
                                    "--seed", "11", "--out", str(tmp_path / "out.mp4")])
     with pytest.raises(KeyboardInterrupt):
         edit_module.edit(options, places, Acting(press))
-    client = Client(sama_server.url)
+    client = Client(comfy_server.url)
     while client._json("/queue")["queue_running"]:
         pass
     last = list(client._json("/history").values())[-1]
@@ -216,7 +269,6 @@ def test_started_is_a_place_with_a_process(places, monkeypatch):
         def __exit__(self, *failure): stopped.append(failure[0])
         def wait_ready(self, tick): ...
     monkeypatch.setattr(edit_module, "Server", Still)
-    monkeypatch.setattr(edit_module, "provide_models", lambda *arguments: None)
     with pytest.raises(LaunchError), started(comfy_source(), places, Stages()):
         raise LaunchError("inside")
     assert stopped == [LaunchError] and list(places.jobs.iterdir()) == []

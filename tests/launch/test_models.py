@@ -10,14 +10,13 @@ from sama_core.launch.models import (
     ModelFile,
     Trio,
     choose_trio,
-    has_trained_model,
     state,
     table,
     to_download,
 )
 
 SAMA, FP8, FP16, VAE = MODEL_FILES
-UNTRAINED = ("sama_untrained.safetensors", "sama_untrained_umt5.safetensors", "sama_untrained_vae.safetensors")
+SHAPES = ("sama_shapes.safetensors", "sama_shapes_umt5.safetensors", "sama_shapes_vae.safetensors")
 SMALL = (ModelFile("model", "a.bin", "diffusion_models", "who/a", "a.bin", 3, "0" * 64),
          ModelFile("text", "b8.bin", "text_encoders", "who/b", "sub/b8.bin", 4, "0" * 64),
          ModelFile("text", "b16.bin", "text_encoders", "who/b", "sub/b16.bin", 8, "0" * 64))
@@ -33,12 +32,12 @@ def test_the_table_says_what_the_readme_says():
     assert all(len(file.sha256) == 64 for file in MODEL_FILES)
 
 
-def test_the_trained_files_come_first():
-    trio = choose_trio([*UNTRAINED[:1], "video/sama_14b_ema.safetensors", "wan.safetensors"],
-                       ["umt5_xxl_fp8_e4m3fn_scaled.safetensors", "umt5_xxl_fp16.safetensors", UNTRAINED[1]],
-                       [UNTRAINED[2], "wan_2.1_vae.safetensors"])
+def test_sama_14b_comes_first():
+    trio = choose_trio([SHAPES[0], "video/sama_14b_ema.safetensors", "wan.safetensors"],
+                       ["umt5_xxl_fp8_e4m3fn_scaled.safetensors", "umt5_xxl_fp16.safetensors", SHAPES[1]],
+                       [SHAPES[2], "wan_2.1_vae.safetensors"])
     assert trio == Trio("video/sama_14b_ema.safetensors", "umt5_xxl_fp16.safetensors", "wan_2.1_vae.safetensors")
-    assert not trio.untrained
+    assert not trio.small
 
 
 def test_similar_names_are_taken():
@@ -46,31 +45,29 @@ def test_similar_names_are_taken():
     assert trio == Trio("SAMA-14B-Q4.safetensors", "umt5-xxl-enc-bf16.safetensors", "Wan2_1_VAE_bf16.safetensors")
 
 
-def test_without_a_trained_sama_the_untrained_one_is_taken_whole():
-    trio = choose_trio(["wan2.1_t2v_14B.safetensors", UNTRAINED[0]], [FP16.filename, UNTRAINED[1]],
-                       [VAE.filename, UNTRAINED[2]])
-    assert trio == Trio(*UNTRAINED) and trio.untrained
+@pytest.mark.parametrize("stranger", ["wan2.1_t2v_14B.safetensors", "sama_untrained.safetensors",
+                                      "SAMA_Shapes_v0.safetensors"])
+def test_without_sama_14b_shapes_is_taken_whole(stranger):
+    trio = choose_trio([stranger, f"mine\\{SHAPES[0]}"], [FP16.filename, SHAPES[1]], [VAE.filename, SHAPES[2]])
+    assert (trio.diffusion_model, trio.text_encoder, trio.vae) == (f"mine\\{SHAPES[0]}", *SHAPES[1:]) and trio.small
+    assert trio.notice() == (
+        "No SAMA-14B here: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes only, "
+        "and is still in training. `python3 run.py models` shows what to download for real videos.")
 
 
-def test_half_a_set_names_what_is_missing():
-    with pytest.raises(LaunchError) as caught:
-        choose_trio([SAMA.filename, UNTRAINED[0]], [UNTRAINED[1]], [VAE.filename, UNTRAINED[2]])
-    text = str(caught.value)
-    assert FP8.filename in text and FP8.repo in text and "models --download" in text and SAMA.filename not in text
+def test_half_of_sama_14b_is_shapes_and_names_what_is_missing():
+    trio = choose_trio([SAMA.filename, SHAPES[0]], [SHAPES[1]], [VAE.filename, SHAPES[2]])
+    assert trio.diffusion_model == SHAPES[0] and trio.lacking == (FP8.where(),)
+    assert trio.notice().startswith(
+        "SAMA-14B lacks umt5_xxl_fp8_e4m3fn_scaled.safetensors in models/text_encoders, from "
+        "Comfy-Org/Wan_2.1_ComfyUI_repackaged (split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors): "
+        "editing with SAMA-Shapes")
 
 
-def test_nothing_at_all_names_everything():
-    with pytest.raises(LaunchError, match="sama_14b_ema.*umt5_xxl.*wan_2.1_vae"):
-        choose_trio([], [], [])
-
-
-def test_an_untrained_file_is_no_trained_model(tmp_path):
-    folder = tmp_path / "diffusion_models"
-    folder.mkdir()
-    (folder / UNTRAINED[0]).touch()
-    assert not has_trained_model([tmp_path, tmp_path / "absent"])
-    (folder / "sama_14b_fp8.safetensors").touch()
-    assert has_trained_model([tmp_path])
+@pytest.mark.parametrize("listed", [([], [], []), ([SHAPES[0]], [SHAPES[1]], [])])
+def test_nothing_whole_names_everything(listed):
+    with pytest.raises(LaunchError, match="sama_14b_ema.*umt5_xxl.*wan_2.1_vae.*models --download"):
+        choose_trio(*listed)
 
 
 def test_states(tmp_path):
@@ -103,7 +100,7 @@ def test_the_command_lists_and_downloads_nothing_unasked(places, capsys, monkeyp
     monkeypatch.setattr(models_command, "download", lambda *arguments: pytest.fail("downloaded unasked"))
     assert main(["models", "--dir", str(places.models)], places) == 0
     printed = capsys.readouterr().out
-    assert "UNTRAINED stand-in" in printed and str(places.models) in printed
+    assert "until then `edit` uses SAMA-Shapes" in printed and str(places.models) in printed
     assert not places.models.exists()
 
 

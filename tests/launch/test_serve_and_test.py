@@ -15,9 +15,11 @@ from sama_core.launch.cli import main, parser
 from sama_core.launch.client import Client
 from sama_core.launch.environment import Environment
 from sama_core.launch.failure import LaunchError
+from sama_core.launch.models import MODEL_FILES, Trio
 from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.progress import Stages
 from sama_core.launch.runtime import ComfyUI
+from sama_core.launch.server import prepare_base
 from sama_core.launch.testing import INSTALL_BROWSER, provide_browser, pytest_command
 
 from .test_server import ANSWERING
@@ -30,7 +32,8 @@ def no_set_up(monkeypatch, tmp_path):
     folder.mkdir()
     (folder / "main.py").write_text(ANSWERING.format(line="started"))
     monkeypatch.setattr(Environment, "ready", lambda self, asked=None, tests=False: ComfyUI(folder, fetched=True))
-    monkeypatch.setattr(serve_module, "provide_models", lambda *arguments: None)
+    shapes = Trio("sama_shapes.safetensors", "b", "c", lacking=(MODEL_FILES[0].where(),))
+    monkeypatch.setattr(serve_module, "listed_trio", lambda client: shapes)
     return folder
 
 
@@ -52,6 +55,18 @@ def test_serve_opens_the_browser_and_stops_on_ctrl_c(places, no_set_up, monkeypa
     assert answered is True and not Client(url).reached()
     printed = capsys.readouterr().out
     assert f"ComfyUI with SAMA: {url}" in printed and "Stopping ComfyUI." in printed
+    assert "No SAMA-14B here: editing with SAMA-Shapes" in printed
+
+
+def test_serve_has_the_packs_clip_in_its_own_input_folder_alone(places, no_set_up):
+    """The artist's ComfyUI, if there is one, keeps its input folder as it is."""
+    prepare_base(places)
+    (places.base / "input" / "mine.mp4").write_bytes(b"mine")
+    serve_module.provide_clip(places)
+    serve_module.provide_clip(places)
+    clips = {path.name: path.read_bytes() for path in (places.base / "input").iterdir()}
+    assert clips == {"mine.mp4": b"mine", "moving_shapes.mp4": (PACK_ROOT / "workflows/moving_shapes.mp4").read_bytes()}
+    assert [path.name for path in no_set_up.iterdir()] == ["main.py"]
 
 
 def test_serve_on_a_port_in_use_says_so_before_set_up(places, capsys):

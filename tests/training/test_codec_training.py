@@ -14,13 +14,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from sama_core.training.codec.config import CodecConfig, CodecConfigError, load_config
+from sama_core.training.codec.config import CodecConfig
 from sama_core.training.codec.export import WAN_MEAN, WAN_STD, export, fold_affine, fold_standard
 from sama_core.training.codec.init import linear_start
-from sama_core.training.codec.muon import orthogonal
 from sama_core.training.codec.train import CodecTrainer, clips_at, psnr, rate_at
 from sama_core.training.codec.wan_vae import WanVae, load_wan_vae
-from sama_core.untrained import vae, vae_shapes
+from sama_core.training.muon import orthogonalise
+from sama_core.training.recipe import ConfigError, read_recipe
+from sama_core.untrained import vae
+from sama_core.wan_vae_layout import vae_shapes
 
 from ..harness.golden import assert_close, load_golden
 
@@ -102,17 +104,17 @@ def test_killed_run_resumes_with_the_same_losses(tmp_path):
 
 def test_resume_with_other_settings_is_refused(tmp_path):
     CodecTrainer(settings(tmp_path)).run(until=4)
-    with pytest.raises(CodecConfigError, match=r"learning_rate 0\.0005 → 0\.1"):
+    with pytest.raises(ConfigError, match=r"learning_rate 0\.0005 → 0\.1"):
         CodecTrainer(settings(tmp_path, learning_rate=0.1))
 
 
 def test_recipe_is_readable_and_misspelt_settings_are_named(tmp_path):
-    assert load_config(RECIPE).width == 16
+    assert read_recipe(RECIPE, CodecConfig).width == 16
     bad = tmp_path / "bad.toml"
     bad.write_text("steps = 3\nmuon_rat = 1.0\n", encoding="utf-8")
-    with pytest.raises(CodecConfigError, match="muon_rat"):
-        load_config(bad)
-    with pytest.raises(CodecConfigError, match="frames"):
+    with pytest.raises(ConfigError, match="muon_rat"):
+        read_recipe(bad, CodecConfig)
+    with pytest.raises(ConfigError, match="frames"):
         settings(tmp_path, frames=(6,))
 
 
@@ -124,12 +126,12 @@ def test_schedule_follows_steps():
 def test_muon_step_is_nearly_orthogonal():
     matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(1))
     matrix[:, 5] = 0
-    found = orthogonal(matrix)
+    found = orthogonalise(matrix)
     values = torch.linalg.svdvals(found)
     assert values.min() > 0.6
     assert values.max() < 1.3
     assert torch.count_nonzero(found[:, 5]) == 0
-    assert_close(orthogonal(matrix.T), found.T, rel_l2=1e-5)
+    assert_close(orthogonalise(matrix.T), found.T, rel_l2=1e-5)
 
 
 def test_fold_is_exact():

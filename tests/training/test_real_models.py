@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from sama_core.checkpoint import SAMA_KEYS, plan_checkpoint
 from sama_core.errors import CheckpointError
 from sama_core.model.dit import SamaDiT
-from sama_core.training.config import ConfigError, load_config, refuse_changes
+from sama_core.training.config import FREE_TO_CHANGE, load_config
 from sama_core.training.pairs_run import PairsRun
 from sama_core.training.real_models import ModelFiles, new_tensors
+from sama_core.training.recipe import ConfigError, refuse_changes
 
 from ..harness.imports import REPO_ROOT
 from .pairs_files import BLUE, RED, clip, config, jsonl, models, pair
@@ -234,8 +235,8 @@ def test_a_checkpoint_without_base_model_goes_on(data, tmp_path):
     """A setting that a checkpoint does not know had its default; another value is a change."""
     now = config(data, tmp_path / "out")
     saved = {name: value for name, value in asdict(now).items() if name != "base_model"}
-    refuse_changes(saved, now)
+    refuse_changes(saved, now, FREE_TO_CHANGE)
     with pytest.raises(ConfigError, match="changed settings: base_model '' → 'wan', needs those of the checkpoint"):
-        refuse_changes(saved, config(data, tmp_path / "out", base_model="wan"))
+        refuse_changes(saved, config(data, tmp_path / "out", base_model="wan"), FREE_TO_CHANGE)
     with pytest.raises(ConfigError, match="changed settings: ema 0.5 → 0.9, needs"):
-        refuse_changes(saved, config(data, tmp_path / "out", ema=0.9))
+        refuse_changes(saved, config(data, tmp_path / "out", ema=0.9), FREE_TO_CHANGE)

@@ -20,13 +20,15 @@ from sama_core.training.config import load_config
 from sama_core.training.copy_start import copy_start
 from sama_core.training.data import EditSampler, corpus, vocabulary
 from sama_core.training.latent_pool import LatentPool
-from sama_core.training.models import init_weights, shapes_dit_config
+from sama_core.training.models import init_weights, shapes_dit_config, shapes_text_sizes
+from sama_core.training.padded_text import PaddedText
 from sama_core.training.pretext import PRETEXTS
 from sama_core.training.randomness import stream
 from sama_core.training.semantics import PixelEncoder
 from sama_core.training.shapes import ShapesRun
 from sama_core.training.shapes_data import ShapesData
 from sama_core.training.shapes_samples import ShapesEncoder, edit_samples, pretext_samples
+from sama_core.training.umt5_encoder import Umt5Encoder
 from sama_core.training.vocabulary import Tokens, train_vocabulary
 
 ROOT = Path(__file__).parents[2]
@@ -217,6 +219,30 @@ def test_a_new_model_returns_its_source(frames):
             velocity, _ = dit(noisy, torch.full((4,), 1000 * sigma), text, source, semantic)
         restored = noisy - sigma * velocity
         assert (restored - source).square().mean() < 0.01, sigma
+
+
+def test_a_new_model_listens_to_the_text_and_not_to_its_padding(encoder):
+    """The last row stands for hundreds of padding rows: less than a tenth of the weight in every block."""
+    dit, heard = SamaDiT(shapes_dit_config(48)), []
+    text_encoder = Umt5Encoder(shapes_text_sizes(402))
+    init_weights(torch.nn.ModuleList([dit, text_encoder]), stream(0, "weights"))
+    copy_start(dit)
+
+    class Listening(PaddedText):
+        def __call__(self, q, k, v, heads, transformer_options=None):
+            told = torch.zeros_like(v)
+            told[:, words:] = 1  # so that the output is the weight of the padding
+            heard.append(float(super().__call__(q, k, told, heads).mean()))
+            return super().__call__(q, k, v, heads)
+
+    ids = encoder.tokens.instructions(["make the circle red"], 20)
+    words = int((ids > 0).sum())
+    for block in dit.blocks:
+        block.cross_attn.attention = Listening(20)
+    source = torch.randn(1, 16, 1, 8, 8, generator=stream(1))
+    with torch.no_grad():
+        dit(source, torch.tensor([900.0]), text_encoder(ids), source)
+    assert len(heard) == 6 and max(heard) < 0.1, heard
 
 
 # --- the command -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 
 from sama_core.errors import SamaError
 from sama_core.training import state as state_module
-from sama_core.training.config import ConfigError
+from sama_core.training.recipe import ConfigError
 from sama_core.training.state import StateError, load_state
 from sama_core.training.trainer import DivergedError
 

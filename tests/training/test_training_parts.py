@@ -12,7 +12,7 @@ from sama_core.checkpoint import SAMA_KEYS, plan_checkpoint
 from sama_core.errors import CheckpointError, SamaError
 from sama_core.model.attention import sdpa
 from sama_core.model.dit import SamaDiT
-from sama_core.training.config import ConfigError, load_config
+from sama_core.training.config import load_config
 from sama_core.training.ema import Ema
 from sama_core.training.muon import orthogonalise
 from sama_core.training.objective import edit_weights
@@ -20,6 +20,7 @@ from sama_core.training.optimizers import build_optimizers, rate_at, set_rates
 from sama_core.training.outputs import delta_of, lora_of, metadata, write_weights
 from sama_core.training.padded_text import PaddedText
 from sama_core.training.randomness import chance, stream
+from sama_core.training.recipe import ConfigError
 from sama_core.training.semantics import PixelEncoder
 from sama_core.training.umt5_encoder import Umt5Encoder
 from sama_core.umt5 import Umt5Sizes, comfy_name
@@ -226,7 +227,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, weights, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sama_core.training.outputs.save_file", full)
+    monkeypatch.setattr("sama_core.files.save_file", full)
     with pytest.raises(OSError, match="No space"):
         write_weights(path, weights, {})
     assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["full.safetensors"]

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sama_core.training.codec.wan_vae import WanVae, load_wan_vae
-from sama_core.untrained import vae, vae_shapes
+from sama_core.untrained import vae
+from sama_core.wan_vae_layout import vae_shapes
 
 from ..harness.golden import assert_close, load_golden
 

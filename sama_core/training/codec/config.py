@@ -1,16 +1,9 @@
-"""Settings of a codec training: one documented dataclass, read from TOML."""
+"""Settings of a codec training: one documented dataclass."""
 
-import dataclasses
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from ...errors import SamaError, needed
-
-
-class CodecConfigError(SamaError):
-    """A setting that is unknown, missing or out of range, or a resume with other settings."""
+from ...errors import needed
+from ..recipe import ConfigError
 
 
 @dataclass(frozen=True)
@@ -78,36 +71,8 @@ class CodecConfig:
                   (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"))
         for good, name, got, need in checks:
             if not good:
-                raise CodecConfigError(needed(name, got, need, "Change it in the recipe."))
+                raise ConfigError(needed(name, got, need, "Change it in the recipe."))
 
 
 # Settings that a resumed run may change: they do not touch what is computed.
-_FREE_TO_CHANGE = {"output", "val_clips", "val_every", "checkpoint_every", "log_every"}
-
-
-def load_config(path: str | Path, **overrides: Any) -> CodecConfig:
-    """The TOML file's settings, with `overrides` on top. Raises CodecConfigError naming unknown settings."""
-    with open(path, "rb") as file:
-        values = {**tomllib.load(file), **overrides}
-    known = [field.name for field in dataclasses.fields(CodecConfig)]
-    unknown = sorted(set(values) - set(known))
-    if unknown or "steps" not in values:
-        got = f"unknown settings {', '.join(unknown)}" if unknown else "no steps"
-        raise CodecConfigError(needed("recipe", got, "known ones, and steps", f"There are: {', '.join(known)}."))
-    return CodecConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-def as_saved(config: CodecConfig) -> dict[str, Any]:
-    """The settings as plain values for a checkpoint."""
-    return {name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(config).items()}
-
-
-def refuse_changes(saved: dict[str, Any], config: CodecConfig) -> None:
-    """CodecConfigError naming every setting that differs from the checkpoint's and touches the result."""
-    now = as_saved(config)
-    changed = [f"{name} {saved.get(name)!r} → {value!r}" for name, value in now.items()
-               if name not in _FREE_TO_CHANGE and saved.get(name) != value]
-    if changed:
-        raise CodecConfigError(needed("resume", f"changed settings: {'; '.join(changed)}", "those of the checkpoint",
-                                      "Change them back, or choose a new output folder."))
+FREE_TO_CHANGE = frozenset({"output", "val_clips", "val_every", "checkpoint_every", "log_every"})

@@ -5,13 +5,12 @@ last convolution of the encoder and the first of the decoder, makes that have me
 """
 
 import json
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ...files import write_safetensors
 from .wan_vae import LATENT_CHANNELS, WanVae
 
 # Wan 2.1's latent constants (wan/modules/vae.py; the same as in tests/golden/vae_small).
@@ -53,14 +52,6 @@ def unfold_wan(vae: WanVae) -> None:
 def export(vae: WanVae, path: Path, facts: dict) -> None:
     """Write `vae`, whose latents are standard, as float16 in Wan's normalisation; `facts` go into the metadata."""
     fold_wan(vae)
-    weights = {name: value.half().contiguous() for name, value in vae.state_dict().items()}
+    weights = {name: value.half() for name, value in vae.state_dict().items()}
     metadata = {"format": "pt", "modelspec.title": "SAMA-Shapes VAE (Wan 2.1 layout)", "training": json.dumps(facts)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(weights, partial, metadata=metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
+    write_safetensors(path, weights, metadata)

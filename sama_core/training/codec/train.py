@@ -20,11 +20,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..data import render, sample_scenes
+from ..muon import Muon
+from ..recipe import as_saved, read_recipe, refuse_changes
 from ..state import load_state, save_state
-from .config import CodecConfig, as_saved, load_config, refuse_changes
+from .config import FREE_TO_CHANGE, CodecConfig
 from .export import export, fold_standard, unfold_wan
 from .init import linear_start
-from .muon import ConvMuon
 from .wan_vae import Scale, WanVae, load_wan_vae, normalised_silu
 
 _VALIDATION_SEED = 20_000_003
@@ -60,7 +61,7 @@ class CodecTrainer:
         self.step, self.core_seconds = 0, 0.0
         saved = load_state(self.folder)
         if saved:
-            refuse_changes(saved["config"], config)
+            refuse_changes(saved["config"], config, FREE_TO_CHANGE)
         self.vae = self._new_vae() if saved is None else WanVae(config.width)
         self.vae.set_reach("skip")
         for reach, prefixes in (("planar", config.planar), ("full", config.full)):
@@ -72,7 +73,7 @@ class CodecTrainer:
         named = {name: value for name, value in self.vae.named_parameters() if value.requires_grad}
         inner = [name for name in named if ".residual." in name and named[name].ndim == 5]
         others = [value for name, value in named.items() if name not in set(inner)]
-        self.optimizers = [ConvMuon([named[name] for name in inner], config.muon_rate),
+        self.optimizers = [Muon([named[name] for name in inner], config.muon_rate),
                            torch.optim.AdamW(others, config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)]
         self.bases = [config.muon_rate, config.learning_rate]
         self.average = {name: value.detach().clone() for name, value in self.vae.named_parameters()}
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--output", help="folder, instead of the recipe's")
     chosen = parser.parse_args()
     overrides = {"output": chosen.output} if chosen.output else {}
-    trainer = CodecTrainer(load_config(chosen.config, **overrides))
+    trainer = CodecTrainer(read_recipe(chosen.config, CodecConfig, **overrides))
     value = trainer.run()
     print(json.dumps({"step": trainer.step, "val_psnr": value}))
 

@@ -3,9 +3,9 @@
     encode   (B, 3, 4k+1, 8H, 8W) in [-1, 1] ──▶ (B, 16, k+1, H, W) mean of the latents, raw
     decode   (B, 16, k+1, H, W)              ──▶ (B, 3, 4k+1, 8H, 8W), not clamped
 
-Names, shapes and results are the official VAE's (`untrained.vae_shapes`), which reads a clip in pieces and carries the
-convolutions' last frames along: the first frame alone, then four at a time. Every convolution looks back only, so one
-pass over the whole clip gives the same numbers; what the pieces decide is written out in `Down` and `Up`.
+Names, shapes and results are the official VAE's (`wan_vae_layout.vae_shapes`), which reads a clip in pieces and
+carries the convolutions' last frames along: the first frame alone, then four at a time. Every convolution looks back
+only, so one pass over the whole clip gives the same numbers; what the pieces decide is written out in `Down` and `Up`.
 Source: arXiv 2503.20314 §4.1 and the golden tensors; independent implementation.
 
 Every residual unit has a `reach`, so that a short training need not pay for what it does not use yet:
@@ -191,7 +191,7 @@ class Decoder(nn.Module):
 
 
 class WanVae(nn.Module):
-    """The whole VAE; `state_dict()` has exactly the names and shapes of `untrained.vae_shapes(width)`."""
+    """The whole VAE; `state_dict()` has exactly the names and shapes of `wan_vae_layout.vae_shapes(width)`."""
 
     def __init__(self, width: int):
         super().__init__()
