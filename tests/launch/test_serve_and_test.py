@@ -37,7 +37,15 @@ def no_set_up(monkeypatch, tmp_path):
     return folder
 
 
-def test_serve_opens_the_browser_and_stops_on_ctrl_c(places, no_set_up, monkeypatch, capsys):
+@pytest.fixture
+def ctrl_c_works():
+    """A job in the background of a shell script is started with Ctrl-C switched off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_serve_opens_the_browser_and_stops_on_ctrl_c(places, no_set_up, ctrl_c_works, monkeypatch, capsys):
     opened = []
 
     def look_then_press_ctrl_c(server, stages):

@@ -243,6 +243,9 @@ def test_a_new_model_listens_to_the_text_and_not_to_its_padding(encoder):
     with torch.no_grad():
         dit(source, torch.tensor([900.0]), text_encoder(ids), source)
     assert len(heard) == 6 and max(heard) < 0.1, heard
+    fixed = {name for name, weight in dit.named_parameters() if not weight.requires_grad}
+    assert fixed == {"text_embedding.0.bias", "text_embedding.2.bias",
+                     *(f"blocks.{number}.cross_attn.k.bias" for number in range(6))}
 
 
 # --- the command -------------------------------------------------------------------------------
