@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -231,6 +232,16 @@ def test_failed_write_leaves_the_old_file(tmp_path, weights, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_weights(path, weights, {})
     assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["full.safetensors"]
+
+
+def test_a_written_file_has_the_mode_of_any_new_file(tmp_path, weights):
+    before = os.umask(0o027)
+    try:
+        write_weights(tmp_path / "full.safetensors", weights, {})
+        assert os.umask(0o027) == 0o027, "the user's mask is put back"
+    finally:
+        os.umask(before)
+    assert (tmp_path / "full.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_lora_trains_alone_and_has_the_names_comfyui_knows(tmp_path, comfyui):
