@@ -80,8 +80,9 @@ def copy_start(dit: SamaDiT) -> None:
 
 
 def hold_padding(dit: SamaDiT) -> None:
-    """Freeze the biases that decide what padding's key is. Left free they drift within a hundred steps (measured), and
-    the queries lose what they turned away from.
+    """Freeze the biases that decide what padding's key is. Left free they drift within a hundred steps, and the queries
+    lose what they turned away from. Measured after 200 steps of stage 0: held, padding has 51 to 87 % of the weight of
+    a head, where without `_heed_text` 97 % stay in most; the loss is the same so far.
     """
     held = [dit.text_embedding[0].bias, dit.text_embedding[2].bias, *(block.cross_attn.k.bias for block in dit.blocks)]
     for bias in held:
