@@ -22,7 +22,7 @@ from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
 from ..schedule import denoise, flow_sigmas
 from ..text import MAX_TOKENS
-from ..training.codec.export import WAN_MEAN, WAN_STD
+from ..training.codec.latent_space import LatentSpace
 from ..training.codec.wan_vae import WanVae, load_wan_vae
 from ..training.padded_text import PaddedText
 from ..training.umt5_encoder import PAD, Umt5Encoder
@@ -89,8 +89,8 @@ class CoreEditor:
     """
 
     def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder, tokens: Tokens, vae: WanVae, settings: Settings):
-        self.dit, self.text_encoder, self.tokens, self.vae, self.settings = dit, text_encoder, tokens, vae, settings
-        self.mean, self.deviation = (torch.tensor(values).view(-1, 1, 1, 1) for values in (WAN_MEAN, WAN_STD))
+        self.dit, self.text_encoder, self.tokens, self.settings = dit, text_encoder, tokens, settings
+        self.space = LatentSpace(vae)
 
     @torch.inference_mode()
     def edit(self, frames: Tensor, instructions: list[str], seeds: Sequence[int]) -> Edited:
@@ -105,11 +105,11 @@ class CoreEditor:
 
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 frames → normalised latents (B, 16, T, H/8, W/8)."""
-        return (self.vae.encode(from_bytes(frames).movedim(-1, 1) * 2 - 1) - self.mean) / self.deviation
+        return self.space.encode(from_bytes(frames))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents → uint8 frames, truncated as ComfyUI saves them."""
-        return saved_bytes(self.vae.decode(latents * self.deviation + self.mean).movedim(1, -1) / 2 + 0.5)
+        return saved_bytes(self.space.decode(latents))
 
     def token_rows(self, instructions: list[str]) -> Tensor:
         """(B, L) ids of the tagged instructions, as long as the longest and one padding row."""

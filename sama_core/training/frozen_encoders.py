@@ -15,7 +15,7 @@ from ..errors import CheckpointError, needed
 from ..text import MAX_TOKENS
 from ..umt5 import Umt5Sizes, is_official, official_to_comfy
 from ..wan_vae_layout import vae_shapes
-from .codec.export import WAN_MEAN, WAN_STD
+from .codec.latent_space import LatentSpace
 from .codec.wan_vae import WanVae, load_wan_vae
 from .config import TrainConfig
 from .semantics import PixelEncoder, SemanticEncoder, SiglipEncoder
@@ -32,7 +32,7 @@ class FrozenEncoders:
         self.vae, self.text_encoder = (part.eval().requires_grad_(False).to(device, dtype) for part in (vae, text))
         self.tokens, self.semantics = tokens, semantics.to(device)
         self.device, self.dtype = torch.device(device), dtype
-        self.mean, self.deviation = (torch.tensor(values).view(-1, 1, 1, 1) for values in (WAN_MEAN, WAN_STD))
+        self.space = LatentSpace(self.vae)
 
     @classmethod
     def of(cls, config: TrainConfig, device: torch.device) -> "FrozenEncoders":
@@ -47,8 +47,7 @@ class FrozenEncoders:
     @torch.no_grad()
     def latents(self, frames: Tensor) -> Tensor:
         """Frames (F, H, W, 3) in 0..1 → normalised latents (16, T, H/8, W/8) float32 on the CPU."""
-        clip = (frames.movedim(-1, 0)[None] * 2 - 1).to(self.device, self.dtype)
-        return (self.vae.encode(clip)[0].float().cpu() - self.mean) / self.deviation
+        return self.space.encode(frames[None])[0].cpu()
 
     @torch.no_grad()
     def text(self, text: str) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..text import clean_instruction, tagged
-from .codec.export import WAN_MEAN, WAN_STD
+from .codec.latent_space import LatentSpace
 from .codec.wan_vae import WanVae
 from .data import EditSampler, generator_for, render, sample_scenes
 from .data.wordings import instructions
@@ -40,16 +40,14 @@ class ShapesEncoder:
     def __init__(self, vae: WanVae, semantics: PixelEncoder, tokens: Tokens, text_length: int):
         """`vae` is used as it is, on the device it is on; call `skip_idle` on it for speed."""
         self.vae, self.semantics, self.tokens, self.text_length = vae, semantics, tokens, text_length
-        self.device = next(vae.parameters()).device
-        self.mean, self.deviation = (torch.tensor(values, device=self.device).view(-1, 1, 1, 1)
-                                     for values in (WAN_MEAN, WAN_STD))
+        self.space = LatentSpace(vae)
+        self.device = self.space.device
 
     @torch.no_grad()
     def latents(self, clips: Tensor) -> Tensor:
         """(B, F, H, W, 3) in 0..1 → normalised (B, 16, T, H/8, W/8) float16."""
         at_once = CLIPS_AT_ONCE * max(1, 17 // clips.shape[1])
-        parts = [self.vae.encode(part.movedim(-1, 1) * 2 - 1) for part in clips.split(at_once)]
-        return ((torch.cat(parts) - self.mean) / self.deviation).half()
+        return torch.cat([self.space.encode(part) for part in clips.split(at_once)]).half()
 
     def samples(self, source: Tensor, target: Tensor, wordings: list[list[str]]) -> Samples:
         """Clips (B, F, H, W, 3) of both, and per wording B tagged texts."""
