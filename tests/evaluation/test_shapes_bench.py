@@ -1,22 +1,17 @@
 """The command from end to end, and through ComfyUI what it gives through the core."""
 
-import importlib.util
 import json
 
 import pytest
 from PIL import Image
 
+from ..harness.benchmarks import load_benchmark
 from ..harness.comfy_home import comfy_source
-from ..harness.imports import REPO_ROOT
 
 
 @pytest.fixture(scope="module")
 def bench():
-    """The command's module, as `python benchmarks/shapes_bench.py` loads it."""
-    spec = importlib.util.spec_from_file_location("shapes_bench", REPO_ROOT / "benchmarks" / "shapes_bench.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("shapes_bench")
 
 
 @pytest.fixture

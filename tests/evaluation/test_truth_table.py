@@ -1,13 +1,12 @@
 """The ablation's command: arms that differ in nothing else, intervals by hand, a run that is not repeated."""
 
-import importlib.util
 import json
 from dataclasses import asdict
 
 import pytest
 from accelerate.state import AcceleratorState
 
-from ..harness.imports import REPO_ROOT
+from ..harness.benchmarks import load_benchmark
 
 TINY = {"frames": 5, "batch_size": 2, "image_batch_size": 2, "image_pairs": 0, "clip_pairs": 0, "log_every": 1,
         "checkpoint_every": 10}
@@ -16,9 +15,7 @@ TINY = {"frames": 5, "batch_size": 2, "image_batch_size": 2, "image_pairs": 0, "
 @pytest.fixture
 def bench(monkeypatch):
     AcceleratorState._reset_state(True)
-    spec = importlib.util.spec_from_file_location("truth_table", REPO_ROOT / "benchmarks" / "truth_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_benchmark("truth_table")
     monkeypatch.setattr(module, "SCALE", {**module.SCALE, **TINY})
     return module
 

@@ -1,13 +1,12 @@
 """`benchmarks/train_step.py` at tiny widths."""
 
-import importlib.util
 import json
 
 import pytest
 import torch
 
+from ..harness.benchmarks import load_benchmark
 from ..harness.comfy_home import declare_torchvision_schemas
-from ..harness.imports import REPO_ROOT
 
 SIZES = {"dim": 256, "num_heads": 2, "ffn_dim": 512, "text_dim": 64, "freq_dim": 64, "semantic_dim": 48,
          "semantic_hidden": 32}
@@ -15,10 +14,7 @@ SIZES = {"dim": 256, "num_heads": 2, "ffn_dim": 512, "text_dim": 64, "freq_dim":
 
 @pytest.fixture(scope="module")
 def train_step():
-    spec = importlib.util.spec_from_file_location("train_step", REPO_ROOT / "benchmarks" / "train_step.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("train_step")
 
 
 def one(train_step, **case):
