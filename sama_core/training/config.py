@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import needed
 from .randomness import chance
-from .recipe import ConfigError, check_types, read_recipe
+from .recipe import check_types, read_recipe, refuse_bad
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,7 @@ class TrainConfig:
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
             (self.precision in ("no", "bf16"), "precision", self.precision, '"no" or "bf16"'),
         )
-        for good, name, got, need in checks:
-            if not good:
-                raise ConfigError(needed(name, got, need, "Change it in the recipe."))
+        refuse_bad(checks)
 
 
     def is_image_step(self, step: int) -> bool:

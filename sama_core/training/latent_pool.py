@@ -20,9 +20,9 @@ Samples = dict[str, Tensor]
 
 
 class LatentPool:
-    """`shards` shards of `size` samples under `folder`, made by `make(number)` where they are missing."""
+    """`shards` shards of `size` samples under `folder`, made by `make(number=…)` where they are missing."""
 
-    def __init__(self, folder: Path, name: str, shards: int, size: int, make: Callable[[int], Samples],
+    def __init__(self, folder: Path, name: str, shards: int, size: int, make: Callable[..., Samples],
                  device: torch.device | str = "cpu"):
         """`name` says all that the samples depend on: pools of different names share nothing. `device` keeps the loaded
         shards.
@@ -49,7 +49,7 @@ class LatentPool:
         """Make one shard; False if it is there."""
         if self.path(number).exists():
             return False
-        write_safetensors(self.path(number), self.make(number))
+        write_safetensors(self.path(number), self.make(number=number))
         return True
 
     def _shard(self, number: int) -> Samples:

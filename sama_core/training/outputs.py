@@ -10,6 +10,7 @@ from torch import Tensor
 from ..checkpoint import SAMA_KEYS
 from ..config import DitConfig
 from ..files import write_safetensors
+from .config import TrainConfig
 
 
 def metadata(config: DitConfig, title: str, area: int | None = None, **facts: str) -> dict[str, str]:
@@ -18,6 +19,11 @@ def metadata(config: DitConfig, title: str, area: int | None = None, **facts: st
     if area:
         settings["area"] = area
     return {"format": "pt", "config": json.dumps({"transformer": settings}), "modelspec.title": title, **facts}
+
+
+def provenance(config: TrainConfig, steps: int) -> dict[str, str]:
+    """What a file's metadata says of the training that made it."""
+    return {"sama.training": f"stage {config.stage}, {steps} steps, seed {config.seed}"}
 
 
 def write_weights(path: str | Path, weights: Mapping[str, Tensor], info: dict[str, str],

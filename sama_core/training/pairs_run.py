@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import needed
 from .config import TrainConfig
 from .frozen_encoders import FrozenEncoders
-from .outputs import delta_of, lora_of, metadata, write_weights
+from .outputs import delta_of, lora_of, metadata, provenance, write_weights
 from .pairs_data import PairsData
 from .randomness import stream
 from .real_models import ModelFiles
@@ -62,7 +62,7 @@ class PairsRun:
         """
         config = self.config
         weights = {name.removeprefix("dit."): value for name, value in averaged.items()}
-        facts = {"sama.training": f"stage {config.stage}, {steps} steps, seed {config.seed}"}
+        facts = provenance(config, steps)
         if config.lora_rank:
             name, weights, dtype = LORA, lora_of(weights), torch.float32
             info = {"format": "pt", "modelspec.title": f"SAMA LoRA, rank {config.lora_rank}", **facts}

@@ -1,7 +1,7 @@
 """Recipes: a TOML file's settings as a documented dataclass, with no place for a misspelt key."""
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,13 @@ def _check_type(field: Field, value: Any) -> None:
     if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
         raise ConfigError(needed(field.name, repr(value), f"a value of type {field.type.__name__}",
                                  "Change it in the recipe."))
+
+
+def refuse_bad(checks: Iterable[tuple[object, str, object, str]]) -> None:
+    """ConfigError for the first check (good, name, got, need) that is not good."""
+    for good, name, got, need in checks:
+        if not good:
+            raise ConfigError(needed(name, got, need, "Change it in the recipe."))
 
 
 def as_saved(settings: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from .codec.wan_vae import load_wan_vae
 from .config import TrainConfig
 from .copy_start import copy_start
 from .models import init_weights, shapes_dit_config, shapes_text_sizes
-from .outputs import metadata
+from .outputs import metadata, provenance, write_weights
 from .randomness import stream
 from .semantics import PixelEncoder
 from .shapes_data import ShapesData
@@ -69,10 +69,10 @@ class ShapesRun:
         folder = Path(self.config.output)
         spiece = torch.frombuffer(bytearray(self.vocabulary), dtype=torch.uint8)
         dit, text = (_part(averaged, prefix) for prefix in ("dit.", "text_encoder."))
-        facts = {"sama.training": f"stage {self.config.stage}, {steps} steps, seed {self.config.seed}"}
+        facts = provenance(self.config, steps)
         info = metadata(self.trainee.dit.config, "SAMA-Shapes", self.config.height * self.config.width, **facts)
         write_safetensors(folder / WEIGHTS, {**averaged, SPIECE: spiece})
-        write_safetensors(folder / embedded.DIT.name, {name: value.half() for name, value in dit.items()}, info)
+        write_weights(folder / embedded.DIT.name, dit, info, torch.float16)
         write_safetensors(folder / embedded.TEXT_ENCODER.name,
                           {**{name: value.half() for name, value in text.items()}, SPIECE: spiece},
                           {"format": "pt", "modelspec.title": "SAMA-Shapes text encoder (umT5 layout)"})

@@ -4,7 +4,6 @@ Stage 0 mixes image edits with pretext clips, stage 1 image edits with paired cl
 """
 
 import hashlib
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from .batch import TrainBatch
 from .config import TrainConfig
 from .data import EditSampler
 from .latent_pool import LatentPool, Samples
-from .pretext import RATIOS
 from .randomness import stream
 from .shapes_samples import WORDINGS, ShapesEncoder, edit_samples, pretext_samples
 
@@ -39,7 +37,7 @@ class ShapesData:
         """See `BatchSource`."""
         image, size = self.config.is_image_step(step), self.config.size_at(step)
         pool = self.images if image else self.clips
-        samples = self._drawn(pool, step, size) if pool.shards else pool.make(step, size=size)
+        samples = self._drawn(pool, step, size) if pool.shards else pool.make(number=step, size=size)
         rows = range(size)[part]
         return TrainBatch(
             target_latents=samples["target"][part].float(), source_latents=samples["source"][part].float(),
@@ -69,20 +67,11 @@ class ShapesData:
         config = self.config
         area = {"frames": frames, "height": config.height, "width": config.width}
         sampler = EditSampler(config.seed, "train", config.edits.split(), **area, device=self.encoder.device)
-        make = {"edit": partial(_edits, self.encoder, sampler),
-                "pretext": partial(_pretexts, self.encoder, config.seed, RATIOS, area),
-                "clip": partial(_pretexts, self.encoder, config.seed, {"none": 1}, area)}[kind]
+        make = {"edit": partial(edit_samples, self.encoder, sampler),
+                "pretext": partial(pretext_samples, self.encoder, config.seed, **area),
+                "clip": partial(pretext_samples, self.encoder, config.seed, ratios={"none": 1}, **area)}[kind]
         depends = (kind, config.seed, config.edits if kind == "edit" else "", config.text_length, area, self.identity)
         key = hashlib.sha256(repr(depends).encode()).hexdigest()[:10]
         folder = Path(config.pool) if config.pool else Path(config.output) / "pool"
         return LatentPool(folder, f"{kind}_{frames}f_{key}", -(-pairs // size), size, partial(make, size=size),
                           self.encoder.device)
-
-
-def _edits(encoder: ShapesEncoder, sampler: EditSampler, number: int, size: int) -> Samples:
-    return edit_samples(encoder, sampler, size, number)
-
-
-def _pretexts(encoder: ShapesEncoder, seed: int, ratios: Mapping[str, float], area: dict[str, int], number: int,
-              size: int) -> Samples:
-    return pretext_samples(encoder, seed, size, number=number, ratios=ratios, **area)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...errors import needed
-from ..recipe import ConfigError
+from ..recipe import refuse_bad
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,7 @@ class CodecConfig:
                   (self.frames and all(count % 4 == 1 for count in self.frames), "frames", self.frames, "4k+1"),
                   (self.size % 8 == 0, "size", self.size, "a multiple of 8"),
                   (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"))
-        for good, name, got, need in checks:
-            if not good:
-                raise ConfigError(needed(name, got, need, "Change it in the recipe."))
+        refuse_bad(checks)
 
 
 # Settings that a resumed run may change: they do not touch what is computed.
