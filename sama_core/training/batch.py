@@ -21,6 +21,8 @@ class TrainBatch:
     """(B, S, E) semantic targets of the anchor frame, None without semantic anchoring."""
     names: list[str]
     """B names, so that a failure can be blamed on a sample."""
+    labels: Tensor | None = None
+    """(B, cells, EDIT_LABELS) what is where, for a `SceneReader`; None where it is not known."""
 
     def to(self, device: torch.device) -> "TrainBatch":
         moved = {field.name: getattr(self, field.name) for field in fields(self)}

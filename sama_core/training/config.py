@@ -83,6 +83,8 @@ class TrainConfig:
     """Stage 0: motion pretexts on clips; without them the source is the clip itself."""
     edit_weight: float = 0.0
     """Extra weight of the velocity loss where source and target latents differ. Deviation: not SAMA's."""
+    reading_weight: float = 0.0
+    """Weight of reading the scenes from the model's tokens ("shapes" only, see scene_reader). Deviation: not SAMA's."""
     shift: float = 5.0
     """Shift of the sampled timesteps (5)."""
     text_dropout: float = 0.1
@@ -118,7 +120,7 @@ class TrainConfig:
               for name in ("learning_rate", "shift", "checkpoint_every", "log_every")),
             *((getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
               for name in ("muon_rate", "weight_decay", "warmup", "clip_norm", "semantic_weight", "edit_weight",
-                           "lora_rank", "image_batch_size", "image_pairs", "clip_pairs")),
+                           "reading_weight", "lora_rank", "image_batch_size", "image_pairs", "clip_pairs")),
             (self.start in ("copy", "random"), "start", self.start, '"copy" or "random"'),
             (2 <= self.text_length <= 512, "text_length", self.text_length, "2 to 512"),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),

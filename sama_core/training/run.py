@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .batch import BatchSource
 from .config import TrainConfig
+from .trainee import Trainee
 
 
 class Run(Protocol):
     """A training, ready for the trainer."""
 
     @property
-    def trainee(self) -> nn.Module: ...
+    def trainee(self) -> Trainee: ...
 
     @property
     def data(self) -> BatchSource: ...

@@ -68,10 +68,11 @@ class ShapesRun:
         """Weights to go on from (float32), and the loaders' two files (float16); returns their paths."""
         folder = Path(self.config.output)
         spiece = torch.frombuffer(bytearray(self.vocabulary), dtype=torch.uint8)
-        dit, text = (_part(averaged, prefix) for prefix in ("dit.", "text_encoder."))
+        dit, text = (_without(prefix, averaged) for prefix in ("dit.", "text_encoder."))
         facts = provenance(self.config, steps)
         info = metadata(self.trainee.dit.config, "SAMA-Shapes", self.config.height * self.config.width, **facts)
-        write_safetensors(folder / WEIGHTS, {**averaged, SPIECE: spiece})
+        write_safetensors(folder / WEIGHTS, {**_with("dit.", averaged), **_with("text_encoder.", averaged),
+                                             SPIECE: spiece})
         write_weights(folder / embedded.DIT.name, dit, info, torch.float16)
         write_safetensors(folder / embedded.TEXT_ENCODER.name,
                           {**{name: value.half() for name, value in text.items()}, SPIECE: spiece},
@@ -109,5 +110,9 @@ def identity(vae: Path, vocabulary: bytes) -> str:
     return hashlib.sha256(vae.read_bytes() + vocabulary).hexdigest()[:16]
 
 
-def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+def _with(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _without(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in _with(prefix, weights).items()}

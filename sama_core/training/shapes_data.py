@@ -4,6 +4,7 @@ Stage 0 mixes image edits with pretext clips, stage 1 image edits with paired cl
 """
 
 import hashlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from .config import TrainConfig
 from .data import EditSampler
 from .latent_pool import LatentPool, Samples
 from .randomness import stream
-from .shapes_samples import WORDINGS, ShapesEncoder, edit_samples, pretext_samples
+from .shapes_samples import WORDINGS, ShapesEncoder, edit_samples, label_samples, pretext_samples
 
 IMAGE_SHARD, CLIP_SHARD = 512, 64
 """Samples of one shard."""
@@ -32,29 +33,38 @@ class ShapesData:
         self.images = self._pool("edit", frames=1, size=IMAGE_SHARD, pairs=config.image_pairs)
         clips = "edit" if config.stage else "pretext" if config.pretexts else "clip"
         self.clips = self._pool(clips, frames=config.frames, size=CLIP_SHARD, pairs=config.clip_pairs)
+        self.labels: dict[LatentPool, LatentPool] = {}
+        if config.reading_weight:
+            self.labels[self.images] = self._pool("labels", 1, IMAGE_SHARD, config.image_pairs)
+            if config.stage:
+                self.labels[self.clips] = self._pool("labels", config.frames, CLIP_SHARD, config.clip_pairs)
 
     def batch(self, step: int, part: slice) -> TrainBatch:
         """See `BatchSource`."""
         image, size = self.config.is_image_step(step), self.config.size_at(step)
         pool = self.images if image else self.clips
-        samples = self._drawn(pool, step, size) if pool.shards else pool.make(number=step, size=size)
+        draw = self._draw(pool, step, size)
+        samples, known = draw(pool), draw(self.labels[pool]) if pool in self.labels else {}
         rows = range(size)[part]
         return TrainBatch(
             target_latents=samples["target"][part].float(), source_latents=samples["source"][part].float(),
             text=torch.stack([self._text(samples["text"][row].long(), step, row) for row in rows]),
             semantic=samples["semantic"][part].float() if self.config.is_semantic_step(step) else None,
-            names=[f"step {step} {'image' if image else 'clip'} {row}" for row in rows])
+            names=[f"step {step} {'image' if image else 'clip'} {row}" for row in rows],
+            labels=known["labels"][part] if known else None)
 
     def pools(self) -> list[LatentPool]:
         """Those that can be filled ahead."""
-        return [pool for pool in (self.images, self.clips) if pool.shards]
+        return [pool for pool in (self.images, self.clips, *self.labels.values()) if pool.shards]
 
-    def _drawn(self, pool: LatentPool, step: int, size: int) -> Samples:
-        """Any samples of the shards that are open at this step."""
+    def _draw(self, pool: LatentPool, step: int, size: int) -> Callable[[LatentPool], Samples]:
+        """Takes this step's samples from a pool of this size: any of the shards that are open, or new ones."""
+        if not pool.shards:
+            return lambda pool: pool.make(number=step, size=size)
         growing = max(1.0, self.config.pool_growth * self.config.steps)
         shards = max(1, round(pool.shards * min(1.0, (step + 1) / growing)))
-        drawing = stream(self.config.seed, "draw", step)
-        return pool.samples(torch.randint(shards * pool.size, (size,), generator=drawing))
+        drawn = torch.randint(shards * pool.size, (size,), generator=stream(self.config.seed, "draw", step))
+        return lambda pool: pool.samples(drawn)
 
     def _text(self, wordings: Tensor, step: int, row: int) -> Tensor:
         """One of the wordings (WORDINGS, L), or the bare tag."""
@@ -68,9 +78,11 @@ class ShapesData:
         area = {"frames": frames, "height": config.height, "width": config.width}
         sampler = EditSampler(config.seed, "train", config.edits.split(), **area, device=self.encoder.device)
         make = {"edit": partial(edit_samples, self.encoder, sampler),
+                "labels": partial(label_samples, sampler),
                 "pretext": partial(pretext_samples, self.encoder, config.seed, **area),
                 "clip": partial(pretext_samples, self.encoder, config.seed, ratios={"none": 1}, **area)}[kind]
-        depends = (kind, config.seed, config.edits if kind == "edit" else "", config.text_length, area, self.identity)
+        edits = config.edits if kind in ("edit", "labels") else ""
+        depends = (kind, config.seed, edits, config.text_length, area, self.identity)
         key = hashlib.sha256(repr(depends).encode()).hexdigest()[:10]
         folder = Path(config.pool) if config.pool else Path(config.output) / "pool"
         return LatentPool(folder, f"{kind}_{frames}f_{key}", -(-pairs // size), size, partial(make, size=size),

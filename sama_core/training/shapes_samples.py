@@ -16,6 +16,7 @@ from ..text import clean_instruction, tagged
 from .codec.latent_space import LatentSpace
 from .codec.wan_vae import WanVae
 from .data import EditSampler, generator_for, render, sample_scenes
+from .data.labels import edit_labels
 from .data.wordings import instructions
 from .latent_pool import Samples
 from .pretext import PRETEXTS, RATIOS, Pretext, PretextMix
@@ -68,6 +69,12 @@ def edit_samples(encoder: ShapesEncoder, sampler: EditSampler, size: int, number
     return encoder.samples(batch.source, batch.target, [
         [tagged(clean_instruction(text + "." * stop)) for text, stop in zip(row, row_stops, strict=True)]
         for row, row_stops in zip(texts, stops, strict=True)])
+
+
+def label_samples(sampler: EditSampler, size: int, number: int) -> Samples:
+    """What is where in the pairs of `edit_samples`."""
+    source, edits, _ = sampler.plan(number, size)
+    return {"labels": edit_labels(source, edits, sampler.frames, sampler.height, sampler.width)}
 
 
 def pretext_samples(encoder: ShapesEncoder, seed: int, size: int, frames: int, height: int, width: int,

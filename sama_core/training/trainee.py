@@ -9,6 +9,7 @@ from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
 from .config import TrainConfig
 from .padded_text import PaddedText
+from .scene_reader import SceneReader
 from .torchvision_gap import mend_torchvision
 from .umt5_encoder import Umt5Encoder
 
@@ -26,6 +27,7 @@ class Trainee(nn.Module):
         """
         super().__init__()
         self.dit, self.text_encoder = dit, text_encoder
+        self.reader = SceneReader(dit.config.dim) if config.reading_weight else None
         if text_encoder is not None:
             for block in dit.blocks:
                 block.cross_attn.attention = PaddedText(config.text_length)
@@ -41,7 +43,8 @@ class Trainee(nn.Module):
                 semantic_latents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """As SamaDiT.forward; `text` is token ids where there is a text encoder."""
         context = text if self.text_encoder is None else self.text_encoder(text)
-        video, semantic = self.dit(latents, timestep, context, source_latents, semantic_latents)
+        watched = {"patches": {"double_block": [self.reader.watch]}} if self.reader else None
+        video, semantic = self.dit(latents, timestep, context, source_latents, semantic_latents, watched)
         return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
 
     def _with_idle_parts(self, video: Tensor) -> Tensor:

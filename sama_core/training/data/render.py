@@ -74,14 +74,14 @@ def _draw_objects(scenes: Scenes, ground: torch.Tensor, frames: int) -> torch.Te
     """(B, 3, F, H, W): the objects over the background; the later slot lies on top."""
     height, width = ground.shape[-2:]
     colours = (palette(COLOURS).to(ground.device)[scenes.colour] + scenes.tint).clamp(0, 1)
-    covers = _coverage(scenes, frames, height, width)
+    covers = coverage(scenes, frames, height, width)
     clips = ground[:, :, None].expand(-1, -1, frames, -1, -1)
     for slot, cover in enumerate(covers.unbind(1)):
         clips = torch.lerp(clips, colours[:, slot, :, None, None, None], cover[:, None])
     return clips
 
 
-def _coverage(scenes: Scenes, frames: int, height: int, width: int) -> torch.Tensor:
+def coverage(scenes: Scenes, frames: int, height: int, width: int) -> torch.Tensor:
     """(B, N, F, H, W) how much of each pixel each object covers."""
     x, y = _pixel_grid(height, width, scenes.style.device)
     scale = sizes(scenes, frames)

@@ -1,6 +1,6 @@
 """SAMA's whole loss, by name: L = L_FM + λ·L_sem (Eq. 4), both from one prediction at one timestep."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -24,11 +24,17 @@ class Breakdown:
     semantic: Tensor
     """Without λ; 0 where there is no semantic anchoring."""
     total: Tensor
-    """flow + λ · semantic: what is minimised."""
+    """flow + λ · semantic, and whatever was added: what is minimised."""
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+    """Losses beside SAMA's by name, without their weights."""
 
     def parts(self) -> dict[str, Tensor]:
         """The losses by name."""
-        return {"flow": self.flow, "semantic": self.semantic, "total": self.total}
+        return {"flow": self.flow, "semantic": self.semantic, **self.added, "total": self.total}
+
+    def plus(self, name: str, losses: Tensor, weight: float) -> "Breakdown":
+        """With another loss (B,) in the total."""
+        return Breakdown(self.flow, self.semantic, self.total + weight * losses, {**self.added, name: losses})
 
     def broken(self) -> list[int]:
         """Samples with a loss that is not a finite number."""
