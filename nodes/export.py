@@ -13,13 +13,15 @@ class FinishVideo(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SAMAFinishVideo", display_name="SAMA Finish Video", category=CATEGORY,
-            description="Gives the edit the source's frame count, size, rate and sound: padding removed, resized "
-                        "back, cropped borders taken from the source. Save it with Save Video.",
+            description="Gives the edit the source's frame count, size, time stamps and sound: padding removed, "
+                        "resized back, cropped borders taken from the source. Save it with Save Video.",
             search_aliases=["export video", "create video", "restore size", "images to video"],
             inputs=[
                 io.Image.Input("frames", tooltip="Edited frames, as many as SAMA Source Video gave."),
                 ClipInfoType.Input("clip_info", tooltip="From the same SAMA Source Video."),
-                io.Audio.Input("audio", optional=True, tooltip="The sound; leave it open for a silent video."),
+                io.Audio.Input("audio", optional=True,
+                               tooltip="The sound; leave it open for a silent video. Straight from SAMA Source Video "
+                                       "it is copied without loss where an mp4 takes it."),
             ],
             outputs=[io.Video.Output(tooltip="To Save Video, which stores the workflow inside.")],
         )

@@ -3,12 +3,34 @@
 import comfy.utils
 from comfy_api.latest import io
 
-from ..sama_core.clip import ClipRange
+from ..sama_core.clip import ClipRange, Fit, Seconds, check_one_start
 from ..sama_core.comfyui.video import read_source
+from ..sama_core.errors import ClipError
 from ..sama_core.geometry import DEFAULT_AREA
+from .edit import say_in
 
 CATEGORY = "SAMA/video"
 ClipInfoType = io.Custom("SAMA_CLIP_INFO")
+
+
+def _newer_inputs() -> list:
+    """Optional, and last of all, so that graphs saved before there were these load and run as they did."""
+    return [
+        io.Combo.Input("fit", options=list(map(str, Fit)), default=str(Fit.CROP), optional=True,
+                       tooltip="How the picture gets a size the model takes. Crop to bucket: sides cut off, as SAMA "
+                               "was released. Letterbox: all of it, with black bars. Stretch: all of it, pulled to "
+                               "shape. Keep size: pixel for pixel, area is not used; large clips need much memory. "
+                               "Default crop to bucket."),
+        _seconds("start_seconds", "Begin at this time instead of a frame number."),
+        _seconds("duration_seconds", "Take this long a part instead of a number of frames."),
+        _seconds("every_seconds", "Take a frame each so many seconds instead of each n-th, rounded to whole frames."),
+    ]
+
+
+def _seconds(name: str, effect: str) -> io.Float.Input:
+    """An input in seconds that is off at 0."""
+    return io.Float.Input(name, default=0.0, min=0.0, max=100_000.0, step=0.001, advanced=True, optional=True,
+                          tooltip=f"{effect} In seconds, to the nearest frame. Default 0: off.")
 
 
 class SourceVideo(io.ComfyNode):
@@ -18,8 +40,8 @@ class SourceVideo(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SAMASourceVideo", display_name="SAMA Source Video", category=CATEGORY,
-            description="Takes a range of a clip, crops and resizes it to the nearest of SAMA's sizes, and pads it to "
-                        "4k+1 frames. Only the frames asked for are decoded.",
+            description="Takes a range of a clip, in frames or seconds, fits it to the nearest of SAMA's sizes, and "
+                        "pads it to 4k+1 frames. Only the frames asked for are decoded.",
             search_aliases=["load clip", "resize video", "source frames", "video to images"],
             inputs=[
                 io.Video.Input("video", optional=True, tooltip="The clip, from Load Video. Its sound comes along."),
@@ -39,6 +61,7 @@ class SourceVideo(io.ComfyNode):
                                      "detail."),
                 io.Float.Input("fps", default=24.0, min=0.01, max=1000.0, step=0.01, advanced=True,
                                tooltip="Frames per second of an IMAGE batch; a video brings its own. Default 24."),
+                *_newer_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="frames", tooltip="The fitted frames, 4k+1 of them."),
@@ -48,12 +71,24 @@ class SourceVideo(io.ComfyNode):
                 io.Float.Output(display_name="source_fps", tooltip="Frames per second of the range."),
                 io.Int.Output(display_name="frame_count", tooltip="Frames in the range, without padding."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, frames, start, stride, area, fps, video=None, images=None, model=None) -> io.NodeOutput:
+    def validate_inputs(cls, start=0, start_seconds=0.0) -> bool | str:
+        """Linked inputs come as None, and are looked at when they are known."""
+        try:
+            check_one_start(ClipRange(start or 0), Seconds(start_seconds or 0))
+        except ClipError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, frames, start, stride, area, fps, video=None, images=None, model=None, fit=str(Fit.CROP),
+                start_seconds=0.0, duration_seconds=0.0, every_seconds=0.0) -> io.NodeOutput:
         area = area or getattr(getattr(model, "model", None), "area", DEFAULT_AREA)
         bar = comfy.utils.ProgressBar(1)
         clip = read_source(video, images, fps, ClipRange(start, frames, stride), area,
-                           lambda done, total: bar.update_absolute(done, max(done, total)))
+                           lambda done, total: bar.update_absolute(done, max(done, total)), fit,
+                           Seconds(start_seconds, duration_seconds, every_seconds), say_in(cls.hidden.unique_id))
         return io.NodeOutput(clip.images, clip.info, clip.audio, float(clip.info.fps), clip.info.frame_count)

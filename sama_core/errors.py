@@ -21,6 +21,10 @@ class ConditioningError(SamaError):
     """An instruction or source that does not fit the model or the latent."""
 
 
+class RegionError(SamaError):
+    """A mask that does not fit its clip, or two clips that are not source and edit of each other."""
+
+
 class RuntimeSetupError(SamaError):
     """ComfyUI or a model file is missing, or something is plugged into the wrong socket."""
 

@@ -1,7 +1,7 @@
 """The release's conversion between 8-bit frames and the VAE's range −1…1, in whatever dtype it runs.
 
 Source: release `preprocess_image` and `vae_output_to_image`. Deviation: inside ComfyUI its own VAE class
-converts, in float32 and to 0…1, and Save Video truncates as the release does.
+converts, in float32 and to 0…1; what SAMA Finish Video gives is rounded when it is saved, not truncated.
 """
 
 import torch

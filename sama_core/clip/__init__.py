@@ -1,20 +1,26 @@
-"""Video in and out: read a range, fit it to the model, restore the result, write small clips.
+"""Video in and out: read a range, fit it to the model, restore the result, write it.
 
     FileSource · ImageSource ──fit_clip──▶ frames (F, H, W, 3) float 0..1, ClipInfo
                                                    │ edit
-    original size, borders, count ◀──restore_frames┘
+    mp4: size, borders, count, times, sound ◀──save_restored┘
 
 Needs torch, numpy, Pillow and PyAV; knows nothing of ComfyUI. A source is never held whole: frames are
-decoded as they are asked for, and only the fitted ones stay in memory.
+decoded as they are asked for, and only the fitted ones stay in memory. They are restored and written one by one.
 """
 
-from .fit import fit_clip, resize_frame
-from .info import ClipInfo
-from .restore import restore_frames
-from .source import ClipFacts, ClipRange, ClipSource, FileSource, ImageSource
+from .clip_range import ClipRange, Seconds, check_one_start, in_frames
+from .edited import EditedSource
+from .fit import fit_clip
+from .info import ClipInfo, cut_audio
+from .placement import Fit, Placement, place, resize_frame
+from .restore import check_frames, restore_frames, restored_frames
+from .save import save_restored
+from .source import ClipFacts, ClipSource, FileSource, ImageSource
+from .timing import Timing
 from .write import write_clip
 
 __all__ = [
-    "ClipFacts", "ClipInfo", "ClipRange", "ClipSource", "FileSource", "ImageSource",
-    "fit_clip", "resize_frame", "restore_frames", "write_clip",
+    "ClipFacts", "ClipInfo", "ClipRange", "ClipSource", "EditedSource", "FileSource", "Fit", "ImageSource", "Placement",
+    "Seconds", "Timing", "check_frames", "check_one_start", "cut_audio", "fit_clip", "in_frames", "place",
+    "resize_frame", "restore_frames", "restored_frames", "save_restored", "write_clip",
 ]

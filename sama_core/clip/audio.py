@@ -42,8 +42,8 @@ def audible_track(container: av.container.InputContainer) -> av.AudioStream | No
 
 def _collect(container: av.container.InputContainer, track: av.AudioStream,
              start: Fraction, duration: Fraction) -> dict | None:
-    origin = _first_picture_time(container)
-    _skip_ahead(container, track, origin + start)
+    origin = first_picture_time(container)
+    skip_ahead(container, track, origin + start)
     pieces, position, rate = [], None, 0
     for piece in _float_pieces(container, track):
         if position is None:
@@ -74,7 +74,7 @@ def _float_pieces(container: av.container.InputContainer, track: av.AudioStream)
         yield from resampler.resample(frame)
 
 
-def _first_picture_time(container: av.container.InputContainer) -> Fraction:
+def first_picture_time(container: av.container.InputContainer) -> Fraction:
     """Seconds at which the first picture is shown, on the container's clock."""
     for stream in container.streams.video:
         if stream.start_time is not None:
@@ -82,7 +82,7 @@ def _first_picture_time(container: av.container.InputContainer) -> Fraction:
     return Fraction(0)
 
 
-def _skip_ahead(container: av.container.InputContainer, track: av.AudioStream, seconds: Fraction) -> None:
+def skip_ahead(container: av.container.InputContainer, track: av.AudioStream, seconds: Fraction) -> None:
     # Only mp4 and mov store exact sample times; elsewhere the samples are counted from the beginning.
     if "mp4" in container.format.name.split(",") and seconds > 2 * PREROLL_SECONDS:
         container.seek(int((seconds - PREROLL_SECONDS) / track.time_base), stream=track)

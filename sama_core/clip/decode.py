@@ -1,4 +1,4 @@
-"""Opening a video and turning its pictures into RGB: every PyAV call about pictures, and its errors.
+"""Opening a video and decoding its pictures in the order shown, and the errors of files that are no use.
 
 Frame numbers count the pictures the decoder gives, in the order they are shown, from 0. They are
 never derived from seconds, so variable frame rates and odd time bases cannot shift them.
@@ -6,35 +6,51 @@ never derived from seconds, so variable frame rates and odd time bases cannot sh
 
 import io
 import os
+import stat
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 
 import av
-import numpy as np
 from av.stream import Disposition
 
 from ..errors import ClipError, needed
-from .seek import from_beginning, from_keyframe
+from .seek import from_beginning, from_keyframe, shown_times
 
 READABLE = "a video that plays (mp4, mov, webm, mkv, avi or gif)"
 CHOOSE_ANOTHER = "Choose another file, or export this one again."
+
+# FFmpeg also opens playlists and scripts, which name other files and hosts. A renamed one must not be followed.
+FORMATS = ("mov,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,obu,m4v,h264,hevc,av1,mjpeg,dv,rm,"
+           "wtv,apng,mp3,aac,ac3,flac,wav,aiff,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe")
+
+# For streams that state no rate at all (a still image, some one-frame files), or a clock's instead.
+FALLBACK_FPS, HIGHEST_FPS = Fraction(24), 1000
+# Anamorphic film is at 2; what is far beyond is damage.
+WIDEST_PIXEL = 16
 
 Stream = str | os.PathLike | io.BytesIO
 
 
 def display_name(stream: Stream) -> str:
-    """What the artist calls this video: its file name."""
-    return "in memory" if isinstance(stream, io.BytesIO) else os.path.basename(os.fspath(stream))
+    """What the artist calls this video: its file name, control characters shown as �."""
+    if isinstance(stream, io.BytesIO):
+        return "in memory"
+    return "".join(sign if sign.isprintable() else "�" for sign in os.path.basename(os.fspath(stream)))
 
 
 @contextmanager
 def opened(stream: Stream, name: str) -> Iterator[av.container.InputContainer]:
-    """An open container. Raises ClipError when `stream` is missing, empty or not a video."""
+    """An open container. Raises ClipError when `stream` is missing, empty, not readable or not a video."""
     try:
-        container = av.open(_private_handle(stream, name), metadata_errors="replace")
+        container = av.open(_private_handle(stream, name), metadata_errors="replace",
+                            options={"format_whitelist": FORMATS})
     except FileNotFoundError as error:
         raise unusable(name, "no such file", READABLE) from error
-    except (av.error.FFmpegError, OSError) as error:
+    except PermissionError as error:
+        raise unusable(name, "a file that may not be read", READABLE, "Give yourself the right to read it.") from error
+    except (av.error.FFmpegError, OSError, UnicodeError) as error:
         raise unusable(name, "a file that is not a video, or is damaged", READABLE) from error
     with container:
         yield container
@@ -68,14 +84,55 @@ def numbered_pictures(stream: Stream, name: str, start: int) -> Iterator[tuple[i
         raise damaged(name, number + 1) from error
 
 
-def upright_size(picture: av.VideoFrame) -> tuple[int, int]:
-    """`(width, height)` as shown, after the rotation a phone stores beside the pixels."""
-    return (picture.height, picture.width) if _quarter_turns(picture) % 2 else (picture.width, picture.height)
+def nearest_picture(stream: Stream, name: str, seconds: Fraction, fps: Fraction) -> int | None:
+    """Number of the picture whose time after the first one is nearest; None without time stamps.
+
+    The count of pictures where `seconds` lies behind the last by more than half a frame at `fps`. Pictures are
+    decoded only where packets do not tell.
+    """
+    with opened(stream, name) as container:
+        times = shown_times(container, picture_stream(container, name), seconds)
+    times = _decoded_times(stream, name, seconds) if times is None else times
+    if not times:
+        return None
+    following = bisect_left(times, seconds)
+    at = times[following] if following < len(times) else times[-1] + 1 / fps
+    return following - 1 if following and seconds - times[following - 1] <= at - seconds else following
 
 
-def to_rgb(picture: av.VideoFrame) -> np.ndarray:
-    """The picture as shown: uint8 (H, W, 3), upright, contiguous."""
-    return np.ascontiguousarray(np.rot90(picture.to_ndarray(format="rgb24"), _quarter_turns(picture)))
+def _decoded_times(stream: Stream, name: str, seconds: Fraction) -> list[Fraction] | None:
+    """Times of the pictures up to `seconds` and of one more, found by decoding them; None without time stamps."""
+    times, origin = [], None
+    for _, picture in numbered_pictures(stream, name, 0):
+        origin = picture.pts if origin is None else origin
+        time = time_of(picture, origin)
+        if time is None:
+            return None
+        times.append(time)
+        if time >= seconds:
+            break
+    return sorted(times)
+
+
+def time_of(picture: av.VideoFrame, origin: int | None) -> Fraction | None:
+    """Seconds from the picture with time stamp `origin` to this one; None where either has none."""
+    if picture.pts is None or origin is None or not picture.time_base:
+        return None
+    return (picture.pts - origin) * picture.time_base
+
+
+def frame_rate(stream: av.VideoStream) -> Fraction:
+    """Frames per second as the file states them, on average; a usual rate where that is nothing a video can have."""
+    stated = (stream.average_rate, stream.guessed_rate)
+    return next((Fraction(rate) for rate in stated if rate and 0 < rate <= HIGHEST_FPS), FALLBACK_FPS)
+
+
+def pixel_aspect(stream: av.VideoStream, quarter_turns: int) -> Fraction:
+    """Width of a pixel as shown / its height; 1 where the file does not say, or says what cannot be."""
+    stated = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    if not stated or not 1 / WIDEST_PIXEL <= stated <= WIDEST_PIXEL:
+        return Fraction(1)
+    return 1 / Fraction(stated) if quarter_turns % 2 else Fraction(stated)
 
 
 def unusable(name: str, got: str, need: str, fix: str = CHOOSE_ANOTHER) -> ClipError:
@@ -89,18 +146,20 @@ def damaged(name: str, good: int) -> ClipError:
     return unusable(name, f"damaged or missing data after {good} frames", "intact data for the chosen frames", fix)
 
 
-def _quarter_turns(picture: av.VideoFrame) -> int:
-    return round(picture.rotation / 90)
-
-
 def _private_handle(stream: Stream, name: str) -> str | io.BytesIO:
     # A BytesIO has one position; two readers of the same clip need one each. No bytes are copied:
     # CPython shares them until somebody writes.
     if isinstance(stream, io.BytesIO):
         size, handle = stream.getbuffer().nbytes, io.BytesIO(stream.getvalue())
     else:
-        handle = os.fspath(stream)
-        size = os.path.getsize(handle) if os.path.isfile(handle) else None
+        path = os.path.abspath(os.fspath(stream))
+        if "\0" in path:
+            raise FileNotFoundError(path)
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(f"{path} is a folder or a device")  # opening a pipe would wait for ever
+        # With the prefix a name like "concat:a|b" or "http:…" is a file's name and nothing else.
+        size, handle = found.st_size, f"file:{path}"
     if size == 0:
         raise unusable(name, "an empty file (0 bytes)", READABLE)
     return handle

@@ -1,51 +1,75 @@
-"""Fitting a clip to the model: nearest bucket, centre crop, bicubic resize, 4k+1 frames.
+"""Fitting a clip to the model: nearest bucket, centre crop, bicubic resize, 4k+1 frames; and other ways to fit.
 
-Source: SAMA release `infer_sh/inference.py` (`load_clip_frames`, crop and resize); equal to it bit
+Source: SAMA release `infer_sh/inference.py` (`load_clip_frames`, crop and resize); `Fit.CROP` is equal to it bit
 for bit, see tests/golden/pixels.json.
 """
 
-from collections.abc import Callable
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from PIL import Image
 
-from ..geometry import DEFAULT_AREA, choose_bucket, crop_box, pad_frame_count
+from ..geometry import DEFAULT_AREA, pad_frame_count
+from .clip_range import ClipRange
 from .info import ClipInfo
-from .source import ClipRange, ClipSource
+from .picture import Picture
+from .placement import Fit, Placement, lay_in, place
+from .source import ClipSource
+from .timing import measured_timing
 
 Progress = Callable[[int, int], None]
 
+HELPERS = min(4, os.cpu_count() or 1)
+"""Threads that resize while the next pictures are decoded."""
+
 
 def fit_clip(source: ClipSource, clip_range: ClipRange, area: int = DEFAULT_AREA,
-             progress: Progress | None = None) -> tuple[torch.Tensor, ClipInfo]:
+             progress: Progress | None = None, fit: Fit = Fit.CROP) -> tuple[torch.Tensor, ClipInfo]:
     """Read `clip_range` of `source` as the model wants it.
 
     Returns frames, float32 (padded_count, H, W, 3) in 0..1, and the ClipInfo that undoes it.
     `progress(done, total)` is called after every frame; total is 0 where the source does not say.
+    Frames are fitted as they are decoded; beside the result a few decoded pictures are held.
     Raises ClipError for what cannot be read.
     """
     facts = source.facts()
-    width, height = choose_bucket(facts.width, facts.height, area)
-    box = crop_box(facts.width, facts.height, width, height)
+    placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect)
     total = clip_range.count_in(facts.frame_count) or clip_range.frames
-    kept = []
-    for frame in source.frames(clip_range):
-        kept.append(resize_frame(frame, box, width, height))
+    kept, times, length, interlaced, damaged = deque(), [], None, 0, 0
+    for picture, frame in _laid_in(source.pictures(clip_range), placement):
+        kept.append(frame)
+        times.append(picture.time)
+        length = picture.length
+        interlaced, damaged = interlaced + picture.interlaced, damaged + picture.damaged
         if progress is not None:
             progress(len(kept), total)
-    padded_count = pad_frame_count(len(kept))
-    info = ClipInfo(source, clip_range, facts.width, facts.height, facts.fps / clip_range.stride,
-                    len(kept), padded_count, box, width, height)
-    return _to_float(kept, padded_count), info
+    timing = measured_timing(times, length, clip_range.start, facts.fps, clip_range.stride)
+    info = ClipInfo(source, clip_range, facts, placement, timing, pad_frame_count(len(kept)), interlaced, damaged)
+    return _to_float(kept, info.padded_count), info
 
 
-def resize_frame(frame: np.ndarray, box: tuple[int, int, int, int], width: int, height: int) -> np.ndarray:
-    """The part `box` (left, top, right, bottom) of a uint8 (H, W, 3) frame as uint8 (height, width, 3)."""
-    return np.asarray(Image.fromarray(frame).crop(box).resize((width, height), Image.Resampling.BICUBIC))
+def _laid_in(pictures: Iterable[Picture], placement: Placement) -> Iterator[tuple[Picture, np.ndarray]]:
+    """Pictures with their fitted frames, in order; some are fitted on other cores while more are decoded."""
+    with ThreadPoolExecutor(HELPERS) as helpers:
+        waiting = deque()
+        for picture in pictures:
+            waiting.append((picture, helpers.submit(lay_in, picture.pixels, placement)))
+            if len(waiting) > HELPERS:
+                first, work = waiting.popleft()
+                yield first, work.result()
+        for first, work in waiting:
+            yield first, work.result()
 
 
-def _to_float(kept: list[np.ndarray], padded_count: int) -> torch.Tensor:
-    """uint8 frames → float32 (padded_count, H, W, 3) in 0..1, the last frame repeated."""
-    frames = np.stack(kept + kept[-1:] * (padded_count - len(kept)))
-    return torch.from_numpy(frames).to(torch.float32).div_(255)
+def _to_float(kept: deque[np.ndarray], padded_count: int) -> torch.Tensor:
+    """uint8 frames → float32 (padded_count, H, W, 3) in 0..1, the last frame repeated. Empties `kept` as it goes."""
+    count = len(kept)
+    frames = torch.empty(padded_count, *kept[0].shape, dtype=torch.float32)
+    for number in range(count):
+        frames[number].numpy()[:] = kept.popleft()
+        frames[number].div_(255)
+    frames[count:] = frames[count - 1]
+    return frames

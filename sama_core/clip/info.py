@@ -1,9 +1,13 @@
 """The receipt of a fitted clip: everything needed to give the original back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from .source import ClipRange, ClipSource
+from .clip_range import ClipRange
+from .colours import Colours
+from .placement import Box, Placement
+from .source import ClipFacts, ClipSource
+from .timing import Timing
 
 
 @dataclass(frozen=True)
@@ -11,32 +15,107 @@ class ClipInfo:
     """How `fit_clip` turned a range of a source into the model's frames."""
 
     source: ClipSource
-    "The source itself, read again for borders that were cropped away."
+    "The source itself, read again for borders that were cropped away, and for its sound."
     clip_range: ClipRange
-    "The range that was asked for."
-    width: int
-    "Original frame width in pixels."
-    height: int
-    "Original frame height in pixels."
-    fps: Fraction
-    "Rate of the kept frames: source rate / stride."
-    frame_count: int
-    "Frames kept, before padding."
+    "The range that was asked for, in frames."
+    facts: ClipFacts
+    "Size, pixel shape, rotation, depth and colours of the source."
+    placement: Placement
+    "Fit mode and boxes."
+    timing: Timing
+    "When the kept frames are shown."
     padded_count: int
     "Frames given to the model, 4k+1: the last one repeated."
-    crop_box: tuple[int, int, int, int]
-    "(left, top, right, bottom) of the part of the original that was kept."
-    fitted_width: int
-    "Width of the model's frames."
-    fitted_height: int
-    "Height of the model's frames."
+    interlaced: int = 0
+    "How many of the kept frames are interlaced."
+    damaged: int = 0
+    "In how many of them the decoder had to make up parts."
+    audio: dict | None = field(default=None, compare=False, repr=False)
+    "The range's sound in ComfyUI's AUDIO form, as it was read; None for silent clips."
+
+    @property
+    def width(self) -> int:
+        """Original frame width in pixels, as stored but upright."""
+        return self.placement.picture_width
+
+    @property
+    def height(self) -> int:
+        """Original frame height in pixels, as stored but upright."""
+        return self.placement.picture_height
+
+    @property
+    def fps(self) -> Fraction:
+        """Rate of the kept frames: source rate / stride; the average where the rate varies."""
+        return self.timing.fps
+
+    @property
+    def frame_count(self) -> int:
+        """Frames kept, before padding."""
+        return len(self.timing.starts)
+
+    @property
+    def crop_box(self) -> Box:
+        """(left, top, right, bottom) of the part of the original that was kept."""
+        return self.placement.source_box
+
+    @property
+    def fitted_width(self) -> int:
+        """Width of the model's frames."""
+        return self.placement.width
+
+    @property
+    def fitted_height(self) -> int:
+        """Height of the model's frames."""
+        return self.placement.height
 
     @property
     def start_seconds(self) -> Fraction:
         """Time of the first kept frame in the source, for its sound."""
-        return self.clip_range.start / (self.fps * self.clip_range.stride)
+        return self.timing.start
 
     @property
     def duration_seconds(self) -> Fraction:
         """How long the kept frames play."""
-        return self.frame_count / self.fps
+        return self.timing.duration
+
+    @property
+    def colours(self) -> Colours:
+        """Colour tags of the source."""
+        return self.facts.colours
+
+    def part(self, first: int, count: int) -> "ClipInfo":
+        """The receipt of `count` of the kept frames, from the `first`-th on, without padding; its sound is cut along.
+
+        Of the counts of interlaced and damaged frames it keeps those of the whole.
+        """
+        timing = self.timing.part(first, count)
+        return replace(self, clip_range=self.clip_range.part(first, count), timing=timing, padded_count=count,
+                       audio=cut_audio(self.audio, timing.start - self.timing.start, timing.duration))
+
+    def remarks(self) -> list[str]:
+        """What the artist should know about the source; empty if there is nothing."""
+        found = []
+        if self.interlaced:
+            found.append(f"{self.interlaced} of {self.frame_count} frames are interlaced: comb lines may show. "
+                         "Deinterlace the clip first.")
+        if self.damaged:
+            found.append(f"{self.damaged} of {self.frame_count} frames are damaged, and were patched up while "
+                         "decoding. Export the file again if it shows.")
+        if self.facts.alpha:
+            found.append("The clip has transparency: it was laid on black, and the result is opaque.")
+        if self.colours.hdr:
+            found.append(f"The clip is HDR ({self.colours.hdr}): the model sees it paler than a screen shows it.")
+        if self.facts.pixel_aspect != 1:
+            found.append(f"The clip has pixels {float(self.facts.pixel_aspect):.4g} times as wide as high.")
+        if not self.timing.steady:
+            found.append("The frame rate varies: every frame keeps its own time.")
+        return found
+
+
+def cut_audio(audio: dict | None, start: Fraction, duration: Fraction) -> dict | None:
+    """A part of ComfyUI AUDIO, in seconds; None stays None."""
+    if not audio:
+        return None
+    rate = audio["sample_rate"]
+    first = round(start * rate)
+    return {"waveform": audio["waveform"][..., first:first + round(duration * rate)], "sample_rate": rate}

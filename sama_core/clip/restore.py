@@ -4,6 +4,7 @@ Resampling is torch's antialiased bicubic: the kernel of Pillow's bicubic, which
 but in float, so the model's result is not rounded to 8 bits on its way.
 """
 
+from collections.abc import Iterator
 from itertools import repeat
 
 import numpy as np
@@ -13,57 +14,36 @@ import torch.nn.functional as F
 from ..errors import ClipError, needed
 from .fit import Progress
 from .info import ClipInfo
+from .picture import WHITE
 
 
 def restore_frames(frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None) -> torch.Tensor:
     """Undo `fit_clip`: float (F, H, W, 3) → float32 (info.frame_count, info.height, info.width, 3).
 
-    F may be `padded_count` or `frame_count`. Frames of the original size pass through unchanged.
-    Borders are read from the source again, one frame at a time; `progress(done, total)` counts frames.
-    Raises ClipError if the frames are not this clip's, or the source has changed since.
+    All of `restored_frames` at once: 25 MB for each frame of 1080p. Raises ClipError as that does.
     """
-    _check_shape(frames, info)
-    kept = frames[:info.frame_count].to("cpu", torch.float32)
-    if kept.shape[1:3] == (info.height, info.width):
-        return kept
-    restored = torch.empty(info.frame_count, info.height, info.width, 3)
-    done = 0
-    for canvas, frame, original in zip(restored, kept, _originals(info), strict=False):
-        _compose(canvas, frame, original, info)
-        done += 1
-        if progress is not None:
-            progress(done, info.frame_count)
-    if done < info.frame_count:
-        raise _source_changed(f"{done} frames", f"{info.frame_count} frames")
-    return restored
+    check_frames(frames, info)
+    if _untouched(frames, info):
+        return frames[:info.frame_count].to("cpu", torch.float32)
+    whole = torch.empty(info.frame_count, info.height, info.width, 3)
+    for canvas, frame in zip(whole, _restored(frames, info, progress), strict=True):
+        canvas.copy_(frame)
+    return whole
 
 
-def _originals(info: ClipInfo):
-    """The source's frames where a border of them will show, else None for each frame."""
-    if info.crop_box == (0, 0, info.width, info.height):
-        return repeat(None)
-    return info.source.frames(info.clip_range)
+def restored_frames(frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None) -> Iterator[torch.Tensor]:
+    """Undo `fit_clip`, one frame at a time: yields float32 (info.height, info.width, 3) on the CPU.
+
+    `frames` is float (F, H, W, 3); F may be `padded_count` or `frame_count`. Frames of the original size pass
+    through unchanged. Borders are read from the source again; `progress(done, total)` counts frames.
+    Raises ClipError at once if the frames are not this clip's, and later if the source has changed since.
+    """
+    check_frames(frames, info)
+    return _restored(frames, info, progress)
 
 
-def _compose(canvas: torch.Tensor, frame: torch.Tensor, original: np.ndarray | None, info: ClipInfo) -> None:
-    """Fill `canvas` (height, width, 3) with the original, then `frame` over the crop box."""
-    left, top, right, bottom = info.crop_box
-    if original is not None:
-        if original.shape[:2] != (info.height, info.width):
-            raise _source_changed(f"{original.shape[1]}x{original.shape[0]}", f"{info.width}x{info.height}")
-        canvas.copy_(torch.from_numpy(original)).div_(255)
-    canvas[top:bottom, left:right] = _resize(frame, bottom - top, right - left)
-
-
-def _resize(frame: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(h, w, 3) → (height, width, 3) in 0..1; the frame itself when its size is right."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    planes = F.interpolate(frame.permute(2, 0, 1)[None], (height, width), mode="bicubic", antialias=True)
-    return planes[0].permute(1, 2, 0).clamp(0, 1)
-
-
-def _check_shape(frames: torch.Tensor, info: ClipInfo) -> None:
+def check_frames(frames: torch.Tensor, info: ClipInfo) -> None:
+    """Raises ClipError unless `frames` can be the edit of the clip that `info` is about."""
     if frames.dim() != 4 or frames.shape[-1] != 3:
         raise ClipError(needed("frames", f"shape {tuple(frames.shape)}", "(frames, height, width, 3)",
                                "Connect the IMAGE output of the VAE decoder."))
@@ -75,6 +55,60 @@ def _check_shape(frames: torch.Tensor, info: ClipInfo) -> None:
         raise ClipError(needed("frame size", f"{width}x{height}", f"{info.fitted_width}x{info.fitted_height} "
                                f"(or the original {info.width}x{info.height})",
                                "Connect the clip info of the same source video, and resize only afterwards."))
+
+
+def _restored(frames: torch.Tensor, info: ClipInfo, progress: Progress | None) -> Iterator[torch.Tensor]:
+    untouched, done = _untouched(frames, info), 0
+    originals = repeat(None) if untouched or info.placement.takes_all else _originals(info)
+    for frame, original in zip(frames[:info.frame_count], originals, strict=False):
+        frame = frame.to("cpu", torch.float32)
+        yield frame if untouched else _compose(frame, original, info)
+        done += 1
+        if progress is not None:
+            progress(done, info.frame_count)
+    if done < info.frame_count:
+        raise _source_changed(f"{done} frames", f"{info.frame_count} frames")
+
+
+def _untouched(frames: torch.Tensor, info: ClipInfo) -> bool:
+    """Whether the frames have the original size, and not because they were fitted to it with something cut off."""
+    height, width = frames.shape[1:3]
+    if (width, height) != (info.width, info.height):
+        return False
+    return (width, height) != (info.fitted_width, info.fitted_height) or info.placement.changes_nothing
+
+
+def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
+    """The source's frames, at the depth it has."""
+    deep = info.facts.bit_depth > 8
+    return (picture.pixels for picture in info.source.pictures(info.clip_range, deep))
+
+
+def _compose(frame: torch.Tensor, original: np.ndarray | None, info: ClipInfo) -> torch.Tensor:
+    """The picture that was laid into `frame`, over the original where parts of that were cut off."""
+    left, top, right, bottom = info.placement.inset_box
+    inner = frame[top:bottom, left:right]
+    left, top, right, bottom = info.crop_box
+    picture = _resize(inner, bottom - top, right - left)
+    if original is None:
+        return picture
+    if original.shape[:2] != (info.height, info.width):
+        raise _source_changed(f"{original.shape[1]}x{original.shape[0]}", f"{info.width}x{info.height}")
+    canvas = torch.empty(info.height, info.width, 3)
+    for rows, columns in ((slice(top), slice(None)), (slice(bottom, None), slice(None)),
+                          (slice(top, bottom), slice(left)), (slice(top, bottom), slice(right, None))):
+        border = original[rows, columns].astype(np.float32)
+        canvas[rows, columns] = torch.from_numpy(border).div_(WHITE[original.dtype])
+    canvas[top:bottom, left:right] = picture
+    return canvas
+
+
+def _resize(frame: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(h, w, 3) → (height, width, 3) in 0..1; the frame itself when its size is right."""
+    if frame.shape[:2] == (height, width):
+        return frame
+    planes = F.interpolate(frame.permute(2, 0, 1).contiguous()[None], (height, width), mode="bicubic", antialias=True)
+    return planes[0].permute(1, 2, 0).clamp(0, 1)
 
 
 def _source_changed(got: str, need: str) -> ClipError:

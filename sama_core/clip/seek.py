@@ -6,7 +6,8 @@ frames may not be one to one, the answer is None and the caller counts from the 
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, dropwhile
+from fractions import Fraction
+from itertools import chain, dropwhile, islice
 
 import av
 
@@ -32,7 +33,7 @@ def from_keyframe(container: av.container.InputContainer, stream: av.VideoStream
 
     A None leaves the container at an unknown position: open it again.
     """
-    shown = _shown_packets(container, stream, start + 1 + REORDER)
+    shown = _shown_packets(container, stream, islice(_packets(container, stream), start + 1 + REORDER))
     if shown is None or len(shown) <= start:
         return None
     times = sorted(shown)
@@ -53,20 +54,45 @@ def from_keyframe(container: av.container.InputContainer, stream: av.VideoStream
     return enumerate(chain([first], pictures), times.index(first.pts))
 
 
+def shown_times(container: av.container.InputContainer, stream: av.VideoStream,
+                seconds: Fraction) -> list[Fraction] | None:
+    """When frames are shown after the first one, rising, to `seconds` and beyond; None where packets do not tell."""
+    if stream.time_base is None:
+        return None
+    shown = _shown_packets(container, stream, _until(_packets(container, stream), seconds / stream.time_base))
+    if shown is None:
+        return None
+    first = min(shown)
+    return [(time - first) * stream.time_base for time in sorted(shown)]
+
+
 def _pictures(stream: av.VideoStream, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
     """Decode pictures on demand. The one place that decodes, so tests can count here."""
     # Frame threads would decode ahead of what is asked, and swallow the error of a cut-off last frame.
     stream.thread_type = "SLICE"
+    decoder = _transparent_decoder(stream)
     for packet in packets:
-        yield from packet.decode()
+        yield from decoder.decode(packet if packet.size else None) if decoder else packet.decode()
+
+
+def _transparent_decoder(stream: av.VideoStream) -> av.CodecContext | None:
+    """A decoder that knows of the alpha channel of VP8 and VP9, which FFmpeg's own leave out."""
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode") != "1" or name not in av.codecs_available:
+        return None
+    return av.CodecContext.create(name, "r")
+
+
+Stamp = tuple[int | None, bool]
+"""Of a packet: the time its frame is shown, and whether it is a keyframe."""
 
 
 def _shown_packets(container: av.container.InputContainer, stream: av.VideoStream,
-                   count: int) -> dict[int, bool] | None:
-    """`{time: is keyframe}` of the first `count` shown frames, in decoding order; None if packets do not tell."""
+                   stamps: Iterable[Stamp]) -> dict[int, bool] | None:
+    """`{time: is keyframe}` of `stamps`, the first packets in decoding order; None if packets do not tell."""
     if not CONTAINERS & set(container.format.name.split(",")) or stream.codec_context.name not in CODECS:
         return None
-    packets = _first_packets(container, stream, count)
+    packets = list(stamps)
     times = [time for time, _ in packets]
     # Frames shown before the first keyframe, as after a cut inside a group, may be dropped or not.
     if not packets or None in times or not packets[0][1] or times[0] != min(times) or len(set(times)) < len(times):
@@ -74,16 +100,22 @@ def _shown_packets(container: av.container.InputContainer, stream: av.VideoStrea
     return dict(packets)
 
 
-def _first_packets(container: av.container.InputContainer, stream: av.VideoStream,
-                   count: int) -> list[tuple[int | None, bool]]:
-    """`(time, is keyframe)` of the first `count` shown packets, in decoding order; fewer at damage or the end."""
-    packets: list[tuple[int | None, bool]] = []
+def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Stamp]:
+    """Stamps of the shown packets in decoding order, up to damage or the end."""
     try:
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
-                packets.append((packet.pts, packet.is_keyframe))
-            if len(packets) == count:
-                break
+                yield packet.pts, packet.is_keyframe
     except av.error.FFmpegError:
-        pass
-    return packets
+        return
+
+
+def _until(stamps: Iterator[Stamp], ticks: Fraction) -> Iterator[Stamp]:
+    """`stamps` until so many lie `ticks` or more behind the first that no earlier frame can follow."""
+    origin, beyond = None, 0
+    for time, is_keyframe in stamps:
+        yield time, is_keyframe
+        origin = time if origin is None else origin
+        beyond += time is not None and origin is not None and time - origin >= ticks
+        if beyond > REORDER:
+            return

@@ -1,7 +1,7 @@
 """Where frames come from: a video file or a batch of images, behind one small interface.
 
 A source streams: it decodes what a `ClipRange` asks for, one frame at a time, and can be read again
-later, which is how `restore_frames` puts cropped borders back.
+later, which is how restoring puts cropped borders back.
 """
 
 from collections.abc import Iterator
@@ -9,50 +9,27 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+import av
 import numpy as np
 import torch
 
 from ..errors import ClipError, needed
 from .audio import audible_track, read_audio
-from .decode import Stream, display_name, numbered_pictures, opened, picture_stream, to_rgb, unusable, upright_size
-
-# For streams that state no rate at all (a still image, some one-frame files).
-FALLBACK_FPS = Fraction(24)
-
-
-@dataclass(frozen=True)
-class ClipRange:
-    """Which frames of a source are wanted. Raises ClipError for values that mean nothing."""
-
-    start: int = 0
-    "First frame, counted from 0."
-    frames: int = 0
-    "How many frames, after the stride; 0 means to the end. A shorter source gives what it has."
-    stride: int = 1
-    "Take every n-th frame."
-
-    def __post_init__(self):
-        for what, value, least in (("start frame", self.start, 0), ("frame limit", self.frames, 0),
-                                   ("frame stride", self.stride, 1)):
-            if value < least:
-                raise ClipError(needed(what, value, f"{least} or more", f"Set it to {least}."))
-
-    @property
-    def last(self) -> int | None:
-        """Number of the last frame wanted, None for "to the end"."""
-        return self.start + (self.frames - 1) * self.stride if self.frames else None
-
-    def keeps(self, number: int) -> bool:
-        """Whether frame `number` is one of the wanted ones."""
-        ends = self.last is not None and number > self.last
-        return number >= self.start and not ends and (number - self.start) % self.stride == 0
-
-    def count_in(self, frame_count: int | None) -> int | None:
-        """How many frames this range takes from a source of `frame_count` frames; None if unknown."""
-        if frame_count is None:
-            return None
-        available = max(0, -(-(frame_count - self.start) // self.stride))
-        return min(self.frames, available) if self.frames else available
+from .clip_range import ClipRange
+from .colours import RGB_MATRIX, UNTAGGED, Colours, colours_of
+from .decode import (
+    Stream,
+    display_name,
+    frame_rate,
+    nearest_picture,
+    numbered_pictures,
+    opened,
+    picture_stream,
+    pixel_aspect,
+    time_of,
+    unusable,
+)
+from .picture import Picture, bits_of, pixels_of, quarter_turns, see_through, upright_size
 
 
 @dataclass(frozen=True)
@@ -60,15 +37,25 @@ class ClipFacts:
     """What is known about a source before its frames are read."""
 
     width: int
-    "Pixels, as shown (after rotation)."
+    "Pixels as stored, but upright (after rotation)."
     height: int
-    "Pixels, as shown."
+    "Pixels as stored, but upright."
     fps: Fraction
     "Frames per second, on average."
     frame_count: int | None
     "Frames in the source; None where only decoding all of it would tell."
     has_audio: bool
     "Whether there is sound that can be decoded."
+    pixel_aspect: Fraction = Fraction(1)
+    "Width / height of a pixel as shown; anything but 1 means that the picture is shown wider or narrower than stored."
+    rotation: int = 0
+    "Degrees counterclockwise by which stored pictures were turned upright: 0, 90, 180 or 270."
+    bit_depth: int = 8
+    "Bits per colour component."
+    alpha: bool = False
+    "Whether the first picture is transparent somewhere."
+    colours: Colours = UNTAGGED
+    "The colour tags."
 
 
 class ClipSource(Protocol):
@@ -76,7 +63,11 @@ class ClipSource(Protocol):
 
     def facts(self) -> ClipFacts: ...
 
-    def frames(self, clip_range: ClipRange) -> Iterator[np.ndarray]: ...
+    def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]: ...
+
+    def frame_at(self, seconds: Fraction) -> int: ...
+
+    def time_of(self, number: int) -> Fraction: ...
 
     def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> dict | None: ...
 
@@ -88,6 +79,7 @@ class FileSource:
         self.stream = stream
         self.name = display_name(stream)
         self._facts: ClipFacts | None = None
+        self._origin: int | None = None
 
     def facts(self) -> ClipFacts:
         """Size, rate and sound; decodes one frame. Raises ClipError if the file is not a usable video."""
@@ -95,35 +87,56 @@ class FileSource:
             self._facts = self._read_facts()
         return self._facts
 
-    def frames(self, clip_range: ClipRange) -> Iterator[np.ndarray]:
-        """The frames in `clip_range`, uint8 (H, W, 3) RGB, upright. Decoding stops after the last one.
+    def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
+        """The pictures in `clip_range`, in 16 bits if `deep`. Decoding stops after the last one.
 
         Raises ClipError if the start lies beyond the end, the data is damaged or the size changes.
         """
         facts, seen = self.facts(), 0
-        for number, picture in numbered_pictures(self.stream, self.name, clip_range.start):
+        for number, frame in numbered_pictures(self.stream, self.name, clip_range.start):
             seen = number + 1
             if clip_range.keeps(number):
-                if upright_size(picture) != (facts.width, facts.height):
-                    raise _size_change(self.name, number, upright_size(picture), facts)
-                yield to_rgb(picture)
+                if upright_size(frame) != (facts.width, facts.height):
+                    raise _size_change(self.name, number, upright_size(frame), facts)
+                yield self._picture(number, frame, deep)
             if number == clip_range.last:
                 return
-        _check_start(self.name, clip_range.start, seen)
+        check_start(self.name, clip_range.start, seen)
+
+    def frames(self, clip_range: ClipRange) -> Iterator[np.ndarray]:
+        """The frames in `clip_range`, uint8 (H, W, 3) RGB, upright; as `pictures`."""
+        return (picture.pixels for picture in self.pictures(clip_range))
+
+    def frame_at(self, seconds: Fraction) -> int:
+        """Number of the frame whose time after the first one is nearest; the frame count if that is over."""
+        fps = self.facts().fps
+        number = nearest_picture(self.stream, self.name, seconds, fps)
+        return _by_rate(seconds, fps) if number is None else number
+
+    def time_of(self, number: int) -> Fraction:
+        """Seconds after the first frame at which frame `number` is shown. Raises ClipError beyond the end."""
+        time = next(self.pictures(ClipRange(number, 1))).time if number else Fraction(0)
+        return number / self.facts().fps if time is None else time
 
     def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> dict | None:
         """The sound of a range, see `read_audio`."""
         return read_audio(self.stream, self.name, start_seconds, duration_seconds)
 
+    def _picture(self, number: int, frame: av.VideoFrame, deep: bool) -> Picture:
+        length = frame.duration * frame.time_base if frame.duration and frame.time_base else None
+        return Picture(number, pixels_of(frame, deep), time_of(frame, self._origin), length,
+                       bool(frame.interlaced_frame), frame.is_corrupt)
+
     def _read_facts(self) -> ClipFacts:
-        _, picture = next(numbered_pictures(self.stream, self.name, 0), (0, None))
-        if picture is None:
+        _, frame = next(numbered_pictures(self.stream, self.name, 0), (0, None))
+        if frame is None:
             raise _no_frames(self.name)
+        turns, self._origin = quarter_turns(frame), frame.pts
         with opened(self.stream, self.name) as container:
             stream = picture_stream(container, self.name)
-            fps = stream.average_rate or stream.guessed_rate or FALLBACK_FPS
-            return ClipFacts(*upright_size(picture), Fraction(fps), _stated_frame_count(container, stream),
-                             audible_track(container) is not None)
+            return ClipFacts(*upright_size(frame), frame_rate(stream), _stated_frame_count(container, stream),
+                             audible_track(container) is not None, pixel_aspect(stream, turns), 90 * turns,
+                             bits_of(frame), see_through(frame), colours_of(frame))
 
 
 class ImageSource:
@@ -144,17 +157,36 @@ class ImageSource:
         count, height, width, _ = self.images.shape
         if not count:
             raise _no_frames(self.name)
-        return ClipFacts(width, height, self._fps, count, False)
+        return ClipFacts(width, height, self._fps, count, False, colours=Colours(matrix=RGB_MATRIX))
+
+    def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
+        """The pictures in `clip_range`, always in 8 bits; raises ClipError if the start lies beyond the end."""
+        count = len(self.images)
+        check_start(self.name, clip_range.start, count)
+        stop = count if clip_range.last is None else min(clip_range.last + 1, count)
+        for number in range(clip_range.start, stop, clip_range.stride):
+            pixels = (self.images[number].float() * 255).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
+            yield Picture(number, pixels, number / self._fps, 1 / self._fps)
 
     def frames(self, clip_range: ClipRange) -> Iterator[np.ndarray]:
-        """The frames in `clip_range` as uint8 (H, W, 3); raises ClipError if the start lies beyond the end."""
-        _check_start(self.name, clip_range.start, len(self.images))
-        stop = None if clip_range.last is None else clip_range.last + 1
-        for image in self.images[clip_range.start:stop:clip_range.stride]:
-            yield (image.float() * 255).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
+        """The frames in `clip_range`, uint8 (H, W, 3); as `pictures`."""
+        return (picture.pixels for picture in self.pictures(clip_range))
+
+    def frame_at(self, seconds: Fraction) -> int:
+        """Number of the image whose time is nearest; the count if that is over."""
+        return min(_by_rate(seconds, self._fps), len(self.images))
+
+    def time_of(self, number: int) -> Fraction:
+        """Seconds after the first image at which image `number` is shown."""
+        return number / self._fps
 
     def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> None:
         """Images have no sound."""
+
+
+def _by_rate(seconds: Fraction, fps: Fraction) -> int:
+    """Frames shown before `seconds`, to the nearest frame, at one rate."""
+    return max(0, -((1 - 2 * seconds * fps) // 2))
 
 
 def _stated_frame_count(container, stream) -> int | None:
@@ -166,7 +198,8 @@ def _stated_frame_count(container, stream) -> int | None:
     return stream.frames if played == stream.frames else None
 
 
-def _check_start(name: str, start: int, frame_count: int) -> None:
+def check_start(name: str, start: int, frame_count: int) -> None:
+    """Raises ClipError unless a source of `frame_count` frames has a frame `start`."""
     if not frame_count:
         raise _no_frames(name)
     if start >= frame_count:

@@ -1,4 +1,4 @@
-"""Writing an mp4 for demos and tests. Users' results are written by ComfyUI's own Save Video."""
+"""Writing an mp4 for demos and tests. Users' results are written by `save_restored`."""
 
 import os
 import uuid

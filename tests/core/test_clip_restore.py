@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip, restore_frames, write_clip
+from sama_core.clip import ClipRange, EditedSource, FileSource, ImageSource, fit_clip, restore_frames, write_clip
 from sama_core.errors import ClipError
 
 from ..harness.moving_shapes import moving_shapes
@@ -151,3 +151,31 @@ def test_round_trip_of_files_gives_back_count_and_size(tmp_path_factory, width, 
     write_clip(folder / "out.mp4", restored, info.fps)
     facts = FileSource(str(folder / "out.mp4")).facts()
     assert (facts.width, facts.height, facts.frame_count, facts.fps) == (width, height, count, 24)
+
+
+# An edit as the source of another
+
+def test_an_edit_is_read_as_its_restored_frames():
+    frames, info = fit_clip(ImageSource(images(9, 40, 120), Fraction(24)), ClipRange(2), area=2048)
+    edit, whole = EditedSource(frames, info), restore_frames(frames, info)
+    assert (edit.facts().frame_count, edit.facts().fps, edit.facts().has_audio) == (7, 24, False)
+    for clip_range in (ClipRange(), ClipRange(3, 2), ClipRange(1, 0, 3), ClipRange(6, 81)):
+        pictures = list(edit.pictures(clip_range))
+        expected = whole[clip_range.start::clip_range.stride][:clip_range.frames or None]
+        assert [picture.number for picture in pictures] == list(range(7))[clip_range.start::clip_range.stride][
+            :clip_range.frames or None]
+        got = torch.from_numpy(np.stack([picture.pixels for picture in pictures]))
+        assert torch.equal(got, (expected * 255).round().to(torch.uint8))
+        assert all(picture.time == Fraction(picture.number, 24) for picture in pictures)
+    deep = next(edit.pictures(ClipRange(), deep=True)).pixels
+    assert deep.dtype == np.uint16 and np.abs(deep / 65280 - whole[0].numpy()).max() < 1e-5
+
+
+def test_an_edit_finds_its_frames_by_time():
+    edit = EditedSource(*fit_clip(ImageSource(images(5, 32, 48), Fraction(10)), ClipRange(), area=2048))
+    assert [edit.frame_at(Fraction(time, 100)) for time in (0, 4, 6, 44, 46, 900)] == [0, 0, 1, 4, 5, 5]
+    assert edit.time_of(3) == Fraction(3, 10) and edit.audio(0, 1) is None
+    with pytest.raises(ClipError, match="start frame 5"):
+        edit.time_of(5)
+    with pytest.raises(ClipError, match="frame count: got 4"):
+        EditedSource(edit.edited[:4], edit.info.part(0, 3))

@@ -266,22 +266,22 @@ def test_disk_full_at_save_leaves_nothing_behind(edit, monkeypatch, moment):
     """No half-written file in the output folder, and a sentence that names the cause."""
     import errno
 
-    from comfy_api.latest import InputImpl
+    from sama_core.clip import save as saving
 
-    original = InputImpl.VideoFromComponents.save_to
+    original = saving._write
 
-    def full(self, path, *args, **kwargs):
+    def full(target, *args):
         if moment == "at the end":
-            original(self, path, *args, **kwargs)
+            original(target, *args)
         else:
-            with open(path, "wb") as file:
+            with open(target, "wb") as file:
                 file.write(b"half a")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     folder = edit.comfyui.base / "output" / f"full {moment}"
     link = save(edit, folder.name)
     with monkeypatch.context() as disk:
-        disk.setattr(InputImpl.VideoFromComponents, "save_to", full)
+        disk.setattr(saving, "_write", full)
         message = failure(edit, link)
     assert "got No space left on device" in message
     assert "Free disk space" in message

@@ -1,0 +1,99 @@
+"""Which frames of a source are wanted, by number; and the same in seconds, to be turned into numbers."""
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Protocol
+
+from ..errors import ClipError, needed
+
+
+@dataclass(frozen=True)
+class ClipRange:
+    """Which frames of a source are wanted. Raises ClipError for values that mean nothing."""
+
+    start: int = 0
+    "First frame, counted from 0."
+    frames: int = 0
+    "How many frames, after the stride; 0 means to the end. A shorter source gives what it has."
+    stride: int = 1
+    "Take every n-th frame."
+
+    def __post_init__(self):
+        for what, value, least in (("start frame", self.start, 0), ("frame limit", self.frames, 0),
+                                   ("frame stride", self.stride, 1)):
+            if value < least:
+                raise ClipError(needed(what, value, f"{least} or more", f"Set it to {least}."))
+
+    @property
+    def last(self) -> int | None:
+        """Number of the last frame wanted, None for "to the end"."""
+        return self.start + (self.frames - 1) * self.stride if self.frames else None
+
+    def keeps(self, number: int) -> bool:
+        """Whether frame `number` is one of the wanted ones."""
+        ends = self.last is not None and number > self.last
+        return number >= self.start and not ends and (number - self.start) % self.stride == 0
+
+    def count_in(self, frame_count: int | None) -> int | None:
+        """How many frames this range takes from a source of `frame_count` frames; None if unknown."""
+        if frame_count is None:
+            return None
+        available = max(0, -(-(frame_count - self.start) // self.stride))
+        return min(self.frames, available) if self.frames else available
+
+    def part(self, first: int, count: int) -> "ClipRange":
+        """`count` of the frames of this range, from its `first`-th on."""
+        return replace(self, start=self.start + first * self.stride, frames=count)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A range in seconds after the first frame; 0 leaves that part to frame numbers. Raises ClipError below 0."""
+
+    start: float | Fraction = 0
+    "When the range begins."
+    duration: float | Fraction = 0
+    "How long it lasts."
+    every: float | Fraction = 0
+    "Time from one wanted frame to the next."
+
+    def __post_init__(self):
+        for what, value in (("start", self.start), ("duration", self.duration), ("interval", self.every)):
+            if not 0 <= value < math.inf:
+                raise ClipError(needed(f"{what} in seconds", value, "0 or more", "Set it to 0."))
+
+
+def check_one_start(clip_range: ClipRange, seconds: Seconds) -> None:
+    """Raises ClipError where both say where to begin."""
+    if seconds.start and clip_range.start:
+        raise ClipError(needed("start", f"frame {clip_range.start} and {float(seconds.start):g} s", "one of the two",
+                               "Set start or start_seconds to 0."))
+
+
+class Timed(Protocol):
+    """A source that knows when its frames are shown."""
+
+    def frame_at(self, seconds: Fraction) -> int: ...
+
+    def time_of(self, number: int) -> Fraction: ...
+
+    def facts(self): ...
+
+
+def in_frames(source: Timed, clip_range: ClipRange, seconds: Seconds, first: int = 0) -> ClipRange:
+    """`clip_range` with what `seconds` sets in its place, by the times at which the source shows its frames.
+
+    Both count from frame `first`; the result counts from 0. Begin and end go to the nearest frame, the interval to
+    the nearest whole number of frames, 1 at least. Raises ClipError where the start is given in both.
+    """
+    check_one_start(clip_range, seconds)
+    start, frames, stride = first + clip_range.start, clip_range.frames, clip_range.stride
+    if seconds.start:
+        start = source.frame_at(source.time_of(first) + Fraction(seconds.start))
+    if seconds.every:
+        stride = max(1, round(Fraction(seconds.every) * source.facts().fps))
+    if seconds.duration:
+        end = source.frame_at(source.time_of(start) + Fraction(seconds.duration))
+        frames = max(1, -(-(end - start) // stride))
+    return ClipRange(start, frames, stride)

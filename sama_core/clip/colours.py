@@ -1,0 +1,59 @@
+"""What a video says of its colours, and which of it swscale can be told. Numbers are those of ITU-T H.273."""
+
+from dataclasses import dataclass
+
+import av
+
+UNSTATED = 2
+RGB_MATRIX = 0
+# H.273 matrix → swscale's number for it. Others are rare; they are read as BT.601, as if unstated.
+SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+BT601 = 5
+PRIMARIES, TRANSFERS = {1, *range(4, 13), 22}, {1, *range(4, 19)}
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+HD_HEIGHT = 720
+LIMITED_RANGE = 1
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The colour tags of a video. What is unstated is read and written as BT.601, as ComfyUI and FFmpeg do."""
+
+    matrix: int = UNSTATED
+    "From RGB to YUV."
+    primaries: int = UNSTATED
+    "The red, green and blue that are meant."
+    transfer: int = UNSTATED
+    "From light to code values. It is carried along; nothing is converted by it."
+
+    @property
+    def swscale_matrix(self) -> int:
+        """The matrix, in swscale's numbering."""
+        return SWSCALE_MATRIX.get(self.matrix, BT601)
+
+    @property
+    def hdr(self) -> str | None:
+        """Name of the HDR transfer, None for ordinary video."""
+        return HDR_TRANSFERS.get(self.transfer)
+
+
+UNTAGGED = Colours()
+BT709_COLOURS = Colours(1, 1, 1)
+BT601_COLOURS = Colours(6, 6, 6)
+
+
+def colours_of(picture: av.VideoFrame) -> Colours:
+    """The tags a decoded picture carries."""
+    return Colours(int(picture.colorspace), int(picture.color_primaries), int(picture.color_trc))
+
+
+def colours_to_write(stated: Colours, height: int) -> Colours:
+    """Tags for a file made of pictures so tagged: the same, without the invalid ones.
+
+    RGB, which has no matrix, becomes what players take for a video of that height.
+    """
+    if stated.matrix == RGB_MATRIX:
+        return BT709_COLOURS if height >= HD_HEIGHT else BT601_COLOURS
+    return Colours(stated.matrix if stated.matrix in SWSCALE_MATRIX else UNSTATED,
+                   stated.primaries if stated.primaries in PRIMARIES else UNSTATED,
+                   stated.transfer if stated.transfer in TRANSFERS else UNSTATED)

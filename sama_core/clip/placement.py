@@ -1,0 +1,119 @@
+"""How a picture is laid into the model's frame: which part of it is taken, and where that part lands."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+import numpy as np
+from PIL import Image
+
+from ..geometry import DEFAULT_AREA, choose_bucket, crop_box, round_up_size
+
+Box = tuple[int, int, int, int]
+
+
+class Fit(StrEnum):
+    """Ways to give a picture a size the model takes."""
+
+    CROP = "crop to bucket"
+    "The release's rule: nearest bucket, what does not fit is cut off on both sides."
+    LETTERBOX = "letterbox"
+    "The whole picture in the nearest bucket, black bars around it."
+    STRETCH = "stretch"
+    "The whole picture, pulled to the nearest bucket's shape."
+    KEEP = "keep size"
+    "Pixel for pixel; right and bottom are filled up to multiples of 16 with copies of the last column and row."
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Pixels of the picture as stored, boxes as (left, top, right, bottom)."""
+
+    fit: Fit
+    "The way that was asked for."
+    picture_width: int
+    picture_height: int
+    source_box: Box
+    "The part of the picture that is taken."
+    width: int
+    "Width of the model's frame."
+    height: int
+    "Height of the model's frame."
+    inset_box: Box
+    "Where that part lands in the model's frame."
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether nothing of the picture is cut off."""
+        return self.source_box == (0, 0, self.picture_width, self.picture_height)
+
+    @property
+    def fills_all(self) -> bool:
+        """Whether nothing of the model's frame is bars or padding."""
+        return self.inset_box == (0, 0, self.width, self.height)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the frame is the picture, pixel for pixel."""
+        return self.takes_all and self.fills_all and (self.width, self.height) == (self.picture_width,
+                                                                                    self.picture_height)
+
+
+def place(width: int, height: int, area: int = DEFAULT_AREA, fit: Fit = Fit.CROP,
+          pixel_aspect: Fraction = Fraction(1)) -> Placement:
+    """Lay a picture of `width` x `height` stored pixels, each `pixel_aspect` times as wide as high, into a frame.
+
+    Pixels become square on the way, so that the model sees the picture as it is shown; only `Fit.KEEP` leaves
+    them as stored. `area` is about the pixels of the frame; `Fit.KEEP` takes no notice of it.
+    """
+    everything = (0, 0, width, height)
+    if fit == Fit.KEEP:
+        return Placement(fit, width, height, everything, *round_up_size(width, height), everything)
+    shown_width, shown_height = shown_size(width, height, pixel_aspect)
+    frame_width, frame_height = choose_bucket(shown_width, shown_height, area)
+    source, inset = everything, (0, 0, frame_width, frame_height)
+    if fit == Fit.CROP:
+        source = _as_stored(crop_box(shown_width, shown_height, frame_width, frame_height),
+                            (shown_width, shown_height), (width, height))
+    elif fit == Fit.LETTERBOX:
+        inset = _centred(shown_width, shown_height, frame_width, frame_height)
+    return Placement(fit, width, height, source, frame_width, frame_height, inset)
+
+
+def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, int]:
+    """`(width, height)` in square pixels; the side that grows is the one that is stored too small."""
+    if pixel_aspect >= 1:
+        return round(width * pixel_aspect), height
+    return width, round(height / pixel_aspect)
+
+
+def lay_in(frame: np.ndarray, placement: Placement) -> np.ndarray:
+    """A picture, uint8 (picture_height, picture_width, 3), as the model's frame, uint8 (height, width, 3)."""
+    left, top, right, bottom = placement.inset_box
+    part = resize_frame(frame, placement.source_box, right - left, bottom - top)
+    if placement.fills_all:
+        return part
+    margins = ((top, placement.height - bottom), (left, placement.width - right), (0, 0))
+    return np.pad(part, margins, mode="edge" if placement.fit == Fit.KEEP else "constant")
+
+
+def resize_frame(frame: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
+    """The part `box` (left, top, right, bottom) of a uint8 (H, W, 3) frame as uint8 (height, width, 3)."""
+    left, top, right, bottom = box
+    part = np.ascontiguousarray(frame[top:bottom, left:right])
+    return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _as_stored(box: Box, shown: tuple[int, int], stored: tuple[int, int]) -> Box:
+    """A box in square pixels in stored ones, one pixel wide and high at least."""
+    edges = [round(Fraction(edge * stored[axis % 2], shown[axis % 2])) for axis, edge in enumerate(box)]
+    left, top = min(edges[0], stored[0] - 1), min(edges[1], stored[1] - 1)
+    return left, top, max(edges[2], left + 1), max(edges[3], top + 1)
+
+
+def _centred(width: int, height: int, frame_width: int, frame_height: int) -> Box:
+    """Where a picture of that shape lands in the frame, as large as it goes."""
+    scale = min(Fraction(frame_width, width), Fraction(frame_height, height))
+    inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (frame_width - inner_width) // 2, (frame_height - inner_height) // 2
+    return left, top, left + inner_width, top + inner_height

@@ -1,0 +1,167 @@
+"""Writing a result as mp4: the source's size, times, pixel shape, depth and colours, one frame in memory at a time.
+
+    edited frames ──restored_frames──▶ RGB float ──▶ YUV ──▶ H.264 ─┐
+                                    source's packets, or AAC ────────┴▶ temporary file ──rename──▶ target
+"""
+
+import io
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import VideoReformatter
+
+from ..errors import ClipError, needed
+from .colours import LIMITED_RANGE, UNSTATED, Colours, colours_to_write
+from .fit import Progress
+from .info import ClipInfo
+from .picture import EXACT, WHITE
+from .restore import restored_frames
+from .sound import sound_of
+
+LARGEST_SIDE = 16384
+SLOWEST = Fraction(1, 1000)
+TAGS = "use_metadata_tags"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a result is encoded."""
+
+    crf: float = 17
+    "Constant rate factor of H.264; 17 looks like what went in."
+    bit_depth: int | None = None
+    "8 or 10; None takes 10 for sources of more than 8 bits."
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    "Texts stored in the file."
+
+
+def save_restored(target: str | os.PathLike | io.BytesIO, frames: torch.Tensor, info: ClipInfo,
+                  audio: dict | None = None, encoding: Encoding | None = None,
+                  progress: Progress | None = None) -> None:
+    """Undo `fit_clip` on edited `frames` and write the result as mp4: H.264 with the source's sound, or AAC.
+
+    Size, frame count and time stamps are the source's, exactly. Even sizes become 4:2:0, which plays everywhere;
+    odd ones 4:4:4, which some players refuse, because 4:2:0 cannot hold them. `audio` is ComfyUI AUDIO, see
+    `sound_of`. A file appears only when it is complete; until then, and after any failure, an older file of that
+    name stays as it was. Raises ClipError for frames or audio that do not fit, a source that has changed, and a
+    full disk; what `progress` raises passes through.
+    """
+    encoding = encoding or Encoding()
+    if max(info.width, info.height) > LARGEST_SIDE:
+        raise ClipError(needed("video size", f"{info.width}x{info.height}", f"at most {LARGEST_SIDE} pixels on a side",
+                               "Scale the clip down first."))
+    restored = restored_frames(frames, info, progress)
+    if isinstance(target, io.BytesIO):
+        _write(target, restored, info, audio, encoding, TAGS)
+        return
+    with complete_or_absent(Path(target)) as unfinished:
+        _write(str(unfinished), restored, info, audio, encoding, f"{TAGS}+faststart")
+
+
+@contextmanager
+def complete_or_absent(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; renamed to `path` if all goes well, removed otherwise.
+
+    Raises ClipError with the cause if writing fails.
+    """
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except (av.error.FFmpegError, OSError) as failed:
+        raise ClipError(needed(path.name, failed.strerror or str(failed), "room and permission to write it",
+                               f"Free disk space or check the rights of {path.parent.name}/.")) from failed
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _write(target: str | io.BytesIO, frames: Iterable[torch.Tensor], info: ClipInfo, audio: dict | None,
+           encoding: Encoding, flags: str) -> None:
+    tick, ticks = info.timing.ticks()
+    ends = dict(pairwise(ticks))
+    with av.open(target, "w", format="mp4", options={"movflags": flags}) as container:
+        container.metadata.update(encoding.metadata)
+        video = _video_stream(container, info, encoding, tick)
+        with sound_of(container, info, audio) as sound:
+            sound = _Waiting(sound)
+            for picture in _pictures(frames, video.codec_context.pix_fmt, _tags(info), ticks, tick):
+                _mux(container, video.encode(picture), ends)
+                container.mux(sound.until(picture.pts * tick))
+            _mux(container, video.encode(None), ends)
+            container.mux(sound.until(None))
+
+
+class _Waiting:
+    """Packets held back until their time has come, so that pictures and sound lie side by side in the file."""
+
+    def __init__(self, packets: Iterator[av.Packet]):
+        self.packets = packets
+        self.next = next(packets, None)
+
+    def until(self, seconds: Fraction | None) -> list[av.Packet]:
+        """Packets up to `seconds`; all that are left for None."""
+        due = []
+        while self.next is not None and (seconds is None or self.next.pts * self.next.time_base <= seconds):
+            due.append(self.next)
+            self.next = next(self.packets, None)
+        return due
+
+
+def _mux(container: av.container.OutputContainer, packets: Iterable[av.Packet], ends: Mapping[int, int]) -> None:
+    for packet in packets:
+        packet.duration = ends[packet.pts] - packet.pts
+        container.mux(packet)
+
+
+def _video_stream(container: av.container.OutputContainer, info: ClipInfo, encoding: Encoding,
+                  tick: Fraction) -> av.VideoStream:
+    """An H.264 stream with the source's size, pixel shape, clock and colour tags."""
+    rate = max(info.fps, SLOWEST).limit_denominator(100_000)  # for the encoder's bit rate; times have their own clock
+    stream = container.add_stream("h264", rate=rate, options={"crf": str(encoding.crf)})
+    stream.width, stream.height = info.width, info.height
+    planes = "444" if info.width % 2 or info.height % 2 else "420"
+    deep = info.facts.bit_depth > 8 if encoding.bit_depth is None else encoding.bit_depth > 8
+    stream.pix_fmt = f"yuv{planes}p10le" if deep else f"yuv{planes}p"
+    context, tags = stream.codec_context, _tags(info)
+    context.time_base = tick
+    if not info.timing.steady:
+        context.max_b_frames = 0  # reordered frames would leave their lengths to each other
+    if info.facts.pixel_aspect != 1:
+        context.sample_aspect_ratio = info.facts.pixel_aspect
+    context.color_range = LIMITED_RANGE
+    context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
+    return stream
+
+
+def _tags(info: ClipInfo) -> Colours:
+    return colours_to_write(info.colours, info.height)
+
+
+def _pictures(frames: Iterable[torch.Tensor], pix_fmt: str, tags: Colours, ticks: list[int],
+              tick: Fraction) -> Iterator[av.VideoFrame]:
+    """Float RGB (H, W, 3) → pictures in YUV with their times."""
+    reformatter = VideoReformatter()
+    for frame, time in zip(frames, ticks, strict=False):
+        rgb = av.VideoFrame.from_ndarray(*_whole_numbers(frame, "10" in pix_fmt))
+        picture = reformatter.reformat(rgb, format=pix_fmt, dst_colorspace=tags.swscale_matrix,
+                                       dst_color_range=LIMITED_RANGE, interpolation=EXACT)
+        picture.pts, picture.time_base = time, tick
+        if tags.matrix == UNSTATED:
+            picture.colorspace = UNSTATED
+        yield picture
+
+
+def _whole_numbers(frame: torch.Tensor, deep: bool) -> tuple[np.ndarray, str]:
+    """0..1 → the nearest of 256 levels, or of 65281 if `deep`; and PyAV's name for the form."""
+    kind, form = (torch.uint16, "rgb48le") if deep else (torch.uint8, "rgb24")
+    white = WHITE[np.dtype(str(kind).removeprefix("torch."))]
+    return frame.clamp(0, 1).mul_(white).round_().to(kind).numpy(), form

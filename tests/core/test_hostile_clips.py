@@ -1,0 +1,74 @@
+"""Some 280 files made to break the reader: each gives a right result or one clear error, and nothing else happens."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("resource", reason="file size limits stand in for a full disk; Unix only")
+ROOT = Path(__file__).resolve().parents[2]
+FEWEST = 270
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The worker's process and its lines; it starts in an empty folder, where nothing may appear."""
+    folder, empty = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("empty")
+    done = subprocess.run([sys.executable, "-m", "tests.harness.hostile_worker", str(folder)], capture_output=True,
+                          text=True, timeout=300, check=False, cwd=empty,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
+    (folder / "clips" / "not_files" / "closed").chmod(0o700) if os.geteuid() == 0 else None
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return done, lines, empty
+
+
+@pytest.fixture(scope="module")
+def cases(run):
+    return [line for line in run[1] if "kind" in line]
+
+
+def table(cases) -> str:
+    """Right results and errors for each kind of file."""
+    counts = Counter((case["kind"], case["outcome"]) for case in cases)
+    rows = [f"{kind:36} {counts[kind, 'right']:5} {counts[kind, 'error']:5} {counts[kind, 'failure']:7}"
+            for kind in dict.fromkeys(case["kind"] for case in cases)]
+    return "\n".join([f"{'kind':36} right error failure", *rows, f"{len(cases)} files"])
+
+
+def test_the_process_survives_every_file(run, cases):
+    done, lines, _ = run
+    print(table(cases))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert lines[-1].get("end") and len(cases) >= FEWEST
+
+
+def test_nothing_else_is_touched(run, cases):
+    _, lines, empty = run
+    assert lines[-1]["touched"] == []
+    assert list(empty.iterdir()) == []
+    saved = [f"{number}.mp4" for number, case in enumerate(cases) if case["outcome"] == "right"]
+    assert lines[-1]["results"] == sorted(saved), "no half files, no temporary files"
+
+
+def test_each_gives_a_right_result_or_an_error(cases):
+    assert [case for case in cases if case["outcome"] == "failure"] == []
+    assert [case for case in cases if case["expected"] not in (case["outcome"], "either")] == []
+
+
+def test_every_error_is_one_clear_sentence(cases):
+    for case in (case for case in cases if case["outcome"] == "error"):
+        text = case["text"]
+        assert case["words"] in text, case
+        assert ": got " in text and ", needs " in text and text.endswith("."), case
+        assert all(sign.isprintable() for sign in text), case
+        assert not any(word in text for word in ("Errno", "Traceback", "avcodec", " at 0x", "Error(")), case
+
+
+def test_intact_files_are_read_whatever_their_name_or_end(cases):
+    """Of a damaged file what is intact is used, so most of those cut near the end are right."""
+    cut = Counter((case["name"][0], case["outcome"]) for case in cases if case["kind"] == "truncated at a tenth")
+    assert cut["9", "right"] >= 3
