@@ -7,6 +7,7 @@ from server import PromptServer
 from ..sama_core import embedded
 from ..sama_core.comfyui import conditioning
 from ..sama_core.comfyui.edit import EditSettings, edit_clip
+from ..sama_core.region import fit_mask, require_region
 from ..sama_core.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
 from ..sama_core.text import clean_instruction
 
@@ -51,6 +52,12 @@ def sampling_inputs() -> list:
     ]
 
 
+def mask_input() -> io.Mask.Input:
+    return io.Mask.Input("mask", optional=True,
+                         tooltip="The region that may change, white, from SAMA Region Mask or any node. Left open, "
+                                 "the whole picture may.")
+
+
 def say_in(node_id: str):
     """A function that shows one line of text in the node while it runs."""
     return lambda text: PromptServer.instance.send_progress_text(text, node_id)
@@ -87,30 +94,35 @@ class EditConditioning(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SAMAEditConditioning", display_name="SAMA Edit Conditioning", category=CATEGORY,
-            description="Encodes the source frames, attaches them to both prompts, and gives the empty latent of the "
-                        "same size. For graphs with ComfyUI's own samplers.",
+            description="Encodes the source frames, attaches them to both prompts, and gives the latent to sample. "
+                        "For graphs with ComfyUI's own samplers.",
             search_aliases=["reference latent", "source conditioning", "vae encode"],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The instruction, from SAMA Instruction."),
                 io.Conditioning.Input("negative", tooltip="The negative, from SAMA Instruction."),
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
                 io.Image.Input("frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16."),
-                tiling_input(),
+                tiling_input(), mask_input(),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="To the sampler."),
                 io.Conditioning.Output(display_name="negative", tooltip="To the sampler."),
-                io.Latent.Output(display_name="latent", tooltip="Empty latent of the edit; sample at denoise 1."),
+                io.Latent.Output(display_name="latent",
+                                 tooltip="To the sampler at denoise 1: empty, or with a mask the source, of which "
+                                         "the white part is edited."),
                 io.Latent.Output(display_name="source_latent",
-                                 tooltip="The encoded source, for noise masks and partial denoise."),
+                                 tooltip="The encoded source, for partial denoise."),
             ],
         )
 
     @classmethod
-    def execute(cls, positive, negative, vae, frames, tiling) -> io.NodeOutput:
+    def execute(cls, positive, negative, vae, frames, tiling, mask=None) -> io.NodeOutput:
+        if mask is not None:
+            mask = require_region(fit_mask(mask, *frames.shape[:3]))
         source = conditioning.encode_source(vae, frames, tiling)
+        latent = conditioning.empty_latent(source) if mask is None else conditioning.masked_latent(source, mask)
         attached = (conditioning.attach_source(prompt, source) for prompt in (positive, negative))
-        return io.NodeOutput(*attached, conditioning.empty_latent(source), {"samples": source})
+        return io.NodeOutput(*attached, latent, {"samples": source})
 
 
 class Sigmas(io.ComfyNode):
@@ -146,16 +158,18 @@ class Edit(io.ComfyNode):
         return io.Schema(
             node_id="SAMAEdit", display_name="SAMA Edit", category=CATEGORY,
             description="Edits a clip as the instruction says: encodes text and source, samples, decodes.",
-            search_aliases=["video edit", "instruction edit", "replace", "remove object", "restyle", "sampler"],
+            search_aliases=["video edit", "instruction edit", "replace", "remove object", "restyle", "inpaint",
+                            "sampler"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load SAMA Model."),
                 io.Clip.Input("clip", tooltip="umT5, from Load SAMA Text Encoder."),
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
                 io.Image.Input("frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16."),
-                instruction_input(), *sampling_inputs(), tag_input(), tiling_input(),
+                instruction_input(), *sampling_inputs(), tag_input(), tiling_input(), mask_input(),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.Image.Output(display_name="frames", tooltip="The edited frames, as many as went in.")],
+            outputs=[io.Image.Output(display_name="frames", tooltip="The edited frames, as many as went in; where a "
+                                                                    "mask is black, the pixels that went in.")],
         )
 
     @classmethod
@@ -164,6 +178,6 @@ class Edit(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, clip, vae, frames, instruction, seed, steps, cfg, shift, sampler_name, edit_tag,
-                tiling) -> io.NodeOutput:
+                tiling, mask=None) -> io.NodeOutput:
         settings = EditSettings(instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling)
-        return io.NodeOutput(edit_clip(model, clip, vae, frames, settings, say_in(cls.hidden.unique_id)))
+        return io.NodeOutput(edit_clip(model, clip, vae, frames, settings, say_in(cls.hidden.unique_id), mask))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import ConditioningError, needed
 from ..geometry import ClipShape
+from ..region import latent_mask
 from ..text import EDIT_TAG, MAX_TOKENS, escape_weights, require_instruction, tagged
 from ..tiling import Tiles, blend_tiles
 
@@ -82,6 +83,14 @@ def attach_source(conditioning: list, latent: Tensor) -> list:
 def empty_latent(source: Tensor) -> dict:
     """The LATENT to sample an edit of `source` into."""
     return {"samples": torch.zeros_like(source)}
+
+
+def masked_latent(source: Tensor, mask: Tensor) -> dict:
+    """The LATENT to sample an edit of `source` into that leaves the cells outside `mask` (F, H, W) as they are.
+
+    Core's samplers put the source back there at every step, with that step's noise, and clean at the end.
+    """
+    return {"samples": source, "noise_mask": latent_mask(mask)}
 
 
 def require_wan_vae(vae) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import ConditioningError, needed
 from ..geometry import ClipShape
+from ..region import fit_mask, paste_back, require_region
 from ..schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
 from .conditioning import (
     TILINGS,
@@ -26,6 +27,7 @@ from .conditioning import (
     empty_latent,
     encode_instruction,
     encode_source,
+    masked_latent,
     require_wan_vae,
 )
 from .joint_state import prepare
@@ -68,12 +70,21 @@ class Stages:
         self.bar = comfy.utils.ProgressBar(self._AROUND["reading the instruction"]
                                            + runs * (steps + sum(self._AROUND.values()) - 1))
         self.steps, self.done = steps, 0
-        self.say = say or (lambda text: None)
+        self.show, self.note = say or (lambda text: None), ""
+
+    def say(self, text: str) -> None:
+        """Show a line in the node, with the note of where a long edit is."""
+        self.show(f"SAMA: {self.note}{self.note and ', '}{text}")
+
+    def skip(self) -> None:
+        """Advance by a whole run that need not be sampled; its decoding comes with the others'."""
+        self.done += self.steps + self._AROUND["encoding the source"]
+        self.bar.update_absolute(self.done)
 
     @contextmanager
     def stage(self, name: str) -> Iterable[None]:
         """Show `name`, and advance by its share when it ends."""
-        self.say(f"SAMA: {name}")
+        self.say(name)
         started = time.perf_counter()
         yield
         log.info("SAMA: %s took %.1f s", name, time.perf_counter() - started)
@@ -86,7 +97,7 @@ class Stages:
         start = self.done
 
         def callback(step: int, x0: Tensor, _x: Tensor, total: int) -> None:
-            self.say(f"SAMA: sampling, step {step + 1} of {total}")
+            self.say(f"sampling, step {step + 1} of {total}")
             self.done = start + min(step + 1, self.steps)
             picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
             self.bar.update_absolute(self.done, preview=picture)
@@ -94,22 +105,25 @@ class Stages:
 
 
 def edit_clip(model, clip, vae, images: Tensor, settings: EditSettings,
-              say: Callable[[str], None] | None = None) -> Tensor:
+              say: Callable[[str], None] | None = None, mask: Tensor | None = None) -> Tensor:
     """Edit fitted frames (4k+1, H, W, 3) as the instruction says → frames of the same shape.
 
+    With a `mask` only what it touches is sampled, and pixels where it is 0 come back bit for bit.
     Everything that can be wrong is checked before the first weight is used.
     """
-    model, images = _checked(model, vae, images), images[..., :3]
+    model, images = checked(model, vae, images), images[..., :3]
+    if mask is not None:
+        mask = require_region(fit_mask(mask, *images.shape[:3]))
     stages = Stages(settings.steps, say=say)
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
-    return _edit(model, vae, images, prompts, settings, stages)
+    return _edit(model, vae, images, prompts, settings, stages, mask)
 
 
 def edit_anchors(model, clip, vae, images: Tensor, indices: list[int], settings: EditSettings,
                  say: Callable[[str], None] | None = None) -> Tensor:
     """Edit single frames, each as a one-frame clip with the same seed → (len(indices), H, W, 3)."""
-    model, images = _checked(model, vae, images[:1]), images[..., :3]
+    model, images = checked(model, vae, images[:1]), images[..., :3]
     stages = Stages(settings.steps, len(indices), say)
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
@@ -141,23 +155,36 @@ def contact_sheet(source: Tensor, edited: Tensor, gap: int = 8) -> Tensor:
     return sheet
 
 
-def _checked(model, vae, images: Tensor):
+def checked(model, vae, images: Tensor):
+    """The model, prepared. Raises SamaError for a model, VAE or frames that do not fit, before any weight is used."""
     require_wan_vae(vae)
     frames, height, width = images.shape[:3]
     ClipShape(frames, height, width).latent()
     return prepare(model)
 
 
-def _edit(model, vae, images: Tensor, prompts: tuple[list, list], settings: EditSettings, stages: Stages) -> Tensor:
+def _edit(model, vae, images: Tensor, prompts: tuple[list, list], settings: EditSettings, stages: Stages,
+          mask: Tensor | None = None) -> Tensor:
+    latent = sample_edit(model, vae, images, prompts, settings, stages, mask=mask)
+    with stages.stage("decoding"):
+        frames = decode_latent(vae, latent, settings.tiling)
+    return frames if mask is None else paste_back(images, frames, mask)
+
+
+def sample_edit(model, vae, images: Tensor, prompts: tuple[list, list], settings: EditSettings, stages: Stages,
+                noise: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    """The edited latent (1, 16, T, H/8, W/8) of fitted frames; `noise` like it, or the seed's own.
+
+    Cells that `mask` (F, H, W) does not touch keep the source's latent.
+    """
     with stages.stage("encoding the source"):
         source = encode_source(vae, images, settings.tiling)
     positive, negative = (attach_source(prompt, source) for prompt in prompts)
     with stages.stage("sampling"):
-        latent = empty_latent(source)["samples"]
-        edited = comfy.sample.sample_custom(
-            model, comfy.sample.prepare_noise(latent, settings.seed), settings.cfg,
+        start = empty_latent(source) if mask is None else masked_latent(source, mask)
+        latent = start["samples"]
+        return comfy.sample.sample_custom(
+            model, comfy.sample.prepare_noise(latent, settings.seed) if noise is None else noise, settings.cfg,
             comfy.samplers.sampler_object(settings.sampler_name), flow_sigmas(settings.steps, settings.shift),
-            positive, negative, latent, callback=stages.on_step(model),
+            positive, negative, latent, start.get("noise_mask"), callback=stages.on_step(model),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=settings.seed)
-    with stages.stage("decoding"):
-        return decode_latent(vae, edited, settings.tiling)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..scores.decibels import psnr
 from ..training.data import EditBatch, edit_mask, render
-from .metrics import from_bytes, nearest, psnr, to_bytes
+from .metrics import from_bytes, nearest, to_bytes
 from .motion import track_distance
 
 # Edits that leave no region as it was: all of the clip is the edit region.

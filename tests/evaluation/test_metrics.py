@@ -1,30 +1,11 @@
-"""Pixel measures with literal expectations."""
+"""Choosing the nearest clip, 8-bit frames and intervals, with literal expectations."""
 
 import math
 
 import pytest
 import torch
 
-from sama_core.evaluation.metrics import CEILING_DB, from_bytes, nearest, psnr, saved_bytes, to_bytes, wilson
-
-
-def test_psnr_is_per_clip_and_capped():
-    """A difference of 0.1 everywhere is 20 dB, of 0.01 is 40 dB; equal clips reach the cap."""
-    truth = torch.full((3, 2, 4, 4, 3), 0.5)
-    clips = truth + torch.tensor([0.1, 0.01, 0.0]).view(3, 1, 1, 1, 1)
-    assert psnr(clips, truth).tolist() == pytest.approx([20.0, 40.0, CEILING_DB], abs=1e-3)
-
-
-def test_psnr_of_a_region():
-    """Only the region counts: half the pixels are off by 0.1, the others exact; an empty region has none."""
-    truth = torch.zeros(1, 1, 2, 2, 3)
-    clip = truth.clone()
-    clip[:, :, 0] = 0.1
-    top = torch.tensor([[[[True, True], [False, False]]]])
-    assert psnr(clip, truth, top).item() == pytest.approx(20.0, abs=1e-4)
-    assert psnr(clip, truth, ~top).item() == CEILING_DB
-    assert psnr(clip, truth).item() == pytest.approx(23.0103, abs=1e-3)
-    assert psnr(clip, truth, torch.zeros_like(top)).isnan().all()
+from sama_core.evaluation.metrics import from_bytes, nearest, saved_bytes, to_bytes, wilson
 
 
 def test_nearest_is_by_mean_squared_error():

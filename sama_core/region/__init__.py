@@ -1,0 +1,16 @@
+"""Where an edit may change a clip: masks fitted to it, the latent cells they cover, and the way back in pixels.
+
+    drawn mask ──fit_mask──▶ soft mask (F, H, W) ──latent_mask──▶ cells to sample (1, 1, T, h, w)
+    source, edit ──changed_mask──┘         └──paste_back──▶ the edit inside, the source's own pixels outside
+
+Knows nothing of ComfyUI. Masks are float32 in 0…1: 1 takes the edit, 0 keeps the source.
+"""
+
+from .changed import changed_mask
+from .fit import fit_mask, require_region
+from .latent import latent_mask
+from .pair import require_pair
+from .paste import paste_back
+from .soften import soften
+
+__all__ = ["changed_mask", "fit_mask", "latent_mask", "paste_back", "require_pair", "require_region", "soften"]
