@@ -9,10 +9,14 @@ from .edit import Edit, EditConditioning, Instruction, Sigmas
 from .export import FinishVideo
 from .latents import JoinLatent, SplitLatent
 from .load import LoadLora, LoadModel, LoadTextEncoder, LoadVAE, PrepareModel
+from .long import LongEdit, SegmentStore
+from .region import ChangedMask, PasteBack, RegionMask
+from .scores import Scores
 from .video import SourceVideo
 
 NODES = [LoadModel, PrepareModel, LoadTextEncoder, LoadVAE, LoadLora, SourceVideo, Instruction, EditConditioning,
-         Sigmas, Edit, AnchorPreview, SplitLatent, JoinLatent, FinishVideo]
+         Sigmas, Edit, LongEdit, SegmentStore, AnchorPreview, SplitLatent, JoinLatent, RegionMask, PasteBack,
+         ChangedMask, Scores, FinishVideo]
 
 
 class SamaExtension(ComfyExtension):

@@ -22,8 +22,9 @@ INSTEAD = {"sama_14b_ema.safetensors": embedded.DIT.name, "wan_2.1_vae.safetenso
            "umt5_xxl_fp8_e4m3fn_scaled.safetensors": embedded.TEXT_ENCODER.name}
 
 
-def test_four_workflows_with_thumbnails():
-    assert [path.stem for path in WORKFLOWS] == ["anchor_preview", "few_step_edit", "native_edit", "simple_edit"]
+def test_workflows_with_thumbnails():
+    assert [path.stem for path in WORKFLOWS] == ["anchor_preview", "context_windows", "few_step_edit", "long_edit",
+                                                 "native_edit", "region_edit", "simple_edit"]
     for path in WORKFLOWS:
         with Image.open(path.with_suffix(".jpg")) as picture:
             assert picture.format == "JPEG"
@@ -70,17 +71,42 @@ def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, path):
     check_output(entry, comfy_server.base)
 
 
+def test_a_saved_video_dropped_on_the_canvas_brings_its_graph_back(canvas, comfy_server, stocked):
+    workflow = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in WORKFLOWS}
+    canvas.open_workflow(workflow["simple_edit"])
+    queued = graph_of(canvas.prompt())
+    saved = output_of(canvas.queue_and_wait(timeout=180), comfy_server.base)
+    canvas.open_workflow(workflow["native_edit"])
+    assert graph_of(canvas.prompt()) != queued
+    canvas.drop(saved)
+    nodes = len(workflow["simple_edit"]["nodes"])
+    canvas.page.wait_for_function("count => app.graph.nodes.length === count", arg=nodes)
+    assert graph_of(canvas.prompt()) == queued
+
+
+def graph_of(prompt: dict) -> dict:
+    """Kinds and inputs of the nodes, without Load Video's picture of the clip, which comes when it likes."""
+    return {key: (node["class_type"], {name: value for name, value in node["inputs"].items()
+                                       if name != "video-preview"}) for key, node in prompt.items()}
+
+
+def output_of(entry: dict, base: Path) -> Path:
+    """The video that a run saved, or else its one picture."""
+    pictures = [picture for output in entry["outputs"].values() for picture in output.get("images", [])]
+    pictures = [picture for picture in pictures if picture["filename"].endswith(".mp4")] or pictures
+    assert len(pictures) == 1
+    return base / pictures[0]["type"] / pictures[0]["subfolder"] / pictures[0]["filename"]
+
+
 def check_output(entry: dict, base: Path) -> None:
     """A playable video like the clip, or for the preview a sheet of three columns in the node."""
-    pictures = [picture for output in entry["outputs"].values() for picture in output.get("images", [])]
-    assert len(pictures) == 1
-    folder = base / pictures[0]["type"] / pictures[0]["subfolder"]
-    if pictures[0]["filename"].endswith(".png"):
-        with Image.open(folder / pictures[0]["filename"]) as sheet:
+    made = output_of(entry, base)
+    if made.suffix == ".png":
+        with Image.open(made) as sheet:
             # Three columns and two rows of SAMA-Shapes' 64x64, gaps of 8.
             assert sheet.size == (3 * 64 + 16, 2 * 64 + 8)
         return
-    with av.open(str(folder / pictures[0]["filename"])) as video:
+    with av.open(str(made)) as video:
         stream = video.streams.video[0]
         assert (stream.width, stream.height, stream.average_rate) == (256, 256, 12)
         assert sum(1 for _ in video.decode(stream)) == 17

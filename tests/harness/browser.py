@@ -1,5 +1,6 @@
 """A real browser on a real server: open a workflow on ComfyUI's canvas, queue it, look at it."""
 
+import base64
 import json
 import os
 import shutil
@@ -37,6 +38,14 @@ NOISE = (
     "graph accessed before initialization",  # the frontend's own start
 )
 PAGE_READY_MS = 60_000
+DROP = """([name, kind, data]) => {
+    const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0)), moved = new DataTransfer()
+    moved.items.add(new File([bytes], name, { type: kind }))
+    const frame = app.canvasEl.getBoundingClientRect()
+    const event = kind => new DragEvent(kind, { dataTransfer: moved, bubbles: true, cancelable: true,
+        clientX: frame.x + frame.width / 2, clientY: frame.y + frame.height / 2 })
+    for (const kind of ["dragenter", "dragover", "drop"]) app.canvasEl.dispatchEvent(event(kind))
+}"""
 
 
 class Canvas:
@@ -58,6 +67,11 @@ class Canvas:
         """Load a canvas-format workflow, as dropping its file on the canvas does. Its `id` must be a UUID."""
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(workflow["nodes"]))
+
+    def drop(self, path: Path, kind: str = "video/mp4") -> None:
+        """Drop a file on the canvas, as from a file manager."""
+        data = base64.b64encode(path.read_bytes()).decode()
+        self.page.evaluate(DROP, [path.name, kind, data])
 
     def open_api(self, prompt: dict, name: str = "graph") -> None:
         """Load an API-format graph with the frontend's own loader, which also arranges it."""

@@ -11,12 +11,13 @@ def fetch(server, path: str) -> bytes:
 
 
 def test_templates_are_listed_with_thumbnails(comfy_server):
-    """The four workflows appear among the templates, each with its picture; the API graphs do not."""
+    """The workflows appear among the templates, each with its picture; the API graphs do not."""
     listed = {pack: names for pack, names in json.loads(fetch(comfy_server, "/workflow_templates")).items()
               if "simple_edit" in names}
     assert len(listed) == 1
     (pack, names), = listed.items()
-    assert sorted(names) == ["anchor_preview", "few_step_edit", "native_edit", "simple_edit"]
+    assert sorted(names) == ["anchor_preview", "context_windows", "few_step_edit", "long_edit", "native_edit",
+                             "region_edit", "simple_edit"]
     for name in names:
         assert json.loads(fetch(comfy_server, f"/api/workflow_templates/{pack}/{name}.json"))["nodes"]
         assert fetch(comfy_server, f"/api/workflow_templates/{pack}/{name}.jpg")[:2] == b"\xff\xd8"

@@ -1,0 +1,105 @@
+"""Long clips: an edit in overlapping segments that goes on where it was broken off."""
+
+from comfy_api.latest import io, ui
+
+from ..sama_core.comfyui.edit import EditSettings
+from ..sama_core.comfyui.long_edit import (
+    OVERLAP_FRAMES,
+    SEGMENT_FRAMES,
+    STORE_GIB,
+    LongSettings,
+    edit_long,
+    segment_store,
+)
+from ..sama_core.text import clean_instruction
+from .edit import (
+    _EMPTY,
+    CATEGORY,
+    instruction_input,
+    mask_input,
+    sampling_inputs,
+    say_in,
+    tag_input,
+    tiling_input,
+)
+
+
+class LongEdit(io.ComfyNode):
+    """Model, encoder, VAE, frames of any length, instruction → edited frames."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMALongEdit", display_name="SAMA Long Edit", category=CATEGORY,
+            description="Edits a clip of any length in overlapping segments, blended as latents, with colours held to "
+                        "the source. Finished segments are kept on disk: after a crash or an interruption the same "
+                        "edit goes on where it was.",
+            search_aliases=["long video", "segments", "resume", "chunked edit", "sliding window"],
+            inputs=[
+                io.Model.Input("model", tooltip="From Load SAMA Model."),
+                io.Clip.Input("clip", tooltip="umT5, from Load SAMA Text Encoder."),
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+                io.Image.Input("frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16; set its "
+                                                 "frames to 0 for the whole clip."),
+                instruction_input(), *sampling_inputs(),
+                io.Int.Input("segment_frames", default=SEGMENT_FRAMES, min=9, max=4097, step=4,
+                             tooltip="Frames that the model sees at once, 4k+1. Default 81, as SAMA was released; "
+                                     "fewer need less memory."),
+                io.Int.Input("overlap_frames", default=OVERLAP_FRAMES, min=4, max=1024, step=4,
+                             tooltip="Frames that neighbouring segments share and that fade from one to the next. "
+                                     "Default 16; more make joins softer and take longer."),
+                io.Boolean.Input("anchor_colours", default=True,
+                                 tooltip="Hold brightness and colour to the source where the edit changed nothing, so "
+                                         "that segments do not drift. Default on; turn it off for edits that change "
+                                         "the light of the whole picture a little."),
+                io.Boolean.Input("keep_segments", default=True,
+                                 tooltip="Keep finished segments on disk and use those of an earlier run. Default on."),
+                tag_input(), tiling_input(), mask_input(),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[io.Image.Output(display_name="frames", tooltip="The edited frames, as many as went in.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, instruction) -> str | bool:
+        return instruction is None or bool(clean_instruction(instruction)) or _EMPTY
+
+    @classmethod
+    def execute(cls, model, clip, vae, frames, instruction, seed, steps, cfg, shift, sampler_name, segment_frames,
+                overlap_frames, anchor_colours, keep_segments, edit_tag, tiling, mask=None) -> io.NodeOutput:
+        settings = EditSettings(instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling)
+        cut = LongSettings(segment_frames, overlap_frames, anchor_colours)
+        store = segment_store() if keep_segments else None
+        say = say_in(cls.hidden.unique_id)
+        return io.NodeOutput(edit_long(model, clip, vae, frames, settings, cut, store, say, mask))
+
+
+class SegmentStore(io.ComfyNode):
+    """What the store of segments holds → text; on request it is emptied."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMASegmentStore", display_name="SAMA Segment Store", category=CATEGORY,
+            description="Shows what SAMA Long Edit keeps on disk, and clears it. The store removes the longest unused "
+                        f"segments by itself when it grows over {STORE_GIB} GiB.",
+            search_aliases=["clear cache", "resume", "disk space"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[io.Combo.Input("action", options=["show", "clear"], default="show",
+                                   tooltip="Show what is kept, or remove all of it. Default show.")],
+            outputs=[io.String.Output(display_name="report", tooltip="How many segments, their size, and where.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, action) -> float:
+        return float("nan")  # equal to nothing: the store changes between runs
+
+    @classmethod
+    def execute(cls, action) -> io.NodeOutput:
+        store = segment_store()
+        removed = store.clear() if action == "clear" else 0
+        entries = store.entries()
+        megabytes = sum(entry.size for entry in entries) / 2**20
+        report = f"{len(entries)} segments, {megabytes:.1f} MiB of {STORE_GIB} GiB, in {store.folder.name}"
+        report = f"{removed} segments removed. {report}" if removed else report
+        return io.NodeOutput(report, ui=ui.PreviewText(report))

@@ -1,0 +1,96 @@
+"""An edit of a clip longer than the model sees at once: segment by segment, resumable, one clip in the end."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import comfy.sample
+import folder_paths
+from torch import Tensor
+
+from ..geometry import TEMPORAL_FACTOR, ClipShape, pad_frame_count
+from ..long import Segment, SegmentStore, anchor_colours, blend_segments, noise_tape, plan_segments
+from ..region import fit_mask, paste_back, require_region
+from ..version import VERSION
+from .conditioning import decode_latent, encode_instruction, encode_source
+from .edit import EditSettings, Stages, checked, sample_edit
+from .fingerprint import Fingerprint, model_identity
+
+SEGMENT_FRAMES, OVERLAP_FRAMES = 81, 16
+STORE_GIB = 8
+_LATENT = "latent"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LongSettings:
+    """How a long clip is cut and put together."""
+
+    segment: int = SEGMENT_FRAMES
+    """Frames the model sees at once; rounded up to 4k+1."""
+    overlap: int = OVERLAP_FRAMES
+    """Frames that neighbours share; rounded up to a multiple of 4."""
+    anchor: bool = True
+    """Hold the colours to the source where the edit changed nothing."""
+
+
+def segment_store(gib: float = STORE_GIB) -> SegmentStore:
+    """The store in ComfyUI's user folder, for at most `gib` GiB."""
+    return SegmentStore(Path(folder_paths.get_user_directory()) / "sama_segments", int(gib * 2**30))
+
+
+def edit_long(model, clip, vae, images: Tensor, settings: EditSettings, cut: LongSettings, store: SegmentStore | None,
+              say: Callable[[str], None] | None = None, mask: Tensor | None = None) -> Tensor:
+    """Edit fitted frames (4k+1, H, W, 3) of any length → frames of the same shape.
+
+    Segments that `store` holds are not computed again; None keeps and uses none. With a `mask` only what it touches is
+    sampled, and pixels where it is 0 come back bit for bit. Everything that can be wrong is checked before the first
+    weight is used.
+    """
+    model, images = checked(model, vae, images), images[..., :3]
+    mask = None if mask is None else require_region(fit_mask(mask, *images.shape[:3]))
+    latents = ClipShape(*images.shape[:3]).latent().frames
+    length = (pad_frame_count(cut.segment) - 1) // TEMPORAL_FACTOR + 1
+    segments = plan_segments(latents, length, -(-cut.overlap // TEMPORAL_FACTOR))
+    stages = Stages(settings.steps, len(segments), say)
+    with stages.stage("reading the instruction"):
+        prompts = encode_instruction(clip, settings.instruction, settings.tag)
+    sampled = _sampled(model, vae, images, mask, prompts, settings, segments, store, stages)
+    whole = blend_segments(sampled, latents)
+    with stages.stage("decoding"):
+        frames = decode_latent(vae, whole, settings.tiling)
+    frames = anchor_colours(frames, images) if cut.anchor else frames
+    return frames if mask is None else paste_back(images, frames, mask)
+
+
+def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[list, list], settings: EditSettings,
+             segments: list[Segment], store: SegmentStore | None, stages: Stages) -> Iterator[tuple[Segment, Tensor]]:
+    """The segments' latents in order, from the store where it has them."""
+    noise = noise_tape(segments, lambda number: _noise(segments[number], images, settings.seed + number))
+    basis = Fingerprint(VERSION, model_identity(model), model_identity(vae.patcher), prompts, astuple(settings))
+    for number, segment in enumerate(segments):
+        frames, own_noise = images[segment.frames], noise[:, :, segment.first:segment.end]
+        own_mask = None if mask is None else mask[segment.frames]
+        key = basis.copy().add([frames, own_noise, own_mask]).key if store else ""
+        kept = store.get(key) if store else None
+        stages.note = f"segment {number + 1} of {len(segments)}"
+        if kept is not None:
+            stages.skip()
+            log.info("SAMA: %s was kept", stages.note)
+            yield segment, kept[_LATENT]
+            continue
+        if own_mask is not None and not own_mask.any():
+            stages.skip()
+            yield segment, encode_source(vae, frames, settings.tiling)
+            continue
+        latent = sample_edit(model, vae, frames, prompts, settings, stages, own_noise, own_mask)
+        if store:
+            store.put(key, {_LATENT: latent}, {"instruction": settings.instruction, "segment": stages.note})
+        yield segment, latent
+
+
+def _noise(segment: Segment, images: Tensor, seed: int) -> Tensor:
+    shape = ClipShape(segment.frames.stop - segment.frames.start, *images.shape[1:3]).latent()
+    return comfy.sample.prepare_noise(images.new_zeros(1, 16, shape.frames, shape.height, shape.width), seed % 2**64)

@@ -1,0 +1,14 @@
+"""Clips longer than the model sees at once: overlapping segments, their blend, their colours, and what is kept of them.
+
+    frames (4k+1) ──plan_segments──▶ segments ──sample each──▶ latents ──blend_segments──▶ one latent ──decode──▶ frames
+                                        │  ▲                                                                │
+                                   SegmentStore (disk)                                   anchor_colours ◀───┘
+
+Torch and safetensors only; `sama_core.comfyui.long_edit` samples.
+"""
+
+from .colours import anchor_colours
+from .segments import Segment, blend_segments, noise_tape, plan_segments
+from .store import SegmentStore
+
+__all__ = ["Segment", "SegmentStore", "anchor_colours", "blend_segments", "noise_tape", "plan_segments"]

@@ -1,0 +1,98 @@
+"""Which frames each segment of a long clip covers, and how neighbours become one latent.
+
+    global latents   0 │ 1 2 3 4 5 │ 6 7 8 │ …          one latent frame = 4 frames, the first one = 1 frame
+    segment 0        0 │ 1 2 3 4 5 │ 6 7 8 │
+    segment 1                    s │ 6 7 8 │ 9 …         s: its own first latent, a single frame: sampled, not used
+
+A segment starts at a multiple of 4 frames, so all its latents but the first cover the very frames that the whole clip's
+latents do, and neighbours can be blended as latents.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import GeometryError, needed
+from ..geometry import TEMPORAL_FACTOR
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of latent frames of the whole clip, sampled as a clip of its own."""
+
+    first: int
+    """Number of its first latent frame in the whole clip."""
+    latents: int
+    """How many latent frames it has."""
+
+    @property
+    def end(self) -> int:
+        """The latent frame after its last one."""
+        return self.first + self.latents
+
+    @property
+    def frames(self) -> slice:
+        """Its 4k+1 frames in the whole clip."""
+        start = self.first * TEMPORAL_FACTOR
+        return slice(start, start + (self.latents - 1) * TEMPORAL_FACTOR + 1)
+
+
+def plan_segments(latents: int, length: int, overlap: int) -> list[Segment]:
+    """Segments of `length` latent frames that cover `latents`, neighbours sharing `overlap` or, at the end, more.
+
+    The last one is moved back to be as long as the others. A clip that fits into one segment is one.
+    Raises GeometryError where segments would not advance.
+    """
+    if overlap < 1 or length < overlap + 2:
+        raise GeometryError(needed(
+            "segments", f"{_frames(length)} frames with an overlap of {overlap * TEMPORAL_FACTOR}",
+            f"an overlap of 4 or more, and segments at least {2 * TEMPORAL_FACTOR - 3} frames longer than it",
+            f"Set the segment to {_frames(overlap + 2)} frames or more, or the overlap lower."))
+    if latents <= length:
+        return [Segment(0, latents)]
+    segments = [Segment(0, length)]
+    while segments[-1].end < latents:
+        segments.append(Segment(min(segments[-1].end - 1 - overlap, latents - length), length))
+    return segments
+
+
+def blend_segments(segments: Iterable[tuple[Segment, Tensor]], latents: int) -> Tensor:
+    """Sampled latents (B, C, segment.latents, H, W) in order → one latent (B, C, latents, H, W).
+
+    Over the latent frames that two neighbours share, the later one fades in linearly.
+    """
+    whole, reached = None, 0
+    for segment, sampled in segments:
+        if whole is None:
+            whole = sampled.new_zeros(*sampled.shape[:2], latents, *sampled.shape[3:])
+        start = segment.first + 1 if segment.first else 0
+        usable = sampled[:, :, start - segment.first:]
+        place = whole[:, :, start:segment.end]
+        place.copy_(torch.lerp(place, usable, _fade(reached - start, segment.end - start).to(usable)))
+        reached = segment.end
+    return whole
+
+
+def _fade(shared: int, length: int) -> Tensor:
+    """(length, 1, 1): rises over the first `shared` latent frames, then 1."""
+    rising = (torch.arange(length) + 1) / (max(shared, 0) + 1)
+    return rising.clamp(max=1)[:, None, None]
+
+
+def noise_tape(segments: list[Segment], draw: Callable[[int], Tensor]) -> Tensor:
+    """One noise for the whole clip, so that neighbours start from the same noise where they overlap.
+
+    `draw(number)` gives segment `number` its own noise (B, C, segment.latents, H, W); a segment uses of it what no
+    earlier one has. A clip that gets longer keeps the noise of the segments it had.
+    """
+    pieces, reached = [], 0
+    for number, segment in enumerate(segments):
+        pieces.append(draw(number)[:, :, reached - segment.first:])
+        reached = segment.end
+    return torch.cat(pieces, 2)
+
+
+def _frames(latents: int) -> int:
+    return (latents - 1) * TEMPORAL_FACTOR + 1

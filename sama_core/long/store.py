@@ -1,0 +1,118 @@
+"""Finished segments on disk: an edit that was broken off goes on where it was.
+
+An entry is a safetensors file named by the key of everything it depends on, with a checksum of its tensors inside. It
+appears whole or not at all, so a process that is killed loses the segment it was at, and nothing else.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..files import write_safetensors
+
+_CHECKSUM = "sha256"
+_STALE_SECONDS = 3600
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kept segment."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    used: float
+    """When it was written or last used, in seconds since 1970."""
+
+
+class SegmentStore:
+    """Entries under `folder`, at most `limit` bytes of them; the longest unused ones go first."""
+
+    def __init__(self, folder: Path, limit: int):
+        self.folder, self.limit = Path(folder), limit
+
+    def path(self, key: str) -> Path:
+        """Where the entry of a key (hexadecimal) lies."""
+        assert key.isalnum(), key
+        return self.folder / f"{key}.safetensors"
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """The tensors kept under `key`; None where there are none, or damaged ones, which are removed."""
+        path = self.path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                whole = (file.metadata() or {}).get(_CHECKSUM) == checksum(tensors)
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, ValueError) as error:
+            log.warning("SAMA: the kept segment %s cannot be read (%s); it is computed again.", path.name, error)
+            return self._drop(path)
+        if not whole:
+            log.warning("SAMA: the kept segment %s is damaged; it is computed again.", path.name)
+            return self._drop(path)
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return tensors
+
+    def put(self, key: str, tensors: dict[str, Tensor], facts: dict[str, str]) -> bool:
+        """Keep tensors, and remove what is over the limit. False, with a warning, where the disk refuses."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        try:
+            write_safetensors(self.path(key), tensors, {**facts, _CHECKSUM: checksum(tensors)})
+            self._tidy(keep=self.path(key))
+        except (OSError, SafetensorError) as error:
+            log.warning("SAMA: the segment is not kept (%s): an edit that is broken off would compute it again.", error)
+            return False
+        return True
+
+    def entries(self) -> list[Entry]:
+        """What is kept, longest unused first."""
+        found = []
+        for path in self.folder.glob("*.safetensors") if self.folder.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                state = path.stat()
+                found.append(Entry(path, state.st_size, state.st_mtime))
+        return sorted(found, key=lambda entry: entry.used)
+
+    def clear(self) -> int:
+        """Remove all entries; returns how many."""
+        removed = [self._drop(entry.path) for entry in self.entries()]
+        return len(removed)
+
+    def _tidy(self, keep: Path) -> None:
+        for part in self.folder.glob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+                    part.unlink()
+        entries = self.entries()
+        over = sum(entry.size for entry in entries) - self.limit
+        for entry in entries:
+            if over > 0 and entry.path != keep:
+                self._drop(entry.path)
+                over -= entry.size
+
+    def _drop(self, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, kinds and values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+

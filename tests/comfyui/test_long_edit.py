@@ -1,0 +1,183 @@
+"""SAMA Long Edit in ComfyUI's own executor: one segment is SAMA Edit, many are one clip, and nothing is done twice."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+from ..harness.moving_shapes import moving_shapes
+from .graphs import SMALL_AREA, Edit, whole_edit
+
+LONG_FILE = "long_shapes.mp4"
+FRAMES = 33
+
+
+@pytest.fixture
+def sampled_segments(monkeypatch) -> list[int]:
+    """The frames of every segment that is really sampled, in order."""
+    from sama_core.comfyui import long_edit
+
+    counted, original = [], long_edit.sample_edit
+
+    def count(model, vae, images, *args, **kwargs):
+        counted.append(len(images))
+        return original(model, vae, images, *args, **kwargs)
+    monkeypatch.setattr(long_edit, "sample_edit", count)
+    return counted
+
+
+@pytest.fixture
+def store(comfyui):
+    """The real store of this ComfyUI, empty before and after."""
+    from sama_core.comfyui.long_edit import segment_store
+
+    segment_store().clear()
+    yield segment_store()
+    segment_store().clear()
+
+
+def graph(comfyui, small, frames=FRAMES, weights=None) -> Edit:
+    from sama_core.clip import write_clip
+
+    path = comfyui.base / "input" / LONG_FILE
+    if not path.exists():
+        write_clip(path, moving_shapes(FRAMES + 8, 48, 32), Fraction(12))
+    edit = Edit(comfyui, small, area=SMALL_AREA, frames=frames)
+    edit.nodes[next(i for i, n in edit.nodes.items() if n["class_type"] == "LoadVideo")]["inputs"]["file"] = LONG_FILE
+    return edit
+
+
+def long_edit(edit: Edit, **changes) -> list:
+    settings = {"seed": 1, "steps": 2, "cfg": 1.0, "shift": 5.0, "sampler_name": "euler", "edit_tag": True,
+                "tiling": "automatic", "instruction": "make the circle red", "segment_frames": 17,
+                "overlap_frames": 4, "anchor_colours": False, "keep_segments": True}
+    return edit.add("SAMALongEdit", model=edit.model, clip=edit.clip, vae=edit.vae, frames=edit.source,
+                    **{**settings, **changes})
+
+
+def run(comfyui, small, frames=FRAMES, patch=None, **changes) -> torch.Tensor:
+    edit = graph(comfyui, small, frames)
+    if patch:
+        patch(edit)
+    return edit.values(long_edit(edit, **changes))
+
+
+def test_one_segment_is_the_plain_edit_bit_for_bit(comfyui, small, store):
+    edit = graph(comfyui, small, frames=17)
+    plain = edit.values(whole_edit(edit, steps=2, cfg=1.0))
+    assert torch.equal(run(comfyui, small, frames=17), plain)
+
+
+def test_segments_become_one_clip_of_the_same_length(comfyui, small, store, sampled_segments):
+    frames = run(comfyui, small)
+    assert frames.shape[0] == FRAMES and frames.isfinite().all()
+    assert sampled_segments == [17, 17, 17]
+    first_alone = run(comfyui, small, frames=17)
+    assert (frames[:9] - first_alone[:9]).abs().max() < 1e-4  # before the first overlap: frames 13 to 16
+
+
+def test_a_second_run_samples_nothing_and_gives_the_same(comfyui, small, store, sampled_segments):
+    first = run(comfyui, small)
+    del sampled_segments[:]
+    assert torch.equal(run(comfyui, small), first)
+    assert sampled_segments == []
+
+
+def lora_patch(strength):
+    """A core LoRA node in front of the edit; `lora` is written where ComfyUI looks."""
+    def patch(edit):
+        from safetensors.torch import save_file
+        name, generator = "long_lora.safetensors", torch.Generator().manual_seed(0)
+        weight = "diffusion_model.blocks.0.self_attn.q"
+        save_file({f"{weight}.lora_A.weight": torch.randn(2, 256, generator=generator),
+                   f"{weight}.lora_B.weight": torch.randn(256, 2, generator=generator)},
+                  edit.comfyui.models("loras") / name)
+        edit.patch("LoraLoaderModelOnly", lora_name=name, strength_model=strength)
+    return patch
+
+
+@pytest.mark.parametrize("change", [
+    {"seed": 2}, {"steps": 3}, {"cfg": 2.0}, {"shift": 3.0}, {"sampler_name": "heun"}, {"instruction": "remove it"},
+    {"edit_tag": False}, {"patch": lora_patch(0.5)}])
+def test_a_changed_setting_computes_all_anew(comfyui, small, store, sampled_segments, change):
+    run(comfyui, small, frames=17)
+    run(comfyui, small, frames=17, **change)
+    assert sampled_segments == [17, 17]
+    run(comfyui, small, frames=17, **change)
+    assert sampled_segments == [17, 17]
+
+
+def test_a_changed_lora_strength_computes_anew(comfyui, small, store, sampled_segments):
+    for strength in (0.5, 0.7, 0.5):
+        run(comfyui, small, frames=17, patch=lora_patch(strength))
+    assert sampled_segments == [17, 17]
+
+
+def test_what_does_not_decide_a_segment_is_not_part_of_its_key(comfyui, small, store, sampled_segments):
+    run(comfyui, small)
+    del sampled_segments[:]
+    run(comfyui, small, anchor_colours=True)
+    assert sampled_segments == []
+
+
+def test_a_longer_clip_keeps_the_segments_it_had(comfyui, small, store, sampled_segments):
+    run(comfyui, small, frames=29)
+    assert sampled_segments == [17, 17]
+    run(comfyui, small, frames=41)
+    assert sampled_segments == [17, 17, 17]
+
+
+def test_a_damaged_entry_is_computed_again(comfyui, small, store, sampled_segments):
+    first = run(comfyui, small)
+    path = store.entries()[1].path
+    path.write_bytes(path.read_bytes()[:-3])
+    del sampled_segments[:]
+    assert torch.equal(run(comfyui, small), first)
+    assert sampled_segments == [17]
+
+
+def test_without_the_store_nothing_is_kept(comfyui, small, store):
+    run(comfyui, small, frames=17, keep_segments=False)
+    assert store.entries() == []
+
+
+def test_the_store_node_shows_and_clears(comfyui, small, store):
+    run(comfyui, small)
+    edit = graph(comfyui, small)
+    assert edit.values(edit.add("SAMASegmentStore", action="show")).startswith("3 segments, ")
+    assert edit.values(edit.add("SAMASegmentStore", action="clear")).startswith("3 segments removed. 0 segments")
+    assert store.entries() == []
+
+
+def test_an_overlap_as_long_as_the_segment_is_refused_before_sampling(comfyui, small, store, sampled_segments):
+    edit = graph(comfyui, small)
+    link = long_edit(edit, overlap_frames=16)
+    result = comfyui.run(edit.nodes, keep=[link[0]])
+    assert "Set the segment to" in "".join(result.errors) and sampled_segments == []
+
+
+def test_a_mask_keeps_the_rest_bit_for_bit(comfyui, small, store, sampled_segments):
+    edit = graph(comfyui, small)
+    source = edit.values(edit.source)
+    blank = edit.add("SolidMask", value=0.0, width=32, height=32)
+    white = edit.add("SolidMask", value=1.0, width=16, height=16)
+    still = edit.add("MaskComposite", destination=blank, source=white, x=8, y=8, operation="add")
+    frames = edit.values(long_edit(edit, mask=still))
+    assert torch.equal(frames[:, :8], source[:, :8]) and torch.equal(frames[:, :, 24:], source[:, :, 24:])
+    assert not torch.equal(frames[:, 8:24, 8:24], source[:, 8:24, 8:24])
+    assert sampled_segments == [17, 17, 17]
+
+
+def test_segments_without_any_mask_are_not_sampled(comfyui, small, store, sampled_segments):
+    from sama_core.comfyui.edit import EditSettings
+    from sama_core.comfyui.long_edit import LongSettings, edit_long
+
+    edit = graph(comfyui, small)
+    parts = [edit.values(link) for link in (edit.model, edit.clip, edit.vae, edit.source)]
+    mask = torch.zeros(FRAMES, 32, 32)
+    mask[:8, 4:20, 4:20] = 1
+    settings = EditSettings("make it red", steps=2, cfg=1.0)
+    with torch.inference_mode():
+        frames = edit_long(*parts, settings, LongSettings(17, 4, False), None, mask=mask)
+    assert sampled_segments == [17]
+    assert torch.equal(frames[8:], parts[3][8:])
