@@ -3,9 +3,11 @@
     after block 2   source and target tokens ──▶ shapes and colours of the source there
     after block 4   target tokens            ──▶ shapes and colours of the target there, and the object that is meant
 
-Shapes are told apart, and matched with their names, only after both have been learnt; the velocity alone gives hardly
-a gradient to either (measured: benchmarks/README in the training section of the README). Deviation: not SAMA's, which
-starts from weights that see. The reader is not part of the files that are written.
+To learn which object "the star" is, a model must know both the word and the sight, and the velocity alone gives a
+gradient to neither before it has the other. Measured on pairs of objects named by their shape (share of held-out images
+edited at the right one): 50 % after 1,060 steps without reading, and no more after 100 steps on such pairs alone; with
+reading 50 % at step 350, 75 % at step 750, when 96 % of shapes were read rightly. Deviation: not SAMA's, which starts
+from weights that see. The reader is not part of the files that are written.
 """
 
 from typing import Any
