@@ -201,7 +201,8 @@ def test_the_pool_opens_with_the_steps(config, encoder):
     config = replace(config, steps=100, pool_growth=0.5, image_share=1.0, image_pairs=4 * 512)
     data = ShapesData(config, encoder, "id")
     data.images.make = lambda number: {"target": torch.full((512, 1), number)}
-    assert [int(data._drawn(data.images, step, 256)["target"].max()) for step in (0, 14, 30, 45, 90)] == [0, 0, 1, 3, 3]
+    drawn = [data._draw(data.images, step, 256)(data.images)["target"] for step in (0, 14, 30, 45, 90)]
+    assert [int(targets.max()) for targets in drawn] == [0, 0, 1, 3, 3]
 
 
 # --- first weights -----------------------------------------------------------------------------
