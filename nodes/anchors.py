@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..sama_core.comfyui.edit import EditSettings, anchor_frames, contact_sheet, edit_anchors
 from ..sama_core.text import clean_instruction
-from .edit import _EMPTY, instruction_input, sampling_inputs, say_in, tag_input, tiling_input
+from .edit import _EMPTY, instruction_input, model_inputs, sampling_inputs, say_in, tag_input, tiling_input
 
 
 class AnchorPreview(io.ComfyNode):
@@ -19,9 +19,7 @@ class AnchorPreview(io.ComfyNode):
             search_aliases=["draft", "still preview", "seed test", "contact sheet"],
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="From Load SAMA Model."),
-                io.Clip.Input("clip", tooltip="umT5, from Load SAMA Text Encoder."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+                *model_inputs(),
                 io.Image.Input("frames", tooltip="Frames from SAMA Source Video, any number; its padding copies of "
                                                  "the last frame count too."),
                 instruction_input(),

@@ -23,6 +23,13 @@ def instruction_input() -> io.String.Input:
                                    "tokens are read.")
 
 
+def model_inputs() -> list:
+    """The three parts of the model, for the nodes that do a whole edit."""
+    return [io.Model.Input("model", tooltip="From Load SAMA Model."),
+            io.Clip.Input("clip", tooltip="umT5, from Load SAMA Text Encoder."),
+            io.Vae.Input("vae", tooltip="The Wan 2.1 VAE.")]
+
+
 def tag_input() -> io.Boolean.Input:
     return io.Boolean.Input("edit_tag", default=True, advanced=True,
                             tooltip="Put [Video edit] before the instruction, as SAMA was trained. Default on.")
@@ -161,9 +168,7 @@ class Edit(io.ComfyNode):
             search_aliases=["video edit", "instruction edit", "replace", "remove object", "restyle", "inpaint",
                             "sampler"],
             inputs=[
-                io.Model.Input("model", tooltip="From Load SAMA Model."),
-                io.Clip.Input("clip", tooltip="umT5, from Load SAMA Text Encoder."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+                *model_inputs(),
                 io.Image.Input("frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16."),
                 instruction_input(), *sampling_inputs(), tag_input(), tiling_input(), mask_input(),
             ],

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..sama_core.comfyui.video import finish_video
+from ..sama_core.comfyui.restored_video import RestoredVideo
 from .video import CATEGORY, ClipInfoType
 
 
@@ -28,4 +28,4 @@ class FinishVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, frames, clip_info, audio=None) -> io.NodeOutput:
-        return io.NodeOutput(finish_video(frames, clip_info, audio))
+        return io.NodeOutput(RestoredVideo(frames, clip_info, audio))

@@ -17,6 +17,7 @@ from .edit import (
     CATEGORY,
     instruction_input,
     mask_input,
+    model_inputs,
     sampling_inputs,
     say_in,
     tag_input,
@@ -36,9 +37,7 @@ class LongEdit(io.ComfyNode):
                         "edit goes on where it was.",
             search_aliases=["long video", "segments", "resume", "chunked edit", "sliding window"],
             inputs=[
-                io.Model.Input("model", tooltip="From Load SAMA Model."),
-                io.Clip.Input("clip", tooltip="umT5, from Load SAMA Text Encoder."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+                *model_inputs(),
                 io.Image.Input("frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16; set its "
                                                  "frames to 0 for the whole clip."),
                 instruction_input(), *sampling_inputs(),

@@ -88,7 +88,8 @@ class SourceVideo(io.ComfyNode):
                 start_seconds=0.0, duration_seconds=0.0, every_seconds=0.0) -> io.NodeOutput:
         area = area or getattr(getattr(model, "model", None), "area", DEFAULT_AREA)
         bar = comfy.utils.ProgressBar(1)
-        clip = read_source(video, images, fps, ClipRange(start, frames, stride), area,
-                           lambda done, total: bar.update_absolute(done, max(done, total)), fit,
-                           Seconds(start_seconds, duration_seconds, every_seconds), say_in(cls.hidden.unique_id))
-        return io.NodeOutput(clip.images, clip.info, clip.audio, float(clip.info.fps), clip.info.frame_count)
+        images, info = read_source(video, images, fps, ClipRange(start, frames, stride), area,
+                                   lambda done, total: bar.update_absolute(done, max(done, total)), fit,
+                                   Seconds(start_seconds, duration_seconds, every_seconds),
+                                   say_in(cls.hidden.unique_id))
+        return io.NodeOutput(images, info, info.audio, float(info.fps), info.frame_count)

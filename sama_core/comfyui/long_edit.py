@@ -9,7 +9,7 @@ import comfy.sample
 import folder_paths
 from torch import Tensor
 
-from ..geometry import TEMPORAL_FACTOR, ClipShape, pad_frame_count
+from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, ClipShape, pad_frame_count
 from ..long import Segment, SegmentStore, anchor_colours, blend_segments, noise_tape, plan_segments
 from ..region import fit_mask, paste_back, require_region
 from ..version import VERSION
@@ -69,21 +69,22 @@ def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[lis
              segments: list[Segment], store: SegmentStore | None, stages: Stages) -> Iterator[tuple[Segment, Tensor]]:
     """The segments' latents in order, from the store where it has them."""
     noise = noise_tape(segments, lambda number: _noise(segments[number], images, settings.seed + number))
-    basis = Fingerprint(VERSION, model_identity(model), model_identity(vae.patcher), prompts, astuple(settings))
+    basis = store and Fingerprint(VERSION, model_identity(model), model_identity(vae.patcher), prompts,
+                                  astuple(settings))
     for number, segment in enumerate(segments):
         frames, own_noise = images[segment.frames], noise[:, :, segment.first:segment.end]
         own_mask = None if mask is None else mask[segment.frames]
-        key = basis.copy().add([frames, own_noise, own_mask]).key if store else ""
-        kept = store.get(key) if store else None
         stages.note = f"segment {number + 1} of {len(segments)}"
+        if own_mask is not None and not own_mask.any():
+            stages.skip()
+            yield segment, encode_source(vae, frames, settings.tiling)
+            continue
+        key = basis and basis.copy().add([frames, own_noise, own_mask]).key
+        kept = store and store.get(key)
         if kept is not None:
             stages.skip()
             log.info("SAMA: %s was kept", stages.note)
             yield segment, kept[_LATENT]
-            continue
-        if own_mask is not None and not own_mask.any():
-            stages.skip()
-            yield segment, encode_source(vae, frames, settings.tiling)
             continue
         latent = sample_edit(model, vae, frames, prompts, settings, stages, own_noise, own_mask)
         if store:
@@ -92,5 +93,5 @@ def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[lis
 
 
 def _noise(segment: Segment, images: Tensor, seed: int) -> Tensor:
-    shape = ClipShape(segment.frames.stop - segment.frames.start, *images.shape[1:3]).latent()
-    return comfy.sample.prepare_noise(images.new_zeros(1, 16, shape.frames, shape.height, shape.width), seed % 2**64)
+    height, width = (side // SPATIAL_FACTOR for side in images.shape[1:3])
+    return comfy.sample.prepare_noise(images.new_zeros(1, 16, segment.latents, height, width), seed % 2**64)

@@ -29,17 +29,6 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SourceClip:
-    """A clip as the model wants it, with everything needed to give the original back."""
-
-    images: Tensor
-    """(4k+1, H, W, 3) float 0…1"""
-    info: ClipInfo
-    audio: dict | None
-    """ComfyUI AUDIO of the kept range, None for silent clips."""
-
-
-@dataclass(frozen=True)
 class _Opened:
     """What stands behind a VIDEO or IMAGE input."""
 
@@ -51,9 +40,10 @@ class _Opened:
 
 def read_source(video: Input.Video | None, images: Tensor | None, fps: float, clip_range: ClipRange,
                 area: int, progress=None, fit: str = Fit.CROP, seconds: Seconds | None = None,
-                say: Callable[[str], None] | None = None) -> SourceClip:
+                say: Callable[[str], None] | None = None) -> tuple[Tensor, ClipInfo]:
     """Fit a range of a VIDEO, or of an IMAGE batch playing at `fps`, to `area` pixels.
 
+    Returns float frames (4k+1, H, W, 3) in 0…1, and what it takes to give the original back, its sound included.
     Of a file only the wanted range is decoded. `seconds` takes the place of frame numbers where it is not 0.
     `say(text)` gets what the artist should know about the clip. Raises ClipError if neither input or both are given.
     """
@@ -77,12 +67,7 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
         log.warning("SAMA Source Video: %s", remark)
     if say and info.remarks():
         say("\n".join(info.remarks()))
-    return SourceClip(frames, info, info.audio)
-
-
-def finish_video(frames: Tensor, info: ClipInfo, audio: dict | None) -> RestoredVideo:
-    """Edited frames → VIDEO of the source's frame count, size and times, with `audio`."""
-    return RestoredVideo(frames, info, audio)
+    return frames, info
 
 
 def _opaque(images: Tensor) -> Tensor:

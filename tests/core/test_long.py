@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,8 +18,13 @@ from sama_core.errors import ClipError, GeometryError
 from sama_core.files import write_safetensors
 from sama_core.long import Segment, SegmentStore, anchor_colours, blend_segments, noise_tape, plan_segments
 from sama_core.long.colours import colour_drift
+from sama_core.version import VERSION
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_kept_segments_depend_on_the_pack_s_version():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"] == VERSION
 
 
 # --- the plan ----------------------------------------------------------------------------------

@@ -257,8 +257,8 @@ def test_transparent_images_are_laid_on_black(comfyui, graph):
 
     images = torch.ones(1, 32, 32, 4)
     images[..., 3] = 0.5
-    clip = read_source(None, images, 24.0, ClipRange(), AREA, seconds=Seconds())
-    assert torch.allclose(clip.images, torch.tensor(128 / 255))
+    fitted, _ = read_source(None, images, 24.0, ClipRange(), AREA, seconds=Seconds())
+    assert torch.allclose(fitted, torch.tensor(128 / 255))
 
 
 def test_what_is_wrong_with_a_clip_is_shown_in_the_node(comfyui, caplog):

@@ -22,10 +22,11 @@ _SEEN = 0.08
 
 def edit_labels(source: Scenes, edits: Edits, frames: int, height: int, width: int) -> Tensor:
     """(B, T · h · w, EDIT_LABELS) bool, cells in the order of tokens."""
-    before, after = (_seen(scenes, frames, height, width) for scenes in (source, apply(source, edits)))
+    target = apply(source, edits)
+    before, after = (_seen(scenes, frames, height, width) for scenes in (source, target))
     rows, slot = torch.arange(len(edits)), edits.slot.clamp(min=0)
     meant = (before | after)[rows, slot] & (edits.slot >= 0)[:, None]
-    return torch.cat([_labels(source, before), _labels(apply(source, edits), after), meant[..., None]], -1)
+    return torch.cat([_labels(source, before), _labels(target, after), meant[..., None]], -1)
 
 
 def _seen(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
