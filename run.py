@@ -1,4 +1,7 @@
-"""One command for everything: `python3 run.py edit | serve | models | test`. Needs Python 3.11 and nothing else."""
+"""One command for everything: `python3 run.py edit | serve | models | plan | convert | test`.
+
+Needs Python 3.11 and nothing else.
+"""
 
 import sys
 

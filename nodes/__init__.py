@@ -5,18 +5,20 @@ from comfy_api.latest import ComfyExtension, io
 from ..sama_core.comfyui import embedded_files
 from ..sama_core.comfyui.register import register
 from .anchors import AnchorPreview
+from .convert import ConvertWeights
 from .edit import Edit, EditConditioning, Instruction, Sigmas
 from .export import FinishVideo
 from .latents import JoinLatent, SplitLatent
 from .load import LoadLora, LoadModel, LoadTextEncoder, LoadVAE, PrepareModel
 from .long import LongEdit, SegmentStore
+from .plan import Plan
 from .region import ChangedMask, PasteBack, RegionMask
 from .scores import Scores
 from .video import SourceVideo
 
 NODES = [LoadModel, PrepareModel, LoadTextEncoder, LoadVAE, LoadLora, SourceVideo, Instruction, EditConditioning,
          Sigmas, Edit, LongEdit, SegmentStore, AnchorPreview, SplitLatent, JoinLatent, RegionMask, PasteBack,
-         ChangedMask, Scores, FinishVideo]
+         ChangedMask, Scores, FinishVideo, ConvertWeights, Plan]
 
 
 class SamaExtension(ComfyExtension):

@@ -1,5 +1,6 @@
 """Loading: diffusion model, text encoder, VAE, LoRA."""
 
+import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
@@ -8,12 +9,13 @@ from ..sama_core.checkpoint import shard_paths
 from ..sama_core.comfyui import joint_state, loaders
 from ..sama_core.comfyui.lora import load_lora
 from ..sama_core.launch.models import MODEL_FILES
+from .edit import say_in
 
 CATEGORY = "SAMA/load"
 NO_BASE = "none"
 
 
-def _missing(folder: str, name: str | None) -> str | bool:
+def missing(folder: str, name: str | None) -> str | bool:
     """True if `name` lies in a model folder, else which file is needed, from where, and where to put it.
 
     A name that comes over a link is None here; it is checked when the node runs.
@@ -33,6 +35,21 @@ def _stamp(folder: str, *names: str | None) -> list:
     paths = [folder_paths.get_full_path(folder, name) for name in names if name]
     files = [file for path in paths if path for file in shard_paths(path)]
     return [(str(file), file.stat().st_mtime, file.stat().st_size) for file in files]
+
+
+def _reading(node_id: str):
+    """Shows in the node how much of the file is read: a bar in megabytes, and a line of text."""
+    say, bar = say_in(node_id), comfy.utils.ProgressBar(1)
+
+    def tell(done: int, total: int) -> None:
+        size, unit = (1e9, "GB") if total >= 1e9 else (1e6, "MB")
+        text = f"SAMA: loading weights, {done / size:.1f} of {total / size:.1f} {unit}"
+        if text != tell.said:
+            tell.said = text
+            say(text)
+        bar.update_absolute(done // 1_000_000, max(1, total // 1_000_000))
+    tell.said = ""
+    return tell
 
 
 class LoadModel(io.ComfyNode):
@@ -59,15 +76,16 @@ class LoadModel(io.ComfyNode):
                              tooltip="Attention heads. Default 0 takes the count in the file's metadata, else width / "
                                      "128, right for every released model."),
                 io.Boolean.Input("check_weights", default=False, optional=True, advanced=True,
-                                 tooltip="Look for NaN and infinite weights while loading. Default off: it reads the "
-                                         "whole file once more."),
+                                 tooltip="Look for NaN and infinite weights while loading. Default off: it looks at "
+                                         "every number."),
             ],
             outputs=[io.Model.Output(tooltip="Sample it with any ComfyUI sampler, or give it to SAMA Edit.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, model_name) -> str | bool:
-        return _missing("diffusion_models", model_name)
+        return missing("diffusion_models", model_name)
 
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> list:
@@ -77,7 +95,8 @@ class LoadModel(io.ComfyNode):
     def execute(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         base = None if base_model == NO_BASE else folder_paths.get_full_path_or_raise("diffusion_models", base_model)
-        return io.NodeOutput(loaders.load_diffusion_model(path, base, weight_dtype, num_heads or None, check_weights))
+        return io.NodeOutput(loaders.load_diffusion_model(path, base, weight_dtype, num_heads or None, check_weights,
+                                                          tell=_reading(cls.hidden.unique_id)))
 
 
 class PrepareModel(io.ComfyNode):
@@ -117,7 +136,7 @@ class LoadTextEncoder(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, text_encoder_name) -> str | bool:
-        return _missing("text_encoders", text_encoder_name)
+        return missing("text_encoders", text_encoder_name)
 
     @classmethod
     def fingerprint_inputs(cls, text_encoder_name) -> list:
@@ -146,7 +165,7 @@ class LoadVAE(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, vae_name) -> str | bool:
-        return _missing("vae", vae_name)
+        return missing("vae", vae_name)
 
     @classmethod
     def fingerprint_inputs(cls, vae_name) -> list:
@@ -180,7 +199,7 @@ class LoadLora(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora_name) -> str | bool:
-        return _missing("loras", lora_name)
+        return missing("loras", lora_name)
 
     @classmethod
     def fingerprint_inputs(cls, model, lora_name, strength) -> list:

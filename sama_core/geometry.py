@@ -33,13 +33,17 @@ class LatentShape:
     height: int
     width: int
 
-    def tokens(self) -> int:
-        """Number of DiT tokens of one video segment. Raises GeometryError if patches do not fit."""
+    def grid(self) -> tuple[int, int, int]:
+        """The DiT's token grid (frames, rows, columns) of one video segment. GeometryError if patches do not fit."""
         if self.height % PATCH[1] or self.width % PATCH[2]:
             raise GeometryError(needed(
                 "latent size", f"{self.width}x{self.height}", "an even width and height",
                 f"Make the frames a multiple of {SIDE_MULTIPLE} pixels on each side."))
-        return self.frames * (self.height // PATCH[1]) * (self.width // PATCH[2])
+        return self.frames // PATCH[0], self.height // PATCH[1], self.width // PATCH[2]
+
+    def tokens(self) -> int:
+        """Number of DiT tokens of one video segment. Raises GeometryError if patches do not fit."""
+        return math.prod(self.grid())
 
     def clip(self) -> "ClipShape":
         """The pixel clip this latent decodes to."""

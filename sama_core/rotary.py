@@ -24,14 +24,10 @@ class RotaryTable(NamedTuple):
     sin: Tensor
 
     def rotate(self, x: Tensor) -> Tensor:
-        """Rotate adjacent channel pairs of `x` (B, N, heads, K); returns x's dtype.
-
-        The factors are float32, so the products are computed at least in float32.
-        """
-        pairs = x.unflatten(-1, (-1, 2))
-        cos, sin = self.cos[:, None, :], self.sin[:, None, :]
-        even, odd = pairs[..., 0], pairs[..., 1]
-        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+        """Rotate adjacent channel pairs of `x` (B, N, heads, K), in float32 or better; returns x's dtype."""
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        pairs = torch.view_as_complex(exact.unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * torch.complex(self.cos, self.sin)[:, None, :]).flatten(-2).to(x.dtype)
 
 
 class GridScale(NamedTuple):
@@ -62,13 +58,15 @@ def grid_table(grid: tuple[int, int, int], head_dim: int, device: torch.device,
     """Table of a video segment whose token grid is `(frames, height, width)`, in t-h-w order."""
     angles = [_axis_angles(length, pairs, scale, shift, device) for length, pairs, scale, shift
               in zip(grid, axis_pairs(head_dim), options.scale, options.shift, strict=True)]
-    frames, height, width = grid
-    full = torch.cat([
-        angles[0][:, None, None].expand(frames, height, width, -1),
-        angles[1][None, :, None].expand(frames, height, width, -1),
-        angles[2][None, None, :].expand(frames, height, width, -1),
-    ], dim=-1).flatten(0, 2)
-    return RotaryTable(full.cos().float(), full.sin().float())
+    return RotaryTable(_over_grid([each.cos().float() for each in angles], grid),
+                       _over_grid([each.sin().float() for each in angles], grid))
+
+
+def _over_grid(axes: list[Tensor], grid: tuple[int, int, int]) -> Tensor:
+    """(T, a), (H, b), (W, c) → (T·H·W, a + b + c)."""
+    time, height, width = axes
+    return torch.cat([time[:, None, None].expand(*grid, -1), height[None, :, None].expand(*grid, -1),
+                      width[None, None, :].expand(*grid, -1)], dim=-1).flatten(0, 2)
 
 
 def sequence_table(video: RotaryTable, source: bool, semantic_tokens: int) -> RotaryTable:

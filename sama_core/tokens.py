@@ -20,6 +20,11 @@ class TokenLayout:
     semantic: int
     target: int
 
+    @classmethod
+    def of(cls, video: int, source: bool, semantic: int) -> "TokenLayout":
+        """The layout of segments of `video` tokens, with a source or without."""
+        return cls(video if source else 0, semantic, video)
+
     @property
     def semantic_slice(self) -> slice:
         return slice(self.source, self.source + self.semantic)

@@ -4,6 +4,7 @@
     noise masks                   `pack_mask`
     conditioning masks, areas     `adapt_conditioning`
     CFG functions                 `adapt_model_options`: 5-D to the function, plain CFG on the semantics
+    steps that repeat themselves  `remember_what_stays`
     context windows, FreeNoise    `VideoWindows`, `free_noise`: every window sees all semantic tokens,
                                   whose predictions are averaged over the windows
 """
@@ -14,9 +15,11 @@ from typing import Any
 
 import comfy.sampler_helpers
 import torch
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..errors import ConditioningError, needed
+from ..once_per_run import MEMORY, OncePerRun
 from .packing import JointShape, is_packed
 
 _WHOLE = "_sama_whole"
@@ -44,6 +47,21 @@ def pack_mask(mask: Tensor | None, shape: JointShape) -> Tensor | None:
     if mask is None:
         return None
     return shape.pack(mask, mask.new_ones(mask.shape[0], *shape.semantic))
+
+
+def remember_what_stays(guider) -> None:
+    """Let the model compute once per run what no step changes, unless something may change it on the way.
+
+    That is whatever calls the model or alters its weights or inputs from step to step: hooks in the conditioning,
+    model function wrappers, other packs' wrappers around the model, context windows, several GPUs.
+    """
+    options = guider.model_options
+    wrappers = options.get("transformer_options", {}).get("wrappers", {})
+    hooked = any(entry.get("hooks") for entries in guider.conds.values() for entry in entries)
+    changing = {"model_function_wrapper", "context_handler", "multigpu_clones"} & options.keys()
+    wrapped = any(wrappers.get(kind) for kind in (WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL))
+    if not (hooked or changing or wrapped):
+        options.setdefault("transformer_options", {})[MEMORY] = OncePerRun()
 
 
 def adapt_conditioning(conds: dict[str, list[dict]], shape: JointShape) -> None:

@@ -30,6 +30,7 @@ from .conditioning import (
     masked_latent,
     require_wan_vae,
 )
+from .distilled import advice
 from .joint_state import prepare
 
 log = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ def edit_clip(model, clip, vae, images: Tensor, settings: EditSettings,
     if mask is not None:
         mask = require_region(fit_mask(mask, *images.shape[:3]))
     stages = Stages(settings.steps, say=say)
+    stages.note = advice(model, settings.steps, settings.cfg)
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
     return _edit(model, vae, images, prompts, settings, stages, mask)
@@ -125,6 +127,7 @@ def edit_anchors(model, clip, vae, images: Tensor, indices: list[int], settings:
     """Edit single frames, each as a one-frame clip with the same seed → (len(indices), H, W, 3)."""
     model, images = checked(model, vae, images[:1]), images[..., :3]
     stages = Stages(settings.steps, len(indices), say)
+    stages.note = advice(model, settings.steps, settings.cfg)
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
     return torch.cat([_edit(model, vae, images[i:i + 1], prompts, settings, stages) for i in indices])

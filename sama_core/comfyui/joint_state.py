@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import LatentShape
 from ..semantic_noise import semantic_noise
-from . import adapters
+from . import adapters, distilled, out_of_memory
 from .model import SamaModel, require_wan_latent
 from .packing import JointShape
 
@@ -83,10 +83,13 @@ def outer_sample(executor, noise: Tensor, latent_image: Tensor, sampler, sigmas:
         callback = adapters.video_callback(callback, run.shape)
     if not any("reference_latents" in entry for entry in guider.conds.get("positive", ())):
         log.warning(_NO_SOURCE)
+    distilled.warn(guider, sigmas)
     adapters.adapt_conditioning(guider.conds, run.shape)
     adapters.adapt_model_options(guider.model_options, run.shape)
+    adapters.remember_what_stays(guider)
 
-    packed = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)
+    with out_of_memory.advising(guider, run.shape, run.batch, sigmas):
+        packed = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)
     if nested:
         return packed
     video, semantic = run.shape.unpack(packed)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..checkpoint import model_shapes
 from ..errors import CheckpointError, needed
+from . import distilled
 from .weight_files import read_weights
 
 _PREFIX = "diffusion_model."
@@ -98,8 +99,16 @@ def _fits(parts: dict[str, Tensor], shape: tuple[int, ...] | None) -> bool:
 
 
 def load_lora(model, path: str, strength: float):
-    """The model with a LoRA file, and its report in words. Nothing is loaded when the strength is 0."""
+    """The model with a LoRA file, and its report in words. Nothing is loaded when the strength is 0.
+
+    A step-distilled LoRA is recognised by its name, and the model remembers it: see `distilled`.
+    """
     if strength == 0:
         return model, "not applied: strength is 0"
-    model, report = apply_lora(model, read_weights(path)[0], strength, Path(path).name)
-    return model, report.summary()
+    name, (lora, metadata) = Path(path).name, read_weights(path)
+    model, report = apply_lora(model, lora, strength, name)
+    family = distilled.recognise(name, metadata)
+    if family is None or strength < 0:
+        return model, report.summary()
+    distilled.remember(model, name, family)
+    return model, f"{report.summary()}; {family.settings()}"

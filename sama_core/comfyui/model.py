@@ -1,5 +1,7 @@
 """SAMA as a ComfyUI model: the DiT over the packed state, and its BaseModel."""
 
+import dataclasses
+
 import comfy.conds
 import comfy.context_windows
 import comfy.model_base
@@ -11,10 +13,12 @@ from torch import Tensor
 
 from ..config import DitConfig
 from ..errors import ConditioningError, RuntimeSetupError, needed
-from ..geometry import DEFAULT_AREA
+from ..geometry import DEFAULT_AREA, PATCH, LatentShape
+from ..memory_law import activation_bytes
 from ..model.dit import SamaDiT
 from ..schedule import round_timestep
 from .packing import JointShape, is_packed
+from .weight_files import read_into
 
 
 class PackedSamaDiT(SamaDiT):
@@ -26,12 +30,15 @@ class PackedSamaDiT(SamaDiT):
 
     def forward(self, x: Tensor, timestep: Tensor, context: Tensor | None = None, control=None,
                 transformer_options: dict = {}, **kwargs) -> Tensor:
-        """`x` (B, 1, N) → (B, 1, N) velocities of both streams, through ComfyUI's DIFFUSION_MODEL wrappers."""
+        """`x` (B, 1, N) → (B, 1, N) velocities of both streams, through ComfyUI's DIFFUSION_MODEL wrappers.
+
+        They get a copy: EasyCache writes into what it is given, which in float32 is the sampler's own state.
+        """
         return comfy.patcher_extension.WrapperExecutor.new_class_executor(
             self._forward_packed, self,
             comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
                                                      transformer_options),
-        ).execute(x, timestep, context, transformer_options, **kwargs)
+        ).execute(x.clone(), timestep, context, transformer_options, **kwargs)
 
     def _forward_packed(self, x: Tensor, timestep: Tensor, context: Tensor, transformer_options: dict,
                         sama_shapes: tuple | None = None, source_latents: Tensor | None = None, **_unused) -> Tensor:
@@ -107,12 +114,30 @@ class SamaModel(comfy.model_base.BaseModel):
         return {"source_latents": list(references[-1].shape)} if references else {}
 
     def memory_required(self, input_shape, cond_shapes={}) -> float:
-        """Core counts the area of a video latent; the flat joint state is turned back into one."""
-        if len(input_shape) == 3:
-            semantic = self.dit_config.semantic_tokens * self.dit_config.semantic_dim
-            channels = self.latent_format.latent_channels
-            input_shape = [input_shape[0], channels, max(0, input_shape[-1] - semantic) // channels]
-        return super().memory_required(input_shape, cond_shapes=cond_shapes)
+        """Bytes of activations by SAMA's own law; core decides by it what stays on the GPU and whether it batches.
+
+        `input_shape` is a video latent's, or the flat joint state's, whose frames are then taken as one row of cells.
+        """
+        fused = comfy.model_management.xformers_enabled() or comfy.model_management.pytorch_attention_flash_attention()
+        batch, latent = input_shape[0], self._latent_shape(input_shape)
+        needed_bytes = activation_bytes(self.dit_config, latent, batch,
+                                        comfy.model_management.dtype_size(self.get_dtype_inference()),
+                                        source=bool(cond_shapes.get("source_latents")))
+        if fused:
+            return needed_bytes
+        channels = self.latent_format.latent_channels
+        return max(needed_bytes, super().memory_required([batch, channels, *dataclasses.astuple(latent)], cond_shapes))
+
+    def load_model_weights(self, sd: dict, unet_prefix: str = "", assign: bool = False):
+        """Weights that Load SAMA Model has mapped are read here, once, and become the model's; others are copied."""
+        return super().load_model_weights(sd, unet_prefix, assign or read_into(self.diffusion_model, sd, unet_prefix))
+
+    def _latent_shape(self, input_shape) -> LatentShape:
+        if len(input_shape) == 5:
+            return LatentShape(*input_shape[2:])
+        semantic = self.dit_config.semantic_tokens * self.dit_config.semantic_dim
+        cells = max(0, input_shape[-1] - semantic) // self.latent_format.latent_channels
+        return LatentShape(1, PATCH[1], cells // PATCH[1])
 
     def resize_cond_for_context_window(self, cond_key, cond_value, window, x_in, device, retain_index_list=[]):
         """The source is cut to the window's frames; nothing else has a time axis."""

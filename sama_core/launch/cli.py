@@ -1,4 +1,4 @@
-"""The command line: `edit`, `serve`, `models`, `test`."""
+"""The command line: `edit`, `serve`, `models`, `plan`, `convert`, `test`."""
 
 import argparse
 import signal
@@ -6,10 +6,13 @@ import sys
 from collections.abc import Sequence
 
 from .. import embedded
+from ..convert.formats import FORMATS
+from .convert import convert
 from .edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_STEPS, area_pixels, edit
 from .failure import LaunchError
 from .models_command import models
 from .places import Places
+from .plan import STORAGES, area_or_size, plan
 from .progress import Stages
 from .serve import serve
 from .testing import test
@@ -43,10 +46,13 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     whole = argparse.ArgumentParser(prog="run.py", description="SAMA: edit a video by an instruction, in ComfyUI.")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="edit | serve | models | test")
+    commands = whole.add_subparsers(dest="command", required=True,
+                                    metavar="edit | serve | models | plan | convert | test")
     _add_edit(commands)
     _add_serve(commands)
     _add_models(commands)
+    _add_plan(commands)
+    _add_convert(commands)
     runs_tests = commands.add_parser("test", allow_abbrev=False, help="run all tests; further arguments go to pytest")
     runs_tests.set_defaults(run=test)
     for command in commands.choices.values():
@@ -85,6 +91,38 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=models)
     command.add_argument("--download", action="store_true", help="fetch what is missing (about 36 GB)")
     command.add_argument("--dir", metavar="DIR", help="the models folder (default: ComfyUI's)")
+
+
+def _add_plan(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("plan", allow_abbrev=False, help="tell memory, time and what fits, before a download")
+    command.set_defaults(run=plan)
+    add = command.add_argument
+    add("--model", metavar="FILE", help="a SAMA model file, safetensors or GGUF (default: SAMA-14B as released)")
+    add("--base", metavar="FILE", help="base Wan weights, for a SAMA delta file")
+    add("--weight-dtype", choices=STORAGES, default=STORAGES[0], help="how the loader stores it (default: %(default)s)")
+    add("--video", metavar="FILE", help="the clip (default: --frames and --area alone)")
+    add("--frames", type=int, metavar="N", help="frames (default: the clip's, or 81)")
+    add("--area", type=area_or_size, metavar="WxH", help="working area, WxH or pixels (default: 832x480)")
+    add("--steps", type=int, metavar="N", help="sampling steps (default: the model's own)")
+    add("--cfg", type=float, metavar="X", help="guidance strength (default: the model's own)")
+    add("--vram", type=float, metavar="GB", help="plan for a card with so much memory (default: the one here)")
+    add("--card", metavar="NAME", help='its name, for the time, such as "RTX 4090"')
+    add("--ram", type=float, metavar="GB", help="plan for so much RAM (default: what is free here)")
+    add("--calibrate", action="store_true", help="time the model on this machine first, and keep the result")
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("convert", allow_abbrev=False, help="write a smaller file of a SAMA model",
+                                  formatter_class=argparse.RawDescriptionHelpFormatter,
+                                  epilog="\n".join(f"  {made.name:11} {made.says}" for made in FORMATS.values()))
+    command.set_defaults(run=convert)
+    add = command.add_argument
+    add("file", metavar="FILE", help="the full SAMA file or a delta file: a path, or a name in models/diffusion_models")
+    add("--format", metavar="NAME", default="fp8_scaled", help="one of those below (default: %(default)s)")
+    add("--base", metavar="FILE", help="base Wan 2.1 T2V shards, for a delta file: any one of them, or their folder")
+    add("--out", metavar="FILE", help="the result, or a folder for it (default: beside FILE, named after it)")
+    add("--overwrite", action="store_true", help="replace an existing file (default: it is kept)")
+    add("--verify", action="store_true", help="convert nothing: compare FILE, a result, with the checksum in it")
 
 
 def _area(text: str) -> int:

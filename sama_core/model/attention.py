@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..once_per_run import once
 from ..rotary import RotaryTable
+from .slices import NORM_SLICE, token_slices
 
 AttentionFn = Callable[..., Tensor]
 """`fn(q, k, v, heads, transformer_options=…)`: (B, N, D) tensors in, (B, N, D) out. ComfyUI's
@@ -38,6 +40,18 @@ class _Projections(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))
 
+    def _normed(self, projected: Tensor, norm: nn.Module, freqs: RotaryTable | None = None) -> Tensor:
+        """(B, N, D) normed, and rotated if `freqs` are given. Without grad written over `projected`, in slices."""
+        if torch.is_grad_enabled():
+            return self._turned(norm(projected), freqs)
+        tables = () if freqs is None else (freqs.cos[None], freqs.sin[None])
+        for rows, *factors in token_slices(NORM_SLICE, projected, *tables):
+            rows.copy_(self._turned(norm(rows), RotaryTable(*(part[0] for part in factors)) if factors else None))
+        return projected
+
+    def _turned(self, x: Tensor, freqs: RotaryTable | None) -> Tensor:
+        return x if freqs is None else freqs.rotate(self._heads(x)).flatten(2)
+
 
 class SelfAttention(_Projections):
     """Attention of all tokens to all tokens, with rotary positions."""
@@ -45,11 +59,12 @@ class SelfAttention(_Projections):
     def forward(self, x: Tensor, freqs: RotaryTable, transformer_options: dict | None = None) -> Tensor:
         """`x` (B, N, D) → (B, N, D). `attn1_patch` hooks see the attention's output, q and k."""
         options = {} if transformer_options is None else transformer_options
-        q = freqs.rotate(self._heads(self.norm_q(self.q(x))))
-        k = freqs.rotate(self._heads(self.norm_k(self.k(x))))
-        out = self.attention(q.flatten(2), k.flatten(2), self.v(x), self.num_heads, transformer_options=options)
+        q = self._normed(self.q(x), self.norm_q, freqs)
+        k = self._normed(self.k(x), self.norm_k, freqs)
+        out = self.attention(q, k, self.v(x), self.num_heads, transformer_options=options)
         for patch in options.get("patches", {}).get("attn1_patch", ()):
-            out = patch({"x": out, "q": q, "k": k, "transformer_options": options})
+            out = patch({"x": out, "q": self._heads(q), "k": self._heads(k), "transformer_options": options})
+        del q, k
         return self.o(out)
 
 
@@ -63,7 +78,7 @@ class CrossAttention(_Projections):
         Extra keywords are taken and ignored because Wan packs call and replace this method with
         Wan's image-context arguments.
         """
-        q = self.norm_q(self.q(x))
-        k = self.norm_k(self.k(context))
         options = {} if transformer_options is None else transformer_options
-        return self.o(self.attention(q, k, self.v(context), self.num_heads, transformer_options=options))
+        k, v = once(options, self, lambda: (self.norm_k(self.k(context)), self.v(context)), of=context)
+        return self.o(self.attention(self._normed(self.q(x), self.norm_q), k, v, self.num_heads,
+                                     transformer_options=options))

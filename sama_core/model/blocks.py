@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..config import DitConfig
 from ..rotary import RotaryTable
 from .attention import AttentionFn, CrossAttention, SelfAttention
+from .slices import FEED_FORWARD_SLICES, slice_tokens, token_slices
 
 
 def _cast(parameter: Tensor, like: Tensor) -> Tensor:
@@ -39,13 +40,21 @@ class DitBlock(nn.Module):
         options = {} if transformer_options is None else transformer_options
         shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = (
             (_cast(self.modulation, x) + e).chunk(6, dim=1))
-        y = self.self_attn(torch.addcmul(shift_msa, self.norm1(x), 1 + scale_msa), freqs, options)
-        x = torch.addcmul(x, y, gate_msa)
+        x = torch.addcmul(
+            x, self.self_attn(torch.addcmul(shift_msa, self.norm1(x), 1 + scale_msa), freqs, options), gate_msa)
         x = x + self.cross_attn(self.norm3(x), context, transformer_options=options)
         for patch in options.get("patches", {}).get("attn2_patch", ()):
             x = patch({"x": x, "transformer_options": options})
-        y = self.ffn(torch.addcmul(shift_mlp, self.norm2(x), 1 + scale_mlp))
-        return torch.addcmul(x, y, gate_mlp)
+        return self._fed_forward(x, shift_mlp, 1 + scale_mlp, gate_mlp)
+
+    def _fed_forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
+        """x + gate · ffn(modulated norm of x); without grad slice by slice, so that the wide hidden layer is small."""
+        if torch.is_grad_enabled():
+            return torch.addcmul(x, self.ffn(torch.addcmul(shift, self.norm2(x), scale)), gate)
+        out = torch.empty_like(x)
+        for rows, result in token_slices(slice_tokens(x.shape[1], FEED_FORWARD_SLICES), x, out):
+            torch.addcmul(rows, self.ffn(torch.addcmul(shift, self.norm2(rows), scale)), gate, out=result)
+        return out
 
 
 class Head(nn.Module):

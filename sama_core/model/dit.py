@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..config import DitConfig
 from ..errors import ConditioningError, needed
 from ..geometry import PATCH, LatentShape
+from ..once_per_run import once
 from ..rotary import UNSCALED, GridScale, grid_table, sequence_table
 from ..tokens import SEMANTIC, SOURCE, TARGET, TokenLayout
 from .attention import AttentionFn, sdpa
@@ -83,39 +84,39 @@ class SamaDiT(nn.Module):
         → video velocity (B, C, T, H, W), semantic velocity (B, S, E) or None.
         """
         options = {} if transformer_options is None else transformer_options
-        target, grid = self.embed_video(latents)
-        segments = {TARGET: target}
         if source_latents is not None:
             _check_source(source_latents, latents)
-            segments[SOURCE] = self.embed_video(source_latents)[0]
-        if semantic_latents is not None:
-            segments[SEMANTIC] = self.siglip_feat_mlp(semantic_latents)
-
-        x, layout = self.join_segments(segments)
-        freqs = sequence_table(grid_table(grid, self.config.head_dim, x.device, _grid_scale(options)),
+        grid = LatentShape(*latents.shape[2:]).grid()
+        layout = TokenLayout.of(math.prod(grid), source_latents is not None,
+                                0 if semantic_latents is None else semantic_latents.shape[1])
+        freqs = sequence_table(grid_table(grid, self.config.head_dim, latents.device, _grid_scale(options)),
                                source_latents is not None, layout.semantic)
-        t = self.time_embedding(sinusoidal_embedding(timestep, self.config.freq_dim).to(x.dtype))
+        t = self.time_embedding(sinusoidal_embedding(timestep, self.config.freq_dim).to(latents.dtype))
         e = self.time_projection(t).unflatten(1, (6, self.config.dim))
-        x = self.run_blocks(x, e, t, freqs, self.text_embedding(context), latents, grid, layout, options)
+        text = once(options, "text", lambda: self.text_embedding(context))
+        # The tokens are handed over unnamed: a name would keep the first of them through all blocks.
+        x = self.run_blocks(self.embed(latents, source_latents, semantic_latents, options), e, t, freqs, text, latents,
+                            grid, layout, options)
 
         video = self.unpatchify(self.head(x[:, layout.target_slice], t), grid)
         semantic = None if semantic_latents is None else self.semantic_head(x[:, layout.semantic_slice])
         return video, semantic
 
-    def embed_video(self, latents: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """(B, C, T, H, W) → tokens (B, n, D) and their grid (T, H/2, W/2)."""
-        LatentShape(*latents.shape[2:]).tokens()
-        patches = self.patch_embedding(latents.to(self.head_dtype or self.patch_embedding.weight.dtype))
-        patches = patches.to(latents.dtype)
-        return patches.flatten(2).transpose(1, 2), tuple(patches.shape[2:])
+    def embed(self, latents: Tensor, source_latents: Tensor | None, semantic_latents: Tensor | None, options: dict,
+              ) -> Tensor:
+        """Tokens (B, N, D): source, semantic, target, as far as they are there, with their segments' rows added."""
+        rows = self.segment_embedding(torch.arange(3, device=latents.device)).to(latents.dtype)
+        segments = {TARGET: self.embed_video(latents)}
+        if source_latents is not None:
+            segments[SOURCE] = once(options, "source", lambda: self.embed_video(source_latents))
+        if semantic_latents is not None:
+            segments[SEMANTIC] = self.siglip_feat_mlp(semantic_latents)
+        return torch.cat([segments[name] + rows[name] for name in sorted(segments)], dim=1)
 
-    def join_segments(self, segments: dict[int, Tensor]) -> tuple[Tensor, TokenLayout]:
-        """Add each segment's embedding and concatenate in the order source, semantic, target."""
-        target = segments[TARGET]
-        rows = self.segment_embedding(torch.arange(3, device=target.device)).to(target.dtype)
-        ordered = {name: segments[name] + rows[name] for name in sorted(segments)}
-        counts = (ordered[name].shape[1] if name in ordered else 0 for name in (SOURCE, SEMANTIC, TARGET))
-        return torch.cat(list(ordered.values()), dim=1), TokenLayout(*counts)
+    def embed_video(self, latents: Tensor) -> Tensor:
+        """(B, C, T, H, W) → tokens (B, n, D)."""
+        patches = self.patch_embedding(latents.to(self.head_dtype or self.patch_embedding.weight.dtype))
+        return patches.to(latents.dtype).flatten(2).transpose(1, 2)
 
     def run_blocks(self, x: Tensor, e: Tensor, t: Tensor, freqs: Any, context: Tensor, latents: Tensor,
                    grid: tuple[int, int, int], layout: TokenLayout, options: dict) -> Tensor:

@@ -157,6 +157,24 @@ def test_memory_estimate_counts_the_video_and_the_source(comfyui, edit):
     assert model.memory_required(video, {"source_latents": [list(video)]}) == 2 * plain
 
 
+def test_with_fused_attention_the_estimate_is_the_memory_law(comfyui, edit, monkeypatch):
+    """Also for the flat state and for a batch of two, in the dtype that is computed in."""
+    import comfy.model_management
+
+    from sama_core.geometry import LatentShape
+    from sama_core.memory_law import activation_bytes
+
+    monkeypatch.setattr(comfy.model_management, "pytorch_attention_flash_attention", lambda: True)
+    model = edit.values(edit.model).model
+    video, source = [2, 16, 21, 60, 104], {"source_latents": [[2, 16, 21, 60, 104]]}
+    size = comfy.model_management.dtype_size(model.get_dtype_inference())
+    law = {source: activation_bytes(model.dit_config, LatentShape(21, 60, 104), 2, size, source)
+           for source in (True, False)}
+    assert model.memory_required(video, source) == law[True] > 1.9 * law[False]
+    assert model.memory_required(video) == law[False]
+    assert model.memory_required([2, 1, 16 * 21 * 60 * 104 + 65 * 48], source) == law[True]
+
+
 def test_perp_neg_node(edit, sampled):
     """It encodes conditioning of its own in mid-run."""
     empty = edit.add("SAMAInstruction", clip=edit.clip, instruction="x", edit_tag=False)

@@ -1,0 +1,200 @@
+"""One transformer block of ours against the reference's: time and peak memory of activations, ratios in one run.
+
+    OMP_NUM_THREADS=1 python benchmarks/dit_step.py --json dit_step.json [--official FOLDER]
+
+ours       `DitBlock` as it runs without grad
+plain      the same weights through a plain restatement of the reference: rotary in complex128, norms and feed-forward
+           on all tokens at once, modulation written out (official `DiTBlock`, `rope_apply`, `RMSNorm`, `modulate`)
+official   the official code's own `DiTBlock`, where FOLDER holds a checkout of it
+
+Measured   seconds of the fastest of several turns, the contenders taking turns; peak bytes of the tensors that live at
+           once beside weights and input, counted operation by operation (`live_bytes.py`)
+Counted    the same peaks for SAMA-14B's block at real sizes, on the `meta` device, where attention is a fused kernel
+           that holds nothing but its result, as on a GPU
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[1]
+for place in (ROOT, ROOT / "benchmarks"):
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
+
+import torch  # noqa: E402
+from live_bytes import LiveBytes  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from sama_core.config import DitConfig  # noqa: E402
+from sama_core.geometry import ClipShape  # noqa: E402
+from sama_core.model.attention import sdpa  # noqa: E402
+from sama_core.model.blocks import DitBlock  # noqa: E402
+from sama_core.rotary import RotaryTable, grid_table, sequence_table  # noqa: E402
+
+SEMANTIC, TEXT = 65, 512
+# name: width, heads, feed-forward, clip in latent frames and patches
+SIZES = {
+    "embedded model, 17 frames of 64x64": (256, 2, 1024, (5, 4, 4)),
+    "Wan 1.3B's width, 9 frames of 320x192": (1536, 12, 8960, (3, 12, 20)),
+    "a narrow model, 33 frames of 832x480": (256, 2, 1024, (9, 30, 52)),
+}
+REAL = ((33, 480, 832), (49, 480, 832), (81, 480, 832), (81, 720, 1280))
+Run = Callable[[], Tensor]
+
+
+def block_config(width: int, heads: int, hidden: int) -> DitConfig:
+    return DitConfig(dim=width, num_heads=heads, ffn_dim=hidden, num_layers=1, text_dim=64, freq_dim=64, in_dim=16,
+                     out_dim=16, semantic_dim=64, semantic_hidden=64)
+
+
+def random_block(config: DitConfig, **where) -> DitBlock:
+    block = DitBlock(config, nn, where.pop("attention", sdpa), where.get("device"), where.get("dtype"))
+    if where.get("device") != "meta":
+        for name, weight in block.named_parameters():
+            with torch.no_grad():
+                weight.normal_(std=weight[0].numel() ** -0.5 if weight.ndim == 2 else 0.05)
+                weight.add_(1) if "norm" in name and name.endswith("weight") else None
+    return block.requires_grad_(False)
+
+
+def inputs(config: DitConfig, grid: tuple[int, int, int], device: str = "cpu", dtype=torch.float32) -> dict:
+    freqs = sequence_table(grid_table(grid, config.head_dim, torch.device(device)), True, SEMANTIC)
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(1, *shape, device=device, dtype=dtype)
+    return {"x": draw(len(freqs.cos), config.dim), "e": draw(6, config.dim), "freqs": freqs,
+            "context": draw(TEXT, config.dim)}
+
+
+# --- the reference, restated -------------------------------------------------------------------
+
+
+def plain_block(block: DitBlock, x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor) -> Tensor:
+    """What the reference's block computes, in its order, with its temporaries."""
+    mine, text = block.self_attn, block.cross_attn
+    shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = (block.modulation + e).chunk(6, dim=1)
+    h = block.norm1(x) * (1 + scale) + shift
+    q, k, v = _rms(mine.q(h), mine.norm_q), _rms(mine.k(h), mine.norm_k), mine.v(h)
+    turn = torch.complex(freqs.cos.double(), freqs.sin.double())[:, None]
+    q, k = _rotated(q, turn, mine.num_heads), _rotated(k, turn, mine.num_heads)
+    x = x + gate * mine.o(mine.attention(q, k, v, mine.num_heads))
+    h = block.norm3(x)
+    q, k, v = _rms(text.q(h), text.norm_q), _rms(text.k(context), text.norm_k), text.v(context)
+    x = x + text.o(text.attention(q, k, v, text.num_heads))
+    h = block.norm2(x) * (1 + scale_mlp) + shift_mlp
+    return x + gate_mlp * block.ffn(h)
+
+
+def _rms(x: Tensor, norm: nn.RMSNorm) -> Tensor:
+    wide = x.float()
+    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.eps)).to(x.dtype) * norm.weight
+
+
+def _rotated(x: Tensor, turn: Tensor, heads: int) -> Tensor:
+    pairs = torch.view_as_complex(x.to(torch.float64).unflatten(-1, (heads, -1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(2).to(x.dtype)
+
+
+def official_block(folder: Path, block: DitBlock, config: DitConfig):
+    """The official block with our block's weights, as a function of our inputs; None where the code is absent."""
+    if not (folder / "diffsynth" / "models" / "wan_video_dit.py").is_file():
+        return None
+    for package in ("diffsynth", "diffsynth.models"):  # by path: their own __init__ files import everything
+        sys.modules[package] = ModuleType(package)
+        sys.modules[package].__path__ = [str(folder.joinpath(*package.split(".")))]
+    official = import_module("diffsynth.models.wan_video_dit").DiTBlock
+    theirs = official(False, config.dim, config.num_heads, config.ffn_dim, config.eps).requires_grad_(False)
+    theirs.load_state_dict(block.state_dict())
+
+    def run(x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor) -> Tensor:
+        return theirs(x, context, e, torch.complex(freqs.cos.double(), freqs.sin.double())[:, None])
+    return run
+
+
+# --- measuring ---------------------------------------------------------------------------------
+
+
+def peak_of(run: Run) -> int:
+    with torch.no_grad(), LiveBytes() as live:
+        run()
+    return live.peak
+
+
+def fastest(runs: dict[str, Run], turns: int) -> dict[str, float]:
+    """Seconds of each contender's fastest turn, all taking turns."""
+    best = dict.fromkeys(runs, float("inf"))
+    with torch.no_grad():
+        for turn in range(turns + 1):
+            for name, run in runs.items():
+                started = time.perf_counter()
+                run()
+                if turn:
+                    best[name] = min(best[name], time.perf_counter() - started)
+    return best
+
+
+def measure(size: str, turns: int, official: Path | None) -> dict:
+    """Time, peak and distance of the contenders at one of SIZES, in float32."""
+    torch.manual_seed(0)
+    width, heads, hidden, grid = SIZES[size]
+    config = block_config(width, heads, hidden)
+    block, given = random_block(config), inputs(config, grid)
+    runs = {"ours": lambda: block(**given), "plain": lambda: plain_block(block, **given)}
+    theirs = official_block(official, block, config) if official else None
+    if theirs:
+        runs["official"] = lambda: theirs(**given)
+    with torch.no_grad():
+        wanted = runs["plain"]()
+        distance = {name: ((run() - wanted).norm() / wanted.norm()).item() for name, run in runs.items()}
+    seconds, peaks = fastest(runs, turns), {name: peak_of(run) for name, run in runs.items()}
+    return {"size": size, "tokens": given["x"].shape[1], "dtype": "float32", "seconds": seconds, "peak_bytes": peaks,
+            "relative_l2_to_plain": distance, "time_ratio": seconds["ours"] / seconds["plain"],
+            "peak_ratio": peaks["ours"] / peaks["plain"]}
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None) -> Tensor:
+    return torch.empty_like(q)
+
+
+def count(frames: int, height: int, width: int, dtype: torch.dtype) -> dict:
+    """Peaks of SAMA-14B's block for a real clip, counted on `meta`."""
+    config = block_config(5120, 40, 13824)
+    block = random_block(config, device="meta", dtype=dtype, attention=fused)
+    given = inputs(config, ClipShape(frames, height, width).latent().grid(), "meta", dtype)
+    ours, plain = peak_of(lambda: block(**given)), peak_of(lambda: plain_block(block, **given))
+    return {"clip": f"{frames} frames of {width}x{height}", "tokens": given["x"].shape[1],
+            "dtype": str(dtype).removeprefix("torch."), "peak_bytes": {"ours": ours, "plain": plain},
+            "peak_ratio": ours / plain}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--official", type=Path, help="a checkout of the official SAMA code")
+    made.add_argument("--turns", type=int, default=5)
+    made.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
+    made.add_argument("--json", type=Path)
+    options = made.parse_args(arguments)
+    torch.set_num_threads(1)
+    report = {
+        "ran": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
+                "threads": 1, "turns": options.turns, "seed": 0},
+        "measured": [measure(size, options.turns, options.official) for size in options.sizes],
+        "counted": [count(*clip, dtype) for dtype in (torch.bfloat16, torch.float32) for clip in REAL]}
+    for row in report["measured"]:
+        print(f"{row['size']:42} {row['tokens']:6} tokens  time {row['time_ratio']:.2f}  peak {row['peak_ratio']:.2f}")
+    for row in report["counted"]:
+        print(f"{row['clip']:26} {row['dtype']:9} {row['peak_bytes']['ours'] / 2**30:6.2f} GiB of "
+              f"{row['peak_bytes']['plain'] / 2**30:6.2f}  peak {row['peak_ratio']:.2f}")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""A whole edit with the model inside the pack, through a real ComfyUI server: seconds of every stage, cold and warm.
+
+    python3 benchmarks/edit.py --json edit.json
+
+What `run.py edit` does, with its own code: set-up (here only the check that all is there), a server, the pack's clip of
+17 frames sent, edited with SAMA-Shapes and fetched. Then the same server edits it again with another seed, `--repeats`
+times, as a user does who queues once more; the model files are loaded then and core's caches filled.
+
+Stages     set-up · start ComfyUI · load (sending the clip, model files, reading and fitting the clip) · encode (text
+           and source) · sampling · decode · save (encoding the mp4 and fetching it)
+cold       the first edit of a new server; the system may still hold the files in memory
+warm       the later ones: median, lowest and highest of each stage
+Seconds depend on the machine and what else runs on it; shares and warm / cold are what to compare.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if "sama_core" not in sys.modules:
+    sys.path.insert(0, str(ROOT))
+
+from sama_core import embedded  # noqa: E402
+from sama_core.launch.cli import parser as launch_parser  # noqa: E402
+from sama_core.launch.edit import SET_UP, describe, probe, run_edit, started  # noqa: E402
+from sama_core.launch.environment import Environment  # noqa: E402
+from sama_core.launch.failure import LaunchError  # noqa: E402
+from sama_core.launch.places import Places  # noqa: E402
+from sama_core.launch.progress import Stages  # noqa: E402
+from sama_core.launch.runtime import ComfyUI, find_comfyui  # noqa: E402
+
+PACKAGES = ("torch", "numpy", "av", "safetensors")
+
+
+@dataclass(frozen=True)
+class GivenPython(Places):
+    """An interpreter that has everything already, in place of `.venv`'s."""
+
+    interpreter: Path = Path(sys.executable)
+    folder: Path = Path()
+
+    @property
+    def python(self) -> Path:
+        return self.interpreter
+
+    @property
+    def runtime(self) -> Path:
+        return self.folder
+
+
+def ready(places: Places, asked: argparse.Namespace, stages: Stages) -> ComfyUI:
+    """The ComfyUI to run. Raises LaunchError if there is none and nothing may be set up."""
+    if asked.python is None:
+        return Environment(places, stages).ready(asked.comfyui)
+    found = find_comfyui(Places(), asked.comfyui or os.environ.get("SAMA_COMFYUI"))
+    if found is None:
+        raise LaunchError("--python: given without a ComfyUI, needs its folder. Give --comfyui FOLDER.")
+    return found
+
+
+def edits(places: Places, asked: argparse.Namespace, folder: Path) -> tuple[list[dict[str, float]], ComfyUI]:
+    """Seconds of every stage: the first edit with set-up and start, then the later ones; and the ComfyUI that ran."""
+    first = Stages(sys.stderr)
+    first.start(SET_UP)
+    comfyui, taken = ready(places, asked, first), []
+    with started(comfyui, places, first) as place:
+        for number in range(1 + asked.repeats):
+            stages = Stages(sys.stderr) if number else first
+            options = launch_parser().parse_args(["edit", "--instruction", asked.instruction, "--seed",
+                                                  str(asked.seed + number), *_steps(asked.steps)])
+            run_edit(place, embedded.CLIP, folder / f"edit_{number}.mp4", options, places, stages)
+            stages.finish()
+            taken.append(stages.seconds())
+    return taken, comfyui
+
+
+def _steps(steps: int | None) -> list[str]:
+    return [] if steps is None else ["--steps", str(steps)]
+
+
+def summary(taken: list[dict[str, float]]) -> dict:
+    """Cold and warm seconds by stage, and how the whole of them compare; set-up and start are the cold edit's alone."""
+    cold, warm = taken[0], taken[1:]
+    work = [name for name in cold if any(name in later for later in warm)]
+    found = {"cold": {**cold, "total": sum(cold.values())}}
+    if warm:
+        rows = {name: [later.get(name, 0.0) for later in warm] for name in work}
+        rows["total"] = [sum(later.values()) for later in warm]
+        found["warm"] = {name: {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+                         for name, values in rows.items()}
+        found["warm_per_cold"] = {
+            name: statistics.median(values) / whole for name, values in rows.items()
+            if (whole := cold[name] if name in cold else sum(cold[stage] for stage in work)) > 0}
+    return found
+
+
+def versions(python: Path, comfyui: ComfyUI) -> dict[str, str]:
+    """Of what ran the edit, asked of its interpreter."""
+    program = ("import json, platform; from importlib.metadata import version; "
+               f"print(json.dumps({{'python': platform.python_version(), **{{n: version(n) for n in {PACKAGES}}}}}))")
+    told = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(told.stdout) | {"comfyui": ".".join(map(str, comfyui.version()))}
+
+
+def measure(asked: argparse.Namespace) -> dict:
+    """Run all edits, and sum up."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = Places() if asked.python is None else GivenPython(interpreter=asked.python, folder=Path(folder))
+        taken, comfyui = edits(places, asked, Path(folder))
+        return {"clip": describe(probe(embedded.CLIP, places)), "model": embedded.DIT.name,
+                "steps": asked.steps or embedded.STEPS, "cfg": embedded.CFG, "seed": asked.seed,
+                "instruction": asked.instruction, **summary(taken), "edits": taken,
+                "versions": versions(places.python, comfyui), "machine": platform.machine(), "cores": os.cpu_count(),
+                "threads": os.environ.get("OMP_NUM_THREADS", "default")}
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instruction", default="make the circle red")
+    parser.add_argument("--repeats", type=int, default=3, help="warm edits")
+    parser.add_argument("--steps", type=int, help=f"sampling steps; {embedded.STEPS}, as the model was made for")
+    parser.add_argument("--seed", type=int, default=0, help="of the first edit; each later one has the next")
+    parser.add_argument("--python", type=Path, help="an interpreter that has everything; else .venv is made or taken")
+    parser.add_argument("--comfyui", help="ComfyUI's folder, unless run.py finds it")
+    parser.add_argument("--json", type=Path, help="write the result here too")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 if every edit came out, else 1 with a sentence."""
+    asked = parsed(arguments)
+    try:
+        result = measure(asked)
+    except LaunchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    text = json.dumps(result, indent=1)
+    print(text)
+    if asked.json:
+        asked.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

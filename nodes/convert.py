@@ -1,0 +1,55 @@
+"""Quantised files of a SAMA model."""
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..sama_core.comfyui.convert import convert_listed
+from ..sama_core.convert.formats import FORMATS
+from .load import CATEGORY, NO_BASE, missing
+
+
+class ConvertWeights(io.ComfyNode):
+    """A SAMA file → the same model in fp8 or GGUF, in ComfyUI's folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        files = folder_paths.get_filename_list("diffusion_models")
+        return io.Schema(
+            node_id="SAMAConvertWeights", display_name="SAMA Convert Weights", category=CATEGORY,
+            description="Writes a smaller file of a SAMA model: fp8 or GGUF, once, to be loaded from then on. Needs "
+                        "little memory; broken off, it goes on where it was.",
+            search_aliases=["quantize", "quantise", "fp8", "gguf", "q8_0", "save model", "merge delta"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[
+                io.Combo.Input("model_name", options=files,
+                               tooltip="The SAMA file in models/diffusion_models: the full 16- or 32-bit model, or a "
+                                       "delta file."),
+                io.Combo.Input("format", options=list(FORMATS), default="fp8_scaled",
+                               tooltip="Form of the result. Default fp8_scaled: half of bf16, for every card. GGUF "
+                                       "files are smaller down to Q4, and need a GGUF loader."),
+                io.String.Input("file_name", default="",
+                                tooltip="Name of the new file. Default empty: the source's name with the format "
+                                        "behind it."),
+                io.Combo.Input("base_model", options=[NO_BASE, *files], default=NO_BASE, optional=True, advanced=True,
+                               tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
+                                       "Default none."),
+                io.Boolean.Input("overwrite", default=False, optional=True, advanced=True,
+                                 tooltip="Replace a file of the same name. Default off: it is kept, and the node "
+                                         "says so."),
+            ],
+            outputs=[io.String.Output(display_name="report",
+                                      tooltip="Sizes, what was kept, checksum, and where the file lies.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name) -> str | bool:
+        return missing("diffusion_models", model_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_inputs) -> float:
+        return float("nan")  # equal to nothing: the file may have been removed since
+
+    @classmethod
+    def execute(cls, model_name, format, file_name, base_model=NO_BASE, overwrite=False) -> io.NodeOutput:
+        report = convert_listed(model_name, format, file_name, None if base_model == NO_BASE else base_model, overwrite)
+        return io.NodeOutput(report, ui=ui.PreviewText(report))

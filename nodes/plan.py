@@ -1,0 +1,108 @@
+"""Planning: what an edit will need, before a weight is read."""
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..sama_core import schedule
+from ..sama_core.comfyui.loaders import WEIGHT_DTYPES
+from ..sama_core.comfyui.plan import calibrations, this_machine
+from ..sama_core.plan.planning import make_plan
+from ..sama_core.plan.read_model import read_model
+from ..sama_core.plan.report import report
+from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_sizes, fitted_clip
+from .load import NO_BASE, missing
+from .video import ClipInfoType
+
+FOLDERS = ("diffusion_models", "unet_gguf")
+AUTOMATIC = "automatic"
+
+
+def _model_files() -> list[str]:
+    """Models as ComfyUI lists them, and GGUF files where a loader for them is installed."""
+    folders = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]
+    return list(dict.fromkeys(name for folder in folders for name in folder_paths.get_filename_list(folder)))
+
+
+def _model_path(name: str) -> str | None:
+    folders = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]
+    return next((path for folder in folders if (path := folder_paths.get_full_path(folder, name))), None)
+
+
+class Plan(io.ComfyNode):
+    """Model file + size of a clip → what it needs, how long it takes, and what would fit."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        files = _model_files()
+        return io.Schema(
+            node_id="SAMAPlan", display_name="SAMA Plan", category="SAMA/load",
+            description="Tells from a model file's header and a clip's size what an edit will need: tokens, work, "
+                        "memory on the card and in RAM, time, and the nearest setting that fits. No weight is read.",
+            search_aliases=["vram", "memory", "how long", "estimate", "out of memory", "oom"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[
+                io.Combo.Input("model_name", options=files,
+                               tooltip="The SAMA file to plan for: safetensors, or GGUF where a loader for it is "
+                                       "installed. Only its header is read."),
+                io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default=WEIGHT_DTYPES[0],
+                               tooltip="Storage of the weights, as you will set it in Load SAMA Model. Default keeps "
+                                       "the file's."),
+                io.Int.Input("frames", default=81, min=1, max=MAX_FRAMES,
+                             tooltip="Frames to edit at once; padded to 4k+1. Default 81, as SAMA was released. Not "
+                                     "used with images or clip_info."),
+                io.Int.Input("width", default=832, min=16, max=MAX_SIDE,
+                             tooltip="Width of the model's frames in pixels. Default 832. Sides that are no multiples "
+                                     "of 16 are fitted, as SAMA Source Video would."),
+                io.Int.Input("height", default=480, min=16, max=MAX_SIDE,
+                             tooltip="Height of the model's frames in pixels. Default 480."),
+                io.Int.Input("steps", default=schedule.DEFAULT_STEPS, min=1, max=1000,
+                             tooltip="Sampling steps. Default 50; 4 to 8 with a step-distilled LoRA."),
+                io.Float.Input("cfg", default=schedule.DEFAULT_CFG, min=0.0, max=100.0, step=0.1,
+                               tooltip="Guidance. Default 5. At 1 each step runs the model once instead of twice."),
+                io.Combo.Input("base_model", options=[NO_BASE, *files], default=NO_BASE, optional=True, advanced=True,
+                               tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file. Default none."),
+                io.Combo.Input("text_encoder_name", optional=True, advanced=True, default=AUTOMATIC,
+                               options=[AUTOMATIC, *folder_paths.get_filename_list("text_encoders")],
+                               tooltip="The text encoder, which stays in RAM. Default automatic: the size of the "
+                                       "released one in fp8."),
+                io.Image.Input("images", optional=True, tooltip="Fitted frames, instead of frames, width and height."),
+                ClipInfoType.Input("clip_info", optional=True,
+                                   tooltip="From SAMA Source Video, instead of frames, width and height."),
+            ],
+            outputs=[io.String.Output(display_name="report", tooltip="The plan as text; the node shows it, too."),
+                     io.Boolean.Output(display_name="fits", tooltip="Whether it fits into the memory that is free.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name) -> str | bool:
+        return bool(model_name and _model_path(model_name)) or missing(FOLDERS[0], model_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs) -> float:
+        return float("nan")  # equal to nothing: free memory changes between runs
+
+    @classmethod
+    def execute(cls, model_name, weight_dtype, frames, width, height, steps, cfg, base_model=NO_BASE,
+                text_encoder_name=AUTOMATIC, images=None, clip_info=None) -> io.NodeOutput:
+        path = _model_path(model_name) or folder_paths.get_full_path_or_raise(FOLDERS[0], model_name)
+        config, weights = read_model(path, None if base_model == NO_BASE else _model_path(base_model))
+        sizes = encoder_sizes(config)
+        if text_encoder_name != AUTOMATIC:
+            encoder = folder_paths.get_full_path_or_raise("text_encoders", text_encoder_name)
+            sizes["text_encoder"] = Path(encoder).stat().st_size
+        clip, remarks = fitted_clip(*_clip_size(frames, width, height, images, clip_info))
+        request = Request(clip, config, weights, weight_dtype, steps, cfg, remarks=remarks, **sizes)
+        found = make_plan(request, this_machine(), calibrations())
+        text = report(found)
+        return io.NodeOutput(text, found.fits, ui=ui.PreviewText(text))
+
+
+def _clip_size(frames: int, width: int, height: int, images, clip_info) -> tuple[int, int, int]:
+    """Frames, width and height: a connected clip's before those that were typed."""
+    if images is not None:
+        return images.shape[0], images.shape[2], images.shape[1]
+    if clip_info is not None:
+        return clip_info.padded_count, clip_info.fitted_width, clip_info.fitted_height
+    return frames, width, height

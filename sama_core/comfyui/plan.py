@@ -1,0 +1,85 @@
+"""What ComfyUI knows of this machine and of a loaded model, in the form that plans take."""
+
+from pathlib import Path
+
+import comfy.memory_management
+import comfy.model_management
+import folder_paths
+import torch
+
+from ..config import DitConfig
+from ..geometry import LatentShape
+from ..plan.calibration import USER_FOLDER, Calibration, read_calibrations
+from ..plan.computer import processor
+from ..plan.machine import CPU, MPS, NVIDIA, OTHER_GPU, Machine
+from ..plan.planning import Plan, make_plan
+from ..plan.request import Request, encoder_sizes
+from ..plan.weights import Weights
+
+_MODES = {"HIGH_VRAM": "high", "NO_VRAM": "no", "LOW_VRAM": "low"}
+
+
+def this_machine(held_ram: int = 0) -> Machine:
+    """Core's own figures, now. `held_ram` bytes of RAM are taken already by what is planned."""
+    management = comfy.model_management
+    device, cpu = management.get_torch_device(), torch.device("cpu")
+    kind = _kind(device)
+    ram = {"free_ram": management.get_free_memory(cpu) + held_ram, "total_ram": management.get_total_memory(cpu)}
+    if kind in (CPU, MPS):
+        return Machine(kind, _card(device), program=0, **ram)
+    return Machine(
+        kind, _card(device), free_vram=int(management.get_free_memory(device)) + _removable(device),
+        total_vram=int(management.get_total_memory(device)), reserved=int(management.extra_reserved_memory()),
+        vram_mode=_MODES.get(management.vram_state.name, "normal"),
+        dynamic=bool(getattr(comfy.memory_management, "aimdo_enabled", False)),
+        streams=int(getattr(management, "NUM_STREAMS", 0)), program=0, **ram)
+
+
+def calibrations() -> list[Calibration]:
+    """The shipped ones and those in ComfyUI's user folder."""
+    return read_calibrations(Path(folder_paths.get_user_directory()) / USER_FOLDER)
+
+
+def plan_of_loaded(patcher, latent: LatentShape, steps: int, cfg: float, machine: Machine) -> Plan:
+    """The plan of a run with a model that is loaded already."""
+    config, weights = patcher.model.dit_config, loaded_weights(patcher)
+    request = Request(latent.clip(), config, weights, steps=max(1, steps), cfg=cfg, **encoder_sizes(config))
+    return make_plan(request, machine, calibrations())
+
+
+def loaded_weights(patcher) -> Weights:
+    """A loaded model's weights as they lie in memory, whatever file and loader they came from."""
+    sizes = {name: parameter.numel() for name, parameter in patcher.model.diffusion_model.named_parameters()}
+    held = int(patcher.model_size())
+    _, arguments = getattr(patcher, "cached_patcher_init", None) or (None, ("the model",))
+    return Weights(Path(str(arguments[0])).name, str(patcher.model_dtype()).removeprefix("torch."),
+                   parameters=max(1, sum(sizes.values())), stored=held, float32=0, quantised=True,
+                   largest=max((size for name, size in sizes.items() if name.startswith("blocks.")), default=0))
+
+
+def held_in_ram(config: DitConfig, patcher) -> int:
+    """Bytes of RAM that a run's model and encoders take before it samples."""
+    return int(patcher.model_size()) + sum(encoder_sizes(config).values())
+
+
+def _kind(device: torch.device) -> str:
+    management = comfy.model_management
+    if management.is_device_cpu(device):
+        return CPU
+    if management.is_device_mps(device):
+        return MPS
+    return NVIDIA if management.is_nvidia() else OTHER_GPU
+
+
+def _card(device: torch.device) -> str | None:
+    """The name torch gives the device."""
+    if device.type == "cpu":
+        return processor()
+    backend = getattr(torch, device.type, None)
+    return backend.get_device_name(device) if hasattr(backend, "get_device_name") else None
+
+
+def _removable(device: torch.device) -> int:
+    """Card memory of models that core would remove, or has loaded for this very run."""
+    loaded = [found for found in comfy.model_management.current_loaded_models if found.model is not None]
+    return int(sum(found.model_loaded_memory() for found in loaded if found.device == device))

@@ -1,0 +1,46 @@
+"""The work of `run.py convert`, in a Python that has torch: `python -m sama_core.convert JSON`.
+
+Lines of JSON on standard output: {"done", "total"} while it works, {"report"} at its end. A failure is one sentence,
+the last line of standard error.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from ..errors import SamaError
+from .job import convert
+from .verify import verify
+
+EVERY = 0.5
+"""Seconds between two lines."""
+
+
+def main(asked: dict) -> None:
+    """`asked`: path, and either verify or target, format, base, overwrite."""
+    shown = [0.0]
+
+    def progress(done: int, total: int) -> None:
+        if time.monotonic() - shown[0] >= EVERY or done == total:
+            shown[0] = time.monotonic()
+            say(done=done, total=total)
+    if asked.get("verify"):
+        say(report=f"{Path(asked['path']).name} is as it was written, checksum {verify(asked['path'], progress)}")
+        return
+    done = convert(asked["path"], Path(asked["target"]), asked["format"], asked.get("base"), asked["overwrite"],
+                   progress)
+    say(report=done.text())
+
+
+def say(**line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(json.loads(sys.argv[1]))
+    except SamaError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename or 'a file'}: {error.strerror or error}.")

@@ -1,0 +1,10 @@
+"""Why a conversion cannot be done."""
+
+from ..errors import SamaError, needed
+
+
+class ConversionError(SamaError):
+    """A format, a target or a disk that a conversion cannot use; sources raise CheckpointError."""
+
+
+__all__ = ["ConversionError", "needed"]

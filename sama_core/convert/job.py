@@ -1,0 +1,135 @@
+"""One conversion: source, layout, disk, and what to tell the artist about it."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoint import transformer_settings
+from ..errors import CheckpointError, needed
+from ..version import VERSION
+from .failure import ConversionError
+from .formats import GGUF, Format, format_named
+from .layouts import BLANK, Layout, blanked, safetensors_layout
+from .source import Source, open_source
+from .stream import write_resumable
+from .targets import check_folder
+
+FACTS_KEY = "sama.converted"
+NO_PROGRESS: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
+
+
+@dataclass(frozen=True)
+class Report:
+    """A conversion that is done."""
+
+    target: Path
+    made: Format
+    layout: Layout
+    source_size: int
+    """Bytes of all source files."""
+    sha256: str
+    resumed: int = 0
+    """Bytes that were there from a run that was broken off."""
+    existed: bool = False
+    """Whether the whole file was there already, so that nothing was done."""
+    note: str = ""
+
+    def text(self) -> str:
+        """The report, in lines."""
+        size = self.layout.size
+        kept = ", ".join(f"{count} {dtype}" for dtype, count in self.layout.kept.items())
+        lines = [f"{self.target.name}: {_gigabytes(self.source_size)} → {_gigabytes(size)} "
+                 f"({100 * size / self.source_size:.0f} %), {self.made.says}",
+                 f"{self.layout.quantised} matrices converted; kept as {kept}: embeddings, norms, modulation, biases, "
+                 "projections, both heads"]
+        if self.existed:
+            lines.append("The file was there already, made of the same source: nothing was done.")
+        elif self.resumed:
+            lines.append(f"{_gigabytes(self.resumed)} were there from a run that was broken off.")
+        if self.note:
+            lines.append(self.note)
+        return "\n".join([*lines, f"checksum {self.sha256}", str(self.target)])
+
+
+def convert(path: str | Path, target: Path, format_name: str, base: str | Path | None = None, overwrite: bool = False,
+            progress: Callable[[int, int], None] = NO_PROGRESS) -> Report:
+    """Write the SAMA model in `path` (over `base` where it is a delta) to `target` in another format.
+
+    `progress(done, total)`, in bytes of the result, may raise to break off; the same call later goes on. Raises
+    CheckpointError for the source, ConversionError for format, target and disk.
+    """
+    made = format_named(format_name)
+    check_folder(target.parent)
+    source = open_source(path, base)
+    state = source.state()
+    layout = _layout(source, made)
+    note = _head_note(source, made)
+    if any(target.exists() and file.samefile(target) for file in source.files):
+        raise ConversionError(needed(str(target), "the source itself", "another name for the result",
+                                     "Give one; the source is never written over."))
+    if target.exists() and not overwrite:
+        sha256 = _made_before(target, layout)
+        if sha256 is None:
+            raise ConversionError(needed(str(target), "a file of that name, which is kept", "a free name",
+                                         "Give another name, or allow it to be overwritten."))
+        return Report(target, made, layout, source.size, sha256, existed=True, note=note)
+
+    def unchanged() -> None:
+        if source.state() != state:
+            raise CheckpointError(needed(source.files[-1].name, "a file that changed while it was read",
+                                         "one that stays as it is", "Start the conversion again."))
+    key = hashlib.sha256(layout.header + repr(state).encode()).hexdigest()
+    written = write_resumable(target, layout, key, progress, unchanged)
+    return Report(target, made, layout, source.size, written.sha256, written.resumed, note=note)
+
+
+def _layout(source: Source, made: Format) -> Layout:
+    if made.suffix == GGUF:
+        from .ggml import gguf_layout, gguf_version, require_gguf
+        require_gguf()
+        return gguf_layout(source, made, _metadata(source, made, gguf=gguf_version()))
+    return safetensors_layout(source, made, _metadata(source, made))
+
+
+def _metadata(source: Source, made: Format, **libraries: str) -> dict[str, str]:
+    """The source's own metadata; the head count where core looks for it; and where this file comes from."""
+    facts = {"format": made.name, "pack": VERSION, **libraries, "fingerprint": source.fingerprint(),
+             "sources": [[file.name, file.stat().st_size] for file in source.files]}
+    own = {key: value for key, value in source.plan.metadata.items() if isinstance(value, str)}
+    return {"format": "pt", **own, "config": _config(source), FACTS_KEY: json.dumps(facts)}
+
+
+def _config(source: Source) -> str:
+    """The source's `config` with the head count in it."""
+    try:
+        config = dict(json.loads(source.plan.metadata.get("config", "{}")))
+    except (ValueError, TypeError):
+        config = {}
+    settings = transformer_settings(source.plan.metadata)
+    return json.dumps({**config, "transformer": {**settings, "num_heads": source.plan.config.num_heads}})
+
+
+def _head_note(source: Source, made: Format) -> str:
+    """What GGUF loaders that read no metadata get wrong about this model, if anything."""
+    from ..config import WAN_HEAD_SIZE
+    heads = source.plan.config.num_heads
+    if made.suffix != GGUF or source.plan.config.head_dim == WAN_HEAD_SIZE:
+        return ""
+    return (f"This model has {heads} heads of {source.plan.config.head_dim}: GGUF loaders that do not read a file's "
+            f"metadata take {WAN_HEAD_SIZE} and give noise.")
+
+
+def _made_before(target: Path, layout: Layout) -> str | None:
+    """The checksum of a whole file that this very conversion made earlier; None if the file is another one."""
+    if target.stat().st_size != layout.size:
+        return None
+    with open(target, "rb") as file:
+        header = file.read(len(layout.header))
+    at = layout.checksum_at
+    return header[at:at + len(BLANK)].decode() if blanked(header) == layout.header else None
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,137 @@
+"""What a converted safetensors file holds, byte by byte, before a weight is read.
+
+    header | float32 tensors | matrices: scale, float8 values, comfy_quant | 16-bit tensors | scaled_fp8
+
+Every tensor starts at a multiple of its element's size, as the library's own files do.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from .formats import Format, is_matrix
+from .fp8 import fp8_scale, to_fp8
+from .source import DTYPES, Source, SourceTensor
+
+CHECKSUM_KEY = "sama.sha256"
+BLANK = b"0" * 64
+"""What stands in the header until the checksum is known."""
+_DIGITS = re.compile(re.escape(CHECKSUM_KEY.encode()) + rb'(?:":"|.{4}@\0{7})([0-9a-f]{64})', re.DOTALL)
+WEIGHTS_ONLY = {"format": "float8_e4m3fn", "full_precision_matrix_mult": True}
+ACTIVATIONS_TOO = {"format": "float8_e4m3fn"}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive bytes of the result that are made together."""
+
+    name: str
+    size: int
+    """Bytes."""
+    chunks: Callable[[], Iterator]
+    """Makes them, as buffers in order."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The whole result: what is known before anything is read, and how the rest is made."""
+
+    header: bytes
+    """With BLANK, once, where the checksum goes."""
+    pieces: list[Piece]
+    quantised: int
+    """Matrices that are quantised."""
+    kept: dict[str, int]
+    """Tensors that are not, by their type in the result."""
+
+    @property
+    def checksum_at(self) -> int:
+        """Where in the header the checksum goes."""
+        return checksum_position(self.header)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.header) + sum(piece.size for piece in self.pieces)
+
+
+def safetensors_layout(source: Source, made: Format, metadata: Mapping[str, str]) -> Layout:
+    """The layout of one of the float8 forms."""
+    matrices = [tensor for name, tensor in source.tensors.items() if is_matrix(name) and tensor.count % 4 == 0]
+    quantised = {tensor.name for tensor in matrices}
+    kept = [tensor for tensor in source.tensors.values() if tensor.name not in quantised]
+    wide = [tensor for tensor in kept if tensor.dtype == "F32"]
+    narrow = [tensor for tensor in kept if tensor.dtype != "F32"]
+
+    contents = [_as_it_is(tensor) for tensor in wide]
+    contents += [_matrix(tensor, made) for tensor in matrices]
+    contents += [_as_it_is(tensor) for tensor in narrow]
+    if made.name == "fp8_scaled":
+        # Two elements tell core to multiply in full precision.
+        contents.append(([("scaled_fp8", "F8_E4M3", (2,), 2)], lambda: iter([bytes(2)])))
+    entries = [entry for piece_entries, _ in contents for entry in piece_entries]
+    pieces = [Piece(held[0][0], sum(entry[3] for entry in held), chunks) for held, chunks in contents]
+    return Layout(_header(entries, {**metadata, CHECKSUM_KEY: BLANK.decode()}), pieces, len(matrices), counted(kept))
+
+
+def checksum_position(header: bytes) -> int | None:
+    """Where a header, safetensors or GGUF, has its file's checksum; None where it has none."""
+    found = _DIGITS.search(header)
+    return None if found is None else found.start(1)
+
+
+def blanked(header: bytes) -> bytes:
+    """A header with BLANK in place of the checksum, if it has one."""
+    at = checksum_position(header)
+    return header if at is None else header[:at] + BLANK + header[at + len(BLANK):]
+
+
+def counted(kept: list[SourceTensor]) -> dict[str, int]:
+    """How many tensors there are of each type."""
+    return {dtype: number for dtype in DTYPES if (number := sum(tensor.dtype == dtype for tensor in kept))}
+
+
+def buffer(tensor):
+    """A contiguous tensor's bytes, without a copy."""
+    import torch
+    return tensor.contiguous().view(torch.uint8).numpy()
+
+
+def _as_it_is(tensor: SourceTensor) -> tuple:
+    return [(tensor.name, tensor.dtype, tensor.shape, tensor.size)], lambda: map(buffer, tensor.chunks())
+
+
+def _matrix(tensor: SourceTensor, made: Format) -> tuple:
+    layer = tensor.name.removesuffix(".weight")
+    old = made.name == "fp8_scaled"
+    mark = b"" if old else _padded(json.dumps(ACTIVATIONS_TOO if made.name == "fp8_fast" else WEIGHTS_ONLY), 4)
+    held = [(f"{layer}.{'scale_weight' if old else 'weight_scale'}", "F32", (), 4),
+            (tensor.name, "F8_E4M3", tensor.shape, tensor.count)]
+    if mark:
+        held.append((f"{layer}.comfy_quant", "U8", (len(mark),), len(mark)))
+
+    def chunks() -> Iterator:
+        scale = fp8_scale(tensor.chunks())
+        yield struct.pack("<f", scale.item())
+        for chunk in tensor.chunks():
+            yield buffer(to_fp8(chunk, scale))
+        if mark:
+            yield mark
+    return held, chunks
+
+
+def _header(entries: list[tuple], metadata: Mapping[str, str]) -> bytes:
+    table, end = {"__metadata__": dict(metadata)}, 0
+    for name, dtype, shape, size in entries:
+        table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    text = _padded(json.dumps(table, separators=(",", ":")), 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _padded(text: str, multiple: int) -> bytes:
+    """UTF-8 with blanks behind, which JSON ignores."""
+    data = text.encode()
+    return data + b" " * (-len(data) % multiple)

@@ -1,0 +1,170 @@
+"""A long file onto the disk: killed at any moment it goes on later, and it appears whole or not at all.
+
+    .NAME.part      the file so far
+    .NAME.pieces    a key of all it depends on, then the CRC-32 of each whole piece, one a line
+
+On going on, the pieces on disk are read and compared with their checksums; the first that is torn, lost in a power
+failure, or not there yet is where the work starts again. The finished file's own checksum stands in its header: the
+SHA-256 of the whole file with these 64 digits as zeros.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from .failure import ConversionError, needed
+from .layouts import Layout, Piece, blanked
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_READ = 1 << 20
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished file."""
+
+    sha256: str
+    """As in its header."""
+    resumed: int
+    """Bytes that a broken run had left."""
+
+
+def write_resumable(target: Path, layout: Layout, key: str, progress: Callable[[int, int], None],
+                    before_rename: Callable[[], None] = lambda: None) -> Written:
+    """Write `layout` to `target`, going on from what a run with the same `key` left.
+
+    `progress(done, total)` in bytes, after every chunk; what it or `before_rename` raises breaks the work off, as a
+    kill does, and is passed on. Raises ConversionError for a full disk, or another conversion at the same file.
+    """
+    part, journal = partial_files(target)
+    with _opened(part, target) as file, open(journal, "a+", encoding="ascii") as lines:
+        whole, digest = _whole_pieces(file, lines, layout, key, progress)
+        done = len(layout.header) + sum(piece.size for piece in layout.pieces[:whole])
+        resumed = done if whole else 0
+        _require_room(target, layout.size - resumed)
+        try:
+            if not whole:
+                _begin(file, lines, layout, key)
+            file.truncate(done)
+            file.seek(done)
+            for piece in layout.pieces[whole:]:
+                _write_piece(file, lines, piece, digest, lambda more, start=done: progress(start + more, layout.size))
+                done += piece.size
+            _sign(file, layout, digest.hexdigest())
+        except OSError as error:
+            raise _explained(error, target, layout.size) from error
+    before_rename()
+    os.replace(part, target)
+    journal.unlink(missing_ok=True)
+    return Written(digest.hexdigest(), resumed)
+
+
+def partial_files(target: Path) -> tuple[Path, Path]:
+    """(the file so far, the checksums of its pieces), beside the target and in no list of ComfyUI's."""
+    return target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.pieces")
+
+
+@contextmanager
+def _opened(part: Path, target: Path) -> Iterator[BinaryIO]:
+    """The partial file, to read and write, and locked where the system can."""
+    try:
+        number = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise ConversionError(needed(str(target.parent), f"a folder that takes no file ({error.strerror})",
+                                     "a writable folder", "Give another place for the result.")) from error
+    with open(number, "r+b", buffering=0) as file:
+        try:
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass  # Windows has no flock: two conversions to one name are then the artist's own doing.
+        except OSError as held:
+            raise ConversionError(needed(target.name, "another conversion that writes it now", "one at a time",
+                                         "Wait for the other one, or give another name.")) from held
+        yield file
+
+
+def _whole_pieces(file: BinaryIO, lines: TextIO, layout: Layout, key: str,
+                  progress: Callable[[int, int], None]) -> tuple[int, "hashlib._Hash"]:
+    """(pieces of this very work that lie on disk whole, the hash of header and these). Later lines are cut off."""
+    digest = hashlib.sha256(layout.header)
+    lines.seek(0)
+    first, *sums = lines.read().split("\n")
+    header = file.read(len(layout.header))
+    if first != key or blanked(header) != layout.header:
+        return 0, digest
+    whole, position = 0, len(header)
+    for piece, expected in zip(layout.pieces, sums, strict=False):
+        ahead, crc, left = digest.copy(), 0, piece.size
+        while left and (data := file.read(min(left, _READ))):
+            ahead.update(data)
+            crc, left = zlib.crc32(data, crc), left - len(data)
+            progress(position + piece.size - left, layout.size)
+        if left or f"{crc:08x}" != expected:
+            break
+        digest, whole, position = ahead, whole + 1, position + piece.size
+    lines.truncate(sum(len(line) + 1 for line in [key, *sums[:whole]]))
+    return whole, digest
+
+
+def _require_room(target: Path, size: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if free < size:
+        raise ConversionError(needed(f"disk of {target.parent}", f"{free / 1e9:.2f} GB free",
+                                     f"{size / 1e9:.2f} GB more for {target.name}",
+                                     "Free some, or give a place on another disk."))
+
+
+def _begin(file: BinaryIO, lines: TextIO, layout: Layout, key: str) -> None:
+    """Header first, so that the key never stands beside another work's data."""
+    lines.truncate(0)
+    lines.flush()
+    file.truncate(0)
+    file.seek(0)
+    _write_all(file, layout.header)
+    lines.write(f"{key}\n")
+    lines.flush()
+
+
+def _write_piece(file: BinaryIO, lines: TextIO, piece: Piece, digest: "hashlib._Hash",
+                 progress: Callable[[int], None]) -> None:
+    done = crc = 0
+    for data in piece.chunks():
+        _write_all(file, data)
+        digest.update(data)
+        crc, done = zlib.crc32(data, crc), done + memoryview(data).nbytes
+        progress(done)
+    assert done == piece.size, f"{piece.name}: {done} bytes, announced {piece.size}"
+    lines.write(f"{crc:08x}\n")
+    lines.flush()
+
+
+def _write_all(file: BinaryIO, data) -> None:
+    """An unbuffered file may take a part only, as it does when the disk fills up."""
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[file.write(view):]
+
+
+def _sign(file: BinaryIO, layout: Layout, sha256: str) -> None:
+    file.seek(layout.checksum_at)
+    _write_all(file, sha256.encode())
+    os.fsync(file.fileno())
+
+
+def _explained(error: OSError, target: Path, size: int) -> Exception:
+    if error.errno in _FULL:
+        return ConversionError(needed(f"disk of {target.parent}", "no room left while writing",
+                                      f"{size / 1e9:.2f} GB for {target.name}",
+                                      "Free some and start the same conversion again: it goes on where it was."))
+    if error.errno == errno.EFBIG:
+        return ConversionError(needed(f"disk of {target.parent}", "a file system that takes no file of this size",
+                                      f"{size / 1e9:.2f} GB in one file", "Give a place on another disk."))
+    return error

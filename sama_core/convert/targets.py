@@ -1,0 +1,42 @@
+"""Where the result goes: names that stay in their folder, and files that are never written over by accident.
+
+Standard library only.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from .failure import ConversionError, needed
+from .formats import Format
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+_LONGEST = 200
+
+
+def default_name(source: str | Path, made: Format) -> str:
+    """`sama_14b_ema.safetensors` as Q8_0 → `sama_14b_ema_Q8_0.gguf`."""
+    return f"{Path(source).stem}_{made.tag}{made.suffix}"
+
+
+def checked_name(name: str, made: Format) -> str:
+    """A plain file name with the format's suffix. Raises ConversionError for a path, `..` or another suffix."""
+    name = name.strip()
+    if not name or name.startswith(".") or ".." in name or _FORBIDDEN.search(name) or len(name) > _LONGEST:
+        raise ConversionError(needed("file name", repr(name), f"a plain name such as sama{made.suffix}",
+                                     "Folders, .. and the characters < > : \" / \\ | ? * cannot be in it."))
+    if not Path(name).suffix or Path(name).suffix.lower() not in (".safetensors", ".sft", ".gguf"):
+        return name + made.suffix
+    if Path(name).suffix.lower() != made.suffix:
+        raise ConversionError(needed("file name", name, f"the ending {made.suffix} for {made.name}",
+                                     "Change the ending, or leave it out."))
+    return name
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ConversionError unless files can be made in `folder`."""
+    if not folder.is_dir():
+        raise ConversionError(needed(str(folder), "no such folder", "a folder for the result", "Make it first."))
+    if not os.access(folder, os.W_OK):
+        raise ConversionError(needed(str(folder), "a folder that may not be written", "a writable folder",
+                                     "Change its rights, or give another place for the result."))

@@ -1,0 +1,134 @@
+"""Times the model on this machine: `python -m sama_core.plan.calibrate FOLDER` writes one calibration there.
+
+On a graphics card two blocks of SAMA-14B's shape are timed in bfloat16, with random weights made on the card: the
+seconds of all forty follow from the operations. On a CPU it is SAMA-Shapes, the model inside the pack, in float32,
+which says nothing about SAMA-14B there.
+"""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from .. import embedded
+from ..errors import SamaError
+from ..geometry import ClipShape
+from ..memory_law import sequence_tokens
+from ..model.dit import SamaDiT
+from ..version import VERSION
+from .computer import processor
+from .flops import TEXT_TOKENS, forward_flops
+from .weights import RELEASED_CONFIG
+
+# Clips that are timed, smallest first.
+CARD_CLIPS = (ClipShape(17, 480, 832), ClipShape(33, 480, 832), ClipShape(81, 480, 832))
+CPU_CLIPS = (ClipShape(9, 64, 64), ClipShape(17, 64, 64), ClipShape(17, 128, 128), ClipShape(33, 128, 128))
+RUNS = 5
+BLOCKS_ON_CARD = 2
+
+
+def calibrate(folder: Path, clips: Iterable[ClipShape] | None = None, runs: int = RUNS,
+              say: Callable[[str], None] = print) -> Path:
+    """Measures and writes; returns the file, which is named after the device. Clips that do not fit are left out."""
+    card = torch.cuda.is_available()
+    device = torch.device("cuda" if card else "cpu")
+    name = torch.cuda.get_device_name(device) if card else processor()
+    model, what = _card_model(device) if card else _cpu_model()
+    points = []
+    for clip in clips or (CARD_CLIPS if card else CPU_CLIPS):
+        try:
+            points.append(_point(model, clip, device, runs))
+        except torch.OutOfMemoryError:
+            say(f"{clip.frames} frames of {clip.width}x{clip.height}: more than this card can hold, left out")
+            continue
+        say(f"{clip.frames} frames of {clip.width}x{clip.height}: {min(points[-1]['seconds']):.3g} to "
+            f"{max(points[-1]['seconds']):.3g} s a call")
+    if not points:
+        raise SamaError("Calibration: no clip fitted into the card's memory. Close what else uses it, and try again.")
+    found = {"card": name, "kind": "card" if card else "CPU", "threads": None if card else torch.get_num_threads(),
+             "date": datetime.date.today().isoformat(),
+             "versions": {"torch": torch.__version__, "comfyui": _comfyui_version(), "pack": VERSION},
+             "model": {"name": what, "width": model.config.dim, "blocks": model.config.num_layers}, "points": points}
+    return _write(folder / f"{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}.json", found)
+
+
+def _card_model(device: torch.device) -> tuple[SamaDiT, str]:
+    config = dataclasses.replace(RELEASED_CONFIG, num_layers=BLOCKS_ON_CARD)
+    model = SamaDiT(config, device=device, dtype=torch.bfloat16)
+    generator = torch.Generator(device).manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.02, generator=generator)
+    return model.eval(), f"{BLOCKS_ON_CARD} blocks of SAMA-14B"
+
+
+def _cpu_model() -> tuple[SamaDiT, str]:
+    from safetensors.torch import load_file
+
+    from ..checkpoint import plan_checkpoint
+    heads = plan_checkpoint(embedded.DIT).config.num_heads
+    weights = {key: value.float() for key, value in load_file(embedded.DIT).items()}
+    return SamaDiT.from_state_dict(weights, heads).eval(), "SAMA-Shapes"
+
+
+def _point(model: SamaDiT, clip: ClipShape, device: torch.device, runs: int) -> dict:
+    latent, config = clip.latent(), model.config
+    dtype = next(model.parameters()).dtype
+    generator = torch.Generator(device).manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, device=device, dtype=dtype)
+    size = (1, config.in_dim, latent.frames, latent.height, latent.width)
+    inputs = (drawn(*size), torch.tensor([500.0], device=device), drawn(1, TEXT_TOKENS, config.text_dim), drawn(*size),
+              drawn(1, config.semantic_tokens, config.semantic_dim))
+    seconds = [_timed(model, inputs, device) for _ in range(runs + 1)][1:]  # the first one warms up
+    flops = forward_flops(config, latent)
+    return {"tokens": sequence_tokens(config, latent), "attention_flops": flops.attention,
+            "linear_flops": flops.linear, "dtype": str(dtype).removeprefix("torch."),
+            "seconds": [round(value, 6) for value in seconds]}
+
+
+def _timed(model: SamaDiT, inputs: tuple, device: torch.device) -> float:
+    with torch.inference_mode():
+        began = _now(device)
+        model(*inputs)
+        return _now(device) - began
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _comfyui_version() -> str | None:
+    """Known where this runs inside ComfyUI only; the timing itself does not use it."""
+    try:
+        return importlib.metadata.version("comfyui")
+    except importlib.metadata.PackageNotFoundError:
+        return getattr(sys.modules.get("comfyui_version"), "__version__", None)
+
+
+def _write(path: Path, found: dict) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+if __name__ == "__main__":
+    try:
+        print(f"Written: {calibrate(Path(sys.argv[1])).name}")
+    except SamaError as failed:
+        sys.exit(str(failed))

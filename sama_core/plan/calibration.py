@@ -1,0 +1,112 @@
+"""Measured speed of a card: JSON files, and the seconds that follow from them.
+
+    {"card": "…", "kind": "CPU", "threads": 1, "date": "2026-11-21", "versions": {"torch": …, "comfyui": …, "pack": …},
+     "model": {"width": 256, "blocks": 6, "name": "…"},
+     "points": [{"tokens": 4161, "attention_flops": …, "linear_flops": …, "dtype": "float32",
+                 "seconds": [0.81, 0.83, …]}]}
+
+`seconds` are single calls of the model, in the order they were timed. A file is read whole or refused with its name.
+"""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SamaError, needed
+
+SHIPPED = Path(__file__).with_name("calibrations")
+# In ComfyUI's user folder.
+USER_FOLDER = "sama_calibrations"
+# A calibration speaks for models up to so many times as wide or narrow as the one it was measured with.
+_WIDTH_RANGE = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One clip size, timed."""
+
+    tokens: int
+    attention_flops: int
+    linear_flops: int
+    dtype: str
+    seconds: tuple[float, ...]
+
+    @property
+    def flops(self) -> int:
+        return self.attention_flops + self.linear_flops
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Operations per second: slowest and fastest run."""
+        return self.flops / max(self.seconds), self.flops / min(self.seconds)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """All points of one card on one day."""
+
+    card: str
+    date: str
+    versions: dict[str, str]
+    width: int
+    model: str
+    threads: int | None
+    """Of a CPU; fewer are slower."""
+    points: tuple[Point, ...]
+
+    def described(self) -> str:
+        """Where the figures come from, in one phrase."""
+        with_what = ", ".join(f"{name} {version}" for name, version in self.versions.items() if version)
+        threads = f" with {self.threads} thread{'s' if self.threads > 1 else ''}" if self.threads else ""
+        return f"measured on {self.card}{threads}, {self.date}, with {self.model} ({with_what})"
+
+    def rates(self, flops: int) -> tuple[float, float]:
+        """Slowest and fastest operations per second of runs near this much work.
+
+        Between two measured sizes those two count, elsewhere all: the spread grows where nothing was measured.
+        """
+        points = sorted(self.points, key=lambda point: point.flops)
+        if points[0].flops <= flops <= points[-1].flops:
+            points = [max((p for p in points if p.flops <= flops), key=lambda p: p.flops),
+                      min((p for p in points if p.flops >= flops), key=lambda p: p.flops)]
+        slowest, fastest = zip(*(point.rates for point in points), strict=True)
+        return min(slowest), max(fastest)
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Raises SamaError, with the file's name, for anything that is not a calibration."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        points = tuple(Point(int(point["tokens"]), int(point["attention_flops"]), int(point["linear_flops"]),
+                             str(point["dtype"]), tuple(map(float, point["seconds"])))
+                       for point in data["points"])
+        if not points or not all(point.seconds and min(point.seconds) > 0 for point in points):
+            raise ValueError("no timed points")
+        return Calibration(str(data["card"]), str(data["date"]), dict(data["versions"]), int(data["model"]["width"]),
+                           str(data["model"]["name"]), data.get("threads"), points)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as broken:
+        raise SamaError(needed(path.name, f"no readable calibration ({broken})", "a file of run.py plan --calibrate",
+                               "Delete it, or calibrate again.")) from broken
+
+
+def read_calibrations(*folders: Path) -> list[Calibration]:
+    """All in the shipped folder and in `folders`, the user's last. A broken file is left out, with a warning."""
+    found = []
+    for folder in (SHIPPED, *folders):
+        for path in sorted(folder.glob("*.json")):
+            try:
+                found.append(read_calibration(path))
+            except SamaError as broken:
+                log.warning("SAMA: %s", broken)
+    return found
+
+
+def calibration_for(card: str | None, width: int, calibrations: Iterable[Calibration]) -> Calibration | None:
+    """The newest calibration of this very card with a model of about this width; the user's own wins a tie."""
+    fitting = [found for found in calibrations
+               if found.card == card and 1 / _WIDTH_RANGE <= found.width / width <= _WIDTH_RANGE]
+    return max(reversed(fitting), key=lambda found: found.date, default=None)

@@ -1,0 +1,82 @@
+"""What a plan needs of a model file, from its header alone: `python -m sama_core.plan.read_model FILE [BASE]`.
+
+The answer is JSON; the last line of standard error is a sentence for the artist if the file is no SAMA model.
+"""
+
+import dataclasses
+import json
+import math
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..checkpoint import PREFIXES, WeightFile, compare, model_shapes, plan_checkpoint
+from ..config import DitConfig
+from ..errors import CheckpointError, RuntimeSetupError, SamaError, needed
+from .weights import StoredTensor, Weights, count
+
+_ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
+
+
+def read_model(path: str | Path, base: str | Path | None = None) -> tuple[DitConfig, Weights]:
+    """Sizes and weights of a safetensors or GGUF file, of a delta with its base.
+
+    Raises CheckpointError, as loading would, for anything that is no SAMA model; RuntimeSetupError for a GGUF file
+    where the library `gguf` is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".gguf":
+        return _read_gguf(path)
+    plan = plan_checkpoint(path, base)
+    tensors = [tensor for file in plan.files for tensor in _stored(file)]
+    return plan.config, count(path.name, tensors)
+
+
+def _stored(file: WeightFile) -> Iterator[StoredTensor]:
+    """The header's lines; `read_header` has found it whole."""
+    with open(file.path, "rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        header = json.loads(opened.read(length))
+    header.pop("__metadata__", None)
+    for name, entry in header.items():
+        first, last = entry["data_offsets"]
+        for prefix in PREFIXES:
+            name = name.removeprefix(prefix)
+        yield StoredTensor(name, entry["dtype"], math.prod(entry["shape"]), last - first)
+
+
+def _read_gguf(path: Path) -> tuple[DitConfig, Weights]:
+    if not path.is_file():
+        raise CheckpointError(needed(str(path), "no such file", "a GGUF file", "Choose a file that exists."))
+    try:
+        from gguf import GGUFReader
+    except ImportError as absent:
+        raise RuntimeSetupError(needed(path.name, "no library to read GGUF files", "the package gguf",
+                                       "Install it (pip install gguf), as ComfyUI-GGUF does.")) from absent
+    try:
+        reader = GGUFReader(path)
+    except Exception as broken:  # the library raises whatever a damaged file leads it to
+        raise CheckpointError(needed(path.name, f"no readable GGUF header ({broken})", "a GGUF file",
+                                     "Download it again.")) from broken
+    shapes, tensors = {}, []
+    for tensor in reader.tensors:
+        shape = tuple(int(side) for side in reversed(tensor.shape))
+        original = reader.get_field(_ORIGINAL_SHAPE + tensor.name)
+        shapes[tensor.name] = tuple(original.contents()) if original else shape
+        tensors.append(StoredTensor(tensor.name, tensor.tensor_type.name, math.prod(shape), int(tensor.n_bytes)))
+    config = DitConfig.from_shapes(shapes, name=path.name)
+    compare(shapes, model_shapes(config)).raise_if_bad(path.name)
+    return config, count(path.name, tensors)
+
+
+def to_json(config: DitConfig, weights: Weights) -> str:
+    """For `from_json` in another process."""
+    return json.dumps({"config": dataclasses.asdict(config), "weights": dataclasses.asdict(weights)})
+
+
+if __name__ == "__main__":
+    try:
+        print(to_json(*read_model(*sys.argv[1:])))
+    except SamaError as refused:
+        sys.exit(str(refused))
