@@ -7,6 +7,9 @@ plain      the same weights through a plain restatement of the reference: rotary
            on all tokens at once, modulation written out (official `DiTBlock`, `rope_apply`, `RMSNorm`, `modulate`)
 official   the official code's own `DiTBlock`, where FOLDER holds a checkout of it
 
+and a whole call of the embedded model within a run, where the text's keys and the source's tokens are computed once,
+against the same model with plain blocks.
+
 Measured   seconds of the fastest of several turns, the contenders taking turns; peak bytes of the tensors that live at
            once beside weights and input, counted operation by operation (`live_bytes.py`)
 Counted    the same peaks for SAMA-14B's block at real sizes, on the `meta` device, where attention is a fused kernel
@@ -30,12 +33,16 @@ for place in (ROOT, ROOT / "benchmarks"):
 
 import torch  # noqa: E402
 from live_bytes import LiveBytes  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from sama_core import embedded  # noqa: E402
 from sama_core.config import DitConfig  # noqa: E402
 from sama_core.geometry import ClipShape  # noqa: E402
 from sama_core.model.attention import sdpa  # noqa: E402
 from sama_core.model.blocks import DitBlock  # noqa: E402
+from sama_core.model.dit import SamaDiT  # noqa: E402
+from sama_core.once_per_run import MEMORY, OncePerRun  # noqa: E402
 from sama_core.rotary import RotaryTable, grid_table, sequence_table  # noqa: E402
 
 SEMANTIC, TEXT = 65, 512
@@ -158,6 +165,28 @@ def measure(size: str, turns: int, official: Path | None) -> dict:
             "peak_ratio": peaks["ours"] / peaks["plain"]}
 
 
+def measure_call(turns: int) -> dict:
+    """A step of the embedded model on 17 frames of 64x64, with ComfyUI's 512 rows of text."""
+    torch.manual_seed(0)
+    model = SamaDiT.from_state_dict({name: value.float() for name, value in load_file(embedded.DIT).items()})
+    model.requires_grad_(False)
+    config, video = model.config, torch.randn(1, 16, 5, 8, 8)
+    arguments = (video, torch.tensor([500.0]), torch.randn(1, TEXT, config.text_dim), video.flip(-1),
+                 torch.randn(1, config.semantic_tokens, config.semantic_dim))
+
+    def plain(block: DitBlock):
+        return lambda args, _: {"img": plain_block(block, args["img"], args["vec"], args["pe"], args["txt"])}
+    blocks = {("double_block", index): plain(block) for index, block in enumerate(model.blocks)}
+    memory = {MEMORY: OncePerRun(), "uuids": ("positive",)}
+    runs = {"ours": lambda: model(*arguments, dict(memory))[0],
+            "plain": lambda: model(*arguments, {"patches_replace": {"dit": blocks}})[0]}
+    with torch.no_grad():
+        distance = ((runs["ours"]() - runs["plain"]()).norm() / runs["plain"]().norm()).item()
+    seconds = fastest(runs, turns)
+    return {"size": "a call of the embedded model, 17 frames of 64x64", "seconds": seconds,
+            "relative_l2_to_plain": distance, "time_ratio": seconds["ours"] / seconds["plain"]}
+
+
 def fused(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None) -> Tensor:
     return torch.empty_like(q)
 
@@ -185,9 +214,11 @@ def main(arguments: list[str] | None = None) -> int:
         "ran": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
                 "threads": 1, "turns": options.turns, "seed": 0},
         "measured": [measure(size, options.turns, options.official) for size in options.sizes],
+        "call": measure_call(options.turns),
         "counted": [count(*clip, dtype) for dtype in (torch.bfloat16, torch.float32) for clip in REAL]}
     for row in report["measured"]:
         print(f"{row['size']:42} {row['tokens']:6} tokens  time {row['time_ratio']:.2f}  peak {row['peak_ratio']:.2f}")
+    print(f"{report['call']['size']:56} time {report['call']['time_ratio']:.2f}")
     for row in report["counted"]:
         print(f"{row['clip']:26} {row['dtype']:9} {row['peak_bytes']['ours'] / 2**30:6.2f} GiB of "
               f"{row['peak_bytes']['plain'] / 2**30:6.2f}  peak {row['peak_ratio']:.2f}")

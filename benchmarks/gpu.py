@@ -97,6 +97,10 @@ def chosen(points: list[Point], asked: argparse.Namespace) -> list[Point]:
     return [point for point in points if wanted(point)]
 
 
+FINAL = ("ok", "oom")
+"""Outcomes that are kept; a point that ended otherwise is tried again."""
+
+
 def done_already(report: dict) -> set[Point]:
     names = Point.__dataclass_fields__
     return {Point(**{name: found[name] for name in names}) for found in report["points"]}
@@ -205,6 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 unless a point failed for another reason than memory or time."""
     asked = parsed(arguments)
     report = earlier(asked) or new_report(asked)
+    report["points"] = [found for found in report["points"] if found["outcome"] in FINAL]
     report["versions"] = {**report.get("versions", {}), "python": platform.python_version()}
     files: dict[str, Path] = {}
     with model_folder(asked):

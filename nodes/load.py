@@ -37,18 +37,13 @@ def _stamp(folder: str, *names: str | None) -> list:
     return [(str(file), file.stat().st_mtime, file.stat().st_size) for file in files]
 
 
-def _reading(node_id: str):
-    """Shows in the node how much of the file is read: a bar in megabytes, and a line of text."""
+def _progress_in(node_id: str):
+    """Shows in the node how far the loading is: a bar, and a line of text."""
     say, bar = say_in(node_id), comfy.utils.ProgressBar(1)
 
     def tell(done: int, total: int) -> None:
-        size, unit = (1e9, "GB") if total >= 1e9 else (1e6, "MB")
-        text = f"SAMA: loading weights, {done / size:.1f} of {total / size:.1f} {unit}"
-        if text != tell.said:
-            tell.said = text
-            say(text)
-        bar.update_absolute(done // 1_000_000, max(1, total // 1_000_000))
-    tell.said = ""
+        say(f"SAMA: loading weights, {done} of {total} blocks")
+        bar.update_absolute(done, total)
     return tell
 
 
@@ -76,8 +71,8 @@ class LoadModel(io.ComfyNode):
                              tooltip="Attention heads. Default 0 takes the count in the file's metadata, else width / "
                                      "128, right for every released model."),
                 io.Boolean.Input("check_weights", default=False, optional=True, advanced=True,
-                                 tooltip="Look for NaN and infinite weights while loading. Default off: it looks at "
-                                         "every number."),
+                                 tooltip="Look for NaN and infinite weights while loading. Default off: it reads the "
+                                         "whole file once more."),
             ],
             outputs=[io.Model.Output(tooltip="Sample it with any ComfyUI sampler, or give it to SAMA Edit.")],
             hidden=[io.Hidden.unique_id],
@@ -96,7 +91,7 @@ class LoadModel(io.ComfyNode):
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         base = None if base_model == NO_BASE else folder_paths.get_full_path_or_raise("diffusion_models", base_model)
         return io.NodeOutput(loaders.load_diffusion_model(path, base, weight_dtype, num_heads or None, check_weights,
-                                                          tell=_reading(cls.hidden.unique_id)))
+                                                          tell=_progress_in(cls.hidden.unique_id)))
 
 
 class PrepareModel(io.ComfyNode):

@@ -17,7 +17,7 @@ result. Unverified: what a GPU's allocator and its kernels need on top; no GPU h
 
 from .config import DitConfig
 from .geometry import LatentShape
-from .model.slices import FEED_FORWARD_SLICES, NORM_SLICE, slice_tokens
+from .model.slices import NORM_SLICE, feed_forward_slice
 
 ATTENTION_STATES = 6
 FEED_FORWARD_STATES = 3
@@ -41,7 +41,7 @@ def activation_bytes(config: DitConfig, latent: LatentShape, batch: int = 1, ele
     """Peak bytes of activations of one forward call without grad; `element_size` is that of the compute dtype."""
     tokens = sequence_tokens(config, latent, source)
     state = batch * tokens * config.dim * element_size
-    slice_rows = batch * slice_tokens(tokens, FEED_FORWARD_SLICES)
+    slice_rows = batch * feed_forward_slice(tokens)
     hidden = slice_rows * (config.dim + 2 * config.ffn_dim) * element_size
     text = batch * TEXT_ROWS * config.dim
     kept = tokens * config.head_dim * TABLE_BYTES + text * element_size

@@ -26,8 +26,9 @@ class RotaryTable(NamedTuple):
     def rotate(self, x: Tensor) -> Tensor:
         """Rotate adjacent channel pairs of `x` (B, N, heads, K), in float32 or better; returns x's dtype."""
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        pairs = torch.view_as_complex(exact.unflatten(-1, (-1, 2)).contiguous())
-        return torch.view_as_real(pairs * torch.complex(self.cos, self.sin)[:, None, :]).flatten(-2).to(x.dtype)
+        even, odd = exact.unflatten(-1, (-1, 2)).unbind(-1)
+        cos, sin = self.cos[:, None, :], self.sin[:, None, :]
+        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
 
 
 class GridScale(NamedTuple):

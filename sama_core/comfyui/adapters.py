@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import comfy.sampler_helpers
+import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
@@ -25,6 +26,12 @@ from .packing import JointShape, is_packed
 _WHOLE = "_sama_whole"
 # Tensors that CFG hooks receive, in the latent's form.
 _LATENT_ARGS = ("cond", "uncond", "input", "denoised", "cond_denoised", "uncond_denoised")
+
+# What may call the model, or hand it something else than the conditioning says.
+_CALLERS = {"model_function_wrapper", "context_handler", "sampler_calc_cond_batch_function", "sampler_pre_cfg_function",
+            "sampler_post_cfg_function", "sampler_cfg_function"}
+_AROUND_THE_MODEL = [kind for name in ("APPLY_MODEL", "DIFFUSION_MODEL", "PREDICT_NOISE", "CALC_COND_BATCH",
+                                       "SAMPLER_SAMPLE") if (kind := getattr(WrappersMP, name, None))]
 
 log = logging.getLogger(__name__)
 
@@ -49,18 +56,20 @@ def pack_mask(mask: Tensor | None, shape: JointShape) -> Tensor | None:
     return shape.pack(mask, mask.new_ones(mask.shape[0], *shape.semantic))
 
 
-def remember_what_stays(guider) -> None:
-    """Let the model compute once per run what no step changes, unless something may change it on the way.
+def remember_what_stays(guider, own_key: str) -> None:
+    """Let the model compute once per run what no step changes, unless a wrapper (not of `own_key`) may change it.
 
-    That is whatever calls the model or alters its weights or inputs from step to step: hooks in the conditioning,
-    model function wrappers, other packs' wrappers around the model, context windows, several GPUs.
+    That is whatever may call the model by itself, or alter its weights or inputs from step to step: hooks in the
+    conditioning, functions and wrappers of other packs around the model, guiders other than core's plain one, context
+    windows, several GPUs.
     """
     options = guider.model_options
-    wrappers = options.get("transformer_options", {}).get("wrappers", {})
     hooked = any(entry.get("hooks") for entries in guider.conds.values() for entry in entries)
-    changing = {"model_function_wrapper", "context_handler", "multigpu_clones"} & options.keys()
-    wrapped = any(wrappers.get(kind) for kind in (WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL))
-    if not (hooked or changing or wrapped):
+    wrapped = any(key != own_key for kind in _AROUND_THE_MODEL
+                  for key in options.get("transformer_options", {}).get("wrappers", {}).get(kind, {}))
+    several = guider.model_patcher.get_additional_models_with_key("multigpu")
+    plain = type(guider) is comfy.samplers.CFGGuider and not _CALLERS & options.keys()
+    if plain and not (hooked or wrapped or several):
         options.setdefault("transformer_options", {})[MEMORY] = OncePerRun()
 
 

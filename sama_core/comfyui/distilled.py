@@ -42,7 +42,7 @@ FAMILIES = (
     Family("FusionX", r"fusioni?x", (8, 10)),
     Family("lightx2v", r"lightx2v|self[-_ ]?forc", (4, 8)),
     Family("step-distilled", r"distill|lightning|turbo|(?<![a-z])dmd2?(?![a-z0-9])"
-                             r"|(?<!\d)([1-9]|1[0-2])[-_ ]?steps?(?![a-z])", (4, 8)),
+                             r"|(?<!\d)([1-9]|1[0-2])[-_ ]?steps?(?![a-z]|[-_ ]?\d)", (4, 8)),
 )
 
 

@@ -74,7 +74,7 @@ class Stages:
         self.show, self.note = say or (lambda text: None), ""
 
     def say(self, text: str) -> None:
-        """Show a line in the node, with the note of where a long edit is."""
+        """Show a line in the node, after the note: where a long edit is, or what does not go together."""
         self.show(f"SAMA: {self.note}{self.note and ', '}{text}")
 
     def skip(self) -> None:

@@ -85,8 +85,8 @@ def outer_sample(executor, noise: Tensor, latent_image: Tensor, sampler, sigmas:
         log.warning(_NO_SOURCE)
     distilled.warn(guider, sigmas)
     adapters.adapt_conditioning(guider.conds, run.shape)
+    adapters.remember_what_stays(guider, KEY)
     adapters.adapt_model_options(guider.model_options, run.shape)
-    adapters.remember_what_stays(guider)
 
     with out_of_memory.advising(guider, run.shape, run.batch, sigmas):
         packed = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import comfy.memory_management
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models_base
@@ -25,7 +24,8 @@ from ..errors import CheckpointError, needed
 from ..umt5 import Umt5Sizes, is_official, official_to_comfy
 from ..wan_vae_layout import vae_shapes
 from . import joint_state
-from .weight_files import Reading, Tell, map_weights, read_weights
+from .loading_progress import Tell, telling
+from .weight_files import read_weights
 
 WEIGHT_DTYPES = ("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
 _UMT5_XXL_WIDTH = 4096
@@ -35,29 +35,27 @@ _WAN22_VAE_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"
 
 def load_diffusion_model(path: str, base: str | None = None, weight_dtype: str = WEIGHT_DTYPES[0],
                          num_heads: int | None = None, check_finite: bool = False, disable_dynamic: bool = False,
-                         tell: Tell = lambda done, total: None):
+                         tell: Tell | None = None):
     """A prepared SAMA ModelPatcher from a full file, or from base Wan shards and a delta.
 
     `weight_dtype` is one of WEIGHT_DTYPES, as in Load Diffusion Model. `num_heads` overrides the
-    file's. `tell` hears how many bytes are read; never, where core's dynamic memory leaves them in
-    the file until the first step. Raises CheckpointError, by name and before weights are read, for
-    every wrong file.
+    file's. `tell` hears how many blocks are loaded. Raises CheckpointError, by name and before
+    weights are read, for every wrong file.
     """
     plan = plan_checkpoint(path, base, num_heads)
-    sd, stays_in_file = {}, comfy.memory_management.aimdo_enabled and not disable_dynamic
-    reading = Reading(tell, check_finite)
+    sd = {}
     for file in plan.files:
-        merge(sd, strip_prefix(comfy.utils.load_torch_file(str(file.path), safe_load=True) if stays_in_file
-                               else map_weights(file.path, reading)))
-    if check_finite and stays_in_file:
+        merge(sd, strip_prefix(comfy.utils.load_torch_file(str(file.path), safe_load=True)))
+    if check_finite:
         refuse_non_finite(sd, plan.files[-1].path.name)
     options = _model_options(weight_dtype)
     if plan.merged:
         # Official Wan shards are float32; the SAMA file says what the model was trained in.
         options.setdefault("dtype", sd["segment_embedding.weight"].dtype)
     metadata = _with_heads(plan.metadata, plan.config.num_heads)
-    patcher = comfy.sd.load_diffusion_model_state_dict(sd, model_options=options, metadata=metadata,
-                                                       disable_dynamic=disable_dynamic)
+    with telling(tell):
+        patcher = comfy.sd.load_diffusion_model_state_dict(sd, model_options=options, metadata=metadata,
+                                                           disable_dynamic=disable_dynamic)
     patcher.cached_patcher_init = (load_diffusion_model, (path, base, weight_dtype, num_heads, check_finite))
     return joint_state.prepare(patcher)
 

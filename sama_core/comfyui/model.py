@@ -17,8 +17,11 @@ from ..geometry import DEFAULT_AREA, PATCH, LatentShape
 from ..memory_law import activation_bytes
 from ..model.dit import SamaDiT
 from ..schedule import round_timestep
+from .loading_progress import told
 from .packing import JointShape, is_packed
-from .weight_files import read_into
+
+HEADROOM = 1.2
+"""Unverified: what kernels, the allocator and layers under a LoRA hold beside the tensors that the law counts."""
 
 
 class PackedSamaDiT(SamaDiT):
@@ -116,21 +119,24 @@ class SamaModel(comfy.model_base.BaseModel):
     def memory_required(self, input_shape, cond_shapes={}) -> float:
         """Bytes of activations by SAMA's own law; core decides by it what stays on the GPU and whether it batches.
 
-        `input_shape` is a video latent's, or the flat joint state's, whose frames are then taken as one row of cells.
+        Without `cond_shapes` a source is assumed. `input_shape` is a video latent's, or the flat joint state's, which
+        is then taken for one row of cells.
         """
         fused = comfy.model_management.xformers_enabled() or comfy.model_management.pytorch_attention_flash_attention()
         batch, latent = input_shape[0], self._latent_shape(input_shape)
         needed_bytes = activation_bytes(self.dit_config, latent, batch,
                                         comfy.model_management.dtype_size(self.get_dtype_inference()),
-                                        source=bool(cond_shapes.get("source_latents")))
+                                        source=not cond_shapes or bool(cond_shapes.get("source_latents")))
+        needed_bytes *= HEADROOM
         if fused:
             return needed_bytes
         channels = self.latent_format.latent_channels
         return max(needed_bytes, super().memory_required([batch, channels, *dataclasses.astuple(latent)], cond_shapes))
 
     def load_model_weights(self, sd: dict, unet_prefix: str = "", assign: bool = False):
-        """Weights that Load SAMA Model has mapped are read here, once, and become the model's; others are copied."""
-        return super().load_model_weights(sd, unet_prefix, assign or read_into(self.diffusion_model, sd, unet_prefix))
+        """As core does it, telling Load SAMA Model how far it is."""
+        with told(self.diffusion_model.blocks):
+            return super().load_model_weights(sd, unet_prefix, assign)
 
     def _latent_shape(self, input_shape) -> LatentShape:
         if len(input_shape) == 5:

@@ -41,8 +41,11 @@ class _Projections(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1))
 
     def _normed(self, projected: Tensor, norm: nn.Module, freqs: RotaryTable | None = None) -> Tensor:
-        """(B, N, D) normed, and rotated if `freqs` are given. Without grad written over `projected`, in slices."""
-        if torch.is_grad_enabled():
+        """(B, N, D) normed, and rotated if `freqs` are given. Without grad written over `projected`, in slices.
+
+        So a forward hook that keeps what q or k gave finds it changed. A compiler fuses all of it by itself.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._turned(norm(projected), freqs)
         tables = () if freqs is None else (freqs.cos[None], freqs.sin[None])
         for rows, *factors in token_slices(NORM_SLICE, projected, *tables):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..config import DitConfig
 from ..rotary import RotaryTable
 from .attention import AttentionFn, CrossAttention, SelfAttention
-from .slices import FEED_FORWARD_SLICES, slice_tokens, token_slices
+from .slices import feed_forward_slice, token_slices
 
 
 def _cast(parameter: Tensor, like: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class DitBlock(nn.Module):
         if torch.is_grad_enabled():
             return torch.addcmul(x, self.ffn(torch.addcmul(shift, self.norm2(x), scale)), gate)
         out = torch.empty_like(x)
-        for rows, result in token_slices(slice_tokens(x.shape[1], FEED_FORWARD_SLICES), x, out):
+        for rows, result in token_slices(feed_forward_slice(x.shape[1]), x, out):
             torch.addcmul(rows, self.ffn(torch.addcmul(shift, self.norm2(rows), scale)), gate, out=result)
         return out
 

@@ -22,6 +22,9 @@ NAMES = {
     "wan_4-step.safetensors": "step-distilled",
     "Wan21_T2V_14B_MoviiGen_lora_rank32_fp16.safetensors": None,
     "my_style_2000steps.safetensors": None,
+    "style_v2-step00000500.safetensors": None,
+    "mylora_epoch3_step4000.safetensors": None,
+    "oil_paint_v1_step_1500.safetensors": None,
     "admdx.safetensors": None,
     "seal.safetensors": None,
 }

@@ -71,7 +71,7 @@ def test_a_compiled_point(run):
 def test_what_cannot_be_measured_is_said(run, bench, tmp_path):
     code, report = run("--attention", "sage", "--weights", "bf16")
     assert code == 0 and report["points"][0]["outcome"] == "absent: sageattention is not installed"
-    assert run("--code", "official")[1]["points"][1]["outcome"] == "absent: no --official FOLDER was given"
+    assert run("--code", "official")[1]["points"][0]["outcome"] == "absent: no --official FOLDER was given"
 
 
 def test_an_official_folder_that_is_none(run, tmp_path):

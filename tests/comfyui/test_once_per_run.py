@@ -35,3 +35,43 @@ def test_every_step_where_another_node_may_change_it(edit: Edit, sampled, key_ro
     out = edit.patch("EasyCache", reuse_threshold=0.0, start_percent=0.0, end_percent=1.0, verbose=False).sample()
     assert sum(key_rows) == 3 * 2 * 2
     assert all(torch.equal(out[name], sampled[name]) for name in sampled)
+
+
+SPOILERS = {
+    "model function wrapper": lambda guider: guider.model_options.update(model_function_wrapper=print),
+    "post cfg function": lambda guider: guider.model_options.update(sampler_post_cfg_function=[print]),
+    "hooks": lambda guider: guider.conds["positive"][0].update(hooks=object()),
+    "another pack's wrapper": lambda guider: guider.model_options.setdefault("transformer_options", {}).update(
+        wrappers={"predict_noise": {"other": [print]}}),
+    "several GPUs": lambda guider: guider.model_patcher.set_additional_models(
+        "multigpu", [guider.model_patcher.clone()]),
+}
+
+
+@pytest.mark.parametrize("spoiler", [None, *SPOILERS])
+def test_nothing_is_kept_where_something_else_calls_the_model(edit: Edit, spoiler):
+    import comfy.samplers
+
+    from sama_core.comfyui.adapters import remember_what_stays
+    from sama_core.once_per_run import MEMORY
+
+    guider = comfy.samplers.CFGGuider(edit.values(edit.model).clone())
+    guider.conds = {"positive": [{}], "negative": [{}]}
+    if spoiler:
+        SPOILERS[spoiler](guider)
+    remember_what_stays(guider, "sama")
+    assert (MEMORY in guider.model_options.get("transformer_options", {})) == (spoiler is None)
+
+
+def test_other_guiders_compute_every_step(edit: Edit):
+    import comfy.samplers
+
+    from sama_core.comfyui.adapters import remember_what_stays
+    from sama_core.once_per_run import MEMORY
+
+    class Other(comfy.samplers.CFGGuider):
+        pass
+    guider = Other(edit.values(edit.model).clone())
+    guider.conds = {"positive": [{}]}
+    remember_what_stays(guider, "sama")
+    assert MEMORY not in guider.model_options.get("transformer_options", {})
