@@ -1,0 +1,25 @@
+"""The nodes that stand by themselves, added to the real canvas and queued from there."""
+
+from sama_core import embedded
+
+
+def alone(node_id: int, kind: str, *widgets: object) -> dict:
+    """A node with these widget values, as a saved workflow holds it."""
+    return {"id": node_id, "type": kind, "pos": [400 * node_id, 0], "size": [380, 420], "flags": {}, "order": node_id,
+            "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": list(widgets)}
+
+
+def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
+    """Both show their text, and the converted file is there."""
+    nodes = [alone(1, "SAMAPlan", embedded.DIT.name, "default", 17, 64, 64, 20, 1.0, "none", "automatic"),
+             alone(2, "SAMAConvertWeights", embedded.DIT.name, "fp8_scaled", "from_canvas", "none", False)]
+    canvas.open_workflow({"last_node_id": 2, "last_link_id": 0, "nodes": nodes, "links": [], "groups": [],
+                          "config": {}, "extra": {}, "version": 0.4})
+    entry = canvas.queue_and_wait(timeout=120)
+    assert entry["status"]["status_str"] == "success"
+    assert canvas.errors == []
+    plan, report = (entry["outputs"][key]["text"][0] for key in "12")
+    assert plan.startswith("SAMA plan: 17 frames of 64x64, 20 steps, cfg 1\n")
+    assert report.startswith("from_canvas.safetensors: ")
+    made = comfy_server.base / "models" / "diffusion_models" / "from_canvas.safetensors"
+    assert 0 < made.stat().st_size < embedded.DIT.stat().st_size
