@@ -87,7 +87,7 @@ class Plan(io.ComfyNode):
     def execute(cls, model_name, weight_dtype, frames, width, height, steps, cfg, base_model=NO_BASE,
                 text_encoder_name=AUTOMATIC, images=None, clip_info=None) -> io.NodeOutput:
         path = _model_path(model_name) or folder_paths.get_full_path_or_raise(FOLDERS[0], model_name)
-        config, weights = read_model(path, None if base_model == NO_BASE else _model_path(base_model))
+        config, weights, _ = read_model(path, None if base_model == NO_BASE else _model_path(base_model))
         sizes = encoder_sizes(config)
         if text_encoder_name != AUTOMATIC:
             encoder = folder_paths.get_full_path_or_raise("text_encoders", text_encoder_name)

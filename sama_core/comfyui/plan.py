@@ -1,5 +1,6 @@
 """What ComfyUI knows of this machine and of a loaded model, in the form that plans take."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.memory_management
@@ -14,7 +15,7 @@ from ..plan.computer import processor
 from ..plan.machine import CPU, MPS, NVIDIA, OTHER_GPU, Machine
 from ..plan.planning import Plan, make_plan
 from ..plan.request import Request, encoder_sizes
-from ..plan.weights import Weights
+from ..plan.weights import StoredTensor, Weights, count
 
 _MODES = {"HIGH_VRAM": "high", "NO_VRAM": "no", "LOW_VRAM": "low"}
 
@@ -49,12 +50,12 @@ def plan_of_loaded(patcher, latent: LatentShape, steps: int, cfg: float, machine
 
 def loaded_weights(patcher) -> Weights:
     """A loaded model's weights as they lie in memory, whatever file and loader they came from."""
-    sizes = {name: parameter.numel() for name, parameter in patcher.model.diffusion_model.named_parameters()}
-    held = int(patcher.model_size())
     _, arguments = getattr(patcher, "cached_patcher_init", None) or (None, ("the model",))
-    return Weights(Path(str(arguments[0])).name, str(patcher.model_dtype()).removeprefix("torch."),
-                   parameters=max(1, sum(sizes.values())), stored=held, float32=0, quantised=True,
-                   largest=max((size for name, size in sizes.items() if name.startswith("blocks.")), default=0))
+    counted = count(Path(str(arguments[0])).name, [
+        StoredTensor(name, "BF16", parameter.numel(), 2 * parameter.numel())
+        for name, parameter in patcher.model.diffusion_model.named_parameters()])
+    return replace(counted, format=str(patcher.model_dtype()).removeprefix("torch."),
+                   stored=int(patcher.model_size()), float32=0, quantised=True)
 
 
 def held_in_ram(config: DitConfig, patcher) -> int:

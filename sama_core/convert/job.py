@@ -17,6 +17,8 @@ from .stream import write_resumable
 from .targets import check_folder
 
 FACTS_KEY = "sama.converted"
+QUANTISATION_KEY = "_quantization_metadata"
+"""Where core reads how each layer is quantised; a source's says nothing about the result."""
 NO_PROGRESS: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
 
 
@@ -94,10 +96,11 @@ def _layout(source: Source, made: Format) -> Layout:
 
 
 def _metadata(source: Source, made: Format, **libraries: str) -> dict[str, str]:
-    """The source's own metadata; the head count where core looks for it; and where this file comes from."""
+    """The source's own metadata without its quantisation, the head count where core looks for it, and the origin."""
     facts = {"format": made.name, "pack": VERSION, **libraries, "fingerprint": source.fingerprint(),
              "sources": [[file.name, file.stat().st_size] for file in source.files]}
-    own = {key: value for key, value in source.plan.metadata.items() if isinstance(value, str)}
+    own = {key: value for key, value in source.plan.metadata.items()
+           if isinstance(value, str) and key != QUANTISATION_KEY}
     return {"format": "pt", **own, "config": _config(source), FACTS_KEY: json.dumps(facts)}
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from .. import embedded
 from ..convert.formats import FORMATS
 from .convert import convert
-from .edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_STEPS, area_pixels, edit
+from .edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_FRAMES, RELEASE_STEPS, area_pixels, edit
 from .failure import LaunchError
 from .models_command import models
 from .places import Places
-from .plan import STORAGES, area_or_size, plan
+from .plan import SMALL_FRAMES, STORAGES, area_or_size, plan
 from .progress import Stages
 from .serve import serve
 from .testing import test
@@ -97,12 +97,14 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("plan", allow_abbrev=False, help="tell memory, time and what fits, before a download")
     command.set_defaults(run=plan)
     add = command.add_argument
-    add("--model", metavar="FILE", help="a SAMA model file, safetensors or GGUF (default: SAMA-14B as released)")
-    add("--base", metavar="FILE", help="base Wan weights, for a SAMA delta file")
+    add("--model", metavar="FILE", help="a SAMA model, safetensors or GGUF: a path, or a name in "
+        "models/diffusion_models (default: SAMA-14B as released)")
+    add("--base", metavar="FILE", help="base Wan 2.1 T2V shards, with --model FILE, a delta file")
     add("--weight-dtype", choices=STORAGES, default=STORAGES[0], help="how the loader stores it (default: %(default)s)")
     add("--video", metavar="FILE", help="the clip (default: --frames and --area alone)")
-    add("--frames", type=int, metavar="N", help="frames (default: the clip's, or 81)")
-    add("--area", type=area_or_size, metavar="WxH", help="working area, WxH or pixels (default: 832x480)")
+    add("--frames", type=int, metavar="N", help=f"frames (default: the clip's, or {RELEASE_FRAMES}; {SMALL_FRAMES} "
+        "with SAMA-Shapes)")
+    add("--area", type=area_or_size, metavar="WxH", help="working area, WxH or pixels (default: the model's own)")
     add("--steps", type=int, metavar="N", help="sampling steps (default: the model's own)")
     add("--cfg", type=float, metavar="X", help="guidance strength (default: the model's own)")
     add("--vram", type=float, metavar="GB", help="plan for a card with so much memory (default: the one here)")

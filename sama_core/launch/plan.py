@@ -22,28 +22,34 @@ from ..plan.report import report
 from ..plan.request import Request, default_size, encoder_sizes, fitted_clip, is_small
 from ..plan.weights import FP8_STORAGES, RELEASED, RELEASED_CONFIG, Weights
 from .commands import Commands, answer
+from .convert import FOLDER, found
 from .edit import RELEASE_CFG, RELEASE_FRAMES, RELEASE_STEPS, area_pixels, check_clip, probe
 from .environment import Environment
 from .failure import LaunchError
+from .models_command import look_in
 from .places import Places
 from .progress import Stages
 
 STORAGES = ("default", *FP8_STORAGES)
+# Frames of the clips SAMA-Shapes was trained on.
+SMALL_FRAMES = 17
 NO_FILE = "No model file named: planning for SAMA-14B as released, by its published sizes. --model plans for a file."
 
 
 def plan(options: Namespace, places: Places, stages: Stages) -> int:
     """Prints the plan; 0 whether it fits or not. With `--calibrate` measures this machine first."""
+    files = model_files(options, places)
+    video = check_clip(options.video) if options.video else None
     try:
         if options.calibrate:
             measure(options, places, stages)
-        request = requested(options, places, stages)
-        found = make_plan(request, this_machine(options), read_calibrations(user_folder(places)))
+        request = requested(options, files, video, places, stages)
+        made = make_plan(request, this_machine(options), read_calibrations(user_folder(places)))
     except LaunchError:
         raise
     except SamaError as refused:
         raise LaunchError(str(refused)) from refused
-    stages.say(report(found) if options.model else f"{NO_FILE}\n{report(found)}")
+    stages.say(report(made) if files else f"{NO_FILE}\n{report(made)}")
     return 0
 
 
@@ -52,35 +58,48 @@ def user_folder(places: Places) -> Path:
     return places.base / "user" / USER_FOLDER
 
 
-def requested(options: Namespace, places: Places, stages: Stages) -> Request:
+def model_files(options: Namespace, places: Places) -> list[Path]:
+    """The model's file and the base's, where they are named. Raises LaunchError for absent ones, before any set-up."""
+    if not options.model:
+        if options.base:
+            raise LaunchError(needed("--base", "no SAMA delta file with it", "--model beside it",
+                                     "Name the delta file with --model."))
+        return []
+    folders = [folder / FOLDER for folder in look_in(Namespace(dir=None, comfyui=options.comfyui), places)]
+    base = [found("--base", options.base, folders, shards=True)] if options.base else []
+    return [found("--model", options.model, folders), *base]
+
+
+def requested(options: Namespace, files: list[Path], video: Path | None, places: Places, stages: Stages) -> Request:
     """The edit the options describe, like `edit` would make it. Files are judged by their headers."""
-    if options.video:
+    config, weights, area = RELEASED_CONFIG, RELEASED, None
+    if files or video:
         require_packages(options, places, stages)
-        facts = probe(check_clip(options.video), places)
-        frames = _frames(options.frames, facts["frames"])
-        clip, remarks = fitted_clip(frames, facts["width"], facts["height"], area=_pixels(options.area) or DEFAULT_AREA)
+    if files:
+        config, weights, area = model_facts(files, places)
+    small = is_small(config)
+    steps, cfg, usual = (embedded.STEPS, embedded.CFG, SMALL_FRAMES) if small else (RELEASE_STEPS, RELEASE_CFG,
+                                                                                    RELEASE_FRAMES)
+    if video:
+        facts = probe(video, places)
+        clip, remarks = fitted_clip(_frames(options.frames, facts["frames"], usual), facts["width"], facts["height"],
+                                    area=_pixels(options.area) or area or DEFAULT_AREA)
         if options.frames is None and not facts["frames"]:
-            remarks += (f"The file does not say how many frames it has; {RELEASE_FRAMES} are assumed.",)
+            remarks += (f"The file does not say how many frames it has; {usual} are assumed.",)
         remarks += (f"Clip: {facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):g} fps.",)
     else:
-        size = options.area if isinstance(options.area, tuple) else default_size(options.area)
-        clip, remarks = fitted_clip(RELEASE_FRAMES if options.frames is None else options.frames, *size)
-    config, weights = RELEASED_CONFIG, RELEASED
-    if options.model:
-        require_packages(options, places, stages)
-        config, weights = model_facts(options, places)
-    steps, cfg = (embedded.STEPS, embedded.CFG) if is_small(config) else (RELEASE_STEPS, RELEASE_CFG)
+        size = options.area if isinstance(options.area, tuple) else default_size(options.area or area)
+        clip, remarks = fitted_clip(usual if options.frames is None else options.frames, *size)
     return Request(clip, config, weights, storage=options.weight_dtype, remarks=remarks, **encoder_sizes(config),
                    steps=steps if options.steps is None else options.steps,
                    cfg=cfg if options.cfg is None else options.cfg)
 
 
-def model_facts(options: Namespace, places: Places) -> tuple[DitConfig, Weights]:
-    """Sizes of the named file. Raises LaunchError in the loader's words if it is no SAMA model."""
-    files = [os.path.abspath(os.path.expanduser(name)) for name in (options.model, options.base) if name]
+def model_facts(files: list[Path], places: Places) -> tuple[DitConfig, Weights, int | None]:
+    """Sizes of the named file, and its own area. Raises LaunchError in the loader's words if it is no SAMA model."""
     command = [places.python, "-m", "sama_core.plan.read_model", *files]
-    found = json.loads(answer(command, "--model", cwd=places.root, log=places.log("plan")))
-    return DitConfig(**found["config"]), Weights(**found["weights"])
+    told = json.loads(answer(command, "--model", cwd=places.root, log=places.log("plan")))
+    return DitConfig(**told["config"]), Weights(**told["weights"]), told["area"]
 
 
 def measure(options: Namespace, places: Places, stages: Stages) -> None:
@@ -111,14 +130,14 @@ def this_machine(options: Namespace) -> Machine:
     if options.vram is not None:
         given = _bytes("--vram", options.vram)
         return Machine(NVIDIA, options.card, given, given, assumed_vram=True, reserved=_reserve(given), **ram)
-    found = nvidia_card()
-    if found is None:
+    here = nvidia_card()
+    if here is None:
         if options.card:
             raise LaunchError(needed("--card", "no memory size with it", "--vram beside it",
                                      "For example --card 'RTX 4090' --vram 24."))
         apple = sys.platform == "darwin" and platform.machine() == "arm64"
         return Machine(MPS, **ram) if apple else Machine(CPU, processor(), **ram)
-    name, free, total = found
+    name, free, total = here
     return Machine(NVIDIA, options.card or name, free, total, reserved=_reserve(total), **ram)
 
 
@@ -143,10 +162,10 @@ def _bytes(option: str, gib: float) -> int:
     return int(gib * GIB)
 
 
-def _frames(asked: int | None, there: int) -> int:
-    """The first frames of a clip; 0 `there` means that its file does not say."""
+def _frames(asked: int | None, there: int, usual: int) -> int:
+    """The first frames of a clip; 0 `there` means that its file does not say, and then it is the `usual` number."""
     if asked is None:
-        return there or RELEASE_FRAMES
+        return there or usual
     return min(asked, there) if there else asked
 
 

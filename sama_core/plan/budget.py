@@ -9,6 +9,8 @@ Restated from ComfyUI 0.30.0: `comfy.model_management.load_models_gpu`, `comfy.s
                      balance is the same, but found while the model runs instead of estimated.
     CPU, MPS         Everything is in the computer's memory; nothing is streamed.
 
+Core keeps the largest modules on the card first: those are the feed-forwards, which long sequences call twice.
+
 Unverified: on a card. Every figure here is computed.
 """
 
@@ -34,6 +36,10 @@ class Load:
     """Whether every step needs two calls (cfg other than 1)."""
     beside: int
     """What else is in RAM: text encoder, VAE, frames."""
+    feed_forward: int = 0
+    """Part of `weights`: the feed-forwards."""
+    slices: int = 1
+    """How often one call runs each feed-forward."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,13 @@ class Budget:
     """What the work memory lacks; 0 if it suffices."""
     short_ram: int = 0
     """What RAM lacks."""
+    again: int = 0
+    """What crosses more than once in a forward, beyond the first time: feed-forwards that are not kept."""
+
+    @property
+    def traffic(self) -> int:
+        """All that crosses to the card in a forward."""
+        return self.streamed + self.again
 
     @property
     def fits(self) -> bool:
@@ -83,7 +96,8 @@ def _on_card(load: Load, machine: Machine) -> Budget:
     # With dynamic VRAM the file is mapped, and what lies on the card need not be in RAM too.
     spared = kept if machine.dynamic else 0
     return Budget(kept, streamed, batched, activations, peak, ram, short_vram=max(0, peak - machine.free_vram),
-                  short_ram=_short_ram(ram - spared, machine))
+                  short_ram=_short_ram(ram - spared, machine),
+                  again=(load.slices - 1) * max(0, load.feed_forward - kept))
 
 
 def _weights_on_card(load: Load, machine: Machine, keep_free: int) -> int:

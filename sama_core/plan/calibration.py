@@ -58,21 +58,29 @@ class Calibration:
     """Of a CPU; fewer are slower."""
     points: tuple[Point, ...]
 
-    def described(self) -> str:
-        """Where the figures come from, in one phrase."""
+    def covers(self, tokens: int) -> bool:
+        """Whether sequences of this length lie between measured ones."""
+        measured = [point.tokens for point in self.points]
+        return min(measured) <= tokens <= max(measured)
+
+    def described(self, tokens: int) -> str:
+        """Where the figures for sequences of this length come from, in one phrase."""
+        measured = [point.tokens for point in self.points]
+        beyond = "" if self.covers(tokens) else f"extrapolated from {min(measured):,} to {max(measured):,} tokens, "
         with_what = ", ".join(f"{name} {version}" for name, version in self.versions.items() if version)
         threads = f" with {self.threads} thread{'s' if self.threads > 1 else ''}" if self.threads else ""
-        return f"measured on {self.card}{threads}, {self.date}, with {self.model} ({with_what})"
+        return f"{beyond}measured on {self.card}{threads}, {self.date}, with {self.model} ({with_what})"
 
-    def rates(self, flops: int) -> tuple[float, float]:
-        """Slowest and fastest operations per second of runs near this much work.
+    def rates(self, tokens: int) -> tuple[float, float]:
+        """Slowest and fastest operations per second of runs with about so many tokens.
 
-        Between two measured sizes those two count, elsewhere all: the spread grows where nothing was measured.
+        Between two measured lengths those two count, elsewhere all: the spread grows where nothing was measured. The
+        number of blocks that were timed does not matter: all do the same.
         """
-        points = sorted(self.points, key=lambda point: point.flops)
-        if points[0].flops <= flops <= points[-1].flops:
-            points = [max((p for p in points if p.flops <= flops), key=lambda p: p.flops),
-                      min((p for p in points if p.flops >= flops), key=lambda p: p.flops)]
+        points = self.points
+        if self.covers(tokens):
+            points = [max((p for p in points if p.tokens <= tokens), key=lambda p: p.tokens),
+                      min((p for p in points if p.tokens >= tokens), key=lambda p: p.tokens)]
         slowest, fastest = zip(*(point.rates for point in points), strict=True)
         return min(slowest), max(fastest)
 

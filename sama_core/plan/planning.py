@@ -31,7 +31,7 @@ class Plan:
     nearest: list[Option]
     """If it does not fit: what would."""
     resident: list[Option]
-    """If weights are streamed: what would keep all of them on the card."""
+    """If streaming costs time: what would keep all weights on the card."""
 
     @property
     def fits(self) -> bool:
@@ -47,10 +47,10 @@ def make_plan(request: Request, machine: Machine, calibrations: Iterable[Calibra
     load, latent = request.load(machine), request.clip.latent()
     placed, flops = budget(load, machine), forward_flops(request.config, latent)
     tokens = sequence_tokens(request.config, latent)
-    seconds = seconds_per_step(flops, request.calls, request.config, request.storage, placed, machine,
+    seconds = seconds_per_step(flops, request.calls, request.config, tokens, request.storage, placed, machine,
                                calibrations)
     nearest = [] if placed.fits else options(request, machine, lambda result: result.fits)
     resident = []
-    if placed.fits and placed.streamed:
+    if placed.fits and placed.streamed and (seconds is None or seconds.streaming_counts):
         resident = options(request, machine, lambda result: result.fits and not result.streamed)
     return Plan(request, machine, tokens, flops, load, placed, seconds, nearest, resident)

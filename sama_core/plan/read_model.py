@@ -10,8 +10,9 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from ..checkpoint import PREFIXES, WeightFile, compare, model_shapes, plan_checkpoint
+from ..checkpoint import PREFIXES, WeightFile, compare, model_shapes, plan_checkpoint, transformer_settings
 from ..config import DitConfig
 from ..errors import CheckpointError, RuntimeSetupError, SamaError, needed
 from .weights import StoredTensor, Weights, count
@@ -19,7 +20,16 @@ from .weights import StoredTensor, Weights, count
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 
 
-def read_model(path: str | Path, base: str | Path | None = None) -> tuple[DitConfig, Weights]:
+class ModelFacts(NamedTuple):
+    """What the header says."""
+
+    config: DitConfig
+    weights: Weights
+    area: int | None = None
+    """Pixels the model was made for; None where the file does not say."""
+
+
+def read_model(path: str | Path, base: str | Path | None = None) -> ModelFacts:
     """Sizes and weights of a safetensors or GGUF file, of a delta with its base.
 
     Raises CheckpointError, as loading would, for anything that is no SAMA model; RuntimeSetupError for a GGUF file
@@ -30,7 +40,7 @@ def read_model(path: str | Path, base: str | Path | None = None) -> tuple[DitCon
         return _read_gguf(path)
     plan = plan_checkpoint(path, base)
     tensors = [tensor for file in plan.files for tensor in _stored(file)]
-    return plan.config, count(path.name, tensors)
+    return ModelFacts(plan.config, count(path.name, tensors), transformer_settings(plan.metadata).get("area"))
 
 
 def _stored(file: WeightFile) -> Iterator[StoredTensor]:
@@ -46,7 +56,7 @@ def _stored(file: WeightFile) -> Iterator[StoredTensor]:
         yield StoredTensor(name, entry["dtype"], math.prod(entry["shape"]), last - first)
 
 
-def _read_gguf(path: Path) -> tuple[DitConfig, Weights]:
+def _read_gguf(path: Path) -> ModelFacts:
     if not path.is_file():
         raise CheckpointError(needed(str(path), "no such file", "a GGUF file", "Choose a file that exists."))
     try:
@@ -65,18 +75,21 @@ def _read_gguf(path: Path) -> tuple[DitConfig, Weights]:
         original = reader.get_field(_ORIGINAL_SHAPE + tensor.name)
         shapes[tensor.name] = tuple(original.contents()) if original else shape
         tensors.append(StoredTensor(tensor.name, tensor.tensor_type.name, math.prod(shape), int(tensor.n_bytes)))
-    config = DitConfig.from_shapes(shapes, name=path.name)
+    told = reader.get_field("config")
+    settings = transformer_settings({"config": told.contents()} if told else None)
+    config = DitConfig.from_shapes(shapes, settings.get("num_heads"), settings.get("semantic_tokens"), path.name)
     compare(shapes, model_shapes(config)).raise_if_bad(path.name)
-    return config, count(path.name, tensors)
+    return ModelFacts(config, count(path.name, tensors), settings.get("area"))
 
 
-def to_json(config: DitConfig, weights: Weights) -> str:
-    """For `from_json` in another process."""
-    return json.dumps({"config": dataclasses.asdict(config), "weights": dataclasses.asdict(weights)})
+def to_json(facts: ModelFacts) -> str:
+    """For another process, which may lack torch."""
+    return json.dumps({"config": dataclasses.asdict(facts.config), "weights": dataclasses.asdict(facts.weights),
+                       "area": facts.area})
 
 
 if __name__ == "__main__":
     try:
-        print(to_json(*read_model(*sys.argv[1:])))
+        print(to_json(read_model(*sys.argv[1:])))
     except SamaError as refused:
         sys.exit(str(refused))

@@ -1,12 +1,13 @@
 """A plan as text an artist understands. Every figure says whether it was measured or computed."""
 
-from ..model.slices import FEED_FORWARD_SLICES
+import math
+
 from .advice import options
 from .budget import Budget
 from .machine import CPU, GIB, MIB, MPS, Machine
 from .planning import Plan
 from .request import is_small
-from .seconds import CALIBRATE, crossings
+from .seconds import CALIBRATE
 from .weights import FP8_STORAGES
 
 RELEASE_FRAMES = 81
@@ -17,7 +18,7 @@ _LIGHTER = 0.75
 
 def report(plan: Plan) -> str:
     """All of it, a line per question."""
-    return "\n".join([*_what(plan), *_where(plan), _time(plan), *_verdict(plan)])
+    return "\n".join([*_what(plan), *_where(plan), _time(plan), _beside_sampling(plan), *_verdict(plan)])
 
 
 def out_of_memory_text(plan: Plan) -> str:
@@ -98,8 +99,8 @@ def _where(plan: Plan) -> list[str]:
 
 def _again(plan: Plan) -> str:
     """What crosses more than once."""
-    traffic = plan.placed.streamed * crossings(plan.request.config)
-    return f", the feed-forward layers {FEED_FORWARD_SLICES} times: about {size(traffic)} in all"
+    placed = plan.placed
+    return f", the feed-forward layers twice: about {size(placed.traffic)} in all" if placed.again else ""
 
 
 def _free_ram(machine: Machine) -> str:
@@ -115,11 +116,16 @@ def _time(plan: Plan) -> str:
         return f"Time: not known; SAMA-14B was never run on a CPU. Each step would be {_flop(work)}."
     if seconds is None:
         return f"Time: not known for {plan.machine.card or 'this device'}. {CALIBRATE}."
-    low, high = (_duration(value) for value in (seconds.low, seconds.high))
-    whole = f"{_duration(seconds.low * steps)} to {_duration(seconds.high * steps)}"
+    step, whole = _span(seconds.low, seconds.high), _span(seconds.low * steps, seconds.high * steps)
     packed = " Unpacking a GGUF file comes on top." if plan.request.weights.format.startswith(("Q", "GGUF", "IQ")) \
         else ""
-    return f"Time: {low} to {high} a step, {whole} in all ({seconds.source}).{packed}"
+    return f"Time: {step} a step, {whole} of sampling ({seconds.source}).{packed}"
+
+
+def _beside_sampling(plan: Plan) -> str:
+    amount = "" if is_small(plan.request.config) else \
+        f", {size(plan.request.vae_bytes(plan.machine))} to decode these frames by ComfyUI's rule,"
+    return f"This is sampling only: the VAE needs memory of its own{amount} and works in tiles where that is missing."
 
 
 def _verdict(plan: Plan) -> list[str]:
@@ -130,6 +136,9 @@ def _verdict(plan: Plan) -> list[str]:
         if placed.streamed and plan.resident:
             lines += ["To keep all weights on the card, one of:",
                       *(f"  - {option.text}" for option in plan.resident)]
+        elif placed.streamed and plan.seconds and not plan.seconds.streaming_counts:
+            share = math.ceil(100 * plan.seconds.streaming / plan.seconds.low)
+            lines.append(f"Streaming adds at most {share} % to the time.")
     else:
         lines = [f"Verdict: it does not fit: {_lacking(plan)}."]
         if plan.nearest:
@@ -176,10 +185,12 @@ def _flop(count: float) -> str:
     return f"{count / 1e9:.3g} GFLOP"
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 300:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def _span(low: float, high: float) -> str:
+    """Two durations in the unit that suits the longer one."""
+    unit, scale = ("s", 1) if high < 300 else ("min", 60) if high < 100 * 60 else ("h", 3600)
+    first, last = (_rounded(value / scale) for value in (low, high))
+    return f"about {last} {unit}" if first == last else f"{first} to {last} {unit}"
 
+
+def _rounded(value: float) -> str:
+    return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"

@@ -6,7 +6,8 @@ from .. import embedded
 from ..config import DitConfig
 from ..errors import GeometryError, SamaError, needed
 from ..geometry import DEFAULT_AREA, SIDE_MULTIPLE, ClipShape, choose_bucket, pad_frame_count
-from ..memory_law import activation_bytes
+from ..memory_law import activation_bytes, sequence_tokens
+from ..model.slices import feed_forward_slice
 from .budget import Load
 from .machine import Machine
 from .weights import RELEASED, RELEASED_CONFIG, Weights
@@ -14,6 +15,8 @@ from .weights import RELEASED, RELEASED_CONFIG, Weights
 MAX_FRAMES, MAX_SIDE = 100_000, 16_384
 # The released umT5 in fp8 and the Wan 2.1 VAE, as files.
 RELEASED_TEXT_ENCODER, RELEASED_VAE = 6_735_906_897, 253_815_318
+# Numbers that core reckons with for each pixel of a frame: for up to four latent frames, and for more.
+_VAE_FEW_FRAMES, _VAE_FRAMES = 2200, 7000
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,20 @@ class Request:
 
     def load(self, machine: Machine) -> Load:
         """The bytes of it on this kind of machine."""
-        size = machine.compute_size
-        return Load(weights=self.weights.loaded(self.storage, size), layer=self.weights.layer(self.storage, size),
-                    activations=activation_bytes(self.config, self.clip.latent(), 1, size),
-                    guided=self.calls > 1, beside=self.text_encoder + self.vae + self.frame_bytes)
+        size, config, latent = machine.compute_size, self.config, self.clip.latent()
+        weights, tokens = self.weights.loaded(self.storage, size), sequence_tokens(config, latent)
+        feed_forward = 2 * config.ffn_dim * config.dim * config.num_layers
+        return Load(weights=weights, layer=self.weights.layer(self.storage, size),
+                    activations=activation_bytes(config, latent, 1, size),
+                    guided=self.calls > 1, beside=self.text_encoder + self.vae + self.frame_bytes,
+                    feed_forward=round(weights * feed_forward / self.weights.parameters),
+                    slices=-(-tokens // feed_forward_slice(tokens)))
+
+    def vae_bytes(self, machine: Machine) -> int:
+        """What decoding the edited frames takes by core's rule for Wan's VAE (`comfy.sd.VAE`, `memory_used_decode`)."""
+        latent = self.clip.latent()
+        rule = _VAE_FEW_FRAMES if latent.frames <= 4 else _VAE_FRAMES
+        return rule * latent.height * latent.width * 8 * 8 * machine.compute_size
 
     def with_clip(self, clip: ClipShape) -> "Request":
         return replace(self, clip=clip, remarks=())

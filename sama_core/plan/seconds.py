@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..config import DitConfig
-from ..model.slices import FEED_FORWARD_SLICES
 from .budget import Budget
 from .calibration import Calibration, calibration_for
 from .cards import EFFICIENCY, TRANSFER, peak
@@ -12,6 +11,8 @@ from .flops import Flops
 from .machine import Machine
 from .weights import FAST_STORAGE
 
+# From this part of the longest time on, streaming is worth a remedy.
+_COUNTS = 0.1
 CALIBRATE = "`python3 run.py plan --calibrate` measures this machine"
 
 
@@ -23,21 +24,23 @@ class Seconds:
     high: float
     source: str
     measured: bool
+    """Whether this size was measured: not extrapolated, nothing assumed."""
+    streaming: float = 0.0
+    """Part of `high`: what streaming adds where none of it hides behind the work."""
+
+    @property
+    def streaming_counts(self) -> bool:
+        """Whether streaming is a tenth of the longest time or more."""
+        return self.streaming >= _COUNTS * self.high
 
 
-def crossings(config: DitConfig) -> float:
-    """How often weights that are streamed come over in one call: a feed-forward once for each slice of tokens."""
-    feed_forward, projections = 2 * config.ffn_dim * config.dim, 8 * config.dim**2
-    return 1 + (FEED_FORWARD_SLICES - 1) * feed_forward / (feed_forward + projections)
-
-
-def seconds_per_step(flops: Flops, calls: int, config: DitConfig, storage: str, placed: Budget, machine: Machine,
-                     calibrations: Iterable[Calibration]) -> Seconds | None:
+def seconds_per_step(flops: Flops, calls: int, config: DitConfig, tokens: int, storage: str, placed: Budget,
+                     machine: Machine, calibrations: Iterable[Calibration]) -> Seconds | None:
     """None for a card that was neither measured nor listed. `calls` of the model make a step."""
-    measured = calibration_for(machine.card, config.dim, calibrations)
-    if measured:
-        slow, fast = measured.rates(flops.total)
-        low, high, source = flops.total / fast, flops.total / slow, measured.described()
+    timed, streaming = calibration_for(machine.card, config.dim, calibrations), 0.0
+    if timed:
+        slow, fast = timed.rates(tokens)
+        low, high, source = flops.total / fast, flops.total / slow, timed.described(tokens)
     else:
         published = peak(machine.card)
         if not published:
@@ -49,10 +52,12 @@ def seconds_per_step(flops: Flops, calls: int, config: DitConfig, storage: str, 
     low, high = calls * low, calls * high
     if placed.streamed:
         # A batched pair shares what comes over. At best that hides behind the work, at worst it follows it.
-        traffic = placed.streamed * crossings(config) * (1 if placed.batched else calls)
+        traffic = placed.traffic * (1 if placed.batched else calls)
         slow, fast = TRANSFER
-        low, high = max(low, traffic / fast), high + traffic / slow
+        streaming = traffic / slow
+        low, high = max(low, traffic / fast), high + streaming
         source += f", streaming assumed at {slow / 1e9:g} to {fast / 1e9:g} GB/s"
-    if not measured:
+    if not timed:
         source += f"; {CALIBRATE}"
-    return Seconds(low, high, source, measured is not None and not placed.streamed)
+    measured = timed is not None and timed.covers(tokens) and not placed.streamed
+    return Seconds(low, high, source, measured, streaming)

@@ -169,6 +169,12 @@ def test_metadata_is_kept_and_extended(source):
     assert facts["sources"] == [["sama.safetensors", source.stat().st_size]]
 
 
+def test_a_sources_quantisation_is_not_taken_over(tmp_path, weights):
+    stale = write(tmp_path / "stale.safetensors", weights, {"config": CONFIG, "_quantization_metadata": "{}"})
+    with safe_open(made(stale, "fp8").target, "pt") as file:
+        assert "_quantization_metadata" not in file.metadata()
+
+
 def test_gguf_metadata(source):
     reader = gguf.GGUFReader(made(source, "gguf_q8_0").target)
     said = {key: reader.get_field(key).contents() for key in ("general.architecture", "config", "modelspec.title")}

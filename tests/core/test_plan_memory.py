@@ -75,6 +75,21 @@ def test_ram_holds_all_weights_or_with_dynamic_vram_those_off_the_card(dynamic, 
     assert budget(LOAD, machine).short_ram == short * GIB
 
 
+@pytest.mark.parametrize(("slices", "feed_forward", "again"), [(1, 10, 0), (2, 10, 2), (2, 7, 0), (2, 8, 0)])
+def test_feed_forwards_are_kept_first_and_what_is_left_of_them_crosses_once_a_slice(slices, feed_forward, again):
+    """8 GiB are kept, 12 streamed."""
+    load = replace(LOAD, feed_forward=feed_forward * GIB, slices=slices)
+    placed = budget(load, replace(ESTIMATED, free_vram=12 * GIB))
+    assert (placed.again, placed.traffic) == (again * GIB, (12 + again) * GIB)
+
+
+@pytest.mark.parametrize(("clip", "slices"), [((81, 480, 832), 2), ((5, 480, 832), 1)])
+def test_feed_forwards_of_a_request(clip, slices):
+    """2 x 5120 x 13,824 in each of 40 blocks, two bytes each and the heads' share; whole up to 8,192 tokens."""
+    load = Request(ClipShape(*clip)).load(ESTIMATED)
+    assert (load.feed_forward, load.slices) == (11_334_668_840, slices)
+
+
 @pytest.mark.parametrize("kind", [CPU, MPS])
 def test_without_a_card_everything_is_in_ram(kind):
     placed = budget(LOAD, Machine(kind, free_ram=34 * GIB))
@@ -156,7 +171,7 @@ def test_a_smaller_file_is_offered_where_ram_is_short(plain_activations):
 def test_several_changes_at_once_where_one_is_not_enough(plain_activations):
     """The clip keeps most pixels of what fits; then the largest file is taken."""
     machine = replace(ESTIMATED, free_vram=2 * GIB, free_ram=20 * GIB)
-    assert words(Request(ClipShape(81, 480, 832), cfg=1.0), machine) == ["a GGUF Q5_0 file and 49 frames of 576x320"]
+    assert words(Request(ClipShape(81, 480, 832), cfg=1.0), machine) == ["a GGUF Q5_1 file and 49 frames of 576x320"]
 
 
 def test_nothing_is_offered_where_nothing_helps(plain_activations):

@@ -7,7 +7,7 @@ import pytest
 from sama_core.plan import request as request_module
 from sama_core.plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine
 from sama_core.plan.planning import Plan, make_plan
-from sama_core.plan.report import out_of_memory_text, report, size
+from sama_core.plan.report import _span, out_of_memory_text, report, size
 from sama_core.plan.request import Request, fitted_clip
 from sama_core.plan.weights import RELEASED
 
@@ -40,16 +40,53 @@ def test_a_whole_plan():
         "Work: 5.12 PFLOP a call, 69% of it attention; 2 calls a step (cfg 5), 512 PFLOP in all\n"
         "Card: NVIDIA GeForce RTX 4090, 22.0 of 24.0 GiB free for this\n"
         "On the card: 8.0 GiB activations for two samples at once, 0.4 GiB left to others, 13.2 GiB of weights; "
-        "13.4 GiB of weights are streamed from RAM in every call, the feed-forward layers 2 times: about 18.9 GiB in "
-        "all\n"
+        "13.4 GiB of weights are streamed from RAM in every call\n"
         "ComfyUI's dynamic VRAM finds the balance while it runs; these figures are computed.\n"
         "RAM: 35.9 GiB (weights 26.7 GiB, text encoder, VAE and frames 7.2 GiB, ComfyUI itself 2.0 GiB), "
         "64.0 GiB free\n"
-        "Time: 103 s to 181 s a step, 86 min to 2.5 h in all (computed, not measured: 35% to 60% of the card's "
+        "Time: 103 to 180 s a step, 1.4 to 2.5 h of sampling (computed, not measured: 35% to 60% of the card's "
         "published peak, streaming assumed at 6 to 40 GB/s; `python3 run.py plan --calibrate` measures this machine).\n"
+        "This is sampling only: the VAE needs memory of its own, 5.2 GiB to decode these frames by ComfyUI's rule, and "
+        "works in tiles where that is missing.\n"
         "Verdict: it fits, with 13.4 GiB of the weights streamed.\n"
-        "To keep all weights on the card, one of:\n"
-        "  - an fp8 file")
+        "Streaming adds at most 3 % to the time.")
+
+
+def test_feed_forwards_that_are_not_kept_come_over_twice():
+    """10.6 of 26.7 GiB are feed-forwards: 5.2 GiB kept leave 5.3 GiB that cross once more."""
+    plan = planned(replace(CARD, free_vram=10 * GIB))
+    assert lines(plan, "On the card") == [
+        "On the card: 4.0 GiB activations, 0.4 GiB left to others, 5.2 GiB of weights; 21.4 GiB of weights are "
+        "streamed from RAM in every call, the feed-forward layers twice: about 26.8 GiB in all"]
+    assert report(plan).endswith("Streaming adds at most 10 % to the time.")
+
+
+def test_short_clips_wait_for_streamed_weights():
+    """Five frames are 6,305 tokens: little work for 18.2 GiB, which come over once; then a smaller file is worth it."""
+    plan = planned(replace(CARD, free_vram=10 * GIB), frames=5)
+    assert lines(plan, "On the card")[0].endswith("; 18.2 GiB of weights are streamed from RAM in every call")
+    assert lines(plan, "Time")[0].startswith("Time: 3.8 to 9.8 s a step, 3.2 to 8.1 min of sampling (")
+    assert report(plan).endswith("Verdict: it fits, with 18.2 GiB of the weights streamed.\nTo keep all weights on the "
+                                 "card, one of:\n  - a GGUF Q4_1 file")
+
+
+def test_unknown_times_leave_the_list():
+    text = report(planned(replace(CARD, card="Tesla T4")))
+    assert text.endswith("of the weights streamed.\nTo keep all weights on the card, one of:\n  - an fp8 file")
+
+
+@pytest.mark.parametrize(("low", "high", "text"), [
+    (0.123, 9.96, "0.12 to 10 s"), (9.5, 299, "9.5 to 299 s"), (103, 300, "1.7 to 5 min"), (60, 5999, "1 to 100 min"),
+    (5160, 9000, "1.4 to 2.5 h"), (100, 100.2, "about 100 s")])
+def test_both_ends_of_a_time_have_one_unit(low, high, text):
+    assert _span(low, high) == text
+
+
+@pytest.mark.parametrize(("frames", "mebibytes"), [(81, 5332.03), (17, 5332.03), (13, 1675.78)])
+def test_memory_of_the_vae_is_cores_rule(frames, mebibytes):
+    """7000 x 60 x 104 x 64 numbers of two bytes; 2200 for up to four latent frames."""
+    plan = planned(frames=frames)
+    assert plan.request.vae_bytes(CARD) / MIB == pytest.approx(mebibytes, abs=0.01)
 
 
 def test_distilled_edit_that_fits_whole():
@@ -79,8 +116,8 @@ def test_card_without_free_memory():
 
 def test_model_larger_than_ram_and_card_names_a_file():
     plan = planned(replace(CARD, free_vram=8 * GIB, free_ram=20 * GIB))
-    assert lines(plan, "  - ") == ["  - an fp8 file (13.4 GiB, from SAMA Convert Weights), with 9.9 GiB of the weights "
-                                   "streamed"]
+    assert lines(plan, "  - ") == ["  - an fp8 file (13.6 GiB, from SAMA Convert Weights), with 10.1 GiB of the "
+                                   "weights streamed"]
 
 
 def test_highvram_is_named_where_it_is_in_the_way():

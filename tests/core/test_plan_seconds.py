@@ -13,23 +13,24 @@ from sama_core.plan.calibration import SHIPPED, calibration_for, read_calibratio
 from sama_core.plan.cards import peak
 from sama_core.plan.flops import Flops
 from sama_core.plan.machine import NVIDIA, Machine
-from sama_core.plan.seconds import crossings, seconds_per_step
+from sama_core.plan.seconds import seconds_per_step
 from sama_core.plan.weights import RELEASED_CONFIG
 
 WORK = Flops(attention=660 * 10**12, linear=330 * 10**12)
 PLACED = Budget(kept=0, streamed=0, batched=False, activations=0, peak=0, ram=0)
 
 
-def point(total: int, *seconds: float) -> dict:
-    return {"tokens": 1, "attention_flops": total // 2, "linear_flops": total - total // 2, "dtype": "bfloat16",
+def point(total: int, *seconds: float, tokens: int = 65_585) -> dict:
+    return {"tokens": tokens, "attention_flops": total // 2, "linear_flops": total - total // 2, "dtype": "bfloat16",
             "seconds": list(seconds)}
 
 
 def write(folder, name="a.json", **changes):
-    """Three points at 100, 50 to 100 and 200 operations a second."""
+    """Three points of 10, 20 and 30 tokens at 100, 50 to 100 and 200 operations a second."""
     data = {"card": "card", "date": "2026-01-01", "versions": {"torch": "2", "comfyui": None, "pack": "1"},
             "model": {"name": "a model", "width": 5120, "blocks": 2},
-            "points": [point(100, 1.0), point(1000, 10.0, 20.0), point(10_000, 50.0)], **changes}
+            "points": [point(100, 1.0, tokens=10), point(1000, 10.0, 20.0, tokens=20), point(10_000, 50.0, tokens=30)],
+            **changes}
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(json.dumps(data), encoding="utf-8")
     return folder / name
@@ -38,16 +39,18 @@ def write(folder, name="a.json", **changes):
 # --- measured ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("flops", "rates"), [
-    (100, (100, 100)), (500, (50, 100)), (1000, (50, 100)), (5000, (50, 200)), (10_000, (200, 200)),
-    (50, (50, 200)), (20_000, (50, 200))])
-def test_nearest_points_count_and_beyond_them_all(tmp_path, flops, rates):
-    assert read_calibration(write(tmp_path)).rates(flops) == rates
+@pytest.mark.parametrize(("tokens", "rates", "covered"), [
+    (10, (100, 100), True), (15, (50, 100), True), (20, (50, 100), True), (25, (50, 200), True),
+    (30, (200, 200), True), (9, (50, 200), False), (31, (50, 200), False)])
+def test_nearest_points_count_and_beyond_them_all(tmp_path, tokens, rates, covered):
+    found = read_calibration(write(tmp_path))
+    assert (found.rates(tokens), found.covers(tokens)) == (rates, covered)
 
 
 def test_source_is_named(tmp_path):
     found = read_calibration(write(tmp_path, threads=1))
-    assert found.described() == "measured on card with 1 thread, 2026-01-01, with a model (torch 2, pack 1)"
+    assert found.described(10) == "measured on card with 1 thread, 2026-01-01, with a model (torch 2, pack 1)"
+    assert found.described(1217) == "extrapolated from 10 to 30 tokens, " + found.described(10)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"points": []}', "not json"])
@@ -103,7 +106,7 @@ def test_calibrating_this_machine(tmp_path):
     assert found.width == 256 and found.model == "SAMA-Shapes" and found.threads >= 1
     assert [line.partition(":")[0] for line in said] == ["1 frames of 32x32", "5 frames of 32x32"]
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-    low, high = found.rates(found.points[0].flops)
+    low, high = found.rates(73)
     assert 0 < low <= high
 
 
@@ -129,8 +132,9 @@ def test_other_cards_have_no_peak(card):
     assert peak(card) is None
 
 
-def step(card: str | None, storage: str = "default", calls: int = 1, placed: Budget = PLACED, calibrations=()):
-    return seconds_per_step(WORK, calls, RELEASED_CONFIG, storage, placed, Machine(NVIDIA, card), calibrations)
+def step(card: str | None, storage: str = "default", calls: int = 1, placed: Budget = PLACED, calibrations=(),
+         tokens: int = 65_585):
+    return seconds_per_step(WORK, calls, RELEASED_CONFIG, tokens, storage, placed, Machine(NVIDIA, card), calibrations)
 
 
 def test_computed_seconds_of_an_h100():
@@ -150,19 +154,20 @@ def test_fast_fp8_speeds_up_all_but_attention():
 
 
 def test_streaming_hides_behind_the_work_at_best_and_follows_it_at_worst():
-    """60 GB of weights, 84.18 GB of traffic a call, at 6 to 40 GB/s: 2.10 to 14.03 s; a batched pair streams once."""
-    plain, streamed = step("NVIDIA H100"), replace(PLACED, streamed=60 * 10**9)
-    found = step("NVIDIA H100", placed=replace(streamed, streamed=20 * 10**9))
-    assert (found.low, found.high) == pytest.approx((plain.low, plain.high + 4.6765), rel=1e-4)
-    twice = step("NVIDIA H100", calls=2, placed=replace(streamed, streamed=120 * 10**9))
-    assert (twice.low, twice.high) == pytest.approx((8.4179, 2 * plain.high + 56.1195), rel=1e-4)
+    """At 6 to 40 GB/s; 60 GB of weights of which 24 come twice take 2.1 to 14 s; a batched pair streams once."""
+    plain, streamed = step("NVIDIA H100"), replace(PLACED, streamed=60 * 10**9, again=24 * 10**9)
+    found = step("NVIDIA H100", placed=replace(PLACED, streamed=30 * 10**9))
+    assert (found.low, found.high, found.streaming) == pytest.approx((plain.low, plain.high + 5, 5))
+    twice = step("NVIDIA H100", calls=2, placed=streamed)
+    assert (twice.low, twice.high) == pytest.approx((4.2, 2 * plain.high + 28))
     assert step("NVIDIA H100", calls=2, placed=replace(streamed, batched=True)).high == pytest.approx(
-        2 * plain.high + 14.0299, rel=1e-4)
+        2 * plain.high + 14)
 
 
-def test_feed_forward_layers_come_over_once_for_each_of_two_slices():
-    """They are 40 % of a block: 27,648 of 68,608 times the width."""
-    assert crossings(RELEASED_CONFIG) == pytest.approx(1 + 27_648 / 68_608)
+@pytest.mark.parametrize(("megabytes", "counts"), [(0, False), (1900, False), (1920, True)])
+def test_streaming_counts_from_a_tenth_of_the_longest_time_on(megabytes, counts):
+    """2.860 s of work at worst: 0.3178 s of transfer, 1,907 MB at 6 GB/s, are a tenth of both together."""
+    assert step("NVIDIA H100", placed=replace(PLACED, streamed=megabytes * 10**6)).streaming_counts is counts
 
 
 def test_measured_seconds_come_before_computed_ones(tmp_path):
@@ -172,6 +177,16 @@ def test_measured_seconds_come_before_computed_ones(tmp_path):
     found = step("NVIDIA H100", calls=2, calibrations=calibrations)
     assert (found.low, found.high, found.measured) == (2 * 495.0, 2 * 990.0, True)
     assert found.source.startswith("measured on NVIDIA H100, 2026-01-01")
+
+
+def test_lengths_beyond_the_measured_ones_are_called_extrapolated(tmp_path):
+    """Two of forty blocks were timed: their sequences count, not their work."""
+    timed = [point(10**12, 1.0, tokens=8_385), point(10**13, 5.0, tokens=40_625)]
+    calibrations = [read_calibration(write(tmp_path, card="NVIDIA H100", points=timed))]
+    inside, beyond = (step("NVIDIA H100", calibrations=calibrations, tokens=tokens) for tokens in (40_625, 65_585))
+    assert (inside.low, inside.high, inside.measured) == (495.0, 495.0, True)
+    assert (beyond.low, beyond.high, beyond.measured) == (495.0, 990.0, False)
+    assert beyond.source.startswith("extrapolated from 8,385 to 40,625 tokens, measured on NVIDIA H100, 2026-01-01")
 
 
 def test_unknown_cards_have_no_seconds():

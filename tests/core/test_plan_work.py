@@ -8,6 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sama_core import embedded
 from sama_core.checkpoint import SAMA_KEYS, model_shapes
+from sama_core.convert.formats import is_matrix
+from sama_core.convert.job import convert
 from sama_core.errors import CheckpointError
 from sama_core.files import write_safetensors
 from sama_core.geometry import ClipShape
@@ -15,7 +17,15 @@ from sama_core.memory_law import sequence_tokens
 from sama_core.model.dit import SamaDiT
 from sama_core.plan.flops import TEXT_TOKENS, forward_flops
 from sama_core.plan.read_model import read_model
-from sama_core.plan.weights import FLOAT32_MODULES, RELEASED, RELEASED_CONFIG, StoredTensor, count
+from sama_core.plan.weights import (
+    FLOAT32_MODULES,
+    RELEASED,
+    RELEASED_CONFIG,
+    SMALLER_FORMATS,
+    StoredTensor,
+    count,
+    exact_in_gguf,
+)
 from sama_core.untrained import DIT, diffusion_model
 
 GIB = 2**30
@@ -75,6 +85,10 @@ def test_the_released_models_counts_follow_from_its_shapes():
     assert sum(sizes.values()) == RELEASED.parameters
     assert max(size for name, size in sizes.items() if name.startswith("blocks.")) == RELEASED.largest == 70_778_880
     assert sum(size for name, size in sizes.items() if name.startswith(FLOAT32_MODULES)) == RELEASED.float32
+    matrices = sum(size for name, size in sizes.items() if is_matrix(name))
+    exact = sum(size for name, size in sizes.items() if exact_in_gguf(name))
+    assert (RELEASED.matrices, RELEASED.rest) == (matrices, 2 * (RELEASED.parameters - matrices))
+    assert RELEASED.gguf_rest == RELEASED.rest + 2 * exact
     assert RELEASED.stored - 2 * RELEASED.parameters == 114_672  # the file's header
 
 
@@ -85,9 +99,24 @@ def test_released_weights_in_memory(storage, compute, expected):
     assert RELEASED.loaded(storage, compute) == expected
 
 
-@pytest.mark.parametrize(("bits", "gib"), [(8.0, 13.35), (8.5, 14.19), (5.5, 9.2), (4.5, 7.53)])
-def test_smaller_files_of_the_released_model(bits, gib):
-    assert RELEASED.as_format("a format", bits).stored / GIB == pytest.approx(gib, abs=0.01)
+@pytest.mark.parametrize(("name", "gib"), [
+    ("fp8", 13.551), ("GGUF Q8_0", 14.402), ("GGUF Q5_1", 10.313), ("GGUF Q5_0", 9.495), ("GGUF Q4_1", 8.677),
+    ("GGUF Q4_0", 7.859)])
+def test_smaller_files_of_the_released_model(name, gib):
+    """As `convert` writes them: only the blocks' matrices shrink."""
+    assert RELEASED.as_format(name, dict(SMALLER_FORMATS)[name]).stored / GIB == pytest.approx(gib, abs=0.001)
+
+
+@pytest.mark.parametrize(("name", "of_convert"), [("fp8", "fp8_scaled"), ("GGUF Q8_0", "gguf_q8_0"),
+                                                  ("GGUF Q4_1", "gguf_q4_1")])
+def test_planned_sizes_are_those_of_converted_files(tmp_path, name, of_convert):
+    """But for the header and each matrix's scale: under 150 KB here."""
+    _, weights, _ = read_model(embedded.DIT)
+    made = convert(embedded.DIT, tmp_path / f"small.{'gguf' if 'gguf' in of_convert else 'safetensors'}", of_convert)
+    planned = weights.as_format(name, dict(SMALLER_FORMATS)[name]).stored
+    assert 0 < made.target.stat().st_size - planned < 150_000
+    config, _, area = read_model(made.target)
+    assert (config.num_heads, area) == (2, 64 * 64)
 
 
 def header(dtype: str, count_of_each: int = 1000) -> list[StoredTensor]:
@@ -113,7 +142,8 @@ def test_later_files_replace_tensors_of_earlier_ones():
 
 
 def test_model_file_is_read_by_its_header():
-    config, weights = read_model(embedded.DIT)
+    config, weights, area = read_model(embedded.DIT)
+    assert area == 64 * 64
     assert (config.dim, config.num_layers, config.num_heads) == (256, 6, 2)
     assert (weights.name, weights.format, weights.parameters) == ("sama_shapes.safetensors", "float16", 7_041_616)
     assert weights.loaded("default", 4) == 4 * 7_041_616
@@ -121,8 +151,8 @@ def test_model_file_is_read_by_its_header():
 
 def test_gguf_file_is_read_by_its_header(tmp_path):
     path = write_gguf(tmp_path / "sama.gguf", diffusion_model(torch.Generator().manual_seed(0)))
-    config, weights = read_model(path)
-    assert config == DIT
+    config, weights, area = read_model(path)
+    assert config == DIT and area is None
     assert weights.format == "Q8_0" and weights.quantised
     assert weights.parameters == 2_211_344
     assert 34 * weights.parameters // 32 < weights.stored < path.stat().st_size
@@ -134,7 +164,7 @@ def test_delta_with_its_base(tmp_path):
     delta = {key: value.bfloat16() for key, value in whole.items() if key in SAMA_KEYS}
     write_safetensors(tmp_path / "base.safetensors", base)
     write_safetensors(tmp_path / "delta.safetensors", delta, {"config": '{"transformer": {"num_heads": 2}}'})
-    config, weights = read_model(tmp_path / "delta.safetensors", tmp_path / "base.safetensors")
+    config, weights, _ = read_model(tmp_path / "delta.safetensors", tmp_path / "base.safetensors")
     assert config == DIT
     assert weights.parameters == 2_211_344
     with pytest.raises(CheckpointError, match="a SAMA delta without the base model"):

@@ -1,6 +1,7 @@
 """`run.py plan`: without weights, without a card, without torch; and what it says about wrong input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from argparse import ArgumentTypeError
@@ -86,6 +87,39 @@ def test_model_file_and_shipped_calibration(run, monkeypatch):
     assert out.endswith("Verdict: it fits.\n")
 
 
+def test_small_model_gets_its_own_clip_size(run, clip, monkeypatch):
+    """17 frames of the 64x64 pixels in its file, or a clip's frames at that area."""
+    monkeypatch.setattr(plan_module, "processor", lambda: "AMD EPYC")
+    small = ("--model", str(embedded.DIT), "--ram", "8")
+    assert run(*small)[1].startswith("SAMA plan: 17 frames of 64x64, 20 steps, cfg 1\n")
+    assert run(*small, "--area", "128x96")[1].startswith("SAMA plan: 17 frames of 128x96, ")
+    with_clip = run(*small, "--video", str(clip))[1]
+    assert with_clip.startswith("SAMA plan: 9 frames of 64x64, 20 steps, cfg 1\nFrames of 64x48 will be "
+                                "fitted to 64x64.")
+
+
+def test_name_in_the_models_folder(run, places):
+    """Found as `convert` finds it."""
+    folder = places.models / "diffusion_models"
+    folder.mkdir(parents=True)
+    shutil.copy(embedded.DIT, folder / "mine.safetensors")
+    code, out, _ = run("--model", "mine.safetensors", "--ram", "8")
+    assert code == 0 and "\nModel: mine.safetensors, 7.0 million weights" in out
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), [
+    (["--model", "nothere"], "--model nothere: got no such file, needs a SAMA file"),
+    (["--model", str(embedded.DIT), "--base", "nothere"], "--base nothere: got no such file"),
+    (["--base", "nothere"], "--base: got no SAMA delta file with it, needs --model beside it"),
+    (["--video", "absent.mp4"], "absent.mp4: got no such file")])
+@pytest.mark.parametrize("calibrate", [[], ["--calibrate"]])
+def test_absent_files_are_refused_before_any_set_up(run, monkeypatch, arguments, complaint, calibrate):
+    monkeypatch.setattr(plan_module, "require_packages", lambda *args: pytest.fail("set up"))
+    code, out, err = run(*arguments, *calibrate)
+    assert (code, out) == (1, "")
+    assert complaint in err
+
+
 def test_calibrating_and_using_it(run, places, monkeypatch):
     """The measuring itself is tested elsewhere; here a stand-in for its process writes the file."""
     def measured(self, argv, what, cwd):
@@ -98,7 +132,7 @@ def test_calibrating_and_using_it(run, places, monkeypatch):
     monkeypatch.setattr(plan_module, "processor", lambda: "my CPU")
     code, out, _ = run("--calibrate")
     assert code == 0
-    assert "(measured on my CPU with 1 thread, 2030-01-01, with a model (" in out
+    assert "(extrapolated from 161 to 1,217 tokens, measured on my CPU with 1 thread, 2030-01-01, with a model (" in out
     assert read_calibration(user_folder(places) / "mine.json").card == "my CPU"
 
 
