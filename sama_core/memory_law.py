@@ -30,6 +30,9 @@ TABLE_BYTES = 4
 TEXT_ROWS = 512
 """Of embedded text, as ComfyUI pads it."""
 
+HEADROOM = 1.2
+"""Unverified: what kernels, the allocator and layers under a LoRA hold beside the tensors that the law counts."""
+
 
 def sequence_tokens(config: DitConfig, latent: LatentShape, source: bool = True) -> int:
     """Tokens of one sequence: source, semantic, target."""
@@ -48,3 +51,9 @@ def activation_bytes(config: DitConfig, latent: LatentShape, batch: int = 1, ele
     normed = batch * min(tokens, NORM_SLICE) * config.dim * NORM_BYTES
     return kept + max(ATTENTION_STATES * state, FEED_FORWARD_STATES * state + hidden, NORM_STATES * state + normed,
                       TEXT_STATES * state + text * (element_size + NORM_BYTES))
+
+
+def estimated_bytes(config: DitConfig, latent: LatentShape, batch: int = 1, element_size: int = 2,
+                    source: bool = True) -> int:
+    """`activation_bytes` with headroom: what ComfyUI is told, and plans with."""
+    return round(HEADROOM * activation_bytes(config, latent, batch, element_size, source))

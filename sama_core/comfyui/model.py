@@ -14,14 +14,11 @@ from torch import Tensor
 from ..config import DitConfig
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import DEFAULT_AREA, PATCH, LatentShape
-from ..memory_law import activation_bytes
+from ..memory_law import estimated_bytes
 from ..model.dit import SamaDiT
 from ..schedule import round_timestep
 from .loading_progress import told
 from .packing import JointShape, is_packed
-
-HEADROOM = 1.2
-"""Unverified: what kernels, the allocator and layers under a LoRA hold beside the tensors that the law counts."""
 
 
 class PackedSamaDiT(SamaDiT):
@@ -124,14 +121,13 @@ class SamaModel(comfy.model_base.BaseModel):
         """
         fused = comfy.model_management.xformers_enabled() or comfy.model_management.pytorch_attention_flash_attention()
         batch, latent = input_shape[0], self._latent_shape(input_shape)
-        needed_bytes = activation_bytes(self.dit_config, latent, batch,
-                                        comfy.model_management.dtype_size(self.get_dtype_inference()),
-                                        source=not cond_shapes or bool(cond_shapes.get("source_latents")))
-        needed_bytes *= HEADROOM
+        ours = estimated_bytes(self.dit_config, latent, batch,
+                               comfy.model_management.dtype_size(self.get_dtype_inference()),
+                               source=not cond_shapes or bool(cond_shapes.get("source_latents")))
         if fused:
-            return needed_bytes
+            return ours
         channels = self.latent_format.latent_channels
-        return max(needed_bytes, super().memory_required([batch, channels, *dataclasses.astuple(latent)], cond_shapes))
+        return max(ours, super().memory_required([batch, channels, *dataclasses.astuple(latent)], cond_shapes))
 
     def load_model_weights(self, sd: dict, unet_prefix: str = "", assign: bool = False):
         """As core does it, telling Load SAMA Model how far it is."""

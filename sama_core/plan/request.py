@@ -6,7 +6,7 @@ from .. import embedded
 from ..config import DitConfig
 from ..errors import GeometryError, SamaError, needed
 from ..geometry import DEFAULT_AREA, SIDE_MULTIPLE, ClipShape, choose_bucket, pad_frame_count
-from ..memory_law import activation_bytes, sequence_tokens
+from ..memory_law import estimated_bytes, sequence_tokens
 from ..model.slices import feed_forward_slice
 from .budget import Load
 from .machine import Machine
@@ -59,7 +59,7 @@ class Request:
         weights, tokens = self.weights.loaded(self.storage, size), sequence_tokens(config, latent)
         feed_forward = 2 * config.ffn_dim * config.dim * config.num_layers
         return Load(weights=weights, layer=self.weights.layer(self.storage, size),
-                    activations=activation_bytes(config, latent, 1, size),
+                    activations=estimated_bytes(config, latent, 1, size),
                     guided=self.calls > 1, beside=self.text_encoder + self.vae + self.frame_bytes,
                     feed_forward=round(weights * feed_forward / self.weights.parameters),
                     slices=-(-tokens // feed_forward_slice(tokens)))

@@ -147,7 +147,7 @@ def plain_activations(monkeypatch):
     """A tenth of a MiB for every token, so that expectations can be worked out by hand."""
     def law(config, latent, batch=1, element_size=2, source=True):
         return batch * 2 * latent.tokens() * MIB // 10
-    monkeypatch.setattr(request_module, "activation_bytes", law)
+    monkeypatch.setattr(request_module, "estimated_bytes", law)
 
 
 def words(request: Request, machine: Machine, good=lambda placed: placed.fits) -> list[str]:

@@ -17,7 +17,7 @@ CARD = Machine(NVIDIA, "NVIDIA GeForce RTX 4090", 22 * GIB, 24 * GIB, 64 * GIB, 
 @pytest.fixture(autouse=True)
 def plain_activations(monkeypatch):
     """4 GiB for 81 frames of 832x480, in proportion for others."""
-    monkeypatch.setattr(request_module, "activation_bytes", lambda config, latent, batch=1, element_size=2, source=True:
+    monkeypatch.setattr(request_module, "estimated_bytes", lambda config, latent, batch=1, element_size=2, source=True:
                         batch * 4 * GIB * latent.tokens() // 32_760)
 
 
