@@ -7,6 +7,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+from .. import embedded
 from ..convert.failure import ConversionError
 from ..convert.formats import GGUF, format_named
 from ..convert.targets import check_folder, checked_name, default_name
@@ -57,9 +58,12 @@ def request(options: Namespace, places: Places, folders: list[Path]) -> dict:
 
 
 def found(option: str, given: str, folders: list[Path], shards: bool = False) -> Path:
-    """A path as given, or a name in the models folders; with `shards` a folder too. Raises LaunchError if absent."""
+    """A path as given, or a name in the models folders or in the pack; with `shards` a folder too.
+
+    Raises LaunchError if it is absent.
+    """
     path = Path(os.path.abspath(os.path.expanduser(given)))
-    places = [path, *(folder / given for folder in folders)]
+    places = [path, *(folder / given for folder in (*folders, embedded.DIT.parent))]
     for place in places:
         if place.is_file() or (shards and place.is_dir()):
             return place

@@ -130,3 +130,9 @@ def test_the_commands_need_no_torch():
            "cli.main(['convert', '--help'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO_ROOT, capture_output=True, text=True, check=True)
     assert "gguf_q5_1   6 bits a weight" in done.stdout
+
+
+def test_the_packs_own_model_is_found_by_its_name(tmp_path):
+    from sama_core import embedded
+    from sama_core.launch.convert import found
+    assert found("FILE", embedded.DIT.name, [tmp_path]) == embedded.DIT
