@@ -26,8 +26,10 @@ def test_sama_edit_shows_all_its_stages(edit):
     assert ours[-1].value == 8
     assert [step.value for step in ours if step.has_preview] == [4, 5, 6]
     assert spoken(result) == [
-        "SAMA: reading the instruction", "SAMA: encoding the source", "SAMA: sampling",
-        "SAMA: sampling, step 1 of 3", "SAMA: sampling, step 2 of 3", "SAMA: sampling, step 3 of 3", "SAMA: decoding"]
+        "SAMA: loading weights, 0 of 2 blocks", "SAMA: loading weights, 1 of 2 blocks",
+        "SAMA: loading weights, 2 of 2 blocks", "SAMA: reading the instruction", "SAMA: encoding the source",
+        "SAMA: sampling", "SAMA: sampling, step 1 of 3", "SAMA: sampling, step 2 of 3", "SAMA: sampling, step 3 of 3",
+        "SAMA: decoding"]
 
 
 def spoken(result) -> list[str]:
