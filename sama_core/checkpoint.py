@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -109,6 +110,17 @@ def model_shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
 # --- files -------------------------------------------------------------------------------------
 
 
+class Place(NamedTuple):
+    """Where a tensor lies in its file, and as what."""
+
+    dtype: str
+    """As the file writes it: BF16, F8_E4M3 …"""
+    start: int
+    """Bytes from the file's beginning."""
+    size: int
+    """Bytes."""
+
+
 @dataclass(frozen=True)
 class WeightFile:
     """The header of one safetensors file, prefix stripped."""
@@ -116,6 +128,7 @@ class WeightFile:
     path: Path
     shapes: dict[str, tuple[int, ...]]
     metadata: dict[str, str]
+    places: dict[str, "Place"]
 
     @property
     def kind(self) -> str:
@@ -147,13 +160,19 @@ def read_header(path: str | Path) -> WeightFile:
         metadata = header.pop("__metadata__", None) or {}
         whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
         shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
+        places = {key: _place(entry, 8 + length) for key, entry in header.items()}
     except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as broken:
         raise CheckpointError(needed(path.name, f"no readable safetensors header ({broken})", "a safetensors file",
                                      "Download it again; GGUF files go through a GGUF loader.")) from broken
     if whole != size:
         raise CheckpointError(needed(path.name, f"{size:,} bytes", f"{whole:,} bytes",
                                      "The file is truncated or damaged: download it again."))
-    return WeightFile(path, strip_prefix(shapes), metadata)
+    return WeightFile(path, strip_prefix(shapes), metadata, strip_prefix(places))
+
+
+def _place(entry: dict, data: int) -> Place:
+    first, last = entry["data_offsets"]
+    return Place(str(entry["dtype"]), data + first, last - first)
 
 
 def strip_prefix(sd: Mapping[str, object]) -> dict:

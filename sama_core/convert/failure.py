@@ -1,10 +1,7 @@
 """Why a conversion cannot be done."""
 
-from ..errors import SamaError, needed
+from ..errors import SamaError
 
 
 class ConversionError(SamaError):
     """A format, a target or a disk that a conversion cannot use; sources raise CheckpointError."""
-
-
-__all__ = ["ConversionError", "needed"]

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from .failure import ConversionError, needed
+from ..errors import needed
+from .failure import ConversionError
 
 SAFETENSORS, GGUF = ".safetensors", ".gguf"
 _MATRIX = re.compile(r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])\.weight")

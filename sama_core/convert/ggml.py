@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .failure import ConversionError, needed
+from ..errors import needed
+from .failure import ConversionError
 from .formats import NEAREST, Format, is_matrix
 from .layouts import BLANK, CHECKSUM_KEY, Layout, Piece, buffer
 from .source import Source, SourceTensor

@@ -1,9 +1,7 @@
 """The tensors of a SAMA model on disk, read in chunks; nothing is mapped and nothing whole is kept in memory."""
 
 import hashlib
-import json
 import math
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointPlan, WeightFile, is_quant_key, plan_checkpoint, strip_prefix
+from ..checkpoint import CheckpointPlan, WeightFile, is_quant_key, plan_checkpoint
 from ..errors import CheckpointError, needed
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
@@ -122,19 +120,14 @@ def _refuse_gguf(path: Path) -> None:
 
 def _tensors(file: WeightFile) -> dict[str, SourceTensor]:
     """All tensors of a file whose header `read_header` has found sound."""
-    with open(file.path, "rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        entries = strip_prefix({key: entry for key, entry in json.loads(opened.read(length)).items()
-                                if key != "__metadata__"})
     found = {}
-    for name, entry in entries.items():
-        if is_quant_key(name) or entry["dtype"].startswith(("F8", "I", "U", "F4", "F6")):
+    for name, place in file.places.items():
+        if is_quant_key(name) or place.dtype.startswith(("F8", "I", "U", "F4", "F6")):
             raise CheckpointError(needed(file.path.name, f"an already quantised file ({name})",
                                          "weights in 16 or 32 bit", _WHOLE))
-        begin, end = entry["data_offsets"]
-        tensor = SourceTensor(name, file.path, 8 + length + begin, entry["dtype"], tuple(entry["shape"]))
-        if tensor.dtype not in DTYPES or end - begin != tensor.size:
-            raise CheckpointError(needed(file.path.name, f"{name} of type {tensor.dtype} in {end - begin} bytes",
+        tensor = SourceTensor(name, file.path, place.start, place.dtype, file.shapes[name])
+        if tensor.dtype not in DTYPES or place.size != tensor.size:
+            raise CheckpointError(needed(file.path.name, f"{name} of type {tensor.dtype} in {place.size} bytes",
                                          "BF16, F16 or F32 values for its shape",
                                          "The file is damaged or of another kind: download it again."))
         found[name] = tensor

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from .failure import ConversionError, needed
+from ..errors import needed
+from .failure import ConversionError
 from .layouts import Layout, Piece, blanked
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -7,7 +7,8 @@ import os
 import re
 from pathlib import Path
 
-from .failure import ConversionError, needed
+from ..errors import needed
+from .failure import ConversionError
 from .formats import Format
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from .. import embedded
 from ..convert.formats import FORMATS
+from ..geometry import RELEASE_FRAMES
 from .convert import convert
-from .edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_FRAMES, RELEASE_STEPS, area_pixels, edit
+from .edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_STEPS, area_pixels, edit
 from .failure import LaunchError
 from .models_command import models
 from .places import Places

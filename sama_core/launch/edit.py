@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .. import embedded
 from ..errors import needed
+from ..geometry import RELEASE_FRAMES
 from .client import QUEUE_PATH, Client, Refused
 from .commands import answer
 from .environment import Environment
@@ -29,7 +30,7 @@ SET_UP, START = "set-up", "start ComfyUI"
 ALL_FRAMES = 0
 DEFAULT_INSTRUCTION = "make the circle red"
 # SAMA-14B as released.
-RELEASE_FRAMES, RELEASE_STEPS, RELEASE_CFG = 81, 50, 5.0
+RELEASE_STEPS, RELEASE_CFG = 50, 5.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import embedded
 from ..config import DitConfig
 from ..errors import SamaError, needed
-from ..geometry import DEFAULT_AREA
+from ..geometry import DEFAULT_AREA, RELEASE_FRAMES
 from ..plan.calibration import USER_FOLDER, read_calibrations
 from ..plan.computer import memory, processor
 from ..plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, windows_reserve
@@ -23,7 +23,7 @@ from ..plan.request import Request, default_size, encoder_sizes, fitted_clip, is
 from ..plan.weights import FP8_STORAGES, RELEASED, RELEASED_CONFIG, Weights
 from .commands import Commands, answer
 from .convert import FOLDER, found
-from .edit import RELEASE_CFG, RELEASE_FRAMES, RELEASE_STEPS, area_pixels, check_clip, probe
+from .edit import RELEASE_CFG, RELEASE_STEPS, area_pixels, check_clip, probe
 from .environment import Environment
 from .failure import LaunchError
 from .models_command import look_in

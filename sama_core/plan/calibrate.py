@@ -21,11 +21,11 @@ import torch
 from .. import embedded
 from ..errors import SamaError
 from ..geometry import ClipShape
-from ..memory_law import sequence_tokens
+from ..memory_law import TEXT_ROWS, sequence_tokens
 from ..model.dit import SamaDiT
 from ..version import VERSION
 from .computer import processor
-from .flops import TEXT_TOKENS, forward_flops
+from .flops import forward_flops
 from .weights import RELEASED_CONFIG
 
 # Clips that are timed, smallest first.
@@ -86,7 +86,7 @@ def _point(model: SamaDiT, clip: ClipShape, device: torch.device, runs: int) -> 
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, device=device, dtype=dtype)
     size = (1, config.in_dim, latent.frames, latent.height, latent.width)
-    inputs = (drawn(*size), torch.tensor([500.0], device=device), drawn(1, TEXT_TOKENS, config.text_dim), drawn(*size),
+    inputs = (drawn(*size), torch.tensor([500.0], device=device), drawn(1, TEXT_ROWS, config.text_dim), drawn(*size),
               drawn(1, config.semantic_tokens, config.semantic_dim))
     seconds = [_timed(model, inputs, device) for _ in range(runs + 1)][1:]  # the first one warms up
     flops = forward_flops(config, latent)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 from ..config import DitConfig
 from ..geometry import PATCH, LatentShape
-from ..memory_law import sequence_tokens
-
-TEXT_TOKENS = 512
+from ..memory_law import TEXT_ROWS, sequence_tokens
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,11 @@ def forward_flops(config: DitConfig, latent: LatentShape, source: bool = True) -
     tokens, video = sequence_tokens(config, latent, source), latent.tokens()
     width, patch = config.dim, math.prod(PATCH)
     block = (2 * tokens * (6 * width**2 + 2 * width * config.ffn_dim)  # q, k, v, o; the text's q, o; feed-forward
-             + 4 * TEXT_TOKENS * width**2                              # the text's k, v
-             + 4 * tokens * TEXT_TOKENS * width)                       # attention to the text
+             + 4 * TEXT_ROWS * width**2                              # the text's k, v
+             + 4 * tokens * TEXT_ROWS * width)                       # attention to the text
     embed = 2 * video * (2 if source else 1) * patch * config.in_dim * width
     head = 2 * video * patch * config.out_dim * width
-    text = 2 * TEXT_TOKENS * (config.text_dim * width + width**2)
+    text = 2 * TEXT_ROWS * (config.text_dim * width + width**2)
     time = 2 * (config.freq_dim * width + 7 * width**2)
     semantic = 2 * config.semantic_tokens * (config.semantic_dim * (config.semantic_hidden + width)
                                              + config.semantic_hidden * width)

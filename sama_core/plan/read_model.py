@@ -6,13 +6,12 @@ The answer is JSON; the last line of standard error is a sentence for the artist
 import dataclasses
 import json
 import math
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..checkpoint import PREFIXES, WeightFile, compare, model_shapes, plan_checkpoint, transformer_settings
+from ..checkpoint import WeightFile, compare, model_shapes, plan_checkpoint, transformer_settings
 from ..config import DitConfig
 from ..errors import CheckpointError, RuntimeSetupError, SamaError, needed
 from .weights import StoredTensor, Weights, count
@@ -44,16 +43,8 @@ def read_model(path: str | Path, base: str | Path | None = None) -> ModelFacts:
 
 
 def _stored(file: WeightFile) -> Iterator[StoredTensor]:
-    """The header's lines; `read_header` has found it whole."""
-    with open(file.path, "rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
-    header.pop("__metadata__", None)
-    for name, entry in header.items():
-        first, last = entry["data_offsets"]
-        for prefix in PREFIXES:
-            name = name.removeprefix(prefix)
-        yield StoredTensor(name, entry["dtype"], math.prod(entry["shape"]), last - first)
+    for name, place in file.places.items():
+        yield StoredTensor(name, place.dtype, math.prod(file.shapes[name]), place.size)
 
 
 def _read_gguf(path: Path) -> ModelFacts:

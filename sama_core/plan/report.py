@@ -2,6 +2,7 @@
 
 import math
 
+from ..geometry import RELEASE_FRAMES
 from .advice import options
 from .budget import Budget
 from .machine import CPU, GIB, MIB, MPS, Machine
@@ -10,7 +11,6 @@ from .request import is_small
 from .seconds import CALIBRATE
 from .weights import FP8_STORAGES
 
-RELEASE_FRAMES = 81
 OUT_OF_MEMORY = "Nothing is broken: change a setting and queue it again."
 # Where memory ran out although it should have sufficed, this part of it is aimed at.
 _LIGHTER = 0.75

@@ -13,9 +13,9 @@ from sama_core.convert.job import convert
 from sama_core.errors import CheckpointError
 from sama_core.files import write_safetensors
 from sama_core.geometry import ClipShape
-from sama_core.memory_law import sequence_tokens
+from sama_core.memory_law import TEXT_ROWS, sequence_tokens
 from sama_core.model.dit import SamaDiT
-from sama_core.plan.flops import TEXT_TOKENS, forward_flops
+from sama_core.plan.flops import forward_flops
 from sama_core.plan.read_model import read_model
 from sama_core.plan.weights import (
     FLOAT32_MODULES,
@@ -58,7 +58,7 @@ def test_work_of_the_released_model(clip, tokens, total, attention, _study):
 def test_the_earlier_study_took_the_texts_keys_and_values_for_every_token(clip, tokens, total, _attention, study):
     """It left attention to the text out, and had k and v of the text computed for all tokens instead of 512."""
     width, layers = RELEASED_CONFIG.dim, RELEASED_CONFIG.num_layers
-    theirs = total + layers * (4 * (tokens - TEXT_TOKENS) * width**2 - 4 * tokens * TEXT_TOKENS * width)
+    theirs = total + layers * (4 * (tokens - TEXT_ROWS) * width**2 - 4 * tokens * TEXT_ROWS * width)
     assert f"{theirs / 1e15:.3g}" == f"{study:g}"
 
 
