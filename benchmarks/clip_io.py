@@ -20,7 +20,6 @@ comes on top of them.
 """
 
 import argparse
-import gc
 import io
 import json
 import platform
@@ -36,12 +35,14 @@ from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
 if "sama_core" not in sys.modules:
     sys.path.insert(0, str(ROOT))
 
 import av  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from process_memory import fresh_peak, resident  # noqa: E402
 
 from sama_core.clip import ClipRange, FileSource, Fit, fit_clip, place, resize_frame, save_restored  # noqa: E402
 from sama_core.clip.save import Encoding  # noqa: E402
@@ -184,19 +185,6 @@ def memory_of(case: str, path: Path, wanted: ClipRange) -> dict:
         result = held.numel() * held.element_size()
         added = resident("VmHWM") - before - (result if case == "fit" else 0)
     return {"frames": longer.frames, "result_mb": round(result / 1e6, 1), "added_mb": round(added / 1e6, 1)}
-
-
-def fresh_peak() -> int:
-    """Let the kernel measure this process's peak anew; bytes resident now."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    return resident("VmRSS")
-
-
-def resident(what: str) -> int:
-    """Bytes: `VmRSS` now, `VmHWM` at most so far."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
 
 
 def in_a_process(case: str, path: Path, wanted: ClipRange) -> dict:

@@ -21,10 +21,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
 if "sama_core" not in sys.modules:
     sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from process_memory import resident  # noqa: E402
 
 from sama_core.checkpoint import model_shapes  # noqa: E402
 from sama_core.config import DitConfig  # noqa: E402
@@ -100,22 +102,17 @@ def work(large: str, small: str, name: str, limit: float) -> dict:
     space = int(limit * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     convert(small, Path(small).with_name("small.out"), name, overwrite=True)
-    before, started = peak(), time.perf_counter()
+    before, started = resident("VmHWM"), time.perf_counter()
     report = convert(large, Path(large).with_name("large.out"), name)
     seconds = time.perf_counter() - started
-    size, grown = report.target.stat().st_size, peak() - before
+    size, grown = report.target.stat().st_size, resident("VmHWM") - before
     started = time.perf_counter()
     verify(report.target)
     verified = time.perf_counter() - started
     report.target.unlink()
     return {"bytes": size, "seconds": round(seconds, 1), "source_mb_per_second": round(
         Path(large).stat().st_size / seconds / 1e6, 1), "verify_seconds": round(verified, 1),
-        "peak_mib": before + grown, "grown_mib": grown}
-
-
-def peak() -> int:
-    """Peak resident memory of this process in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        "peak_mib": (before + grown) >> 20, "grown_mib": grown >> 20}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import importlib.util
 import json
 import math
 import os
-import resource
 import struct
 import sys
 import threading
@@ -25,6 +24,7 @@ for place in (HERE.parent, HERE):
         sys.path.insert(0, str(place))
 
 import comfy_process  # noqa: E402
+from process_memory import resident  # noqa: E402
 
 GB = 1 << 30
 DRY = {"dim": 256, "num_heads": 2, "ffn_dim": 512, "num_layers": 2, "text_dim": 64, "freq_dim": 64, "in_dim": 16,
@@ -279,7 +279,7 @@ class Watch:
         if self.device.type == "cuda":
             import torch
             peak = torch.cuda.max_memory_allocated()
-        ram = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        ram = resident("VmHWM")
         return {"peak_bytes": peak, "peak_device_bytes": max(0, self.most - self.before), "ram_peak_bytes": ram}
 
     def _look(self) -> None:

@@ -45,6 +45,7 @@ for place in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pare
         sys.path.insert(0, str(place))
 
 import comfy_process  # noqa: E402
+from process_memory import resident  # noqa: E402
 
 from sama_core.config import DitConfig  # noqa: E402
 from sama_core.errors import needed  # noqa: E402
@@ -130,12 +131,6 @@ def cached_share(path: Path) -> float | None:
         failed = ctypes.CDLL(None).mincore(ctypes.byref(view), ctypes.c_size_t(len(pages)), held)
         del view
     return None if failed else round(sum(page & 1 for page in held) / len(held), 3)
-
-
-def resident(what: str) -> int:
-    """Bytes of this process: `VmRSS` now, `VmHWM` at most, `RssAnon` its own."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
 
 
 def load_ours(path: Path):

@@ -16,7 +16,6 @@ Computed   the peak of 40 blocks, at these few tokens: M(40) = M(2) + 38 · (M(2
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -25,10 +24,12 @@ from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
 if "sama_core" not in sys.modules:
     sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from process_memory import resident  # noqa: E402
 
 from sama_core.config import DitConfig  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
@@ -95,7 +96,7 @@ def one_step(blocks: int, checkpointing: bool, lora_rank: int, side: int, sizes:
         "weights": sum(weight.numel() for weight in trainee.parameters()),
         "trained_weights": sum(weight.numel() for weight in trained.values()), "trained_tensors": len(trained),
         "gradient_faults": faults, "tensors_not_moved": still, "loss": loss.item(),
-        "seconds": round(time.perf_counter() - begun, 2), "peak_gb": round(peak_memory() / 1e9, 3)}
+        "seconds": round(time.perf_counter() - begun, 2), "peak_gb": round(resident("VmHWM") / 1e9, 3)}
 
 
 def optimizer_step(trained: dict[str, torch.nn.Parameter], settings: TrainConfig, keep_moments: bool) -> list[str]:
@@ -115,12 +116,6 @@ def gradient_fault(gradient: torch.Tensor | None) -> str | None:
     if not torch.isfinite(gradient).all():
         return "not finite"
     return None if gradient.any() else "all 0"
-
-
-def peak_memory() -> int:
-    """Bytes of this process's highest resident size so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def in_a_process(arguments: list[str], case: dict) -> dict:

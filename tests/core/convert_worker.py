@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
+from benchmarks.process_memory import fresh_peak, resident
 from sama_core.checkpoint import model_shapes
 from sama_core.config import DitConfig
 from sama_core.convert import stream
@@ -23,11 +24,6 @@ from sama_core.convert.job import convert
 # Imports are lazy: what torch and the library need at first use is shared by all forks.
 require_gguf()
 model_shapes(DitConfig(128, 1, 32, 1, 8, 8, 16, 16, 8, 8))
-
-
-def peak() -> int:
-    """MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def die_at(limit: int) -> None:
@@ -52,12 +48,12 @@ def work(asked: dict) -> dict:
         die_at(asked["die_at"])
     if "warm_up" in asked:
         convert(asked["warm_up"], Path(asked["target"] + "_warm"), asked["format"])
-    before = peak()
+    before = fresh_peak()
     try:
         convert(asked["source"], Path(asked["target"]), asked["format"])
     except stream.ConversionError as error:
         return {"error": str(error)}
-    return {"grown": peak() - before}
+    return {"grown": resident("VmHWM") - before >> 20}
 
 
 def forked(asked: dict) -> dict:

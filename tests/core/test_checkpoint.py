@@ -4,7 +4,6 @@ import io
 import json
 import os
 import pickle
-import resource
 import struct
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from sama_core.config import DitConfig
 from sama_core.errors import CheckpointError
 from sama_core.untrained import diffusion_model
 
+from ..harness.benchmarks import load_benchmark
 from .test_config import SAMA_14B
 
 TINY = DitConfig(dim=128, num_heads=1, ffn_dim=32, num_layers=2, text_dim=8, freq_dim=16, in_dim=16, out_dim=16,
@@ -121,10 +121,11 @@ def frugal(monkeypatch):
     """Fails the test if it reads more than a megabyte of weight files or takes 256 MB more memory."""
     CountedFile.total = 0
     monkeypatch.setattr(checkpoint, "open", CountedFile, raising=False)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = load_benchmark("process_memory")
+    before = memory.fresh_peak()
     yield
     assert 0 < CountedFile.total < 1_000_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024
+    assert memory.resident("VmHWM") - before < 256 << 20
 
 
 def test_header_is_written_as_safetensors_writes_it(weights):
