@@ -7,8 +7,9 @@ plain      the same weights through a plain restatement of the reference: rotary
            on all tokens at once, modulation written out (official `DiTBlock`, `rope_apply`, `RMSNorm`, `modulate`)
 official   the official code's own `DiTBlock`, where FOLDER holds a checkout of it
 
-and a whole call of the embedded model within a run, where the text's keys and the source's tokens are computed once,
-against the same model with plain blocks.
+the attention alone with all queries and with the 65 semantic ones left out, whose result is the mean of all values
+(rotary positions make them 0, so every key is as near to them as any other), and a whole call of the embedded model
+within a run, where the text's keys and the source's tokens are computed once, against the same model with plain blocks.
 
 Measured   seconds of the fastest of several turns, the contenders taking turns; peak bytes of the tensors that live at
            once beside weights and input, counted operation by operation (`live_bytes.py`)
@@ -18,6 +19,7 @@ Counted    the same peaks for SAMA-14B's block at real sizes, on the `meta` devi
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -165,6 +167,26 @@ def measure(size: str, turns: int, official: Path | None) -> dict:
             "peak_ratio": peaks["ours"] / peaks["plain"]}
 
 
+def measure_attention(size: str, turns: int) -> dict:
+    """Time of a block's self-attention with and without the semantic queries, in float32."""
+    torch.manual_seed(0)
+    width, heads, _, grid = SIZES[size]
+    start = math.prod(grid)
+    end = start + SEMANTIC
+    q, k, v = torch.randn(3, 1, 2 * start + SEMANTIC, width)
+    q[:, start:end] = k[:, start:end] = 0
+
+    def mean_of_values() -> Tensor:
+        out = sdpa(torch.cat([q[:, :start], q[:, end:]], dim=1), k, v, heads)
+        mean = v.mean(1, keepdim=True).expand(-1, SEMANTIC, -1)
+        return torch.cat([out[:, :start], mean, out[:, start:]], dim=1)
+    runs = {"all queries": lambda: sdpa(q, k, v, heads), "mean of values": mean_of_values}
+    distance = ((mean_of_values() - sdpa(q, k, v, heads)).norm() / sdpa(q, k, v, heads).norm()).item()
+    seconds = fastest(runs, turns)
+    return {"size": size, "tokens": q.shape[1], "seconds": seconds, "relative_l2": distance,
+            "time_ratio": seconds["mean of values"] / seconds["all queries"]}
+
+
 def measure_call(turns: int) -> dict:
     """A step of the embedded model on 17 frames of 64x64, with ComfyUI's 512 rows of text."""
     torch.manual_seed(0)
@@ -214,10 +236,13 @@ def main(arguments: list[str] | None = None) -> int:
         "ran": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
                 "threads": 1, "turns": options.turns, "seed": 0},
         "measured": [measure(size, options.turns, options.official) for size in options.sizes],
+        "semantic_queries": [measure_attention(size, options.turns) for size in options.sizes],
         "call": measure_call(options.turns),
         "counted": [count(*clip, dtype) for dtype in (torch.bfloat16, torch.float32) for clip in REAL]}
     for row in report["measured"]:
         print(f"{row['size']:42} {row['tokens']:6} tokens  time {row['time_ratio']:.2f}  peak {row['peak_ratio']:.2f}")
+    for row in report["semantic_queries"]:
+        print(f"{row['size']:42} {row['tokens']:6} tokens  attention without semantic queries {row['time_ratio']:.2f}")
     print(f"{report['call']['size']:56} time {report['call']['time_ratio']:.2f}")
     for row in report["counted"]:
         print(f"{row['clip']:26} {row['dtype']:9} {row['peak_bytes']['ours'] / 2**30:6.2f} GiB of "

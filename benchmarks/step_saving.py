@@ -222,8 +222,10 @@ def check(options: argparse.Namespace) -> None:
                                        "a folder that exists", "Make the folder first."))
 
 
-def run(options: argparse.Namespace, settings: list[Setting]) -> None:
-    """Measure batch by batch; the JSON is written anew after each, so that a run broken off leaves what it had."""
+def run(options: argparse.Namespace, settings: list[Setting]) -> dict:
+    """Measure batch by batch and print the table; returns what is in the JSON, which is written anew after each batch,
+    so that a run broken off leaves what it had.
+    """
     check(options)
     torch.set_num_threads(options.threads)
     start_comfyui(options.comfyui)
@@ -237,6 +239,7 @@ def run(options: argparse.Namespace, settings: list[Setting]) -> None:
             print(f"{found['settings'][0]['clips']} of {options.n * len(options.edits)} clips", file=sys.stderr,
                   flush=True)
     print(table(found["settings"]))
+    return found
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """Reading scenes from the model's tokens, in training only: what a small new SAMA lacks of Wan's sight.
 
     after block 2   source and target tokens ──▶ shapes and colours of the source there
-    after block 4   target tokens            ──▶ shapes and colours of the target there, and the object that is meant
+    after block 3   target tokens            ──▶ shapes and colours of the target there, and the object that is meant
 
 To learn which object "the star" is, a model must know both the word and the sight, and the velocity alone gives a
 gradient to neither before it has the other. Measured on pairs of objects named by their shape (share of held-out images
@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .data.labels import EDIT_LABELS, SCENE_LABELS
 
-SEES, PLANS = 2, 4
+SEES, PLANS = 2, 3
 """Blocks (from 0) after which the source's and the target's scene are read."""
 
 

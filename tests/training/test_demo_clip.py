@@ -1,5 +1,7 @@
 """The clip in the pack: what its generator draws, and a scene of the world that training shows."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -10,15 +12,16 @@ from sama_core.training.data.worlds import held_out
 from sama_core.training.demo_clip import demo_frames, demo_scene
 
 # Indices into COLOURS and SHAPES.
-RED, BLUE = 0, 5
-CIRCLE = 0
+RED, YELLOW, BLUE = 0, 2, 5
+CIRCLE, TRIANGLE = 0, 2
 
 
-def test_the_scene_is_a_blue_circle():
+def test_the_scene_is_a_blue_circle_and_a_yellow_triangle_that_turns():
     scene = demo_scene()
-    assert scene.present.tolist() == [[True, False]]
-    assert (int(scene.colour[0, 0]), int(scene.shape[0, 0]), int(scene.style[0])) == (BLUE, CIRCLE, 0)
-    assert held_out()[[colour * 6 + CIRCLE for colour in (BLUE, RED)]].tolist() == [False, False]
+    assert scene.colour.tolist() == [[BLUE, YELLOW]] and scene.shape.tolist() == [[CIRCLE, TRIANGLE]]
+    assert int(scene.style[0]) == 0 and abs(scene.spin[0, 1]) * 16 > math.radians(5)
+    shown = [colour * 6 + CIRCLE for colour in (BLUE, RED)] + [YELLOW * 6 + TRIANGLE]
+    assert not held_out()[shown].any()
     red = torch.tensor([[RED]])
     assert standing_out(red, torch.ones(1, 1, dtype=torch.bool))[0, scene.ground_colour[0]]
 
@@ -32,10 +35,11 @@ def test_the_file_is_that_scene():
     assert np.abs(shown - np.stack(demo_frames())).mean() < 2
 
 
-def test_the_circle_moves_and_is_where_the_scene_says():
+def test_both_move_and_are_where_the_scene_says():
     shown = np.stack(list(FileSource(str(embedded.CLIP)).frames(ClipRange()))).astype(int)
     places = (centres(demo_scene(), 17, 256, 256)[0] * 256).round().int()
-    assert (places[0, 0] - places[0, 16]).float().norm() > 30
-    for frame, (x, y) in zip(shown, places[0].tolist(), strict=True):
-        # The named colour, with the scene's small tint and what the codec changes.
-        assert np.abs(frame[y, x] - np.array((36, 79, 235))).max() < 20
+    assert all((path[0] - path[16]).float().norm() > 20 for path in places)
+    for path, colour in zip(places, ((36, 79, 235), (247, 222, 41)), strict=True):
+        for frame, (x, y) in zip(shown, path.tolist(), strict=True):
+            # The named colour, with the scene's small tint and what the codec changes.
+            assert np.abs(frame[y, x] - np.array(colour)).max() < 20

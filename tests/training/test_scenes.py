@@ -1,5 +1,6 @@
 """Procedural scenes, their edits, wordings and batches."""
 
+import math
 import re
 
 import pytest
@@ -31,6 +32,7 @@ from sama_core.training.data.scene import (
     ROUND_SHAPES,
     SHAPES,
     STYLES,
+    angles,
     intrusion,
     palette,
     swap,
@@ -161,10 +163,17 @@ def test_random_scenes_repeat_and_stay_in_range():
 
 def test_objects_are_large_visible_and_apart():
     scenes = sample_scenes(torch.Generator().manual_seed(7), 2000)
-    assert scenes.radius.min() >= 0.15 and scenes.radius.max() <= 0.225
+    assert scenes.radius.min() >= 0.165 and scenes.radius.max() <= 0.24
     seen = torch.cdist(palette(COLOURS), palette(GROUND_COLOURS))[scenes.colour, scenes.ground_colour[:, None]]
     assert seen[scenes.present].min() >= CONTRAST
     assert (intrusion(scenes, 17) > 0).float().mean() < 0.02
+
+
+def test_no_object_turns_beyond_half_a_stars_symmetry():
+    """Else a frame would not tell how what replaces a star has to stand."""
+    scenes = sample_scenes(torch.Generator().manual_seed(7), 2000)
+    most = angles(scenes, 17).abs().amax()
+    assert math.radians(33) < most <= math.radians(36)
 
 
 def test_swap_changes_only_the_objects():

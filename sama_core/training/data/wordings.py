@@ -20,17 +20,20 @@ TRAINING = {
     "recolour": (
         "make {it} {colour}", "turn {it} {colour}", "change the colour of {it} to {colour}",
         "change {it}'s colour to {colour}", "recolour {it} to {colour}", "paint {it} {colour}",
-        "{it} should be {colour}", "give {it} a new colour: {colour}"),
+        "{it} should be {colour}", "give {it} a new colour: {colour}", "make the colour of {it} {colour}",
+        "{it}'s colour should be {colour}", "the new colour of {it} should be {colour}"),
     "remove": (
         "remove {it}", "delete {it}", "erase {it} from the video", "take {it} away", "make {it} disappear",
         "get rid of {it}", "{it} should disappear", "delete {it} from the video"),
     "replace": (
         "replace {it} with {a shape}", "turn {it} into {a shape}", "change {it} into {a shape}", "make {it} {a shape}",
-        "swap {it} for {a shape}", "{it} should be {a shape}", "put {a shape} in place of {it}"),
+        "swap {it} for {a shape}", "{it} should be {a shape}", "put {a shape} in place of {it}",
+        "{it} should turn into {a shape}", "{a shape} should replace {it}"),
     "background": (
         "change the background to {ground}", "make the background {ground}", "replace the background with {ground}",
         "set the background to {ground}", "turn the background into {ground}",
-        "give the video a new background: {ground}", "swap the background for {ground}"),
+        "give the video a new background: {ground}", "swap the background for {ground}",
+        "{ground} should be the background", "put {ground} in the background"),
     "style": (
         "make the video {look}", "turn the video into {look}", "change the style to {look}",
         "show the video in {style} style", "give the video a {style} style", "apply a {style} style",

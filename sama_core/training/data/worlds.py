@@ -30,11 +30,14 @@ HELD_OUT_PAIRS = (
 COUNT_ODDS = (0.06, 0.38, 0.56)
 # The share of unpaired scenes that are not in normal style.
 STYLED = 0.25
-# The size of an object that is alone, and of two, in parts of the shorter side: 9.6 to 14.4 pixels of 64.
-RADIUS_ALONE, RADIUS_OF_TWO = (0.17, 0.225), (0.15, 0.19)
+# The size of an object that is alone, and of two, in parts of the shorter side: 10.6 to 15.4 pixels of 64.
+RADIUS_ALONE, RADIUS_OF_TWO = (0.19, 0.24), (0.165, 0.2)
+# How far an object may stand askew at frame 0, and turn per frame. Together 36 degrees in 17 frames, half a star's
+# symmetry: beyond that a frame would not tell how the shape that replaces another has to stand.
+ASKEW, TURN = math.radians(12), math.radians(1.5)
 TINT = 0.03
 # Motions tried for every scene; the first in which the objects touch least is taken.
-TRIES = 32
+TRIES = 64
 
 
 def held_out() -> torch.Tensor:
@@ -115,8 +118,8 @@ def _move(generator: torch.Generator, still: dict[str, torch.Tensor]) -> Scenes:
         **still, radius=torch.where(two, _between(spread, *RADIUS_OF_TWO), _between(spread, *RADIUS_ALONE)),
         place=torch.rand(*size, 2, generator=generator),
         velocity=speed[..., None] * torch.stack([heading.cos(), heading.sin()], -1),
-        angle=math.radians(25) * signed(generator, *size) * turns,
-        spin=math.radians(5) * signed(generator, *size) * turns,
+        angle=ASKEW * signed(generator, *size) * turns,
+        spin=TURN * signed(generator, *size) * turns,
         pulse=uniform(generator, 0.06, 0.14, *size) * (torch.rand(size, generator=generator) < 0.4),
         pulse_rate=uniform(generator, 0.2, 0.45, *size),
         style=torch.zeros(len(shape), dtype=torch.long))
