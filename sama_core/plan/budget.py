@@ -14,7 +14,7 @@ Core keeps the largest modules on the card first: those are the feed-forwards, w
 Unverified: on a card. Every figure here is computed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .machine import GIB, NVIDIA, Machine
 
@@ -40,6 +40,8 @@ class Load:
     """Part of `weights`: the feed-forwards."""
     slices: int = 1
     """How often one call runs each feed-forward."""
+    moves: bool = True
+    """Whether core's dynamic VRAM may move the weights: GGUF loaders bring a patcher of their own, which has none."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Budget:
 
 def budget(load: Load, machine: Machine) -> Budget:
     """Core's decision for this load on this machine."""
+    machine = replace(machine, dynamic=machine.dynamic and load.moves)
     return _on_card(load, machine) if machine.has_card else _in_ram(load, machine)
 
 

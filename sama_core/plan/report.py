@@ -92,7 +92,7 @@ def _where(plan: Plan) -> list[str]:
              + (f"and all {size(load.weights)} of weights" if not placed.streamed else
                 f"{size(placed.kept)} of weights; {size(placed.streamed)} of weights are streamed from RAM in every "
                 f"call{_again(plan)}")]
-    if placed.streamed and machine.dynamic:
+    if placed.streamed and machine.dynamic and load.moves:
         lines.append("ComfyUI's dynamic VRAM finds the balance while it runs; these figures are computed.")
     return [*lines, ram]
 
@@ -117,8 +117,7 @@ def _time(plan: Plan) -> str:
     if seconds is None:
         return f"Time: not known for {plan.machine.card or 'this device'}. {CALIBRATE}."
     step, whole = _span(seconds.low, seconds.high), _span(seconds.low * steps, seconds.high * steps)
-    packed = " Unpacking a GGUF file comes on top." if plan.request.weights.format.startswith(("Q", "GGUF", "IQ")) \
-        else ""
+    packed = " Unpacking a GGUF file comes on top." if plan.request.weights.gguf else ""
     return f"Time: {step} a step, {whole} of sampling ({seconds.source}).{packed}"
 
 

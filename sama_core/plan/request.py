@@ -62,7 +62,7 @@ class Request:
                     activations=estimated_bytes(config, latent, 1, size),
                     guided=self.calls > 1, beside=self.text_encoder + self.vae + self.frame_bytes,
                     feed_forward=round(weights * feed_forward / self.weights.parameters),
-                    slices=-(-tokens // feed_forward_slice(tokens)))
+                    slices=-(-tokens // feed_forward_slice(tokens)), moves=not self.weights.gguf)
 
     def vae_bytes(self, machine: Machine) -> int:
         """What decoding the edited frames takes by core's rule for Wan's VAE (`comfy.sd.VAE`, `memory_used_decode`)."""

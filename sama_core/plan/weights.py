@@ -52,6 +52,11 @@ class Weights:
     gguf_rest: int
     """The same in a GGUF file, which keeps small tensors and SAMA's own modules in float32."""
 
+    @property
+    def gguf(self) -> bool:
+        """Whether they come from a GGUF file, or would."""
+        return self.format.startswith(("Q", "IQ", "GGUF"))
+
     def loaded(self, storage: str, compute_size: int) -> int:
         """Bytes in memory with a loader's `weight_dtype`; `compute_size` is the size of what the device computes in."""
         if self.quantised:

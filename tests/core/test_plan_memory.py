@@ -57,6 +57,15 @@ def test_cards_of_other_makers_hold_at_least_two_fifths_of_weights():
     assert placed.short_vram == GIB
 
 
+def test_gguf_files_do_not_move():
+    """Their loader's patcher knows no dynamic VRAM, so core estimates, and RAM holds all of the weights."""
+    machine = replace(ESTIMATED, free_vram=12 * GIB, dynamic=True)
+    request = Request(ClipShape(33, 480, 832))
+    gguf = request.with_weights(request.weights.as_format("GGUF Q8_0", 8.5))
+    assert request.load(machine).moves and not gguf.load(machine).moves
+    assert budget(replace(LOAD, moves=False), machine) == budget(LOAD, replace(machine, dynamic=False))
+
+
 @pytest.mark.parametrize(("free", "dynamic", "batched", "kept"), [
     (31, False, False, 20), (34, False, True, 20), (12, True, False, 8), (13, True, True, 5), (24, True, True, 16)])
 def test_guided_steps_run_as_one_call_where_half_as_much_again_fits(free, dynamic, batched, kept):
