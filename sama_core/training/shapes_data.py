@@ -14,7 +14,7 @@ from torch import Tensor
 from ..text import EDIT_TAG
 from .batch import TrainBatch
 from .config import TrainConfig
-from .data import EditSampler
+from .data import EditSampler, world_fingerprint
 from .latent_pool import LatentPool, Samples
 from .randomness import stream
 from .shapes_samples import WORDINGS, ShapesEncoder, edit_samples, label_samples, pretext_samples
@@ -28,7 +28,7 @@ class ShapesData:
 
     def __init__(self, config: TrainConfig, encoder: ShapesEncoder, identity: str):
         """`identity` stands for VAE, semantic encoder and vocabulary in the names of the pool's files."""
-        self.config, self.encoder, self.identity = config, encoder, identity
+        self.config, self.encoder, self.identity = config, encoder, f"{identity}:{world_fingerprint()}"
         self.tag = encoder.tokens.rows([EDIT_TAG], config.text_length)[0].to(encoder.device)
         self.images = self._pool("edit", frames=1, size=IMAGE_SHARD, pairs=config.image_pairs)
         clips = "edit" if config.stage else "pretext" if config.pretexts else "clip"

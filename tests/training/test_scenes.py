@@ -19,6 +19,8 @@ from sama_core.training.data import (
     render,
     sample_scenes,
     vocabulary,
+    world_fingerprint,
+    worlds,
     wrong_scenes,
 )
 from sama_core.training.data.edits import ask
@@ -37,6 +39,7 @@ from sama_core.training.data.scene import (
     palette,
     swap,
 )
+from sama_core.training.data.shapes import DISTANCES
 from sama_core.training.data.wordings import HELD_OUT, TRAINING, described, namings
 from sama_core.training.data.worlds import HELD_OUT_PAIRS, held_out
 
@@ -174,6 +177,17 @@ def test_no_object_turns_beyond_half_a_stars_symmetry():
     scenes = sample_scenes(torch.Generator().manual_seed(7), 2000)
     most = angles(scenes, 17).abs().amax()
     assert math.radians(33) < most <= math.radians(36)
+
+
+@pytest.mark.parametrize("change", [
+    lambda patch: patch.setattr(worlds, "ASKEW", 0.3),
+    lambda patch: patch.setitem(DISTANCES, "star", DISTANCES["circle"]),
+    lambda patch: patch.setitem(TRAINING, "add", ("add {a thing}",))], ids=["motion", "drawing", "wording"])
+def test_the_worlds_fingerprint_tells_another_world(monkeypatch, change):
+    first = world_fingerprint()
+    assert first == world_fingerprint()
+    change(monkeypatch)
+    assert world_fingerprint() != first
 
 
 def test_swap_changes_only_the_objects():

@@ -9,11 +9,12 @@
 
 from .edits import KINDS, Edits, apply, edit_mask
 from .render import render
-from .sampling import EditBatch, EditSampler, generator_for
+from .sampling import EditBatch, EditSampler, generator_for, world_fingerprint
 from .scene import Scenes, join
 from .wordings import corpus, vocabulary
 from .worlds import sample_scenes
 from .wrong import wrong_scenes
 
 __all__ = ["KINDS", "EditBatch", "EditSampler", "Edits", "Scenes", "apply", "corpus", "edit_mask", "generator_for",
-           "join", "render", "sample_scenes", "vocabulary", "wrong_scenes"]
+           "join", "render", "sample_scenes", "vocabulary", "world_fingerprint",
+           "wrong_scenes"]

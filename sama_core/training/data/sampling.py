@@ -16,7 +16,7 @@ from ...errors import SamaError, needed
 from .edits import KINDS, POSITIONS, Edits, apply, ask, remove
 from .render import render
 from .scene import COLOURS, GROUNDS, SHAPES, STYLES, Scenes, join, standing_out, swap
-from .wordings import SPLITS, instructions
+from .wordings import SPLITS, corpus, instructions
 from .worlds import choose, draw_scenes, one_pair, other_pairs, subject_pairs
 from .wrong import wrong_scenes
 
@@ -85,6 +85,16 @@ class EditSampler:
         order = torch.cat(rows).argsort()
         source, edits = join(part[0] for part in parts)[order], join(part[1] for part in parts)[order]
         return source, edits, instructions(source, edits, self.split, generator)
+
+
+def world_fingerprint() -> str:
+    """Changes when the scenes, their edits, how they are drawn or how they are told change: what a pool keeps depends
+    on it.
+    """
+    batch = EditSampler(0, frames=5).batch(0, 32)
+    pixels = (torch.stack([batch.source, batch.target]) * 255).round().byte().numpy()
+    told = "\n".join([*batch.instructions, *corpus()])
+    return hashlib.sha256(pixels.tobytes() + told.encode()).hexdigest()[:16]
 
 
 def generator_for(seed: int, split: str, step: int) -> torch.Generator:
