@@ -12,5 +12,5 @@ FILES = (DIT, TEXT_ENCODER, VAE)
 STEPS = 20
 CFG = 1.0
 
-# A clip of its world in the pack: a blue circle over checks.
+# A clip of its world in the pack: a blue circle and a yellow triangle over checks.
 CLIP = FOLDER.parents[1] / "workflows" / "moving_shapes.mp4"

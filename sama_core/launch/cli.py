@@ -66,7 +66,7 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("edit", allow_abbrev=False, help="edit a clip as an instruction says")
     command.set_defaults(run=edit)
     add = command.add_argument
-    add("--video", metavar="FILE", help="the clip (default: the pack's own, a blue circle)")
+    add("--video", metavar="FILE", help="the clip (default: the pack's own, a circle and a triangle)")
     add("--instruction", metavar="TEXT", default=DEFAULT_INSTRUCTION, help="what to change (default: %(default)s)")
     add("--server", metavar="URL", help="a running ComfyUI with the pack (default: one is started)")
     add("--steps", type=int, metavar="N", help=f"sampling steps (default: {RELEASE_STEPS} with SAMA-14B, "
