@@ -24,7 +24,7 @@ for place in (HERE.parent, HERE):
         sys.path.insert(0, str(place))
 
 import comfy_process  # noqa: E402
-from process_memory import resident  # noqa: E402
+from process_memory import peak as ram_peak  # noqa: E402
 
 GB = 1 << 30
 DRY = {"dim": 256, "num_heads": 2, "ffn_dim": 512, "num_layers": 2, "text_dim": 64, "freq_dim": 64, "in_dim": 16,
@@ -279,8 +279,7 @@ class Watch:
         if self.device.type == "cuda":
             import torch
             peak = torch.cuda.max_memory_allocated()
-        ram = resident("VmHWM")
-        return {"peak_bytes": peak, "peak_device_bytes": max(0, self.most - self.before), "ram_peak_bytes": ram}
+        return {"peak_bytes": peak, "peak_device_bytes": max(0, self.most - self.before), "ram_peak_bytes": ram_peak()}
 
     def _look(self) -> None:
         while not self.ended.wait(0.01):

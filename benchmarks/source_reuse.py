@@ -76,10 +76,12 @@ class SourceReuse:
 
     def _attention(self, index: int) -> Callable:
         """Keeps, or adds, the source's keys and values in a block's first attention; the second is to the text."""
-        first = [True]
+        first = True
 
         def override(attention: Callable, q: Tensor, k: Tensor, v: Tensor, *args, **kwargs) -> Tensor:
-            if first.pop() if first else False:
+            nonlocal first
+            if first:
+                first = False
                 if self.reusing:
                     k, v = (torch.cat(pair, dim=1) for pair in zip(self.kept[index], (k, v), strict=True))
                 else:

@@ -29,7 +29,7 @@ if "sama_core" not in sys.modules:
     sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from process_memory import resident  # noqa: E402
+from process_memory import peak  # noqa: E402
 
 from sama_core.config import DitConfig  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
@@ -96,7 +96,7 @@ def one_step(blocks: int, checkpointing: bool, lora_rank: int, side: int, sizes:
         "weights": sum(weight.numel() for weight in trainee.parameters()),
         "trained_weights": sum(weight.numel() for weight in trained.values()), "trained_tensors": len(trained),
         "gradient_faults": faults, "tensors_not_moved": still, "loss": loss.item(),
-        "seconds": round(time.perf_counter() - begun, 2), "peak_gb": round(resident("VmHWM") / 1e9, 3)}
+        "seconds": round(time.perf_counter() - begun, 2), "peak_gb": round(peak() / 1e9, 3)}
 
 
 def optimizer_step(trained: dict[str, torch.nn.Parameter], settings: TrainConfig, keep_moments: bool) -> list[str]:
