@@ -89,6 +89,9 @@ class TrainConfig:
     """Shift of the sampled timesteps (5)."""
     text_dropout: float = 0.1
     """Share of samples whose text is the bare tag, for guidance (paper: not given)."""
+    trained_parts: str = ""
+    """How the names of the DiT's trained weights begin, e.g. "blocks.38. blocks.39. head."; empty trains all. The other
+    weights stay as they are, bit for bit. A text encoder that is trained along stays too."""
     lora_rank: int = 0
     """Rank of a LoRA on the attention and feed-forward layers; 0 trains all weights."""
     precision: str = "no"
@@ -121,6 +124,8 @@ class TrainConfig:
             *((getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
               for name in ("muon_rate", "weight_decay", "warmup", "clip_norm", "semantic_weight", "edit_weight",
                            "reading_weight", "lora_rank", "image_batch_size", "image_pairs", "clip_pairs")),
+            (not (self.trained_parts and self.lora_rank), "trained_parts", self.trained_parts,
+             "empty with a lora_rank"),
             (self.start in ("copy", "random"), "start", self.start, '"copy" or "random"'),
             (2 <= self.text_length <= 512, "text_length", self.text_length, "2 to 512"),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),

@@ -9,6 +9,7 @@ from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
 from .config import TrainConfig
 from .padded_text import PaddedText
+from .recipe import ConfigError
 from .scene_reader import SceneReader
 from .torchvision_gap import mend_torchvision
 from .umt5_encoder import Umt5Encoder
@@ -23,7 +24,8 @@ class Trainee(nn.Module):
     def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder | None, config: TrainConfig):
         """Changes `dit` in place: adapters, frozen parts and recomputation as `config` says.
 
-        Without semantic anchoring the semantic parts are frozen. With a LoRA all is but the LoRA.
+        Without semantic anchoring the semantic parts are frozen. With a LoRA all is but the LoRA, with `trained_parts`
+        all but these. Raises ConfigError for a part that the DiT has not.
         """
         super().__init__()
         self.dit, self.text_encoder = dit, text_encoder
@@ -34,6 +36,8 @@ class Trainee(nn.Module):
         if config.semantic_weight == 0:
             for name, weight in dit.named_parameters():
                 weight.requires_grad_(not name.startswith(SEMANTIC_PARTS))
+        if config.trained_parts:
+            _freeze_others(self, config.trained_parts.split())
         if config.lora_rank:
             _add_lora(self, config)
         if config.gradient_checkpointing:
@@ -52,6 +56,24 @@ class Trainee(nn.Module):
         idle = [weight.sum() for name, weight in self.dit.named_parameters()
                 if name.startswith(SEMANTIC_PARTS) and weight.requires_grad]
         return video + 0.0 * torch.stack(idle).sum() if idle else video
+
+
+def _freeze_others(trainee: Trainee, parts: list[str]) -> None:
+    """Leave only the DiT's weights whose names begin with one of `parts` to be trained, of those that were."""
+    names = [name for name, _ in trainee.dit.named_parameters()]
+    unknown = [part for part in parts if not any(name.startswith(part) for name in names)]
+    if unknown:
+        raise ConfigError(needed("trained_parts", ", ".join(unknown), "beginnings of the DiT's weight names",
+                                 f'Its parts are {", ".join(dict.fromkeys(_part(name) for name in names))}.'))
+    for name, weight in trainee.named_parameters():
+        if not name.startswith(tuple(f"dit.{part}" for part in parts)):
+            weight.requires_grad_(False)
+
+
+def _part(name: str) -> str:
+    """The beginning of a weight's name that stands for its whole part, a block's with its number."""
+    pieces = name.split(".")
+    return ".".join(pieces[:2 if pieces[0] == "blocks" else 1]) + "."
 
 
 def _add_lora(trainee: Trainee, config: TrainConfig) -> None:

@@ -22,6 +22,7 @@ from ..harness.imports import REPO_ROOT
 from .tiny_run import NoiseData, tiny_config, tiny_trainee, tiny_trainer
 
 PROGRAM = Path(__file__).with_name("tiny_run.py")
+SHARDED = Path(__file__).with_name("sharded_run.py")
 
 
 @pytest.fixture(autouse=True)
@@ -38,18 +39,18 @@ def losses(folder: Path, name: str = "total") -> list[float]:
     return [line[name] for line in logged(folder)]
 
 
-def command(folder: Path, *settings: str, processes: int = 1) -> list[str]:
+def command(folder: Path, *settings: str, processes: int = 1, program: Path = PROGRAM) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [sys.executable, *(launcher if processes > 1 else ()), str(PROGRAM), str(folder), *settings]
+    return [sys.executable, *(launcher if processes > 1 else ()), str(program), str(folder), *settings]
 
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPO_ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def run_program(folder: Path, *settings: str, processes: int = 1) -> None:
-    done = subprocess.run(command(folder, *settings, processes=processes), env=environment(), capture_output=True,
-                          text=True, timeout=120)
+def run_program(folder: Path, *settings: str, processes: int = 1, program: Path = PROGRAM) -> None:
+    done = subprocess.run(command(folder, *settings, processes=processes, program=program), env=environment(),
+                          capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -168,6 +169,22 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     assert tiny_trainer(tiny_config(tmp_path / "two", steps=6, checkpoint_every=3, muon_rate=0.02)).step == 6
 
 
+def test_sharded_weights_give_the_losses_of_whole_ones(tmp_path):
+    """FSDP2 over two processes (gloo, CPU), stopped at step 3 of 6 and resumed: the losses and the averaged weights of
+    one process with whole weights. What it saved, one process loads."""
+    run_program(tmp_path / "one", "steps=6", "checkpoint_every=3", "muon_rate=0.02", "weights=true")
+    stopped = ["checkpoint_every=3", "muon_rate=0.02", "weights=true"]
+    run_program(tmp_path / "two", "steps=6", "stop_at=3", *stopped, processes=2, program=SHARDED)
+    assert load_state(tmp_path / "two")["step"] == 3
+    run_program(tmp_path / "two", "steps=6", *stopped, processes=2, program=SHARDED)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    assert losses(tmp_path / "two", "semantic") == pytest.approx(losses(tmp_path / "one", "semantic"), abs=1e-5)
+    one, two = (torch.load(tmp_path / name / "averaged.pt", weights_only=True) for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-4
+    assert tiny_trainer(tiny_config(tmp_path / "two", steps=6, checkpoint_every=3, muon_rate=0.02)).step == 6
+
+
 def test_accumulation_equals_one_pass(tmp_path):
     for name, parts in (("one", 1), ("two", 2)):
         AcceleratorState._reset_state(True)
@@ -276,6 +293,28 @@ def test_without_semantic_anchoring(tmp_path):
     trainer.run()
     assert losses(tmp_path, "semantic") == [0.0, 0.0]
     assert not any("semantic_head" in name or "siglip" in name for name in trainer.ema.shadows)
+
+
+def test_only_the_named_parts_are_trained(tmp_path):
+    """All else stays bit for bit as it was, and neither optimiser nor average holds it."""
+    config = tiny_config(tmp_path, trained_parts="blocks.1. head.", steps=3)
+    before = {name: value.clone() for name, value in tiny_trainee(config).state_dict().items()}
+    trainer = tiny_trainer(config)
+    trainer.run()
+    after = trainer.averaged()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    named = {name for name in before if name.startswith(("dit.blocks.1.", "dit.head."))}
+    assert changed == named == set(trainer.ema.shadows)
+    assert sum(len(group["params"]) for group in trainer.optimizers[0].param_groups) == len(named)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"trained_parts": "blocks.1. blocks.7."}, r"trained_parts.*blocks\.7\..*blocks\.0\., blocks\.1\., .*head\."),
+    ({"trained_parts": "head.", "lora_rank": 4}, "trained_parts.*empty with a lora_rank"),
+])
+def test_parts_that_cannot_be_trained_are_refused(tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny_trainee(tiny_config(tmp_path, **settings))
 
 
 def test_a_batch_source_error_is_not_swallowed(tmp_path):

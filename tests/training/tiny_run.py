@@ -1,7 +1,7 @@
 """A training run small enough for a test, as a program: `python tiny_run.py OUTPUT [setting=value ...]`.
 
 Its batches are noise that depends on the step alone. `stall_in_save=N` makes it hang halfway through the N-th
-checkpoint, for a test that kills it there.
+checkpoint, for a test that kills it there; `stop_at=N` ends it after the checkpoint of step N.
 """
 
 import json
@@ -82,17 +82,36 @@ def stall_in_save(number: int) -> None:
     state.torch.save = half
 
 
-def main() -> None:
+def stop_after_save(trainer, step: int) -> None:
+    """Leave the program when the checkpoint of `step` is written."""
+    save = trainer.save
+
+    def save_and_stop():
+        save()
+        if trainer.step == step:
+            trainer.accelerator.end_training()
+            raise SystemExit(0)
+
+    trainer.save = save_and_stop
+
+
+def main():
+    """Train as the command line says; returns the trainer."""
     torch.set_num_threads(1)
     settings = {key: json.loads(value) for key, value in (pair.split("=") for pair in sys.argv[2:])}
     stall, save_weights = settings.pop("stall_in_save", None), settings.pop("weights", False)
+    stop_at = settings.pop("stop_at", None)
     if stall:
         stall_in_save(stall)
     trainer = tiny_trainer(tiny_config(sys.argv[1], **settings))
+    if stop_at:
+        stop_after_save(trainer, stop_at)
     trainer.run()
+    averaged = trainer.averaged()  # by all processes
     if save_weights and trainer.accelerator.is_main_process:
-        torch.save(trainer.averaged(), Path(sys.argv[1]) / "averaged.pt")
+        torch.save(averaged, Path(sys.argv[1]) / "averaged.pt")
     trainer.accelerator.end_training()
+    return trainer
 
 
 if __name__ == "__main__":
