@@ -11,8 +11,9 @@ sa         yes                         restored from themselves
 ma         no                          restored from pretexts (1 : 2 : 3 : 4)
 sama       yes                         restored from pretexts
 
-Measured on held-out clips: flow loss, accuracy and PSNR of the edits (as in shapes_bench.py). A run that was stopped
-goes on; a run that is done is only measured again if its result file is gone.
+Measured: flow loss over the last 100 steps and how rough it runs there; accuracy and PSNR of edits of held-out clips
+(as in shapes_bench.py). A run that was stopped goes on; a run that is done is only measured again if its result file is
+gone.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import statistics
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,24 +107,32 @@ def measured(run: ShapesRun, config: TrainConfig, options: argparse.Namespace) -
                         Settings(steps=options.sampling_steps, semantics=config.semantic_weight > 0))
     edits = evaluate(editor, KINDS, seed=1000, count=options.clips, frames=config.frames)
     rows = list(edits.values())
-    return {"flow": last_losses(Path(config.output)), "edits": edits,
+    losses = last_losses(Path(config.output))
+    return {"flow": statistics.mean(losses), "roughness": roughness(losses), "edits": edits,
             "accuracy": statistics.mean(row["accuracy"] for row in rows),
             "psnr": statistics.mean(row["psnr"]["output"]["whole"] for row in rows)}
 
 
-def last_losses(folder: Path, steps: int = 100) -> float:
-    """Mean flow loss of the last steps of training: every one of them on samples hardly seen before."""
+def last_losses(folder: Path, steps: int = 100) -> list[float]:
+    """Flow losses of the last steps of training: every one of them on samples hardly seen before."""
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-steps:]
-    return statistics.mean(json.loads(line)["flow"] for line in lines)
+    return [json.loads(line)["flow"] for line in lines]
+
+
+def roughness(losses: list[float]) -> float:
+    """Mean jump from one step to the next, as a part of the mean loss. All arms of a seed see the same samples."""
+    jumps = [abs(later - earlier) for earlier, later in pairwise(losses)]
+    return statistics.mean(jumps) / statistics.mean(losses)
 
 
 def table(results: list[dict]) -> str:
     """A row per arm: means over seeds with 95 % intervals (Student's t), and the paper's score."""
-    lines = ["| arm | seeds | flow loss, end | accuracy | PSNR, dB | paper's score |", "|---|---|---|---|---|---|"]
+    lines = ["| arm | seeds | flow loss, end | its roughness | accuracy | PSNR, dB | paper's score |",
+             "|---|---|---|---|---|---|---|"]
     for arm in ARMS:
         runs = [result for result in results if result["arm"] == arm]
         cells = [interval([run[name] for run in runs], form)
-                 for name, form in (("flow", ".3f"), ("accuracy", ".3f"), ("psnr", ".2f"))]
+                 for name, form in (("flow", ".3f"), ("roughness", ".3f"), ("accuracy", ".3f"), ("psnr", ".2f"))]
         lines.append(f"| {arm} | {len(runs)} | {' | '.join(cells)} | {PAPER[arm]} |")
     return "\n".join(lines)
 

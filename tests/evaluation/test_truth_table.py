@@ -41,6 +41,11 @@ def test_interval_is_students(bench):
     assert bench.interval([5.0], ".1f") == "5.0"
 
 
+def test_roughness_is_the_mean_jump_as_a_part_of_the_mean(bench):
+    """Losses 1, 3, 2: jumps 2 and 1, mean loss 2."""
+    assert bench.roughness([1.0, 3.0, 2.0]) == pytest.approx(0.75)
+
+
 def test_an_arm_is_trained_measured_and_not_repeated(bench, tmp_path, monkeypatch):
     chosen = options(bench, tmp_path)
     result = bench.run_arm("sama", 0, chosen)
