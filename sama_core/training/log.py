@@ -18,10 +18,13 @@ class TrainLog:
 
     def lines(self) -> list[dict[str, Any]]:
         """All whole lines; one cut off by a kill is left out."""
-        if not self.path.exists():
-            return []
+        return self.read(self.path) if self.path.exists() else []
+
+    @staticmethod
+    def read(path: Path) -> list[dict[str, Any]]:
+        """All whole lines of a log."""
         found = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 found.append(json.loads(line))
             except json.JSONDecodeError:

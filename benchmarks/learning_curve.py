@@ -1,0 +1,87 @@
+"""The learning curve of stages that go on from one another: flow loss against the steps of all of them.
+
+    python benchmarks/learning_curve.py "stage 0=shapes_stage0/log.jsonl" "stage 1=shapes_stage1/log.jsonl" \\
+        --json curve.json --plot curve.png
+
+Each argument is a name and one of the trainer's logs. Two logs of one name are one stage: the second replaces what the
+first has from its own first step on. What a stage weighs or draws differently shows as a jump at its beginning.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if "sama_core" not in sys.modules:
+    sys.path.insert(0, str(ROOT))
+
+from sama_core.evaluation.report import write_json  # noqa: E402
+from sama_core.training.log import TrainLog  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    stages = joined(options.stages)
+    for stage in stages:
+        print(f"{stage['stage']}: steps {stage['steps'][0]} to {stage['steps'][-1]}, "
+              f"flow loss of the last tenth {tail(stage['flow']):.3f}")
+    if options.json:
+        write_json(options.json, {"stages": stages})
+    if options.plot:
+        plot(stages, options.plot)
+    return 0
+
+
+def joined(named: list[str]) -> list[dict]:
+    """Steps and flow losses of every stage, its steps counted on from where the one before ended.
+
+    Parts with one name are one stage; the later one must go on where the earlier is to end.
+    """
+    stages: list[dict] = []
+    for argument in named:
+        name, _, place = argument.partition("=")
+        lines = TrainLog.read(Path(place))
+        if stages and stages[-1]["stage"] == name:
+            stage = stages[-1]
+            kept = sum(step < stage["first"] + lines[0]["step"] for step in stage["steps"])
+            stage["steps"], stage["flow"] = stage["steps"][:kept], stage["flow"][:kept]
+        else:
+            stage = {"stage": name, "first": stages[-1]["steps"][-1] + 1 if stages else 0, "steps": [], "flow": []}
+            stages.append(stage)
+        stage["steps"] += [stage["first"] + line["step"] for line in lines]
+        stage["flow"] += [round(line["flow"], 4) for line in lines]
+    return stages
+
+
+def tail(losses: list[float]) -> float:
+    """Mean of the last tenth."""
+    last = losses[-max(1, len(losses) // 10):]
+    return sum(last) / len(last)
+
+
+def plot(stages: list[dict], path: Path, over: int = 10) -> None:
+    """Every logged loss, pale, and the mean of `over` of them."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for index, stage in enumerate(stages):
+        steps, flow, colour = stage["steps"], stage["flow"], f"C{index}"
+        axes.plot(steps, flow, color=colour, alpha=0.25, linewidth=0.7)
+        means = [sum(flow[end - over:end]) / over for end in range(over, len(flow) + 1)]
+        axes.plot(steps[over - 1:], means, color=colour, label=stage["stage"], linewidth=1.5)
+    axes.set(xlabel="step", ylabel="flow loss", yscale="log")
+    axes.legend()
+    figure.savefig(path, dpi=110, format="png")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("stages", nargs="+", help='"NAME=path/of/log.jsonl", in order')
+    made.add_argument("--json", type=Path)
+    made.add_argument("--plot", type=Path)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())
