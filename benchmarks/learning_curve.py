@@ -10,6 +10,7 @@ first has from its own first step on. What a stage weighs or draws differently s
 import argparse
 import sys
 from pathlib import Path
+from statistics import mean
 
 ROOT = Path(__file__).resolve().parents[1]
 if "sama_core" not in sys.modules:
@@ -56,8 +57,7 @@ def joined(named: list[str]) -> list[dict]:
 
 def tail(losses: list[float]) -> float:
     """Mean of the last tenth."""
-    last = losses[-max(1, len(losses) // 10):]
-    return sum(last) / len(last)
+    return mean(losses[-max(1, len(losses) // 10):])
 
 
 def plot(stages: list[dict], path: Path, over: int = 10) -> None:
@@ -68,7 +68,7 @@ def plot(stages: list[dict], path: Path, over: int = 10) -> None:
     for index, stage in enumerate(stages):
         steps, flow, colour = stage["steps"], stage["flow"], f"C{index}"
         axes.plot(steps, flow, color=colour, alpha=0.25, linewidth=0.7)
-        means = [sum(flow[end - over:end]) / over for end in range(over, len(flow) + 1)]
+        means = [mean(flow[end - over:end]) for end in range(over, len(flow) + 1)]
         axes.plot(steps[over - 1:], means, color=colour, label=stage["stage"], linewidth=1.5)
     axes.set(xlabel="step", ylabel="flow loss", yscale="log")
     axes.legend()

@@ -35,6 +35,7 @@ import torch  # noqa: E402
 from sama_core.evaluation import CoreEditor, Settings, evaluate  # noqa: E402
 from sama_core.evaluation.report import write_json  # noqa: E402
 from sama_core.training.config import TrainConfig, load_config  # noqa: E402
+from sama_core.training.log import TrainLog  # noqa: E402
 from sama_core.training.objective import SamaObjective  # noqa: E402
 from sama_core.training.shapes import WEIGHTS, ShapesRun  # noqa: E402
 from sama_core.training.trainer import Trainer  # noqa: E402
@@ -115,8 +116,12 @@ def measured(run: ShapesRun, config: TrainConfig, options: argparse.Namespace) -
 
 def last_losses(folder: Path, steps: int = 100) -> list[float]:
     """Flow losses of the last steps of training: every one of them on samples hardly seen before."""
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-steps:]
-    return [json.loads(line)["flow"] for line in lines]
+    return flow_losses(folder)[-steps:]
+
+
+def flow_losses(folder: Path) -> list[float]:
+    """Flow losses of all logged steps."""
+    return [line["flow"] for line in TrainLog.read(folder / "log.jsonl")]
 
 
 def roughness(losses: list[float]) -> float:
@@ -153,9 +158,7 @@ def plot(results: list[dict], output: Path, path: Path) -> None:
     for axes, stage in zip(figure.subplots(1, 2), (0, 1), strict=True):
         for arm in ARMS:
             seeds = [result["seed"] for result in results if result["arm"] == arm]
-            logs = [(output / f"{arm}_{seed}" / f"stage{stage}" / "log.jsonl").read_text().splitlines()
-                    for seed in seeds]
-            losses = torch.tensor([[json.loads(line)["flow"] for line in log] for log in logs]).mean(0)
+            losses = torch.tensor([flow_losses(output / f"{arm}_{seed}" / f"stage{stage}") for seed in seeds]).mean(0)
             axes.plot(losses.unfold(0, min(20, len(losses)), 1).mean(1), label=arm, linewidth=1)
         axes.set(xlabel="step", ylabel="flow loss", yscale="log", title=f"stage {stage}")
         axes.legend()

@@ -65,8 +65,9 @@ def _freeze_others(trainee: Trainee, parts: list[str]) -> None:
     if unknown:
         raise ConfigError(needed("trained_parts", ", ".join(unknown), "beginnings of the DiT's weight names",
                                  f'Its parts are {", ".join(dict.fromkeys(_part(name) for name in names))}.'))
+    trained = tuple(f"dit.{part}" for part in parts)
     for name, weight in trainee.named_parameters():
-        if not name.startswith(tuple(f"dit.{part}" for part in parts)):
+        if not name.startswith(trained):
             weight.requires_grad_(False)
 
 

@@ -2,7 +2,8 @@
 
 import json
 import urllib.request
-from pathlib import Path
+
+from ..harness.imports import REPO_ROOT
 
 
 def fetch(server, path: str) -> bytes:
@@ -26,7 +27,7 @@ def test_templates_are_listed_with_thumbnails(comfy_server):
 def test_help_pages_are_served(comfy_server):
     extensions = json.loads(fetch(comfy_server, "/object_info/SAMAEdit"))["SAMAEdit"]["python_module"]
     pack = extensions.removeprefix("custom_nodes.")
-    page = (Path(__file__).resolve().parents[2] / "web" / "docs" / "SAMAEdit.md").read_bytes()
+    page = (REPO_ROOT / "web" / "docs" / "SAMAEdit.md").read_bytes()
     assert fetch(comfy_server, f"/extensions/{pack}/docs/SAMAEdit.md") == page
 
 
@@ -36,17 +37,16 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 def declared(node: dict) -> tuple[list[str], int]:
     """The sockets a node definition has, and how many values its widgets save (a seed has its control besides)."""
     inputs = {name: spec for kind in ("required", "optional") for name, spec in node["input"].get(kind, {}).items()}
-    widgets = [spec for spec in inputs.values() if isinstance(spec[0], list) or spec[0] in WIDGETS]
-    sockets = sorted(name for name, spec in inputs.items() if not (isinstance(spec[0], list) or spec[0] in WIDGETS))
-    controls = sum(1 for spec in widgets if len(spec) > 1 and spec[1].get("control_after_generate"))
-    return sockets, len(widgets) + controls
+    widgets = {name: spec for name, spec in inputs.items() if isinstance(spec[0], list) or spec[0] in WIDGETS}
+    controls = sum(1 for spec in widgets.values() if len(spec) > 1 and spec[1].get("control_after_generate"))
+    return sorted(inputs.keys() - widgets.keys()), len(widgets) + controls
 
 
 def test_canvas_workflows_have_the_inputs_the_nodes_have_today(comfy_server):
     """A saved node keeps the sockets and widgets of the day it was saved: one added since is not there to be wired."""
     nodes = json.loads(fetch(comfy_server, "/object_info"))
     checked = 0
-    for path in sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json")):
+    for path in sorted((REPO_ROOT / "workflows").glob("*.json")):
         for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
             if node["type"].startswith("SAMA"):
                 sockets = sorted(entry["name"] for entry in node["inputs"] if "widget" not in entry)

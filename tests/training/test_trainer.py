@@ -172,11 +172,11 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
 def test_sharded_weights_give_the_losses_of_whole_ones(tmp_path):
     """FSDP2 over two processes (gloo, CPU), stopped at step 3 of 6 and resumed: the losses and the averaged weights of
     one process with whole weights. What it saved, one process loads."""
-    run_program(tmp_path / "one", "steps=6", "checkpoint_every=3", "muon_rate=0.02", "weights=true")
-    stopped = ["checkpoint_every=3", "muon_rate=0.02", "weights=true"]
-    run_program(tmp_path / "two", "steps=6", "stop_at=3", *stopped, processes=2, program=SHARDED)
+    settings = ["steps=6", "checkpoint_every=3", "muon_rate=0.02", "weights=true"]
+    run_program(tmp_path / "one", *settings)
+    run_program(tmp_path / "two", *settings, "stop_at=3", processes=2, program=SHARDED)
     assert load_state(tmp_path / "two")["step"] == 3
-    run_program(tmp_path / "two", "steps=6", *stopped, processes=2, program=SHARDED)
+    run_program(tmp_path / "two", *settings, processes=2, program=SHARDED)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     assert losses(tmp_path / "two", "semantic") == pytest.approx(losses(tmp_path / "one", "semantic"), abs=1e-5)
     one, two = (torch.load(tmp_path / name / "averaged.pt", weights_only=True) for name in ("one", "two"))

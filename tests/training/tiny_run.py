@@ -107,9 +107,10 @@ def main():
     if stop_at:
         stop_after_save(trainer, stop_at)
     trainer.run()
-    averaged = trainer.averaged()  # by all processes
-    if save_weights and trainer.accelerator.is_main_process:
-        torch.save(averaged, Path(sys.argv[1]) / "averaged.pt")
+    if save_weights:
+        averaged = trainer.averaged()  # by all processes
+        if trainer.accelerator.is_main_process:
+            torch.save(averaged, Path(sys.argv[1]) / "averaged.pt")
     trainer.accelerator.end_training()
     return trainer
 
