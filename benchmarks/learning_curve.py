@@ -44,13 +44,14 @@ def joined(named: list[str]) -> list[dict]:
         name, _, place = argument.partition("=")
         lines = TrainLog.read(Path(place))
         if stages and stages[-1]["stage"] == name:
-            stage = stages[-1]
-            kept = sum(step < stage["first"] + lines[0]["step"] for step in stage["steps"])
+            stage, first = stages[-1], stages[-1]["steps"][0]
+            kept = sum(step < first + lines[0]["step"] for step in stage["steps"])
             stage["steps"], stage["flow"] = stage["steps"][:kept], stage["flow"][:kept]
         else:
-            stage = {"stage": name, "first": stages[-1]["steps"][-1] + 1 if stages else 0, "steps": [], "flow": []}
+            first = stages[-1]["steps"][-1] + 1 if stages else 0
+            stage = {"stage": name, "steps": [], "flow": []}
             stages.append(stage)
-        stage["steps"] += [stage["first"] + line["step"] for line in lines]
+        stage["steps"] += [first + line["step"] for line in lines]
         stage["flow"] += [round(line["flow"], 4) for line in lines]
     return stages
 

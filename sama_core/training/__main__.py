@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(config: TrainConfig) -> None:
     run = run_of(config)
-    trainer = Trainer(config, run.trainee, run.data, SamaObjective(config, run.trainee.reader))
+    objective = SamaObjective(config, run.trainee.reader, run.channel_weights)
+    trainer = Trainer(config, run.trainee, run.data, objective)
     trainer.run()
     averaged = trainer.averaged()  # by all processes: each holds a part of sharded weights
     if trainer.accelerator.is_main_process:

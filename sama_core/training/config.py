@@ -83,6 +83,12 @@ class TrainConfig:
     """Stage 0: motion pretexts on clips; without them the source is the clip itself."""
     edit_weight: float = 0.0
     """Extra weight of the velocity loss where source and target latents differ. Deviation: not SAMA's."""
+    pixel_weight: float = 0.0
+    """How much the velocity loss weighs a latent channel by its share in the picture: its weight is the pixel error
+    that an error in it decodes to, to this power; 0 weighs all alike ("shapes" only). Deviation: not SAMA's."""
+    own_path_share: float = 0.0
+    """Share of samples whose noisy latents lie where a first step of the model leads, and not on the data's path. Costs
+    a forward pass of them. Deviation: not SAMA's, see objectives/own_path."""
     reading_weight: float = 0.0
     """Weight of reading the scenes from the model's tokens ("shapes" only, see scene_reader). Deviation: not SAMA's."""
     shift: float = 5.0
@@ -118,14 +124,16 @@ class TrainConfig:
             (self.height > 0 and self.width > 0 and self.height % 16 == 0 and self.width % 16 == 0, "size",
              f"{self.width}x{self.height}", "multiples of 16"),
             *((0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
-              for name in ("image_share", "semantic_share", "text_dropout", "decay_from", "pool_growth")),
+              for name in ("image_share", "semantic_share", "text_dropout", "decay_from", "pool_growth",
+                           "own_path_share")),
             *((getattr(self, name) > 0, name, getattr(self, name), "more than 0")
               for name in ("learning_rate", "shift", "checkpoint_every", "log_every")),
             *((getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
               for name in ("muon_rate", "weight_decay", "warmup", "clip_norm", "semantic_weight", "edit_weight",
-                           "reading_weight", "lora_rank", "image_batch_size", "image_pairs", "clip_pairs")),
-            (not (self.trained_parts and self.lora_rank), "trained_parts", self.trained_parts,
-             "empty with a lora_rank"),
+                           "pixel_weight", "reading_weight", "lora_rank", "image_batch_size", "image_pairs",
+                           "clip_pairs")),
+            *((not (self.trained_parts and getattr(self, name)), "trained_parts", self.trained_parts,
+               f"empty with a {name}") for name in ("lora_rank", "reading_weight")),
             (self.start in ("copy", "random"), "start", self.start, '"copy" or "random"'),
             (2 <= self.text_length <= 512, "text_length", self.text_length, "2 to 512"),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),

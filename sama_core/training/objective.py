@@ -4,7 +4,7 @@ from torch import Generator, Tensor, nn
 
 from .batch import TrainBatch
 from .config import TrainConfig
-from .objectives import Breakdown, FlowMatching, JointObjective, SemanticAnchoring
+from .objectives import Breakdown, FlowMatching, JointObjective, SemanticAnchoring, on_own_path
 from .scene_reader import SceneReader
 
 CHANGED = 0.35
@@ -14,29 +14,38 @@ CHANGED = 0.35
 class SamaObjective:
     """Flow matching with semantic anchoring, as the settings say. A `trainer.Objective`."""
 
-    def __init__(self, config: TrainConfig, reader: SceneReader | None = None):
-        """`reader` is the trainee's own, where it has one."""
+    def __init__(self, config: TrainConfig, reader: SceneReader | None = None, channel_weights: Tensor | None = None):
+        """`reader` is the trainee's own, where it has one; `channel_weights` (16,) weigh the velocity's channels."""
         anchoring = SemanticAnchoring(config.semantic_weight) if config.semantic_weight else None
         flow = FlowMatching(config.shift)
         self.joint, self.alone = JointObjective(flow, anchoring), JointObjective(flow, None)
-        self.edit_weight, self.reader, self.reading_weight = config.edit_weight, reader, config.reading_weight
+        self.config, self.reader, self.channel_weights = config, reader, channel_weights
 
     def __call__(self, trainee: nn.Module, batch: TrainBatch, generators: list[Generator]) -> Breakdown:
         """Per-sample losses; without semantic anchoring where the batch has no semantic targets."""
         joint = self.alone if batch.semantic is None else self.joint
-        weight = None
-        if self.edit_weight:
-            weight = edit_weights(batch.source_latents, batch.target_latents, self.edit_weight)
-        losses = joint(trainee, batch.target_latents, batch.text, batch.source_latents, batch.semantic, generators,
-                       weight)
+        inputs = joint.prepare(batch.target_latents, batch.semantic, generators)
+        if self.config.own_path_share:
+            inputs = on_own_path(trainee, inputs, batch.text, batch.source_latents, self.config.own_path_share,
+                                 generators)
+        prediction = joint.predict(trainee, inputs, batch.text, batch.source_latents)
+        losses = joint.losses(prediction, inputs, self._element_weight(batch))
         if self.reader is None:
             return losses
-        return losses.plus("reading", self.reader.losses(batch.labels), self.reading_weight)
+        return losses.plus("reading", self.reader.losses(batch.labels), self.config.reading_weight)
+
+    def _element_weight(self, batch: TrainBatch) -> Tensor | None:
+        """Weights of the velocity's elements, as far as the settings give any."""
+        weight = None
+        if self.config.edit_weight:
+            weight = 1 + self.config.edit_weight * edited_cells(batch)
+        if self.channel_weights is not None:
+            channels = self.channel_weights.to(batch.target_latents.device).view(1, -1, 1, 1, 1)
+            weight = channels if weight is None else weight * channels
+        return weight
 
 
-def edit_weights(source: Tensor, target: Tensor, extra: float) -> Tensor:
-    """Latents (B, 16, T, H, W) of both → weights (B, 1, T, H, W): 1, and 1 + `extra` where the edit changes a cell.
-
-    Deviation: not SAMA's.
-    """
-    return 1 + extra * ((target - source).abs().mean(1, keepdim=True) > CHANGED).float()
+def edited_cells(batch: TrainBatch) -> Tensor:
+    """(B, 1, T, H, W): 1 where the edit changes a latent cell, else 0. Deviation: not SAMA's."""
+    difference = (batch.target_latents - batch.source_latents).abs().mean(1, keepdim=True)
+    return (difference > CHANGED).float()

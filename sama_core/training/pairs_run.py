@@ -32,6 +32,7 @@ class PairsRun:
     files: ModelFiles
     trainee: Trainee
     data: PairsData
+    channel_weights: None = None
 
     @classmethod
     def of(cls, config: TrainConfig) -> "PairsRun":
@@ -84,9 +85,10 @@ def _check(config: TrainConfig) -> None:
             ("text_encoder", "", "the path of umT5", "Set it in the recipe.")):
         if getattr(config, name) == got:
             raise ConfigError(needed(name, repr(got), f"{need} for data of your own", fix))
-    if config.reading_weight:
-        raise ConfigError(needed("reading_weight", config.reading_weight, "0 with data of your own",
-                                 "Only procedural scenes say what is where."))
+    for name, why in (("reading_weight", "Only procedural scenes say what is where."),
+                      ("pixel_weight", "It is measured on the procedural clips.")):
+        if getattr(config, name):
+            raise ConfigError(needed(name, getattr(config, name), "0 with data of your own", why))
     if config.init:
         raise ConfigError(needed("init", config.init, "nothing with data of your own",
                                  f"Set model to the {FULL} of the earlier stage."))

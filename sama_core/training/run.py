@@ -19,6 +19,11 @@ class Run(Protocol):
     @property
     def data(self) -> BatchSource: ...
 
+    @property
+    def channel_weights(self) -> Tensor | None:
+        """(16,) weights of the velocity's channels, None where all count alike."""
+        ...
+
     def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
         """Write what the loaders take; returns the paths."""
         ...

@@ -14,9 +14,11 @@ from ..checkpoint import load_state_dict_report
 from ..errors import CheckpointError, needed
 from ..files import write_safetensors
 from ..model.dit import SamaDiT
+from .codec.pixel_share import channel_weights
 from .codec.wan_vae import load_wan_vae
 from .config import TrainConfig
 from .copy_start import copy_start
+from .data import generator_for, render, sample_scenes
 from .models import init_weights, shapes_dit_config, shapes_text_sizes
 from .outputs import metadata, provenance, write_weights
 from .randomness import stream
@@ -29,6 +31,8 @@ from .vocabulary import Tokens, train_vocabulary
 
 WEIGHTS = "weights.safetensors"
 SPIECE = "spiece_model"
+PROBED_CLIPS = 8
+"""Clips on which the channels' weights are measured."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class ShapesRun:
     trainee: Trainee
     data: ShapesData
     vocabulary: bytes
+    channel_weights: Tensor | None
 
     @classmethod
     def of(cls, config: TrainConfig, **sizes: int) -> "ShapesRun":
@@ -62,7 +67,7 @@ class ShapesRun:
         device = training_device()
         encoder = ShapesEncoder(vae.to(device), semantics.to(device), tokens, config.text_length)
         return cls(config, Trainee(dit, text_encoder, config), ShapesData(config, encoder, identity(path, vocabulary)),
-                   vocabulary)
+                   vocabulary, _channel_weights(config, encoder) if config.pixel_weight else None)
 
     def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
         """Weights to go on from (float32), and the loaders' two files (float16); returns their paths."""
@@ -91,6 +96,12 @@ def load_start(path: Path) -> dict[str, Tensor]:
         return weights if SPIECE in weights else _refuse(path, "no vocabulary")
     except (OSError, KeyError) as broken:
         return _refuse(path, str(broken), broken)
+
+
+def _channel_weights(config: TrainConfig, encoder: ShapesEncoder) -> Tensor:
+    scenes = sample_scenes(generator_for(config.seed, "train", 0), PROBED_CLIPS, config.frames)
+    clips = render(scenes, config.frames, config.height, config.width).to(encoder.device)
+    return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
 
 
 def _refuse(path: Path, got: str, cause: Exception | None = None) -> dict[str, Tensor]:

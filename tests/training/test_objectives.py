@@ -15,6 +15,7 @@ from sama_core.training.objectives import (
     Noised,
     SemanticAnchoring,
     add_noise,
+    on_own_path,
 )
 from sama_core.training.objectives.mixture import JointInputs
 from sama_core.training.objectives.timesteps import draw_sigmas, model_timestep, timestep_weight
@@ -276,3 +277,88 @@ def test_a_broken_sample_is_found_by_its_loss(dit, batch, name, bad):
 
 def test_no_sample_is_broken_when_all_losses_are_finite():
     assert Breakdown(*torch.ones(3, 4)).broken() == []
+
+
+# --- the model's own path ----------------------------------------------------------------------
+
+SIGMAS = [0.9, 0.5, 0.2]
+
+
+class FirstStep:
+    """Predicts the velocities that lead to the clean batch, with mistakes of 1 in the video and 2 in the tokens.
+
+    The context is each sample's number, so that it knows which ones it is asked for.
+    """
+
+    def __init__(self, inputs: JointInputs):
+        self.inputs, self.given = inputs, None
+
+    def __call__(self, video, timestep, context, source, semantic):
+        self.given, rows = (video, timestep, context, source, semantic), context[:, 0].long()
+        return self.inputs.video.velocity[rows] + 1, self.inputs.semantic.velocity[rows] + 2
+
+
+@pytest.fixture
+def on_the_data_path() -> JointInputs:
+    sigma = torch.tensor(SIGMAS)
+    return JointInputs(sigma, model_timestep(sigma), add_noise(torch.ones(3, 16, 1, 2, 2), sigma, seeded(1)),
+                       add_noise(torch.ones(3, 5, 8), sigma, seeded(2)))
+
+
+NUMBERS = torch.arange(3.0)[:, None]
+
+
+def test_own_path_is_where_one_euler_step_leads(on_the_data_path):
+    """A mistake of d in the velocity moves x_σ by (σ - 1)·d; what is left to learn still leads to the clean batch."""
+    before, model = on_the_data_path, FirstStep(on_the_data_path)
+    after = on_own_path(model, before, NUMBERS, NUMBERS, 1.0, seeded())
+    for stream, old, mistake in ((after.video, before.video, 1), (after.semantic, before.semantic, 2)):
+        moved = (stream.noisy - old.noisy).flatten(1)
+        for row, sigma in enumerate(SIGMAS[:2]):
+            torch.testing.assert_close(moved[row], torch.full_like(moved[row], mistake * (sigma - 1)))
+            clean = stream.noisy[row] - sigma * stream.velocity[row]
+            torch.testing.assert_close(clean, torch.ones_like(clean))
+    assert torch.equal(after.sigma, before.sigma) and torch.equal(after.timestep, before.timestep)
+
+
+def test_low_levels_stay_on_the_data_path(on_the_data_path):
+    before, model = on_the_data_path, FirstStep(on_the_data_path)
+    after = on_own_path(model, before, NUMBERS, NUMBERS, 1.0, seeded())
+    assert model.given[2].flatten().tolist() == [0, 1]
+    for stream, old in ((after.video, before.video), (after.semantic, before.semantic)):
+        assert torch.equal(stream.noisy[2], old.noisy[2]) and torch.equal(stream.velocity[2], old.velocity[2])
+
+
+def test_own_path_begins_at_pure_noise_with_the_samples_own_conditions(on_the_data_path):
+    model = FirstStep(on_the_data_path)
+    on_own_path(model, on_the_data_path, NUMBERS, NUMBERS + 7, 1.0, seeded())
+    video, timestep, context, source, semantic = model.given
+    assert timestep.tolist() == [1000, 1000]
+    torch.testing.assert_close(video, on_the_data_path.video.velocity[:2] + 1)  # noise = velocity + clean
+    torch.testing.assert_close(semantic, on_the_data_path.semantic.velocity[:2] + 1)
+    assert torch.equal(source, context + 7)
+
+
+def test_without_a_share_the_model_is_called_and_nothing_moves(on_the_data_path):
+    model = FirstStep(on_the_data_path)
+    assert on_own_path(model, on_the_data_path, NUMBERS, NUMBERS, 0.0, seeded()) is on_the_data_path
+    assert len(model.given[0]) == 1
+
+
+def test_about_a_share_takes_its_own_path():
+    sigma = torch.full((400,), 0.5)
+    inputs = JointInputs(sigma, model_timestep(sigma), add_noise(torch.ones(400, 1), sigma, seeded(1)),
+                         add_noise(torch.ones(400, 1), sigma, seeded(2)))
+    numbers = torch.arange(400.0)[:, None]
+    after = on_own_path(FirstStep(inputs), inputs, numbers, numbers, 0.3, seeded())
+    moved = (after.video.noisy != inputs.video.noisy).flatten()
+    assert 90 < moved.sum() < 150
+    assert torch.equal(moved, (after.semantic.noisy != inputs.semantic.noisy).flatten())
+
+
+def test_no_gradient_runs_through_the_first_step(on_the_data_path):
+    weight = torch.ones((), requires_grad=True)
+    model = FirstStep(on_the_data_path)
+    after = on_own_path(lambda *given: tuple(weight * part for part in model(*given)), on_the_data_path, NUMBERS,
+                        NUMBERS, 1.0, seeded())
+    assert not after.video.noisy.requires_grad and not after.video.velocity.requires_grad

@@ -131,6 +131,12 @@ def test_precision_and_memory_settings_train(pairs, tmp_path):
     assert found["half"] != found["plain"][:1]
 
 
+@pytest.mark.parametrize("name", ["reading_weight", "pixel_weight"])
+def test_settings_of_procedural_data_are_refused(pairs, tmp_path, capsys, name):
+    assert train(tmp_path, settings(pairs, tmp_path / "out", **{name: 1.0})) == 1
+    assert f"{name}: got 1.0, needs 0 with data of your own" in capsys.readouterr().err
+
+
 # --- command line ------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from sama_core.training.copy_start import copy_start
 from sama_core.training.data import EditSampler, corpus, vocabulary
 from sama_core.training.latent_pool import LatentPool
 from sama_core.training.models import init_weights, shapes_dit_config, shapes_text_sizes
+from sama_core.training.objective import SamaObjective
 from sama_core.training.padded_text import PaddedText
 from sama_core.training.pretext import PRETEXTS
 from sama_core.training.randomness import stream
@@ -279,6 +280,31 @@ def test_two_stages_from_the_command_line_give_files_that_load(tmp_path):
     before = load_file(weights)
     again = ShapesRun.of(load_config(recipe, init=str(weights), output=str(tmp_path / "two")))
     assert all(torch.equal(value, before[name]) for name, value in again.trainee.state_dict().items())
+
+
+def test_own_path_and_channel_weights_reach_the_loss(tmp_path):
+    """The command line's first loss is that of the objective with both settings, and with either alone another."""
+    recipe = RECIPES / "shapes_stage1_finish.toml"
+    small = {"init": "embedded", "steps": 1, "frames": 1, "image_batch_size": 4, "batch_size": 4, "image_pairs": 0,
+             "clip_pairs": 0, "warmup": 1, "log_every": 1}
+    both = {"pixel_weight": 0.5, "own_path_share": 1.0}
+    output = tmp_path / "run"
+    done = run("train", recipe, f"output={output}", *(f"{name}={value}" for name, value in (small | both).items()))
+    assert done.returncode == 0, done.stderr
+    found = []
+    for left_out in (None, *both):
+        config = load_config(recipe, **small, **{name: value for name, value in both.items() if name != left_out})
+        shapes = ShapesRun.of(config)
+        generators = [stream(config.seed, "noise", 0, index) for index in range(4)]
+        objective = SamaObjective(config, None, shapes.channel_weights)
+        found.append(objective(shapes.trainee, shapes.data.batch(0, slice(0, 4)), generators).flow.mean().item())
+    assert json.loads((output / "log.jsonl").read_text())["flow"] == pytest.approx(found[0], rel=1e-5)
+    assert all(abs(other / found[0] - 1) > 1e-3 for other in found[1:]), found
+
+
+def test_the_first_channel_shows_most():
+    weights = ShapesRun.of(load_config(RECIPES / "shapes_stage0.toml", pixel_weight=1.0, frames=5)).channel_weights
+    assert weights.argmax() == 0 and weights[0] > 5 * weights[1:].max() and weights.mean() == pytest.approx(1)
 
 
 def test_export_writes_what_the_run_would_have_written(tmp_path):

@@ -13,10 +13,12 @@ from sama_core.checkpoint import SAMA_KEYS, plan_checkpoint
 from sama_core.errors import CheckpointError, SamaError
 from sama_core.model.attention import sdpa
 from sama_core.model.dit import SamaDiT
+from sama_core.training.batch import TrainBatch
+from sama_core.training.codec.pixel_share import channel_weights
 from sama_core.training.config import load_config
 from sama_core.training.ema import Ema
 from sama_core.training.muon import orthogonalise
-from sama_core.training.objective import edit_weights
+from sama_core.training.objective import SamaObjective, edited_cells
 from sama_core.training.optimizers import build_optimizers, rate_at, set_rates
 from sama_core.training.outputs import delta_of, lora_of, metadata, write_weights
 from sama_core.training.padded_text import PaddedText
@@ -53,6 +55,9 @@ def test_recipe_and_overrides(tmp_path):
     ("frames = 16\n", "frames: got 16, needs 4k\\+1"),
     ("height = 60\n", "size: got 64x60"),
     ("ema = 1.0\n", "ema: got 1.0"),
+    ("own_path_share = 1.5\n", "own_path_share: got 1.5, needs 0 to 1"),
+    ("pixel_weight = -0.5\n", "pixel_weight: got -0.5, needs 0 or more"),
+    ('trained_parts = "head."\nreading_weight = 1.0\n', "trained_parts: got head., needs empty with a reading_weight"),
     ("precision = \"fp8\"\n", "precision: got fp8"),
     ("pretexts = 1\n", "pretexts: got 1, needs a value of type bool"),
     ("image_share = 1.5\n", "image_share: got 1.5, needs 0 to 1"),
@@ -179,10 +184,50 @@ def test_text_of_another_length_is_refused():
 # --- losses ------------------------------------------------------------------------------------
 
 
-def test_edit_weights():
-    source, target = torch.zeros(1, 16, 1, 1, 3), torch.zeros(1, 16, 1, 1, 3)
-    target[..., 1], target[..., 2] = 0.3, -0.4
-    assert edit_weights(source, target, 2.0).flatten().tolist() == [1, 1, 3]
+def pair() -> TrainBatch:
+    """Three cells of one frame: one as it was, one nearly, one edited."""
+    source, target = torch.zeros(1, 16, 1, 2, 6), torch.zeros(1, 16, 1, 2, 6)
+    target[..., 2:4], target[..., 4:] = 0.3, -0.4
+    return TrainBatch(target, source, torch.tensor([[5, 1, 0, 0, 0, 0]]), None, ["pair"])
+
+
+def flow_losses(tmp_path, batch: TrainBatch, weights=None, **settings) -> torch.Tensor:
+    config = tiny_config(tmp_path, semantic_weight=0.0, **settings)
+    return SamaObjective(config, None, weights)(tiny_trainee(config), batch, [stream("noise")]).total
+
+
+def test_edited_cells():
+    assert edited_cells(pair())[0, 0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_weights_of_cells_and_channels_make_a_weighted_mean(tmp_path):
+    """Worked out from the losses of parts: a channel of weight 0 is left out, and so is nothing else."""
+    first, rest = torch.zeros(16), torch.ones(16)
+    first[0], rest[0] = 1, 0
+    whole, of_first, of_rest = (flow_losses(tmp_path, pair(), weights).item() for weights in (None, first, rest))
+    assert whole == pytest.approx((of_first + 15 * of_rest) / 16, rel=1e-5)
+    assert flow_losses(tmp_path, pair(), 1 + 2 * first).item() == pytest.approx(
+        (3 * of_first + 15 * of_rest) / 18, rel=1e-5)
+    assert flow_losses(tmp_path, pair(), torch.ones(16)).item() == pytest.approx(whole, rel=1e-6)
+    assert flow_losses(tmp_path, pair(), edit_weight=1.0).item() != pytest.approx(whole, rel=1e-3)
+
+
+class PlainSpace:
+    """A codec whose decoder shows channel c as c times itself."""
+
+    device = "cpu"
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        shown = torch.arange(latents.shape[1]).view(1, -1, 1, 1, 1) * latents
+        return shown.sum(1)[..., None]
+
+
+def test_channels_weigh_what_they_show():
+    latents = torch.randn(2, 4, 1, 8, 8, generator=stream("latents"))
+    shown = channel_weights(PlainSpace(), latents, 1.0).tolist()
+    assert shown == pytest.approx([0, 4 / 14, 16 / 14, 36 / 14], rel=1e-4)
+    assert channel_weights(PlainSpace(), latents, 0.5).tolist() == pytest.approx([0, 4 / 6, 8 / 6, 12 / 6], rel=1e-4)
+    assert channel_weights(PlainSpace(), latents, 0.0).tolist() == [1, 1, 1, 1]
 
 
 def test_teacher_of_another_width_is_refused():

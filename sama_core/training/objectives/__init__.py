@@ -12,7 +12,8 @@ Source: SAMA §3.1–3.2, Eq. 1, 3 and 4.
 from .flow_matching import FlowMatching
 from .mixture import Breakdown, JointInputs, JointObjective
 from .noising import Generators, Noised, add_noise
+from .own_path import on_own_path
 from .semantic_anchoring import SemanticAnchoring
 
 __all__ = ["Breakdown", "FlowMatching", "Generators", "JointInputs", "JointObjective", "Noised", "SemanticAnchoring",
-           "add_noise"]
+           "add_noise", "on_own_path"]

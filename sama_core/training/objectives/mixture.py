@@ -80,6 +80,13 @@ class JointObjective:
                                    "Encode the anchor frames, or train without semantic anchoring."))
         return JointInputs(sigma, model_timestep(sigma), video, self.anchoring.prepare(semantics, sigma, generators))
 
+    @staticmethod
+    def predict(model: Callable[..., Prediction], inputs: JointInputs, context: Tensor,
+                source_latents: Tensor | None) -> Prediction:
+        """What `model` makes of the noisy inputs."""
+        noisy_tokens = None if inputs.semantic is None else inputs.semantic.noisy
+        return model(inputs.video.noisy, inputs.timestep, context, source_latents, noisy_tokens)
+
     def losses(self, prediction: Prediction, inputs: JointInputs, element_weight: Tensor | None = None) -> Breakdown:
         """The prediction against its inputs' velocities. `element_weight` is the flow loss's alone."""
         flow = self.flow.losses(prediction[0], inputs.video.velocity, inputs.sigma, element_weight)
@@ -96,6 +103,4 @@ class JointObjective:
         latents, source_latents (B, C, T, H, W) clean · context (B, L, text_dim) · semantics (B, S, E) clean.
         """
         inputs = self.prepare(latents, semantics, generators)
-        noisy_tokens = None if inputs.semantic is None else inputs.semantic.noisy
-        prediction = model(inputs.video.noisy, inputs.timestep, context, source_latents, noisy_tokens)
-        return self.losses(prediction, inputs, element_weight)
+        return self.losses(self.predict(model, inputs, context, source_latents), inputs, element_weight)
