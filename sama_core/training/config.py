@@ -46,6 +46,9 @@ class TrainConfig:
     """Frame width in pixels (832)."""
     edits: str = "recolour remove replace background style"
     """Kinds of edits to train ("shapes"), each as often as it is named."""
+    shades: float = 0.0
+    """Objects of the pairs are shaded up to this part of the way to another named colour ("shapes"): with eight colours
+    alone a model learns which colour never has which shape, and draws no others."""
     image_pairs: int = 0
     """Distinct image pairs kept as latents in `pool`; 0 renders and encodes new ones for every step ("shapes")."""
     clip_pairs: int = 0
@@ -125,7 +128,7 @@ class TrainConfig:
              f"{self.width}x{self.height}", "multiples of 16"),
             *((0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
               for name in ("image_share", "semantic_share", "text_dropout", "decay_from", "pool_growth",
-                           "own_path_share")),
+                           "own_path_share", "shades")),
             *((getattr(self, name) > 0, name, getattr(self, name), "more than 0")
               for name in ("learning_rate", "shift", "checkpoint_every", "log_every")),
             *((getattr(self, name) >= 0, name, getattr(self, name), "0 or more")

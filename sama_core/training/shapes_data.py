@@ -76,13 +76,16 @@ class ShapesData:
     def _pool(self, kind: str, frames: int, size: int, pairs: int) -> LatentPool:
         config = self.config
         area = {"frames": frames, "height": config.height, "width": config.width}
-        sampler = EditSampler(config.seed, "train", config.edits.split(), **area, device=self.encoder.device)
+        sampler = EditSampler(config.seed, "train", config.edits.split(), **area, device=self.encoder.device,
+                              shades=config.shades)
         make = {"edit": partial(edit_samples, self.encoder, sampler),
                 "labels": partial(label_samples, sampler),
                 "pretext": partial(pretext_samples, self.encoder, config.seed, **area),
                 "clip": partial(pretext_samples, self.encoder, config.seed, ratios={"none": 1}, **area)}[kind]
         edits = config.edits if kind in ("edit", "labels") else ""
         depends = (kind, config.seed, edits, config.text_length, area, self.identity)
+        if edits and config.shades:
+            depends += (config.shades,)
         key = hashlib.sha256(repr(depends).encode()).hexdigest()[:10]
         folder = Path(config.pool) if config.pool else Path(config.output) / "pool"
         return LatentPool(folder, f"{kind}_{frames}f_{key}", -(-pairs // size), size, partial(make, size=size),

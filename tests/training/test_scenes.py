@@ -41,7 +41,7 @@ from sama_core.training.data.scene import (
 )
 from sama_core.training.data.shapes import DISTANCES
 from sama_core.training.data.wordings import HELD_OUT, TRAINING, described, namings
-from sama_core.training.data.worlds import HELD_OUT_PAIRS, held_out
+from sama_core.training.data.worlds import HELD_OUT_PAIRS, TINT, held_out
 
 PAIRS_PER_KIND = 24
 
@@ -267,6 +267,33 @@ def test_what_the_source_hides_the_edit_does_not_need():
     assert (target.ground_tint == 0).all() and (target.ground_phase == 0).all()
     added = EditSampler(2, edits=["add"]).batch(0, 50).target_scenes
     assert (added.velocity[:, 1] == 0).all() and (added.angle[:, 1] == 0).all() and (added.radius[:, 1] == 0.17).all()
+
+
+def test_shades_keep_their_names_and_stand_out():
+    plain = EditSampler(3, edits=["replace", "recolour"]).plan(0, 2000)[0]
+    source, edits, _ = EditSampler(3, edits=["replace", "recolour"], shades=0.45).plan(0, 2000)
+    shown = palette(COLOURS)[source.colour] + source.tint
+    named = torch.cdist(shown, palette(COLOURS)).argmin(-1) == source.colour
+    ground = palette(GROUND_COLOURS)[source.ground_colour][:, None]
+    apart = (shown - ground).norm(dim=-1)
+    assert named[source.present].float().mean() > 0.99  # the tint that every object has is on top
+    assert apart[source.present].min() > CONTRAST - 2 * TINT
+    moved = (source.tint.norm(dim=-1) > 3 * TINT)[source.present].float().mean()
+    assert 0.4 < moved < 0.8 and (plain.tint.abs() <= TINT).all()
+    reached = {(int(one), int(other)) for one, other in torch.stack([
+        source.colour[source.present], torch.cdist(shown, palette(COLOURS)).argsort(-1)[..., 1][source.present]], 1)}
+    assert len({other for _, other in reached}) == len(COLOURS)
+    target = apply(source, edits)
+    rows = torch.arange(2000)
+    before, after = source.tint[rows, edits.slot], target.tint[rows, edits.slot]
+    recoloured = edits.kind == KINDS.index("recolour")
+    assert torch.equal(after[~recoloured], before[~recoloured]) and not after[recoloured].any()
+
+
+def test_without_shades_the_pairs_are_what_they_were():
+    batch, same = EditSampler(7).batch(2, 6), EditSampler(7, shades=0.0).batch(2, 6)
+    assert torch.equal(batch.source, same.source) and batch.instructions == same.instructions
+    assert not torch.equal(batch.source, EditSampler(7, shades=0.45).batch(2, 6).source)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

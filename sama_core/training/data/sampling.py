@@ -17,7 +17,7 @@ from .edits import KINDS, POSITIONS, Edits, apply, ask, remove
 from .render import render
 from .scene import COLOURS, GROUNDS, SHAPES, STYLES, Scenes, join, standing_out, swap
 from .wordings import SPLITS, corpus, instructions
-from .worlds import choose, draw_scenes, one_pair, other_pairs, subject_pairs
+from .worlds import choose, draw_scenes, one_pair, other_pairs, shaded, subject_pairs
 from .wrong import wrong_scenes
 
 # How often there is a second object beside the one that is edited.
@@ -51,8 +51,9 @@ class EditSampler:
     """An unlimited supply of paired edits."""
 
     def __init__(self, seed: int, split: str = "train", edits: Sequence[str] = KINDS, frames: int = 17,
-                 height: int = 64, width: int = 64, device: torch.device | str = "cpu"):
-        """`edits` are the kinds to draw from, equally often; only rendering happens on `device`.
+                 height: int = 64, width: int = 64, device: torch.device | str = "cpu", shades: float = 0.0):
+        """`edits` are the kinds to draw from, equally often; only rendering happens on `device`. The sources have
+        `shades`, see `shaded`.
 
         Raises SamaError on an unknown split or kind.
         """
@@ -62,7 +63,7 @@ class EditSampler:
         if unknown or not edits:
             raise SamaError(needed("Edits", unknown or "none", "one or more of " + ", ".join(KINDS), "Set edits."))
         self.seed, self.split, self.edits = seed, split, tuple(edits)
-        self.frames, self.height, self.width, self.device = frames, height, width, device
+        self.frames, self.height, self.width, self.device, self.shades = frames, height, width, device, shades
 
     def batch(self, step: int, size: int) -> EditBatch:
         """The batch of this step, rendered."""
@@ -81,7 +82,7 @@ class EditSampler:
             chosen = (kinds == number).nonzero()[:, 0]
             if len(chosen):
                 rows.append(chosen)
-                parts.append(propose(generator, kind, len(chosen), self.split, self.frames))
+                parts.append(propose(generator, kind, len(chosen), self.split, self.frames, self.shades))
         order = torch.cat(rows).argsort()
         source, edits = join(part[0] for part in parts)[order], join(part[1] for part in parts)[order]
         return source, edits, instructions(source, edits, self.split, generator)
@@ -106,7 +107,8 @@ def generator_for(seed: int, split: str, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1 | (split == "test") << 31)
 
 
-def propose(generator: torch.Generator, kind: str, count: int, split: str, frames: int) -> tuple[Scenes, Edits]:
+def propose(generator: torch.Generator, kind: str, count: int, split: str, frames: int,
+            shades: float = 0.0) -> tuple[Scenes, Edits]:
     """`count` source scenes and an edit of this kind for each.
 
     The subject is drawn first, as it will be after the edit (for `remove`: as it was), so that every asked pair is
@@ -119,6 +121,8 @@ def propose(generator: torch.Generator, kind: str, count: int, split: str, frame
         return _propose_add(generator, subject, other, frames)
     present = torch.stack([torch.ones(count), torch.rand(count, generator=generator) < COMPANY], 1).bool()
     source = draw_scenes(generator, torch.stack([before, other], 1), present, frames, beside=subject)
+    if shades:
+        source = shaded(generator, source, shades)
     behind = present.all(1) & (torch.rand(count, generator=generator) < 0.5)
     source = swap(source, behind)
     return source, _propose_change(generator, kind, source, slot=behind.long(), subject=subject)

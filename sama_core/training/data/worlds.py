@@ -10,7 +10,9 @@ import torch
 from .edits import Edits, add
 from .scene import (
     COLOURS,
+    CONTRAST,
     EMPTY,
+    GROUND_COLOURS,
     GROUNDS,
     ROUND_SHAPES,
     SHAPES,
@@ -18,6 +20,7 @@ from .scene import (
     STYLES,
     Scenes,
     intrusion,
+    palette,
     standing_out,
     usual_geometry,
 )
@@ -90,6 +93,21 @@ def draw_scenes(generator: torch.Generator, pairs: torch.Tensor, present: torch.
         scenes = add(scenes, added.repeat(TRIES))
     touching = intrusion(scenes, frames).mean(1).view(-1, TRIES)
     return scenes[torch.arange(len(touching)) * TRIES + touching.argmin(1)]
+
+
+def shaded(generator: torch.Generator, scenes: Scenes, most: float) -> Scenes:
+    """Objects in shades of their colours: up to `most` of the way to another named colour, chosen at random.
+
+    A shade is left out where another name would be nearer, or where it stands out from the background by less than
+    CONTRAST. Without shades eight colours and six shapes are few enough to learn which pairs there are.
+    """
+    colours, size = palette(COLOURS), scenes.colour.shape
+    base, other = colours[scenes.colour], colours[torch.randint(len(COLOURS), size, generator=generator)]
+    shade = most * torch.rand(*size, 1, generator=generator) * (other - base)
+    named = torch.cdist(base + shade, colours).argmin(-1) == scenes.colour
+    ground = palette(GROUND_COLOURS)[scenes.ground_colour][:, None]
+    seen = (base + shade - ground).norm(dim=-1) >= CONTRAST
+    return scenes.replace(tint=scenes.tint + shade * (named & seen)[..., None])
 
 
 def _draw_ground(generator: torch.Generator, ground_colour: torch.Tensor) -> dict[str, torch.Tensor]:
