@@ -43,7 +43,6 @@ class ShapesRun:
     trainee: Trainee
     data: ShapesData
     vocabulary: bytes
-    channel_weights: Tensor | None
 
     @classmethod
     def of(cls, config: TrainConfig, **sizes: int) -> "ShapesRun":
@@ -67,7 +66,17 @@ class ShapesRun:
         device = training_device()
         encoder = ShapesEncoder(vae.to(device), semantics.to(device), tokens, config.text_length)
         return cls(config, Trainee(dit, text_encoder, config), ShapesData(config, encoder, identity(path, vocabulary)),
-                   vocabulary, _channel_weights(config, encoder) if config.pixel_weight else None)
+                   vocabulary)
+
+    @property
+    def channel_weights(self) -> Tensor | None:
+        """See `Run`. Measured when asked for: only the trainer needs it."""
+        config, encoder = self.config, self.data.encoder
+        if not config.pixel_weight:
+            return None
+        scenes = sample_scenes(generator_for(config.seed, "train", 0), PROBED_CLIPS, config.frames)
+        clips = render(scenes, config.frames, config.height, config.width).to(encoder.device)
+        return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
 
     def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
         """Weights to go on from (float32), and the loaders' two files (float16); returns their paths."""
@@ -96,12 +105,6 @@ def load_start(path: Path) -> dict[str, Tensor]:
         return weights if SPIECE in weights else _refuse(path, "no vocabulary")
     except (OSError, KeyError) as broken:
         return _refuse(path, str(broken), broken)
-
-
-def _channel_weights(config: TrainConfig, encoder: ShapesEncoder) -> Tensor:
-    scenes = sample_scenes(generator_for(config.seed, "train", 0), PROBED_CLIPS, config.frames)
-    clips = render(scenes, config.frames, config.height, config.width).to(encoder.device)
-    return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
 
 
 def _refuse(path: Path, got: str, cause: Exception | None = None) -> dict[str, Tensor]:

@@ -200,6 +200,14 @@ def test_edited_cells():
     assert edited_cells(pair())[0, 0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
+def test_edit_weights(tmp_path):
+    """1, and 1 + the setting where the edit changes a cell; times the channel's."""
+    config = tiny_config(tmp_path, edit_weight=2.0)
+    assert SamaObjective(config)._element_weight(pair())[0, 0, 0, 0].tolist() == [1, 1, 1, 1, 3, 3]
+    weights = SamaObjective(config, None, torch.arange(16.0))._element_weight(pair())
+    assert weights[0, 5, 0, 0].tolist() == [5, 5, 5, 5, 15, 15]
+
+
 def test_weights_of_cells_and_channels_make_a_weighted_mean(tmp_path):
     """Worked out from the losses of parts: a channel of weight 0 is left out, and so is nothing else."""
     first, rest = torch.zeros(16), torch.ones(16)

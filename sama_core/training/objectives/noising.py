@@ -35,9 +35,13 @@ def add_noise(clean: Tensor, sigma: Tensor, generators: Generators) -> Noised:
     """
     noise = per_sample(len(clean), generators, lambda count, generator: torch.randn(
         (count, *clean.shape[1:]), generator=generator, device=generator.device)).to(clean.device)
-    exact = clean.float()
-    level = sigma.to(clean.device, torch.float32).reshape(-1, *[1] * (clean.ndim - 1))
+    exact, level = clean.float(), level_for(sigma, clean)
     return Noised(((1 - level) * exact + level * noise).to(clean.dtype), noise - exact)
+
+
+def level_for(sigma: Tensor, batch: Tensor) -> Tensor:
+    """`sigma` (B,) in float32, on the device of `batch` (B, …) and shaped to broadcast with it."""
+    return sigma.to(batch.device, torch.float32).reshape(-1, *[1] * (batch.ndim - 1))
 
 
 def per_sample(batch: int, generators: Generators, draw: Callable[[int, Generator], Tensor]) -> Tensor:

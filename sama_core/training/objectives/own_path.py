@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .mixture import JointInputs, JointObjective, Prediction
-from .noising import Generators, Noised, per_sample
+from .noising import Generators, Noised, level_for, per_sample
 from .timesteps import model_timestep
 
 LOWEST_SIGMA = 0.25
@@ -45,7 +45,7 @@ def _pure_noise(inputs: JointInputs, rows: Tensor) -> JointInputs:
     def noise(stream: Noised | None) -> Noised | None:
         if stream is None:
             return None
-        whole = stream.noisy.float() + (1 - _like(inputs.sigma, stream)) * stream.velocity
+        whole = stream.noisy.float() + (1 - level_for(inputs.sigma, stream.noisy)) * stream.velocity
         return Noised(whole[rows].to(stream.noisy.dtype), stream.velocity[rows])
 
     sigma = torch.ones_like(inputs.sigma[rows])
@@ -54,12 +54,8 @@ def _pure_noise(inputs: JointInputs, rows: Tensor) -> JointInputs:
 
 def _stepped(stream: Noised, rows: Tensor, sigma: Tensor, predicted: Tensor) -> Noised:
     """`stream` with `rows` moved from pure noise down to `sigma` by the predicted velocity."""
-    level, velocity = _like(sigma, stream), stream.velocity[rows]
+    level, velocity = level_for(sigma, stream.noisy), stream.velocity[rows]
     clean = stream.noisy[rows].float() - level * velocity
     noisy = clean + velocity - (1 - level) * predicted.float()
     return Noised(stream.noisy.index_copy(0, rows, noisy.to(stream.noisy.dtype)),
                   stream.velocity.index_copy(0, rows, (noisy - clean) / level))
-
-
-def _like(sigma: Tensor, stream: Noised) -> Tensor:
-    return sigma.to(stream.noisy.device).view(-1, *[1] * (stream.noisy.ndim - 1))
