@@ -62,6 +62,17 @@ def golden():
     return load
 
 
+def pytest_sessionfinish(session):
+    """A worker of pytest-xdist sends what it compared to the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["parity"] = golden_files.seen_parity()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    golden_files.add_parity(getattr(node, "workeroutput", {}).get("parity", {}))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print how close this run came to the official code."""
     lines = golden_files.parity_table()

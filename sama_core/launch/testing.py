@@ -17,6 +17,7 @@ from .progress import Stages
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL_BROWSER = ("Chromium: not found, needed for the tests in the browser. Install it (Debian, Ubuntu: "
                    "apt-get install chromium).")
+EVERY_PROCESSOR = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
 
 
 def test(options: Namespace, places: Places, stages: Stages) -> int:
@@ -30,14 +31,18 @@ def test(options: Namespace, places: Places, stages: Stages) -> int:
     style = subprocess.call([places.python, "-m", "ruff", "check", "--extend-exclude", ".runtime", "."],
                             cwd=places.root, env=clean_env())
     suite = subprocess.call(pytest_command(places.python, options.pytest_args, places.root), cwd=places.root,
-                            env=clean_env(SAMA_COMFYUI=str(comfyui.folder)))
+                            env=clean_env(SAMA_COMFYUI=str(comfyui.folder), OMP_NUM_THREADS="1"))
     return suite or style
 
 
 def pytest_command(python: Path, arguments: list[str], root: Path) -> list[str]:
-    """pytest on what was asked, or on `tests`. `-P` keeps the pack's folder, and its `nodes`, off the path."""
+    """pytest on what was asked, or on `tests`, file by file on all processors (`-n 0`: in one process).
+
+    `-P` keeps the pack's folder, and its `nodes`, off the path.
+    """
     named = any((root / argument.partition("::")[0]).exists() for argument in arguments if not argument.startswith("-"))
-    return [str(python), "-P", "-m", "pytest", "--import-mode=importlib", *arguments, *([] if named else ["tests"])]
+    command = [str(python), "-P", "-m", "pytest", "--import-mode=importlib"]
+    return [*command, *arguments] if named else [*command, *EVERY_PROCESSOR, *arguments, "tests"]
 
 
 def provide_browser(commands: Commands, stages: Stages, find: Callable[[str], str | None] = shutil.which,

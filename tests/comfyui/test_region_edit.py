@@ -51,7 +51,7 @@ def failure(graph: Edit, link: list) -> str:
 
 def test_sama_edit_keeps_every_pixel_outside_the_feather(shapes):
     mask = region(shapes, white_box(shapes))
-    link = whole_edit(shapes, steps=2, cfg=1.0, mask=mask)
+    link = whole_edit(shapes, steps=2, cfg=1.0, mask=mask, instruction="make the background blue")
     source, soft, edited = run(shapes, shapes.source, mask, link)
     assert soft.shape == (5, SIDE, SIDE) and edited.shape == source.shape == (5, SIDE, SIDE, 3)
     left, top, side = BOX
@@ -85,8 +85,10 @@ def test_the_parts_give_the_same_edit(shapes):
     frames = shapes.add("VAEDecode", samples=sampled, vae=shapes.vae)
     pasted = shapes.add("SAMAPasteBack", source=shapes.source, edited=frames, mask=mask)
     whole = whole_edit(shapes, steps=2, cfg=1.0, mask=mask)
-    latent, source, ours, parts = run(shapes, sampled, shapes.source_latent, whole, pasted)
+    links = (sampled, shapes.source_latent, frames, mask, whole, pasted)
+    latent, source, decoded, soft, ours, parts = run(shapes, *links)
     assert torch.equal(ours, parts)
+    assert torch.equal(ours[soft == 1], decoded[soft == 1])
     cells = latent["noise_mask"].bool().expand_as(latent["samples"])
     assert 0 < cells.float().mean() < 0.5
     assert_close(latent["samples"][~cells], source["samples"][~cells], rel_l2=1e-5)

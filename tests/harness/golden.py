@@ -1,7 +1,7 @@
 """Golden tensors of the official SAMA code: loading, comparing, and the parity table at the end of a run."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -22,10 +22,13 @@ class Parity:
     worst: str = "-"
 
     def record(self, key: str, rel_l2: float, max_abs: float) -> None:
-        self.comparisons += 1
-        self.max_abs = max(self.max_abs, max_abs)
-        if not rel_l2 <= self.rel_l2:  # also true for nan
-            self.rel_l2, self.worst = rel_l2, key
+        self.add(Parity(1, rel_l2, max_abs, key))
+
+    def add(self, other: "Parity") -> None:
+        self.comparisons += other.comparisons
+        self.max_abs = max(self.max_abs, other.max_abs)
+        if not other.rel_l2 <= self.rel_l2:  # also true for nan
+            self.rel_l2, self.worst = other.rel_l2, other.worst
 
 
 PARITY: dict[str, Parity] = {}
@@ -115,6 +118,16 @@ def assert_close(
         f"{file or 'not golden'} {key}: relative L2 {got_l2:.3e} (limit {rel_l2}), "
         f"max abs {got_abs:.3e} (limit {max_abs})"
     )
+
+
+def seen_parity() -> dict[str, dict]:
+    """What this process compared, as plain values for `add_parity` in another."""
+    return {name: asdict(seen) for name, seen in PARITY.items()}
+
+
+def add_parity(seen: dict[str, dict]) -> None:
+    for name, figures in seen.items():
+        PARITY.setdefault(name, Parity()).add(Parity(**figures))
 
 
 def parity_table() -> list[str]:

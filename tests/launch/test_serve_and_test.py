@@ -113,10 +113,12 @@ def test_no_browser_without_a_screen(monkeypatch):
 
 def test_arguments_after_test_belong_to_pytest():
     root = PACK_ROOT
-    assert pytest_command(Path("py"), [], root)[1:] == ["-P", "-m", "pytest", "--import-mode=importlib", "tests"]
+    assert pytest_command(Path("py"), [], root)[1:] == [
+        "-P", "-m", "pytest", "--import-mode=importlib", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile",
+        "tests"]
     assert pytest_command(Path("py"), ["-k", "clip", "--co"], root)[-4:] == ["-k", "clip", "--co", "tests"]
-    assert pytest_command(Path("py"), ["tests/launch/test_steps.py::x", "-x"], root)[-2:] == [
-        "tests/launch/test_steps.py::x", "-x"]
+    assert pytest_command(Path("py"), ["tests/launch/test_steps.py::x", "-x"], root)[1:] == [
+        "-P", "-m", "pytest", "--import-mode=importlib", "tests/launch/test_steps.py::x", "-x"]
     options, rest = parser().parse_known_args(["test", "-k", "x", "--co", "-q"])
     assert options.command == "test" and rest == ["-k", "x", "--co", "-q"]
 
