@@ -47,8 +47,8 @@ class TrainConfig:
     edits: str = "recolour remove replace background style"
     """Kinds of edits to train ("shapes"), each as often as it is named."""
     shades: float = 0.0
-    """Objects of the pairs are shaded up to this part of the way to another named colour ("shapes"): with eight colours
-    alone a model learns which colour never has which shape, and draws no others."""
+    """Share of the pairs' objects in any vivid colour that still goes by their colour's name ("shapes"): with eight
+    colours alone a model learns which colour never has which shape, and draws no others."""
     image_pairs: int = 0
     """Distinct image pairs kept as latents in `pool`; 0 renders and encodes new ones for every step ("shapes")."""
     clip_pairs: int = 0

@@ -39,7 +39,9 @@ RADIUS_ALONE, RADIUS_OF_TWO = (0.19, 0.24), (0.165, 0.2)
 # symmetry: beyond that a frame would not tell how the shape that replaces another has to stand.
 ASKEW, TURN = math.radians(12), math.radians(1.5)
 TINT = 0.03
-# Motions tried for every scene; the first in which the objects touch least is taken.
+# The least saturation and value (HSV) of an object in another shade.
+VIVID = 0.45
+# Motions tried for every scene, of which the first is taken in which the objects touch least; shades for an object.
 TRIES = 64
 
 
@@ -95,19 +97,29 @@ def draw_scenes(generator: torch.Generator, pairs: torch.Tensor, present: torch.
     return scenes[torch.arange(len(touching)) * TRIES + touching.argmin(1)]
 
 
-def shaded(generator: torch.Generator, scenes: Scenes, most: float) -> Scenes:
-    """Objects in shades of their colours: up to `most` of the way to another named colour, chosen at random.
+def shaded(generator: torch.Generator, scenes: Scenes, share: float) -> Scenes:
+    """A `share` of the objects in vivid colours of any kind that still go by the same name.
 
-    A shade is left out where another name would be nearer, or where it stands out from the background by less than
-    CONTRAST. Without shades eight colours and six shapes are few enough to learn which pairs there are.
+    That is the nearest one in RGB. What stands out from the background by less than CONTRAST is not taken. With eight
+    colours alone, a model learns which pairs of colour and shape there are, and draws no others.
     """
-    colours, size = palette(COLOURS), scenes.colour.shape
-    base, other = colours[scenes.colour], colours[torch.randint(len(COLOURS), size, generator=generator)]
-    shade = most * torch.rand(*size, 1, generator=generator) * (other - base)
-    named = torch.cdist(base + shade, colours).argmin(-1) == scenes.colour
-    ground = palette(GROUND_COLOURS)[scenes.ground_colour][:, None]
-    seen = (base + shade - ground).norm(dim=-1) >= CONTRAST
-    return scenes.replace(tint=scenes.tint + shade * (named & seen)[..., None])
+    size, colours = scenes.colour.shape, palette(COLOURS)
+    shades = _vivid(generator, *size, TRIES)
+    ground = palette(GROUND_COLOURS)[scenes.ground_colour][:, None, None]
+    fits = torch.cdist(shades.flatten(0, 2), colours).argmin(-1).view(shades.shape[:3]) == scenes.colour[..., None]
+    fits &= (shades - ground).norm(dim=-1) >= CONTRAST
+    taken = fits.any(-1) & (torch.rand(size, generator=generator) < share)
+    chosen = choose(generator, (fits | ~taken[..., None]).flatten(0, 1)).view(*size, 1, 1).expand(*size, 1, 3)
+    tint = shades.gather(2, chosen)[:, :, 0] - colours[scenes.colour]
+    return scenes.replace(tint=torch.where(taken[..., None], tint, scenes.tint))
+
+
+def _vivid(generator: torch.Generator, *size: int) -> torch.Tensor:
+    """Random RGB colours (*size, 3) of all hues, their saturation and value VIVID or more."""
+    hue, (saturation, value) = 6 * torch.rand(size, generator=generator), (
+        uniform(generator, VIVID, 1.0, *size) for _ in range(2))
+    sector = (torch.tensor([5.0, 3.0, 1.0]) + hue[..., None]) % 6
+    return value[..., None] * (1 - saturation[..., None] * torch.minimum(sector, 4 - sector).clamp(0, 1))
 
 
 def _draw_ground(generator: torch.Generator, ground_colour: torch.Tensor) -> dict[str, torch.Tensor]:
