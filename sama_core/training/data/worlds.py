@@ -109,15 +109,15 @@ def shaded(generator: torch.Generator, scenes: Scenes, share: float) -> Scenes:
     fits = torch.cdist(shades.flatten(0, 2), colours).argmin(-1).view(shades.shape[:3]) == scenes.colour[..., None]
     fits &= (shades - ground).norm(dim=-1) >= CONTRAST
     taken = fits.any(-1) & (torch.rand(size, generator=generator) < share)
-    chosen = choose(generator, (fits | ~taken[..., None]).flatten(0, 1)).view(*size, 1, 1).expand(*size, 1, 3)
-    tint = shades.gather(2, chosen)[:, :, 0] - colours[scenes.colour]
-    return scenes.replace(tint=torch.where(taken[..., None], tint, scenes.tint))
+    chosen = choose(generator, (fits | ~taken[..., None]).flatten(0, 1))
+    shade = shades.flatten(0, 1)[torch.arange(len(chosen)), chosen].view(*size, 3)
+    return scenes.replace(tint=torch.where(taken[..., None], shade - colours[scenes.colour], scenes.tint))
 
 
 def _vivid(generator: torch.Generator, *size: int) -> torch.Tensor:
     """Random RGB colours (*size, 3) of all hues, their saturation and value VIVID or more."""
-    hue, (saturation, value) = 6 * torch.rand(size, generator=generator), (
-        uniform(generator, VIVID, 1.0, *size) for _ in range(2))
+    hue = 6 * torch.rand(size, generator=generator)
+    saturation, value = (uniform(generator, VIVID, 1.0, *size) for _ in range(2))
     sector = (torch.tensor([5.0, 3.0, 1.0]) + hue[..., None]) % 6
     return value[..., None] * (1 - saturation[..., None] * torch.minimum(sector, 4 - sector).clamp(0, 1))
 
