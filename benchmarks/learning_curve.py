@@ -3,11 +3,13 @@
     python benchmarks/learning_curve.py "stage 0=shapes_stage0/log.jsonl" "stage 1=shapes_stage1/log.jsonl" \\
         --json curve.json --plot curve.png
 
-Each argument is a name and one of the trainer's logs. Two logs of one name are one stage: the second replaces what the
+Each argument is a name and one of the trainer's logs; `--after curve.json` puts the stages of an earlier run before
+them, whose logs need not be there any more. Two logs of one name are one stage: the second replaces what the
 first has from its own first step on. What a stage weighs or draws differently shows as a jump at its beginning.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from statistics import mean
@@ -23,7 +25,8 @@ from sama_core.training.log import TrainLog  # noqa: E402
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = parser().parse_args(arguments)
-    stages = joined(options.stages)
+    before = json.loads(options.after.read_text(encoding="utf-8"))["stages"] if options.after else []
+    stages = joined(options.stages, before)
     for stage in stages:
         print(f"{stage['stage']}: steps {stage['steps'][0]} to {stage['steps'][-1]}, "
               f"flow loss of the last tenth {tail(stage['flow']):.3f}")
@@ -34,12 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def joined(named: list[str]) -> list[dict]:
+def joined(named: list[str], before: list[dict]) -> list[dict]:
     """Steps and flow losses of every stage, its steps counted on from where the one before ended.
 
     Parts with one name are one stage; the later one must go on where the earlier is to end.
     """
-    stages: list[dict] = []
+    stages = list(before)
     for argument in named:
         name, _, place = argument.partition("=")
         lines = TrainLog.read(Path(place))
@@ -79,6 +82,7 @@ def plot(stages: list[dict], path: Path, over: int = 10) -> None:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("stages", nargs="+", help='"NAME=path/of/log.jsonl", in order')
+    made.add_argument("--after", type=Path, metavar="JSON", help="of an earlier run: its stages come first")
     made.add_argument("--json", type=Path)
     made.add_argument("--plot", type=Path)
     return made

@@ -37,7 +37,8 @@ class TrainConfig:
     semantic_encoder: str = "pixels"
     """"pixels", or the path of a SigLIP model for semantic targets."""
     init: str = ""
-    """Weights to start from, a `weights.safetensors` of an earlier stage; empty starts as `model` says."""
+    """Weights to start from: a `weights.safetensors` of an earlier stage, or "embedded", the pack's own ("shapes"
+    only); empty starts as `model` says."""
     frames: int = 17
     """Frames per clip, 4k+1 (paper: not given)."""
     height: int = 64

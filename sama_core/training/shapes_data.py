@@ -82,10 +82,8 @@ class ShapesData:
                 "labels": partial(label_samples, sampler),
                 "pretext": partial(pretext_samples, self.encoder, config.seed, **area),
                 "clip": partial(pretext_samples, self.encoder, config.seed, ratios={"none": 1}, **area)}[kind]
-        edits = config.edits if kind in ("edit", "labels") else ""
+        edits = (config.edits, config.shades) if kind in ("edit", "labels") else ()
         depends = (kind, config.seed, edits, config.text_length, area, self.identity)
-        if edits and config.shades:
-            depends += (config.shades,)
         key = hashlib.sha256(repr(depends).encode()).hexdigest()[:10]
         folder = Path(config.pool) if config.pool else Path(config.output) / "pool"
         return LatentPool(folder, f"{kind}_{frames}f_{key}", -(-pairs // size), size, partial(make, size=size),

@@ -297,9 +297,15 @@ def test_a_share_of_the_objects_is_shaded():
 
 
 def test_without_shades_the_pairs_are_what_they_were():
-    batch, same = EditSampler(7).batch(2, 6), EditSampler(7, shades=0.0).batch(2, 6)
-    assert torch.equal(batch.source, same.source) and batch.instructions == same.instructions
-    assert not torch.equal(batch.source, EditSampler(7, shades=1.0).batch(2, 6).source)
+    """What seed 7 gave before there were shades: drawing them must take nothing from the other draws' stream."""
+    source, _, instructions = EditSampler(7).plan(2, 6)
+    assert source.colour.tolist() == [[7, 0], [7, 7], [1, 1], [3, 4], [6, 3], [6, 4]]
+    assert source.shape.tolist() == [[5, 4], [1, EMPTY], [1, EMPTY], [5, EMPTY], [5, 4], [1, EMPTY]]
+    assert list(instructions) == [
+        "replace the red cross with a ring", "the shape's colour should be purple", "add an orange ring on the right",
+        "turn the green shape into a square", "change it to sepia", "make the colour of the purple shape red"]
+    plain, shaded = (EditSampler(7, shades=shades).batch(2, 6) for shades in (0.0, 1.0))
+    assert not torch.equal(plain.source, shaded.source)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
