@@ -9,7 +9,7 @@ the library's dequantisation and the ordinary loader. Everything is computed in 
 
 velocity   relative L2 of the DiT's video velocity from the unquantised model's: on the golden cases; on held-out clips,
            noised to sigma 1, 0.8, 0.5 and 0.2
-edit       PSNR in dB of SAMA-Shapes' edits (8-bit frames, 20 steps, cfg 1, `--n` clips of each kind) against
+edit       PSNR in dB of SAMA-Shapes' edits (8-bit frames, sampled as it is made for, `--n` clips of each kind) against
            the unquantised model's edits with the same noise; its least and its mean over clips
 
 `fp8_fast` is measured a second time with core made to believe that the CPU multiplies float8, which it then emulates:

@@ -1,7 +1,7 @@
 """The gate of the embedded model: how often, how exactly and how fast it makes the edit that was asked for.
 
     python benchmarks/shapes_bench.py --seed 0 --n 200 --edits recolour remove replace background style add \
-        --steps 20 --json gate.json --sheet gate.png
+        --json gate.json --sheet gate.png
 
 Per edit, n clips that training never saw (17 frames of 64x64; other seeds, colour-shape pairs and wordings):
 
@@ -118,9 +118,10 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, default=0, help="decides clips and noise (0)")
     found.add_argument("--n", type=int, default=200, help="clips per edit (200)")
     found.add_argument("--edits", nargs="+", default=list(KINDS), metavar="EDIT", help=f"of {', '.join(KINDS)} (all)")
-    found.add_argument("--steps", type=int, default=20, help="sampling steps (20)")
+    found.add_argument("--steps", type=int, default=embedded.STEPS, help=f"sampling steps ({embedded.STEPS})")
     found.add_argument("--shift", type=float, default=5.0, help="schedule shift (5)")
-    found.add_argument("--cfg", type=float, default=1.0, help="guidance; 1 skips the negative pass (1)")
+    found.add_argument("--cfg", type=float, default=embedded.CFG,
+                       help=f"guidance; 1 skips the negative pass ({embedded.CFG:g})")
     found.add_argument("--through", choices=("core", "comfyui"), default="core", help="what edits the clips (core)")
     found.add_argument("--batch", type=int, default=25, help="clips edited at once (25; ComfyUI takes them singly)")
     found.add_argument("--threads", type=int, default=0, help="threads of torch here (0: torch's own choice)")

@@ -105,7 +105,7 @@ def measured(run: ShapesRun, config: TrainConfig, options: argparse.Namespace) -
     """Flow loss, accuracy and decibels of the averaged weights on held-out clips."""
     run.trainee.eval()
     editor = CoreEditor(run.trainee.dit, run.trainee.text_encoder, Tokens(run.vocabulary), run.data.encoder.vae,
-                        Settings(steps=options.sampling_steps, semantics=config.semantic_weight > 0))
+                        Settings(options.sampling_steps, cfg=1.0, semantics=config.semantic_weight > 0))
     edits = evaluate(editor, KINDS, seed=1000, count=options.clips, frames=config.frames)
     rows = list(edits.values())
     losses = last_losses(Path(config.output))

@@ -9,8 +9,8 @@ VAE = FOLDER / "vae" / "sama_shapes_vae.safetensors"
 FILES = (DIT, TEXT_ENCODER, VAE)
 
 # How it is sampled: what `run.py edit` and the example workflows use for it.
-STEPS = 20
-CFG = 1.0
+STEPS = 10
+CFG = 1.3
 
 # A clip of its world in the pack: a blue circle and a yellow triangle over checks.
 CLIP = FOLDER.parents[1] / "workflows" / "moving_shapes.mp4"

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .. import embedded
 from ..checkpoint import plan_checkpoint, refuse_non_finite, strip_prefix
 from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
@@ -36,11 +37,11 @@ from .noise import joint_noise
 class Settings:
     """How to sample."""
 
-    steps: int = 20
+    steps: int = embedded.STEPS
     """Euler steps."""
     shift: float = 5.0
     """Schedule shift."""
-    cfg: float = 1.0
+    cfg: float = embedded.CFG
     """Guidance strength; 1 leaves the negative pass out."""
     semantics: bool = True
     """Whether semantic tokens are sampled along; a model trained without anchoring has none."""

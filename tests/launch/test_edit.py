@@ -91,18 +91,18 @@ def test_without_a_video_it_takes_the_packs_own(run, tmp_path):
     assert facts(tmp_path / "moving_shapes_sama.mp4") == (256, 256, 12, 17)
     with av.open(str(tmp_path / "moving_shapes_sama.mp4")) as container:
         prompt = container.metadata["prompt"]
-    assert '"steps": 20' in prompt and '"cfg": 1.0' in prompt and "sama_shapes.safetensors" in prompt
+    assert '"steps": 10' in prompt and '"cfg": 1.3' in prompt and "sama_shapes.safetensors" in prompt
     assert '"area": 0' in prompt
 
 
 def test_every_model_has_its_own_steps_and_guidance():
     small, large = Trio("a", "b", "c", lacking=("d",)), Trio("a", "b", "c")
     asked = parser().parse_args(["edit", "--steps", "3"])
-    assert sampling(small, parser().parse_args(["edit"])) == {"steps": 20, "cfg": 1.0}
+    assert sampling(small, parser().parse_args(["edit"])) == {"steps": 10, "cfg": 1.3}
     assert sampling(large, parser().parse_args(["edit"])) == {"steps": 50, "cfg": 5.0}
     assert sampling(large, asked) == {"steps": 3, "cfg": 5.0}
-    assert sampling(small, parser().parse_args(["edit", "--cfg", "0"])) == {"steps": 20, "cfg": 0.0}
-    assert (embedded.STEPS, embedded.CFG) == (20, 1.0)
+    assert sampling(small, parser().parse_args(["edit", "--cfg", "0"])) == {"steps": 10, "cfg": 0.0}
+    assert (embedded.STEPS, embedded.CFG) == (10, 1.3)
     assert (RELEASE_STEPS, RELEASE_CFG) == (schedule.DEFAULT_STEPS, schedule.DEFAULT_CFG)
 
 

@@ -51,8 +51,8 @@ def test_without_sama_14b_shapes_is_taken_whole(stranger):
     trio = choose_trio([stranger, f"mine\\{SHAPES[0]}"], [FP16.filename, SHAPES[1]], [VAE.filename, SHAPES[2]])
     assert (trio.diffusion_model, trio.text_encoder, trio.vae) == (f"mine\\{SHAPES[0]}", *SHAPES[1:]) and trio.small
     assert trio.notice() == (
-        "No SAMA-14B here: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes only, "
-        "and is still in training. `python3 run.py models` shows what to download for real videos.")
+        "No SAMA-14B here: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes only. "
+        "`python3 run.py models` shows what to download for real videos.")
 
 
 def test_half_of_sama_14b_is_shapes_and_names_what_is_missing():

@@ -78,8 +78,9 @@ def test_model_file_and_shipped_calibration(run, monkeypatch):
     monkeypatch.setattr(plan_module, "processor", lambda: "AMD EPYC")
     code, out, err = run("--model", str(embedded.DIT), "--frames", "17", "--area", "64x64", "--ram", "8")
     assert (code, err) == (0, "")
-    assert out.startswith("SAMA plan: 17 frames of 64x64, 20 steps, cfg 1\nModel: sama_shapes.safetensors, 7.0 million "
-                          "weights, file in float16, computed in float32: 27 MiB in memory\n")
+    assert out.startswith("SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3\n"
+                          "Model: sama_shapes.safetensors, 7.0 million weights, file in float16, computed in float32: "
+                          "27 MiB in memory\n")
     assert "Tokens: 225 = source 80 + semantic 65 + target 80\n" in out
     assert "Device: AMD EPYC; nothing is streamed\n" in out
     assert "text encoder, VAE and frames 9 MiB" in out
@@ -91,10 +92,10 @@ def test_small_model_gets_its_own_clip_size(run, clip, monkeypatch):
     """17 frames of the 64x64 pixels in its file, or a clip's frames at that area."""
     monkeypatch.setattr(plan_module, "processor", lambda: "AMD EPYC")
     small = ("--model", str(embedded.DIT), "--ram", "8")
-    assert run(*small)[1].startswith("SAMA plan: 17 frames of 64x64, 20 steps, cfg 1\n")
+    assert run(*small)[1].startswith("SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3\n")
     assert run(*small, "--area", "128x96")[1].startswith("SAMA plan: 17 frames of 128x96, ")
     with_clip = run(*small, "--video", str(clip))[1]
-    assert with_clip.startswith("SAMA plan: 9 frames of 64x64, 20 steps, cfg 1\nFrames of 64x48 will be "
+    assert with_clip.startswith("SAMA plan: 9 frames of 64x64, 10 steps, cfg 1.3\nFrames of 64x48 will be "
                                 "fitted to 64x64.")
 
 
