@@ -17,7 +17,7 @@ from .progress import Stages
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL_BROWSER = ("Chromium: not found, needed for the tests in the browser. Install it (Debian, Ubuntu: "
                    "apt-get install chromium).")
-EVERY_PROCESSOR = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
+EVERY_PROCESSOR = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def test(options: Namespace, places: Places, stages: Stages) -> int:

@@ -115,7 +115,7 @@ def test_arguments_after_test_belong_to_pytest():
     root = PACK_ROOT
     assert pytest_command(Path("py"), [], root)[1:] == [
         "-P", "-m", "pytest", "--import-mode=importlib", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile",
-        "tests"]
+        "--no-loadscope-reorder", "tests"]
     assert pytest_command(Path("py"), ["-k", "clip", "--co"], root)[-4:] == ["-k", "clip", "--co", "tests"]
     assert pytest_command(Path("py"), ["tests/launch/test_steps.py::x", "-x"], root)[1:] == [
         "-P", "-m", "pytest", "--import-mode=importlib", "tests/launch/test_steps.py::x", "-x"]
