@@ -33,7 +33,7 @@ def test_one_clip_end_to_end(run, tmp_path):
     report = json.loads((tmp_path / "gate.json").read_text())
     assert list(report["edits"]) == ["remove", "style"] and report["edits"]["style"]["psnr"]["output"]["kept"] is None
     ran = report["ran"]
-    assert (ran["seed"], ran["steps"], ran["cfg"], ran["shift"], ran["through"]) == (0, 2, 1.0, 5.0, "core")
+    assert (ran["seed"], ran["steps"], ran["cfg"], ran["shift"], ran["through"]) == (0, 2, 1.3, 5.0, "core")
     assert len(ran["files"]["dit"]["sha256"]) == 12 and ran["files"]["vae"]["file"] == "sama_shapes_vae.safetensors"
     sheet = Image.open(tmp_path / "gate.png")
     assert sheet.size == (1199, 2 * 156)
