@@ -11,8 +11,8 @@ WAN_REPO = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 # Words in the names of small models that are no SAMA-14B, whoever made them.
 SMALL_MARKS = ("shapes", "untrained")
 
-NOTICE = ("{why}: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes "
-          "only. `python3 run.py models` shows what to download for real videos.")
+NOTICE = ("{why}: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes only. "
+          "`python3 run.py models` shows what to download for real videos.")
 
 
 @dataclass(frozen=True)
