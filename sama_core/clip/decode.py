@@ -7,7 +7,6 @@ never derived from seconds, so variable frame rates and odd time bases cannot sh
 import io
 import os
 import stat
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -16,7 +15,8 @@ import av
 from av.stream import Disposition
 
 from ..errors import ClipError, needed
-from .seek import from_beginning, from_keyframe, shown_times
+from .seek import from_beginning, from_keyframe, packet_stamps
+from .stamps import Stamp
 
 READABLE = "a video that plays (mp4, mov, webm, mkv, avi or gif)"
 CHOOSE_ANOTHER = "Choose another file, or export this one again."
@@ -84,41 +84,21 @@ def numbered_pictures(stream: Stream, name: str, start: int) -> Iterator[tuple[i
         raise damaged(name, number + 1) from error
 
 
-def nearest_picture(stream: Stream, name: str, seconds: Fraction, fps: Fraction) -> int | None:
-    """Number of the picture whose time after the first one is nearest; None without time stamps.
+def stamps_until(stream: Stream, name: str, until: Fraction) -> Iterator[Stamp]:
+    """Stamps of the pictures in the order shown, to `until` at least; the file's clock, in seconds.
 
-    The count of pictures where `seconds` lies behind the last by more than half a frame at `fps`. Pictures are
-    decoded only where packets do not tell.
+    Pictures are decoded only where packets do not tell.
     """
     with opened(stream, name) as container:
-        times = shown_times(container, picture_stream(container, name), seconds)
-    times = _decoded_times(stream, name, seconds) if times is None else times
-    if not times:
-        return None
-    following = bisect_left(times, seconds)
-    at = times[following] if following < len(times) else times[-1] + 1 / fps
-    return following - 1 if following and seconds - times[following - 1] <= at - seconds else following
+        told = packet_stamps(container, picture_stream(container, name), until)
+    if told is None:
+        told = (stamp_of(picture) for _, picture in numbered_pictures(stream, name, 0))
+    yield from told
 
 
-def _decoded_times(stream: Stream, name: str, seconds: Fraction) -> list[Fraction] | None:
-    """Times of the pictures up to `seconds` and of one more, found by decoding them; None without time stamps."""
-    times, origin = [], None
-    for _, picture in numbered_pictures(stream, name, 0):
-        origin = picture.pts if origin is None else origin
-        time = time_of(picture, origin)
-        if time is None:
-            return None
-        times.append(time)
-        if time >= seconds:
-            break
-    return sorted(times)
-
-
-def time_of(picture: av.VideoFrame, origin: int | None) -> Fraction | None:
-    """Seconds from the picture with time stamp `origin` to this one; None where either has none."""
-    if picture.pts is None or origin is None or not picture.time_base:
-        return None
-    return (picture.pts - origin) * picture.time_base
+def stamp_of(picture: av.VideoFrame) -> Stamp:
+    """When the file says a picture is shown, in seconds on the file's clock; None where it does not say."""
+    return None if picture.pts is None or not picture.time_base else picture.pts * picture.time_base
 
 
 def frame_rate(stream: av.VideoStream) -> Fraction:

@@ -38,16 +38,18 @@ def fit_clip(source: ClipSource, clip_range: ClipRange, area: int = DEFAULT_AREA
     facts = source.facts()
     placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect)
     total = clip_range.count_in(facts.frame_count) or clip_range.frames
-    kept, times, length, interlaced, damaged = deque(), [], None, 0, 0
+    kept, times, length, interlaced, damaged, moved = deque(), [], None, 0, 0, 0
     for picture, frame in _laid_in(source.pictures(clip_range), placement):
         kept.append(frame)
         times.append(picture.time)
         length = picture.length
         interlaced, damaged = interlaced + picture.interlaced, damaged + picture.damaged
+        moved += picture.moved
         if progress is not None:
             progress(len(kept), total)
-    timing = measured_timing(times, length, clip_range.start, facts.fps, clip_range.stride)
-    info = ClipInfo(source, clip_range, facts, placement, timing, pad_frame_count(len(kept)), interlaced, damaged)
+    timing = measured_timing(times, length, facts.fps, clip_range.stride)
+    info = ClipInfo(source, clip_range, facts, placement, timing, pad_frame_count(len(kept)), interlaced, damaged,
+                    moved)
     return _to_float(kept, info.padded_count), info
 
 

@@ -30,6 +30,8 @@ class ClipInfo:
     "How many of the kept frames are interlaced."
     damaged: int = 0
     "In how many of them the decoder had to make up parts."
+    moved: int = 0
+    "How many of them had no good time stamp, and got a time between their neighbours."
     audio: dict | None = field(default=None, compare=False, repr=False)
     "The range's sound in ComfyUI's AUDIO form, as it was read; None for silent clips."
 
@@ -86,7 +88,7 @@ class ClipInfo:
     def part(self, first: int, count: int) -> "ClipInfo":
         """The receipt of `count` of the kept frames, from the `first`-th on, without padding; its sound is cut along.
 
-        Of the counts of interlaced and damaged frames it keeps those of the whole.
+        Of the counts of interlaced, damaged and moved frames it keeps those of the whole.
         """
         timing = self.timing.part(first, count)
         return replace(self, clip_range=self.clip_range.part(first, count), timing=timing, padded_count=count,
@@ -101,6 +103,9 @@ class ClipInfo:
         if self.damaged:
             found.append(f"{self.damaged} of {self.frame_count} frames are damaged, and were patched up while "
                          "decoding. Export the file again if it shows.")
+        if self.moved:
+            found.append(f"{self.moved} of {self.frame_count} frames have no time stamp of their own (missing, equal "
+                         "or falling): they are shown between their neighbours.")
         if self.facts.alpha:
             found.append("The clip has transparency: it was laid on black, and the result is opaque.")
         if self.colours.hdr:

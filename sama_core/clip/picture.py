@@ -24,14 +24,16 @@ class Picture:
     "Counted from 0 in the order shown, from the source's first."
     pixels: np.ndarray
     "(H, W, 3) RGB, upright, contiguous; uint8, or uint16 where more than 8 bits were asked for. White is `WHITE`."
-    time: Fraction | None
-    "Seconds after the source's first picture; None where the source does not say."
+    time: Fraction
+    "Seconds after the source's first picture; later than the one before."
     length: Fraction | None
     "Seconds it is shown for; None where the source does not say."
     interlaced: bool = False
     "It holds two half pictures of different times."
     damaged: bool = False
     "The decoder had to make up parts of it."
+    moved: bool = False
+    "The file's time stamp for it was missing or did not rise; `time` is one between its neighbours."
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:

@@ -5,6 +5,7 @@ before it are known. Packets carry them, and reading packets costs no decoding. 
 frames may not be one to one, the answer is None and the caller counts from the beginning.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, dropwhile, islice
@@ -36,9 +37,11 @@ def from_keyframe(container: av.container.InputContainer, stream: av.VideoStream
     shown = _shown_packets(container, stream, islice(_packets(container, stream), start + 1 + REORDER))
     if shown is None or len(shown) <= start:
         return None
-    times = sorted(shown)
+    times = [time for time, _ in shown]
+    once = Counter(times)
     try:
-        container.seek(max(time for time in times[:start + 1] if shown[time]), stream=stream)
+        container.seek(max(time for time, is_keyframe in shown[:start + 1] if is_keyframe and once[time] == 1),
+                       stream=stream)
         packets = container.demux(stream)
         landing = next(packets)
         if landing.pts is None:
@@ -47,23 +50,24 @@ def from_keyframe(container: av.container.InputContainer, stream: av.VideoStream
         pictures = dropwhile(lambda picture: picture.pts is None or picture.pts < landing.pts,
                              _pictures(stream, chain([landing], packets)))
         first = next(pictures, None)
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, ValueError):
         return None
-    if first is None or first.interlaced_frame or first.pts != landing.pts or first.pts not in times[:start + 1]:
+    if first is None or first.interlaced_frame or first.pts != landing.pts or once[first.pts] != 1:
         return None
-    return enumerate(chain([first], pictures), times.index(first.pts))
+    number = times.index(first.pts)
+    return enumerate(chain([first], pictures), number) if number <= start else None
 
 
-def shown_times(container: av.container.InputContainer, stream: av.VideoStream,
-                seconds: Fraction) -> list[Fraction] | None:
-    """When frames are shown after the first one, rising, to `seconds` and beyond; None where packets do not tell."""
+def packet_stamps(container: av.container.InputContainer, stream: av.VideoStream,
+                  until: Fraction) -> list[Fraction] | None:
+    """Stamps of the frames in the order shown, in seconds on the file's clock, to `until` and beyond.
+
+    None where packets do not tell.
+    """
     if stream.time_base is None:
         return None
-    shown = _shown_packets(container, stream, _until(_packets(container, stream), seconds / stream.time_base))
-    if shown is None:
-        return None
-    first = min(shown)
-    return [(time - first) * stream.time_base for time in sorted(shown)]
+    shown = _shown_packets(container, stream, _until(_packets(container, stream), until / stream.time_base))
+    return None if shown is None else [time * stream.time_base for time, _ in shown]
 
 
 def _pictures(stream: av.VideoStream, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
@@ -88,16 +92,21 @@ Stamp = tuple[int | None, bool]
 
 
 def _shown_packets(container: av.container.InputContainer, stream: av.VideoStream,
-                   stamps: Iterable[Stamp]) -> dict[int, bool] | None:
-    """`{time: is keyframe}` of `stamps`, the first packets in decoding order; None if packets do not tell."""
+                   stamps: Iterable[Stamp]) -> list[Stamp] | None:
+    """`stamps`, those of the first packets in decoding order, in the order shown; None if packets do not tell."""
     if not CONTAINERS & set(container.format.name.split(",")) or stream.codec_context.name not in CODECS:
         return None
     packets = list(stamps)
     times = [time for time, _ in packets]
     # Frames shown before the first keyframe, as after a cut inside a group, may be dropped or not.
-    if not packets or None in times or not packets[0][1] or times[0] != min(times) or len(set(times)) < len(times):
+    if not packets or None in times or not packets[0][1] or times[0] != min(times):
         return None
-    return dict(packets)
+    order = sorted(range(len(times)), key=times.__getitem__)
+    if not stream.codec_context.has_b_frames:  # shown as stored, so that equal times do no harm
+        return packets if order == list(range(len(times))) else None
+    # A time far from its place is wrong, and would be taken for a frame shown there.
+    moved = max(abs(place - number) for place, number in enumerate(order))
+    return [packets[number] for number in order] if len(set(times)) == len(times) and moved <= REORDER else None
 
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Stamp]:
@@ -111,11 +120,10 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 
 def _until(stamps: Iterator[Stamp], ticks: Fraction) -> Iterator[Stamp]:
-    """`stamps` until so many lie `ticks` or more behind the first that no earlier frame can follow."""
-    origin, beyond = None, 0
+    """`stamps` until so many lie at `ticks` or later that no earlier frame can follow."""
+    beyond = 0
     for time, is_keyframe in stamps:
         yield time, is_keyframe
-        origin = time if origin is None else origin
-        beyond += time is not None and origin is not None and time - origin >= ticks
+        beyond += time is not None and time >= ticks
         if beyond > REORDER:
             return

@@ -4,9 +4,12 @@ A source streams: it decodes what a `ClipRange` asks for, one frame at a time, a
 later, which is how restoring puts cropped borders back.
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Protocol
 
 import av
@@ -21,15 +24,17 @@ from .decode import (
     Stream,
     display_name,
     frame_rate,
-    nearest_picture,
     numbered_pictures,
     opened,
     picture_stream,
     pixel_aspect,
-    time_of,
+    stamp_of,
+    stamps_until,
     unusable,
 )
 from .picture import Picture, bits_of, pixels_of, quarter_turns, see_through, upright_size
+from .seek import Numbered
+from .stamps import origin_of, rising
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,17 @@ class FileSource:
         self.stream = stream
         self.name = display_name(stream)
         self._facts: ClipFacts | None = None
-        self._origin: int | None = None
+        self._origin: Fraction | None = None
+        self._tick: Fraction | None = None
+
+    @property
+    def origin(self) -> Fraction:
+        """When frame 0 is shown, in seconds on the file's own clock: what sound is counted from, as pictures are.
+
+        0 where the file has no time stamps. Raises ClipError if the file is not a usable video.
+        """
+        self.facts()
+        return self._origin or Fraction(0)
 
     def facts(self) -> ClipFacts:
         """Size, rate and sound; decodes one frame. Raises ClipError if the file is not a usable video."""
@@ -93,12 +108,14 @@ class FileSource:
         Raises ClipError if the start lies beyond the end, the data is damaged or the size changes.
         """
         facts, seen = self.facts(), 0
-        for number, frame in numbered_pictures(self.stream, self.name, clip_range.start):
+        for number, frame, time, moved in self._timed(numbered_pictures(self.stream, self.name, clip_range.start)):
             seen = number + 1
             if clip_range.keeps(number):
                 if upright_size(frame) != (facts.width, facts.height):
                     raise _size_change(self.name, number, upright_size(frame), facts)
-                yield self._picture(number, frame, deep)
+                length = frame.duration * frame.time_base if frame.duration and frame.time_base else None
+                yield Picture(number, pixels_of(frame, deep), time, length, bool(frame.interlaced_frame),
+                              frame.is_corrupt, moved)
             if number == clip_range.last:
                 return
         check_start(self.name, clip_range.start, seen)
@@ -109,34 +126,81 @@ class FileSource:
 
     def frame_at(self, seconds: Fraction) -> int:
         """Number of the frame whose time after the first one is nearest; the frame count if that is over."""
-        fps = self.facts().fps
-        number = nearest_picture(self.stream, self.name, seconds, fps)
-        return _by_rate(seconds, fps) if number is None else number
+        fps, times = self.facts().fps, self._times(seconds)
+        following = bisect_left(times, seconds)
+        at = times[following] if following < len(times) else times[-1] + 1 / fps
+        return following - 1 if following and seconds - times[following - 1] <= at - seconds else following
 
     def time_of(self, number: int) -> Fraction:
         """Seconds after the first frame at which frame `number` is shown. Raises ClipError beyond the end."""
-        time = next(self.pictures(ClipRange(number, 1))).time if number else Fraction(0)
-        return number / self.facts().fps if time is None else time
+        return next(self.pictures(ClipRange(number, 1))).time if number else Fraction(0)
+
+    def trimmed(self, start: float, length: float) -> tuple[int, int | None]:
+        """Numbers of the first frame that ComfyUI's Trim Video keeps, and of the first one behind; None to the end.
+
+        `start` and `length` are its seconds; it compares them with the file's own clock, in whole ticks, and a length
+        of 0 is all the rest. Raises ClipError if it keeps no frame.
+        """
+        if not (math.isfinite(start) and math.isfinite(length)):
+            raise _no_trim(self.name, start, length)
+        begin, end = (self._after_first(time) for time in (start, start + length))
+        times = self._times(end if length else begin)
+        first, behind = bisect_left(times, begin), bisect_left(times, end) if length else None
+        if first == (len(times) if behind is None else behind):
+            raise _no_trim(self.name, start, length)
+        return first, behind
 
     def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> dict | None:
         """The sound of a range, see `read_audio`."""
         return read_audio(self.stream, self.name, start_seconds, duration_seconds)
 
-    def _picture(self, number: int, frame: av.VideoFrame, deep: bool) -> Picture:
-        length = frame.duration * frame.time_base if frame.duration and frame.time_base else None
-        return Picture(number, pixels_of(frame, deep), time_of(frame, self._origin), length,
-                       bool(frame.interlaced_frame), frame.is_corrupt)
-
     def _read_facts(self) -> ClipFacts:
-        _, frame = next(numbered_pictures(self.stream, self.name, 0), (0, None))
+        decoded = (frame for _, frame in numbered_pictures(self.stream, self.name, 0))
+        frame = next(decoded, None)
         if frame is None:
             raise _no_frames(self.name)
-        turns, self._origin = quarter_turns(frame), frame.pts
+        turns = quarter_turns(frame)
         with opened(self.stream, self.name) as container:
             stream = picture_stream(container, self.name)
-            return ClipFacts(*upright_size(frame), frame_rate(stream), _stated_frame_count(container, stream),
-                             audible_track(container) is not None, pixel_aspect(stream, turns), 90 * turns,
-                             bits_of(frame), see_through(frame), colours_of(frame))
+            rate = frame_rate(stream)
+            facts = ClipFacts(*upright_size(frame), rate, _stated_frame_count(container, stream),
+                              audible_track(container) is not None, pixel_aspect(stream, turns), 90 * turns,
+                              bits_of(frame), see_through(frame), colours_of(frame))
+        self._origin = origin_of((stamp_of(picture) for picture in chain([frame], decoded)), 1 / rate)
+        self._tick = None if self._origin is None else frame.time_base
+        return facts
+
+    def _timed(self, numbered: Numbered) -> Iterator[tuple[int, av.VideoFrame, Fraction, bool]]:
+        """Numbered frames with their times after frame 0, and whether their stamps were no good."""
+        first = next(numbered, None)
+        if first is None:
+            return
+        step = 1 / self.facts().fps
+        before = self._stamp(first[1]) - step if first[0] else -step
+        stamped = ((item, self._stamp(item[1])) for item in chain([first], numbered))
+        for (number, frame), time, moved in rising(stamped, step, self._tick, before):
+            yield number, frame, time, moved and self._tick is not None
+
+    def _stamp(self, frame: av.VideoFrame) -> Fraction | None:
+        stamp = stamp_of(frame)
+        return None if stamp is None or self._origin is None else stamp - self._origin
+
+    def _times(self, until: Fraction) -> list[Fraction]:
+        """When frames are shown after frame 0, to `until` and one more at least, or all of them."""
+        origin, step = self.origin, 1 / self.facts().fps
+        stamps = stamps_until(self.stream, self.name, until + origin)
+        stamped = ((None, None if stamp is None else stamp - origin) for stamp in stamps)
+        times = []
+        for _, time, _ in rising(stamped, step, self._tick):
+            times.append(time)
+            if time >= until:
+                break
+        return times
+
+    def _after_first(self, seconds: float) -> Fraction:
+        """Seconds on the file's clock, down to a tick, in seconds after frame 0."""
+        ticked = int(seconds / self._tick) * self._tick if self._tick else Fraction(seconds)
+        return ticked - self.origin
 
 
 class ImageSource:
@@ -210,6 +274,12 @@ def check_start(name: str, start: int, frame_count: int) -> None:
 
 def _no_frames(name: str) -> ClipError:
     return unusable(name, "0 frames", "at least 1 frame")
+
+
+def _no_trim(name: str, start: float, length: float) -> ClipError:
+    what = f"from {start:g} s on" + (f", {length:g} s long" if length else "")
+    return unusable(name, f"trimmed to a part without frames ({what})", "at least 1 frame",
+                    "Set an earlier start or a longer duration in Trim Video.")
 
 
 def _size_change(name: str, number: int, got: tuple[int, int], facts: ClipFacts) -> ClipError:

@@ -58,14 +58,8 @@ def steady_timing(start: Fraction, count: int, fps: Fraction) -> Timing:
     return Timing(start, tuple(number / fps for number in range(count)), count / fps, True)
 
 
-def measured_timing(times: Sequence[Fraction | None], last_length: Fraction | None, first_number: int,
-                    fps: Fraction, stride: int = 1) -> Timing:
-    """Timing of kept frames that the source shows at `times`; its rate is `fps`, of which every n-th was kept.
-
-    Times that are missing or do not rise are not used: the frames then follow each other at fps / stride.
-    """
-    if None in times or any(later <= earlier for earlier, later in pairwise(times)):
-        return steady_timing(first_number / fps, len(times), fps / stride)
+def measured_timing(times: Sequence[Fraction], last_length: Fraction | None, fps: Fraction, stride: int = 1) -> Timing:
+    """Timing of kept frames that the source shows at `times`, which rise; its rate is `fps`, every n-th was kept."""
     starts = [time - times[0] for time in times]
     rate = _steady_rate(starts, fps / stride)
     if rate:

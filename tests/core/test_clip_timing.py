@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sama_core.clip import ClipRange, FileSource, ImageSource, Seconds, fit_clip, in_frames, save_restored
-from sama_core.clip.timing import measured_timing, steady_timing
+from sama_core.clip.timing import measured_timing
 from sama_core.errors import ClipError
 
 NTSC = Fraction(24000, 1001)
@@ -123,24 +123,19 @@ def test_any_times_come_back(tmp_path_factory, gaps, last):
 
 # The rules, without files
 
-def test_times_that_do_not_rise_are_not_used():
-    for times in ([Fraction(0), None], [Fraction(1), Fraction(1)], [Fraction(2), Fraction(1)]):
-        assert measured_timing(times, None, 3, Fraction(10)) == steady_timing(Fraction(3, 10), 2, Fraction(10))
-
-
 def test_a_dropped_frame_is_no_steady_rate():
     times = [Fraction(number, 30) for number in (0, 1, 2, 4, 5)]
-    timing = measured_timing(times, Fraction(1, 30), 0, Fraction(25))
+    timing = measured_timing(times, Fraction(1, 30), Fraction(25))
     assert not timing.steady and timing.duration == Fraction(6, 30)
 
 
 def test_equal_steps_are_a_rate_even_if_the_file_states_another():
-    timing = measured_timing([Fraction(number, 30) for number in range(5)], None, 0, Fraction(90_000))
+    timing = measured_timing([Fraction(number, 30) for number in range(5)], None, Fraction(90_000))
     assert timing.steady and timing.fps == 30
 
 
 def test_a_part_of_a_timing():
-    timing = measured_timing([Fraction(time, 10) for time in (5, 6, 9, 12)], Fraction(2, 10), 2, Fraction(4))
+    timing = measured_timing([Fraction(time, 10) for time in (5, 6, 9, 12)], Fraction(2, 10), Fraction(4))
     part = timing.part(1, 2)
     assert (part.start, part.starts, part.duration) == (Fraction(6, 10), (0, Fraction(3, 10)), Fraction(6, 10))
     assert timing.part(0, 4) == timing
@@ -149,7 +144,7 @@ def test_a_part_of_a_timing():
 @given(times=st.lists(st.fractions(0, 100, max_denominator=10**9), min_size=2, max_size=8, unique=True))
 def test_ticks_rise_and_fit_an_mp4(times):
     times = sorted(times)
-    tick, ticks = measured_timing(times, None, 0, Fraction(24)).ticks()
+    tick, ticks = measured_timing(times, None, Fraction(24)).ticks()
     assert tick.denominator <= 10_000_000 and ticks[0] == 0 and len(ticks) == len(times) + 1
     assert all(later > earlier for earlier, later in pairwise(ticks))
 
