@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from typing import Protocol
 
@@ -33,8 +34,7 @@ from .decode import (
     unusable,
 )
 from .picture import Picture, bits_of, pixels_of, quarter_turns, see_through, upright_size
-from .seek import Numbered
-from .stamps import origin_of, rising
+from .stamps import Clock, origin_of
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,6 @@ class FileSource:
     def __init__(self, stream: Stream):
         self.stream = stream
         self.name = display_name(stream)
-        self._facts: ClipFacts | None = None
-        self._origin: Fraction | None = None
-        self._tick: Fraction | None = None
 
     @property
     def origin(self) -> Fraction:
@@ -93,14 +90,11 @@ class FileSource:
 
         0 where the file has no time stamps. Raises ClipError if the file is not a usable video.
         """
-        self.facts()
-        return self._origin or Fraction(0)
+        return self._clock.origin or Fraction(0)
 
     def facts(self) -> ClipFacts:
-        """Size, rate and sound; decodes one frame. Raises ClipError if the file is not a usable video."""
-        if self._facts is None:
-            self._facts = self._read_facts()
-        return self._facts
+        """Size, rate and sound; decodes a few frames. Raises ClipError if the file is not a usable video."""
+        return self._first_frame[0]
 
     def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
         """The pictures in `clip_range`, in 16 bits if `deep`. Decoding stops after the last one.
@@ -108,7 +102,7 @@ class FileSource:
         Raises ClipError if the start lies beyond the end, the data is damaged or the size changes.
         """
         facts, seen = self.facts(), 0
-        for number, frame, time, moved in self._timed(numbered_pictures(self.stream, self.name, clip_range.start)):
+        for number, frame, time, moved in self._decoded(clip_range.start):
             seen = number + 1
             if clip_range.keeps(number):
                 if upright_size(frame) != (facts.width, facts.height):
@@ -126,7 +120,7 @@ class FileSource:
 
     def frame_at(self, seconds: Fraction) -> int:
         """Number of the frame whose time after the first one is nearest; the frame count if that is over."""
-        fps, times = self.facts().fps, self._times(seconds)
+        fps, times = self.facts().fps, [time for _, time, _ in self._shown(seconds)]
         following = bisect_left(times, seconds)
         at = times[following] if following < len(times) else times[-1] + 1 / fps
         return following - 1 if following and seconds - times[following - 1] <= at - seconds else following
@@ -143,10 +137,13 @@ class FileSource:
         """
         if not (math.isfinite(start) and math.isfinite(length)):
             raise _no_trim(self.name, start, length)
-        begin, end = (self._after_first(time) for time in (start, start + length))
-        times = self._times(end if length else begin)
-        first, behind = bisect_left(times, begin), bisect_left(times, end) if length else None
-        if first == (len(times) if behind is None else behind):
+        begin, end = (self._clock.ticked(time) - self.origin for time in (start, start + length))
+        # A frame whose time was moved is kept where its own stamp is in the part.
+        times = [min(time, stamp) if moved and stamp is not None else time
+                 for stamp, time, moved in self._shown(end if length else begin)]
+        first = next((number for number, time in enumerate(times) if time >= begin), len(times))
+        behind = next((number for number, time in enumerate(times) if time >= end), len(times)) if length else None
+        if first >= (len(times) if behind is None else behind):
             raise _no_trim(self.name, start, length)
         return first, behind
 
@@ -154,7 +151,12 @@ class FileSource:
         """The sound of a range, see `read_audio`."""
         return read_audio(self.stream, self.name, start_seconds, duration_seconds)
 
-    def _read_facts(self) -> ClipFacts:
+    @property
+    def _clock(self) -> Clock:
+        return self._first_frame[1]
+
+    @cached_property
+    def _first_frame(self) -> tuple[ClipFacts, Clock]:
         decoded = (frame for _, frame in numbered_pictures(self.stream, self.name, 0))
         frame = next(decoded, None)
         if frame is None:
@@ -166,41 +168,27 @@ class FileSource:
             facts = ClipFacts(*upright_size(frame), rate, _stated_frame_count(container, stream),
                               audible_track(container) is not None, pixel_aspect(stream, turns), 90 * turns,
                               bits_of(frame), see_through(frame), colours_of(frame))
-        self._origin = origin_of((stamp_of(picture) for picture in chain([frame], decoded)), 1 / rate)
-        self._tick = None if self._origin is None else frame.time_base
-        return facts
+        origin = origin_of((stamp_of(picture) for picture in chain([frame], decoded)), 1 / rate)
+        return facts, Clock(origin, None if origin is None else frame.time_base, 1 / rate)
 
-    def _timed(self, numbered: Numbered) -> Iterator[tuple[int, av.VideoFrame, Fraction, bool]]:
-        """Numbered frames with their times after frame 0, and whether their stamps were no good."""
+    def _decoded(self, start: int) -> Iterator[tuple[int, av.VideoFrame, Fraction, bool]]:
+        """Numbered frames from `start` or before it on, their times after frame 0, and whether those were moved."""
+        numbered = numbered_pictures(self.stream, self.name, start)
         first = next(numbered, None)
         if first is None:
             return
-        step = 1 / self.facts().fps
-        before = self._stamp(first[1]) - step if first[0] else -step
-        stamped = ((item, self._stamp(item[1])) for item in chain([first], numbered))
-        for (number, frame), time, moved in rising(stamped, step, self._tick, before):
-            yield number, frame, time, moved and self._tick is not None
+        stamped = ((item, stamp_of(item[1])) for item in chain([first], numbered))
+        for (number, frame), time, moved in self._clock.times(stamped, from_first=first[0] == 0):
+            yield number, frame, time, moved
 
-    def _stamp(self, frame: av.VideoFrame) -> Fraction | None:
-        stamp = stamp_of(frame)
-        return None if stamp is None or self._origin is None else stamp - self._origin
-
-    def _times(self, until: Fraction) -> list[Fraction]:
-        """When frames are shown after frame 0, to `until` and one more at least, or all of them."""
-        origin, step = self.origin, 1 / self.facts().fps
+    def _shown(self, until: Fraction) -> Iterator[tuple[Fraction | None, Fraction, bool]]:
+        """Of each frame to `until` and one more at least: stamp and time after frame 0, and whether that was moved."""
+        origin = self.origin
         stamps = stamps_until(self.stream, self.name, until + origin)
-        stamped = ((None, None if stamp is None else stamp - origin) for stamp in stamps)
-        times = []
-        for _, time, _ in rising(stamped, step, self._tick):
-            times.append(time)
+        for stamp, time, moved in self._clock.times((stamp, stamp) for stamp in stamps):
+            yield None if stamp is None else stamp - origin, time, moved
             if time >= until:
-                break
-        return times
-
-    def _after_first(self, seconds: float) -> Fraction:
-        """Seconds on the file's clock, down to a tick, in seconds after frame 0."""
-        ticked = int(seconds / self._tick) * self._tick if self._tick else Fraction(seconds)
-        return ticked - self.origin
+                return
 
 
 class ImageSource:

@@ -7,8 +7,9 @@ where a stamp is in doubt are the next few taken ahead.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 LOOK_AHEAD = 8
@@ -18,18 +19,50 @@ DOUBTFUL_STEPS = 2
 
 Item = TypeVar("Item")
 Stamp = Fraction | None
+Times = Iterator[tuple[Item, Fraction, bool]]
 
 
-def rising(stamped: Iterable[tuple[Item, Stamp]], step: Fraction, tick: Fraction | None = None,
-           before: Fraction | None = None) -> Iterator[tuple[Item, Fraction, bool]]:
+@dataclass(frozen=True)
+class Clock:
+    """The clock of a file's pictures."""
+
+    origin: Fraction | None
+    "When picture 0 is shown, in seconds; None where the file has no time stamps."
+    tick: Fraction | None
+    "Its unit in seconds; None where the file has no time stamps."
+    step: Fraction
+    "The usual time from one picture to the next."
+
+    def times(self, stamped: Iterable[tuple[Item, Stamp]], from_first: bool = True) -> Times:
+        """`(item, stamp)` in the order shown → `(item, time after picture 0, whether a stamp was not used)`.
+
+        Times rise strictly. `from_first` says that the first item is picture 0; else it needs a stamp, a good one.
+        """
+        untimed, origin = self.origin is None, self.origin or 0
+        stamped = iter(stamped)
+        first = next(stamped, None)
+        if first is None:
+            return
+        before = -self.step if from_first else first[1] - origin - self.step
+        relative = ((item, None if untimed or stamp is None else stamp - origin)
+                    for item, stamp in chain([first], stamped))
+        for item, time, moved in rising(relative, self.step, self.tick, before):
+            yield item, time, moved and not untimed
+
+    def ticked(self, seconds: float) -> Fraction:
+        """Down to a whole tick, as ComfyUI reckons with seconds."""
+        return int(seconds / self.tick) * self.tick if self.tick else Fraction(seconds)
+
+
+def rising(stamped: Iterable[tuple[Item, Stamp]], step: Fraction, tick: Fraction | None,
+           before: Fraction) -> Times:
     """`(item, stamp)` in the order shown → `(item, time, whether the stamp was no good)`, times strictly rising.
 
-    All in seconds. `step` is the usual time from one picture to the next, used where no neighbour tells better;
-    `tick` that of the file's clock; the first time lies behind `before`, one step below 0 if not given. A clock that
-    was set back inside the file goes on where it stopped.
+    All in seconds. `step` is used where no neighbour tells better; times that are mended lie on a `tick` where they
+    can; the first lies behind `before`. A clock that was set back inside the file goes on where it stopped.
     """
     ahead, shift = _Ahead(stamped), Fraction(0)
-    last = exact = -step if before is None else before  # `exact` is not rounded, so that a rate does not drift
+    last = exact = before  # `exact` is not rounded to ticks, so that a rate does not drift
     for item, stamp in ahead:
         time, moved = _shifted(stamp, shift), False
         if time is None or not last < time <= last + DOUBTFUL_STEPS * step:

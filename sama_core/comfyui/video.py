@@ -91,12 +91,11 @@ def _open(video: Input.Video) -> _Opened:
 
 def _resolve(found: _Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRange:
     """The wanted frames of the whole source. Trim Video keeps a window on it, and all is counted from its start."""
-    begin, length = (Fraction(time) for time in found.window)
-    first = found.source.frame_at(begin) if begin else 0
+    first, behind = found.source.trimmed(*found.window) if any(found.window) else (0, None)
     wanted = in_frames(found.source, clip_range, seconds, first)
-    if not length:
+    if behind is None:
         return wanted
-    kept, start = found.source.frame_at(begin + length) - first, wanted.start - first
+    kept, start = behind - first, wanted.start - first
     available = -(-(kept - start) // wanted.stride)
     if available < 1:
         raise ClipError(needed("start frame", start, f"0 to {kept - 1}, inside the trimmed clip",
