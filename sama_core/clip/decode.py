@@ -20,10 +20,12 @@ from .stamps import Stamp
 
 READABLE = "a video that plays (mp4, mov, webm, mkv, avi or gif)"
 CHOOSE_ANOTHER = "Choose another file, or export this one again."
+CONVERT = "Convert it to mp4 (H.264), webm or gif first."
 
 # FFmpeg also opens playlists and scripts, which name other files and hosts. A renamed one must not be followed.
 FORMATS = ("mov,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,obu,m4v,h264,hevc,av1,mjpeg,dv,rm,"
-           "wtv,apng,mp3,aac,ac3,flac,wav,aiff,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe")
+           "wtv,apng,mp3,aac,ac3,flac,wav,aiff,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,"
+           "yuv4mpegpipe")
 
 # For streams that state no rate at all (a still image, some one-frame files), or a clock's instead.
 FALLBACK_FPS, HIGHEST_FPS = Fraction(24), 1000
@@ -58,9 +60,12 @@ def opened(stream: Stream, name: str) -> Iterator[av.container.InputContainer]:
 
 def picture_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
     """The first stream of moving pictures; a cover image of a music file does not count."""
-    for stream in container.streams.video:
-        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
+    found = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    for stream in found:
+        if stream.codec_context is not None:
             return stream
+    if found:
+        raise unusable(name, "pictures coded in a way that FFmpeg does not know", READABLE, CONVERT)
     raise unusable(name, "a file without pictures (sound only?)", READABLE)
 
 
@@ -81,6 +86,8 @@ def numbered_pictures(stream: Stream, name: str, start: int) -> Iterator[tuple[i
                     yield number, picture
                 return
     except av.error.FFmpegError as error:
+        if number < 0 and _is_animated_webp(stream):
+            raise unusable(name, "an animated WebP, which FFmpeg does not read", READABLE, CONVERT) from error
         raise damaged(name, number + 1) from error
 
 
@@ -124,6 +131,16 @@ def damaged(name: str, good: int) -> ClipError:
     """The error of a video whose data breaks off after `good` frames."""
     fix = f"Set the frame limit to end before frame {good}, or export the file again." if good else CHOOSE_ANOTHER
     return unusable(name, f"damaged or missing data after {good} frames", "intact data for the chosen frames", fix)
+
+
+def _is_animated_webp(stream: Stream) -> bool:
+    """By the flag in its header, see Google's WebP container specification."""
+    if isinstance(stream, io.BytesIO):
+        head = bytes(stream.getbuffer()[:21])
+    else:
+        with open(stream, "rb") as file:
+            head = file.read(21)
+    return len(head) == 21 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
 
 
 def _private_handle(stream: Stream, name: str) -> str | io.BytesIO:

@@ -27,7 +27,7 @@ class EditedSource:
     def facts(self) -> ClipFacts:
         """Those of the first source, with the edit's rate and count."""
         return replace(self.info.facts, fps=self.info.fps, frame_count=self.info.frame_count, has_audio=False,
-                       rotation=0, alpha=False)
+                       rotation=0, mirrored=False, alpha=False)
 
     def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
         """Restored pictures in `clip_range`; raises ClipError if the start lies beyond the end."""

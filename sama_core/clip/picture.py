@@ -8,6 +8,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from .colours import UNSTATED, colours_of
+from .upright import orientation_of
 
 # Into rgb24, or without the flag, swscale rounds down: 8-bit video comes out 1 to 2 levels too dark.
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
@@ -36,14 +37,9 @@ class Picture:
     "The file's time stamp for it was missing or did not rise; `time` is one between its neighbours."
 
 
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Counterclockwise quarter turns that make the picture upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
-
-
 def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """`(width, height)` as shown, after the rotation a phone stores beside the pixels."""
-    return (frame.height, frame.width) if quarter_turns(frame) % 2 else (frame.width, frame.height)
+    """`(width, height)` as shown, after the turn a phone stores beside the pixels."""
+    return orientation_of(frame).size(frame.width, frame.height)
 
 
 def bits_of(frame: av.VideoFrame) -> int:
@@ -69,7 +65,7 @@ def pixels_of(frame: av.VideoFrame, deep: bool = False) -> np.ndarray:
     pixels = frame.to_ndarray(format=form, interpolation=EXACT, src_colorspace=matrix)
     if pixels.shape[-1] == 4:
         pixels = _over_black(pixels)
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns(frame)))
+    return orientation_of(frame).applied(pixels)
 
 
 def _over_black(pixels: np.ndarray) -> np.ndarray:

@@ -33,8 +33,9 @@ from .decode import (
     stamps_until,
     unusable,
 )
-from .picture import Picture, bits_of, pixels_of, quarter_turns, see_through, upright_size
+from .picture import Picture, bits_of, pixels_of, see_through, upright_size
 from .stamps import Clock, origin_of
+from .upright import orientation_of
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class ClipFacts:
     "Width / height of a pixel as shown; anything but 1 means that the picture is shown wider or narrower than stored."
     rotation: int = 0
     "Degrees counterclockwise by which stored pictures were turned upright: 0, 90, 180 or 270."
+    mirrored: bool = False
+    "Whether top and bottom of stored pictures were swapped before that."
     bit_depth: int = 8
     "Bits per colour component."
     alpha: bool = False
@@ -161,13 +164,15 @@ class FileSource:
         frame = next(decoded, None)
         if frame is None:
             raise _no_frames(self.name)
-        turns = quarter_turns(frame)
+        orientation = orientation_of(frame)
         with opened(self.stream, self.name) as container:
             stream = picture_stream(container, self.name)
             rate = frame_rate(stream)
-            facts = ClipFacts(*upright_size(frame), rate, _stated_frame_count(container, stream),
-                              audible_track(container) is not None, pixel_aspect(stream, turns), 90 * turns,
-                              bits_of(frame), see_through(frame), colours_of(frame))
+            facts = ClipFacts(
+                *upright_size(frame), rate, _stated_frame_count(container, stream),
+                audible_track(container) is not None, pixel_aspect(stream, orientation.quarter_turns),
+                90 * orientation.quarter_turns, orientation.mirrored, bits_of(frame), see_through(frame),
+                colours_of(frame))
         origin = origin_of((stamp_of(picture) for picture in chain([frame], decoded)), 1 / rate)
         return facts, Clock(origin, None if origin is None else frame.time_base, 1 / rate)
 
