@@ -3,9 +3,14 @@
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Integral, Real
 from typing import Protocol
 
 from ..errors import ClipError, needed
+
+LAST_FRAME = 2**31 - 1
+"""Frame numbers, limits and strides go up to this: a year at 60 frames per second."""
+LAST_SECOND = LAST_FRAME // 60
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,12 @@ class ClipRange:
     def __post_init__(self):
         for what, value, least in (("start frame", self.start, 0), ("frame limit", self.frames, 0),
                                    ("frame stride", self.stride, 1)):
+            if not isinstance(value, Integral):
+                raise ClipError(needed(what, brief(value), "a whole number", f"Set it to {least}."))
             if value < least:
                 raise ClipError(needed(what, value, f"{least} or more", f"Set it to {least}."))
+            if value > LAST_FRAME:
+                raise ClipError(needed(what, brief(value), f"at most {LAST_FRAME}", f"Set it to {least}."))
 
     @property
     def last(self) -> int | None:
@@ -60,8 +69,20 @@ class Seconds:
 
     def __post_init__(self):
         for what, value in (("start", self.start), ("duration", self.duration), ("interval", self.every)):
-            if not 0 <= value < math.inf:
-                raise ClipError(needed(f"{what} in seconds", value, "0 or more", "Set it to 0."))
+            if not isinstance(value, Real) or not 0 <= value < math.inf:
+                raise ClipError(needed(f"{what} in seconds", brief(value), "0 or more", "Set it to 0."))
+            if value > LAST_SECOND:
+                raise ClipError(needed(f"{what} in seconds", brief(value), f"at most {LAST_SECOND}", "Set it to 0."))
+
+
+def brief(value: object) -> str:
+    """A number of any size in a few digits; anything else as Python writes it, cut off."""
+    if not isinstance(value, Real):
+        return repr(value)[:40]
+    try:
+        return f"{float(value):.6g}"
+    except OverflowError:
+        return "a number of more than 300 digits"
 
 
 def check_one_start(clip_range: ClipRange, seconds: Seconds) -> None:

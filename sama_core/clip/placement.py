@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from numbers import Integral
 
 import numpy as np
 from PIL import Image
 
+from ..errors import ClipError, needed
 from ..geometry import DEFAULT_AREA, choose_bucket, crop_box, round_up_size
+from .clip_range import brief
+
+LARGEST_AREA = 1 << 24
+"""Pixels of a frame: 4096 x 4096."""
 
 Box = tuple[int, int, int, int]
 
@@ -64,8 +70,11 @@ def place(width: int, height: int, area: int = DEFAULT_AREA, fit: Fit = Fit.CROP
     """Lay a picture of `width` x `height` stored pixels, each `pixel_aspect` times as wide as high, into a frame.
 
     Pixels become square on the way, so that the model sees the picture as it is shown; only `Fit.KEEP` leaves
-    them as stored. `area` is about the pixels of the frame; `Fit.KEEP` takes no notice of it.
+    them as stored. `area` is about the pixels of the frame; `Fit.KEEP` takes no notice of it. Raises ClipError for an
+    area that no frame has.
     """
+    if not isinstance(area, Integral) or not 1 <= area <= LARGEST_AREA:
+        raise ClipError(needed("area", brief(area), f"1 to {LARGEST_AREA} pixels", f"Set it to {DEFAULT_AREA}."))
     everything = (0, 0, width, height)
     if fit == Fit.KEEP:
         return Placement(fit, width, height, everything, *round_up_size(width, height), everything)

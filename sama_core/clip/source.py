@@ -4,13 +4,13 @@ A source streams: it decodes what a `ClipRange` asks for, one frame at a time, a
 later, which is how restoring puts cropped borders back.
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain
+from numbers import Rational, Real
 from typing import Protocol
 
 import av
@@ -19,9 +19,10 @@ import torch
 
 from ..errors import ClipError, needed
 from .audio import audible_track, read_audio
-from .clip_range import ClipRange
+from .clip_range import LAST_SECOND, ClipRange, brief
 from .colours import RGB_MATRIX, UNTAGGED, Colours, colours_of
 from .decode import (
+    HIGHEST_FPS,
     Stream,
     display_name,
     frame_rate,
@@ -138,7 +139,7 @@ class FileSource:
         `start` and `length` are its seconds; it compares them with the file's own clock, in whole ticks, and a length
         of 0 is all the rest. Raises ClipError if it keeps no frame.
         """
-        if not (math.isfinite(start) and math.isfinite(length)):
+        if not all(isinstance(time, Real) and abs(time) <= LAST_SECOND for time in (start, length)):
             raise _no_trim(self.name, start, length)
         begin, end = (self._clock.ticked(time) - self.origin for time in (start, start + length))
         # A frame whose time was moved is kept where its own stamp is in the part.
@@ -197,22 +198,20 @@ class FileSource:
 
 
 class ImageSource:
-    """A batch of images, float (F, H, W, 3) in 0..1, played at `fps`. Raises ClipError for other shapes."""
+    """A batch of images, float (F, H, W, 3) in 0..1, played at `fps`. Raises ClipError for other shapes and rates."""
 
-    def __init__(self, images: torch.Tensor, fps: Fraction):
+    def __init__(self, images: torch.Tensor, fps: Fraction | float):
         if images.dim() != 4 or images.shape[-1] != 3:
             raise ClipError(needed("images", f"shape {tuple(images.shape)}", "(frames, height, width, 3)",
                                    "Connect an IMAGE output without transparency."))
-        if fps <= 0:
-            raise ClipError(needed("frame rate", fps, "more than 0 frames per second", "Set fps to 24."))
         self.images = images
         self.name = "images"
-        self._fps = Fraction(fps)
+        self._fps = _rate(fps)
 
     def facts(self) -> ClipFacts:
         """Size, rate and count. Raises ClipError for an empty batch."""
         count, height, width, _ = self.images.shape
-        if not count:
+        if not (count and width and height):
             raise _no_frames(self.name)
         return ClipFacts(width, height, self._fps, count, False, colours=Colours(matrix=RGB_MATRIX))
 
@@ -239,6 +238,17 @@ class ImageSource:
 
     def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> None:
         """Images have no sound."""
+
+
+def _rate(fps: Fraction | float) -> Fraction:
+    """Frames per second as an exact number: 23.976 typed by hand is one of few digits, not of a float's 50."""
+    rate = Fraction(0)
+    if isinstance(fps, Real) and 0 < fps <= HIGHEST_FPS:
+        rate = Fraction(fps) if isinstance(fps, Rational) else Fraction(float(fps)).limit_denominator(1001)
+    if not rate:
+        raise ClipError(needed("frame rate", brief(fps), f"more than 0 and at most {HIGHEST_FPS} frames per second",
+                               "Set fps to 24."))
+    return rate
 
 
 def _by_rate(seconds: Fraction, fps: Fraction) -> int:
@@ -270,7 +280,7 @@ def _no_frames(name: str) -> ClipError:
 
 
 def _no_trim(name: str, start: float, length: float) -> ClipError:
-    what = f"from {start:g} s on" + (f", {length:g} s long" if length else "")
+    what = f"from {brief(start)} s on" + (f", {brief(length)} s long" if length else "")
     return unusable(name, f"trimmed to a part without frames ({what})", "at least 1 frame",
                     "Set an earlier start or a longer duration in Trim Video.")
 
