@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import islice
 
 import av
 from av.stream import Disposition
@@ -29,6 +30,7 @@ FORMATS = ("mov,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,
 
 # For streams that state no rate at all (a still image, some one-frame files), or a clock's instead.
 FALLBACK_FPS, HIGHEST_FPS = Fraction(24), 1000
+MEASURED_PACKETS = 100
 # Anamorphic film is at 2; what is far beyond is damage.
 WIDEST_PIXEL = 16
 
@@ -108,10 +110,34 @@ def stamp_of(picture: av.VideoFrame) -> Stamp:
     return None if picture.pts is None or not picture.time_base else picture.pts * picture.time_base
 
 
-def frame_rate(stream: av.VideoStream) -> Fraction:
-    """Frames per second as the file states them, on average; a usual rate where that is nothing a video can have."""
-    stated = (stream.average_rate, stream.guessed_rate)
-    return next((Fraction(rate) for rate in stated if rate and 0 < rate <= HIGHEST_FPS), FALLBACK_FPS)
+def states_rate(stream: av.VideoStream) -> bool:
+    """Whether the file states an average rate that a video can have; FFmpeg guesses rates and lengths otherwise."""
+    return bool(stream.average_rate) and 0 < stream.average_rate <= HIGHEST_FPS
+
+
+def frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
+    """Frames per second on average: as the file states them, else as its first packets are timed, else a usual rate.
+
+    A guess of FFmpeg's is taken where it agrees with the packets: it is exact, and they are rounded.
+    """
+    if states_rate(stream):
+        return Fraction(stream.average_rate)
+    guessed = Fraction(stream.guessed_rate) if stream.guessed_rate else None
+    measured = _packet_rate(container, stream)
+    if guessed and 0 < guessed <= HIGHEST_FPS and (not measured or abs(guessed - measured) <= measured / 20):
+        return guessed
+    return measured if measured and measured <= HIGHEST_FPS else FALLBACK_FPS
+
+
+def _packet_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Packets per second among the first; None where they have no times."""
+    try:
+        packets = islice((packet for packet in container.demux(stream) if packet.size), MEASURED_PACKETS)
+        times = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
+    except av.error.FFmpegError:
+        return None
+    span = max(times) - min(times) if times else 0
+    return (len(times) - 1) / span if span else None
 
 
 def pixel_aspect(stream: av.VideoStream, quarter_turns: int) -> Fraction:

@@ -8,7 +8,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from .colours import UNSTATED, colours_of
-from .upright import orientation_of
+from .upright import UPRIGHT, Orientation
 
 # Into rgb24, or without the flag, swscale rounds down: 8-bit video comes out 1 to 2 levels too dark.
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
@@ -37,11 +37,6 @@ class Picture:
     "The file's time stamp for it was missing or did not rise; `time` is one between its neighbours."
 
 
-def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """`(width, height)` as shown, after the turn a phone stores beside the pixels."""
-    return orientation_of(frame).size(frame.width, frame.height)
-
-
 def bits_of(frame: av.VideoFrame) -> int:
     """Bits per colour component, 8 to 16."""
     return max([8, *(component.bits for component in frame.format.components if component.bits <= 16)])
@@ -57,7 +52,7 @@ def see_through(frame: av.VideoFrame) -> bool:
     return has_alpha(frame) and int(frame.to_ndarray(format=TRANSPARENT[False])[..., 3].min()) < 255
 
 
-def pixels_of(frame: av.VideoFrame, deep: bool = False) -> np.ndarray:
+def pixels_of(frame: av.VideoFrame, deep: bool = False, orientation: Orientation = UPRIGHT) -> np.ndarray:
     """RGB of a picture as shown: uint8 (H, W, 3), or uint16 if `deep`; upright, contiguous, alpha over black."""
     colours = colours_of(frame)
     matrix = None if colours.matrix in (0, UNSTATED) else colours.swscale_matrix
@@ -65,7 +60,7 @@ def pixels_of(frame: av.VideoFrame, deep: bool = False) -> np.ndarray:
     pixels = frame.to_ndarray(format=form, interpolation=EXACT, src_colorspace=matrix)
     if pixels.shape[-1] == 4:
         pixels = _over_black(pixels)
-    return orientation_of(frame).applied(pixels)
+    return orientation.applied(pixels)
 
 
 def _over_black(pixels: np.ndarray) -> np.ndarray:

@@ -32,11 +32,12 @@ from .decode import (
     pixel_aspect,
     stamp_of,
     stamps_until,
+    states_rate,
     unusable,
 )
-from .picture import Picture, bits_of, pixels_of, see_through, upright_size
+from .picture import Picture, bits_of, pixels_of, see_through
 from .stamps import Clock, origin_of
-from .upright import orientation_of
+from .upright import Orientations
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,23 @@ class ClipSource(Protocol):
     def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> dict | None: ...
 
 
+@dataclass(frozen=True)
+class _Opening:
+    """What a file and its first frames tell."""
+
+    facts: ClipFacts
+    clock: Clock
+    states_lengths: bool
+    "Whether the lengths of frames are the file's own, not guessed."
+
+
 class FileSource:
     """A video file: a path, or a BytesIO as ComfyUI's `VideoInput.get_stream_source()` may give."""
 
     def __init__(self, stream: Stream):
         self.stream = stream
         self.name = display_name(stream)
+        self._orientations = Orientations()
 
     @property
     def origin(self) -> Fraction:
@@ -98,7 +110,7 @@ class FileSource:
 
     def facts(self) -> ClipFacts:
         """Size, rate and sound; decodes a few frames. Raises ClipError if the file is not a usable video."""
-        return self._first_frame[0]
+        return self._opening.facts
 
     def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
         """The pictures in `clip_range`, in 16 bits if `deep`. Decoding stops after the last one.
@@ -109,11 +121,14 @@ class FileSource:
         for number, frame, time, moved in self._decoded(clip_range.start):
             seen = number + 1
             if clip_range.keeps(number):
-                if upright_size(frame) != (facts.width, facts.height):
-                    raise _size_change(self.name, number, upright_size(frame), facts)
-                length = frame.duration * frame.time_base if frame.duration and frame.time_base else None
-                yield Picture(number, pixels_of(frame, deep), time, length, bool(frame.interlaced_frame),
-                              frame.is_corrupt, moved)
+                orientation = self._orientations.of(frame)
+                size = orientation.size(frame.width, frame.height)
+                if size != (facts.width, facts.height):
+                    raise _size_change(self.name, number, size, facts)
+                stated = self._opening.states_lengths and frame.duration and frame.time_base
+                length = frame.duration * frame.time_base if stated else None
+                yield Picture(number, pixels_of(frame, deep, orientation), time, length,
+                              bool(frame.interlaced_frame), frame.is_corrupt, moved)
             if number == clip_range.last:
                 return
         check_start(self.name, clip_range.start, seen)
@@ -157,25 +172,26 @@ class FileSource:
 
     @property
     def _clock(self) -> Clock:
-        return self._first_frame[1]
+        return self._opening.clock
 
     @cached_property
-    def _first_frame(self) -> tuple[ClipFacts, Clock]:
+    def _opening(self) -> _Opening:
         decoded = (frame for _, frame in numbered_pictures(self.stream, self.name, 0))
         frame = next(decoded, None)
         if frame is None:
             raise _no_frames(self.name)
-        orientation = orientation_of(frame)
+        orientation = self._orientations.of(frame)
         with opened(self.stream, self.name) as container:
             stream = picture_stream(container, self.name)
-            rate = frame_rate(stream)
+            rate = frame_rate(container, stream)
             facts = ClipFacts(
-                *upright_size(frame), rate, _stated_frame_count(container, stream),
+                *orientation.size(frame.width, frame.height), rate, _stated_frame_count(container, stream),
                 audible_track(container) is not None, pixel_aspect(stream, orientation.quarter_turns),
                 90 * orientation.quarter_turns, orientation.mirrored, bits_of(frame), see_through(frame),
                 colours_of(frame))
+            states_lengths = states_rate(stream)
         origin = origin_of((stamp_of(picture) for picture in chain([frame], decoded)), 1 / rate)
-        return facts, Clock(origin, None if origin is None else frame.time_base, 1 / rate)
+        return _Opening(facts, Clock(origin, None if origin is None else frame.time_base, 1 / rate), states_lengths)
 
     def _decoded(self, start: int) -> Iterator[tuple[int, av.VideoFrame, Fraction, bool]]:
         """Numbered frames from `start` or before it on, their times after frame 0, and whether those were moved."""

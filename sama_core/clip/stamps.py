@@ -46,7 +46,7 @@ class Clock:
         before = -self.step if from_first else first[1] - origin - self.step
         relative = ((item, None if untimed or stamp is None else stamp - origin)
                     for item, stamp in chain([first], stamped))
-        for item, time, moved in rising(relative, self.step, self.tick, before):
+        for item, time, moved in rising(relative, self.step, None if untimed else self.tick, before):
             yield item, time, moved and not untimed
 
     def ticked(self, seconds: float) -> Fraction:

@@ -36,10 +36,30 @@ class Orientation:
         return (height, width) if self.quarter_turns % 2 else (width, height)
 
 
+UPRIGHT = Orientation()
+
+
+class Orientations:
+    """Those of a file's pictures, read once for each angle.
+
+    PyAV's side data keeps the picture in memory until Python collects its garbage, so it is not asked for each one.
+    """
+
+    def __init__(self):
+        self._by_angle: dict[int, Orientation] = {}
+
+    def of(self, frame: av.VideoFrame) -> Orientation:
+        """What the file says of a decoded picture."""
+        angle = frame.rotation
+        if angle not in self._by_angle:
+            self._by_angle[angle] = orientation_of(frame)
+        return self._by_angle[angle]
+
+
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """What the file says of a decoded picture; upright where it says nothing, or nonsense."""
     stated = _side_data(frame).get(MATRIX)
-    return Orientation() if stated is None else orientation_from(np.frombuffer(bytes(stated), np.int32))
+    return UPRIGHT if stated is None else orientation_from(np.frombuffer(bytes(stated), np.int32))
 
 
 def orientation_from(matrix: np.ndarray) -> Orientation:
@@ -47,7 +67,7 @@ def orientation_from(matrix: np.ndarray) -> Orientation:
     a, b, _, c, d = (int(number) for number in matrix[:5])
     width, height = math.hypot(a, c), math.hypot(b, d)
     if not width or not height:
-        return Orientation()
+        return UPRIGHT
     clockwise = math.degrees(math.atan2(b / height, a / width))
     return Orientation(round(-clockwise / 90) % 4, a * d < b * c)
 

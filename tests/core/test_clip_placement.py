@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sama_core.clip import Fit, place
 from sama_core.clip.placement import lay_in, shown_size
+from sama_core.errors import ClipError
 from sama_core.geometry import choose_bucket, crop_box
 
 SIDES, AREAS = st.integers(1, 3000), st.integers(32 * 32, 1280 * 720)
@@ -87,3 +88,12 @@ def test_bars_are_black():
     laid = lay_in(np.full((108, 192, 3), 200, np.uint8), place(192, 108, fit=Fit.LETTERBOX))
     assert laid.shape == (480, 832, 3)
     assert (laid[:6] == 0).all() and (laid[474:] == 0).all() and (laid[6:474] == 200).all()
+
+
+@pytest.mark.parametrize("area, got", [(0, "0"), (-(2**70), "-1.18059e+21"), (2**70, "1.18059e+21"),
+                                       (float("nan"), "nan"), (float("inf"), "inf"), ("x", "'x'")])
+@pytest.mark.parametrize("fit", Fit)
+def test_an_area_that_no_frame_has(area, got, fit):
+    with pytest.raises(ClipError) as caught:
+        place(64, 48, area, fit)
+    assert str(caught.value) == f"area: got {got}, needs 1 to 16777216 pixels. Set it to 399360."

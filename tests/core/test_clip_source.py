@@ -1,13 +1,16 @@
 """Reading: the right frames, no more decoding than asked, sound to the sample, errors an artist can act on."""
 
 import io
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
 from av.stream import Disposition
+from PIL import Image
 
 from sama_core.clip import ClipFacts, ClipRange, FileSource, ImageSource, seek, write_clip
 from sama_core.errors import ClipError
@@ -293,6 +296,53 @@ def test_empty_missing_and_folder(tmp_path):
     assert "not a video" in refusal(FileSource(str(tmp_path)))
 
 
+def test_an_animated_webp_is_called_by_its_name(tmp_path):
+    path = tmp_path / "a.webp"
+    pictures = [Image.fromarray(numbered_frame(number)) for number in range(3)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    expected = ("got an animated WebP, which FFmpeg does not read, needs a video that plays (mp4, mov, webm, mkv, avi "
+                "or gif). Convert it to mp4 (H.264), webm or gif first.")
+    assert refusal(FileSource(str(path))) == f"video 'a.webp': {expected}"
+    assert refusal(FileSource(io.BytesIO(path.read_bytes()))) == f"video 'in memory': {expected}"
+
+
+def test_a_coding_that_ffmpeg_does_not_know(tmp_path):
+    """It was called a file without pictures."""
+    path = tmp_path / "raw.mp4"
+    mux(path, [numbered_frame(0)])
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"BRAW"))
+    assert refusal(FileSource(str(path))).startswith(
+        "video 'raw.mp4': got pictures coded in a way that FFmpeg does not know, needs a video that plays")
+
+
+@pytest.mark.parametrize("form", ["yuv420p", "yuv444p"])
+def test_y4m_is_read(tmp_path, form):
+    """The raw video that FFmpeg, x264 and others hand to each other."""
+    with av.open(str(tmp_path / "raw.y4m"), "w") as container:
+        stream = container.add_stream("wrapped_avframe", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, form
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 5 * number, np.uint8), format="rgb24")
+            frame = frame.reformat(format=form)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+    source = FileSource(str(tmp_path / "raw.y4m"))
+    assert numbers(source.frames(ClipRange(3, 4))) == [3, 4, 5, 6]
+    assert (source.facts().fps, source.frame_at(Fraction(1, 5)), source.trimmed(0.2, 0.2)) == (25, 5, (5, 10))
+
+
+def test_a_size_that_changes_inside_names_the_frame(tmp_path):
+    """As WebRTC recordings do when the line gets slow."""
+    path = tmp_path / "calls.ts"
+    parts = [mux(tmp_path / f"{size}.ts", [numbered_frame(number, size) for number in range(10)], first_picture=first)
+             for size, first in ((32, 0), (64, 10))]
+    path.write_bytes(b"".join(Path(part).read_bytes() for part in parts))
+    assert refusal(FileSource(str(path))) == (
+        "video 'calls.ts': got frame 10 of 64x64 pixels, needs the first frame's size, 32x32, throughout. "
+        "Set the frame limit to end before frame 10, or export the file again.")
+    assert len(list(FileSource(str(path)).frames(ClipRange(0, 10)))) == 10
+
+
 def test_sound_only(tmp_path):
     path = mux(tmp_path / "song.m4a", samples=ramp(1), sound="aac")
     assert "video 'song.m4a': got a file without pictures" in refusal(FileSource(path))
@@ -358,6 +408,12 @@ def test_truncated_before_its_index(tmp_path):
     ({"start": -1}, "start frame: got -1, needs 0 or more. Set it to 0."),
     ({"frames": -5}, "frame limit: got -5, needs 0 or more. Set it to 0."),
     ({"stride": 0}, "frame stride: got 0, needs 1 or more. Set it to 1."),
+    ({"start": 2**70}, "start frame: got 1.18059e+21, needs at most 2147483647. Set it to 0."),
+    ({"frames": 10**400}, "frame limit: got a number of more than 300 digits, needs at most 2147483647. Set it to 0."),
+    ({"stride": 2**31}, "frame stride: got 2.14748e+09, needs at most 2147483647. Set it to 1."),
+    ({"start": float("nan")}, "start frame: got nan, needs a whole number. Set it to 0."),
+    ({"start": float("inf")}, "start frame: got inf, needs a whole number. Set it to 0."),
+    ({"frames": "\n"}, "frame limit: got '\\n', needs a whole number. Set it to 0."),
 ])
 def test_impossible_ranges(values, text):
     with pytest.raises(ClipError) as caught:
@@ -370,7 +426,12 @@ def test_impossible_images_and_sound_ranges(tmp_path):
         ImageSource(torch.zeros(8, 8, 3), Fraction(24))
     with pytest.raises(ClipError, match="without transparency"):
         ImageSource(torch.zeros(1, 8, 8, 4), Fraction(24))
-    with pytest.raises(ClipError, match="frame rate: got 0"):
-        ImageSource(torch.zeros(1, 8, 8, 3), Fraction(0))
+    for fps, got in ((Fraction(0), "0"), (float("nan"), "nan"), (float("inf"), "inf"), (2.0**70, "1.18059e+21"),
+                     (1e-300, "1e-300"), (-24, "-24")):
+        with pytest.raises(ClipError, match=f"frame rate: got {re.escape(got)}, needs more than 0 and at most 1000"):
+            ImageSource(torch.zeros(1, 8, 8, 3), fps)
+    for shape in ((1, 0, 8, 3), (1, 8, 0, 3)):
+        with pytest.raises(ClipError, match="got 0 frames"):
+            ImageSource(torch.zeros(shape), Fraction(24)).facts()
     with pytest.raises(ClipError, match="sound range: got start -1 s"):
         FileSource(mux(tmp_path / "clip.mov", [numbered_frame(0)], ramp(1))).audio(-1, 1)

@@ -204,11 +204,25 @@ def test_a_start_in_seconds_finds_the_frame_without_decoding(tmp_path, monkeypat
     ({"start": -1.5}, "start in seconds: got -1.5, needs 0 or more. Set it to 0."),
     ({"duration": float("nan")}, "duration in seconds: got nan, needs 0 or more. Set it to 0."),
     ({"every": float("inf")}, "interval in seconds: got inf, needs 0 or more. Set it to 0."),
+    ({"start": 2**70}, "start in seconds: got 1.18059e+21, needs at most 35791394. Set it to 0."),
+    ({"duration": 10**400}, "duration in seconds: got a number of more than 300 digits, needs at most 35791394. "
+                            "Set it to 0."),
+    ({"every": "x"}, "interval in seconds: got 'x', needs 0 or more. Set it to 0."),
 ])
 def test_impossible_seconds(values, text):
     with pytest.raises(ClipError) as caught:
         Seconds(**values)
     assert str(caught.value) == text
+
+
+def test_an_interval_beyond_every_clip_is_refused_by_name():
+    with pytest.raises(ClipError, match=r"frame stride: got 3.57914e\+10, needs at most"):
+        in_frames(ImageSource(GREY, Fraction(1000)), ClipRange(), Seconds(every=35_791_394))
+
+
+def test_a_rate_typed_by_hand_is_the_usual_one():
+    assert ImageSource(GREY, 23.976023976023978).facts().fps == NTSC
+    assert ImageSource(GREY, 29.97).facts().fps == Fraction(2997, 100)
 
 
 def test_two_starts_are_refused():
