@@ -23,10 +23,10 @@ def numbered_picture(number: int) -> np.ndarray:
 
 
 def number_in(picture: np.ndarray) -> int:
-    """The number in an upright picture of any type, white above half of its own range."""
-    row = np.asarray(picture)[SQUARE // 2, SQUARE // 2::SQUARE].mean(-1)
-    return sum(int(bit) << place for place, bit in zip(range(7, -1, -1), row > row.dtype.type(0.5) * picture.max(),
-                                                       strict=True))
+    """The number in an upright picture of any type; white is above half of what is brightest in it."""
+    pixels = np.asarray(picture).astype(float)
+    row = pixels[SQUARE // 2, SQUARE // 2::SQUARE].mean(-1) > pixels.max() / 2
+    return sum(int(bit) << place for place, bit in zip(range(7, -1, -1), row, strict=True))
 
 
 def write_numbered(path: Path, stamps: Sequence[int], clock: int = 1000, codec: str = "libx264",
