@@ -67,7 +67,8 @@ def picture_stream(container: av.container.InputContainer, name: str) -> av.Vide
         if stream.codec_context is not None:
             return stream
     if found:
-        raise unusable(name, "pictures coded in a way that FFmpeg does not know", READABLE, CONVERT)
+        raise unusable(name, "pictures in a coding that FFmpeg does not know, or a damaged file", READABLE,
+                       "Export it again as mp4 (H.264).")
     raise unusable(name, "a file without pictures (sound only?)", READABLE)
 
 

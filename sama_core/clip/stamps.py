@@ -69,7 +69,7 @@ def rising(stamped: Iterable[tuple[Item, Stamp]], step: Fraction, tick: Fraction
             times = [time, *(_shifted(one, shift) for _, one in ahead.peek(LOOK_AHEAD))]
             good = longest_rise(times, last)
             if not good:
-                exact += step
+                exact = max(exact, last - step / 2) + step
                 placed, moved = _on_tick(exact, tick, last), not _was_set_back(times)
                 shift += 0 if moved else placed - time
                 time = placed

@@ -312,7 +312,7 @@ def test_a_coding_that_ffmpeg_does_not_know(tmp_path):
     mux(path, [numbered_frame(0)])
     path.write_bytes(path.read_bytes().replace(b"avc1", b"BRAW"))
     assert refusal(FileSource(str(path))).startswith(
-        "video 'raw.mp4': got pictures coded in a way that FFmpeg does not know, needs a video that plays")
+        "video 'raw.mp4': got pictures in a coding that FFmpeg does not know, or a damaged file, needs ")
 
 
 @pytest.mark.parametrize("form", ["yuv420p", "yuv444p"])

@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sama_core.clip import ClipRange, FileSource, Seconds, fit_clip, in_frames, seek
@@ -64,14 +64,17 @@ def test_a_rate_does_not_drift_with_the_ticks():
     assert moved == list(range(3, 30)) and times[-1] == pytest.approx(1000 * 29 / 24, abs=1)
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(-10**6, 10**6)), min_size=1, max_size=60))
-def test_any_stamps_give_times_that_rise(stamps):
-    times, moved = mended(stamps)
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.none(), st.integers(-10**6, 10**6), st.integers(0, 300)), min_size=1, max_size=40),
+       st.sampled_from([Fraction(1, 24), Fraction(1, 1000), Fraction(2)]), st.sampled_from([TICK, Fraction(1, 25)]))
+def test_any_stamps_give_times_that_rise(stamps, step, tick):
+    times, moved = mended(stamps, tick, step)
     assert len(times) == len(stamps) and times[0] == 0
     assert all(later > earlier for earlier, later in pairwise(times))
     assert len(moved) <= len(stamps)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=40))
 def test_rising_stamps_are_never_touched(gaps):
     stamps = [sum(gaps[:number]) for number in range(len(gaps) + 1)]
@@ -220,3 +223,23 @@ def test_a_trim_without_frames_says_so(tmp_path, start, length):
     source = FileSource(write_numbered(tmp_path / "late.mkv", [500 + 40 * number for number in range(36)]))
     with pytest.raises(ClipError, match="got trimmed to a part without frames .*earlier start or a longer duration"):
         source.trimmed(start, length)
+
+
+def test_a_stream_whose_clock_is_set_back_plays_on(tmp_path):
+    """Two recordings in one file, as `cat` makes them: 2 x 36 frames, 2.88 s."""
+    part = tmp_path / "part.ts"
+    write_numbered(part, [900_000 + 3600 * number for number in range(36)], clock=90_000, rate=25)
+    path = tmp_path / "twice.ts"
+    path.write_bytes(part.read_bytes() * 2)
+    numbers, info = read(FileSource(str(path)))
+    assert numbers == [*range(36), *range(36)] and info.duration_seconds == Fraction(72, 25) and info.moved == 0
+
+
+def test_a_clock_that_wraps_round(tmp_path):
+    """The 33 bits of MPEG-TS: FFmpeg gives times below 0 up to the wrap."""
+    path = write_numbered(tmp_path / "wrap.ts", [2**33 + 3600 * (number - 10) for number in range(30)], clock=90_000,
+                          rate=25)
+    source = FileSource(path)
+    numbers, info = read(source)
+    assert numbers == list(range(30)) and info.duration_seconds == Fraction(30, 25) and info.moved == 0
+    assert source.origin < 0 and source.frame_at(Fraction(1, 2)) == 12
