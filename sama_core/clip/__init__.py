@@ -8,6 +8,7 @@ Needs torch, numpy, Pillow and PyAV; knows nothing of ComfyUI. A source is never
 decoded as they are asked for, and only the fitted ones stay in memory. They are restored and written one by one.
 """
 
+from .audio import Sound
 from .clip_range import ClipRange, Seconds, check_one_start, in_frames
 from .edited import EditedSource
 from .fit import fit_clip
@@ -21,6 +22,6 @@ from .write import write_clip
 
 __all__ = [
     "ClipFacts", "ClipInfo", "ClipRange", "ClipSource", "EditedSource", "FileSource", "Fit", "ImageSource", "Placement",
-    "Seconds", "Timing", "check_frames", "check_one_start", "cut_audio", "fit_clip", "in_frames", "place",
+    "Seconds", "Sound", "Timing", "check_frames", "check_one_start", "cut_audio", "fit_clip", "in_frames", "place",
     "resize_frame", "restore_frames", "restored_frames", "save_restored", "write_clip",
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from .audio import Sound
 from .clip_range import ClipRange
 from .colours import Colours
 from .placement import Box, Placement
@@ -34,6 +35,10 @@ class ClipInfo:
     "How many of them had no good time stamp, and got a time between their neighbours."
     audio: dict | None = field(default=None, compare=False, repr=False)
     "The range's sound in ComfyUI's AUDIO form, as it was read; None for silent clips."
+    sound_remark: str = field(default="", compare=False)
+    "What the artist should know about the sound, see `Sound`."
+    sound_is_uniform: bool | None = field(default=None, compare=False)
+    "Whether its packets keep one rate and layout, so that they can be copied; None if it was not looked at."
 
     @property
     def width(self) -> int:
@@ -85,6 +90,10 @@ class ClipInfo:
         """Colour tags of the source."""
         return self.facts.colours
 
+    def with_sound(self, sound: Sound) -> "ClipInfo":
+        """The receipt with what was read of the range's sound."""
+        return replace(self, audio=sound.audio, sound_remark=sound.remark, sound_is_uniform=sound.uniform)
+
     def part(self, first: int, count: int) -> "ClipInfo":
         """The receipt of `count` of the kept frames, from the `first`-th on, without padding; its sound is cut along.
 
@@ -114,6 +123,8 @@ class ClipInfo:
             found.append(f"The clip has pixels {float(self.facts.pixel_aspect):.4g} times as wide as high.")
         if not self.timing.steady:
             found.append("The frame rate varies: every frame keeps its own time.")
+        if self.sound_remark:
+            found.append(self.sound_remark)
         return found
 
 

@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -10,18 +11,16 @@ import numpy as np
 import torch
 
 from ..errors import ClipError, needed
-from .audio import audible_track, first_picture_time, skip_ahead
+from .audio import COPIED_CODECS, LAYOUTS, audible_track
 from .decode import opened
 from .info import ClipInfo
+from .samples import skip_ahead
 from .source import FileSource
 
-# What mp4 holds and players play. PCM and Vorbis fit in too, but hardly any player takes them there.
-COPIED_CODECS = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}
 # Packets from before the range that a decoder needs to get going; an edit list keeps them silent.
 RUN_UP = Fraction(8, 100)
 AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
 USUAL_RATE = 48000
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 BITS_PER_CHANNEL = 128_000
 CHUNK = 1 << 14
 """Samples handed to the encoder at a time."""
@@ -41,27 +40,56 @@ def sound_of(container: av.container.OutputContainer, info: ClipInfo, audio: dic
     """
     if audio is None:
         yield iter(())
-    elif is_copied(info, audio):
-        with _range_packets(info) as (track, packets):
-            copy = container.add_stream_from_template(track)
-            yield _on_stream(packets, copy)
-    else:
-        yield _encoded(container, audio, info.duration_seconds)
+        return
+    with _copy(info, audio) as copy:
+        yield _encoded(container, audio, info.duration_seconds) if copy is None else copy.on(container)
 
 
 def is_copied(info: ClipInfo, audio: dict | None) -> bool:
     """Whether a result's sound is the source's packets: nothing was done to it, and an mp4 takes them."""
-    if not isinstance(info.source, FileSource) or not _same(audio, info.audio):
-        return False
-    try:
-        with _range_packets(info) as (track, packets), av.open(io.BytesIO(), "w", format="mp4") as trial:
-            if track.codec_context.codec.canonical_name not in COPIED_CODECS or not packets:
-                return False
-            for packet in _on_stream(packets, trial.add_stream_from_template(track)):
-                trial.mux(packet)
-    except (av.error.FFmpegError, ClipError, ValueError):
-        return False
-    return True
+    with _copy(info, audio) as copy:
+        return copy is not None
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A track of an open file, and what of it sounds in a range."""
+
+    track: av.AudioStream
+    packets: list[tuple[av.Packet, int, int]]
+    "Packets, in samples of the track: when they begin in the range, and how long they last."
+
+    def on(self, container: av.container.OutputContainer) -> Packets:
+        """Adds the track to `container` and gives the packets."""
+        return self._packets(container.add_stream_from_template(self.track))
+
+    def _packets(self, stream: av.AudioStream) -> Packets:
+        for packet, begin, length in self.packets:
+            packet.stream, packet.time_base = stream, Fraction(1, self.track.rate)
+            packet.pts = packet.dts = begin
+            packet.duration = length
+            yield packet
+
+
+@contextmanager
+def _copy(info: ClipInfo, audio: dict | None) -> Iterator[_Copy | None]:
+    """The source's sound, valid in this context, if it is `audio`, of one form, and a trial shows that mp4 takes it."""
+    with ExitStack() as files:
+        copy = None
+        if isinstance(info.source, FileSource) and _same(audio, info.audio) and _is_uniform(info):
+            with suppress(av.error.FFmpegError, ClipError, ValueError):
+                copy = _tried(_range_packets(files.enter_context(opened(info.source.stream, info.source.name)), info))
+        yield copy
+
+
+def _tried(copy: _Copy) -> _Copy | None:
+    """`copy` if an mp4 can be made of it; raises FFmpegError or ValueError, or gives None, if not."""
+    if copy.track.codec_context.codec.canonical_name not in COPIED_CODECS or not copy.packets:
+        return None
+    with av.open(io.BytesIO(), "w", format="mp4") as trial:
+        for packet in copy.on(trial):
+            trial.mux(packet)
+    return copy
 
 
 def _same(audio: dict | None, other: dict | None) -> bool:
@@ -70,29 +98,28 @@ def _same(audio: dict | None, other: dict | None) -> bool:
     return audio["waveform"] is other["waveform"] or torch.equal(audio["waveform"], other["waveform"])
 
 
-@contextmanager
-def _range_packets(info: ClipInfo) -> Iterator[tuple[av.AudioStream, list[av.Packet]]]:
-    """The track, and its packets that sound in the range, timed from the range's begin. Raises ValueError if untimed.
+def _is_uniform(info: ClipInfo) -> bool:
+    """An mp4 describes a track once: what changes its rate or layout inside cannot be copied."""
+    if info.sound_is_uniform is None:
+        return info.source.sound(info.start_seconds, info.duration_seconds).uniform
+    return info.sound_is_uniform
 
-    The packets are valid until the context ends.
-    """
-    with opened(info.source.stream, info.source.name) as container:
-        track = audible_track(container)
-        if track is None:
-            raise ValueError("no sound")
-        start, rate = first_picture_time(container) + info.start_seconds, track.rate
-        skip_ahead(container, track, start)
-        packets = []
-        for packet, time in _timed(container.demux(track), track):
-            begin, length = round((time - start) * rate), round(packet.duration * track.time_base * rate)
-            end = round(info.duration_seconds * rate)
-            if begin >= end:
-                break
-            if begin + length > -RUN_UP * rate:
-                packet.time_base, packet.pts, packet.dts = Fraction(1, rate), begin, begin
-                packet.duration = max(1, min(length, end - begin))
-                packets.append(packet)
-        yield track, packets
+
+def _range_packets(container: av.container.InputContainer, info: ClipInfo) -> _Copy:
+    """The track, and its packets that sound in the range. Raises ValueError if it has none, or they are untimed."""
+    track = audible_track(container)
+    if track is None:
+        raise ValueError("no sound")
+    start, rate = info.source.origin() + info.start_seconds, track.rate
+    skip_ahead(container, track, start)
+    packets, end = [], round(info.duration_seconds * rate)
+    for packet, time in _timed(container.demux(track), track):
+        begin, length = round((time - start) * rate), round(packet.duration * track.time_base * rate)
+        if begin >= end:
+            break
+        if begin + length > -RUN_UP * rate:
+            packets.append((packet, begin, max(1, min(length, end - begin))))
+    return _Copy(track, packets)
 
 
 def _timed(packets: Packets, track: av.AudioStream) -> Iterator[tuple[av.Packet, Fraction]]:
@@ -116,12 +143,6 @@ def _timed(packets: Packets, track: av.AudioStream) -> Iterator[tuple[av.Packet,
         number += 1
 
 
-def _on_stream(packets: list[av.Packet], stream: av.AudioStream) -> Packets:
-    for packet in packets:
-        packet.stream = stream
-        yield packet
-
-
 def _encoded(container: av.container.OutputContainer, audio: dict, duration: Fraction) -> Packets:
     """Adds an AAC track and gives its packets as they are encoded."""
     waveform, rate = audio["waveform"], audio["sample_rate"]
@@ -141,8 +162,9 @@ def _aac_packets(track: av.AudioStream, samples: np.ndarray, rate: int, layout: 
     warm_up = samples[:, 1:WARM_UP + 1][:, ::-1]
     samples = np.concatenate([warm_up, samples], axis=1)
     for begin in range(0, samples.shape[1], CHUNK):
-        piece = np.ascontiguousarray(samples[:, begin:begin + CHUNK])
-        frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+        # Packed: PyAV lays planes of 8 channels beyond the end of the frame.
+        piece = np.ascontiguousarray(samples[:, begin:begin + CHUNK].T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, begin - warm_up.shape[1], Fraction(1, rate)
         for resampled in resampler.resample(frame):
             yield from track.encode(resampled)

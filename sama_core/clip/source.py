@@ -5,7 +5,7 @@ later, which is how restoring puts cropped borders back.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..errors import ClipError, needed
-from .audio import audible_track, read_audio
+from .audio import Sound, audible_track, read_sound
 from .clip_range import LAST_SECOND, ClipRange, brief
 from .colours import RGB_MATRIX, UNTAGGED, Colours, colours_of
 from .decode import (
@@ -167,8 +167,13 @@ class FileSource:
         return first, behind
 
     def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> dict | None:
-        """The sound of a range, see `read_audio`."""
-        return read_audio(self.stream, self.name, start_seconds, duration_seconds)
+        """The sound of a range, as AUDIO; see `read_sound`."""
+        return self.sound(start_seconds, duration_seconds).audio
+
+    def sound(self, start_seconds: float | Fraction, duration_seconds: float | Fraction,
+              wait: Callable[[], None] = lambda: None) -> Sound:
+        """The sound of a range, and what there is to say about it; see `read_sound`."""
+        return read_sound(self.stream, self.name, self.origin, start_seconds, duration_seconds, wait)
 
     @property
     def _clock(self) -> Clock:
