@@ -90,8 +90,10 @@ class ClipInfo:
         """Colour tags of the source."""
         return self.facts.colours
 
-    def with_sound(self, sound: Sound) -> "ClipInfo":
-        """The receipt with what was read of the range's sound."""
+    def with_sound(self, sound: Sound | dict | None) -> "ClipInfo":
+        """The receipt with what was read of the range's sound, or with AUDIO of which no more is known."""
+        if not isinstance(sound, Sound):
+            return replace(self, audio=sound, sound_remark="", sound_is_uniform=None)
         return replace(self, audio=sound.audio, sound_remark=sound.remark, sound_is_uniform=sound.uniform)
 
     def part(self, first: int, count: int) -> "ClipInfo":

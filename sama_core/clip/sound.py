@@ -110,7 +110,7 @@ def _range_packets(container: av.container.InputContainer, info: ClipInfo) -> _C
     track = audible_track(container)
     if track is None:
         raise ValueError("no sound")
-    start, rate = info.source.origin() + info.start_seconds, track.rate
+    start, rate = info.source.origin + info.start_seconds, track.rate
     skip_ahead(container, track, start)
     packets, end = [], round(info.duration_seconds * rate)
     for packet, time in _timed(container.demux(track), track):

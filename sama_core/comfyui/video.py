@@ -34,7 +34,7 @@ class _Opened:
     """What stands behind a VIDEO or IMAGE input."""
 
     source: ClipSource
-    sound_of: Callable[[ClipInfo], Sound]
+    audio_of: Callable[[ClipInfo], Sound | dict | None]
     window: tuple[float, float] = (0.0, 0.0)
     """Seconds from Trim Video: start, and length or 0."""
 
@@ -63,7 +63,7 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
 
     wanted = _resolve(found, clip_range, seconds or Seconds())
     frames, info = fit_clip(found.source, wanted, area, report, Fit(fit))
-    info = info.with_sound(found.sound_of(info))
+    info = info.with_sound(found.audio_of(info))
     for remark in info.remarks():
         log.warning("SAMA Source Video: %s", remark)
     if say and info.remarks():
@@ -81,15 +81,14 @@ def _open(video: Input.Video) -> _Opened:
     if isinstance(video, InputImpl.VideoFromFile):
         source = FileSource(video.get_stream_source())
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        return _Opened(source, lambda info: source.sound(
-            info.start_seconds, info.duration_seconds,
-            comfy.model_management.throw_exception_if_processing_interrupted), window)
+        stop = comfy.model_management.throw_exception_if_processing_interrupted
+        return _Opened(source, lambda info: source.sound(info.start_seconds, info.duration_seconds, stop), window)
     if isinstance(video, RestoredVideo):
         return _Opened(EditedSource(video.frames, video.info),
-                       lambda info: Sound(cut_audio(video.audio, info.start_seconds, info.duration_seconds)))
+                       lambda info: cut_audio(video.audio, info.start_seconds, info.duration_seconds))
     parts = video.get_components()
     source = ImageSource(_opaque(parts.images), Fraction(parts.frame_rate))
-    return _Opened(source, lambda info: Sound(cut_audio(parts.audio, info.start_seconds, info.duration_seconds)))
+    return _Opened(source, lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds))
 
 
 def _resolve(found: _Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRange:
