@@ -58,7 +58,7 @@ def read_sound(stream: Stream, name: str, origin: Fraction, start: float | Fract
         track, tracks = audible_track(container), len(_decodable(container))
         if track is None:
             return Sound(None)
-        wanted = Wanted(track.index, origin + Fraction(start), Fraction(duration))
+        wanted = Wanted(track.index, begin_of(container, origin) + Fraction(start), Fraction(duration))
         codec, rate, is_default = track.codec_context.codec.canonical_name, track.rate, _is_default(track)
         apart = not _is_safe(container, track)
         if not apart:
@@ -75,6 +75,17 @@ def audible_track(container: av.container.InputContainer) -> av.AudioStream | No
     """The default track, else the first one, of those that can be decoded."""
     tracks = _decodable(container)
     return next((track for track in tracks if _is_default(track)), tracks[0] if tracks else None)
+
+
+def begin_of(container: av.container.InputContainer, origin: Fraction) -> Fraction:
+    """When the clip begins on the clock of its sound, in seconds; `origin` is that of its first picture.
+
+    AVI has no presentation times, and FFmpeg guesses those of pictures some frames late: what is stored first counts.
+    """
+    if "avi" not in container.format.name.split(","):
+        return origin
+    begun = (stream for stream in container.streams.video if stream.start_time is not None)
+    return next((stream.start_time * stream.time_base for stream in begun), origin)
 
 
 def _decodable(container: av.container.InputContainer) -> list[av.AudioStream]:

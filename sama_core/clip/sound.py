@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import ClipError, needed
-from .audio import COPIED_CODECS, LAYOUTS, audible_track
+from .audio import COPIED_CODECS, LAYOUTS, audible_track, begin_of
 from .decode import opened
 from .info import ClipInfo
 from .samples import skip_ahead
@@ -110,7 +110,7 @@ def _range_packets(container: av.container.InputContainer, info: ClipInfo) -> _C
     track = audible_track(container)
     if track is None:
         raise ValueError("no sound")
-    start, rate = info.source.origin + info.start_seconds, track.rate
+    start, rate = begin_of(container, info.source.origin) + info.start_seconds, track.rate
     skip_ahead(container, track, start)
     packets, end = [], round(info.duration_seconds * rate)
     for packet, time in _timed(container.demux(track), track):
