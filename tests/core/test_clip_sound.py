@@ -171,9 +171,9 @@ def test_one_lost_packet_is_silence_and_jitter_is_not(tmp_path):
     shaking = write(tmp_path / "shaking.mkv", np.full((1, RATE // 10), 0.5), "pcm_s16le", "mono")
     with av.open(shaking) as source, av.open(str(tmp_path / "out.mkv"), "w") as container:
         streams = {stream.index: container.add_stream_from_template(stream) for stream in source.streams}
-        for number, packet in enumerate(packet for packet in source.demux() if packet.size):
+        for packet in (packet for packet in source.demux() if packet.size):
             if packet.stream.type == "audio":
-                packet.pts = packet.dts = packet.pts + 9 * (number % 2)
+                packet.pts = packet.dts = packet.pts + 9 * (packet.pts // 21 % 2)
             packet.stream = streams[packet.stream.index]
             container.mux(packet)
     sound = FileSource(str(tmp_path / "out.mkv")).audio(0, 0.09)["waveform"]
@@ -279,11 +279,10 @@ def test_sound_in_memory_is_decoded_apart_too(tmp_path, processes):
     here = FileSource(io.BytesIO(Path(path).read_bytes())).audio(0.25, 0.5)
     assert torch.equal(here["waveform"], FileSource(path).audio(0.25, 0.5)["waveform"])
     assert here["waveform"].shape == (1, 2, RATE // 2)
-    assert len(processes) == 2 and all(process.returncode == 0 or process.poll() is not None for process in processes)
+    assert len(processes) == 2 and None not in [process.poll() for process in processes]
 
 
-@pytest.mark.parametrize("text", ["import os; os.abort()", "raise SystemExit(3)", "print('nonsense' * 100)",
-                                  "import sys; sys.stdout.buffer.write(bytes(8) + b'{}')"][:3])
+@pytest.mark.parametrize("text", ["import os; os.abort()", "raise SystemExit(3)", "print('nonsense' * 100)"])
 def test_where_the_decoder_dies_sound_is_left_out_with_one_remark(tmp_path, monkeypatch, text):
     program(monkeypatch, tmp_path, text)
     frames, info = read(write(tmp_path / "in.mov", tones(2), "pcm_s16le", "stereo"))
