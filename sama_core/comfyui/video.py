@@ -52,7 +52,7 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
         got = "both a video and images" if video is not None else "neither a video nor images"
         raise ClipError(needed("SAMA Source Video", got, "one of the two", "Connect Load Video, or an IMAGE batch."))
     if images is not None:
-        found = _Opened(ImageSource(_opaque(images), fps), lambda info: Sound(None))
+        found = _Opened(ImageSource(_opaque(images), fps), lambda info: None)
     else:
         found = _open(video)
 

@@ -17,6 +17,7 @@ from sama_core.errors import ClipError
 
 from ..comfyui.graphs import Graph, output
 from ..harness.moving_shapes import moving_shapes
+from ..harness.sound_files import click_times, clicks, state_order, write
 
 ROOT = Path(__file__).resolve().parents[2]
 NTSC = Fraction(24000, 1001)
@@ -48,6 +49,35 @@ def graph(comfyui, clip_file):
 
 def values(graph, link):
     return graph.comfyui.run(graph.nodes, keep=[link[0]]).check().values[link[0]]
+
+
+@pytest.mark.parametrize("name, layout, codec, labels, words", [
+    ("many.mov", "16 channels", "pcm_s16le", None, "16 channels"),
+    ("order.mov", "stereo", "pcm_s16le", [2, 1], None),
+    ("surround.mp4", "7.1", "aac", None, None),
+    ("tracks.mp4", "stereo", "aac", None, "2 sound tracks")])
+def test_a_foreign_clips_sound_comes_through_the_nodes(comfyui, caplog, name, layout, codec, labels, words):
+    """The server lives, clicks are heard when they are due, in AUDIO and in the saved file; one remark at most."""
+    sound = clicks(av.AudioLayout(layout).nb_channels, 2)
+    more = (sound,) if words == "2 sound tracks" else ()
+    path = write(comfyui.base / "input" / name, sound, codec, layout, more=more)
+    if labels:
+        state_order(path, labels)
+    graph = Graph()
+    source = graph.add("SAMASourceVideo", video=graph.add("LoadVideo", file=name), **OLD_INPUTS)
+    finish = graph.add("SAMAFinishVideo", frames=source, clip_info=output(source, 1), audio=output(source, 2))
+    with caplog.at_level("WARNING"):
+        audio = comfyui.run(graph.nodes, keep=[source[0]]).check().values[source[0]][2]
+    assert audio["waveform"].shape == (1, *sound.shape)
+    assert click_times(audio) == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=0.003)
+    said = [record.getMessage() for record in caplog.records if "sound" in record.getMessage()]
+    assert len(said) == (words is not None) and (words is None or words in said[0])
+    if sound.shape[0] <= 8:
+        graph.add("SaveVideo", video=finish, filename_prefix=f"sound/{name}", format="auto", codec="auto")
+        comfyui.run(graph.nodes).check()
+        (saved_file,) = (comfyui.base / "output" / "sound").glob(f"{name}*.mp4")
+        back = FileSource(str(saved_file)).audio(0, 2)
+        assert click_times(back) == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=0.003)
 
 
 def finished(graph):
