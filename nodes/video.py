@@ -44,7 +44,8 @@ class SourceVideo(io.ComfyNode):
                         "pads it to 4k+1 frames. Only the frames asked for are decoded.",
             search_aliases=["load clip", "resize video", "source frames", "video to images"],
             inputs=[
-                io.Video.Input("video", optional=True, tooltip="The clip, from Load Video. Its default sound track comes along."),
+                io.Video.Input("video", optional=True,
+                               tooltip="The clip, from Load Video. Its default sound track comes along."),
                 io.Image.Input("images", optional=True, tooltip="Frames instead of a video."),
                 io.Model.Input("model", optional=True,
                                tooltip="The SAMA model; its working area is used where area is 0."),
