@@ -1,18 +1,18 @@
-"""Writing a result as mp4: the source's size, times, pixel shape, depth and colours, one frame in memory at a time.
+"""Writing a result: the source's size, times, pixel shape, depth and colours, one frame in memory at a time.
 
     edited frames ──restored_frames──▶ RGB float ──▶ YUV ──▶ H.264 ─┐
                                     source's packets, or AAC ────────┴▶ temporary file ──rename──▶ target
 """
 
-import io
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -23,6 +23,7 @@ from ..errors import ClipError, needed
 from .colours import LIMITED_RANGE, UNSTATED, Colours, colours_to_write
 from .fit import Progress
 from .info import ClipInfo
+from .mixdown import fitting_sound
 from .picture import EXACT, WHITE
 from .restore import restored_frames
 from .sound import sound_of
@@ -30,6 +31,10 @@ from .sound import sound_of
 LARGEST_SIDE = 16384
 SLOWEST = Fraction(1, 1000)
 TAGS = "use_metadata_tags"
+CONTAINERS = {"mp4": "mp4", "mkv": "matroska"}
+"""Files that are written here, and FFmpeg's names for them."""
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+"""Of x264, from quick and large to slow and small."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +47,33 @@ class Encoding:
     "8 or 10; None takes 10 for sources of more than 8 bits."
     metadata: Mapping[str, str] = field(default_factory=dict)
     "Texts stored in the file."
+    container: str = "mp4"
+    "One of `CONTAINERS`."
+    preset: str | None = None
+    "One of `PRESETS`; None is x264's own, medium."
+    colours: Colours | None = None
+    "Colour tags to write, and the matrix to convert with; None takes the source's."
 
 
-def save_restored(target: str | os.PathLike | io.BytesIO, frames: torch.Tensor, info: ClipInfo,
+def save_restored(target: str | os.PathLike | BinaryIO, frames: torch.Tensor, info: ClipInfo,
                   audio: dict | None = None, encoding: Encoding | None = None,
                   progress: Progress | None = None) -> None:
-    """Undo `fit_clip` on edited `frames` and write the result as mp4: H.264 with the source's sound, or AAC.
+    """Undo `fit_clip` on edited `frames` and write the result: H.264 with the source's sound, or AAC.
 
-    Size, frame count and time stamps are the source's, exactly. Even sizes become 4:2:0, which plays everywhere;
-    odd ones 4:4:4, which some players refuse, because 4:2:0 cannot hold them. `audio` is ComfyUI AUDIO, see
-    `sound_of`. A file appears only when it is complete; until then, and after any failure, an older file of that
-    name stays as it was. Raises ClipError for frames or audio that do not fit, a source that has changed, and a
-    full disk; what `progress` raises passes through.
+    Size, frame count and time stamps are the source's; exactly in an mp4, to the millisecond in an mkv, which
+    counts no finer. Even sizes become 4:2:0, which plays everywhere; odd ones 4:4:4, which some players refuse,
+    because 4:2:0 cannot hold them. `audio` is ComfyUI AUDIO, see `fitting_sound` and `sound_of`. `target` is a path,
+    or a file open for writing bytes. A file appears only when it is complete; until then, and after any failure, an
+    older file of that name stays as it was. Raises ClipError for frames that do not fit, a source that has changed,
+    and a full disk; what `progress` raises passes through.
     """
     encoding = encoding or Encoding()
     if max(info.width, info.height) > LARGEST_SIDE:
         raise ClipError(needed("video size", f"{info.width}x{info.height}", f"at most {LARGEST_SIDE} pixels on a side",
                                "Scale the clip down first."))
     restored = restored_frames(frames, info, progress)
-    if isinstance(target, io.BytesIO):
+    audio, _ = fitting_sound(info, audio)
+    if hasattr(target, "write"):
         _write(target, restored, info, audio, encoding, TAGS)
         return
     with complete_or_absent(Path(target)) as unfinished:
@@ -84,16 +97,17 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def _write(target: str | io.BytesIO, frames: Iterable[torch.Tensor], info: ClipInfo, audio: dict | None,
+def _write(target: str | BinaryIO, frames: Iterable[torch.Tensor], info: ClipInfo, audio: dict | None,
            encoding: Encoding, flags: str) -> None:
     tick, ticks = info.timing.ticks()
-    ends = dict(pairwise(ticks))
-    with av.open(target, "w", format="mp4", options={"movflags": flags}) as container:
+    ends, is_mp4 = dict(pairwise(ticks)), encoding.container == "mp4"
+    with av.open(target, "w", format=CONTAINERS[encoding.container],
+                 options={"movflags": flags} if is_mp4 else {}) as container:
         container.metadata.update(encoding.metadata)
         video = _video_stream(container, info, encoding, tick)
-        with sound_of(container, info, audio) as sound:
-            sound = _Waiting(sound)
-            for picture in _pictures(frames, video.codec_context.pix_fmt, _tags(info), ticks, tick):
+        with sound_of(container, info if is_mp4 else _unless_cut(info), audio) as sound:
+            sound = _Waiting(sound if is_mp4 else _from_zero(sound))
+            for picture in _pictures(frames, video.codec_context.pix_fmt, _tags(info, encoding), ticks, tick):
                 _mux(container, video.encode(picture), ends)
                 container.mux(sound.until(picture.pts * tick))
             _mux(container, video.encode(None), ends)
@@ -116,6 +130,19 @@ class _Waiting:
         return due
 
 
+def _unless_cut(info: ClipInfo) -> ClipInfo:
+    """`info`, without its sound where the range may begin inside a packet: only an mp4 can play a part of one.
+
+    The sound is encoded then. A packet of FLAC is a tenth of a second long.
+    """
+    return replace(info, audio=None) if info.start_seconds else info
+
+
+def _from_zero(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """Without the packets that an mp4's edit list keeps silent; other files have none, and would play them."""
+    return (packet for packet in packets if packet.pts >= 0)
+
+
 def _mux(container: av.container.OutputContainer, packets: Iterable[av.Packet], ends: Mapping[int, int]) -> None:
     for packet in packets:
         packet.duration = ends[packet.pts] - packet.pts
@@ -126,12 +153,13 @@ def _video_stream(container: av.container.OutputContainer, info: ClipInfo, encod
                   tick: Fraction) -> av.VideoStream:
     """An H.264 stream with the source's size, pixel shape, clock and colour tags."""
     rate = max(info.fps, SLOWEST).limit_denominator(100_000)  # for the encoder's bit rate; times have their own clock
-    stream = container.add_stream("h264", rate=rate, options={"crf": str(encoding.crf)})
+    options = {"crf": str(encoding.crf)} | ({"preset": encoding.preset} if encoding.preset else {})
+    stream = container.add_stream("h264", rate=rate, options=options)
     stream.width, stream.height = info.width, info.height
     planes = "444" if info.width % 2 or info.height % 2 else "420"
     deep = info.facts.bit_depth > 8 if encoding.bit_depth is None else encoding.bit_depth > 8
     stream.pix_fmt = f"yuv{planes}p10le" if deep else f"yuv{planes}p"
-    context, tags = stream.codec_context, _tags(info)
+    context, tags = stream.codec_context, _tags(info, encoding)
     context.time_base = tick
     if not info.timing.steady:
         context.max_b_frames = 0  # reordered frames would leave their lengths to each other
@@ -142,8 +170,8 @@ def _video_stream(container: av.container.OutputContainer, info: ClipInfo, encod
     return stream
 
 
-def _tags(info: ClipInfo) -> Colours:
-    return colours_to_write(info.colours, info.height)
+def _tags(info: ClipInfo, encoding: Encoding) -> Colours:
+    return encoding.colours or colours_to_write(info.colours, info.height)
 
 
 def _pictures(frames: Iterable[torch.Tensor], pix_fmt: str, tags: Colours, ticks: list[int],

@@ -4,7 +4,9 @@ import io
 import json
 import logging
 import os
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import comfy.model_management
 import comfy.utils
@@ -12,8 +14,13 @@ from comfy_api.latest import Input, Types
 from torch import Tensor
 
 from ..clip import ClipInfo, check_frames, cut_audio, restore_frames, save_restored
-from ..clip.save import Encoding
-from ..errors import ClipError, needed
+from ..clip.save import PRESETS, Encoding
+from ..errors import ClipError
+from .color_space import color_space_of, colours_for
+from .newer_keywords import ignores_newer_keywords, say_once
+from .reframed import cropped, resized
+from .rescue import keep_edit, not_saved
+from .transcode import NEARLY_LOSSLESS, check_offered, is_ours, save_through_core, wanted_file
 
 log = logging.getLogger(__name__)
 
@@ -33,31 +40,66 @@ class RestoredVideo(Input.Video):
         check_frames(frames, info)
         self.frames, self.info, self.audio = frames, info, audio
         self._encoded: bytes | None = None
+        self._kept: Path | None = None
 
+    @ignores_newer_keywords
     def get_components(self) -> Types.VideoComponents:
         """All restored frames, float32 (frame_count, height, width, 3), with rate and sound."""
         images = restore_frames(self.frames, self.info, _progress())
         return Types.VideoComponents(images=images, audio=self.audio, frame_rate=self.info.fps)
 
+    @ignores_newer_keywords
     def save_to(self, path: str | os.PathLike | io.BytesIO, format: Types.VideoContainer = Types.VideoContainer.AUTO,
                 codec: Types.VideoCodec = Types.VideoCodec.AUTO, metadata: dict | None = None,
-                bit_depth: int | None = None, crf: float | None = None) -> None:
-        """Write mp4 with H.264, see `save_restored`; `metadata` goes in as ComfyUI's own videos carry it.
+                bit_depth: int | None = None, crf: float | None = None, color_space: str | None = None,
+                preset: str | None = None) -> None:
+        """Write mp4 or mkv with H.264, see `save_restored`; other files through ComfyUI, where it offers them.
 
-        `bit_depth` and `crf` of None are the source's depth and a quality that looks like what went in.
-        Raises ClipError for another format or codec, and with the cause if the file cannot be written.
+        `metadata` goes in as ComfyUI's own videos carry it. None of `bit_depth`, `crf` and `color_space` is the
+        source's depth, a quality that looks like what went in, and the source's colours; see `colours_for`. Raises
+        ClipError if the file cannot be written; the edit is kept then, and the error says where.
         """
-        _require("video format", format, Types.VideoContainer.MP4)
-        _require("video codec", codec, Types.VideoCodec.H264)
         tags = {name: value if isinstance(value, str) else json.dumps(value)
                 for name, value in (metadata or {}).items()}
+        encoding = self._encoding(tags, bit_depth, crf, color_space, preset)
+        try:
+            container, kind = wanted_file(path, format, codec)
+            check_offered(container, kind, self.info.width, self.info.height)
+            if is_ours(container, kind):
+                self._write(path, replace(encoding, container=container))
+            else:
+                save_through_core(lambda mp4: self._write(mp4, replace(encoding, crf=NEARLY_LOSSLESS)), path,
+                                  container, kind, metadata=metadata, bit_depth=bit_depth, crf=crf, preset=preset)
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except Exception as failed:
+            raise self._not_saved(failed, tags) from failed
+
+    def _encoding(self, tags: dict[str, str], bit_depth: int | None, crf: float | None, color_space: str | None,
+                  preset: str | None) -> Encoding:
+        """What is asked for, as far as it is known."""
+        if preset is not None and preset not in PRESETS:
+            say_once("save_to", f"preset={preset}")
+            preset = None
+        colours = colours_for(color_space, self.info.colours)
+        if colours is not None and colours.hdr:
+            bit_depth = max(bit_depth or 0, 10)
+        quality = {} if crf is None else {"crf": crf}
+        return Encoding(bit_depth=bit_depth, metadata=tags, preset=preset, colours=colours, **quality)
+
+    def _write(self, path: str | os.PathLike | io.BytesIO, encoding: Encoding) -> None:
         if self.info.width % 2 or self.info.height % 2:
             log.warning("SAMA: %dx%d does not fit H.264 4:2:0, which has even sides only; saved as 4:4:4, which some "
                         "televisions and phones do not play.", self.info.width, self.info.height)
-        quality = {} if crf is None else {"crf": crf}
-        save_restored(path, self.frames, self.info, self.audio, Encoding(bit_depth=bit_depth, metadata=tags, **quality),
-                      _progress())
+        save_restored(path, self.frames, self.info, self.audio, encoding, _progress())
 
+    def _not_saved(self, failed: Exception, tags: dict[str, str]) -> ClipError:
+        """`failed` with the place where the edit is kept; it is written there once."""
+        if self._kept is None or not self._kept.is_file():
+            self._kept = keep_edit(self.frames, self.info, tags)
+        return not_saved(failed, self._kept)
+
+    @ignores_newer_keywords
     def as_trimmed(self, start_time: float | None = None, duration: float | None = None,
                    strict_duration: bool = False) -> "RestoredVideo | None":
         """The part from `start_time` on, both in seconds; below 0 counts from the end, a duration of 0 is all.
@@ -75,6 +117,18 @@ class RestoredVideo(Input.Video):
         audio = cut_audio(self.audio, starts[kept[0]], info.duration_seconds)
         return RestoredVideo(self.frames[kept[0]:kept[-1] + 1], info, audio)
 
+    @ignores_newer_keywords
+    def as_cropped(self, x: int = 0, y: int = 0, width: int = 0, height: int = 0) -> Input.Video:
+        """The rectangle of every frame, as ComfyUI's own videos give it."""
+        return cropped(self, x, y, width, height)
+
+    @ignores_newer_keywords
+    def as_resized(self, width: int, height: int, upscale_method: str = "lanczos", crop: str = "disabled",
+                   post_crop: tuple[int, int, int, int] | None = None) -> Input.Video:
+        """Every frame at another size, then the part `post_crop` (x, y, width, height) of it."""
+        return resized(self, width, height, upscale_method, crop, post_crop)
+
+    @ignores_newer_keywords
     def get_stream_source(self) -> io.BytesIO:
         """The encoded video in memory; it is encoded once."""
         if self._encoded is None:
@@ -83,35 +137,55 @@ class RestoredVideo(Input.Video):
             self._encoded = buffer.getvalue()
         return io.BytesIO(self._encoded)
 
+    @ignores_newer_keywords
     def get_dimensions(self) -> tuple[int, int]:
         """`(width, height)` in pixels."""
         return self.info.width, self.info.height
 
+    @ignores_newer_keywords
+    def get_display_dimensions(self) -> tuple[int, int]:
+        """`(width, height)` as shown: an edit is written upright."""
+        return self.info.width, self.info.height
+
+    @ignores_newer_keywords
     def get_bit_depth(self) -> int:
         """8, or 10 for sources of more than 8 bits."""
         return 10 if self.info.facts.bit_depth > 8 else 8
 
+    @ignores_newer_keywords
+    def get_color_space(self) -> str:
+        """sRGB, HDR (HLG) or HDR PQ."""
+        return color_space_of(self.info.colours)
+
+    @ignores_newer_keywords
     def get_duration(self) -> float:
         """Seconds."""
         return float(self.info.duration_seconds)
 
+    @ignores_newer_keywords
     def get_frame_count(self) -> int:
         """Frames, without padding."""
         return self.info.frame_count
 
+    @ignores_newer_keywords
     def get_frame_rate(self) -> Fraction:
         """Frames per second, on average."""
         return self.info.fps
 
+    @ignores_newer_keywords
     def get_container_format(self) -> str:
         """What it is saved as."""
         return Types.VideoContainer.MP4.value
 
+    @ignores_newer_keywords
+    def get_active_trim_window(self) -> tuple[float, float]:
+        """None: a trimmed edit holds the frames that are left."""
+        return 0.0, 0.0
 
-def _require(what: str, got: str, only: str) -> None:
-    if got not in ("auto", only.value):
-        raise ClipError(needed(what, getattr(got, "value", got), f"auto or {only.value}",
-                               "Set it to auto in Save Video."))
+    @ignores_newer_keywords
+    def has_pending_frame_edits(self) -> bool:
+        """False: what `get_stream_source` gives is the whole edit."""
+        return False
 
 
 def _progress():
