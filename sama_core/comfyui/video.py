@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import comfy.model_management
-from comfy_api.latest import Input, InputImpl
+from comfy_api.latest import Input
 from torch import Tensor
 
 from ..clip import (
@@ -14,7 +14,6 @@ from ..clip import (
     ClipRange,
     ClipSource,
     EditedSource,
-    FileSource,
     Fit,
     ImageSource,
     Seconds,
@@ -24,6 +23,7 @@ from ..clip import (
     in_frames,
 )
 from ..errors import ClipError, needed
+from .core_video import file_shown
 from .restored_video import RestoredVideo
 
 log = logging.getLogger(__name__)
@@ -71,23 +71,28 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
     return frames, info
 
 
-def _opaque(images: Tensor) -> Tensor:
-    """IMAGE of 3 or 4 channels → 3, what is transparent on black."""
+def _opaque(images: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """IMAGE of 3 or 4 channels → 3, what is transparent on black; `alpha` (F, H, W) or (F, H, W, 1) is a mask of it."""
+    if alpha is not None:
+        images = images * (alpha if alpha.dim() == 4 else alpha[..., None])
     return images[..., :3] * images[..., 3:] if images.shape[-1] == 4 else images[..., :3]
 
 
 def _open(video: Input.Video) -> _Opened:
-    """The source behind a VIDEO, and how to get its sound."""
-    if isinstance(video, InputImpl.VideoFromFile):
-        source = FileSource(video.get_stream_source())
-        window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        stop = comfy.model_management.throw_exception_if_processing_interrupted
-        return _Opened(source, lambda info: source.sound(info.start_seconds, info.duration_seconds, stop), window)
+    """The source behind a VIDEO as ComfyUI shows it, and how to get its sound."""
     if isinstance(video, RestoredVideo):
         return _Opened(EditedSource(video.frames, video.info),
                        lambda info: cut_audio(video.audio, info.start_seconds, info.duration_seconds))
+    if not hasattr(video, "get_components"):
+        raise ClipError(needed("video", type(video).__name__, "a VIDEO, as Load Video gives it",
+                               "Connect Load Video, or an IMAGE batch."))
+    shown = file_shown(video)
+    if shown is not None:
+        source, window = shown
+        stop = comfy.model_management.throw_exception_if_processing_interrupted
+        return _Opened(source, lambda info: source.sound(info.start_seconds, info.duration_seconds, stop), window)
     parts = video.get_components()
-    source = ImageSource(_opaque(parts.images), Fraction(parts.frame_rate))
+    source = ImageSource(_opaque(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
     return _Opened(source, lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds))
 
 
