@@ -1,33 +1,48 @@
 """SAMA's nodes: thin V3 adaptors over `sama_core.comfyui`, a file per family."""
 
+import importlib
+
 from comfy_api.latest import ComfyExtension, io
 
-from ..sama_core.comfyui import embedded_files
-from ..sama_core.comfyui.register import register
-from .anchors import AnchorPreview
-from .convert import ConvertWeights
-from .edit import Edit, EditConditioning, Instruction, Sigmas
-from .export import FinishVideo
-from .latents import JoinLatent, SplitLatent
-from .load import LoadLora, LoadModel, LoadTextEncoder, LoadVAE, PrepareModel
-from .long import LongEdit, SegmentStore
-from .plan import Plan
-from .region import ChangedMask, PasteBack, RegionMask
-from .scores import Scores
-from .video import SourceVideo
+from ..sama_core.comfyui.what_loads import Loading, greet, load_families
 
-NODES = [LoadModel, PrepareModel, LoadTextEncoder, LoadVAE, LoadLora, SourceVideo, Instruction, EditConditioning,
-         Sigmas, Edit, LongEdit, SegmentStore, AnchorPreview, SplitLatent, JoinLatent, RegionMask, PasteBack,
-         ChangedMask, Scores, FinishVideo, ConvertWeights, Plan]
+FAMILIES = {
+    "load": ["LoadModel", "PrepareModel", "LoadTextEncoder", "LoadVAE", "LoadLora"],
+    "video": ["SourceVideo"],
+    "edit": ["Instruction", "EditConditioning", "Sigmas", "Edit"],
+    "long": ["LongEdit", "SegmentStore"],
+    "anchors": ["AnchorPreview"],
+    "latents": ["SplitLatent", "JoinLatent"],
+    "region": ["RegionMask", "PasteBack", "ChangedMask"],
+    "scores": ["Scores"],
+    "export": ["FinishVideo"],
+    "convert": ["ConvertWeights"],
+    "plan": ["Plan"],
+}
+"""File → its node classes. A node's id is its class name behind `SAMA`."""
 
 
 class SamaExtension(ComfyExtension):
+    """What works on this ComfyUI. One part that does not is left out by name, in the line that is logged at start."""
+
+    def __init__(self):
+        self.loading = Loading()
+
     async def on_load(self) -> None:
-        register()
-        embedded_files.offer()
+        for part, module, function in (("recognising SAMA files", "register", "register"),
+                                       ("the models that ship with the pack", "embedded_files", "offer")):
+            self.loading.part(part, lambda module=module, function=function: _core_part(module, function))
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return NODES
+        nodes = load_families(__name__, FAMILIES, self.loading)
+        greet(self.loading)
+        return nodes
+
+
+def _core_part(module: str, function: str) -> None:
+    """Call a function of `sama_core.comfyui`, which is imported only now."""
+    package = __name__.rpartition(".")[0]
+    getattr(importlib.import_module(f"{package}.sama_core.comfyui.{module}"), function)()
 
 
 async def comfy_entrypoint() -> SamaExtension:

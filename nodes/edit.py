@@ -2,14 +2,15 @@
 
 import comfy.samplers
 from comfy_api.latest import io
-from server import PromptServer
 
 from ..sama_core import embedded
 from ..sama_core.comfyui import conditioning
 from ..sama_core.comfyui.edit import EditSettings, edit_clip
+from ..sama_core.comfyui.what_loads import newer_fields
 from ..sama_core.region import fit_mask, require_region
 from ..sama_core.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
 from ..sama_core.text import clean_instruction
+from .inputs import say_in
 
 CATEGORY = "SAMA/edit"
 _STEPS = {"default": DEFAULT_STEPS, "min": 1, "max": 1000}
@@ -63,11 +64,6 @@ def mask_input() -> io.Mask.Input:
     return io.Mask.Input("mask", optional=True,
                          tooltip="The region that may change, white, from SAMA Region Mask or any node. Left open, "
                                  "the whole picture may.")
-
-
-def say_in(node_id: str):
-    """A function that shows one line of text in the node while it runs."""
-    return lambda text: PromptServer.instance.send_progress_text(text, node_id)
 
 
 class Instruction(io.ComfyNode):
@@ -167,6 +163,7 @@ class Edit(io.ComfyNode):
             description="Edits a clip as the instruction says: encodes text and source, samples, decodes.",
             search_aliases=["video edit", "instruction edit", "replace", "remove object", "restyle", "inpaint",
                             "sampler"],
+            **newer_fields(io.Schema, essentials_category="Video Tools"),
             inputs=[
                 *model_inputs(),
                 io.Image.Input("frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16."),

@@ -2,8 +2,11 @@
 
 from comfy_api.latest import io
 
+from ..sama_core.clip.mixdown import fitting_sound
 from ..sama_core.comfyui.restored_video import RestoredVideo
-from .video import CATEGORY, ClipInfoType
+from .inputs import ClipInfoType, say_in
+
+CATEGORY = "SAMA/video"
 
 
 class FinishVideo(io.ComfyNode):
@@ -21,11 +24,16 @@ class FinishVideo(io.ComfyNode):
                 ClipInfoType.Input("clip_info", tooltip="From the same SAMA Source Video."),
                 io.Audio.Input("audio", optional=True,
                                tooltip="The sound; leave it open for a silent video. Straight from SAMA Source Video "
-                                       "it is copied without loss where an mp4 takes it."),
+                                       "it is copied without loss where an mp4 takes it; channels that no "
+                                       "file takes become a stereo mix."),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Video.Output(tooltip="To Save Video, which stores the workflow inside.")],
         )
 
     @classmethod
     def execute(cls, frames, clip_info, audio=None) -> io.NodeOutput:
+        _, remark = fitting_sound(clip_info, audio)
+        if remark:
+            say_in(cls.hidden.unique_id)(remark)
         return io.NodeOutput(RestoredVideo(frames, clip_info, audio))

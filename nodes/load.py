@@ -9,7 +9,7 @@ from ..sama_core.checkpoint import shard_paths
 from ..sama_core.comfyui import joint_state, loaders
 from ..sama_core.comfyui.lora import load_lora
 from ..sama_core.launch.models import MODEL_FILES
-from .edit import say_in
+from .inputs import say_in
 
 CATEGORY = "SAMA/load"
 NO_BASE = "none"

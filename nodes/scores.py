@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..sama_core.region import fit_mask, require_region
 from ..sama_core.scores import draw, measure, report
-from .edit import say_in
+from .inputs import say_in
 
 
 class Scores(io.ComfyNode):

@@ -7,10 +7,9 @@ from ..sama_core.clip import ClipRange, Fit, Seconds, check_one_start
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
 from ..sama_core.geometry import DEFAULT_AREA
-from .edit import say_in
+from .inputs import ClipInfoType, say_in
 
 CATEGORY = "SAMA/video"
-ClipInfoType = io.Custom("SAMA_CLIP_INFO")
 
 
 def _newer_inputs() -> list:

@@ -22,6 +22,7 @@ from ..clip import (
     fit_clip,
     in_frames,
 )
+from ..clip.mixdown import fitting_sound
 from ..errors import ClipError, needed
 from .core_video import file_shown
 from .restored_video import RestoredVideo
@@ -64,10 +65,11 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
     wanted = _resolve(found, clip_range, seconds or Seconds())
     frames, info = fit_clip(found.source, wanted, area, report, Fit(fit))
     info = info.with_sound(found.audio_of(info))
-    for remark in info.remarks():
+    remarks = [*info.remarks(), *filter(None, [fitting_sound(info, info.audio)[1]])]
+    for remark in remarks:
         log.warning("SAMA Source Video: %s", remark)
-    if say and info.remarks():
-        say("\n".join(info.remarks()))
+    if say and remarks:
+        say("\n".join(remarks))
     return frames, info
 
 
