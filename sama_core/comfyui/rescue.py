@@ -23,7 +23,7 @@ IN_MEMORY = ("The edit could not be kept on disk either, but ComfyUI still holds
 
 def keep_edit(frames: Tensor, info: ClipInfo, tags: dict[str, str] | None = None) -> Path | None:
     """The lossless file in which the fitted edit now is; None where no folder of ComfyUI's takes it."""
-    name = f"edit_{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4().hex[:6]}.mkv"
+    name = f"edit_{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4().hex[:6]}.mov"
     for root in (folder_paths.get_output_directory(), folder_paths.get_user_directory(),
                  folder_paths.get_temp_directory()):
         folder = Path(root) / FOLDER
@@ -32,7 +32,7 @@ def keep_edit(frames: Tensor, info: ClipInfo, tags: dict[str, str] | None = None
             folder.mkdir(parents=True, exist_ok=True)
             write_lossless(folder / name, frames[:info.frame_count], info.fps, info.facts.bit_depth > 8, tags)
             return folder / name
-        except (OSError, SamaError) as failed:
+        except Exception as failed:  # whatever it is, it must not take the place of what is to be told
             log.info("SAMA: %s did not take the edit: %s", folder, failed)
             if made and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()

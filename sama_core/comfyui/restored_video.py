@@ -107,9 +107,9 @@ class RestoredVideo(Input.Video):
         None if there is nothing to show then, or with `strict_duration` less than `duration`.
         """
         starts, whole = self.info.timing.starts, self.info.duration_seconds
-        begin = Fraction(start_time or 0)
+        begin = _exact(start_time or 0)
         begin = max(begin + whole, Fraction(0)) if begin < 0 else begin
-        end = begin + Fraction(duration) if duration else whole
+        end = begin + _exact(duration) if duration else whole
         kept = [number for number, time in enumerate(starts) if begin <= time < end]
         if not kept or (strict_duration and end > whole + SLACK):
             return None
@@ -186,6 +186,11 @@ class RestoredVideo(Input.Video):
     def has_pending_frame_edits(self) -> bool:
         """False: what `get_stream_source` gives is the whole edit."""
         return False
+
+
+def _exact(seconds: float) -> Fraction:
+    """The time that is meant: 0.08 is a little more than 2/25, and a frame that begins there must not be lost."""
+    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 def _progress():

@@ -1,0 +1,224 @@
+"""An edit that cannot be saved is kept: without loss, loadable by ComfyUI's own nodes, and the error says where."""
+
+import io
+import json
+import re
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from sama_core.clip import ClipRange, save, write_clip
+from sama_core.errors import ClipError
+
+from ..comfyui.graphs import Graph, output
+from ..harness.moving_shapes import moving_shapes
+
+COUNT, SIZE = 10, (96, 40)
+
+
+@pytest.fixture
+def graph(comfyui):
+    path = comfyui.base / "input" / "rescue.mp4"
+    if not path.exists():
+        write_clip(path, moving_shapes(COUNT, *SIZE), Fraction(25))
+    made = Graph()
+    made.comfyui = comfyui
+    made.source = made.add("SAMASourceVideo", video=made.add("LoadVideo", file="rescue.mp4"), frames=0, start=0,
+                           stride=1, area=32 * 32, fps=24.0)
+    made.finish = made.add("SAMAFinishVideo", frames=made.source, clip_info=output(made.source, 1))
+    return made
+
+
+def value(graph, link):
+    return graph.comfyui.run(graph.nodes, keep=[link[0]]).check().values[link[0]][0]
+
+
+@pytest.fixture
+def rescued(comfyui):
+    """Files kept under the base directory since the test began."""
+    def kept():
+        return {path for path in comfyui.base.rglob("sama_rescued/*")}
+    before = kept()
+    return lambda: kept() - before
+
+
+def test_the_kept_edit_can_be_loaded_and_saved(graph, rescued, tmp_path):
+    """Load Video → Get Video Components → SAMA Finish Video, as the error says: the same frames, to the bit."""
+    video = value(graph, graph.finish)
+    video.frames = video.frames * 0.9
+    with pytest.raises(ClipError) as caught:
+        video.save_to(str(tmp_path / "nowhere" / "out.mp4"), metadata={"workflow": {"nodes": [1]}})
+    (kept,) = rescued()
+    text = str(caught.value)
+    assert text.startswith("out.mp4: got No such file or directory, needs room and permission to write it.")
+    assert f"The edit is kept as output/sama_rescued/{kept.name}. To go on from it: Load Video → Get Video" in text
+    with av.open(str(kept)) as container:
+        assert json.loads(container.metadata["workflow"]) == {"nodes": [1]}
+    loaded = graph.add("LoadVideo", file=f"sama_rescued/{kept.name} [output]")
+    frames = graph.add("GetVideoComponents", video=loaded)
+    again = graph.add("SAMAFinishVideo", frames=frames, clip_info=output(graph.source, 1))
+    back = value(graph, again)
+    expected = (video.frames[:COUNT] * 255).round() / 255
+    assert torch.allclose(back.frames, expected, atol=1e-6)
+    assert torch.allclose(back.get_components().images, video.get_components().images, atol=2 / 255)
+
+
+def test_deep_clips_are_kept_deep(graph, rescued):
+    from sama_core.comfyui.rescue import keep_edit
+
+    video = value(graph, graph.finish)
+    frames = torch.rand(COUNT, *video.frames.shape[1:], generator=torch.Generator().manual_seed(1))
+    info = replace(video.info, facts=replace(video.info.facts, bit_depth=10))
+    kept = keep_edit(frames, info)
+    from comfy_api.latest import InputImpl
+
+    assert (InputImpl.VideoFromFile(str(kept)).get_components().images - frames).abs().max() < 1 / 1023
+
+
+def test_it_is_kept_once_however_often_saving_fails(graph, rescued, tmp_path):
+    video = value(graph, graph.finish)
+    for _ in range(3):
+        with pytest.raises(ClipError, match="The edit is kept as output/sama_rescued/"):
+            video.save_to(str(tmp_path / "nowhere" / "out.mp4"))
+    assert len(rescued()) == 1
+    rescued().pop().unlink()
+    with pytest.raises(ClipError, match="The edit is kept as"):
+        video.save_to(str(tmp_path / "nowhere" / "out.mp4"))
+    assert len(rescued()) == 1
+
+
+@pytest.mark.parametrize("room", [0, 1000])
+def test_a_full_disk_is_told_with_what_still_helps(graph, rescued, tmp_path, room):
+    """No folder takes the edit: nothing half-written is left, the old file stays, and the cache still has it."""
+    resource = pytest.importorskip("resource", reason="file size limits stand in for a full disk; Unix only")
+    video = value(graph, graph.finish)
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"the old file")
+    folders = set(graph.comfyui.base.rglob("*"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(ClipError, match="Free disk space .*The edit could not be kept on disk either, but ComfyUI "
+                                            "still holds it: mend this and queue the same workflow again"):
+            video.save_to(str(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"the old file" and len(list(tmp_path.iterdir())) == 1
+    assert not rescued() and set(graph.comfyui.base.rglob("*")) == folders
+
+
+def test_queueing_again_after_a_full_disk_samples_nothing(graph, monkeypatch):
+    """What that error promises: ComfyUI kept what came before Save Video."""
+    graph.add("SaveVideo", video=graph.finish, filename_prefix="again/clip", format="auto", codec="auto")
+    real = save._write
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(save, "_write", full)
+    failed = graph.comfyui.run(graph.nodes)
+    assert "No space left on device" in failed.errors[0] and "sama_rescued" in failed.errors[0]
+    monkeypatch.setattr(save, "_write", real)
+    result = graph.comfyui.run(graph.nodes, warm=True).check()
+    executed = {data["node"] for event, data in result.messages if event == "executing" and data["node"]}
+    assert {graph.nodes[node]["class_type"] for node in executed} == {"SaveVideo"}
+
+
+def test_what_stops_the_work_on_purpose_keeps_nothing(graph, rescued, monkeypatch):
+    import comfy.model_management
+    import nodes
+
+    video, real = value(graph, graph.finish), save._whole_numbers
+
+    def and_the_user_stops(*arguments):
+        nodes.interrupt_processing(True)
+        return real(*arguments)
+
+    monkeypatch.setattr(save, "_whole_numbers", and_the_user_stops)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        video.save_to(io.BytesIO())
+    assert not rescued()
+
+
+def test_errors_of_the_machine_are_told_in_our_words(graph, rescued, monkeypatch):
+    video = value(graph, graph.finish)
+
+    def fails(*_, **__):
+        raise MemoryError("no room for a picture")
+
+    monkeypatch.setattr(save, "_write", fails)
+    with pytest.raises(ClipError, match="saving: got MemoryError: no room for a picture, needs a video that can be"):
+        video.save_to(io.BytesIO())
+    assert len(rescued()) == 1
+
+
+# --- what is known before the work begins ------------------------------------------------------
+
+
+def with_seven_channels(path: Path):
+    """PCM, which no mp4 takes, of 7 channels."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        track = container.add_stream("pcm_s16le", rate=48000, layout="6.1")
+        for number, pixels in enumerate(moving_shapes(10, 64, 48)):
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture.pts = number
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        sound = av.AudioFrame.from_ndarray(np.full((1, 7 * 19200), 3000, np.int16), format="s16", layout="6.1")
+        sound.sample_rate, sound.pts = 48000, 0
+        container.mux([*track.encode(sound), *track.encode(None)])
+
+
+def test_seven_channel_sound_is_told_at_the_source_and_saved_in_stereo(comfyui):
+    """From Load Video to Save Video: told before an edit begins, and no failure after it."""
+    with_seven_channels(comfyui.base / "input" / "seven.mkv")
+    graph = Graph()
+    source = graph.add("SAMASourceVideo", video=graph.add("LoadVideo", file="seven.mkv"), frames=0, start=0, stride=1,
+                       area=32 * 32, fps=24.0)
+    finish = graph.add("SAMAFinishVideo", frames=source, clip_info=output(source, 1), audio=output(source, 2))
+    graph.add("SaveVideo", video=finish, filename_prefix="seven/clip", format="auto", codec="auto")
+    result = comfyui.run(graph.nodes).check()
+    said = [bytes(data) for _, data in result.messages if isinstance(data, bytes | bytearray)]
+    told = [text for text in said if re.search(rb"The sound has 7 channels.*stereo mix", text)]
+    assert len(told) == 2, "by SAMA Source Video and by SAMA Finish Video"
+    (path,) = (comfyui.base / "output" / "seven").iterdir()
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].channels == 2
+        assert sum(1 for _ in container.decode(video=0)) == 10
+
+
+# --- the result in ComfyUI's own nodes ---------------------------------------------------------
+
+
+def test_the_result_goes_through_cores_video_nodes(graph):
+    """Trim Video → Get Video Components → Create Video → Save Video, all of them core's own, in one graph."""
+    trimmed = graph.add("Video Slice", video=graph.finish, start_time=0.08, duration=0.2, strict_duration=False)
+    parts = graph.add("GetVideoComponents", video=trimmed)
+    made = graph.add("CreateVideo", images=parts, fps=25.0)
+    graph.add("SaveVideo", video=made, filename_prefix="chain/clip", format="auto", codec="auto")
+    result = graph.comfyui.run(graph.nodes, keep=[parts[0]]).check()
+    images = result.values[parts[0]][0]
+    assert tuple(images.shape) == (5, SIZE[1], SIZE[0], 3)
+    whole = value(graph, graph.finish).get_components().images
+    assert torch.allclose(images, whole[2:7], atol=3 / 255)  # borders are decoded anew
+    path = graph.comfyui.base / "output" / "chain" / "clip_00001_.mp4"
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+
+
+def test_create_video_can_be_a_source(graph):
+    """Components of our VIDEO, made a VIDEO again by core, read by SAMA Source Video."""
+    parts = graph.add("GetVideoComponents", video=graph.finish)
+    made = graph.add("CreateVideo", images=parts, fps=12.5)
+    again = graph.add("SAMASourceVideo", video=made, frames=0, start=0, stride=1, area=32 * 32, fps=24.0)
+    result = graph.comfyui.run(graph.nodes, keep=[again[0]]).check()
+    info = result.values[again[0]][1]
+    assert (info.frame_count, info.fps, info.width, info.height) == (COUNT, Fraction(25, 2), *SIZE)
+    assert [picture.number for picture in info.source.pictures(ClipRange())] == list(range(COUNT))
