@@ -4,6 +4,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..sama_core.clip import ClipRange, Fit, Seconds, check_one_start
+from ..sama_core.comfyui.saving_ahead import check_saving
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
 from ..sama_core.geometry import DEFAULT_AREA
@@ -71,7 +72,7 @@ class SourceVideo(io.ComfyNode):
                 io.Float.Output(display_name="source_fps", tooltip="Frames per second of the range."),
                 io.Int.Output(display_name="frame_count", tooltip="Frames in the range, without padding."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -92,4 +93,5 @@ class SourceVideo(io.ComfyNode):
                                    lambda done, total: bar.update_absolute(done, max(done, total)), fit,
                                    Seconds(start_seconds, duration_seconds, every_seconds),
                                    say_in(cls.hidden.unique_id))
+        check_saving(cls.hidden.prompt, cls.hidden.unique_id, info)
         return io.NodeOutput(images, info, info.audio, float(info.fps), info.frame_count)

@@ -194,6 +194,68 @@ def test_seven_channel_sound_is_told_at_the_source_and_saved_in_stereo(comfyui):
         assert sum(1 for _ in container.decode(video=0)) == 10
 
 
+def ahead(graph, **settings):
+    """The run of a graph that saves with `settings`, and the classes of the nodes that ran."""
+    graph.add("SaveVideo", video=graph.finish, **{"filename_prefix": "ahead/clip", "format": "auto", "codec": "auto",
+                                                  **settings})
+    result = graph.comfyui.run(graph.nodes)
+    ran = {data["node"] for event, data in result.messages if event == "executing" and data["node"]}
+    return result, {graph.nodes[node]["class_type"] for node in ran}
+
+
+@pytest.mark.parametrize("prefix, words", [
+    ("x" * 300, "File name too long"), ("rescue_file.txt/clip", "File exists|Not a directory"),
+    ("../../outside/clip", "needs a place in the output folder"), ("/etc/clip", "needs a place in the output folder")])
+def test_a_name_that_cannot_be_written_stops_before_the_edit(graph, prefix, words):
+    """At SAMA Source Video: nothing behind it has run."""
+    (graph.comfyui.base / "output" / "rescue_file.txt").write_text("in the way")
+    result, ran = ahead(graph, filename_prefix=prefix)
+    assert re.search(f"Save Video's filename_prefix: got .*({words})", result.errors[0])
+    assert "SAMASourceVideo" in ran and "SAMAFinishVideo" not in ran
+
+
+def test_a_full_output_folder_stops_before_the_edit(graph, monkeypatch):
+    from sama_core.comfyui import saving_ahead
+
+    usage = saving_ahead.shutil.disk_usage("/")
+    monkeypatch.setattr(saving_ahead.shutil, "disk_usage", lambda _: usage._replace(free=100))
+    result, ran = ahead(graph)
+    assert "room for the result: got 0.0 MB free in the output folder" in result.errors[0]
+    assert "SAMAFinishVideo" not in ran
+
+
+def test_what_will_be_saved_is_not_held_up(graph):
+    """Folders that are not there yet, names with dates, and a result that goes through other nodes."""
+    for prefix in ("ahead/new/folder/clip", "ahead/%date:yyyy%/clip", "ahead/käse 🎬"):
+        ahead(graph, filename_prefix=prefix)[0].check()
+        graph.nodes.popitem()
+    assert not list((graph.comfyui.base / "output" / "ahead").rglob("*.part"))
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"format": "webm"}, "video format: got webm, needs one of auto"),
+    ({"format": "mp4", "codec": "av1"}, "video codec: got av1, needs one of auto"),
+    ({"format": "mp4", "format.codec": "vp9"}, "video codec: got vp9, needs one of auto")])
+def test_a_form_that_this_comfyui_does_not_write_is_known_ahead(graph, settings, words):
+    """ComfyUI refuses such a choice itself where its list lacks it; a graph of a later one is told why."""
+    from comfy_api.latest import Types
+
+    from sama_core.comfyui.saving_ahead import check_saving
+
+    info = value(graph, graph.finish).info
+    prompt = {"1": {"class_type": "SAMASourceVideo"},
+              "2": {"class_type": "SAMAFinishVideo", "inputs": {"clip_info": ["1", 1]}},
+              "3": {"class_type": "SaveVideo", "inputs": {"video": ["2", 0], **settings}}}
+    asked = {value for name, value in settings.items()} - {"mp4"}
+    if asked <= {member.value for kind in (Types.VideoContainer, Types.VideoCodec) for member in kind}:
+        assert check_saving(prompt, "1", info) is None
+    else:
+        with pytest.raises(ClipError, match=words):
+            check_saving(prompt, "1", info)
+    prompt["2"]["inputs"]["clip_info"] = ["9", 1]
+    assert check_saving(prompt, "1", info) is None is check_saving(None, None, info)
+
+
 # --- the result in ComfyUI's own nodes ---------------------------------------------------------
 
 

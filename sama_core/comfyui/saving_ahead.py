@@ -1,0 +1,80 @@
+"""Whether the result will be saved, looked at before the work begins: format, size, name, folder and room."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import folder_paths
+
+from ..clip import ClipInfo
+from ..errors import ClipError, needed
+from .transcode import check_offered, wanted_file
+
+# Fewer bytes for a pixel of a frame than any video that is worth an edit; so nothing is refused that could be saved.
+LEAST_BYTES = 0.005
+CLIP_INFO = 1
+"""The output of SAMA Source Video that SAMA Finish Video takes."""
+
+
+def check_saving(prompt: Mapping | None, node_id: str | None, info: ClipInfo) -> None:
+    """Look at each Save Video that gets the edit of source node `node_id` in the queued graph `prompt`.
+
+    Raises ClipError where saving is known to fail. What comes over a link, or passes through other nodes on its
+    way, is not known yet and not looked at.
+    """
+    for settings in _savers(prompt or {}, node_id):
+        container, codec = wanted_file("edit.mp4", _text(settings, "format"),
+                                       _text(settings, "format.codec") or _text(settings, "codec"))
+        check_offered(container, codec, info.width, info.height)
+        prefix = settings.get("filename_prefix")
+        if isinstance(prefix, str) and "%" not in prefix:
+            _check_place(prefix, container, info)
+
+
+def _savers(prompt: Mapping, node_id: str | None) -> Iterator[Mapping]:
+    """The inputs of every Save Video behind a SAMA Finish Video with the clip info of `node_id`."""
+    def inputs(kind: str) -> dict[str, Mapping]:
+        return {name: node.get("inputs", {}) for name, node in prompt.items() if node.get("class_type") == kind}
+    finished = [name for name, given in inputs("SAMAFinishVideo").items()
+                if given.get("clip_info") == [node_id, CLIP_INFO]]
+    return (given for given in inputs("SaveVideo").values() if given.get("video") in [[name, 0] for name in finished])
+
+
+def _text(settings: Mapping, name: str) -> str | None:
+    value = settings.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _check_place(prefix: str, container: str, info: ClipInfo) -> None:
+    """The folder takes a file of that name, and has room for the least that it can be."""
+    output = Path(folder_paths.get_output_directory()).resolve()
+    path = Path(os.path.normpath(output / f"{prefix}_00001_.{container}"))
+    if not path.is_relative_to(output):
+        raise ClipError(needed("Save Video's filename_prefix", prefix, "a place in the output folder",
+                               "Remove .. and the leading / from it."))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as failed:
+        raise _no_place(prefix, failed) from failed
+    probe = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        probe.touch()
+    except OSError as failed:
+        raise _no_place(prefix, failed) from failed
+    finally:
+        probe.unlink(missing_ok=True)
+    least, free = LEAST_BYTES * info.width * info.height * info.frame_count, shutil.disk_usage(path.parent).free
+    if free < least:
+        raise ClipError(needed("room for the result", f"{free / 1e6:.1f} MB free in the output folder",
+                               f"at least {least / 1e6:.1f} MB", "Free some disk space."))
+
+
+def _no_place(prefix: str, failed: Exception) -> ClipError:
+    got = getattr(failed, "strerror", None) or str(failed)
+    return ClipError(needed("Save Video's filename_prefix", f"{prefix[:60]} ({got})", "a name and folder that can be "
+                            "written to", "Choose a shorter or another name."))
