@@ -9,4 +9,8 @@
     conditioning.py  instruction and source → conditioning
     edit.py          a whole edit, stage by stage
     video.py         ComfyUI's VIDEO and IMAGE ↔ clips
+    core_video.py    a VIDEO that ComfyUI has changed, as the file it shows
+    restored_video.py  the result as a VIDEO; transcode.py, color_space.py, reframed.py, rescue.py help it
+    saving_ahead.py  whether the result can be saved, before the edit
+    what_loads.py    which parts work on the ComfyUI at hand
 """

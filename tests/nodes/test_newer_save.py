@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip
+from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip, write_clip
 from sama_core.clip.colours import Colours
 from sama_core.errors import ClipError
 
+from ..comfyui.graphs import Graph, output
 from ..harness.moving_shapes import moving_shapes
 
 COUNT, SIZE, RATE = 12, (64, 48), 24
@@ -213,6 +214,29 @@ def test_what_no_one_writes_is_refused_by_name(core_of_033, tmp_path, size, aske
     with pytest.raises(ClipError, match=words):
         edited(size).save_to(tmp_path / "out", **asked)
     assert core_of_033 == [] and list(tmp_path.iterdir()) == []
+
+
+def test_save_video_writes_every_form_that_this_core_offers(comfyui):
+    """Core's own node, through the executor: on 0.30 mp4, since 0.33 mkv and webm too, each with each codec."""
+    from comfy_api.latest import Types
+
+    write_clip(comfyui.base / "input" / "forms.mp4", moving_shapes(COUNT, *SIZE), Fraction(RATE))
+    for form in Types.VideoContainer:
+        for codec in Types.VideoCodec:
+            if (form.value, codec.value) == ("webm", "h264"):
+                continue
+            graph = Graph()
+            source = graph.add("SAMASourceVideo", video=graph.add("LoadVideo", file="forms.mp4"), frames=0, start=0,
+                               stride=1, area=1024, fps=24.0)
+            finish = graph.add("SAMAFinishVideo", frames=source, clip_info=output(source, 1), audio=output(source, 2))
+            folder = f"forms/{form.value} {codec.value}"
+            choice = {"format": form.value, "format.codec": codec.value, "codec": codec.value}
+            graph.add("SaveVideo", video=finish, filename_prefix=f"{folder}/clip", **choice)
+            comfyui.run(graph.nodes).check()
+            (path,) = (comfyui.base / "output" / folder).iterdir()
+            kind, size, _, frames, _ = stream_of(path)
+            expected = "av1" if codec.value == "av1" or form.value == "webm" else "h264"
+            assert (kind, size, frames) == (expected, SIZE, COUNT)
 
 
 # --- colours -----------------------------------------------------------------------------------
