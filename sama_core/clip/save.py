@@ -68,16 +68,20 @@ def save_restored(target: str | os.PathLike | BinaryIO, frames: torch.Tensor, in
     and a full disk; what `progress` raises passes through.
     """
     encoding = encoding or Encoding()
-    if max(info.width, info.height) > LARGEST_SIDE:
-        raise ClipError(needed("video size", f"{info.width}x{info.height}", f"at most {LARGEST_SIDE} pixels on a side",
-                               "Scale the clip down first."))
+    check_size(info.width, info.height)
     restored = restored_frames(frames, info, progress)
-    audio, _ = fitting_sound(info, audio)
     if hasattr(target, "write"):
         _write(target, restored, info, audio, encoding, TAGS)
         return
     with complete_or_absent(Path(target)) as unfinished:
         _write(str(unfinished), restored, info, audio, encoding, f"{TAGS}+faststart")
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises ClipError for what H.264 cannot hold."""
+    if max(width, height) > LARGEST_SIDE:
+        raise ClipError(needed("video size", f"{width}x{height}", f"at most {LARGEST_SIDE} pixels on a side",
+                               "Scale the clip down first."))
 
 
 @contextmanager
@@ -101,11 +105,12 @@ def _write(target: str | BinaryIO, frames: Iterable[torch.Tensor], info: ClipInf
            encoding: Encoding, flags: str) -> None:
     tick, ticks = info.timing.ticks()
     ends, is_mp4 = dict(pairwise(ticks)), encoding.container == "mp4"
+    heard = info if is_mp4 else _unless_cut(info)
     with av.open(target, "w", format=CONTAINERS[encoding.container],
                  options={"movflags": flags} if is_mp4 else {}) as container:
         container.metadata.update(encoding.metadata)
         video = _video_stream(container, info, encoding, tick)
-        with sound_of(container, info if is_mp4 else _unless_cut(info), audio) as sound:
+        with sound_of(container, heard, fitting_sound(heard, audio)[0]) as sound:
             sound = _Waiting(sound if is_mp4 else _from_zero(sound))
             for picture in _pictures(frames, video.codec_context.pix_fmt, _tags(info, encoding), ticks, tick):
                 _mux(container, video.encode(picture), ends)

@@ -59,7 +59,7 @@ class RestoredVideo(Input.Video):
         source's depth, a quality that looks like what went in, and the source's colours; see `colours_for`. Raises
         ClipError if the file cannot be written; the edit is kept then, and the error says where.
         """
-        tags = {name: value if isinstance(value, str) else json.dumps(value)
+        tags = {name: value if isinstance(value, str) else json.dumps(value, default=str)
                 for name, value in (metadata or {}).items()}
         encoding = self._encoding(tags, bit_depth, crf, color_space, preset)
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ..clip import ClipInfo
+from ..clip.save import check_size
 from ..errors import ClipError, needed
 from .transcode import check_offered, wanted_file
 
@@ -27,6 +28,7 @@ def check_saving(prompt: Mapping | None, node_id: str | None, info: ClipInfo) ->
     for settings in _savers(prompt or {}, node_id):
         container, codec = wanted_file("edit.mp4", _text(settings, "format"),
                                        _text(settings, "format.codec") or _text(settings, "codec"))
+        check_size(info.width, info.height)
         check_offered(container, codec, info.width, info.height)
         prefix = settings.get("filename_prefix")
         if isinstance(prefix, str) and "%" not in prefix:

@@ -94,6 +94,8 @@ def _open(video: Input.Video) -> _Opened:
         stop = comfy.model_management.throw_exception_if_processing_interrupted
         return _Opened(source, lambda info: source.sound(info.start_seconds, info.duration_seconds, stop), window)
     parts = video.get_components()
+    log.info("SAMA: %s gives all of its frames at once; they take %.1f GB.", type(video).__name__,
+             parts.images.numel() * parts.images.element_size() / 1e9)
     source = ImageSource(_opaque(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
     return _Opened(source, lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds))
 

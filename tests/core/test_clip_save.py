@@ -364,6 +364,10 @@ def test_copied_sound_keeps_all_of_its_channels(tmp_path):
     save_restored(tmp_path / "out.mp4", frames, info, info.audio)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.audio[0].channels == 7
+    frames, info = fitted(FileSource(str(tmp_path / "in.mkv")), ClipRange(6))
+    save_restored(tmp_path / "out.mkv", frames, info, info.audio, Encoding(container="mkv"))
+    with av.open(str(tmp_path / "out.mkv")) as container:  # which cannot begin inside a packet
+        assert container.streams.audio[0].channels == 2
 
 
 @pytest.mark.parametrize("audio, words", [

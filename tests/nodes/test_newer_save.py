@@ -289,6 +289,30 @@ def test_cropped_and_resized_are_the_right_pixels(video):
     assert not video.has_pending_frame_edits() and video.get_active_trim_window() == (0.0, 0.0)
 
 
+def test_a_core_that_crops_as_it_reads_gets_the_encoded_edit(video, monkeypatch):
+    """Not all frames at once: its own lazy crop and resize on what our VIDEO is encoded to."""
+    from comfy_api.latest import InputImpl
+
+    class VideoFromFile(InputImpl.VideoFromFile):
+        def as_cropped(self, *rectangle):
+            return "cropped", rectangle, self.get_dimensions()
+
+        def as_resized(self, *size):
+            return "resized", size, self.get_frame_count()
+
+    monkeypatch.setattr(InputImpl, "VideoFromFile", VideoFromFile)
+    monkeypatch.setattr(type(video), "get_components", lambda *_: pytest.fail("all frames at once"))
+    assert video.as_cropped(16, 8, 32, 20) == ("cropped", (16, 8, 32, 20), SIZE)
+    assert video.as_resized(32, 24, "area") == ("resized", (32, 24, "area", "disabled", None), COUNT)
+
+
+def test_metadata_that_is_no_json_does_not_cost_the_edit(video):
+    buffer = io.BytesIO()
+    video.save_to(buffer, metadata={"prompt": {"1": {"inputs": {"model": object(), "at": Fraction(1, 3)}}}})
+    with av.open(io.BytesIO(buffer.getvalue())) as container:
+        assert json.loads(container.metadata["prompt"])["1"]["inputs"]["at"] == "1/3"
+
+
 @pytest.mark.parametrize("later", [True, False])
 def test_videos_joined_by_core_hold_our_edit(comfyui, tmp_path, later):
     """A list of videos takes ours as an mkv in memory and reads its packets; where core has none, the same by hand."""

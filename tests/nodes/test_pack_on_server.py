@@ -24,6 +24,11 @@ def test_templates_are_listed_with_thumbnails(comfy_server):
         assert fetch(comfy_server, f"/api/workflow_templates/{pack}/{name}.jpg")[:2] == b"\xff\xd8"
 
 
+def test_the_log_says_once_which_core_the_pack_met(comfy_server):
+    lines = [line for line in comfy_server.log.splitlines() if "ComfyUI-SAMA 0.1.0 on ComfyUI" in line]
+    assert len(lines) == 1 and lines[0].endswith(": 22 nodes.")
+
+
 def test_help_pages_are_served(comfy_server):
     extensions = json.loads(fetch(comfy_server, "/object_info/SAMAEdit"))["SAMAEdit"]["python_module"]
     pack = extensions.removeprefix("custom_nodes.")

@@ -252,6 +252,9 @@ def test_a_form_that_this_comfyui_does_not_write_is_known_ahead(graph, settings,
     else:
         with pytest.raises(ClipError, match=words):
             check_saving(prompt, "1", info)
+    vast = replace(info, placement=replace(info.placement, picture_width=16386))
+    with pytest.raises(ClipError, match="video size: got 16386x40, needs at most 16384 pixels on a side"):
+        check_saving(prompt, "1", vast)
     prompt["2"]["inputs"]["clip_info"] = ["9", 1]
     assert check_saving(prompt, "1", info) is None is check_saving(None, None, info)
 
