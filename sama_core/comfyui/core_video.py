@@ -20,7 +20,7 @@ import folder_paths
 from comfy_api.latest import Input, InputImpl, Types
 
 from ..clip import FileSource
-from ..clip.decode import opened
+from ..clip.decode import display_name, opened
 from ..errors import SamaError
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,8 @@ def _kind(part: Input.Video) -> tuple | None:
     """What two clips must share to be joined packet by packet; None for one that is edited or trimmed."""
     if _is_edited(part) or part.get_active_trim_window() != WHOLE:
         return None
-    with av.open(part.get_stream_source()) as container:
+    stream = part.get_stream_source()
+    with opened(stream, display_name(stream)) as container:
         context = container.streams.video[0].codec_context
         if part.get_dimensions() != (context.width, context.height):
             return None
