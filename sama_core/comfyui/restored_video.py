@@ -69,7 +69,7 @@ class RestoredVideo(Input.Video):
                 self._write(path, replace(encoding, container=container))
             else:
                 save_through_core(lambda mp4: self._write(mp4, replace(encoding, crf=NEARLY_LOSSLESS)), path,
-                                  container, kind, metadata=metadata, bit_depth=bit_depth, crf=crf, preset=preset)
+                                  container, kind, metadata=tags or None, bit_depth=bit_depth, crf=crf, preset=preset)
         except comfy.model_management.InterruptProcessingException:
             raise
         except Exception as failed:

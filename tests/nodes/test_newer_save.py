@@ -193,7 +193,8 @@ def test_core_gets_the_edit_and_what_it_can_take_of_the_wishes(core_of_033, tmp_
     buffer = io.BytesIO()
     edited().save_to(buffer, format="webm")
     assert (tmp_path / "out.webm").read_bytes() == buffer.getvalue() == b"webm of core"
-    assert core_of_033 == [{"size": SIZE, "crf": 31.0, "metadata": METADATA, "format": Container.WEBM},
+    tags = {name: json.dumps(value) for name, value in METADATA.items()}
+    assert core_of_033 == [{"size": SIZE, "crf": 31.0, "metadata": tags, "format": Container.WEBM},
                            {"size": SIZE, "crf": None, "metadata": None, "format": Container.WEBM}]
 
 
