@@ -1,101 +1,71 @@
-"""LoRA files on SAMA, with a report of what matched. Core applies them; this only translates names."""
+"""LoRA files on SAMA, with a report of what core applies. Core applies them; names are translated here."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import comfy.lora
 import comfy.lora_convert
 from torch import Tensor
 
-from ..checkpoint import model_shapes
+from ..checkpoint import model_shapes, refuse_non_finite
 from ..errors import CheckpointError, needed
+from ..lora_names import PREFIX, made_for, named
 from . import distilled
+from .lora_patches import judge
 from .weight_files import read_weights
 
-_PREFIX = "diffusion_model."
-# What stands before the Wan name in files of other trainers. Core maps `diffusion_model.` and `lora_unet_`.
-_FOREIGN_PREFIXES = ("base_model.model.", "pipe.dit.", "transformer.", "")
-_SUFFIXES = (".lora_A", ".lora_B", ".lora_up", ".lora_down", ".alpha", ".dora_scale", ".diff_b", ".diff", ".lora_mid",
-             ".hada_", ".lokr_", ".reshape_weight", ".w_norm", ".b_norm", "_lora.")
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
 class LoraReport:
-    """Layers of a LoRA file that fit the model, those it has not, and those of another size."""
+    """What became of each layer of a LoRA file."""
 
     matched: list[str]
-    unmatched: list[str]
-    misshapen: list[str]
+    """Applied in full."""
+    unmatched: list[str] = field(default_factory=list)
+    """Not in this model."""
+    misshapen: list[str] = field(default_factory=list)
+    """For weights of another size."""
+    incomplete: list[str] = field(default_factory=list)
+    """A part is missing without which core can make nothing of the rest."""
+    partial: list[str] = field(default_factory=list)
+    """Applied without the tensors in brackets."""
+    twice: list[str] = field(default_factory=list)
+    """Not applied, because another name of the file changes the same tensor."""
 
     def summary(self) -> str:
-        total = len(self.matched) + len(self.unmatched) + len(self.misshapen)
+        """How many layers are applied, and by name (up to 12) what is not."""
+        groups = ((self.unmatched, "not in this model"), (self.misshapen, "of another size"),
+                  (self.incomplete, "a part is missing or unknown"), (self.partial, "applied in part, without"),
+                  (self.twice, "twice in the file"))
+        total = len(self.matched) + sum(len(layers) for layers, _ in groups)
         text = f"{len(self.matched)} of {total} LoRA layers matched"
-        for layers, what in ((self.unmatched, "not in this model"), (self.misshapen, "of another size")):
+        for layers, what in groups:
             if layers:
-                text += f"; {what}: {', '.join(layers[:12])}{' …' if len(layers) > 12 else ''}"
+                text += f"; {what}: {', '.join(layers[:_SHOWN])}{' …' if len(layers) > _SHOWN else ''}"
         return text
 
 
-def comfy_keys(lora: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors under names core knows: bare `blocks.N…` (official, DiffSynth) gets its prefix."""
-    def renamed(key: str) -> str:
-        if key.startswith((_PREFIX, "lora_unet_")):
-            return key
-        for prefix in _FOREIGN_PREFIXES:
-            rest = key.removeprefix(prefix)
-            if key.startswith(prefix) and rest.startswith(_WAN_ROOTS):
-                return _PREFIX + rest
-        return key
-    return {renamed(key): value for key, value in lora.items()}
-
-
-_WAN_ROOTS = ("blocks.", "patch_embedding.", "text_embedding.", "time_embedding.", "time_projection.", "head.",
-              "segment_embedding.", "siglip_feat_mlp.", "semantic_head.")
-
-
-def layer_name(key: str) -> str:
-    """The layer a LoRA tensor belongs to."""
-    ends = [key.find(suffix) for suffix in _SUFFIXES if suffix in key]
-    return key[:min(ends)] if ends else key
-
-
 def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the LoRA"):
-    """A clone of `model` with the LoRA, and the report. Raises CheckpointError if no layer matches."""
-    lora = comfy_keys(comfy.lora_convert.convert_lora(lora))
-    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
-    report = _judge(lora, key_map, model_shapes(model.model.dit_config))
-    if not report.matched:
-        raise CheckpointError(needed(name, report.summary(), "a LoRA trained on Wan 2.1 14B or SAMA",
-                                     "Check that the LoRA is for Wan 2.1 T2V, not for another model."))
-    fitting = {name: key_map[name] for name in report.matched}
-    patched = model.clone()
-    patched.add_patches(comfy.lora.load_lora(lora, fitting, log_missing=False), strength)
-    return patched, report
-
-
-def _judge(lora: dict[str, Tensor], key_map: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> LoraReport:
-    """Which layers of the file core can apply to this model, by name and by size.
+    """A clone of `model` with the LoRA, and the report of what core patches by it.
 
     Sizes are the model's own: what quantised and GGUF weights report of themselves may be packed bytes.
+    Raises CheckpointError, about `name`, for values that are not finite and where no layer can be applied.
     """
-    layers: dict[str, dict[str, Tensor]] = {}
-    for key, value in lora.items():
-        layers.setdefault(layer_name(key), {})[key] = value
-    unmatched = sorted(layer for layer in layers if layer not in key_map)
-    misshapen = sorted(layer for layer, parts in layers.items()
-                       if layer in key_map and not _fits(parts, shapes.get(key_map[layer].removeprefix(_PREFIX))))
-    rest = {*unmatched, *misshapen}
-    return LoraReport(sorted(layer for layer in layers if layer not in rest), unmatched, misshapen)
-
-
-def _fits(parts: dict[str, Tensor], shape: tuple[int, ...] | None) -> bool:
-    """Whether a low-rank pair multiplies to the weight's size; other kinds of patches are left to core."""
-    up, down = (next((part for key, part in parts.items() if any(name in key for name in names)), None)
-                for names in ((".lora_B", ".lora_up"), (".lora_A", ".lora_down")))
-    if shape is None or up is None or down is None:
-        return True
-    return up.shape[0] == shape[0] and math.prod(down.shape[1:]) == math.prod(shape[1:])
+    refuse_non_finite(lora, name)
+    held = model.model.state_dict().keys()
+    shapes = {key: shape for key, shape in model_shapes(model.model.dit_config).items() if PREFIX + key in held}
+    verdict = judge(named(comfy.lora_convert.convert_lora(lora), shapes,
+                          comfy.lora.model_lora_keys_unet(model.model, {}), name), shapes)
+    report = LoraReport(verdict.matched, verdict.unmatched, verdict.misshapen, verdict.incomplete, verdict.partial,
+                        verdict.twice)
+    if not verdict.patches:
+        raise CheckpointError(needed(name, report.summary(), "a LoRA trained on Wan 2.1 14B or SAMA",
+                                     "Check that the LoRA is whole, and for Wan 2.1 T2V, not for another model."))
+    patched = model.clone()
+    patched.add_patches(verdict.patches, strength)
+    return patched, report
 
 
 def load_lora(model, path: str, strength: float):
@@ -106,9 +76,11 @@ def load_lora(model, path: str, strength: float):
     if strength == 0:
         return model, "not applied: strength is 0"
     name, (lora, metadata) = Path(path).name, read_weights(path)
+    keys = list(lora)
     model, report = apply_lora(model, lora, strength, name)
+    said = [report.summary(), made_for(name, keys)]
     family = distilled.recognise(name, metadata)
-    if family is None or strength < 0:
-        return model, report.summary()
-    distilled.remember(model, name, family)
-    return model, f"{report.summary()}; {family.settings()}"
+    if family is not None and strength > 0:
+        distilled.remember(model, name, family)
+        said.append(family.settings())
+    return model, "; ".join(filter(None, said))
