@@ -5,35 +5,23 @@ holds the 11 and whatever else was trained, and needs base Wan shards. Everythin
 the safetensors header, before any weight is read.
 """
 
+import functools
 import json
-import re
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .config import DitConfig
 from .errors import CheckpointError, needed
+from .quantised import SUFFIXES, Stored, is_quant_key, refuse_broken_scales, refuse_unreadable
+from .weight_header import SAMA_KEYS, WeightFile, listed, read_header, shard_paths, strip_prefix
 
-SAMA_KEYS = (
-    "segment_embedding.weight",
-    "siglip_feat_mlp.norm.weight", "siglip_feat_mlp.norm.bias",
-    "siglip_feat_mlp.fc1.weight", "siglip_feat_mlp.fc1.bias",
-    "siglip_feat_mlp.fc2.weight", "siglip_feat_mlp.fc2.bias",
-    "semantic_head.norm.weight", "semantic_head.norm.bias",
-    "semantic_head.proj.weight", "semantic_head.proj.bias",
-)
-
-PREFIXES = ("model.diffusion_model.", "diffusion_model.")
-_QUANT_SUFFIXES = (".scale_weight", ".scale_input", ".weight_scale", ".weight_scale_2", ".input_scale",
-                   ".comfy_quant")
-_LORA = re.compile(r"lora_(A|B|up|down)\b|\.lora_|^lora_unet_|\.diff(_b)?$|\.hada_|\.lokr_|\.oft_|\.dora_scale$")
-_SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.safetensors$")
-_MAX_HEADER = 100 << 20
+__all__ = ["SAMA_KEYS", "CheckpointPlan", "LoadReport", "WeightFile", "compare", "is_quant_key",
+           "load_state_dict_report", "merge", "merged_tensors", "model_shapes", "non_finite", "plan_checkpoint",
+           "read_header", "refuse_non_finite", "shard_paths", "strip_prefix", "transformer_settings"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +44,11 @@ class LoadReport:
             return f"all {self.matched} tensors matched"
         parts = [f"{self.matched} tensors matched"]
         if self.missing:
-            parts.append(f"{len(self.missing)} missing: {_listed(self.missing)}")
+            parts.append(f"{len(self.missing)} missing: {listed(self.missing)}")
         if self.unexpected:
-            parts.append(f"{len(self.unexpected)} unexpected: {_listed(self.unexpected)}")
+            parts.append(f"{len(self.unexpected)} unexpected: {listed(self.unexpected)}")
         if self.shape_conflicts:
-            parts.append(f"{len(self.shape_conflicts)} of another shape: " + _listed(
+            parts.append(f"{len(self.shape_conflicts)} of another shape: " + listed(
                 [f"{name} {list(got)} instead of {list(need)}" for name, got, need in self.shape_conflicts]))
         return "; ".join(parts)
 
@@ -96,115 +84,15 @@ def load_state_dict_report(model: torch.nn.Module, sd: Mapping[str, Tensor]) -> 
     return report
 
 
-def is_quant_key(key: str) -> bool:
-    """True for the extra tensors that scaled-fp8 and ComfyUI's quantised files carry."""
-    return key == "scaled_fp8" or key.endswith(_QUANT_SUFFIXES)
-
-
 def model_shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of a model of these sizes; no memory is used."""
+    return dict(_shapes(config))
+
+
+@functools.lru_cache(maxsize=4)
+def _shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
     from .model.dit import SamaDiT
     return {key: tuple(value.shape) for key, value in SamaDiT(config, device="meta").state_dict().items()}
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """Where a tensor lies in its file, and as what."""
-
-    dtype: str
-    """As the file writes it: BF16, F8_E4M3 …"""
-    start: int
-    """Bytes from the file's beginning."""
-    size: int
-    """Bytes."""
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """The header of one safetensors file, prefix stripped."""
-
-    path: Path
-    shapes: dict[str, tuple[int, ...]]
-    metadata: dict[str, str]
-    places: dict[str, "Place"]
-
-    @property
-    def kind(self) -> str:
-        """'full', 'delta', 'wan', 'lora' or 'foreign'."""
-        has_sama = any(key in self.shapes for key in SAMA_KEYS)
-        has_block = any(key.startswith("blocks.") for key in self.shapes)
-        if any(_LORA.search(key) for key in self.shapes):
-            return "lora"
-        if has_sama:
-            return "full" if "head.modulation" in self.shapes and has_block else "delta"
-        return "wan" if has_block or "patch_embedding.weight" in self.shapes else "foreign"
-
-
-def read_header(path: str | Path) -> WeightFile:
-    """Names, shapes and metadata of a safetensors file.
-
-    Raises CheckpointError for anything that is not a whole safetensors file; nothing is loaded.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(needed(str(path), "no such file", "a safetensors file", "Choose a file that exists."))
-    size = path.stat().st_size
-    try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if not 2 <= length <= min(_MAX_HEADER, size - 8):
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", None) or {}
-        whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
-        places = {key: _place(entry, 8 + length) for key, entry in header.items()}
-    except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as broken:
-        raise CheckpointError(needed(path.name, f"no readable safetensors header ({broken})", "a safetensors file",
-                                     "Download it again; GGUF files go through a GGUF loader.")) from broken
-    if whole != size:
-        raise CheckpointError(needed(path.name, f"{size:,} bytes", f"{whole:,} bytes",
-                                     "The file is truncated or damaged: download it again."))
-    return WeightFile(path, strip_prefix(shapes), metadata, strip_prefix(places))
-
-
-def _place(entry: dict, data: int) -> Place:
-    first, last = entry["data_offsets"]
-    return Place(str(entry["dtype"]), data + first, last - first)
-
-
-def strip_prefix(sd: Mapping[str, object]) -> dict:
-    """The same mapping without the diffusion model's prefix, where any key carries one."""
-    for prefix in PREFIXES:
-        if any(key.startswith(prefix) for key in sd):
-            return {key.removeprefix(prefix): value for key, value in sd.items()}
-    return dict(sd)
-
-
-def shard_paths(path: str | Path) -> list[Path]:
-    """All shards that belong to `path`: a directory's, a numbered shard's siblings, or the file alone.
-
-    Raises CheckpointError naming the shards that are absent.
-    """
-    path = Path(path)
-    if path.is_dir():
-        found = sorted(path.glob("*.safetensors"))
-        if not found:
-            raise CheckpointError(needed(str(path.name), "a folder without .safetensors files", "Wan 2.1 shards",
-                                         "Put diffusion_pytorch_model-*.safetensors there."))
-        return sorted({shard for file in found for shard in shard_paths(file)})
-    match = _SHARD.match(path.name)
-    if not match:
-        return [path]
-    stem, total = match[1], int(match[3])
-    wanted = [path.with_name(f"{stem}-{i:05d}-of-{total:05d}.safetensors") for i in range(1, total + 1)]
-    absent = [shard.name for shard in wanted if not shard.exists()]
-    if absent:
-        raise CheckpointError(needed(path.name, f"{total - len(absent)} of {total} shards", "all shards",
-                                     f"Missing: {_listed(absent)}."))
-    return wanted
 
 
 @dataclass(frozen=True)
@@ -227,11 +115,13 @@ class CheckpointPlan:
         return len(self.files) > 1
 
 
-def plan_checkpoint(path: str | Path, base: str | Path | None = None, num_heads: int | None = None) -> CheckpointPlan:
-    """Judge a SAMA file, with base Wan shards where it is a delta. Reads headers only.
+def plan_checkpoint(path: str | Path, base: str | Path | None = None, num_heads: int | None = None,
+                    formats: Iterable[str] | None = None) -> CheckpointPlan:
+    """Judge a SAMA file, with base Wan shards where it is a delta. Reads headers and small scales only.
 
     `num_heads` overrides `dim / 128`; the file's metadata (`config` = {"transformer": {"num_heads": …}})
-    does so too. Raises CheckpointError naming what is wrong and what to do.
+    does so too. `formats` are the quantisation formats that the ComfyUI at hand reads, if one is at hand.
+    Raises CheckpointError naming what is wrong and what to do.
     """
     main = read_header(path)
     refusal = _REFUSALS.get(main.kind)
@@ -245,13 +135,26 @@ def plan_checkpoint(path: str | Path, base: str | Path | None = None, num_heads:
                 "Choose them as base_model, or choose the full sama_14b_ema.safetensors."))
         files = [read_header(shard) for shard in shard_paths(base)] + files
         name = f"{name} over {Path(base).name}"
-    shapes = {key: shape for file in files for key, shape in file.shapes.items()}
+    stored = merged_tensors(files)
+    shapes = {key: tensor.shape for key, tensor in stored.items()}
     settings = transformer_settings(main.metadata)
-    config = DitConfig.from_shapes(shapes, num_heads or settings.get("num_heads"), settings.get("semantic_tokens"),
-                                   name)
-    report = compare(shapes, model_shapes(config))
+    own = {key: shape for key, shape in shapes.items() if not is_quant_key(key)}
+    config = DitConfig.from_shapes(own, num_heads or settings.get("num_heads"), settings.get("semantic_tokens"), name)
+    need = model_shapes(config)
+    refuse_unreadable(name, stored, need, formats)
+    report = compare(shapes, need)
     report.raise_if_bad(name)
+    for file in files:
+        refuse_broken_scales(file.path.name, file.small_scales())
     return CheckpointPlan(files, config, report)
+
+
+def merged_tensors(files: Iterable[WeightFile]) -> dict[str, Stored]:
+    """What the files hold together; the tensors of later ones win, and take the scales of earlier ones away."""
+    stored: dict[str, Stored] = {}
+    for file in files:
+        merge(stored, file.stored())
+    return stored
 
 
 def transformer_settings(metadata: Mapping[str, str] | None) -> dict:
@@ -267,7 +170,7 @@ def transformer_settings(metadata: Mapping[str, str] | None) -> dict:
             if type(settings.get(key)) is int and settings[key] > 0}
 
 
-def merge(earlier: dict[str, Tensor], later: Mapping[str, Tensor]) -> None:
+def merge(earlier: dict, later: Mapping) -> None:
     """Lay the tensors of a later file over those of earlier ones, in place.
 
     A weight that is replaced takes its old quantisation scales with it: they belong to the old numbers.
@@ -275,7 +178,7 @@ def merge(earlier: dict[str, Tensor], later: Mapping[str, Tensor]) -> None:
     for key in later:
         layer, _, part = key.rpartition(".")
         if part == "weight":
-            for suffix in _QUANT_SUFFIXES:
+            for suffix in SUFFIXES:
                 earlier.pop(f"{layer}{suffix}", None)
     earlier.update(later)
 
@@ -293,7 +196,7 @@ def refuse_non_finite(sd: Mapping[str, Tensor], name: str) -> None:
     """CheckpointError naming the tensors with NaN or infinity, if there are any."""
     found = non_finite(sd)
     if found:
-        raise CheckpointError(needed(name, f"NaN or infinite values in {_listed(found)}", "finite weights",
+        raise CheckpointError(needed(name, f"NaN or infinite values in {listed(found)}", "finite weights",
                                      "The file is damaged or its training broke: download it again."))
 
 
@@ -309,7 +212,7 @@ def _wan_refusal(file: WeightFile) -> str:
 
 
 def _foreign_refusal(file: WeightFile) -> str:
-    content = _listed(sorted(file.shapes), 3) or "no tensors"
+    content = listed(sorted([*file.shapes, *file.left_out]), 3) or "no tensors"
     return needed(file.path.name, f"a file of another model ({content})", "a SAMA model",
                   "Choose sama_14b_ema.safetensors.")
 
@@ -320,9 +223,4 @@ _REFUSALS = {"lora": _lora_refusal, "wan": _wan_refusal, "foreign": _foreign_ref
 def _is_packed(key: str, got: Mapping[str, object]) -> bool:
     """Quantised layers may store their weight packed; their scale or format entry says so."""
     layer, _, name = key.rpartition(".")
-    return name == "weight" and any(f"{layer}{suffix}" in got for suffix in _QUANT_SUFFIXES)
-
-
-def _listed(names: Iterable[str], limit: int = 12) -> str:
-    names = list(names)
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    return name == "weight" and any(f"{layer}{suffix}" in got for suffix in SUFFIXES)

@@ -66,11 +66,15 @@ class DitConfig:
         """
         try:
             dim = shapes["head.modulation"][-1]
+            layers = 1 + max(int(m[1]) for m in map(_BLOCK.match, shapes) if m)
+            if layers > len(shapes):
+                raise CheckpointError(needed(name, f"a block {layers - 1} in a file of {len(shapes)} tensors",
+                                             "a SAMA diffusion model", "Download the file again."))
             return cls(
                 dim=dim,
                 num_heads=num_heads or max(1, dim // WAN_HEAD_SIZE),
                 ffn_dim=shapes["blocks.0.ffn.0.bias"][0],
-                num_layers=1 + max(int(m[1]) for m in map(_BLOCK.match, shapes) if m),
+                num_layers=layers,
                 text_dim=shapes["text_embedding.0.weight"][1],
                 freq_dim=shapes["time_embedding.0.weight"][1],
                 in_dim=shapes["patch_embedding.weight"][1],

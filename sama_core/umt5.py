@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError, needed
+from .weight_header import ALL_IN_ONE, BUNDLE_ADVICE, is_bundle
 
 # Official (Wan release) → ComfyUI, with the block number in between.
 _BLOCK_NAMES = {
@@ -85,21 +86,28 @@ class Umt5Sizes:
         if "shared.weight" not in sd or bias not in sd:
             raise CheckpointError(_not_umt5(name, sd))
         layers = 1 + max(int(match[1]) for match in (re.match(r"encoder\.block\.(\d+)\.", key) for key in sd) if match)
+        if layers > len(sd):
+            raise CheckpointError(needed(name, f"a block {layers - 1} in a file of {len(sd)} tensors",
+                                         "umT5, Wan 2.1's text encoder", "Download the file again."))
         if layers > 1 and per_layer not in sd:
             raise CheckpointError(needed(name, "a T5 encoder (Flux, SD3)", "umT5, Wan 2.1's text encoder",
                                          "Choose umt5_xxl_fp16 or umt5_xxl_fp8_e4m3fn_scaled.safetensors."))
         if "spiece_model" not in sd:
             raise CheckpointError(needed(name, "no tokenizer inside", "umT5 weights with their spiece_model",
                                          "Choose the umT5 file of Comfy-Org/Wan_2.1_ComfyUI_repackaged."))
-        heads = sd[bias].shape[1]
         try:
             query = sd[f"{block.format(0, 0)}.SelfAttention.q.weight"]
             hidden = sd[f"{block.format(0, 1)}.DenseReluDense.wi_0.weight"]
         except KeyError as missing:
             raise CheckpointError(needed(name, f"umT5 weights without {missing}", "all tensors of the encoder",
                                          "Download the file again.")) from missing
-        return cls(vocab_size=sd["shared.weight"].shape[0], d_model=sd["shared.weight"].shape[1],
-                   d_ff=hidden.shape[0], d_kv=query.shape[0] // heads, num_heads=heads, num_layers=layers)
+        try:
+            (vocab_size, d_model), (_, heads) = sd["shared.weight"].shape, sd[bias].shape
+            return cls(vocab_size=vocab_size, d_model=d_model, d_ff=hidden.shape[0], d_kv=query.shape[0] // heads,
+                       num_heads=heads, num_layers=layers)
+        except (ValueError, IndexError, ZeroDivisionError) as odd:
+            raise CheckpointError(needed(name, "tensors of shapes that no umT5 has", "umT5, Wan 2.1's text encoder",
+                                         "Download the file again.")) from odd
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor of such an encoder, under ComfyUI's names."""
@@ -139,6 +147,8 @@ _OTHER_ENCODERS = {
 
 
 def _not_umt5(name: str, sd: Mapping[str, Tensor]) -> str:
+    if is_bundle(sd):
+        return needed(name, ALL_IN_ONE, "umT5 by itself", BUNDLE_ADVICE)
     kind = next((kind for key, kind in _OTHER_ENCODERS.items() if key in sd), "another kind of file")
     return needed(name, kind, "umT5, Wan 2.1's text encoder",
                   "Choose umt5_xxl_fp16 or umt5_xxl_fp8_e4m3fn_scaled.safetensors.")

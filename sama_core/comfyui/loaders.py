@@ -1,6 +1,9 @@
 """Weights from disk into ComfyUI objects. What a file is gets judged before its weights are read."""
 
 import json
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.sd
@@ -12,25 +15,23 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..checkpoint import (
-    compare,
-    merge,
-    plan_checkpoint,
-    refuse_non_finite,
-    strip_prefix,
-    transformer_settings,
-)
+from ..checkpoint import LoadReport, compare, merge, plan_checkpoint, refuse_non_finite, transformer_settings
 from ..errors import CheckpointError, needed
+from ..quantised import METADATA, Stored, refuse_broken_scales, refuse_unreadable
 from ..umt5 import Umt5Sizes, is_official, official_to_comfy
 from ..wan_vae_layout import vae_shapes
+from ..weight_header import ALL_IN_ONE, BUNDLE_ADVICE, WeightFile, is_bundle, strip_prefix
 from . import joint_state
 from .loading_progress import Tell, telling
-from .weight_files import read_weights
+from .weight_files import Described, describe, known_formats, read_weights, with_marks
+
+log = logging.getLogger(__name__)
 
 WEIGHT_DTYPES = ("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
 _UMT5_XXL_WIDTH = 4096
 _WAN21_VAE_KEY = "decoder.middle.0.residual.0.gamma"
 _WAN22_VAE_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"
+_PICTURE_SIDE = ("encoder.conv1.weight", "decoder.head.2.weight", "decoder.head.2.bias")
 
 
 def load_diffusion_model(path: str, base: str | None = None, weight_dtype: str = WEIGHT_DTYPES[0],
@@ -42,10 +43,10 @@ def load_diffusion_model(path: str, base: str | None = None, weight_dtype: str =
     file's. `tell` hears how many blocks are loaded. Raises CheckpointError, by name and before
     weights are read, for every wrong file.
     """
-    plan = plan_checkpoint(path, base, num_heads)
+    plan = plan_checkpoint(path, base, num_heads, known_formats())
     sd = {}
     for file in plan.files:
-        merge(sd, strip_prefix(comfy.utils.load_torch_file(str(file.path), safe_load=True)))
+        merge(sd, _read(file))
     if check_finite:
         refuse_non_finite(sd, plan.files[-1].path.name)
     options = _model_options(weight_dtype)
@@ -56,8 +57,23 @@ def load_diffusion_model(path: str, base: str | None = None, weight_dtype: str =
     with telling(tell):
         patcher = comfy.sd.load_diffusion_model_state_dict(sd, model_options=options, metadata=metadata,
                                                            disable_dynamic=disable_dynamic)
+    if patcher is None:
+        raise CheckpointError(needed(plan.files[-1].path.name, "a model that this ComfyUI does not recognise",
+                                     "ComfyUI 0.30.0 or newer", "Update ComfyUI."))
     patcher.cached_patcher_init = (load_diffusion_model, (path, base, weight_dtype, num_heads, check_finite))
     return joint_state.prepare(patcher)
+
+
+def _read(file: WeightFile) -> dict:
+    """The file's tensors under the model's own names, each quantised layer with the mark that core reads.
+
+    Core looks for marks in the metadata of one file only, and under that file's names.
+    """
+    sd = strip_prefix(comfy.utils.load_torch_file(str(file.path), safe_load=True))
+    if file.left_out:
+        log.info("SAMA: %s is an all-in-one checkpoint; its %d tensors of text encoder and VAE are left out.",
+                 file.path.name, len(file.left_out))
+    return with_marks(sd, file.quantised_layers())
 
 
 def _model_options(weight_dtype: str) -> dict:
@@ -71,29 +87,50 @@ def _model_options(weight_dtype: str) -> dict:
 def _with_heads(metadata: dict, num_heads: int) -> dict:
     """Metadata whose `config` tells core the head count, in the place where core looks for it."""
     settings = {**transformer_settings(metadata), "num_heads": num_heads}
-    return {**metadata, "config": json.dumps({"transformer": settings})}
+    others = {key: value for key, value in metadata.items() if key != METADATA}
+    return {**others, "config": json.dumps({"transformer": settings})}
 
 
 def load_vae(path: str):
     """Wan 2.1's VAE. Raises CheckpointError naming what else the file is, or what it lacks."""
+    file = describe(path)
+    if _WAN21_VAE_KEY not in file.stored or _WAN22_VAE_KEY in file.stored:
+        raise CheckpointError(needed(file.name, *_not_wan_vae(file.stored)))
+    _refuse_unfit(file, _vae_shapes(file.stored), formats=())
     sd, metadata = read_weights(path)
-    if _WAN21_VAE_KEY not in sd or _WAN22_VAE_KEY in sd:
-        kind = "a Wan 2.2 VAE" if _WAN22_VAE_KEY in sd else f"no Wan VAE (it holds {next(iter(sd), 'nothing')})"
-        raise CheckpointError(needed(Path(path).name, kind, "the Wan 2.1 VAE", "Choose wan_2.1_vae.safetensors."))
-    width = sd["decoder.head.0.gamma"].shape[0] if "decoder.head.0.gamma" in sd else 0
-    _refuse_gaps(path, sd, vae_shapes(width))
     vae = comfy.sd.VAE(sd=sd, metadata=metadata)
     vae.throw_exception_if_invalid()
     vae.patcher.cached_patcher_init = (comfy.sd.load_vae_patcher, (path, metadata))
     return vae
 
 
-def _refuse_gaps(path: str, sd: dict, shapes: dict) -> None:
-    """CheckpointError naming missing tensors; core would load the rest and leave gaps unset."""
-    absent = compare({key: tuple(value.shape) for key, value in sd.items()}, shapes).missing
-    if absent:
-        raise CheckpointError(needed(Path(path).name, f"no {', '.join(absent[:5])}", "all of its tensors",
+def _not_wan_vae(stored: dict[str, Stored]) -> tuple[str, str, str]:
+    """What the file is, what is needed, and what to choose."""
+    if is_bundle(stored):
+        return ALL_IN_ONE, "the Wan 2.1 VAE by itself", BUNDLE_ADVICE
+    kind = "a Wan 2.2 VAE" if _WAN22_VAE_KEY in stored else f"no Wan VAE (it holds {next(iter(stored), 'nothing')})"
+    return kind, "the Wan 2.1 VAE", "Choose wan_2.1_vae.safetensors."
+
+
+def _vae_shapes(stored: dict[str, Stored]) -> dict[str, tuple[int, ...]]:
+    """Of a Wan 2.1 VAE of this width; the channels of pictures are the file's own, as core takes them."""
+    head = stored.get("decoder.head.0.gamma")
+    shapes = vae_shapes(head.shape[0] if head is not None and head.shape else 0)
+    return shapes | {key: stored[key].shape for key in _PICTURE_SIDE if key in stored}
+
+
+def _refuse_unfit(file: Described, shapes: dict[str, tuple[int, ...]], formats: Iterable[str] | None) -> None:
+    """CheckpointError naming missing tensors, those of another shape, and scales that core would not apply.
+
+    Core would load the rest and leave gaps unset. Tensors that nothing reads are let be, unless they are scales.
+    """
+    refuse_unreadable(file.name, file.stored, shapes, formats)
+    report = compare({key: tensor.shape for key, tensor in file.stored.items()}, shapes)
+    if report.missing:
+        raise CheckpointError(needed(file.name, f"no {', '.join(report.missing[:5])}", "all of its tensors",
                                      "Download it again."))
+    LoadReport(report.matched, shape_conflicts=report.shape_conflicts).raise_if_bad(file.name)
+    refuse_broken_scales(file.name, file.scales)
 
 
 def load_text_encoder(path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
@@ -102,24 +139,33 @@ def load_text_encoder(path: str, dtype: torch.dtype | None = None, disable_dynam
     `dtype` is that of the weights in memory; core's choice (float16) unless given.
     Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
     """
-    sd, metadata = read_weights(path)
-    if is_official(sd):
-        sd = official_to_comfy(sd, Path(path))
-    sizes = Umt5Sizes.from_state_dict(sd, Path(path).name)
-    _refuse_gaps(path, sd, sizes.shapes())
-    embeddings, options = folder_paths.get_folder_paths("embeddings"), {} if dtype is None else {"dtype": dtype}
-    if sizes.d_model == _UMT5_XXL_WIDTH:
-        sd, _ = comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)
-        clip = comfy.sd.load_text_encoder_state_dicts(
-            [sd], embedding_directory=embeddings, clip_type=comfy.sd.CLIPType.WAN, model_options=options,
-            disable_dynamic=disable_dynamic)
-    else:
-        clip = comfy.sd.CLIP(
-            _umt5_target(sizes), embedding_directory=embeddings, state_dict=[sd], model_options=options,
-            tokenizer_data={"spiece_model": sd["spiece_model"]}, parameters=comfy.utils.calculate_parameters(sd),
-            disable_dynamic=disable_dynamic)
+    file = describe(path)
+    official = is_official(file.stored)
+    if official:
+        file = replace(file, stored=official_to_comfy(file.stored, Path(path)))
+    sizes = Umt5Sizes.from_state_dict(file.stored, file.name)
+    _refuse_unfit(file, sizes.shapes(), known_formats())
+    sd, _ = read_weights(path)
+    sd = with_marks(official_to_comfy(sd, Path(path)) if official else sd, file.layers)
+    clip = _clip(sd, sizes, {} if dtype is None else {"dtype": dtype}, disable_dynamic)
     clip.patcher.cached_patcher_init = (_text_encoder_patcher, (path, dtype))
     return clip
+
+
+def _clip(sd: dict, sizes: Umt5Sizes, options: dict, disable_dynamic: bool):
+    """Core's CLIP around the encoder; quantised layers are computed as core computes those of every text encoder."""
+    embeddings = folder_paths.get_folder_paths("embeddings")
+    if sizes.d_model == _UMT5_XXL_WIDTH:
+        return comfy.sd.load_text_encoder_state_dicts(
+            [sd], embedding_directory=embeddings, clip_type=comfy.sd.CLIPType.WAN, model_options=options,
+            disable_dynamic=disable_dynamic)
+    quantised = comfy.utils.detect_layer_quantization(sd, "")
+    if quantised is not None:
+        options = {**options, "quantization_metadata": quantised}
+    return comfy.sd.CLIP(
+        _umt5_target(sizes), embedding_directory=embeddings, state_dict=[sd], model_options=options,
+        tokenizer_data={"spiece_model": sd["spiece_model"]}, parameters=comfy.utils.calculate_parameters(sd),
+        disable_dynamic=disable_dynamic)
 
 
 def _text_encoder_patcher(path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False):

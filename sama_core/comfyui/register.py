@@ -7,6 +7,7 @@ import torch
 from ..checkpoint import SAMA_KEYS, is_quant_key
 from ..config import DitConfig
 from .model import SamaModel
+from .weight_files import refuse_gaps_and_scales
 
 _MARKERS = ("segment_embedding.weight", "semantic_head.proj.weight")
 _HEADS = ("segment_embedding", "siglip_feat_mlp", "semantic_head")
@@ -35,8 +36,11 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
         """
         shapes = {key.removeprefix(prefix): tuple(value.shape) for key, value in state_dict.items()
                   if key.startswith(prefix)}
-        config = DitConfig.from_shapes(shapes, self.unet_config.get("num_heads") or None,
-                                       self.unet_config.get("semantic_tokens"))
+        own = {key: shape for key, shape in shapes.items() if not is_quant_key(key)}
+        config = DitConfig.from_shapes(own, self.unet_config.get("num_heads") or None,
+                                       self.unet_config.get("semantic_tokens"), "this SAMA model")
+        if self.custom_operations is None:  # those of other packs may read weights and scales in their own way
+            refuse_gaps_and_scales(state_dict, prefix, config)
         quantised_heads = any(is_quant_key(key) and key.startswith(_HEADS) for key in shapes)
         return SamaModel(self, config, quantised_heads, area=self.unet_config.get("area"), device=device)
 

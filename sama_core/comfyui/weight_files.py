@@ -1,12 +1,98 @@
-"""Weight files of any kind, read once and without pickle's powers."""
+"""Weight files of any kind: described before they are read, read once, and without pickle's powers."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.utils
 import torch
+from torch import Tensor
 
-from ..checkpoint import read_header
+from ..checkpoint import compare, model_shapes, refuse_non_finite
+from ..config import DitConfig
 from ..errors import CheckpointError, needed
+from ..quantised import MARK, METADATA, Stored, as_core_reads, is_small_scale, read_mark, refuse_unreadable
+from ..weight_header import read_header
+
+_SAFETENSORS = (".safetensors", ".sft")
+_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+           torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int8: "I8", torch.uint8: "U8",
+           torch.bool: "BOOL"}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a file of a VAE or a text encoder holds, under its own names."""
+
+    name: str
+    stored: dict[str, Stored]
+    """Types and shapes, and one mark for each quantised layer."""
+    layers: dict[str, object] | None
+    """Layer → mark, as the metadata lists them; None without a list."""
+    scales: dict[str, tuple[str, bytes]]
+    """Type and bytes of small quantisation scales."""
+
+
+def describe(path: str) -> Described:
+    """The file's header; of a `.pth`, which has none, its tensors.
+
+    Raises CheckpointError, with the file's name, for what is no weight file and for marks that cannot be read.
+    """
+    if Path(path).suffix in _SAFETENSORS:
+        file = read_header(path, own_names=False)
+        return Described(file.path.name, file.stored(), file.quantised_layers(), file.small_scales())
+    sd, name = read_weights(path)[0], Path(path).name
+    stored = stored_tensors(sd, name)
+    scales = {key: (stored[key].dtype, _bytes(value)) for key, value in sd.items()
+              if key in stored and is_small_scale(key, stored[key].dtype, value.nbytes)}
+    return Described(name, stored, None, scales)
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def stored_tensors(sd: Mapping[str, Tensor], name: str) -> dict[str, Stored]:
+    """Types, shapes and marks of tensors in memory, as `WeightFile.stored` gives those of a file."""
+    return as_core_reads({key: Stored(_DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape),
+                                      read_mark(_bytes(value)) if key.endswith(f".{MARK}")
+                                      else None)
+                          for key, value in sd.items()}, None, name)
+
+
+def refuse_gaps_and_scales(sd: Mapping[str, Tensor], prefix: str, config: DitConfig) -> None:
+    """CheckpointError for what core would leave unset or out of a model that it is about to build from `sd`.
+
+    It guards the way through Load Diffusion Model and Load Checkpoint, whose files this pack does not see. Core has
+    read the metadata by then, and may have left marks under names with a prefix: those of no layer here are nobody's,
+    and neither are tensors that the model has not.
+    """
+    need, name = model_shapes(config), "this SAMA model"
+    own = {key.removeprefix(prefix): value for key, value in sd.items() if key.startswith(prefix)}
+    own = {key: value for key, value in own.items()
+           if not key.endswith(f".{MARK}") or f"{key.removesuffix(f'.{MARK}')}.weight" in need}
+    stored = stored_tensors(own, name)
+    refuse_unreadable(name, stored, need, known_formats())
+    report = compare({key: tensor.shape for key, tensor in stored.items()}, need)
+    replace(report, unexpected=[]).raise_if_bad(name)
+    refuse_non_finite({key: value for key, value in own.items()
+                       if is_small_scale(key, stored[key].dtype, value.nbytes)}, name)
+
+
+def with_marks(sd: dict[str, Tensor], layers: Mapping[str, object] | None) -> dict[str, Tensor]:
+    """Core's own form of the file's quantisation: a `comfy_quant` entry for each layer that any of its forms marks."""
+    metadata = {} if layers is None else {METADATA: json.dumps({"layers": layers})}
+    return comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)[0]
+
+
+def known_formats() -> list[str] | None:
+    """The quantisation formats that this ComfyUI reads, None where it does not say."""
+    try:
+        from comfy.quant_ops import QUANT_ALGOS
+    except ImportError:
+        return None
+    return sorted(QUANT_ALGOS)
 
 
 def read_weights(path: str) -> tuple[dict, dict]:
@@ -15,8 +101,8 @@ def read_weights(path: str) -> tuple[dict, dict]:
     Raises CheckpointError, with the file's name, for anything else.
     """
     name = Path(path).name
-    if Path(path).suffix in (".safetensors", ".sft"):
-        read_header(path)
+    if Path(path).suffix in _SAFETENSORS:
+        read_header(path, own_names=False)
     try:
         sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
     except Exception as broken:
