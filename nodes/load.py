@@ -178,8 +178,8 @@ class LoadLora(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SAMALoadLora", display_name="Load SAMA LoRA", category=CATEGORY,
-            description="Applies a LoRA for SAMA or Wan 2.1 T2V 14B, official names included, and reports which "
-                        "layers matched. Fails if none did.",
+            description="Applies a LoRA for SAMA or Wan 2.1 T2V 14B, under the names of any trainer, and reports "
+                        "what was applied. Fails if nothing can be.",
             search_aliases=["lora", "lightx2v", "distill lora", "few step"],
             inputs=[
                 io.Model.Input("model", tooltip="A SAMA model."),
@@ -189,7 +189,7 @@ class LoadLora(io.ComfyNode):
                                tooltip="How much of the LoRA is applied. Default 1; 0 leaves the model as it is."),
             ],
             outputs=[io.Model.Output(tooltip="The model with the LoRA."),
-                     io.String.Output(display_name="report", tooltip="How many layers matched, and which did not.")],
+                     io.String.Output(display_name="report", tooltip="How many layers are applied; which are not.")],
         )
 
     @classmethod

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,13 +38,15 @@ def read_model(path: str | Path, base: str | Path | None = None) -> ModelFacts:
     if path.suffix.lower() == ".gguf":
         return _read_gguf(path)
     plan = plan_checkpoint(path, base)
-    tensors = [tensor for file in plan.files for tensor in _stored(file)]
+    shapes = model_shapes(plan.config)
+    tensors = [tensor for file in plan.files for tensor in _stored(file, shapes)]
     return ModelFacts(plan.config, count(path.name, tensors), transformer_settings(plan.metadata).get("area"))
 
 
-def _stored(file: WeightFile) -> Iterator[StoredTensor]:
+def _stored(file: WeightFile, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[StoredTensor]:
+    """Every tensor of the file; weights are counted by the model's `shapes`, since the file's may be packed bytes."""
     for name, place in file.places.items():
-        yield StoredTensor(name, place.dtype, math.prod(file.shapes[name]), place.size)
+        yield StoredTensor(name, place.dtype, math.prod(shapes.get(name, file.shapes[name])), place.size)
 
 
 def _read_gguf(path: Path) -> ModelFacts:

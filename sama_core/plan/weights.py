@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 from ..config import DitConfig
 from ..convert.formats import is_matrix
+from ..quantised import is_quant_key
 
 # Kept in float32 by the loader, whatever the others are stored in.
 FLOAT32_MODULES = ("patch_embedding", "segment_embedding", "siglip_feat_mlp", "semantic_head")
 FP8_STORAGES = ("fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
 FAST_STORAGE = "fp8_e4m3fn_fast"
 _NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
-_QUANT_ENDINGS = ("scaled_fp8", ".comfy_quant", ".scale_weight", ".scale_input", ".weight_scale", ".weight_scale_2",
-                  ".input_scale")
 
 
 class StoredTensor(NamedTuple):
@@ -95,7 +94,7 @@ def exact_in_gguf(name: str) -> bool:
 def count(name: str, tensors: Iterable[StoredTensor]) -> Weights:
     """The tally of a header, or of several where a delta lies over base shards (later lines win)."""
     tensors = list({tensor.name: tensor for tensor in tensors}.values())
-    weighing = [tensor for tensor in tensors if not tensor.name.endswith(_QUANT_ENDINGS)]
+    weighing = [tensor for tensor in tensors if not is_quant_key(tensor.name)]
     by_format = Counter()
     for tensor in weighing:
         by_format[_NAMES.get(tensor.dtype, tensor.dtype)] += tensor.parameters

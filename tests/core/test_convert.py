@@ -170,7 +170,8 @@ def test_metadata_is_kept_and_extended(source):
 
 
 def test_a_sources_quantisation_is_not_taken_over(tmp_path, weights):
-    stale = write(tmp_path / "stale.safetensors", weights, {"config": CONFIG, "_quantization_metadata": "{}"})
+    metadata = {"config": CONFIG, "_quantization_metadata": '{"layers": {}}'}
+    stale = write(tmp_path / "stale.safetensors", weights, metadata)
     with safe_open(made(stale, "fp8").target, "pt") as file:
         assert "_quantization_metadata" not in file.metadata()
 

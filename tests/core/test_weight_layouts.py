@@ -35,6 +35,12 @@ def test_what_comfyui_reads_is_planned(tmp_path, case):
     assert plan_checkpoint(path).config == read_model(path).config == TINY
 
 
+@pytest.mark.parametrize("name", [name for name in RIGHT if "some" not in name])
+def test_the_plan_counts_the_models_weights_whatever_packs_them(tmp_path, name):
+    """Marks and scales are no weights, and two values in a byte are two."""
+    assert read_model(written(tmp_path, RIGHT[name])).weights.parameters == sum(map(torch.numel, WEIGHTS.values()))
+
+
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
 def test_what_it_would_leave_out_is_refused_by_loader_convert_and_plan_alike(tmp_path, case):
     path, messages = written(tmp_path, case), []

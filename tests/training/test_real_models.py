@@ -121,8 +121,10 @@ def test_a_single_wan_file(wan, weights, tmp_path):
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda w: {"clip.weight": torch.zeros(2)}, "a file of another model"),
-    (lambda w: {**w, "blocks.0.ffn.0.scale_weight": torch.ones(1)},
+    (lambda w: {**w, "blocks.0.ffn.0.scale_weight": torch.ones(1), "scaled_fp8": torch.zeros(2)},
      r"quantised weights \(blocks.0.ffn.0.scale_weight\), needs weights in bfloat16 or float32"),
+    (lambda w: {**w, "blocks.0.ffn.0.scale_weight": torch.ones(1)},
+     r"quantisation scales that nothing applies \(blocks.0.ffn.0.scale_weight\)"),
     (lambda w: {key: w[key] for key in SAMA_KEYS}, "a SAMA delta without the base model"),
     (lambda w: {name: value for name, value in w.items() if name != "head.head.bias"},
      "no tensor 'head.head.bias'"),
