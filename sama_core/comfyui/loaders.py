@@ -69,7 +69,7 @@ def _read(file: WeightFile) -> dict:
 
     Core looks for marks in the metadata of one file only, and under that file's names.
     """
-    sd = strip_prefix(comfy.utils.load_torch_file(str(file.path), safe_load=True))
+    sd = strip_prefix(read_weights(str(file.path))[0])
     if file.left_out:
         log.info("SAMA: %s is an all-in-one checkpoint; its %d tensors of text encoder and VAE are left out.",
                  file.path.name, len(file.left_out))

@@ -39,7 +39,7 @@ def describe(path: str) -> Described:
 
     Raises CheckpointError, with the file's name, for what is no weight file and for marks that cannot be read.
     """
-    if Path(path).suffix in _SAFETENSORS:
+    if Path(path).suffix.lower() in _SAFETENSORS:
         file = read_header(path, own_names=False)
         return Described(file.path.name, file.stored(), file.quantised_layers(), file.small_scales())
     sd, name = read_weights(path)[0], Path(path).name
@@ -101,10 +101,12 @@ def read_weights(path: str) -> tuple[dict, dict]:
     Raises CheckpointError, with the file's name, for anything else.
     """
     name = Path(path).name
-    if Path(path).suffix in _SAFETENSORS:
+    if Path(path).suffix.lower() in _SAFETENSORS:
         read_header(path, own_names=False)
     try:
         sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    except MemoryError:
+        raise  # a sound file, and too little memory for it
     except Exception as broken:
         raise CheckpointError(needed(name, f"no readable weights ({type(broken).__name__})", "a weight file",
                                      "Download it again.")) from broken

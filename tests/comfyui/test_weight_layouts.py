@@ -266,3 +266,20 @@ def test_nothing_is_read_of_a_file_that_is_refused(comfyui, tmp_path, monkeypatc
     for loader in (lambda path: load(tmp_path, case), load_vae, load_text_encoder):
         with pytest.raises(CheckpointError):
             loader(written(tmp_path / "model.safetensors", case.tensors))
+
+
+def test_a_type_that_this_torch_cannot_read_is_one_sentence(comfyui, tmp_path):
+    """The header is sound, but core's reader knows no such numbers."""
+    from sama_core.comfyui.loaders import load_diffusion_model
+
+    path = Path(written(tmp_path / "model.safetensors", RIGHT["mxfp8"].tensors))
+    path.write_bytes(path.read_bytes().replace(b'"dtype":"U8"', b'"dtype":"Q7"'))
+    with pytest.raises(CheckpointError, match=r"model.safetensors: got no readable weights \(.*\), needs a weight"):
+        load_diffusion_model(str(path))
+
+
+def test_an_upper_case_ending_is_a_safetensors_file_too(comfyui, tmp_path):
+    from sama_core.comfyui.weight_files import describe
+
+    path = written(tmp_path / "VAE.SAFETENSORS", WEIGHTS)
+    assert describe(path).stored.keys() == WEIGHTS.keys() and describe(path).scales == {}
