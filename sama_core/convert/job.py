@@ -9,17 +9,18 @@ from pathlib import Path
 from ..checkpoint import transformer_settings
 from ..errors import CheckpointError, needed
 from ..version import VERSION
+from .existing import refuse_foreign, refuse_namesake, seen
 from .failure import ConversionError
 from .formats import GGUF, Format, format_named
-from .layouts import BLANK, Layout, blanked, safetensors_layout
+from .layouts import BLANK, FACTS_KEY, Layout, blanked, safetensors_layout
 from .source import Source, open_source
 from .stream import write_resumable
 from .targets import check_folder
+from .threads import one_thread
+from .verify import NO_PROGRESS
 
-FACTS_KEY = "sama.converted"
 QUANTISATION_KEY = "_quantization_metadata"
 """Where core reads how each layer is quantised; a source's says nothing about the result."""
-NO_PROGRESS: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
 
 
 @dataclass(frozen=True)
@@ -59,31 +60,33 @@ def convert(path: str | Path, target: Path, format_name: str, base: str | Path |
             progress: Callable[[int, int], None] = NO_PROGRESS) -> Report:
     """Write the SAMA model in `path` (over `base` where it is a delta) to `target` in another format.
 
-    `progress(done, total)`, in bytes of the result, may raise to break off; the same call later goes on. Raises
-    CheckpointError for the source, ConversionError for format, target and disk.
+    An existing file is replaced only where `overwrite` is set and `convert` wrote it, see `existing`.
+    `progress(done, total)`, in bytes, may raise to break off; the same call later goes on. Raises CheckpointError for
+    the source, ConversionError for format, target and disk.
     """
     made = format_named(format_name)
     check_folder(target.parent)
+    refuse_namesake(target)
     source = open_source(path, base)
-    state = source.state()
+    state, there = source.state(), seen(target)
     layout = _layout(source, made)
     note = _head_note(source, made)
     if any(target.exists() and file.samefile(target) for file in source.files):
         raise ConversionError(needed(str(target), "the source itself", "another name for the result",
                                      "Give one; the source is never written over."))
-    if target.exists() and not overwrite:
+    if there:
         sha256 = _made_before(target, layout)
-        if sha256 is None:
-            raise ConversionError(needed(str(target), "a file of that name, which is kept", "a free name",
-                                         "Give another name, or allow it to be overwritten."))
-        return Report(target, made, layout, source.size, sha256, existed=True, note=note)
+        if sha256 and not overwrite:
+            return Report(target, made, layout, source.size, sha256, existed=True, note=note)
+        refuse_foreign(target, overwrite, sha256 is not None, progress)
 
     def unchanged() -> None:
         if source.state() != state:
             raise CheckpointError(needed(source.files[-1].name, "a file that changed while it was read",
                                          "one that stays as it is", "Start the conversion again."))
     key = hashlib.sha256(layout.header + repr(state).encode()).hexdigest()
-    written = write_resumable(target, layout, key, progress, unchanged)
+    with one_thread():
+        written = write_resumable(target, layout, key, progress, unchanged, there)
     return Report(target, made, layout, source.size, written.sha256, written.resumed, note=note)
 
 
@@ -126,7 +129,7 @@ def _head_note(source: Source, made: Format) -> str:
 
 def _made_before(target: Path, layout: Layout) -> str | None:
     """The checksum of a whole file that this very conversion made earlier; None if the file is another one."""
-    if target.stat().st_size != layout.size:
+    if not target.is_file() or target.stat().st_size != layout.size:
         return None
     with open(target, "rb") as file:
         header = file.read(len(layout.header))

@@ -16,6 +16,8 @@ from .fp8 import fp8_scale, to_fp8
 from .source import DTYPES, Source, SourceTensor
 
 CHECKSUM_KEY = "sama.sha256"
+FACTS_KEY = "sama.converted"
+"""Metadata of every file made here: its checksum, and how it was made."""
 BLANK = b"0" * 64
 """What stands in the header until the checksum is known."""
 _DIGITS = re.compile(re.escape(CHECKSUM_KEY.encode()) + rb'(?:":"|.{4}@\0{7})([0-9a-f]{64})', re.DOTALL)

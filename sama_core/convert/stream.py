@@ -3,7 +3,7 @@
     .NAME.part      the file so far
     .NAME.pieces    a key of all it depends on, then the CRC-32 of each whole piece, one a line
 
-On going on, the pieces on disk are read and compared with their checksums; the first that is torn, lost in a power
+Neither is touched where it belongs to another program, nor is a file that took the result's name meanwhile. On going on, the pieces on disk are read and compared with their checksums; the first that is torn, lost in a power
 failure, or not there yet is where the work starts again. The finished file's own checksum stands in its header: the
 SHA-256 of the whole file with these 64 digits as zeros.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ..errors import needed
+from .existing import Seen, put_in_place, take_partial
 from .failure import ConversionError
 from .layouts import Layout, Piece, blanked
 
@@ -38,13 +39,15 @@ class Written:
 
 
 def write_resumable(target: Path, layout: Layout, key: str, progress: Callable[[int, int], None],
-                    before_rename: Callable[[], None] = lambda: None) -> Written:
-    """Write `layout` to `target`, going on from what a run with the same `key` left.
+                    before_rename: Callable[[], None] = lambda: None, replaces: Seen | None = None) -> Written:
+    """Write `layout` to `target`, going on from what a run with the same `key` left; `replaces` is what lies there.
 
     `progress(done, total)` in bytes, after every chunk; what it or `before_rename` raises breaks the work off, as a
-    kill does, and is passed on. Raises ConversionError for a full disk, or another conversion at the same file.
+    kill does, and is passed on. Raises ConversionError for a full disk, another conversion at the same file, and a file
+    that is not ours.
     """
     part, journal = partial_files(target)
+    take_partial(part, journal)
     with _opened(part, target) as file, open(journal, "a+", encoding="ascii") as lines:
         whole, digest = _whole_pieces(file, lines, layout, key, progress)
         done = len(layout.header) + sum(piece.size for piece in layout.pieces[:whole])
@@ -62,7 +65,7 @@ def write_resumable(target: Path, layout: Layout, key: str, progress: Callable[[
         except OSError as error:
             raise _explained(error, target, layout.size) from error
     before_rename()
-    os.replace(part, target)
+    put_in_place(part, target, replaces)
     journal.unlink(missing_ok=True)
     return Written(digest.hexdigest(), resumed)
 
@@ -76,7 +79,7 @@ def partial_files(target: Path) -> tuple[Path, Path]:
 def _opened(part: Path, target: Path) -> Iterator[BinaryIO]:
     """The partial file, to read and write, and locked where the system can."""
     try:
-        number = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        number = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         raise ConversionError(needed(str(target.parent), f"a folder that takes no file ({error.strerror})",
                                      "a writable folder", "Give another place for the result.")) from error
@@ -124,14 +127,14 @@ def _require_room(target: Path, size: int) -> None:
 
 
 def _begin(file: BinaryIO, lines: TextIO, layout: Layout, key: str) -> None:
-    """Header first, so that the key never stands beside another work's data."""
-    lines.truncate(0)
-    lines.flush()
+    """The key stands before the header, as the sign that the partial file is ours, and never beside another work's
+    data: the partial file is empty then."""
     file.truncate(0)
     file.seek(0)
-    _write_all(file, layout.header)
+    lines.truncate(0)
     lines.write(f"{key}\n")
     lines.flush()
+    _write_all(file, layout.header)
 
 
 def _write_piece(file: BinaryIO, lines: TextIO, piece: Piece, digest: "hashlib._Hash",

@@ -1,4 +1,4 @@
-"""Where the result goes: names that stay in their folder, and files that are never written over by accident.
+"""Where the result goes: names that stay in their folder.
 
 Standard library only.
 """
@@ -11,8 +11,11 @@ from ..errors import needed
 from .failure import ConversionError
 from .formats import Format
 
-_FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3])\s*(\..*)?", re.IGNORECASE)
+"""What Windows takes for a device, whatever stands behind a dot."""
 _LONGEST = 200
+"""Bytes: file systems take 255, and unfinished files have longer names."""
 
 
 def default_name(source: str | Path, made: Format) -> str:
@@ -21,11 +24,14 @@ def default_name(source: str | Path, made: Format) -> str:
 
 
 def checked_name(name: str, made: Format) -> str:
-    """A plain file name with the format's suffix. Raises ConversionError for a path, `..` or another suffix."""
+    """A plain file name with the format's suffix. Raises ConversionError for a path, `..`, a device's name, characters
+    that cannot be seen, or another suffix."""
     name = name.strip()
-    if not name or name.startswith(".") or ".." in name or _FORBIDDEN.search(name) or len(name) > _LONGEST:
-        raise ConversionError(needed("file name", repr(name), f"a plain name such as sama{made.suffix}",
-                                     "Folders, .. and the characters < > : \" / \\ | ? * cannot be in it."))
+    if (not name or name.startswith(".") or ".." in name or _FORBIDDEN.search(name) or _DEVICE.fullmatch(name)
+            or not name.isprintable() or len(name.encode()) > _LONGEST):
+        raise ConversionError(needed("file name", repr(name[:_LONGEST]), f"a plain name such as sama{made.suffix}",
+                                     "Folders, .., names of devices and the characters < > : \" / \\ | ? * cannot be "
+                                     "in it."))
     if not Path(name).suffix or Path(name).suffix.lower() not in (".safetensors", ".sft", ".gguf"):
         return name + made.suffix
     if Path(name).suffix.lower() != made.suffix:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CheckpointError, needed
-from .job import NO_PROGRESS
 from .layouts import BLANK, blanked, checksum_position
 
+NO_PROGRESS: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
 _READ = 1 << 22
 _HEADER = 8 << 20
 
@@ -35,7 +35,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = NO_PROGRESS)
     expected = head[at:at + len(BLANK)].decode()
     if digest.hexdigest() != expected:
         raise CheckpointError(needed(path.name, f"contents with checksum {digest.hexdigest()}", expected,
-                                     "The file is damaged: convert it again."))
+                                     "The file is damaged: convert it again, and allow it to be overwritten."))
     return expected
 
 
