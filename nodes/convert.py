@@ -34,8 +34,8 @@ class ConvertWeights(io.ComfyNode):
                                tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
                                        "Default none."),
                 io.Boolean.Input("overwrite", default=False, optional=True, advanced=True,
-                                 tooltip="Replace a file of the same name. Default off: it is kept, and the node "
-                                         "says so."),
+                                 tooltip="Replace an earlier result of this node that has the same name. Default off. "
+                                         "Files that it did not write are kept either way."),
             ],
             outputs=[io.String.Output(display_name="report",
                                       tooltip="Sizes, what was kept, checksum, and where the file lies.")],

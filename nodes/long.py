@@ -11,6 +11,7 @@ from ..sama_core.comfyui.long_edit import (
     edit_long,
     segment_store,
 )
+from ..sama_core.long.clearing import show_or_clear
 from ..sama_core.text import clean_instruction
 from .edit import (
     _EMPTY,
@@ -74,7 +75,7 @@ class LongEdit(io.ComfyNode):
 
 
 class SegmentStore(io.ComfyNode):
-    """What the store of segments holds → text; on request it is emptied."""
+    """What the store of segments holds → text; asked for twice, it is emptied."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -84,21 +85,21 @@ class SegmentStore(io.ComfyNode):
                         f"segments by itself when it grows over {STORE_GIB} GiB.",
             search_aliases=["clear cache", "resume", "disk space"],
             is_output_node=True, not_idempotent=True,
-            inputs=[io.Combo.Input("action", options=["show", "clear"], default="show",
-                                   tooltip="Show what is kept, or remove all of it. Default show.")],
+            inputs=[
+                io.Combo.Input("action", options=["show", "clear"], default="show",
+                               tooltip="Show what is kept, or remove all of it. Default show."),
+                io.String.Input("confirm", default="", optional=True,
+                                tooltip="The four characters that the report names, to remove what it lists. Default "
+                                        "empty: nothing is removed."),
+            ],
             outputs=[io.String.Output(display_name="report", tooltip="How many segments, their size, and where.")],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, action) -> float:
+    def fingerprint_inputs(cls, **_inputs) -> float:
         return float("nan")  # equal to nothing: the store changes between runs
 
     @classmethod
-    def execute(cls, action) -> io.NodeOutput:
-        store = segment_store()
-        removed = store.clear() if action == "clear" else 0
-        entries = store.entries()
-        megabytes = sum(entry.size for entry in entries) / 2**20
-        report = f"{len(entries)} segments, {megabytes:.1f} MiB of {STORE_GIB} GiB, in {store.folder.name}"
-        report = f"{removed} segments removed. {report}" if removed else report
+    def execute(cls, action, confirm="") -> io.NodeOutput:
+        report = show_or_clear(segment_store(), action == "clear", confirm)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

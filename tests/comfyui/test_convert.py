@@ -120,6 +120,27 @@ def test_queued_twice(comfyui, small):
     convert(comfyui, small.sama, "fp8_scaled", file_name="twice", overwrite=True).check()
 
 
+def test_no_graph_writes_over_a_model(comfyui, small):
+    """Every listed model under its own name, with `overwrite` set; a shared workflow could hold just that."""
+    def contents():
+        return {path: path.read_bytes() for path in folder(comfyui).iterdir()}
+    import folder_paths
+
+    convert(comfyui, small.sama, "fp8", file_name="ours").check()
+    save_file({"a": torch.zeros(4)}, folder(comfyui) / "of_the_artist.safetensors")
+    folder_paths.filename_list_cache.clear()
+    listed = [name for name in folder_paths.get_filename_list("diffusion_models") if not name.startswith("ours")]
+    foreign = [name for name in listed if (folder(comfyui) / name).is_file()
+               and b"sama.converted" not in (folder(comfyui) / name).read_bytes()]
+    before = contents()
+    assert small.sama in foreign and "of_the_artist.safetensors" in foreign
+    for name in foreign:
+        for file_name in (name, name.removesuffix(".safetensors")):
+            result = convert(comfyui, small.sama, "fp8_scaled", file_name=file_name, overwrite=True)
+            assert any(word in result.errors[0] for word in ("which is kept", "the source itself", "the ending"))
+    assert contents() == before
+
+
 @pytest.mark.parametrize("name", ["../out", "sub/out", "..", "a\\b"])
 def test_names_stay_in_the_folder(comfyui, small, name):
     assert "needs a plain name" in convert(comfyui, small.sama, "fp8", file_name=name).errors[0]

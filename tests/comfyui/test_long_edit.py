@@ -144,8 +144,16 @@ def test_without_the_store_nothing_is_kept(comfyui, small, store):
 def test_the_store_node_shows_and_clears(comfyui, small, store):
     run(comfyui, small)
     edit = graph(comfyui, small)
-    assert edit.values(edit.add("SAMASegmentStore", action="show")).startswith("3 segments, ")
-    assert edit.values(edit.add("SAMASegmentStore", action="clear")).startswith("3 segments removed. 0 segments")
+    shown = edit.values(edit.add("SAMASegmentStore", action="show"))
+    assert shown.startswith("3 segments, ")
+    code = shown.removesuffix(".").split()[-1]
+    for wrong in ({}, {"confirm": ""}, {"confirm": "clear"}, {"confirm": code[:-1]}):
+        said = edit.values(edit.add("SAMASegmentStore", action="clear", **wrong))
+        assert said.startswith("Nothing was removed: confirm says ") and f"has to say {code} " in said
+    assert edit.values(edit.add("SAMASegmentStore", action="show", confirm=code)) == shown
+    cleared = edit.values(edit.add("SAMASegmentStore", action="clear", confirm=f" {code.upper()} "))
+    assert cleared.startswith("3 segments removed. 0 segments")
+    assert edit.values(edit.add("SAMASegmentStore", action="clear", confirm=code)).startswith("0 segments, 0.0 MiB of ")
     assert store.entries() == []
 
 
