@@ -8,6 +8,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -34,7 +35,7 @@ class Refused(LaunchError):
         self.path, self.status, self.body = path, status, body
         told = body[:200].decode("utf-8", "replace").strip().partition("\n")[0]
         super().__init__(f"server at {url}: refused {path} with status {status} ({told}), needs a ComfyUI there. "
-                         "Check the address given with --server, and that ComfyUI's own window.")
+                         "Check the address given with --server, and look at that ComfyUI's own window.")
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,11 @@ class Client:
                     left -= len(chunk)
                     yield chunk
         except (OSError, http.client.HTTPException) as error:
-            raise LaunchError(f"{output.filename}: could not be fetched from {self.url} ({_reason(error)}). "
-                              "It lies in that ComfyUI's output folder.") from error
+            where = ("It is no longer in that ComfyUI's output folder: run the command again."
+                     if getattr(error, "code", None) == HTTPStatus.NOT_FOUND else
+                     "It lies in that ComfyUI's output folder.")
+            raise LaunchError(f"{output.filename}: could not be fetched from {self.url} ({_reason(error)}). {where}"
+                              ) from error
         if left > 0:
             raise LaunchError(f"{output.filename}: the connection to {self.url} ended before the whole file had "
                               "come. It lies in that ComfyUI's output folder.")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import uuid
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from .workflow import class_types, listed_trio, load_workflow, refusal, set_inpu
 
 SET_UP, START = "set-up", "start ComfyUI"
 ALL_FRAMES = 0
+RESULTS = "video/SAMA"
 DEFAULT_INSTRUCTION = "make the circle red"
 # SAMA-14B as released.
 RELEASE_STEPS, RELEASE_CFG = 50, 5.0
@@ -98,8 +100,18 @@ def edit_graph(client: Client, clip: Path, options: Namespace, places: Places, s
     set_models(graph, trio)
     set_inputs(graph, "LoadVideo", file=client.upload(clip))
     set_inputs(graph, "SAMASourceVideo", frames=options.frames or ALL_FRAMES, area=options.area)
+    set_inputs(graph, "SaveVideo", filename_prefix=own_name())
     set_inputs(graph, "SAMAEdit", instruction=options.instruction, seed=options.seed, **sampling(trio, options))
     return graph
+
+
+def own_name() -> str:
+    """How the result's name begins on the server: as no other job's.
+
+    Under one name for all, a server that has made this edit before would save nothing and name the earlier file, which
+    may be gone, or be another by now.
+    """
+    return f"{RESULTS}_{uuid.uuid4().hex[:12]}"
 
 
 def sampling(trio: Trio, options: Namespace) -> dict[str, float]:

@@ -4,6 +4,7 @@ import json
 import re
 import struct
 import time
+from pathlib import PurePosixPath
 
 from .client import Client, Output, Refused, Unreachable
 from .failure import LaunchError
@@ -141,13 +142,22 @@ def node_failure(graph: dict, error: dict) -> str:
 
 
 def saved_file(entry: dict, graph: dict) -> Output:
-    """The clip that the workflow's SaveVideo node saved. Raises LaunchError if there is none."""
+    """The clip that the workflow's SaveVideo node saved, by the beginning of its name that the workflow gave.
+
+    Raises LaunchError if there is none.
+    """
     for node_id, output in entry.get("outputs", {}).items():
-        if graph.get(node_id, {}).get("class_type") != "SaveVideo":
+        node = graph.get(node_id, {})
+        if node.get("class_type") != "SaveVideo":
             continue
         for items in output.values():
             for item in items:
-                if isinstance(item, dict) and "filename" in item:
+                if isinstance(item, dict) and "filename" in item and _is_named(item, node["inputs"]):
                     return Output(item["filename"], item.get("subfolder", ""), item.get("type", "output"))
     raise LaunchError("ComfyUI: ended the edit without saving a clip, needs a SaveVideo node that runs. Look at "
                       "ComfyUI's log; update or reinstall the pack if the workflow was changed.")
+
+
+def _is_named(item: dict, inputs: dict) -> bool:
+    path = PurePosixPath(item.get("subfolder", "").replace("\\", "/"), item["filename"])
+    return str(path).startswith(inputs.get("filename_prefix", ""))

@@ -83,7 +83,7 @@ def test_a_bad_graph_is_refused_with_the_nodes_own_words(comfy_server):
 
 
 def test_a_result_that_is_gone_names_itself(comfy_server):
-    with pytest.raises(LaunchError, match="gone.mp4: could not be fetched from"):
+    with pytest.raises(LaunchError, match="gone.mp4: could not be fetched from .*no longer in that ComfyUI's output folder: run"):
         list(Client(comfy_server.url).fetch(Output("gone.mp4", "", "output")))
 
 
@@ -98,6 +98,11 @@ def test_nobody_there():
 def test_something_else_there(status, body):
     with answering((status, {}, body)) as url, pytest.raises(LaunchError, match="Check the address"):
         Client(url).check()
+
+
+def test_a_refusal_says_where_to_look():
+    with answering((500, {}, b"oh")) as url, pytest.raises(Refused, match="and look at that ComfyUI's own window.$"):
+        Client(url).queue({})
 
 
 def test_a_clip_too_large_for_the_server(clip):

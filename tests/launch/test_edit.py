@@ -1,5 +1,6 @@
 """The edit command, end to end on a real server, and what it says when it cannot work."""
 
+import json
 import subprocess
 import sys
 from fractions import Fraction
@@ -82,6 +83,30 @@ def test_options_reach_the_workflow_and_nothing_is_overwritten(run, clip, tmp_pa
     with av.open(str(tmp_path / "out.mp4")) as container:
         prompt = container.metadata["prompt"]
     assert '"steps": 1' in prompt and '"cfg": 1.0' in prompt and '"area": 4096' in prompt and '"frames": 5' in prompt
+
+
+def saved_under(path: Path) -> str:
+    """The name that the server was to give the clip, as the graph inside the file says."""
+    with av.open(str(path)) as container:
+        graph = json.loads(container.metadata["prompt"])
+    return next(node["inputs"]["filename_prefix"] for node in graph.values() if node["class_type"] == "SaveVideo")
+
+
+def test_the_same_edit_again_after_its_result_was_moved_away(run, comfy_server, clip, tmp_path):
+    """The server has the edit and its saved file in memory; what it hands over is this job's, and nothing else."""
+    command = ["--video", str(clip), "--instruction", "make it blue", "--steps", "2", "--seed", "12", "--out", "o.mp4"]
+    output = comfy_server.base / "output" / "video"
+    assert run(*command)[0] == 0
+    for saved in output.glob("*.mp4"):
+        write_clip(saved, moving_shapes(3, 32, 32), Fraction(5))
+    assert run(*command)[0] == 0
+    for saved in output.glob("*.mp4"):
+        saved.unlink()
+    code, printed, _ = run(*command)
+    assert code == 0 and "sampling" not in printed  # only saving was done again
+    results = [tmp_path / name for name in ("o.mp4", "o_2.mp4", "o_3.mp4")]
+    assert [facts(path) for path in results] == [(64, 48, Fraction(25, 2), 9)] * 3
+    assert len({saved_under(path) for path in results}) == 3
 
 
 def test_without_a_video_it_takes_the_packs_own(run, tmp_path):

@@ -172,3 +172,16 @@ def test_the_result_is_what_save_video_saved():
     assert saved_file(DONE, GRAPH) == Output("a.mp4", "video", "output")
     with pytest.raises(LaunchError, match="without saving a clip"):
         saved_file({"outputs": {"6": DONE["outputs"]["6"]}}, GRAPH)
+
+
+@pytest.mark.parametrize(("prefix", "subfolder", "ours"), [
+    ("video/a", "video", True), ("a", "", True), ("video/b", "video", False), ("other/a", "video", False),
+    ("two/deep/a", "two\\deep", True)])
+def test_another_jobs_file_is_no_result(prefix, subfolder, ours):
+    graph = {"9": {"class_type": "SaveVideo", "inputs": {"filename_prefix": prefix}}}
+    entry = {"outputs": {"9": {"images": [{"filename": "a_00001_.mp4", "subfolder": subfolder, "type": "output"}]}}}
+    if ours:
+        assert saved_file(entry, graph) == Output("a_00001_.mp4", subfolder, "output")
+    else:
+        with pytest.raises(LaunchError, match="without saving a clip"):
+            saved_file(entry, graph)
