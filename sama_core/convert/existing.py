@@ -25,6 +25,7 @@ Seen = tuple[int, int, int, int]
 """Tells one file under a name from another that took its place: device, number, bytes, time of the last change."""
 
 _KEY = re.compile(rb"[0-9a-f]{64}\n")
+_TORN_KEY = re.compile(rb"[0-9a-f]{1,64}")
 _HEADER = 8 << 20
 _ONLY_OURS = "Give another name. Only what SAMA Convert Weights wrote itself is ever written over."
 
@@ -92,8 +93,8 @@ def put_in_place(part: Path, target: Path, before: Seen | None) -> None:
 
 def take_partial(part: Path, journal: Path) -> None:
     """Make sure that the two unfinished files are ours, or not there. Raises ConversionError for another program's."""
-    begun = _begins_with_key(journal)
-    if not (_is_free(journal) or begun):
+    begun = _begins_with(_KEY, journal)
+    if not (_is_free(journal) or begun or _begins_with(_TORN_KEY, journal)):
         raise _not_ours(journal)
     if not (_is_free(part) or (_is_plain(part) and (begun or has_our_header(part)))):
         raise _not_ours(part)
@@ -148,11 +149,11 @@ def _is_free(path: Path) -> bool:
     return seen(path) is None or (_is_plain(path) and path.lstat().st_size == 0)
 
 
-def _begins_with_key(journal: Path) -> bool:
+def _begins_with(key: re.Pattern[bytes], journal: Path) -> bool:
     if seen(journal) is None or not _is_plain(journal):
         return False
     with open(journal, "rb") as file:
-        return _KEY.fullmatch(file.read(65)) is not None
+        return key.fullmatch(file.read(65)) is not None
 
 
 def _folded(name: str) -> str:

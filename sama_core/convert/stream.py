@@ -3,7 +3,9 @@
     .NAME.part      the file so far
     .NAME.pieces    a key of all it depends on, then the CRC-32 of each whole piece, one a line
 
-Neither is touched where it belongs to another program, nor is a file that took the result's name meanwhile. On going on, the pieces on disk are read and compared with their checksums; the first that is torn, lost in a power
+Neither is touched where it belongs to another program, nor is a file that took the result's name meanwhile.
+
+On going on, the pieces on disk are read and compared with their checksums; the first that is torn, lost in a power
 failure, or not there yet is where the work starts again. The finished file's own checksum stands in its header: the
 SHA-256 of the whole file with these 64 digits as zeros.
 """
@@ -26,6 +28,7 @@ from .layouts import Layout, Piece, blanked
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ = 1 << 20
+_READ_AND_WRITE = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def partial_files(target: Path) -> tuple[Path, Path]:
 def _opened(part: Path, target: Path) -> Iterator[BinaryIO]:
     """The partial file, to read and write, and locked where the system can."""
     try:
-        number = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        number = os.open(part, _READ_AND_WRITE, 0o666)
     except OSError as error:
         raise ConversionError(needed(str(target.parent), f"a folder that takes no file ({error.strerror})",
                                      "a writable folder", "Give another place for the result.")) from error

@@ -124,8 +124,8 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     add("--format", metavar="NAME", default="fp8_scaled", help="one of those below (default: %(default)s)")
     add("--base", metavar="FILE", help="base Wan 2.1 T2V shards, for a delta file: any one of them, or their folder")
     add("--out", metavar="FILE", help="the result, or a folder for it (default: beside FILE, named after it)")
-    add("--overwrite", action="store_true", help="replace an earlier result of the same name (default: it is kept; other "
-        "files always are)")
+    add("--overwrite", action="store_true", help="replace an earlier result of the same name (default: it is kept; "
+        "other files always are)")
     add("--verify", action="store_true", help="convert nothing: compare FILE, a result, with the checksum in it")
 
 

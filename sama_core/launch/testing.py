@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import needed
 from .commands import Commands
 from .environment import Environment
 from .failure import LaunchError
@@ -22,6 +24,7 @@ EVERY_PROCESSOR = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile",
 
 def test(options: Namespace, places: Places, stages: Stages) -> int:
     """Runs `ruff check`, then pytest; returns pytest's status, or ruff's if only ruff complains."""
+    require_tests(places.root)
     stages.start("set-up")
     environment = Environment(places, stages)
     comfyui = environment.ready(options.comfyui, tests=True)
@@ -33,6 +36,15 @@ def test(options: Namespace, places: Places, stages: Stages) -> int:
     suite = subprocess.call(pytest_command(places.python, options.pytest_args, places.root), cwd=places.root,
                             env=clean_env(SAMA_COMFYUI=str(comfyui.folder), OMP_NUM_THREADS="1"))
     return suite or style
+
+
+def require_tests(root: Path) -> None:
+    """Raises LaunchError in an install from the Registry, whose archive has no tests."""
+    if not (root / "tests").is_dir():
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        raise LaunchError(needed("run.py test", "an install without the tests (the Registry's archive leaves them out)",
+                                 "the whole repository",
+                                 f"Run it there: git clone {project['urls']['Repository']}"))
 
 
 def pytest_command(python: Path, arguments: list[str], root: Path) -> list[str]:

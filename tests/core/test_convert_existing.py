@@ -241,7 +241,14 @@ def test_a_kill_in_the_header_leaves_a_file_known_as_ours(source, target, monkey
         patch.setattr(stream, "_write_all", write_half)
         with pytest.raises(Killed):
             convert(source, target, "fp8")
-    assert partial_files(target)[0].stat().st_size == 100
+    part, journal = partial_files(target)
+    assert part.stat().st_size == 100 and len(journal.read_text()) == 65
+    convert(source, target, "fp8")
+
+
+def test_a_torn_key_is_known_as_ours(source, target):
+    """Only its beginning reached the disk; nothing else did then."""
+    partial_files(target)[1].write_text("0123abc")
     convert(source, target, "fp8")
 
 
