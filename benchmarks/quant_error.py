@@ -9,8 +9,8 @@ the library's dequantisation and the ordinary loader. Everything is computed in 
 
 velocity   relative L2 of the DiT's video velocity from the unquantised model's: on the golden cases; on held-out clips,
            noised to sigma 1, 0.8, 0.5 and 0.2
-edit       PSNR in dB of SAMA-Shapes' edits (8-bit frames, sampled as it is made for, `--n` clips of each kind) against
-           the unquantised model's edits with the same noise; its least and its mean over clips
+edit       PSNR in dB of SAMA-Shapes' edits (8-bit frames, sampled as it is made for, `--n` clips of each kind
+           it was taught) against the unquantised model's edits with the same noise; its least and its mean over clips
 
 `fp8_fast` is measured a second time with core made to believe that the CPU multiplies float8, which it then emulates:
 this is what cards with float8 units compute.
@@ -46,7 +46,7 @@ from sama_core.launch.places import Places  # noqa: E402
 from sama_core.launch.runtime import find_comfyui  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
 from sama_core.schedule import TRAIN_TIMESTEPS, round_timestep  # noqa: E402
-from sama_core.training.data import KINDS  # noqa: E402
+from sama_core.training.data import TAUGHT  # noqa: E402
 from sama_core.training.torchvision_gap import mend_torchvision  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "dit_headdim128.safetensors"
@@ -74,7 +74,7 @@ class Measure:
         self.golden = load_file(GOLDEN)
         files = ModelFiles(embedded.DIT, embedded.TEXT_ENCODER, embedded.VAE)
         self.editor = load_core_editor(files, Settings())
-        batches = [held_out(kind, seed, 0, count) for kind in KINDS]
+        batches = [held_out(kind, seed, 0, count) for kind in TAUGHT]
         self.frames = to_bytes(torch.cat([batch.source for batch in batches]))
         self.truth = to_bytes(torch.cat([batch.target for batch in batches]))
         self.words = [line for batch in batches for line in batch.instructions]

@@ -35,6 +35,7 @@ import torch  # noqa: E402
 from sama_core.evaluation import CoreEditor, Settings, evaluate  # noqa: E402
 from sama_core.evaluation.report import write_json  # noqa: E402
 from sama_core.training.config import TrainConfig, load_config  # noqa: E402
+from sama_core.training.data import TAUGHT  # noqa: E402
 from sama_core.training.log import TrainLog  # noqa: E402
 from sama_core.training.objective import SamaObjective  # noqa: E402
 from sama_core.training.shapes import WEIGHTS, ShapesRun  # noqa: E402
@@ -43,7 +44,6 @@ from sama_core.training.vocabulary import Tokens  # noqa: E402
 
 ARMS = {"base": (0.0, False), "sa": (0.1, False), "ma": (0.0, True), "sama": (0.1, True)}
 PAPER = {"base": 6.312, "sa": 6.696, "ma": 6.711, "sama": 7.095}
-KINDS = ("recolour", "remove", "replace", "background", "style")
 SIZES = {"num_layers": 3, "ffn_dim": 512}
 # What distinguishes this scale from the embedded model's recipes.
 SCALE = {
@@ -106,7 +106,7 @@ def measured(run: ShapesRun, config: TrainConfig, options: argparse.Namespace) -
     run.trainee.eval()
     editor = CoreEditor(run.trainee.dit, run.trainee.text_encoder, Tokens(run.vocabulary), run.data.encoder.vae,
                         Settings(options.sampling_steps, cfg=1.0, semantics=config.semantic_weight > 0))
-    edits = evaluate(editor, KINDS, seed=1000, count=options.clips, frames=config.frames)
+    edits = evaluate(editor, TAUGHT, seed=1000, count=options.clips, frames=config.frames)
     rows = list(edits.values())
     losses = last_losses(Path(config.output))
     return {"flow": statistics.mean(losses), "roughness": roughness(losses), "edits": edits,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from ..errors import SamaError, needed
-from ..training.data import KINDS, EditBatch
+from ..training.data import KINDS, TAUGHT, EditBatch
 from .clip_scores import ClipScores, score_batch
 from .gate import Gate, summary
 from .held_out import FRAMES, held_out
@@ -14,7 +14,7 @@ from .shapes_edit import Edited, Editor
 Watch = Callable[[EditBatch, Edited, list[ClipScores]], None]
 
 
-def evaluate(editor: Editor, kinds: Sequence[str] = KINDS, seed: int = 0, count: int = 200, batch: int = 25,
+def evaluate(editor: Editor, kinds: Sequence[str] = TAUGHT, seed: int = 0, count: int = 200, batch: int = 25,
              gate: Gate | None = None, watch: Watch | None = None, frames: int = FRAMES) -> dict[str, dict]:
     """Kind of edit → its `gate.summary`, over `count` held-out clips each.
 

@@ -24,8 +24,8 @@ class Trainee(nn.Module):
     def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder | None, config: TrainConfig):
         """Changes `dit` in place: adapters, frozen parts and recomputation as `config` says.
 
-        Without semantic anchoring the semantic parts are frozen. With a LoRA all is but the LoRA, with `trained_parts`
-        all but these. Raises ConfigError for a part that the DiT has not.
+        Without semantic anchoring the semantic parts are frozen. A LoRA freezes everything but its
+        adapters, `trained_parts` everything but the parts it names. Raises ConfigError for a part that the DiT has not.
         """
         super().__init__()
         self.dit, self.text_encoder = dit, text_encoder
@@ -52,7 +52,8 @@ class Trainee(nn.Module):
         return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
 
     def _with_idle_parts(self, video: Tensor) -> Tensor:
-        """The same numbers, with gradients of 0 for the semantic parts: DDP waits for every trained weight."""
+        """The same numbers, with gradients of 0 for the semantic parts, which this step leaves out: DDP waits for every
+        trained weight. Where a whole run leaves them out they are frozen instead."""
         idle = [weight.sum() for name, weight in self.dit.named_parameters()
                 if name.startswith(SEMANTIC_PARTS) and weight.requires_grad]
         return video + 0.0 * torch.stack(idle).sum() if idle else video

@@ -57,7 +57,8 @@ class Trainer:
         self.folder, self.step = Path(config.output), 0
         self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.accelerator.is_available())
         self._check_sizes()
-        # The text encoder and the DiT's parts that a step leaves out would stall DDP: they are frozen, not idle.
+        # DDP waits for a gradient of every trained weight: what a whole run leaves out is frozen, and what a step
+        # leaves out gets a gradient of 0 (Trainee).
         self.trainee, *prepared = self.accelerator.prepare(
             trainee, *build_optimizers(trainee.named_parameters(), config))
         self.optimizers = [wrapper.optimizer for wrapper in prepared]

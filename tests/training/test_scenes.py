@@ -2,13 +2,16 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from sama_core.errors import SamaError
+from sama_core.training.config import TrainConfig, load_config
 from sama_core.training.data import (
     KINDS,
+    TAUGHT,
     EditSampler,
     Scenes,
     apply,
@@ -219,7 +222,7 @@ def test_each_edit_on_the_red_circle():
 
 
 def test_order_of_mixed_edits_is_kept():
-    batch = EditSampler(1).batch(0, 40)
+    batch = EditSampler(1, edits=KINDS).batch(0, 40)
     alone = join(apply(batch.source_scenes[row], batch.edits[row]) for row in range(40))
     assert len(set(batch.kinds)) == 6 and same(alone, batch.target_scenes)
 
@@ -298,13 +301,13 @@ def test_a_share_of_the_objects_is_shaded():
 
 def test_without_shades_the_pairs_are_what_they_were():
     """What seed 7 gave before there were shades: drawing them must take nothing from the other draws' stream."""
-    source, _, instructions = EditSampler(7).plan(2, 6)
+    source, _, instructions = EditSampler(7, edits=KINDS).plan(2, 6)
     assert source.colour.tolist() == [[7, 0], [7, 7], [1, 1], [3, 4], [6, 3], [6, 4]]
     assert source.shape.tolist() == [[5, 4], [1, EMPTY], [1, EMPTY], [5, EMPTY], [5, 4], [1, EMPTY]]
     assert list(instructions) == [
         "replace the red cross with a ring", "the shape's colour should be purple", "add an orange ring on the right",
         "turn the green shape into a square", "change it to sepia", "make the colour of the purple shape red"]
-    plain, shaded = (EditSampler(7, shades=shades).batch(2, 6) for shades in (0.0, 1.0))
+    plain, shaded = (EditSampler(7, edits=KINDS, shades=shades).batch(2, 6) for shades in (0.0, 1.0))
     assert not torch.equal(plain.source, shaded.source)
 
 
@@ -402,8 +405,17 @@ def test_a_batch_is_a_function_of_seed_and_step():
 
 
 def test_kinds_are_drawn_equally_often():
-    _, edits, _ = EditSampler(6).plan(0, 6000)
+    _, edits, _ = EditSampler(6, edits=KINDS).plan(0, 6000)
     assert edits.kind.bincount().tolist() == pytest.approx([1000] * 6, abs=150)
+
+
+RECIPES = Path(__file__).parents[2] / "sama_core" / "training" / "recipes"
+
+
+def test_what_is_drawn_unless_asked_is_what_the_recipes_train():
+    trained = {kind for path in RECIPES.glob("shapes_stage*.toml") for kind in load_config(path).edits.split()}
+    drawn = {KINDS[kind] for kind in EditSampler(6).plan(0, 500)[1].kind.tolist()}
+    assert trained == drawn == set(TAUGHT) == set(KINDS) - {"add"} == set(TrainConfig.edits.split())
 
 
 @pytest.mark.parametrize("wrong, message", [

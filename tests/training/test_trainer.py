@@ -174,8 +174,12 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
 
 
 def test_sharded_weights_give_the_losses_of_whole_ones(tmp_path):
-    """FSDP2 over two processes (gloo, CPU), stopped at step 3 of 6 and resumed: the losses and the averaged weights of
-    one process with whole weights. What it saved, one process loads."""
+    """Weights sharded over two processes as FSDP2 does it (gloo, CPU), stopped at step 3 of 6 and resumed: the losses
+    and the averaged weights of one process with whole weights. What it saved, one process loads.
+
+    accelerate shards them in `prepare` and then believes to be in a run without FSDP, so its own FSDP2 branches of the
+    step (clipping, accumulation) are not run here; see sharded_run.py.
+    """
     settings = ["steps=6", "checkpoint_every=3", "muon_rate=0.02", "weights=true"]
     run_program(tmp_path / "one", *settings)
     run_program(tmp_path / "two", *settings, "stop_at=3", processes=2, program=SHARDED)

@@ -7,7 +7,7 @@
 `EditSampler` yields paired edits, `sample_scenes` unpaired clips; both from explicit seeds, without end.
 """
 
-from .edits import KINDS, Edits, apply, edit_mask
+from .edits import KINDS, TAUGHT, Edits, apply, edit_mask
 from .render import render
 from .sampling import EditBatch, EditSampler, generator_for, world_fingerprint
 from .scene import Scenes, join
@@ -15,6 +15,5 @@ from .wordings import corpus, vocabulary
 from .worlds import sample_scenes
 from .wrong import wrong_scenes
 
-__all__ = ["KINDS", "EditBatch", "EditSampler", "Edits", "Scenes", "apply", "corpus", "edit_mask", "generator_for",
-           "join", "render", "sample_scenes", "vocabulary", "world_fingerprint",
-           "wrong_scenes"]
+__all__ = ["KINDS", "TAUGHT", "EditBatch", "EditSampler", "Edits", "Scenes", "apply", "corpus", "edit_mask",
+           "generator_for", "join", "render", "sample_scenes", "vocabulary", "world_fingerprint", "wrong_scenes"]

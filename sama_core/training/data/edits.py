@@ -14,6 +14,9 @@ import torch
 from .scene import EMPTY, Rows, Scenes, join, usual_geometry
 
 KINDS = ("recolour", "remove", "replace", "background", "style", "add")
+"""What the world can draw. The order counts: drawn pairs and held-out clips depend on it."""
+TAUGHT = ("recolour", "remove", "replace", "background", "style")
+"""What the recipes train, and so what is drawn and measured unless others are named."""
 # Where an added object stands, as `Scenes.place`.
 POSITIONS = {"left": (0.05, 0.5), "right": (0.95, 0.5), "top": (0.5, 0.05), "bottom": (0.5, 0.95), "centre": (0.5, 0.5)}
 ADDED_RADIUS = 0.17

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import SamaError, needed
-from .edits import KINDS, POSITIONS, Edits, apply, ask, remove
+from .edits import KINDS, POSITIONS, TAUGHT, Edits, apply, ask, remove
 from .render import render
 from .scene import COLOURS, GROUNDS, SHAPES, STYLES, Scenes, join, standing_out, swap
 from .wordings import SPLITS, corpus, instructions
@@ -50,7 +50,7 @@ class EditBatch:
 class EditSampler:
     """An unlimited supply of paired edits."""
 
-    def __init__(self, seed: int, split: str = "train", edits: Sequence[str] = KINDS, frames: int = 17,
+    def __init__(self, seed: int, split: str = "train", edits: Sequence[str] = TAUGHT, frames: int = 17,
                  height: int = 64, width: int = 64, device: torch.device | str = "cpu", shades: float = 0.0):
         """`edits` are the kinds to draw from, equally often; only rendering happens on `device`. The sources have
         `shades`, see `shaded`.
@@ -92,7 +92,7 @@ def world_fingerprint() -> str:
     """Changes when the scenes, their edits, how they are drawn or how they are told change: what a pool keeps depends
     on it.
     """
-    batch = EditSampler(0, frames=5).batch(0, 32)
+    batch = EditSampler(0, edits=KINDS, frames=5).batch(0, 32)
     pixels = (torch.stack([batch.source, batch.target]) * 255).round().byte().numpy()
     told = "\n".join([*batch.instructions, *corpus()])
     return hashlib.sha256(pixels.tobytes() + told.encode()).hexdigest()[:16]
