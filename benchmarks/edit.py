@@ -35,7 +35,7 @@ from sama_core.launch.environment import Environment  # noqa: E402
 from sama_core.launch.failure import LaunchError  # noqa: E402
 from sama_core.launch.places import Places  # noqa: E402
 from sama_core.launch.progress import Stages  # noqa: E402
-from sama_core.launch.runtime import ComfyUI, find_comfyui  # noqa: E402
+from sama_core.launch.runtime import ComfyUI, find_comfyui, places_of  # noqa: E402
 
 PACKAGES = ("torch", "numpy", "av", "safetensors")
 
@@ -113,7 +113,8 @@ def versions(python: Path, comfyui: ComfyUI) -> dict[str, str]:
 def measure(asked: argparse.Namespace) -> dict:
     """Run all edits, and sum up."""
     with tempfile.TemporaryDirectory() as folder:
-        places = Places() if asked.python is None else GivenPython(interpreter=asked.python, folder=Path(folder))
+        places = (places_of(Places(), asked.comfyui) if asked.python is None
+                  else GivenPython(interpreter=asked.python, folder=Path(folder)))
         taken, comfyui = edits(places, asked, Path(folder))
         return {"clip": describe(probe(embedded.CLIP, places)), "model": embedded.DIT.name,
                 "steps": asked.steps or embedded.STEPS, "cfg": embedded.CFG, "seed": asked.seed,

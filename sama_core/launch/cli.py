@@ -15,6 +15,7 @@ from .models_command import models
 from .places import Places
 from .plan import SMALL_FRAMES, STORAGES, area_or_size, plan
 from .progress import Stages
+from .runtime import places_of
 from .serve import serve
 from .testing import test
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
             signal.signal(getattr(signal, name), _stop)
     stages = Stages()
     try:
-        return options.run(options, places or Places(), stages)
+        return options.run(options, places_of(places or Places(), options.comfyui), stages)
     except LaunchError as error:
         return _end(stages, str(error))
     except KeyboardInterrupt:

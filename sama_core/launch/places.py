@@ -16,10 +16,14 @@ class Places:
     """The pack's folder, with its sources."""
     work: Path = PACK_ROOT
     """Where `.venv` and `.runtime` go."""
+    tree: str = ""
+    """Name of the environment of a ComfyUI that set-up did not fetch, see `runtime.places_of`; empty for `.venv`."""
 
     @property
     def venv(self) -> Path:
-        return self.work / ".venv"
+        """`.venv`, or a layer over it for another ComfyUI: inside, so that deleting `.venv` deletes all of them."""
+        whole = self.work / ".venv"
+        return whole / "trees" / self.tree if self.tree else whole
 
     @property
     def python(self) -> Path:

@@ -11,7 +11,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import needed
@@ -40,6 +40,10 @@ class ComfyUI:
                               r"\s*([<>=!~;\[#]|$)", re.IGNORECASE)
         lines = (self.folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
         return "".join(f"{line}\n" for line in lines if not left_out.match(line.strip()))
+
+    def name(self) -> str:
+        """Its folder's name with a hash of where it lies, so that two copies of one version have two names."""
+        return f"{self.folder.name}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
 
     def version(self) -> tuple[int, ...]:
         """As its comfyui_version.py says; empty if there is none."""
@@ -70,6 +74,20 @@ def find_comfyui(places: Places, asked: str | None = None,
     if _is_comfyui(places.comfyui):
         return ComfyUI(places.comfyui, fetched=True)
     return None
+
+
+def places_of(places: Places, asked: str | None = None) -> Places:
+    """`places` with an environment of its own for a ComfyUI that set-up did not fetch.
+
+    Each ComfyUI pins its own frontend and kernels: one environment for two of them would be installed anew at every
+    change from one to the other, and would be neither's while both run. Whether the folder is right is for
+    `find_comfyui` to say, to the commands that need a ComfyUI.
+    """
+    try:
+        found = find_comfyui(places, asked)
+    except LaunchError:
+        return places
+    return places if found is None or found.fetched else replace(places, tree=found.name())
 
 
 def fetch_comfyui(places: Places, python: Path, commands: Commands) -> ComfyUI:

@@ -1,0 +1,100 @@
+"""A ComfyUI that set-up did not fetch: an environment of its own, layered over `.venv`, which stays as it is."""
+
+import subprocess
+import venv
+
+import pytest
+
+from sama_core.launch import cli
+from sama_core.launch.environment import lay_over
+from sama_core.launch.places import Places
+from sama_core.launch.runtime import ComfyUI, places_of
+
+from .test_environment import REQUIREMENTS, WHOLE_SET_UP, _comfyui, _ready, pack
+from .test_environment import Notes as SetUpNotes
+
+__all__ = ["pack"]
+LAYER = "making an environment for this ComfyUI"
+OWN_SET_UP = [*WHOLE_SET_UP[:4], LAYER, *WHOLE_SET_UP[4:]]
+
+
+class Notes(SetUpNotes):
+    """Makes an interpreter in either environment."""
+
+    def run(self, argv, what, cwd=None):
+        super().run(argv, what, cwd)
+        if what in (LAYER, WHOLE_SET_UP[0]):
+            python = argv[-1] / self.places.python.relative_to(self.places.venv)
+            python.parent.mkdir(parents=True, exist_ok=True)
+            python.touch()
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A second ComfyUI, as an artist has it, that wants another frontend."""
+    folder = tmp_path / "mine" / "ComfyUI"
+    _comfyui(folder)
+    (folder / "requirements.txt").write_text(REQUIREMENTS.replace("frontend-package==1.0", "frontend-package==2.0"))
+    return folder
+
+
+def test_another_comfyui_gets_a_layer_and_shares_torch(pack, own):
+    places = places_of(pack, str(own))
+    notes = Notes(places)
+    _ready(places, notes, asked=str(own), tests=True)
+    assert notes.did == [*OWN_SET_UP, "installing the test requirements"]
+    for name, command in notes.commands.items():
+        whole = name in WHOLE_SET_UP[1:4]
+        assert name in (WHOLE_SET_UP[0], LAYER) or command[0] == str((pack if whole else places).python), name
+    assert places.venv == pack.venv / "trees" / ComfyUI(own, fetched=False).name()
+    assert "frontend-package==2.0" in (pack.runtime / "comfyui_requirements.txt").read_text()
+
+
+def test_going_to_and_fro_installs_nothing_again(pack, own):
+    places = places_of(pack, str(own))
+    _ready(pack, fetched := Notes(pack))
+    _ready(places, mine := Notes(places), asked=str(own))
+    _ready(pack, fetched)
+    _ready(places, mine, asked=str(own))
+    assert fetched.did == WHOLE_SET_UP and mine.did == OWN_SET_UP[4:]
+
+
+def test_new_requirements_of_the_tree_are_installed_into_its_layer(pack, own):
+    places = places_of(pack, str(own))
+    _ready(places, notes := Notes(places), asked=str(own))
+    (own / "requirements.txt").write_text("numpy\n")
+    _ready(places, notes, asked=str(own))
+    assert notes.did == [*OWN_SET_UP, *WHOLE_SET_UP[4:]]
+
+
+def test_every_folder_has_an_environment_of_its_own(pack, own, tmp_path):
+    copy = tmp_path / "copy" / "ComfyUI"
+    _comfyui(copy)
+    mine, second = (places_of(pack, str(folder)).venv for folder in (own, copy))
+    assert mine != second and mine.parent == second.parent == pack.venv / "trees"
+    assert places_of(pack).venv == pack.venv, "the fetched one has the whole of it"
+    assert places_of(pack, str(tmp_path / "nothing")) == pack, "which the command refuses by name"
+
+
+def test_commands_run_in_the_environment_of_the_named_comfyui(pack, own, monkeypatch):
+    given = []
+    monkeypatch.setattr(cli, "serve", lambda options, places, stages: given.append(places) or 0)
+    assert cli.main(["serve", "--comfyui", str(own)], pack) == 0
+    assert given == [places_of(pack, str(own))] and given[0].python != pack.python
+
+
+def test_a_layer_finds_what_lies_below_and_its_own_first(tmp_path):
+    below, above = tmp_path / "below", tmp_path / "below" / "trees" / "above"
+    for folder in (below, above):
+        venv.create(folder)
+    lay_over(above, below)
+    (first, second) = (next(folder.glob("[lL]ib/**/site-packages")) for folder in (below, above))
+    for folder, name, text in ((first, "shared", "below"), (first, "both", "below"), (second, "both", "above")):
+        (folder / f"{name}.py").write_text(f"told = {text!r}\n")
+    python = Places(work=tmp_path).python.relative_to(tmp_path / ".venv")
+    told = subprocess.run([above / python, "-c", "import shared, both; print(shared.told, both.told)"],
+                          capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["below", "above"]
+    alone = subprocess.run([below / python, "-c", "import both; print(both.told)"], capture_output=True, text=True,
+                           check=True)
+    assert alone.stdout.split() == ["below"]
