@@ -79,7 +79,12 @@ def pytest_testnodedown(node):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print how close this run came to the official code."""
+    """Print which ComfyUI was tested, and how close this run came to the official code."""
+    from .harness.comfy_home import described
+
+    core = described()
+    if core:
+        terminalreporter.write_line(core)
     lines = golden_files.parity_table()
     if lines:
         terminalreporter.section("parity with the golden tensors")

@@ -1,7 +1,9 @@
-"""Where ComfyUI's sources are, and what a CPU build of torch needs before they can be imported."""
+"""Where ComfyUI's sources are, whether this environment is theirs, and what CPU torch needs to import them."""
 
 import importlib.util
 import os
+import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -15,20 +17,56 @@ MISSING = (
     "No ComfyUI found: run `python3 run.py test`, which fetches one, "
     "or set SAMA_COMFYUI to the folder of a ComfyUI (the one with main.py)."
 )
+FRONTEND = "comfyui-frontend-package"
 
 
 def comfy_source() -> ComfyUI:
     """The ComfyUI to test with: SAMA_COMFYUI, else the one that `run.py` would use.
 
-    Ends the pytest session with a sentence saying what to do when there is none.
+    Ends the pytest session with a sentence saying what to do when there is none, or when this environment lacks what
+    it pins: then it would not be tested as people run it.
     """
     try:
-        found = find_comfyui(Places(), os.environ.get("SAMA_COMFYUI"))
+        found = _named()
     except LaunchError as error:
         pytest.exit(f"SAMA_COMFYUI or COMFYUI_PATH: {error}", returncode=3)
     if found is None:
         pytest.exit(MISSING, returncode=3)
+    others = {name: told for name, told in other_versions(found).items() if name != FRONTEND}
+    if others:
+        pytest.exit(f"ComfyUI in {found.folder}: this environment has {', '.join(others.values())}. "
+                    f"`python3 run.py test --comfyui {found.folder}` makes one for it.", returncode=3)
     return found
+
+
+def described() -> str | None:
+    """The ComfyUI and the frontend that this run used, for the end of its report; None without one."""
+    try:
+        found = _named()
+    except LaunchError:
+        return None
+    if found is None:
+        return None
+    frontend = other_versions(found).get(FRONTEND) or f"{FRONTEND} {_version(FRONTEND) or 'none'}"
+    return f"ComfyUI {'.'.join(map(str, found.version()))} in {found.folder}, {frontend}"
+
+
+def other_versions(comfyui: ComfyUI) -> dict[str, str]:
+    """Packages that this ComfyUI pins and this environment has otherwise: what is here, and what it pins."""
+    pins = re.findall(r"^([\w.-]+)==([\w.]+)\s*$", comfyui.requirements(), re.MULTILINE)
+    return {name: f"{name} {_version(name) or 'none'} where it pins {pinned}" for name, pinned in pins
+            if _version(name) != pinned}
+
+
+def _named() -> ComfyUI | None:
+    return find_comfyui(Places(), os.environ.get("SAMA_COMFYUI"))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def declare_torchvision_schemas() -> None:

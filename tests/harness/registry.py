@@ -28,6 +28,19 @@ class Pack:
 
 def start_registry(base: Path) -> None:
     """Import ComfyUI with `base` as its base directory and register the core nodes (7-10 s, once a process)."""
+    import_core(base)
+    import folder_paths
+    import nodes
+
+    for folders, _extensions in folder_paths.folder_names_and_paths.values():
+        for folder in map(Path, folders):
+            if folder.is_relative_to(base):
+                folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
+
+
+def import_core(base: Path) -> None:
+    """Import ComfyUI as its main.py would, on the CPU, with `base` as its base directory."""
     declare_torchvision_schemas()
     for folder in (*BASE_FOLDERS, "empty_front_end"):
         (base / folder).mkdir(parents=True, exist_ok=True)
@@ -45,14 +58,7 @@ def start_registry(base: Path) -> None:
     import utils.extra_config  # noqa: F401  before `nodes`, which imports another `utils` on some machines
 
     # isort: split
-    import folder_paths
-    import nodes
-
-    for folders, _extensions in folder_paths.folder_names_and_paths.values():
-        for folder in map(Path, folders):
-            if folder.is_relative_to(base):
-                folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
+    import nodes  # noqa: F401
 
 
 def load_pack(root: Path = imports.REPO_ROOT) -> Pack | None:

@@ -1,0 +1,280 @@
+"""What our code uses of ComfyUI, read off its syntax: symbols, attributes of objects, and how each is called."""
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+CORE_MODULES = ("comfy", "comfy_api", "comfy_execution", "execution", "folder_paths", "latent_preview", "node_helpers",
+                "nodes", "server", "utils")
+
+
+@dataclass(frozen=True)
+class Call:
+    """How something is called: positional arguments, names of the others, and whether `*` or `**` hides more."""
+
+    positional: int
+    keywords: tuple[str, ...]
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Use:
+    """One place where our code names something that may be ComfyUI's."""
+
+    owner: str
+    """What stands before the name, as written: `guider.model_patcher`; of a symbol of a module its whole path."""
+    name: str
+    where: str
+    """`file:line`."""
+    symbol: bool
+    """Whether `owner` leads to a module of ComfyUI by imports alone."""
+    optional: bool = False
+    """Whether the code asks first: hasattr, or getattr with a default."""
+    call: Call | None = None
+
+    @property
+    def path(self) -> str:
+        return f"{self.owner}.{self.name}" if self.owner else self.name
+
+
+@dataclass(frozen=True)
+class Override:
+    """A class of ours over one of ComfyUI's."""
+
+    name: str
+    base: str
+    """Path of ComfyUI's class."""
+    where: str
+    methods: dict[str, ast.arguments]
+    names: frozenset[str]
+    """Methods, class attributes and properties it defines."""
+
+
+@dataclass
+class _Module:
+    """One file: the names its imports bind to ComfyUI's, and those they bind to others'."""
+
+    file: str
+    core: dict[str, str] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
+
+
+def uses(files: Iterable[Path], root: Path) -> list[Use]:
+    """Every use in these files, in their order."""
+    return [use for file in files for use in _uses_in(parse(file), str(file.relative_to(root)))]
+
+
+def overrides(files: Iterable[Path], root: Path) -> list[Override]:
+    """Every class in these files, nested ones too, whose base is a symbol of ComfyUI."""
+    return [found for file in files for found in _overrides_in(parse(file), str(file.relative_to(root)))]
+
+
+def parse(file: Path) -> ast.Module:
+    """The file's syntax, read anew only if its text has changed."""
+    return _parse(file.read_text(encoding="utf-8"))
+
+
+@cache
+def _parse(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+@cache
+def calls(tree: ast.AST, called: str) -> list[Call]:
+    """How `called`, as it is written or behind any dot if it begins with one, is called in this syntax."""
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [_call(node) for node in found for name in [ast.unparse(node.func)]
+            if name == called or (called.startswith(".") and name.endswith(called))]
+
+
+def function(file: Path, name: str) -> ast.arguments:
+    """Parameters of a function, or as `Class.method` of what a class or function holds. Raises LookupError."""
+    scope: ast.AST = parse(file)
+    for part in name.split("."):
+        scope = next((node for node in scope.body if getattr(node, "name", None) == part), None)
+        if scope is None:
+            raise LookupError(f"{file.name} has no {name}")
+    return scope.args
+
+
+def own_names(files: Iterable[Path]) -> set[str]:
+    """What our own classes and modules define: methods, fields, functions, attributes set on `self` and `cls`."""
+    return set().union(*(_names_in(parse(file)) for file in files))
+
+
+@cache
+def _names_in(tree: ast.AST) -> frozenset[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign | ast.Assign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                names |= _assigned(target)
+    return frozenset(names)
+
+
+def words(files: Iterable[Path]) -> set[str]:
+    """Keys by which these files read dictionaries: `d["key"]`, `d.get("key")`, `"key" in d`."""
+    return {word for file in files for word in _words_in(parse(file))}
+
+
+def _words_in(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        key = None
+        if isinstance(node, ast.Subscript):
+            key = node.slice
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            key = node.left
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args and (
+                node.func.attr in ("get", "pop", "setdefault")):
+            key = node.args[0]
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            yield key.value
+
+
+def _assigned(target: ast.expr) -> set[str]:
+    if isinstance(target, ast.Tuple):
+        return set().union(*map(_assigned, target.elts))
+    if isinstance(target, ast.Name):
+        return {target.id}
+    ours = isinstance(target, ast.Attribute) and ast.unparse(target.value) in ("self", "cls")
+    return {target.attr} if ours else set()
+
+
+def _core_bases(node: ast.AST, module: _Module) -> list[str]:
+    if not isinstance(node, ast.ClassDef):
+        return []
+    paths = [path for path in map(_dotted, node.bases) if path and path.partition(".")[0] in module.core]
+    return [_resolved(path, module) for path in paths]
+
+
+@cache
+def _uses_in(tree: ast.Module, name: str) -> tuple[Use, ...]:
+    return tuple(_read(tree, name))
+
+
+@cache
+def _overrides_in(tree: ast.Module, name: str) -> tuple[Override, ...]:
+    module, found = _Module(name), []
+    list(_imports(tree, module))
+    for node in ast.walk(tree):
+        for base in _core_bases(node, module):
+            methods = {part.name: part.args for part in node.body if isinstance(part, ast.FunctionDef)}
+            found.append(Override(node.name, base, f"{name}:{node.lineno}", methods, _names_in(node) - {node.name}))
+    return tuple(found)
+
+
+def _read(tree: ast.Module, name: str) -> Iterator[Use]:
+    module = _Module(name)
+    yield from _imports(tree, module)
+    for node in ast.walk(tree):
+        for base in _core_bases(node, module):
+            yield from _above(node, base, module)
+    asked = {ast.unparse(node.args[0]) + "." + node.args[1].value for node in ast.walk(tree)
+             if _is_question(node) and isinstance(node.args[1], ast.Constant)}
+    called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            optional = ast.unparse(node) in asked
+            yield from _use(node.value, node.attr, node, module, optional, called.get(id(node)))
+        elif isinstance(node, ast.Name) and node.id in module.core and id(node) in called:
+            yield from _symbol(module.core[node.id], node, module, call=called[id(node)])
+        elif _is_question(node) and isinstance(node.args[1], ast.Constant):
+            yield from _use(node.args[0], node.args[1].value, node, module, True)
+
+
+def _above(node: ast.ClassDef, base: str, module: _Module) -> Iterator[Use]:
+    """What a class calls of its base through `super()`."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and (
+                ast.unparse(call.func.value) == "super()"):
+            with_self = _call(call)
+            yield Use(base, call.func.attr, f"{module.file}:{call.lineno}", True,
+                      call=Call(with_self.positional + 1, with_self.keywords, with_self.more))
+
+
+def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                bound = name.asname or name.name.partition(".")[0]
+                if name.name.partition(".")[0] in CORE_MODULES:
+                    module.core[bound] = name.name if name.asname else bound
+                    yield Use("", name.name, f"{module.file}:{node.lineno}", symbol=True)
+                else:
+                    module.others.add(bound)
+        elif isinstance(node, ast.ImportFrom):
+            core = node.level == 0 and node.module.partition(".")[0] in CORE_MODULES
+            for name in node.names:
+                if core:
+                    module.core[name.asname or name.name] = f"{node.module}.{name.name}"
+                    yield Use(node.module, name.name, f"{module.file}:{node.lineno}", symbol=True)
+                else:
+                    module.others.add(name.asname or name.name)
+    for node in ast.walk(tree):
+        # `management = comfy.model_management`
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            path = _dotted(node.value)
+            if path and path.partition(".")[0] in module.core:
+                module.core[node.targets[0].id] = _resolved(path, module)
+
+
+def _use(owner: ast.expr, name: str, node: ast.AST, module: _Module, optional: bool,
+         call: ast.Call | None = None) -> Iterator[Use]:
+    path = _dotted(owner)
+    first = (path or "").partition(".")[0]
+    if path and first in module.core:
+        yield from _symbol(f"{_resolved(path, module)}.{name}", node, module, optional, call)
+    elif first not in module.others:
+        written = path or _shortened(owner)
+        yield Use(written, name, f"{module.file}:{node.lineno}", False, optional, _call(call))
+
+
+def _symbol(path: str, node: ast.AST, module: _Module, optional: bool = False,
+            call: ast.Call | None = None) -> Iterator[Use]:
+    owner, _, name = path.rpartition(".")
+    yield Use(owner, name, f"{module.file}:{node.lineno}", True, optional, _call(call))
+
+
+def _call(node: ast.Call | None) -> Call | None:
+    if node is None:
+        return None
+    starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+    names = tuple(keyword.arg for keyword in node.keywords if keyword.arg)
+    return Call(0 if starred else len(node.args), names, starred or len(names) < len(node.keywords))
+
+
+def _resolved(path: str, module: _Module) -> str:
+    first, dot, rest = path.partition(".")
+    return module.core[first] + dot + rest
+
+
+def _dotted(node: ast.expr) -> str | None:
+    """`a.b.c` of names and attributes; None for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner = _dotted(node.value)
+        return None if owner is None else f"{owner}.{node.attr}"
+    return None
+
+
+def _shortened(node: ast.expr) -> str:
+    """An expression as written, with `()` for the arguments of a call and `[]` for an index."""
+    if isinstance(node, ast.Call):
+        return f"{_dotted(node.func) or _shortened(node.func)}()"
+    if isinstance(node, ast.Subscript):
+        return f"{_dotted(node.value) or _shortened(node.value)}[]"
+    if isinstance(node, ast.Attribute):
+        return f"{_shortened(node.value)}.{node.attr}"
+    return type(node).__name__
+
+
+def _is_question(node: ast.AST) -> bool:
+    """`hasattr(x, "name")` or `getattr(x, "name", default)`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return False
+    return (node.func.id, len(node.args)) in {("hasattr", 2), ("getattr", 3)}
