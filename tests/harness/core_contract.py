@@ -74,6 +74,9 @@ CALLED = {
     ("comfy/samplers.py", "handler.execute"): [(_ADAPTERS, "VideoWindows.execute")],
     ("comfy/model_patcher.py", "self.cached_patcher_init[0]"): [(_LOADERS, "load_diffusion_model"),
                                                                 (_LOADERS, "_text_encoder_patcher")],
+    ("nodes.py", "entrypoint"): [("nodes/__init__.py", "comfy_entrypoint")],
+    ("nodes.py", "extension.on_load"): [("nodes/__init__.py", "SamaExtension.on_load")],
+    ("nodes.py", "extension.get_node_list"): [("nodes/__init__.py", "SamaExtension.get_node_list")],
     ("comfy_extras/nodes_video.py", "video.save_to"):
         [("sama_core/comfyui/restored_video.py", "RestoredVideo.save_to")],
 }

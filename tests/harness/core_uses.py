@@ -9,6 +9,8 @@ from pathlib import Path
 CORE_MODULES = ("comfy", "comfy_api", "comfy_execution", "execution", "folder_paths", "latent_preview", "node_helpers",
                 "nodes", "server", "utils")
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 
 @dataclass(frozen=True)
 class Call:
@@ -108,7 +110,7 @@ def own_names(files: Iterable[Path]) -> set[str]:
 def _names_in(tree: ast.AST) -> frozenset[str]:
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, ast.AnnAssign | ast.Assign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -162,7 +164,7 @@ def _overrides_in(tree: ast.Module, name: str) -> tuple[Override, ...]:
     list(_imports(tree, module))
     for node in ast.walk(tree):
         for base in _core_bases(node, module):
-            methods = {part.name: part.args for part in node.body if isinstance(part, ast.FunctionDef)}
+            methods = {part.name: part.args for part in node.body if isinstance(part, _FUNCTIONS)}
             found.append(Override(node.name, base, f"{name}:{node.lineno}", methods, _names_in(node) - {node.name}))
     return tuple(found)
 

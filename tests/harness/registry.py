@@ -31,7 +31,9 @@ def start_registry(base: Path) -> None:
     import_core(base)
     import folder_paths
     import nodes
+    import server
 
+    server.PromptServer(asyncio.new_event_loop())  # nodes of ComfyUI's own speak to it when they are loaded
     for folders, _extensions in folder_paths.folder_names_and_paths.values():
         for folder in map(Path, folders):
             if folder.is_relative_to(base):
