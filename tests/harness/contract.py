@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -96,7 +97,7 @@ def _check_objects(found: Contract, every: list[Use], classes: list[Override]) -
     for use in every:
         path = class_of(use)
         if path is None:
-            if use.name not in ours | _everyday() and not _on_any(use.name, classes):
+            if not use.optional and use.name not in ours | _everyday() and not _on_any(use.name, classes):
                 found.unexplained.append(f"{use.owner}.{use.name} ({use.where})")
             continue
         checked.add((path, use.name))
@@ -145,11 +146,16 @@ def _on_any(name: str, classes: list[Override]) -> bool:
 
 @cache
 def _everyday() -> frozenset[str]:
-    """Names of Python's and torch's own objects."""
+    """Names of the objects of Python, torch and PyAV."""
+    import av
     import torch
-    known = [str, dict, list, set, bytes, int, type, torch.Tensor, torch.nn.Module, torch.device, torch.cuda, Path,
-             os.stat_result, Fraction, re.Match, logging.Logger, logging.LogRecord, io.BytesIO, partial, ContextVar,
-             CellType, BaseException, hashlib.blake2b, FunctionType, MethodType]
+    known = [str, dict, list, set, bytes, int, type, Path, os.stat_result, Fraction, re.Match, io.BytesIO, partial,
+             ContextVar, CellType, BaseException, FunctionType, MethodType, ExitStack, hashlib.blake2b, cache(print),
+             logging.Logger, logging.makeLogRecord({}), inspect.Parameter, inspect.Signature,
+             torch.Tensor, torch.nn.Module, torch.device, torch.cuda,
+             av.container.InputContainer, av.container.OutputContainer, av.video.stream.VideoStream,
+             av.audio.stream.AudioStream, av.VideoFrame, av.AudioFrame, av.Packet, av.codec.context.CodecContext,
+             av.VideoCodecContext, av.AudioCodecContext]
     return frozenset().union(*map(dir, known))
 
 

@@ -8,7 +8,7 @@ cannot rot.
 from .core_uses import Call
 
 # Classes of ComfyUI's objects in our code → how our code calls such an object, with the file where the name is needed
-# to tell. The longest match counts; `[]` and `()` stand for any index and any arguments.
+# to tell. The longest match counts, and a class without names explains names that are found on it; `[]` and `()` stand for any index and any arguments.
 OBJECTS = {
     "comfy.model_patcher.ModelPatcher": ("model", "patcher", "patched", "model_patcher", "vae.patcher", "clip.patcher"),
     "comfy.model_base.BaseModel": ("model.model", "patcher.model", "model_patcher.model"),
@@ -23,11 +23,13 @@ OBJECTS = {
     "comfy.latent_formats.Wan21": ("latent_format",),
     "comfy.supported_models_base.BASE": ("model_config", "register.py:self"),
     "comfy.utils.ProgressBar": ("bar", "self.bar"),
-    "comfy.weight_adapter.base.WeightAdapterBase": ("patch",),
+    "comfy.quant_ops.QuantizedTensor": (),
+    "comfy.weight_adapter.base.WeightAdapterBase": ("fingerprint.py:patch", "model_identity.py:patch"),
     "latent_preview.LatentPreviewer": ("previewer",),
     "comfy_api.latest.Input.Video": ("comfyui/video.py:video",),
     "comfy_api.latest.Types.VideoComponents": ("comfyui/video.py:parts",),
     "comfy_api.latest._io.ComfyTypeIO": ("ClipInfoType", "SemanticType"),
+    "comfy_api.latest._io.Input": ("limits.py:entry",),
     "comfy_api.latest._io.HiddenHolder": ("cls.hidden",),
     "comfy_api.latest.ui.PreviewImage": ("ui.PreviewImage()",),
     "comfy_api.latest.ui.PreviewText": ("ui.PreviewText()",),
@@ -106,6 +108,7 @@ WORDS = {
     ("comfy/model_base.py",): ("c_crossattn", "latent_shapes", "reference_latents", "cross_attn", "device", "noise"),
     ("comfy/model_detection.py",): ("image_model", "transformer"),
     ("comfy/text_encoders/spiece_tokenizer.py", "comfy/text_encoders/wan.py"): ("spiece_model",),
+    ("comfy/supported_models_base.py",): ("fp8",),
     ("comfy/sd.py",): ("dtype", "fp8_optimizations", "config"),
     ("nodes.py",): ("samples", "noise_mask"),
     ("comfy/ldm/modules/attention.py",): ("optimized_attention_override",),
@@ -119,5 +122,5 @@ WORDS = {
         "preview_method", "node_errors", "class_type", "subfolder", "filename"),
 }
 OWN_WORDS = {"sama_shapes", "source_latents", "semantic_tokens", "num_heads", "segment_embedding.weight",
-             "decoder.head.0.gamma"}
-"""Keys that are ours, or of weight files."""
+             "decoder.head.0.gamma", "server", "typing", "memory_efficient_attention"}
+"""Keys that are ours, of weight files, of Python's own modules, or that only a later ComfyUI gives."""

@@ -61,6 +61,9 @@ class _Module:
     file: str
     core: dict[str, str] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
+    """Names of modules that are neither ComfyUI's nor objects, and what is imported of them."""
+    foreign: set[str] = field(default_factory=set)
+    """Those of `others` that come from Python or another package: what their calls return is not ComfyUI's either."""
 
 
 def uses(files: Iterable[Path], root: Path) -> list[Use]:
@@ -208,6 +211,7 @@ def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
                     yield Use("", name.name, f"{module.file}:{node.lineno}", symbol=True)
                 else:
                     module.others.add(bound)
+                    module.foreign.add(bound)
         elif isinstance(node, ast.ImportFrom):
             core = node.level == 0 and node.module.partition(".")[0] in CORE_MODULES
             for name in node.names:
@@ -216,12 +220,17 @@ def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
                     yield Use(node.module, name.name, f"{module.file}:{node.lineno}", symbol=True)
                 else:
                     module.others.add(name.asname or name.name)
+                    if node.level == 0:
+                        module.foreign.add(name.asname or name.name)
     for node in ast.walk(tree):
         # `management = comfy.model_management`
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             path = _dotted(node.value)
-            if path and path.partition(".")[0] in module.core:
+            first, dot, _ = (path or "").partition(".")
+            if first in module.core:
                 module.core[node.targets[0].id] = _resolved(path, module)
+            elif first in module.foreign and dot:
+                module.others.add(node.targets[0].id)
 
 
 def _use(owner: ast.expr, name: str, node: ast.AST, module: _Module, optional: bool,
@@ -230,7 +239,7 @@ def _use(owner: ast.expr, name: str, node: ast.AST, module: _Module, optional: b
     first = (path or "").partition(".")[0]
     if path and first in module.core:
         yield from _symbol(f"{_resolved(path, module)}.{name}", node, module, optional, call)
-    elif first not in module.others:
+    elif first not in module.others and _root(owner) not in module.foreign:
         written = path or _shortened(owner)
         yield Use(written, name, f"{module.file}:{node.lineno}", False, optional, _call(call))
 
@@ -262,6 +271,13 @@ def _dotted(node: ast.expr) -> str | None:
         owner = _dotted(node.value)
         return None if owner is None else f"{owner}.{node.attr}"
     return None
+
+
+def _root(node: ast.expr) -> str:
+    """The name that an expression of attributes, calls and indices begins with."""
+    while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _shortened(node: ast.expr) -> str:
