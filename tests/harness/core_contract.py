@@ -8,7 +8,8 @@ cannot rot.
 from .core_uses import Call
 
 # Classes of ComfyUI's objects in our code → how our code calls such an object, with the file where the name is needed
-# to tell. The longest match counts, and a class without names explains names that are found on it; `[]` and `()` stand for any index and any arguments.
+# to tell. The longest match counts; `[]` and `()` stand for any index and any arguments. A class without such a name
+# only explains attributes that are found on it.
 OBJECTS = {
     "comfy.model_patcher.ModelPatcher": ("model", "patcher", "patched", "model_patcher", "vae.patcher", "clip.patcher"),
     "comfy.model_base.BaseModel": ("model.model", "patcher.model", "model_patcher.model"),
@@ -29,7 +30,8 @@ OBJECTS = {
     "comfy_api.latest.Input.Video": ("comfyui/video.py:video",),
     "comfy_api.latest.Types.VideoComponents": ("comfyui/video.py:parts",),
     "comfy_api.latest._io.ComfyTypeIO": ("ClipInfoType", "SemanticType"),
-    "comfy_api.latest._io.Input": ("limits.py:entry",),
+    "comfy_api.latest.io.Int.Input": (),
+    "comfy_api.latest.io.Combo.Input": (),
     "comfy_api.latest._io.HiddenHolder": ("cls.hidden",),
     "comfy_api.latest.ui.PreviewImage": ("ui.PreviewImage()",),
     "comfy_api.latest.ui.PreviewText": ("ui.PreviewText()",),
@@ -122,5 +124,5 @@ WORDS = {
         "preview_method", "node_errors", "class_type", "subfolder", "filename"),
 }
 OWN_WORDS = {"sama_shapes", "source_latents", "semantic_tokens", "num_heads", "segment_embedding.weight",
-             "decoder.head.0.gamma", "server", "typing", "memory_efficient_attention"}
+             "decoder.head.0.gamma", "server", "typing", "decoding", "memory_efficient_attention"}
 """Keys that are ours, of weight files, of Python's own modules, or that only a later ComfyUI gives."""
