@@ -5,8 +5,8 @@ import venv
 
 import pytest
 
-from sama_core.launch import cli
-from sama_core.launch.environment import lay_over
+from sama_core.launch import cli, testing
+from sama_core.launch.environment import Environment, lay_over
 from sama_core.launch.places import Places
 from sama_core.launch.runtime import ComfyUI, places_of
 
@@ -81,6 +81,19 @@ def test_commands_run_in_the_environment_of_the_named_comfyui(pack, own, monkeyp
     monkeypatch.setattr(cli, "serve", lambda options, places, stages: given.append(places) or 0)
     assert cli.main(["serve", "--comfyui", str(own)], pack) == 0
     assert given == [places_of(pack, str(own))] and given[0].python != pack.python
+
+
+def test_the_suite_runs_on_the_named_comfyui_in_its_environment(pack, own, monkeypatch):
+    calls = []
+    (pack.root / "tests").mkdir()
+    monkeypatch.setattr(Environment, "ready", lambda self, asked=None, tests=False: ComfyUI(own, fetched=False))
+    monkeypatch.setattr(testing, "provide_browser", lambda *arguments: None)
+    monkeypatch.setattr(testing.subprocess, "call",
+                        lambda command, cwd, env: calls.append((command, env.get("SAMA_COMFYUI"))) or 0)
+    assert cli.main(["test", "--comfyui", str(own), "-x"], pack) == 0
+    suite, tree = calls[-1]
+    assert "pytest" in suite and tree == str(own)
+    assert suite[0] == str(places_of(pack, str(own)).python) != str(pack.python)
 
 
 def test_a_layer_finds_what_lies_below_and_its_own_first(tmp_path):
