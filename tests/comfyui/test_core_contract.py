@@ -9,7 +9,8 @@ import pytest
 
 from ..harness import comfy_home, contract
 from ..harness.core_lookup import attributes, given
-from ..harness.core_uses import Use, calls, function
+from ..harness.core_syntax import calls, function
+from ..harness.core_uses import Use
 from ..harness.core_words import check_words
 
 
@@ -152,6 +153,14 @@ def test_what_the_tables_do_not_explain_is_named(tmp_path, monkeypatch):
         "comfy.utils.invented", "folder_paths.get_folder_paths", "comfy.model_patcher.ModelPatcher.invented"]
     assert "newest" in lines[1]
     assert found.unexplained == ["thing.never_heard_of (sama_core/comfyui/new.py:8)"]
+
+
+def test_functions_that_only_the_tables_know_are_named(monkeypatch):
+    gone = ("sama_core/comfyui/joint_state.py", "gone"), ("sama_core/comfyui/gone.py", "outer_sample")
+    for key in gone:
+        monkeypatch.setitem(contract.STAND_INS, key, ("comfy.samplers.CFGGuider.outer_sample", 1, True))
+    assert contract.check().unexplained == [f"{name} in {file}, which a table names and our code has not"
+                                            for file, name in gone]
 
 
 @pytest.mark.parametrize(("owner", "where", "expected"), [

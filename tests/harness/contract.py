@@ -5,6 +5,7 @@
 prints what is missing by name, in the seconds that importing ComfyUI takes, and ends with 1 if anything is.
 """
 
+import ast
 import hashlib
 import inspect
 import io
@@ -25,7 +26,8 @@ from . import imports
 from .comfy_home import comfy_source
 from .core_contract import ALSO, CALLED, OBJECTS, STAND_INS
 from .core_lookup import ABSENT, attributes, find, given, refused, untaken
-from .core_uses import Override, Use, calls, function, overrides, own_names, parse, uses
+from .core_syntax import calls, function, parse
+from .core_uses import Override, Use, overrides, own_names, uses
 from .core_words import check_words
 from .registry import import_core
 
@@ -182,8 +184,18 @@ def _check_stand_ins(found: Contract) -> None:
         if core is ABSENT:
             found.missing.append(f"{path} ({name} in {file} stands in for it){why}")
             continue
-        found.missing += untaken(name, function(ROOT / file, name), path, core, file, dropped, ordered)
+        ours = _ours(found, file, name)
+        found.missing += untaken(name, ours, path, core, file, dropped, ordered) if ours else ()
     found.counts["stand-ins"] = len(STAND_INS)
+
+
+def _ours(found: Contract, file: str, name: str) -> ast.arguments | None:
+    """Parameters of a function of ours that a table names; None, and a line about it, if it is no longer there."""
+    try:
+        return function(ROOT / file, name)
+    except (OSError, LookupError):
+        found.unexplained.append(f"{name} in {file}, which a table names and our code has not")
+        return None
 
 
 def _check_called(found: Contract, core: Path) -> None:
@@ -195,7 +207,8 @@ def _check_called(found: Contract, core: Path) -> None:
         if not seen:
             found.missing.append(f"the call of {called} in {file}")
         for place, name in ours:
-            found.missing += given(f"{name} ({place})", function(ROOT / place, name), seen, file)
+            parameters = _ours(found, place, name)
+            found.missing += given(f"{name} ({place})", parameters, seen, file) if parameters else ()
     found.counts["calls of ours"] = len(CALLED)
 
 

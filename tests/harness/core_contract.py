@@ -5,7 +5,7 @@ syntax. A name in our code that neither a table nor our own code explains makes 
 cannot rot.
 """
 
-from .core_uses import Call
+from .core_syntax import Call
 
 # Classes of ComfyUI's objects in our code → how our code calls such an object, with the file where the name is needed
 # to tell. The longest match counts; `[]` and `()` stand for any index and any arguments. A class without such a name

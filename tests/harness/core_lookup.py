@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from .core_uses import Call
+from .core_syntax import Call
 
 ABSENT = object()
 """Stands for what is not there; None may be."""

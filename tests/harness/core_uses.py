@@ -6,19 +6,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from .core_syntax import Call, call_of, dotted, parse, root_of, shortened
+
 CORE_MODULES = ("comfy", "comfy_api", "comfy_execution", "execution", "folder_paths", "latent_preview", "node_helpers",
                 "nodes", "server", "utils")
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-@dataclass(frozen=True)
-class Call:
-    """How something is called: positional arguments, names of the others, and whether `*` or `**` hides more."""
-
-    positional: int
-    keywords: tuple[str, ...]
-    more: bool = False
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True)
@@ -76,34 +69,6 @@ def overrides(files: Iterable[Path], root: Path) -> list[Override]:
     return [found for file in files for found in _overrides_in(parse(file), str(file.relative_to(root)))]
 
 
-def parse(file: Path) -> ast.Module:
-    """The file's syntax, read anew only if its text has changed."""
-    return _parse(file.read_text(encoding="utf-8"))
-
-
-@cache
-def _parse(text: str) -> ast.Module:
-    return ast.parse(text)
-
-
-@cache
-def calls(tree: ast.AST, called: str) -> list[Call]:
-    """How `called`, as it is written or behind any dot if it begins with one, is called in this syntax."""
-    found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return [_call(node) for node in found for name in [ast.unparse(node.func)]
-            if name == called or (called.startswith(".") and name.endswith(called))]
-
-
-def function(file: Path, name: str) -> ast.arguments:
-    """Parameters of a function, or as `Class.method` of what a class or function holds. Raises LookupError."""
-    scope: ast.AST = parse(file)
-    for part in name.split("."):
-        scope = next((node for node in scope.body if getattr(node, "name", None) == part), None)
-        if scope is None:
-            raise LookupError(f"{file.name} has no {name}")
-    return scope.args
-
-
 def own_names(files: Iterable[Path]) -> set[str]:
     """What our own classes and modules define: methods, fields, functions, attributes set on `self` and `cls`."""
     return set().union(*(_names_in(parse(file)) for file in files))
@@ -113,31 +78,12 @@ def own_names(files: Iterable[Path]) -> set[str]:
 def _names_in(tree: ast.AST) -> frozenset[str]:
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, ast.AnnAssign | ast.Assign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 names |= _assigned(target)
     return frozenset(names)
-
-
-def words(files: Iterable[Path]) -> set[str]:
-    """Keys by which these files read dictionaries: `d["key"]`, `d.get("key")`, `"key" in d`."""
-    return {word for file in files for word in _words_in(parse(file))}
-
-
-def _words_in(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        key = None
-        if isinstance(node, ast.Subscript):
-            key = node.slice
-        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
-            key = node.left
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args and (
-                node.func.attr in ("get", "pop", "setdefault")):
-            key = node.args[0]
-        if isinstance(key, ast.Constant) and isinstance(key.value, str):
-            yield key.value
 
 
 def _assigned(target: ast.expr) -> set[str]:
@@ -152,7 +98,7 @@ def _assigned(target: ast.expr) -> set[str]:
 def _core_bases(node: ast.AST, module: _Module) -> list[str]:
     if not isinstance(node, ast.ClassDef):
         return []
-    paths = [path for path in map(_dotted, node.bases) if path and path.partition(".")[0] in module.core]
+    paths = [path for path in map(dotted, node.bases) if path and path.partition(".")[0] in module.core]
     return [_resolved(path, module) for path in paths]
 
 
@@ -167,7 +113,7 @@ def _overrides_in(tree: ast.Module, name: str) -> tuple[Override, ...]:
     list(_imports(tree, module))
     for node in ast.walk(tree):
         for base in _core_bases(node, module):
-            methods = {part.name: part.args for part in node.body if isinstance(part, _FUNCTIONS)}
+            methods = {part.name: part.args for part in node.body if isinstance(part, FUNCTIONS)}
             found.append(Override(node.name, base, f"{name}:{node.lineno}", methods, _names_in(node) - {node.name}))
     return tuple(found)
 
@@ -196,7 +142,7 @@ def _above(node: ast.ClassDef, base: str, module: _Module) -> Iterator[Use]:
     for call in ast.walk(node):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and (
                 ast.unparse(call.func.value) == "super()"):
-            with_self = _call(call)
+            with_self = call_of(call)
             yield Use(base, call.func.attr, f"{module.file}:{call.lineno}", True,
                       call=Call(with_self.positional + 1, with_self.keywords, with_self.more))
 
@@ -225,7 +171,7 @@ def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
     for node in ast.walk(tree):
         # `management = comfy.model_management`
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            path = _dotted(node.value)
+            path = dotted(node.value)
             first, dot, _ = (path or "").partition(".")
             if first in module.core:
                 module.core[node.targets[0].id] = _resolved(path, module)
@@ -235,60 +181,24 @@ def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
 
 def _use(owner: ast.expr, name: str, node: ast.AST, module: _Module, optional: bool,
          call: ast.Call | None = None) -> Iterator[Use]:
-    path = _dotted(owner)
+    path = dotted(owner)
     first = (path or "").partition(".")[0]
     if path and first in module.core:
         yield from _symbol(f"{_resolved(path, module)}.{name}", node, module, optional, call)
-    elif first not in module.others and _root(owner) not in module.foreign:
-        written = path or _shortened(owner)
-        yield Use(written, name, f"{module.file}:{node.lineno}", False, optional, _call(call))
+    elif first not in module.others and root_of(owner) not in module.foreign:
+        written = path or shortened(owner)
+        yield Use(written, name, f"{module.file}:{node.lineno}", False, optional, call_of(call))
 
 
 def _symbol(path: str, node: ast.AST, module: _Module, optional: bool = False,
             call: ast.Call | None = None) -> Iterator[Use]:
     owner, _, name = path.rpartition(".")
-    yield Use(owner, name, f"{module.file}:{node.lineno}", True, optional, _call(call))
-
-
-def _call(node: ast.Call | None) -> Call | None:
-    if node is None:
-        return None
-    starred = any(isinstance(argument, ast.Starred) for argument in node.args)
-    names = tuple(keyword.arg for keyword in node.keywords if keyword.arg)
-    return Call(0 if starred else len(node.args), names, starred or len(names) < len(node.keywords))
+    yield Use(owner, name, f"{module.file}:{node.lineno}", True, optional, call_of(call))
 
 
 def _resolved(path: str, module: _Module) -> str:
     first, dot, rest = path.partition(".")
     return module.core[first] + dot + rest
-
-
-def _dotted(node: ast.expr) -> str | None:
-    """`a.b.c` of names and attributes; None for anything else."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        owner = _dotted(node.value)
-        return None if owner is None else f"{owner}.{node.attr}"
-    return None
-
-
-def _root(node: ast.expr) -> str:
-    """The name that an expression of attributes, calls and indices begins with."""
-    while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _shortened(node: ast.expr) -> str:
-    """An expression as written, with `()` for the arguments of a call and `[]` for an index."""
-    if isinstance(node, ast.Call):
-        return f"{_dotted(node.func) or _shortened(node.func)}()"
-    if isinstance(node, ast.Subscript):
-        return f"{_dotted(node.value) or _shortened(node.value)}[]"
-    if isinstance(node, ast.Attribute):
-        return f"{_shortened(node.value)}.{node.attr}"
-    return type(node).__name__
 
 
 def _is_question(node: ast.AST) -> bool:

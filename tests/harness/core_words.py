@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .core_contract import OWN_WORDS, WORDS
-from .core_uses import parse, words
+from .core_syntax import parse, words
 from .imports import REPO_ROOT
 
 SERVERS = [REPO_ROOT / "sama_core" / "launch" / "server.py", REPO_ROOT / "tests" / "harness" / "server.py"]
