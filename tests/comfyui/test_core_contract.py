@@ -144,7 +144,7 @@ def test_what_the_tables_do_not_explain_is_named(tmp_path, monkeypatch):
               "def use(guider, thing):\n"
               "    comfy.utils.invented(1)\n    places.get_folder_paths('vae', newest=True)\n"
               "    guider.model_patcher.invented()\n    thing.never_heard_of\n"
-              "    return getattr(guider, 'perhaps', None)\n")
+              "    return getattr(guider, 'perhaps', None), guider.model_options['never_given'], {}.get('ours')\n")
     read = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda self, **how: source if self == file else read(self, **how))
     found = contract.check([file])
@@ -153,6 +153,8 @@ def test_what_the_tables_do_not_explain_is_named(tmp_path, monkeypatch):
         "comfy.utils.invented", "folder_paths.get_folder_paths", "comfy.model_patcher.ModelPatcher.invented"]
     assert "newest" in lines[1]
     assert found.unexplained == ["thing.never_heard_of (sama_core/comfyui/new.py:8)"]
+    monkeypatch.setattr(contract, "LIBRARY", [*contract.LIBRARY, file])
+    assert contract.check().unexplained == [*found.unexplained, "the key 'never_given'"]
 
 
 def test_functions_that_only_the_tables_know_are_named(monkeypatch):

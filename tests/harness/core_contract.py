@@ -123,6 +123,8 @@ WORDS = {
         "exec_info", "queue_remaining", "outputs", "prompt_id", "client_id",
         "preview_method", "node_errors", "class_type", "subfolder", "filename"),
 }
-OWN_WORDS = {"sama_shapes", "source_latents", "semantic_tokens", "num_heads", "segment_embedding.weight",
-             "decoder.head.0.gamma", "server", "typing", "decoding", "memory_efficient_attention"}
-"""Keys that are ours, of weight files, of Python's own modules, or that only a later ComfyUI gives."""
+# Names under which our code has ComfyUI's dictionaries: each key that it reads of them must be above, or one of ours.
+DICTIONARIES = {"options", "model_options", "transformer_options", "args", "kwargs", "entry", "conds", "cond_shapes",
+                "latent", "start", "unet_config", "optimizations"}
+OWN_WORDS = {"sama_shapes", "source_latents", "semantic_tokens", "num_heads", "memory_efficient_attention"}
+"""Keys that are ours, or that only a later ComfyUI gives."""

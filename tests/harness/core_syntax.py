@@ -44,22 +44,23 @@ def function(file: Path, name: str) -> ast.arguments:
     return scope.args
 
 
-def words(files: Iterable[Path]) -> set[str]:
-    """Keys by which these files read dictionaries: `d["key"]`, `d.get("key")`, `"key" in d`."""
-    return {word for file in files for word in _words_in(parse(file))}
+def words(files: Iterable[Path], dictionaries: set[str]) -> set[str]:
+    """Keys by which these files read dictionaries of these names: `d["key"]`, `d.get("key")`, `"key" in d`."""
+    return {word for file in files for word in _words_in(parse(file), dictionaries)}
 
 
-def _words_in(tree: ast.AST) -> Iterator[str]:
+def _words_in(tree: ast.AST, dictionaries: set[str]) -> Iterator[str]:
     for node in ast.walk(tree):
-        key = None
+        key = owner = None
         if isinstance(node, ast.Subscript):
-            key = node.slice
+            key, owner = node.slice, node.value
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
-            key = node.left
+            key, owner = node.left, node.comparators[0]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args and (
                 node.func.attr in ("get", "pop", "setdefault")):
-            key = node.args[0]
-        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            key, owner = node.args[0], node.func.value
+        named = {root_of(owner), getattr(owner, "attr", "")} & dictionaries if owner else ()
+        if named and isinstance(key, ast.Constant) and isinstance(key.value, str):
             yield key.value
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .core_contract import OWN_WORDS, WORDS
+from .core_contract import DICTIONARIES, OWN_WORDS, WORDS
 from .core_syntax import parse, words
 from .imports import REPO_ROOT
 
@@ -28,7 +28,7 @@ def check_words(found, core: Path, ours: list[Path]) -> None:
     nodes, sources = _nodes_in_workflows(), _text([core / "nodes.py", *(core / "comfy_extras").glob("*.py")])
     found.missing += [f"the node {node}, of a workflow" for node in nodes if not _quotes(sources, node)]
     told = {word for group in WORDS.values() for word in group} | OWN_WORDS
-    found.unexplained += [f"the key {word!r}" for word in sorted(words(ours) - told) if " " not in word]
+    found.unexplained += [f"the key {word!r}" for word in sorted(words(ours, DICTIONARIES) - told)]
     found.counts |= {"keys, options and routes": sum(map(len, known.values())) + len(routes),
                      "nodes in workflows": len(nodes)}
 
