@@ -148,13 +148,14 @@ def _on_any(name: str, classes: list[Override]) -> bool:
 
 @cache
 def _everyday() -> frozenset[str]:
-    """Names of the objects of Python, torch and PyAV."""
+    """Names of the objects of Python, numpy, torch and PyAV."""
     import av
+    import numpy
     import torch
     known = [str, dict, list, set, bytes, int, type, Path, os.stat_result, Fraction, re.Match, io.BytesIO, partial,
              ContextVar, CellType, BaseException, FunctionType, MethodType, ExitStack, hashlib.blake2b, cache(print),
              logging.Logger, logging.makeLogRecord({}), inspect.Parameter, inspect.Signature,
-             torch.Tensor, torch.nn.Module, torch.device, torch.cuda,
+             numpy.ndarray, torch.Tensor, torch.nn.Module, torch.device, torch.cuda,
              av.container.InputContainer, av.container.OutputContainer, av.video.stream.VideoStream,
              av.audio.stream.AudioStream, av.VideoFrame, av.AudioFrame, av.Packet, av.codec.context.CodecContext,
              av.VideoCodecContext, av.AudioCodecContext]
