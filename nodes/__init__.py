@@ -35,8 +35,16 @@ class SamaExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         nodes = load_families(__name__, FAMILIES, self.loading)
+        self.loading.part("checks of values that come over links", lambda: _limit(nodes))
         greet(self.loading)
         return nodes
+
+
+def _limit(nodes: list[type[io.ComfyNode]]) -> None:
+    """Let every node check its inputs by its own schema."""
+    limits = importlib.import_module(f"{__name__}.limits")
+    for node in nodes:
+        limits.obey_limits(node)
 
 
 def _core_part(module: str, function: str) -> None:

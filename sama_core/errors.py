@@ -25,6 +25,10 @@ class RegionError(SamaError):
     """A mask that does not fit its clip, or two clips that are not source and edit of each other."""
 
 
+class InputError(SamaError):
+    """A value that an input of a node cannot take."""
+
+
 class RuntimeSetupError(SamaError):
     """ComfyUI or a model file is missing, or something is plugged into the wrong socket."""
 

@@ -29,7 +29,7 @@ def checked_name(name: str, made: Format) -> str:
     name = name.strip()
     if (not name or name.startswith(".") or ".." in name or _FORBIDDEN.search(name) or _DEVICE.fullmatch(name)
             or not name.isprintable() or len(name.encode()) > _LONGEST):
-        raise ConversionError(needed("file name", repr(name[:_LONGEST]), f"a plain name such as sama{made.suffix}",
+        raise ConversionError(needed("file name", ascii(name[:60]), f"a plain name such as sama{made.suffix}",
                                      "Folders, .., names of devices and the characters < > : \" / \\ | ? * cannot be "
                                      "in it."))
     if not Path(name).suffix or Path(name).suffix.lower() not in (".safetensors", ".sft", ".gguf"):

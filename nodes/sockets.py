@@ -1,0 +1,99 @@
+"""What each kind of socket takes. A check raises InputError: what was got, what is needed, what to connect."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..sama_core.clip import ClipInfo
+from ..sama_core.errors import InputError, needed
+
+
+def kind_of(value: object) -> str:
+    """What `value` is, in an artist's words."""
+    if value is None:
+        return "nothing"
+    if torch.is_tensor(value):
+        return f"a tensor of shape {list(value.shape)}"
+    return {dict: "a dictionary", list: "a list", tuple: "a list"}.get(type(value), f"a {type(value).__name__}")
+
+
+def _require(good: bool, name: str, got: object, need: str, fix: str) -> None:
+    if not good:
+        raise InputError(needed(name, got if isinstance(got, str) else kind_of(got), need, fix))
+
+
+def _image(name: str, value: object) -> None:
+    """IMAGE: float (F, H, W, 3 or 4), at least one pixel, finite."""
+    _require(_is_float(value) and value.ndim == 4 and value.shape[-1] in (3, 4) and value.numel() > 0, name, value,
+             "images of shape (frames, height, width, 3)", "Connect an IMAGE output.")
+    _require(_finite(value), name, "images with NaN or infinite pixels", "finite pixels",
+             "The node before it, or the precision it runs in, made them: look there.")
+
+
+def _mask(name: str, value: object) -> None:
+    """MASK: a float tensor; `fit_mask` looks at shape and values."""
+    _require(_is_float(value), name, value, "a mask of shape (frames, height, width)", "Connect a MASK output.")
+
+
+def _latent(name: str, value: object) -> None:
+    """LATENT: {"samples": tensor or nested tensor}."""
+    samples = value.get("samples") if isinstance(value, Mapping) else None
+    _require(torch.is_tensor(samples) or getattr(samples, "is_nested", False), name, value,
+             "a latent", "Connect a sampler, or SAMA Edit Conditioning.")
+
+
+def _conditioning(name: str, value: object) -> None:
+    """CONDITIONING: at least one pair of text tokens (B, L, width) and a dictionary."""
+    pairs = value if isinstance(value, list) else []
+    good = bool(pairs) and all(isinstance(pair, list | tuple) and len(pair) == 2 and torch.is_tensor(pair[0])
+                               and isinstance(pair[1], dict) for pair in pairs)
+    _require(good, name, "an empty conditioning" if value == [] else value, "encoded text",
+             "Connect SAMA Instruction.")
+    odd = next((pair[0] for pair in pairs if pair[0].ndim != 3), None)
+    _require(odd is None, name, odd, "encoded text of shape (batch, tokens, width)", "Connect SAMA Instruction.")
+
+
+def _audio(name: str, value: object) -> None:
+    """AUDIO: {"waveform": float (1, channels, samples), "sample_rate": Hz}."""
+    wave, rate = (value.get(key) for key in ("waveform", "sample_rate")) if isinstance(value, Mapping) else (None, None)
+    _require(_is_float(wave) and wave.ndim == 3 and wave.shape[0] > 0 and wave.shape[1] > 0, name,
+             wave if torch.is_tensor(wave) else value, "sound of shape (1, channels, samples)",
+             "Connect an AUDIO output, or leave it open for a silent video.")
+    _require(isinstance(rate, int) and 0 < rate < 1 << 31, name, f"a sample rate of {rate}", "one above 0",
+             "Look at the node that made it.")
+
+
+def _has(attributes: tuple[str, ...], need: str, fix: str) -> Callable[[str, object], None]:
+    """A check for objects of ComfyUI that are used through these attributes."""
+    def check(name: str, value: object) -> None:
+        _require(all(hasattr(value, attribute) for attribute in attributes), name, value, need, fix)
+    return check
+
+
+def _clip_info(name: str, value: object) -> None:
+    _require(isinstance(value, ClipInfo), name, value, "clip info", "Connect the clip_info of SAMA Source Video.")
+
+
+def _semantic(name: str, value: object) -> None:
+    _require(_is_float(value) and value.ndim == 3 and value.numel() > 0, name, value,
+             "semantic tokens of shape (batch, tokens, width)", "Connect SAMA Split Latent.")
+
+
+def _is_float(value: object) -> bool:
+    return torch.is_tensor(value) and value.is_floating_point()
+
+
+def _finite(value: Tensor) -> bool:
+    """Whether no value is NaN or infinite; nothing of the tensor's size is allocated."""
+    return all(bool(torch.isfinite(end)) for end in torch.aminmax(value))
+
+
+SOCKETS: dict[str, Callable[[str, object], None]] = {
+    "IMAGE": _image, "MASK": _mask, "LATENT": _latent, "CONDITIONING": _conditioning, "AUDIO": _audio,
+    "VIDEO": _has(("get_components",), "a video", "Connect Load Video."),
+    "MODEL": _has(("model", "clone", "model_options"), "a model", "Connect Load SAMA Model."),
+    "CLIP": _has(("tokenize", "encode_from_tokens_scheduled"), "a text encoder", "Connect Load SAMA Text Encoder."),
+    "VAE": _has(("encode", "decode"), "a VAE", "Connect Load SAMA VAE."),
+    "SAMA_CLIP_INFO": _clip_info, "SAMA_SEMANTIC": _semantic,
+}
