@@ -1,4 +1,4 @@
-"""Some 280 files made to break the reader: each gives a right result or one clear error, and nothing else happens."""
+"""Some 640 files made to break the reader: each gives a right result or one clear error, and nothing else happens."""
 
 import json
 import os
@@ -11,15 +11,15 @@ import pytest
 
 pytest.importorskip("resource", reason="file size limits stand in for a full disk; Unix only")
 ROOT = Path(__file__).resolve().parents[2]
-FEWEST = 270
+FEWEST = 600
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The worker's process and its lines; it starts in an empty folder, where nothing may appear."""
     folder, empty = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("empty")
-    done = subprocess.run([sys.executable, "-m", "tests.harness.hostile_worker", str(folder)], capture_output=True,
-                          text=True, timeout=300, check=False, cwd=empty,
+    done = subprocess.run([sys.executable, "-m", "tests.harness.hostile.worker", str(folder)], capture_output=True,
+                          text=True, timeout=600, check=False, cwd=empty,
                           env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
     (folder / "clips" / "not_files" / "closed").chmod(0o700) if os.geteuid() == 0 else None
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -34,15 +34,17 @@ def cases(run):
 def table(cases) -> str:
     """Right results and errors for each kind of file."""
     counts = Counter((case["kind"], case["outcome"]) for case in cases)
-    rows = [f"{kind:36} {counts[kind, 'right']:5} {counts[kind, 'error']:5} {counts[kind, 'failure']:7}"
+    rows = [f"{kind:36} {counts[kind, 'right']:5} {counts[kind, 'error']:5} {counts[kind, 'failure']:7} "
+            f"{counts[kind, 'crash']:5}"
             for kind in dict.fromkeys(case["kind"] for case in cases)]
-    return "\n".join([f"{'kind':36} right error failure", *rows, f"{len(cases)} files"])
+    return "\n".join([f"{'kind':36} right error failure crash", *rows, f"{len(cases)} files"])
 
 
 def test_the_process_survives_every_file(run, cases):
     done, lines, _ = run
     print(table(cases))
     assert done.returncode == 0, done.stderr[-3000:]
+    assert [case for case in cases if case["outcome"] == "crash"] == []
     assert lines[-1].get("end") and len(cases) >= FEWEST
 
 

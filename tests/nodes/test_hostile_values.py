@@ -38,7 +38,8 @@ SOCKETS = {
     "IMAGE": [torch.full((5, 32, 32, 3), NAN), torch.full((5, 32, 32, 3), math.inf), torch.ones(5, 32, 32),
               torch.ones(5, 32, 32, 1), torch.ones(5, 32, 32, 2), torch.ones(5, 32, 32, 4), torch.ones(0, 32, 32, 3),
               torch.ones(5, 0, 32, 3), torch.ones(5, 32, 32, 3, dtype=torch.uint8), torch.ones(5, 32, 32, 3).half(),
-              torch.ones(5, 32, 32, 3, dtype=torch.float64), torch.full((5, 32, 32, 3), 1e30), torch.ones(1, 3, 32, 32)],
+              torch.ones(5, 32, 32, 3, dtype=torch.float64), torch.full((5, 32, 32, 3), 1e30),
+              torch.ones(1, 3, 32, 32)],
     "MASK": [torch.full((5, 32, 32), NAN), torch.ones(32), torch.ones(1, 1, 1, 32, 32), torch.ones(0, 32, 32),
              torch.ones(3, 32, 32), torch.zeros(5, 32, 32), torch.ones(5, 32, 32, dtype=torch.bool),
              torch.full((5, 32, 32), -1e30)],
@@ -178,8 +179,8 @@ def test_the_graph_of_a_trial_is_right_itself(hostile, node_id):
 @pytest.mark.parametrize("node_id", NODE_IDS)
 def test_typed_values(hostile, node_id):
     bench = Bench(*hostile, node_id)
-    wrong = [(entry.id, ascii(value)[:60], text) for entry in bench.inputs for value in TYPED.get(entry.get_io_type(), ())
-             if (text := bench.trial(entry.id, value))]
+    wrong = [(entry.id, ascii(value)[:60], text) for entry in bench.inputs
+             for value in TYPED.get(entry.get_io_type(), ()) if (text := bench.trial(entry.id, value))]
     assert wrong == []
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .moving_shapes import moving_shapes
+from ..moving_shapes import moving_shapes
 
 FRAMES, WIDTH, HEIGHT = 12, 48, 32
 BASES = ("clip.mp4", "clip.mkv", "clip.webm", "clip.avi", "clip.mov", "clip.ts", "clip.gif")
@@ -19,7 +19,8 @@ CODECS = {".mp4": ("libx264", "yuv420p", "aac"), ".mkv": ("libx264", "yuv420p", 
           ".mov": ("prores_ks", "yuv422p10le", "pcm_s16le"), ".ts": ("libx264", "yuv420p", "aac"),
           ".nut": ("ffv1", "yuv444p", None), ".h264": ("libx264", "yuv420p", None),
           ".mjpeg": ("mjpeg", "yuvj420p", None)}
-OPTIONS = {"libx264": {"g": "4", "preset": "ultrafast"}, "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"}}
+OPTIONS = {"libx264": {"g": "4", "preset": "ultrafast"}, "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
+           "libaom-av1": {"cpu-used": "8", "usage": "realtime"}}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class Hostile:
     "Bytes the disk has room for when the result is saved."
     as_nobody: bool = False
     "Opened by a user without rights."
+    frames: int | None = None
+    "Pictures of the whole clip."
+    first: np.ndarray | None = None
+    "Its first picture as it must be shown, uint8 (H, W, 3); encoding may change it a little."
+    click: float | None = None
+    "Seconds at which its sound must have its one click."
 
 
 def make(path: Path, frames: int = FRAMES, width: int = WIDTH, height: int = HEIGHT, rate: Fraction | int = 24,
