@@ -24,6 +24,7 @@ from ..once_per_run import MEMORY, OncePerRun
 from .packing import JointShape, is_packed
 
 _WHOLE = "_sama_whole"
+_TIME = 2  # axis of the frames in (B, C, T, H, W)
 # Tensors that CFG hooks receive, in the latent's form.
 _LATENT_ARGS = ("cond", "uncond", "input", "denoised", "cond_denoised", "uncond_denoised")
 
@@ -161,6 +162,11 @@ class VideoWindows:
     freenoise = False
 
     def __init__(self, handler: Any, shape: JointShape):
+        """Raises ConditioningError for windows over another axis than time: SAMA sees a whole picture or nothing."""
+        dim = getattr(handler, "dim", _TIME)
+        if dim != _TIME:
+            raise ConditioningError(needed("context windows", f"dim {dim}", f"dim {_TIME}, the frames",
+                                           f"Set dim to {_TIME}, or use Context Windows for Wan."))
         self.handler, self.shape = handler, shape
 
     def __getattr__(self, name: str) -> Any:

@@ -26,6 +26,17 @@ def test_context_windows(long_edit, fuse, schedule):
     assert all(torch.isfinite(stream).all() for stream in out.values())
 
 
+@pytest.mark.parametrize("dim", [0, 1, 3, 4, 5])
+def test_windows_over_another_axis_than_time_are_refused(long_edit, dim):
+    settings = {**WINDOWS, "dim": dim, "cond_retain_index_list": "", "latent_retain_index_list": "",
+                "causal_window_fix": True}
+    long_edit.patch("ContextWindowsManual", **{key: value for key, value in settings.items()
+                                               if key != "retain_first_frame"})
+    link = long_edit.ksampler()
+    error, = long_edit.comfyui.run(long_edit.nodes, keep=[link[0]]).errors
+    assert f"context windows: got dim {dim}, needs dim 2, the frames" in error
+
+
 def test_the_source_is_cut_to_each_window(long_edit, monkeypatch):
     """Every model call has as many source as target frames, and the source frames are the window's own."""
     from sama_core.model.dit import SamaDiT
