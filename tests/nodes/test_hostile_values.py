@@ -4,6 +4,7 @@ Typed values go through ComfyUI's own validation; linked ones, which it does not
 any value. Each runs through the real executor on the small model.
 """
 
+import logging
 import math
 import re
 from pathlib import Path
@@ -152,15 +153,20 @@ def is_clear(message: str) -> bool:
 
 @pytest.fixture(scope="module")
 def hostile(comfyui, small):
-    """Names a LoRA file, and registers the node that gives any value."""
+    """Writes a LoRA file, and registers the node that gives any value.
+
+    Nothing is logged meanwhile: half a UTF-16 pair in a captured line would end a worker of pytest-xdist.
+    """
     import nodes
     from safetensors.torch import save_file
 
     nodes.NODE_CLASS_MAPPINGS["HarnessValue"] = HarnessValue
+    logging.disable()
     lora = {f"diffusion_model.blocks.0.self_attn.q.lora_{side}.weight": torch.zeros(shape)
             for side, shape in (("A", (4, 256)), ("B", (256, 4)))}
     save_file(lora, comfyui.models("loras") / "hostile_lora.safetensors")
     yield comfyui, small
+    logging.disable(logging.NOTSET)
     del nodes.NODE_CLASS_MAPPINGS["HarnessValue"]
 
 
