@@ -1,5 +1,6 @@
 """An edit of a clip longer than the model sees at once: segment by segment, resumable, one clip in the end."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
@@ -12,10 +13,9 @@ from torch import Tensor
 from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, ClipShape, pad_frame_count
 from ..long import Segment, SegmentStore, anchor_colours, blend_segments, noise_tape, plan_segments
 from ..region import fit_mask, paste_back, require_region
-from ..version import VERSION
 from .conditioning import decode_latent, encode_instruction, encode_source
 from .edit import EditSettings, Stages, checked, sample_edit
-from .fingerprint import Fingerprint, model_identity
+from .identity import RunIdentity
 
 SEGMENT_FRAMES, OVERLAP_FRAMES = 81, 16
 STORE_GIB = 8
@@ -69,25 +69,26 @@ def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[lis
              segments: list[Segment], store: SegmentStore | None, stages: Stages) -> Iterator[tuple[Segment, Tensor]]:
     """The segments' latents in order, from the store where it has them."""
     noise = noise_tape(segments, lambda number: _noise(segments[number], images, settings.seed + number))
-    basis = store and Fingerprint(VERSION, model_identity(model), model_identity(vae.patcher), prompts,
-                                  astuple(settings))
+    identity = store and RunIdentity(model, vae, prompts, astuple(settings), settings.sampler_name)
+    unkept = f" (not kept: {identity.why_not})" if identity and identity.why_not else ""
     for number, segment in enumerate(segments):
         frames, own_noise = images[segment.frames], noise[:, :, segment.first:segment.end]
         own_mask = None if mask is None else mask[segment.frames]
-        stages.note = f"segment {number + 1} of {len(segments)}"
+        stages.note = f"segment {number + 1} of {len(segments)}{unkept}"
         if own_mask is not None and not own_mask.any():
             stages.skip()
             yield segment, encode_source(vae, frames, settings.tiling)
             continue
-        key = basis and basis.copy().add([frames, own_noise, own_mask]).key
-        kept = store and store.get(key)
+        key = identity and identity.key(frames, own_noise, own_mask)
+        kept = key and store.get(key)
         if kept is not None:
             stages.skip()
             log.info("SAMA: %s was kept", stages.note)
             yield segment, kept[_LATENT]
             continue
-        latent = sample_edit(model, vae, frames, prompts, settings, stages, own_noise, own_mask)
-        if store:
+        with identity.as_found() if identity else contextlib.nullcontext():
+            latent = sample_edit(model, vae, frames, prompts, settings, stages, own_noise, own_mask)
+        if key:
             store.put(key, {_LATENT: latent}, {"instruction": settings.instruction, "segment": stages.note})
         yield segment, latent
 

@@ -1,0 +1,14 @@
+"""Keys for results: the same things give the same key, other things another, and what cannot be described gives none.
+
+    describe.py   one walk over objects: each once, cycles by order of visit, no depth limit, no recursion
+    kinds.py      what of an object is written: values, containers, instances
+    code.py       functions, classes and modules: what they would do
+    tensors.py    values of tensors, in full or sampled
+
+Torch only; `sama_core.comfyui.identity` knows what a run in ComfyUI depends on.
+"""
+
+from .describe import Description, Indescribable, Part
+from .tensors import full_bytes, sampled_bytes
+
+__all__ = ["Description", "Indescribable", "Part", "full_bytes", "sampled_bytes"]

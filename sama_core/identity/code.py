@@ -1,0 +1,268 @@
+"""Functions, classes and modules as what they would do: their code in memory, and what it reads.
+
+Installed libraries count by their version. Other code, ComfyUI's and node packs', counts by its bytes in memory and by
+the Python files of its package. A package whose files changed after they were loaded cannot be described: what runs
+and what the files say are two things.
+"""
+
+import enum
+import functools
+import hashlib
+import inspect
+import os
+import sys
+import sysconfig
+import time
+import types
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .describe import Indescribable, Part
+
+if TYPE_CHECKING:
+    from .describe import Description
+
+_LOADED = time.time()
+"""Files that changed after this are not what was loaded."""
+_LIBRARIES = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")})
+_BUILT_IN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
+             types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType,
+             types.MethodWrapperType)
+_PYTHONS_OWN = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__qualname__", "__slots__",
+                "__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__match_args__",
+                "__dataclass_fields__", "__dataclass_params__", "__firstlineno__", "__static_attributes__"}
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
+
+
+def name_of(thing: Any) -> str:
+    """`module.qualified name`."""
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
+
+
+def callable_parts(value: Any, into: "Description") -> Iterator[bytes | Part] | None:
+    """The parts of functions and what comes with them; None for anything else."""
+    if isinstance(value, types.FunctionType):
+        return _function_parts(value, into)
+    if isinstance(value, types.MethodType):
+        return iter([b"method", Part("", value.__func__), Part(".__self__", value.__self__)])
+    if isinstance(value, types.ModuleType):
+        return iter([f"module {value.__name__} {origin(value.__name__)}".encode()])
+    if isinstance(value, functools.partial):
+        return iter([b"partial", Part("", value.func), Part(".args", value.args), Part(".keywords", value.keywords)])
+    if isinstance(value, functools._lru_cache_wrapper):
+        return iter([b"lru_cache", Part("", value.__wrapped__)])
+    if isinstance(value, (staticmethod, classmethod)):
+        return iter([type(value).__name__.encode(), Part("", value.__func__)])
+    if isinstance(value, property):
+        return iter([b"property", Part(".fget", value.fget), Part(".fset", value.fset)])
+    if isinstance(value, types.CellType):
+        return _cell_parts(value, into)
+    if isinstance(value, types.CodeType):
+        return iter([code_bytes(value)])
+    if type(value).__name__ == "CustomOpDef":  # torch.library's
+        return iter([f"operator {value._qualname}".encode(), Part("", value._init_fn)])
+    if isinstance(value, _BUILT_IN) or type(value).__name__ in ("OpOverload", "OpOverloadPacket"):
+        return _built_in_parts(value)
+    return None
+
+
+def _built_in_parts(value: Any) -> Iterator[bytes | Part]:
+    named = f"{name_of(value)} of {name_of(value.__objclass__)}" if hasattr(value, "__objclass__") else name_of(value)
+    yield f"built in {named} {value if type(value).__name__.startswith('OpOverload') else ''}".encode()
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        yield Part(".__self__", owner)
+
+
+def _cell_parts(cell: types.CellType, into: "Description") -> Iterator[bytes | Part]:
+    try:
+        held = cell.cell_contents
+    except ValueError:
+        yield b"empty cell"
+        return
+    into.state.cells.append((cell, held))
+    yield Part("", held)
+
+
+# --- functions ----------------------------------------------------------------------------------
+
+
+def _function_parts(function: types.FunctionType, into: "Description") -> Iterator[bytes | Part]:
+    # Not `__module__` and `__qualname__`: functools.wraps copies those of another function.
+    home, code = function.__globals__.get("__name__"), function.__code__
+    yield f"function {name_of(function)} {home}.{code.co_qualname} {origin(home)}".encode()
+    yield code_bytes(code)
+    if is_library(home) and "<locals>" not in code.co_qualname:
+        return
+    yield Part(".__defaults__", function.__defaults__)
+    yield Part(".__kwdefaults__", function.__kwdefaults__)
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        yield Part(f".{name}", cell)
+    for name, held in sorted(vars(function).items()):
+        yield Part(f".{name}", held)
+    if not is_library(home):
+        yield from _globals_read(function, into)
+
+
+def _globals_read(function: types.FunctionType, into: "Description") -> Iterator[bytes | Part]:
+    """What code reads from its module, and from modules it names there."""
+    names, space = code_names(function.__code__), function.__globals__
+    plain_only = into.covered(space.get("__name__"))
+    for name in sorted(names):
+        held = space.get(name, _imported(name, space))
+        if isinstance(held, types.ModuleType) and not is_library(held.__name__):
+            yield f"{name} {held.__name__}".encode()
+            inner_plain = plain_only or into.covered(held.__name__)
+            for inner in sorted(names & vars(held).keys()):
+                yield from _global_part(f"{name}.{inner}", vars(held)[inner], inner_plain)
+        elif name in space:
+            yield from _global_part(name, held, plain_only)
+
+
+def _imported(name: str, space: dict) -> types.ModuleType | None:
+    """A module that a function imports by itself."""
+    return sys.modules.get(name) or sys.modules.get(f"{space.get('__package__')}.{name}")
+
+
+def _global_part(name: str, held: Any, plain_only: bool) -> Iterator[bytes | Part]:
+    yield name.encode()
+    if not plain_only or _is_plain(held):
+        yield Part(f" reading {name}", held)
+    elif callable(held):
+        yield name_of(held).encode()
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(key) and _is_plain(held) for key, held in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(isinstance(held, _PLAIN) for held in value)
+    return isinstance(value, _PLAIN)
+
+
+def code_names(code: types.CodeType) -> frozenset[str]:
+    """Every name that code looks up, inner functions' too."""
+    return _digested(code)[1]
+
+
+def code_bytes(code: types.CodeType) -> bytes:
+    """What code does, without the file and lines it came from."""
+    return _digested(code)[0]
+
+
+_codes: dict[int, tuple[types.CodeType, bytes, frozenset]] = {}
+
+
+def _digested(code: types.CodeType) -> tuple[bytes, frozenset]:
+    if id(code) not in _codes:
+        if len(_codes) > 100_000:
+            _codes.clear()
+        inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
+        names = frozenset(code.co_names).union(*(code_names(const) for const in inner))
+        facts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags, code.co_names,
+                 code.co_varnames, code.co_freevars, code.co_cellvars, [_constant(held) for held in code.co_consts])
+        digest = hashlib.blake2b(code.co_code, digest_size=20)
+        digest.update(repr(facts).encode() + getattr(code, "co_exceptiontable", b""))
+        _codes[id(code)] = code, digest.digest(), names
+    return _codes[id(code)][1:]
+
+
+def _constant(held: Any) -> Any:
+    if isinstance(held, types.CodeType):
+        return code_bytes(held)
+    if isinstance(held, frozenset):
+        return "frozenset", sorted(map(repr, held))
+    return type(held).__name__, held
+
+
+# --- classes ------------------------------------------------------------------------------------
+
+
+def class_parts(kind: type, into: "Description") -> Iterator[bytes | Part]:
+    """A class: its name, and unless a library's, its bases, methods and attributes."""
+    yield f"class {name_of(kind)} {origin(kind.__module__)}".encode()
+    if is_library(kind.__module__):
+        return
+    for base in kind.__bases__:
+        yield Part("", base)
+    plain_only = into.covered(kind.__module__)
+    for name, held in sorted(kind.__dict__.items()):
+        if name in _PYTHONS_OWN or (plain_only and not _is_code(held) and not _is_plain(held)):
+            continue
+        yield name.encode()
+        yield Part(f".{name}", held)
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, (types.FunctionType, staticmethod, classmethod, property))
+
+
+# --- packages -----------------------------------------------------------------------------------
+
+
+def is_library(module: str | None) -> bool:
+    """Whether a module belongs to Python or to an installed distribution."""
+    return origin(module).startswith(("python", "library"))
+
+
+@functools.lru_cache(4096)
+def _home(module: str | None) -> tuple[str, str, Path | None]:
+    """What kind of code a module is, its version where it has one, and where its package's files lie."""
+    root = (module or "").split(".")[0]
+    if root in sys.stdlib_module_names or root in sys.builtin_module_names:
+        return "python", sys.version, None
+    file = _file_of(module) or _file_of(root)
+    if file is None:
+        return "source", root, None
+    if str(file).startswith(_LIBRARIES) or not {"site-packages", "dist-packages"}.isdisjoint(file.parts):
+        return "library", f"{root} {_version(root)}", None
+    top = _file_of(root) or file
+    return "source", root, top.parent if top.name == "__init__.py" else top
+
+
+def _file_of(module: str | None) -> Path | None:
+    found = sys.modules.get(module)
+    file = inspect.getattr_static(found, "__file__", None) if found else None
+    return Path(file).resolve() if file else None
+
+
+def _version(root: str) -> str:
+    version = getattr(sys.modules.get(root), "__version__", None)
+    if isinstance(version, str):
+        return version
+    try:
+        return metadata.version(root)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def origin(module: str | None) -> str:
+    """Where a module's code comes from. Raises Indescribable where its files changed since they were loaded."""
+    kind, version, place = _home(module)
+    return f"{kind} {version}" if place is None else f"{kind} {_files(place)}"
+
+
+@functools.lru_cache(256)
+def _files(place: Path) -> str:
+    """A digest of a package's Python files, taken once."""
+    digest = hashlib.blake2b(digest_size=20)
+    for file in _sources(place) if place.is_dir() else [place]:
+        state = file.stat()
+        if max(state.st_mtime, state.st_ctime) > _LOADED:
+            raise Indescribable(f"{place.name} changed on disk after it was loaded: restart ComfyUI")
+        digest.update(str(file.relative_to(place.parent)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources(folder: Path) -> list[Path]:
+    """Python files of a package; hidden folders and virtual environments are not its own."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__pycache__", "tests"))
+                      and not Path(place, name, "pyvenv.cfg").exists()]
+        found += [Path(place, name) for name in names if name.endswith(".py")]
+    return sorted(found)
