@@ -32,8 +32,8 @@ class RunIdentity:
 
     def __init__(self, model, vae, prompts: Any, settings: Any, sampler_name: str = "euler"):
         self._parts, self.why_not = ModelParts(), None
-        self._run = {"model": model, "VAE": vae, "conditioning": prompts, "settings": settings,
-                     "sampler": comfy.samplers.sampler_object(sampler_name)}
+        self._run = {"model": model, "VAE's model": vae.patcher, "VAE": vae, "conditioning": prompts,
+                     "settings": settings, "sampler": comfy.samplers.sampler_object(sampler_name)}
         self._model = model
         self.key()
 

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import sys
 import types
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +17,7 @@ import comfy.model_management
 import torch
 
 from ..identity import Description
-from ..identity.code import origin
+from ..identity.code import origin, reassigned
 
 HARMLESS_FLAGS = set(
     "listen port tls_keyfile tls_certfile enable_cors_header max_upload_size base_directory extra_model_paths_config "
@@ -66,10 +65,11 @@ def flags() -> dict[str, Any]:
 
 
 def _state() -> dict[str, Any]:
-    """Settings that `comfy.model_management` found for this machine."""
+    """Settings that `comfy.model_management` found for this machine, without what it counts as it works."""
     kinds = (bool, int, float, str, enum.Enum, torch.dtype, torch.device)
+    changing = HARMLESS_STATE | reassigned("comfy.model_management")
     found = {name: value for name, value in sorted(vars(comfy.model_management).items())
-             if isinstance(value, kinds) and not name.startswith("__") and name not in HARMLESS_STATE}
+             if isinstance(value, kinds) and not name.startswith("__") and name not in changing}
     dtypes = comfy.model_management
     return {**found, "VAE_DTYPES": getattr(dtypes, "VAE_DTYPES", None), "intermediate": dtypes.intermediate_dtype(),
             "channels_last": dtypes.force_channels_last()}
@@ -122,4 +122,5 @@ def _add_code(into: Description, module: types.ModuleType) -> Description:
 
 
 def _is_typing(value: Any) -> bool:
-    return "typing" in (type(value).__module__, getattr(value, "__module__", "")) or isinstance(value, types.GenericAlias)
+    homes = type(value).__module__, getattr(value, "__module__", "")
+    return "typing" in homes or isinstance(value, types.GenericAlias)

@@ -5,6 +5,7 @@ the Python files of its package. A package whose files changed after they were l
 and what the files say are two things.
 """
 
+import dis
 import enum
 import functools
 import hashlib
@@ -109,15 +110,20 @@ def _function_parts(function: types.FunctionType, into: "Description") -> Iterat
 
 
 def _globals_read(function: types.FunctionType, into: "Description") -> Iterator[bytes | Part]:
-    """What code reads from its module, and from modules it names there."""
+    """What code reads from its module, and from modules it names there.
+
+    Of covered packages only constants: what they change as they work are caches and counters.
+    """
     names, space = code_names(function.__code__), function.__globals__
     plain_only = into.covered(space.get("__name__"))
+    if plain_only:
+        names = names - reassigned(space.get("__name__"))
     for name in sorted(names):
-        held = space.get(name, _imported(name, space))
+        held = space.get(name, None if plain_only else _imported(name, space))
         if isinstance(held, types.ModuleType) and not is_library(held.__name__):
             yield f"{name} {held.__name__}".encode()
             inner_plain = plain_only or into.covered(held.__name__)
-            for inner in sorted(names & vars(held).keys()):
+            for inner in sorted((names & vars(held).keys()) - (reassigned(held.__name__) if inner_plain else set())):
                 yield from _global_part(f"{name}.{inner}", vars(held)[inner], inner_plain)
         elif name in space:
             yield from _global_part(name, held, plain_only)
@@ -130,7 +136,7 @@ def _imported(name: str, space: dict) -> types.ModuleType | None:
 
 def _global_part(name: str, held: Any, plain_only: bool) -> Iterator[bytes | Part]:
     yield name.encode()
-    if not plain_only or _is_plain(held):
+    if not plain_only or (_is_plain(held) and not isinstance(held, (dict, list, set))):
         yield Part(f" reading {name}", held)
     elif callable(held):
         yield name_of(held).encode()
@@ -142,6 +148,21 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(isinstance(held, _PLAIN) for held in value)
     return isinstance(value, _PLAIN)
+
+
+@functools.lru_cache(1024)
+def reassigned(module: str | None) -> frozenset[str]:
+    """Names of a module's variables that its own functions assign."""
+    space, found = vars(sys.modules[module]) if module in sys.modules else {}, set()
+    held = [*space.values(), *(inner for kind in space.values() if isinstance(kind, type) and kind.__module__ == module
+                               for inner in vars(kind).values())]
+    waiting = [function.__code__ for function in (getattr(value, "__func__", value) for value in held)
+               if isinstance(function, types.FunctionType) and function.__globals__ is space]
+    while waiting:
+        code = waiting.pop()
+        waiting += [const for const in code.co_consts if isinstance(const, types.CodeType)]
+        found |= {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
+    return frozenset(found)
 
 
 def code_names(code: types.CodeType) -> frozenset[str]:

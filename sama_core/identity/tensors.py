@@ -21,7 +21,7 @@ WHOLE_BYTES = 64 * 1024
 
 _PLAIN = (Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer)
 _OF_A_LOAD = {"_model_dtype", "patches"}
-"""Attributes that core and the GGUF loader write on weights as they load a model: what the patcher's own patches say."""
+"""Attributes that core and the GGUF loader write on weights as they load a model, after what the patcher says."""
 
 
 def full_bytes(tensor: Tensor) -> Iterator[bytes | Part]:
@@ -44,7 +44,7 @@ def _parts(tensor: Tensor, values: Callable[[Tensor], memoryview]) -> Iterator[b
             yield from _parts(getattr(tensor, name), values)
         return
     raw = _raw(tensor)
-    yield f"{raw.dtype} {tuple(raw.shape)} {'' if raw.is_contiguous() else raw.stride()}".encode()
+    yield f"{raw.dtype} {tuple(raw.shape)}".encode()
     if type(tensor) not in _PLAIN:
         yield type(tensor).__qualname__.encode()
     for name, value in sorted(vars(tensor).items()):
@@ -78,11 +78,13 @@ def _all(raw: Tensor) -> memoryview:
 def _places(raw: Tensor) -> memoryview:
     if raw.is_meta:
         raise Indescribable("a tensor without values (meta)")
+    # In the order of the storage, where the values of a tensor with other strides lie elsewhere.
     span = sum((size - 1) * stride for size, stride in zip(raw.shape, raw.stride(), strict=True)) + 1
     flat = raw.as_strided((span,), (1,), raw.storage_offset()).view(torch.uint8)
     last = max(0, flat.numel() - PLACE_BYTES)
     starts = [last * place // (PLACES - 1) for place in range(PLACES)]
-    return _memory(torch.cat([flat[start:start + PLACE_BYTES] for start in starts]))
+    places = _memory(torch.cat([flat[start:start + PLACE_BYTES] for start in starts]))
+    return places if raw.is_contiguous() else memoryview(bytes(places) + repr(raw.stride()).encode())
 
 
 def _memory(values: Tensor) -> memoryview:
