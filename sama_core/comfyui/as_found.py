@@ -26,11 +26,12 @@ def as_found(patcher: ModelPatcher, state: State) -> Iterator[None]:
     if any(patcher.callbacks.values()) or patcher.injections:
         yield
         return
+    patched = {*patcher.object_patches, *patcher.object_patches_backup}
     before = {path: (module, _plain(module), _children(module)) for path, module in patcher.model.named_modules()}
     try:
         yield
     finally:
-        patched = {*patcher.object_patches, *patcher.object_patches_backup}
+        patched |= patcher.object_patches_backup.keys()
         for path, (module, attributes, children) in before.items():
             if children == _children(module):
                 _restore(module, attributes, {key[len(path):].lstrip(".") for key in patched if key.startswith(path)})
