@@ -42,7 +42,7 @@ OF_A_RUN = {
                                     "_curr_t", "curr_t"},
     comfy.hooks.HookKeyframe: {"start_t"},
     comfy.hooks.TransformerOptionsHook: {"_skip_adding"},
-    IndexListContextHandler: {"_step"},
+    IndexListContextHandler: {"_step", "_model"},
 }
 """Of core's own classes, what each run sets anew before it reads it."""
 
