@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from .graphs import SMALL_AREA, Edit
 
-WINDOWS = {"context_length": 5, "context_overlap": 4, "context_schedule": "standard_static", "context_stride": 1,
+WINDOWS = {"context_length": 9, "context_overlap": 8, "context_schedule": "standard_static", "context_stride": 1,
            "closed_loop": False, "fuse_method": "pyramid", "freenoise": True}
 CACHE = {"reuse_threshold": 0.2, "start_percent": 0.0, "end_percent": 1.0, "verbose": False}
 SLG = {"double_layers": "0", "single_layers": "", "scale": 3.0, "start_percent": 0.0, "end_percent": 1.0,
@@ -34,7 +34,7 @@ PAIRS = [
     ("WanContextWindowsManual", WINDOWS, {"fuse_method": "overlap-linear"}),
     ("WanContextWindowsManual", WINDOWS, {"fuse_method": "flat"}),
     ("WanContextWindowsManual", WINDOWS, {"freenoise": False}),
-    ("WanContextWindowsManual", WINDOWS, {"context_overlap": 0}),
+    ("WanContextWindowsManual", WINDOWS, {"context_overlap": 4}),
     ("WanContextWindowsManual", {**WINDOWS, "context_schedule": "looped_uniform"}, {"closed_loop": True}),
     ("RescaleCFG", {"multiplier": 0.7}, {"multiplier": 0.2}),
     ("CFGNorm", {"strength": 1.0, "pre_cfg": False}, {"strength": 0.5}),
@@ -67,10 +67,15 @@ class Bench:
     def __init__(self, comfyui, small, weight_dtype="default"):
         self.comfyui, self.edit = comfyui, Edit(comfyui, small, area=SMALL_AREA, frames=9)
         self.edit.nodes[self.edit.model[0]]["inputs"]["weight_dtype"] = weight_dtype
-        edit, ids = self.edit, [self.edit.model[0], self.edit.vae[0], self.edit.clip[0], self.edit.conditioning[0]]
-        values = comfyui.run(edit.nodes, keep=ids).check().values
-        self.model, self.vae, self.clip = (values[id][0] for id in ids[:3])
-        self.positive, self.negative, self.latent = values[ids[3]][:3]
+        ids = [link[0] for link in (self.edit.model, self.edit.vae, self.edit.clip)]
+        values = comfyui.run(self.edit.nodes, keep=ids).check().values
+        self.model, self.vae, self.clip = (values[id][0] for id in ids)
+        frames = torch.rand(17, 32, 32, 3, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            prompts = comfyui.node_class("SAMAInstruction").execute(
+                clip=self.clip, instruction="make it red", edit_tag=True).args
+            self.positive, self.negative, self.latent = comfyui.node_class("SAMAEditConditioning").execute(
+                positive=prompts[0], negative=prompts[1], vae=self.vae, frames=frames, tiling="automatic").args[:3]
 
     def patched(self, node: str, **settings):
         return self.node(node, model=self.model, **settings)
