@@ -36,13 +36,13 @@ def store(comfyui):
     segment_store().clear()
 
 
-def graph(comfyui, small, frames=FRAMES, weights=None) -> Edit:
+def graph(comfyui, small, frames=FRAMES, area=SMALL_AREA) -> Edit:
     from sama_core.clip import write_clip
 
     path = comfyui.base / "input" / LONG_FILE
     if not path.exists():
         write_clip(path, moving_shapes(FRAMES + 8, 48, 32), Fraction(12))
-    edit = Edit(comfyui, small, area=SMALL_AREA, frames=frames)
+    edit = Edit(comfyui, small, area=area, frames=frames)
     edit.nodes[next(i for i, n in edit.nodes.items() if n["class_type"] == "LoadVideo")]["inputs"]["file"] = LONG_FILE
     return edit
 
