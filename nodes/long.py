@@ -6,6 +6,7 @@ from ..sama_core.comfyui.edit import EditSettings
 from ..sama_core.comfyui.long_edit import (
     OVERLAP_FRAMES,
     SEGMENT_FRAMES,
+    SEGMENT_SEEDS,
     STORE_GIB,
     LongSettings,
     edit_long,
@@ -55,6 +56,10 @@ class LongEdit(io.ComfyNode):
                 io.Boolean.Input("keep_segments", default=True,
                                  tooltip="Keep finished segments on disk and use those of an earlier run. Default on."),
                 tag_input(), tiling_input(), mask_input(),
+                io.Combo.Input("segment_seeds", options=list(SEGMENT_SEEDS), default=SEGMENT_SEEDS[0], optional=True,
+                               advanced=True,
+                               tooltip="Where the noise of the later segments comes from. Independent: no other seed "
+                                       "has it. Consecutive: as before version 0.2, to make such an edit again."),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(display_name="frames", tooltip="The edited frames, as many as went in.")],
@@ -66,9 +71,10 @@ class LongEdit(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, clip, vae, frames, instruction, seed, steps, cfg, shift, sampler_name, segment_frames,
-                overlap_frames, anchor_colours, keep_segments, edit_tag, tiling, mask=None) -> io.NodeOutput:
+                overlap_frames, anchor_colours, keep_segments, edit_tag, tiling, mask=None,
+                segment_seeds=SEGMENT_SEEDS[0]) -> io.NodeOutput:
         settings = EditSettings(instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling)
-        cut = LongSettings(segment_frames, overlap_frames, anchor_colours)
+        cut = LongSettings(segment_frames, overlap_frames, anchor_colours, segment_seeds)
         store = segment_store() if keep_segments else None
         say = say_in(cls.hidden.unique_id)
         return io.NodeOutput(edit_long(model, clip, vae, frames, settings, cut, store, say, mask))

@@ -21,6 +21,10 @@ class ConditioningError(SamaError):
     """An instruction or source that does not fit the model or the latent."""
 
 
+class SamplingError(SamaError):
+    """A run whose values are no numbers any more, or that is given such values."""
+
+
 class RegionError(SamaError):
     """A mask that does not fit its clip, or two clips that are not source and edit of each other."""
 

@@ -25,6 +25,7 @@ from .packing import JointShape, is_packed
 
 _WHOLE = "_sama_whole"
 _TIME = 2  # axis of the frames in (B, C, T, H, W)
+_AREA = "SAMA: a conditioning area was ignored; use a conditioning mask instead."
 # Tensors that CFG hooks receive, in the latent's form.
 _LATENT_ARGS = ("cond", "uncond", "input", "denoised", "cond_denoised", "uncond_denoised")
 
@@ -45,8 +46,8 @@ def video_callback(callback: Callable | None, shape: JointShape) -> Callable | N
     if callback is None:
         return None
 
-    def show(step, x0, x, total_steps):
-        return callback(step, shape.video_of(x0), shape.video_of(x), total_steps)
+    def show(step, x0, x, total_steps, *args, **kwargs):
+        return callback(step, shape.video_of(x0), shape.video_of(x), total_steps, *args, **kwargs)
     return show
 
 
@@ -62,28 +63,41 @@ def remember_what_stays(guider, own_key: str) -> None:
 
     That is whatever may call the model by itself, or alter its weights or inputs from step to step: hooks in the
     conditioning, functions and wrappers of other packs around the model, guiders other than core's plain one, context
-    windows, several GPUs.
+    windows, several GPUs; callbacks, injections (bypass LoRAs) and replaced parts of the model.
     """
     options = guider.model_options
     hooked = any(entry.get("hooks") for entries in guider.conds.values() for entry in entries)
-    wrapped = any(key != own_key for kind in _AROUND_THE_MODEL
-                  for key in options.get("transformer_options", {}).get("wrappers", {}).get(kind, {}))
-    several = guider.model_patcher.get_additional_models_with_key("multigpu")
+    around = options.get("transformer_options", {})
+    wrapped = any(key != own_key for kind in _AROUND_THE_MODEL for key in around.get("wrappers", {}).get(kind, {}))
     plain = type(guider) is comfy.samplers.CFGGuider and not _CALLERS & options.keys()
-    if plain and not (hooked or wrapped or several):
+    if plain and not (hooked or wrapped or around.get("callbacks") or _changes_in_mid_run(guider.model_patcher)):
         options.setdefault("transformer_options", {})[MEMORY] = OncePerRun()
 
 
-def adapt_conditioning(conds: dict[str, list[dict]], shape: JointShape) -> None:
-    """Tell every entry the joint shape, in place; flatten its mask, drop its area with a warning."""
+def _changes_in_mid_run(patcher) -> bool:
+    """Whether anything that came with the model (a ModelPatcher) may alter it between two steps.
+
+    Some of it never does, such as a bypass LoRA of constant strength: there a little time is lost, and nothing else.
+    """
+    replaced = any(name.startswith("diffusion_model") for name in patcher.object_patches)
+    return bool(replaced or patcher.get_additional_models_with_key("multigpu") or patcher.injections
+                or any(any(by_key.values()) for by_key in patcher.callbacks.values())
+                or patcher.forced_hooks or patcher.weight_wrapper_patches)
+
+
+def adapt_conditioning(conds: dict[str, list[dict]], shape: JointShape) -> str:
+    """Tell every entry the joint shape, in place; flatten its mask, drop its area. Returns the warning for an area."""
+    areas = False
     for entries in conds.values():
         for entry in entries:
             entry["sama_shapes"] = tuple(shape)
-            if entry.pop("area", None) is not None:
-                log.warning("SAMA: a conditioning area was ignored; use a conditioning mask instead.")
+            areas |= entry.pop("area", None) is not None
             if "mask" in entry:
                 entry["mask"] = _flat_condition_mask(entry["mask"], shape)
                 entry["set_area_to_bounds"] = False
+    if areas:
+        log.warning(_AREA)
+    return _AREA if areas else ""
 
 
 def _flat_condition_mask(mask: Tensor, shape: JointShape) -> Tensor:
@@ -172,22 +186,25 @@ class VideoWindows:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.handler, name)
 
-    def should_use_context(self, model, conds, x_in: Tensor, timestep, model_options) -> bool:
-        return self.handler.should_use_context(model, conds, _video(x_in, self.shape), timestep, model_options)
+    def should_use_context(self, model, conds, x_in: Tensor, *args, **kwargs) -> bool:
+        return self.handler.should_use_context(model, conds, _video(x_in, self.shape), *args, **kwargs)
 
-    def execute(self, calc_cond_batch: Callable, model, conds, x_in: Tensor, timestep, model_options) -> list[Tensor]:
+    def execute(self, calc_cond_batch: Callable, model, conds, x_in: Tensor, timestep, model_options, *args,
+                **kwargs) -> list[Tensor]:
         """Predictions of the packed state, one per conditioning."""
         semantic_in = self.shape.semantic_of(x_in)
         seen: list[list[Tensor]] = []
 
-        def window(model, conds, video: Tensor, _timestep, options) -> list[Tensor]:
+        def window(model, conds, video: Tensor, _timestep, options, *args, **kwargs) -> list[Tensor]:
             conds = _cut_masks(conds, options["transformer_options"].get("context_window"), self.shape)
-            outs = calc_cond_batch(model, conds, self.shape.pack(video, semantic_in), timestep, options)
+            outs = calc_cond_batch(model, conds, self.shape.pack(video, semantic_in), timestep, options, *args,
+                                   **kwargs)
             seen.append([self.shape.semantic_of(out) for out in outs])
             return [self.shape.video_of(out) for out in outs]
 
         # Core indexes the timestep with frame numbers when the batch is larger than one.
-        videos = self.handler.execute(window, model, conds, _video(x_in, self.shape), timestep[:1], model_options)
+        videos = self.handler.execute(window, model, conds, _video(x_in, self.shape), timestep[:1], model_options,
+                                      *args, **kwargs)
         semantics = [torch.stack(predictions).mean(dim=0) for predictions in zip(*seen, strict=True)]
         return [self.shape.pack(video, semantic) for video, semantic in zip(videos, semantics, strict=True)]
 

@@ -83,8 +83,9 @@ def advice(model, steps: int, cfg: float) -> str:
     return ""
 
 
-def warn(guider, sigmas) -> None:
-    """Log what does not go together in the run that `guider` is about to sample."""
+def warn(guider, sigmas) -> str:
+    """What does not go together in the run that `guider` is about to sample, logged; empty where all does."""
     text = advice(guider.model_patcher, len(sigmas) - 1, getattr(guider, "cfg", 1.0))
     if text:
         log.warning("SAMA: %s.", text)
+    return text and f"SAMA: {text}."

@@ -20,6 +20,7 @@ from ..errors import ConditioningError, needed
 from ..geometry import ClipShape
 from ..region import fit_mask, paste_back, require_region
 from ..schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
+from .attention_backends import refuse_sparse
 from .conditioning import (
     TILINGS,
     attach_source,
@@ -32,6 +33,7 @@ from .conditioning import (
 )
 from .distilled import advice
 from .joint_state import prepare
+from .non_finite import refuse_frames
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +68,16 @@ class Stages:
 
     _AROUND = {"reading the instruction": 1, "encoding the source": 2, "decoding": 2}
 
-    def __init__(self, steps: int, runs: int = 1, say: Callable[[str], None] | None = None):
-        """`runs` edits of `steps` steps; `say(text)` shows a line in the node."""
+    def __init__(self, steps: int, runs: int = 1, say: Callable[[str], None] | None = None, advice: str = ""):
+        """`runs` edits of `steps` steps; `say(text)` shows a line in the node, `advice` before each of them."""
         self.bar = comfy.utils.ProgressBar(self._AROUND["reading the instruction"]
                                            + runs * (steps + sum(self._AROUND.values()) - 1))
         self.steps, self.done = steps, 0
-        self.show, self.note = say or (lambda text: None), ""
+        self.show, self.advice, self.note = say or (lambda text: None), advice, ""
 
     def say(self, text: str) -> None:
-        """Show a line in the node, after the note: where a long edit is, or what does not go together."""
-        self.show(f"SAMA: {self.note}{self.note and ', '}{text}")
+        """Show a line in the node, after what does not go together and where a long edit is."""
+        self.show("SAMA: " + ", ".join(part for part in (self.advice, self.note, text) if part))
 
     def skip(self) -> None:
         """Advance by a whole run that need not be sampled; its decoding comes with the others'."""
@@ -115,8 +117,7 @@ def edit_clip(model, clip, vae, images: Tensor, settings: EditSettings,
     model, images = checked(model, vae, images), images[..., :3]
     if mask is not None:
         mask = require_region(fit_mask(mask, *images.shape[:3]))
-    stages = Stages(settings.steps, say=say)
-    stages.note = advice(model, settings.steps, settings.cfg)
+    stages = Stages(settings.steps, say=say, advice=advice(model, settings.steps, settings.cfg))
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
     return _edit(model, vae, images, prompts, settings, stages, mask)
@@ -126,8 +127,7 @@ def edit_anchors(model, clip, vae, images: Tensor, indices: list[int], settings:
                  say: Callable[[str], None] | None = None) -> Tensor:
     """Edit single frames, each as a one-frame clip with the same seed → (len(indices), H, W, 3)."""
     model, images = checked(model, vae, images[:1]), images[..., :3]
-    stages = Stages(settings.steps, len(indices), say)
-    stages.note = advice(model, settings.steps, settings.cfg)
+    stages = Stages(settings.steps, len(indices), say, advice(model, settings.steps, settings.cfg))
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
     return torch.cat([_edit(model, vae, images[i:i + 1], prompts, settings, stages) for i in indices])
@@ -163,7 +163,9 @@ def checked(model, vae, images: Tensor):
     require_wan_vae(vae)
     frames, height, width = images.shape[:3]
     ClipShape(frames, height, width).latent()
-    return prepare(model)
+    model = prepare(model)
+    refuse_sparse(model)
+    return model
 
 
 def _edit(model, vae, images: Tensor, prompts: tuple[list, list], settings: EditSettings, stages: Stages,
@@ -171,6 +173,7 @@ def _edit(model, vae, images: Tensor, prompts: tuple[list, list], settings: Edit
     latent = sample_edit(model, vae, images, prompts, settings, stages, mask=mask)
     with stages.stage("decoding"):
         frames = decode_latent(vae, latent, settings.tiling)
+    refuse_frames(frames)
     return frames if mask is None else paste_back(images, frames, mask)
 
 

@@ -22,7 +22,8 @@ from torch import Tensor
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import LatentShape
 from ..semantic_noise import semantic_noise
-from . import adapters, distilled, out_of_memory
+from . import adapters, distilled, node_text, non_finite, out_of_memory
+from .attention_backends import refuse_sparse
 from .model import SamaModel, require_wan_latent
 from .packing import JointShape
 
@@ -70,30 +71,47 @@ def attach_semantic(latent: Tensor, semantic: Tensor) -> Tensor:
 
 
 def outer_sample(executor, noise: Tensor, latent_image: Tensor, sampler, sigmas: Tensor, denoise_mask=None,
-                 callback=None, disable_pbar=False, seed=None, **kwargs):
-    """OUTER_SAMPLE wrapper: see the module's docstring."""
+                 callback=None, disable_pbar=False, seed=None, latent_shapes=None, **kwargs):
+    """OUTER_SAMPLE wrapper: see the module's docstring. Keywords of later cores go on to the sampler.
+
+    Raises SamaError before weights are loaded for what SAMA cannot sample, and at the first step whose values are not
+    finite.
+    """
     guider = executor.class_obj
-    shapes = kwargs.get("latent_shapes") or [latent_image.shape]
+    refuse_sparse(guider.model_patcher)
+    non_finite.refuse_inputs(guider, noise, latent_image, sigmas)
+    shapes = latent_shapes or [latent_image.shape]
     nested = len(shapes) > 1
     run = _nested_run(shapes) if nested else _plain_run(guider, noise, latent_image, sigmas, seed)
     if not nested:
         noise, latent_image = run.noise, run.start
-        kwargs.update({"latent_shapes": run.batch_shapes} if "latent_shapes" in kwargs else {})
+        latent_shapes = latent_shapes and run.batch_shapes
         denoise_mask = adapters.pack_mask(denoise_mask, run.shape)
         callback = adapters.video_callback(callback, run.shape)
-    if not any("reference_latents" in entry for entry in guider.conds.get("positive", ())):
-        log.warning(_NO_SOURCE)
-    distilled.warn(guider, sigmas)
-    adapters.adapt_conditioning(guider.conds, run.shape)
+    node_text.tell([*_warned(guider, run), distilled.warn(guider, sigmas),
+                    adapters.adapt_conditioning(guider.conds, run.shape)])
     adapters.remember_what_stays(guider, KEY)
     adapters.adapt_model_options(guider.model_options, run.shape)
 
+    kwargs.update({"latent_shapes": latent_shapes} if latent_shapes else {})
     with out_of_memory.advising(guider, run.shape, run.batch, sigmas):
-        packed = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)
+        packed = executor(noise, latent_image, sampler, sigmas, denoise_mask,
+                          non_finite.watching(callback, guider, sigmas), disable_pbar, seed, **kwargs)
+    non_finite.refuse_result(packed, guider, sigmas)
     if nested:
         return packed
     video, semantic = run.shape.unpack(packed)
     return attach_semantic(_as_intermediate(video), _as_intermediate(semantic))
+
+
+def _warned(guider, run: "_Run") -> list[str]:
+    """What the run lacks, logged: semantic tokens of an earlier sampler, or a source video."""
+    lacks = [run.lost] if run.lost else []
+    if not any("reference_latents" in entry for entry in guider.conds.get("positive", ())):
+        lacks.append(_NO_SOURCE)
+    for text in lacks:
+        log.warning(text)
+    return lacks
 
 
 def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
@@ -104,15 +122,15 @@ def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 
-def calc_cond_batch(executor, model, conds, x_in: Tensor, timestep, model_options):
+def calc_cond_batch(executor, model, conds, x_in: Tensor, *args, **kwargs):
     """CALC_COND_BATCH wrapper: nodes that call the model again from a CFG hook hand it the 5-D view."""
     whole = adapters.packed_behind(x_in)
     if whole is None:
-        return executor(model, conds, x_in, timestep, model_options)
+        return executor(model, conds, x_in, *args, **kwargs)
     shape, packed = whole
     packed = shape.with_video(packed, x_in)
     conds = [entries and [_knowing_shape(entry, shape) for entry in entries] for entries in conds]
-    return [shape.video_of(out) for out in executor(model, conds, packed, timestep, model_options)]
+    return [shape.video_of(out) for out in executor(model, conds, packed, *args, **kwargs)]
 
 
 def _knowing_shape(entry: dict, shape: JointShape) -> dict:
@@ -139,6 +157,8 @@ class _Run:
     batch: int = 1
     noise: Tensor | None = None
     start: Tensor | None = None
+    lost: str = ""
+    """What is to be said of semantic tokens that the latent should carry and does not."""
 
     @property
     def batch_shapes(self) -> list[torch.Size]:
@@ -162,15 +182,20 @@ def _plain_run(guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed
     carried = carried_semantic(latent_image)
     silent = torch.count_nonzero(noise) == 0
     start = torch.zeros(batch, *size) if carried is None else _fit_carried(carried, batch, size)
-    if carried is None and silent:
-        log.warning(_LOST)
-    elif carried is None and sigmas[0] < guider.model_patcher.get_model_object("model_sampling").sigma_max:
-        log.warning(_NEVER_HAD)
+    lost = "" if carried is not None else _lost_tokens(guider, sigmas, silent)
     fresh = torch.zeros(batch, *size) if silent else semantic_noise(size, seed, noise)
     fresh, start = (x.to(device=latent_image.device, dtype=latent_image.dtype) for x in (fresh, start))
 
     noise = adapters.free_noise(guider.model_options, noise, seed)
-    return _Run(shape, batch, shape.pack(noise.to(fresh), fresh), shape.pack(latent_image, start))
+    return _Run(shape, batch, shape.pack(noise.to(fresh), fresh), shape.pack(latent_image, start), lost)
+
+
+def _lost_tokens(guider, sigmas: Tensor, silent: bool) -> str:
+    """What a run without carried tokens has to say: nothing where it starts at full noise."""
+    if silent:
+        return _LOST
+    below = sigmas[0] < guider.model_patcher.get_model_object("model_sampling").sigma_max
+    return _NEVER_HAD if below else ""
 
 
 def _fit_carried(carried: Tensor, batch: int, size: tuple[int, int]) -> Tensor:

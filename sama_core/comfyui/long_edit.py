@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import comfy.sample
@@ -11,14 +11,25 @@ import folder_paths
 from torch import Tensor
 
 from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, ClipShape, pad_frame_count
-from ..long import Segment, SegmentStore, anchor_colours, blend_segments, noise_tape, plan_segments
+from ..long import (
+    Segment,
+    SegmentStore,
+    anchor_colours,
+    blend_segments,
+    noise_tape,
+    plan_segments,
+    segment_seed,
+)
 from ..region import fit_mask, paste_back, require_region
 from .conditioning import decode_latent, encode_instruction, encode_source
+from .distilled import advice
 from .edit import EditSettings, Stages, checked, sample_edit
 from .identity import RunIdentity
+from .non_finite import refuse_frames
 
 SEGMENT_FRAMES, OVERLAP_FRAMES = 81, 16
 STORE_GIB = 8
+SEGMENT_SEEDS = ("independent", "consecutive")
 _LATENT = "latent"
 
 log = logging.getLogger(__name__)
@@ -34,6 +45,17 @@ class LongSettings:
     """Frames that neighbours share; rounded up to a multiple of 4."""
     anchor: bool = True
     """Hold the colours to the source where the edit changed nothing."""
+    seeds: str = SEGMENT_SEEDS[0]
+    """One of SEGMENT_SEEDS, see `long.segment_seed`."""
+
+    def of_segment(self, settings: EditSettings, number: int) -> EditSettings:
+        """The settings that segment `number` is sampled with: its own seed, for the noise that samplers add too.
+
+        Before 0.2 these were the clip's own, so that what a sampler added repeated itself in every segment.
+        """
+        if self.seeds == SEGMENT_SEEDS[1]:
+            return settings
+        return replace(settings, seed=segment_seed(settings.seed, number))
 
 
 def segment_store(gib: float = STORE_GIB) -> SegmentStore:
@@ -54,21 +76,26 @@ def edit_long(model, clip, vae, images: Tensor, settings: EditSettings, cut: Lon
     latents = ClipShape(*images.shape[:3]).latent().frames
     length = (pad_frame_count(cut.segment) - 1) // TEMPORAL_FACTOR + 1
     segments = plan_segments(latents, length, -(-cut.overlap // TEMPORAL_FACTOR))
-    stages = Stages(settings.steps, len(segments), say)
+    stages = Stages(settings.steps, len(segments), say, advice(model, settings.steps, settings.cfg),
+                    decodings=1)
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
-    sampled = _sampled(model, vae, images, mask, prompts, settings, segments, store, stages)
+    sampled = _sampled(model, vae, images, mask, prompts, settings, cut, segments, store, stages)
     whole = blend_segments(sampled, latents)
     with stages.stage("decoding"):
         frames = decode_latent(vae, whole, settings.tiling)
+    refuse_frames(frames)
     frames = anchor_colours(frames, images) if cut.anchor else frames
     return frames if mask is None else paste_back(images, frames, mask)
 
 
 def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[list, list], settings: EditSettings,
-             segments: list[Segment], store: SegmentStore | None, stages: Stages) -> Iterator[tuple[Segment, Tensor]]:
+             cut: LongSettings, segments: list[Segment], store: SegmentStore | None, stages: Stages,
+             ) -> Iterator[tuple[Segment, Tensor]]:
     """The segments' latents in order, from the store where it has them."""
-    noise = noise_tape(segments, lambda number: _noise(segments[number], images, settings.seed + number))
+    consecutive = cut.seeds == SEGMENT_SEEDS[1]
+    noise = noise_tape(segments, lambda number: _noise(segments[number], images,
+                                                       segment_seed(settings.seed, number, consecutive)))
     identity = store and RunIdentity(model, vae, prompts, astuple(settings), settings.sampler_name)
     unkept = f" (not kept: {identity.why_not})" if identity and identity.why_not else ""
     for number, segment in enumerate(segments):
@@ -79,7 +106,8 @@ def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[lis
             stages.skip()
             yield segment, encode_source(vae, frames, settings.tiling)
             continue
-        key = identity and identity.key(frames, own_noise, own_mask)
+        own_settings = cut.of_segment(settings, number)
+        key = identity and identity.key(frames, own_noise, own_mask, astuple(own_settings))
         kept = key and store.get(key)
         if kept is not None:
             stages.skip()
@@ -87,7 +115,7 @@ def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[lis
             yield segment, kept[_LATENT]
             continue
         with identity.as_found() if identity else contextlib.nullcontext():
-            latent = sample_edit(model, vae, frames, prompts, settings, stages, own_noise, own_mask)
+            latent = sample_edit(model, vae, frames, prompts, own_settings, stages, own_noise, own_mask)
         if key:
             store.put(key, {_LATENT: latent}, {"instruction": settings.instruction, "segment": stages.note})
         yield segment, latent
@@ -95,4 +123,4 @@ def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[lis
 
 def _noise(segment: Segment, images: Tensor, seed: int) -> Tensor:
     height, width = (side // SPATIAL_FACTOR for side in images.shape[1:3])
-    return comfy.sample.prepare_noise(images.new_zeros(1, 16, segment.latents, height, width), seed % 2**64)
+    return comfy.sample.prepare_noise(images.new_zeros(1, 16, segment.latents, height, width), seed)

@@ -17,6 +17,7 @@ from ..geometry import DEFAULT_AREA, PATCH, LatentShape
 from ..memory_law import estimated_bytes
 from ..model.dit import SamaDiT
 from ..schedule import round_timestep
+from .later_core import ignored, taken_by
 from .loading_progress import told
 from .packing import JointShape, is_packed
 
@@ -41,7 +42,9 @@ class PackedSamaDiT(SamaDiT):
         ).execute(x.clone(), timestep, context, transformer_options, **kwargs)
 
     def _forward_packed(self, x: Tensor, timestep: Tensor, context: Tensor, transformer_options: dict,
-                        sama_shapes: tuple | None = None, source_latents: Tensor | None = None, **_unused) -> Tensor:
+                        sama_shapes: tuple | None = None, source_latents: Tensor | None = None, **unknown) -> Tensor:
+        if unknown and not torch.compiler.is_compiling():
+            ignored("the model", unknown)
         if sama_shapes is None or not is_packed(x):
             raise RuntimeSetupError(needed(
                 "SAMA model", "a latent without its semantic tokens", "the joint state",
@@ -113,13 +116,15 @@ class SamaModel(comfy.model_base.BaseModel):
         references = kwargs.get("reference_latents")
         return {"source_latents": list(references[-1].shape)} if references else {}
 
-    def memory_required(self, input_shape, cond_shapes={}) -> float:
+    def memory_required(self, input_shape, cond_shapes={}, **kwargs) -> float:
         """Bytes of activations by SAMA's own law; core decides by it what stays on the GPU and whether it batches.
 
         Without `cond_shapes` a source is assumed. `input_shape` is a video latent's, or the flat joint state's, which
-        is then taken for one row of cells.
+        is then taken for one row of cells. Keywords of later cores go on to BaseModel; of them
+        `memory_efficient_attention` says of what kind the attention is that will run.
         """
-        fused = comfy.model_management.xformers_enabled() or comfy.model_management.pytorch_attention_flash_attention()
+        efficient = kwargs.get("memory_efficient_attention")
+        fused = _fused() if efficient is None else efficient
         batch, latent = input_shape[0], self._latent_shape(input_shape)
         ours = estimated_bytes(self.dit_config, latent, batch,
                                comfy.model_management.dtype_size(self.get_dtype_inference()),
@@ -127,12 +132,15 @@ class SamaModel(comfy.model_base.BaseModel):
         if fused:
             return ours
         channels = self.latent_format.latent_channels
-        return max(ours, super().memory_required([batch, channels, *dataclasses.astuple(latent)], cond_shapes))
+        known = taken_by(super().memory_required, kwargs, "memory_required")
+        shape = [batch, channels, *dataclasses.astuple(latent)]
+        return max(ours, super().memory_required(shape, cond_shapes, **known))
 
-    def load_model_weights(self, sd: dict, unet_prefix: str = "", assign: bool = False):
+    def load_model_weights(self, sd: dict, unet_prefix: str = "", *args, **kwargs):
         """As core does it, telling Load SAMA Model how far it is."""
         with told(self.diffusion_model.blocks):
-            return super().load_model_weights(sd, unet_prefix, assign)
+            return super().load_model_weights(sd, unet_prefix, *args, **taken_by(
+                super().load_model_weights, kwargs, "load_model_weights"))
 
     def _latent_shape(self, input_shape) -> LatentShape:
         if len(input_shape) == 5:
@@ -141,17 +149,26 @@ class SamaModel(comfy.model_base.BaseModel):
         cells = max(0, input_shape[-1] - semantic) // self.latent_format.latent_channels
         return LatentShape(1, PATCH[1], cells // PATCH[1])
 
-    def resize_cond_for_context_window(self, cond_key, cond_value, window, x_in, device, retain_index_list=[]):
+    def resize_cond_for_context_window(self, cond_key, cond_value, window, x_in, device, retain_index_list=[],
+                                       **kwargs):
         """The source is cut to the window's frames; nothing else has a time axis."""
+        ignored("resize_cond_for_context_window", kwargs)
         if cond_key == "source_latents":
             sliced = comfy.context_windows.slice_cond(cond_value, window, x_in, device, temporal_dim=2,
                                                       retain_index_list=retain_index_list)
             return cond_value if sliced is None else sliced
         return cond_value
 
-    def map_context_window_to_modalities(self, primary_indices, latent_shapes, dim):
+    def map_context_window_to_modalities(self, primary_indices, latent_shapes, dim, **kwargs):
         """Every window sees all semantic tokens, where core itself windows a nested latent."""
+        ignored("map_context_window_to_modalities", kwargs)
         return [primary_indices, list(range(self.dit_config.semantic_tokens))]
+
+
+def _fused() -> bool:
+    """Whether core's attention never holds the whole table of scores."""
+    management = comfy.model_management
+    return management.xformers_enabled() or management.pytorch_attention_flash_attention()
 
 
 def _dit_factory(config: DitConfig, heads_follow_blocks: object):

@@ -6,6 +6,7 @@ import torch
 
 from ..checkpoint import SAMA_KEYS, is_quant_key
 from ..config import DitConfig
+from .later_core import ignored
 from .model import SamaModel
 from .weight_files import refuse_gaps_and_scales
 
@@ -22,18 +23,20 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
 
     @classmethod
-    def matches(cls, unet_config: dict, state_dict=None, unet_key_prefix: str = "") -> bool:
+    def matches(cls, unet_config: dict, state_dict=None, unet_key_prefix: str = "", **kwargs) -> bool:
         """True for a Wan layout with SAMA's markers under the same prefix."""
+        ignored("matches", kwargs)
         if state_dict is None or unet_config.get("image_model") != "wan2.1":
             return False
         return all(f"{unet_key_prefix}{key}" in state_dict for key in _MARKERS)
 
-    def get_model(self, state_dict, prefix: str = "", device=None) -> SamaModel:
+    def get_model(self, state_dict, prefix: str = "", device=None, **kwargs) -> SamaModel:
         """The model for this file; sizes come from its shapes, heads from its metadata if given.
 
         Core merges the file's metadata `config` = {"transformer": {...}} into `unet_config`:
         `num_heads`, `semantic_tokens` and `area` are SAMA's settings there.
         """
+        ignored("get_model", kwargs)
         shapes = {key.removeprefix(prefix): tuple(value.shape) for key, value in state_dict.items()
                   if key.startswith(prefix)}
         own = {key: shape for key, shape in shapes.items() if not is_quant_key(key)}

@@ -8,6 +8,7 @@ A segment starts at a multiple of 4 frames, so all its latents but the first cov
 latents do, and neighbours can be blended as latents.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -79,6 +80,17 @@ def _fade(shared: int, length: int) -> Tensor:
     """(length, 1, 1): rises over the first `shared` latent frames, then 1."""
     rising = (torch.arange(length) + 1) / (max(shared, 0) + 1)
     return rising.clamp(max=1)[:, None, None]
+
+
+def segment_seed(seed: int, number: int, consecutive: bool = False) -> int:
+    """The seed of segment `number` of a clip edited with `seed`: the first one's is `seed`, so that it is a plain edit.
+
+    The others' are drawn from both, so no two seeds share noise. `consecutive`: seed + number, as before version 0.2;
+    there seed 2 started a segment from the noise that seed 1 had given to the next one.
+    """
+    if number == 0 or consecutive:
+        return (seed + number) % 2**64
+    return int.from_bytes(hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest(), "little")
 
 
 def noise_tape(segments: list[Segment], draw: Callable[[int], Tensor]) -> Tensor:

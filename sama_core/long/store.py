@@ -47,7 +47,7 @@ class SegmentStore:
         return self.folder / f"{key}.safetensors"
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors kept under `key`; None where there are none, or damaged ones, which are removed."""
+        """The tensors kept under `key`; None where there are none, or damaged or non-finite ones, which are removed."""
         path = self.path(key)
         try:
             with safe_open(path, framework="pt") as file:
@@ -58,7 +58,7 @@ class SegmentStore:
         except (SafetensorError, OSError, ValueError) as error:
             log.warning("SAMA: the kept segment %s cannot be read (%s); it is computed again.", path.name, error)
             return self._drop(path)
-        if not whole:
+        if not whole or not _finite(tensors):
             log.warning("SAMA: the kept segment %s is damaged; it is computed again.", path.name)
             return self._drop(path)
         with contextlib.suppress(OSError):
@@ -66,8 +66,14 @@ class SegmentStore:
         return tensors
 
     def put(self, key: str, tensors: dict[str, Tensor], facts: dict[str, str]) -> bool:
-        """Keep tensors, and remove what is over the limit. False, with a warning, where the disk refuses."""
+        """Keep tensors, and remove what is over the limit.
+
+        False, with a warning, where the disk refuses, or where values are not finite.
+        """
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        if not _finite(tensors):
+            log.warning("SAMA: a segment whose values are no numbers (NaN or infinite) is not kept.")
+            return False
         try:
             write_safetensors(self.path(key), tensors, {**facts, _CHECKSUM: checksum(tensors)})
             self._tidy(keep=self.path(key))
@@ -105,6 +111,10 @@ class SegmentStore:
     def _drop(self, path: Path) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _finite(tensors: dict[str, Tensor]) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point())
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:

@@ -82,6 +82,7 @@ class CrossAttention(_Projections):
         Wan's image-context arguments.
         """
         options = {} if transformer_options is None else transformer_options
-        k, v = once(options, self, lambda: (self.norm_k(self.k(context)), self.v(context)), of=context)
+        k, v = once(options, self, lambda: (self.norm_k(self.k(context)), self.v(context)), of=context,
+                    by=(self.k, self.v, self.norm_k))
         return self.o(self.attention(self._normed(self.q(x), self.norm_q), k, v, self.num_heads,
                                      transformer_options=options))

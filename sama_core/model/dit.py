@@ -93,7 +93,7 @@ class SamaDiT(nn.Module):
                                source_latents is not None, layout.semantic)
         t = self.time_embedding(sinusoidal_embedding(timestep, self.config.freq_dim).to(latents.dtype))
         e = self.time_projection(t).unflatten(1, (6, self.config.dim))
-        text = once(options, "text", lambda: self.text_embedding(context))
+        text = once(options, "text", lambda: self.text_embedding(context), by=(self.text_embedding,))
         # The tokens are handed over unnamed: a name would keep the first of them through all blocks.
         x = self.run_blocks(self.embed(latents, source_latents, semantic_latents, options), e, t, freqs, text, latents,
                             grid, layout, options)
@@ -108,7 +108,8 @@ class SamaDiT(nn.Module):
         rows = self.segment_embedding(torch.arange(3, device=latents.device)).to(latents.dtype)
         segments = {TARGET: self.embed_video(latents)}
         if source_latents is not None:
-            segments[SOURCE] = once(options, "source", lambda: self.embed_video(source_latents))
+            segments[SOURCE] = once(options, "source", lambda: self.embed_video(source_latents),
+                                    by=(self.patch_embedding,))
         if semantic_latents is not None:
             segments[SEMANTIC] = self.siglip_feat_mlp(semantic_latents)
         return torch.cat([segments[name] + rows[name] for name in sorted(segments)], dim=1)

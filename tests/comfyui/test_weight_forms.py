@@ -57,7 +57,7 @@ def with_lora(edit: Edit) -> None:
 
 
 def results(comfyui, small, form: str, nodes=sampling_nodes) -> dict[tuple[str, bool], torch.Tensor]:
-    """What every node gives with weights in that form, without and with the LoRA: (node id, with) → frames or latent."""
+    """What every node gives with weights in that form: (node id, with the LoRA) → frames or latent."""
     edit = graph(comfyui, small, FRAMES, area=16 * 16)
     use(edit, FORMS[form])
     links = {(name, False): link for name, link in nodes(edit).items()}

@@ -13,7 +13,7 @@ CORE_FORMATS = {
     "float8_e4m3fn": {}, "float8_e5m2": {}, "nvfp4": {}, "mxfp8": {}, "int8_tensorwise": {},
     "int8_tensorwise, rotated": {"convrot": True, "convrot_groupsize": 256}, "convrot_w4a4": {},
 }
-"""Formats of core's `comfy_quant` entries, and their settings; `test_every_format_of_core_is_here` compares the list."""
+"""Formats of core's `comfy_quant` entries, with their settings; a test compares the list with core's."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""Block-sparse attention on a model, refused by name: it would drop most of what SAMA's semantic tokens attend to.
+
+Their 65 queries are zero (no rotary position), so each must average all values; a sparse back end instead picks blocks
+of 64 tokens by their scores, which are all alike here, and its blocks begin anywhere between source, semantic tokens
+and target. The picture that comes out is plausible and wrong. Dense back ends (sage, flash, PyTorch) pass.
+
+How one shows: core's Model Sparse Attention leaves a function in `optimized_attention_override` that comes from its
+module `nodes_sparse_attention` and holds its settings (`topk_ratio`, `vsa`), and callbacks that put it back at every
+step; other packs leave a function, or their settings, under a name that says it.
+Unverified: packs whose functions and settings say nothing of the kind are taken for dense.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from types import FunctionType, MethodType
+
+from ..errors import ConditioningError, needed
+
+OVERRIDE = "optimized_attention_override"
+_CALLBACKS = "block_sparse_attention"
+"""The key of core's callbacks."""
+_WORDS = {"sparse": "block-sparse", "spas": "SpargeAttn", "sparge": "SpargeAttn", "solattn": "Sol-Attn", "sla": "SLA",
+          "vsa": "VSA", "radial": "radial"}
+_PLAIN = (str, bytes, int, float, bool, type(None), list, tuple, dict, set, frozenset)
+
+
+def refuse_sparse(patcher) -> None:
+    """Raises ConditioningError, naming it, where a block-sparse back end is on `patcher` (a ModelPatcher)."""
+    name = sparse_backend(patcher)
+    if name:
+        raise ConditioningError(needed(
+            "attention", f"block-sparse attention ({name})", "dense attention: SAMA's semantic tokens attend to all",
+            "Remove Model Sparse Attention, or the pack's own node for it, from between loader and sampler; Model "
+            "Attention Backend and sage attention may stay."))
+
+
+def sparse_backend(patcher) -> str:
+    """What block-sparse attention is on the model, in words; empty where none is."""
+    options, seen = patcher.model_options.get("transformer_options", {}), set()
+    callbacks = [function for by_key in patcher.callbacks.values() for function in by_key.get(_CALLBACKS, ())]
+    for piece in (piece for function in (options.get(OVERRIDE), *callbacks) for piece in _pieces(function, seen)):
+        if hasattr(piece, "topk_ratio") and hasattr(piece, "vsa"):
+            return "vsa" if piece.vsa else "sla" if piece.topk_ratio else "sol-attn"
+        if found := _said_in(_name(piece)):
+            return found
+    if callbacks:
+        return "Model Sparse Attention"
+    return next((found for key in options if isinstance(key, str) and (found := _said_in(key))), "")
+
+
+def _pieces(value: object, seen: set[int]) -> Iterator[object]:
+    """The function and all it is made of: what it wraps, holds in its closure, or is a method of; inner parts first.
+
+    Core's settings object thus comes before the name of the function around it.
+    """
+    if isinstance(value, _PLAIN) or id(value) in seen:
+        return
+    seen.add(id(value))
+    parts = [getattr(value, "__wrapped__", None)]
+    if isinstance(value, FunctionType):
+        parts += inspect.getclosurevars(value).nonlocals.values()
+    elif isinstance(value, MethodType):
+        parts += [value.__self__, value.__func__]
+    elif isinstance(value, partial):
+        parts += [value.func, *value.args, *value.keywords.values()]
+    elif callable(value):
+        parts += [held for held in getattr(value, "__dict__", {}).values() if callable(held)]
+    for part in parts:
+        yield from _pieces(part, seen)
+    yield value
+
+
+def _name(piece: object) -> str:
+    """Module below `custom_nodes`, and name: above it stand folders of the user's own."""
+    named = piece if hasattr(piece, "__qualname__") else type(piece)
+    module = getattr(named, "__module__", None) or ""
+    return re.split(r"custom_nodes[./\\]", module)[-1] + "." + named.__qualname__
+
+
+def _said_in(name: str) -> str:
+    """What block-sparse back end a name speaks of: "make_sol_attn", "BlockSparseAttention", "ComfyUI-RadialAttn"."""
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    pairs = ["".join(pair) for pair in pairwise(words)]
+    return next((_WORDS[word] for word in (*pairs, *words) if word in _WORDS), "")
