@@ -189,3 +189,91 @@ def test_segments_without_any_mask_are_not_sampled(comfyui, small, store, sample
         frames = edit_long(*parts, settings, LongSettings(17, 4, False), None, mask=mask)
     assert sampled_segments == [17]
     assert torch.equal(frames[8:], parts[3][8:])
+
+
+def test_neighbouring_seeds_share_no_noise(comfyui, small, store, monkeypatch):
+    """Each segment's own stretch of noise and the seed of its sampler, for seeds 1 and 2; and the seeds before 0.2."""
+    from sama_core.comfyui import long_edit as module
+    from sama_core.long import segment_seed
+
+    drawn, seeds = [], []
+    noise, sample = module._noise, module.sample_edit
+    monkeypatch.setattr(module, "_noise", lambda *args: drawn.append(args[-1]) or noise(*args))
+    monkeypatch.setattr(module, "sample_edit", lambda *args: seeds.append(args[4].seed) or sample(*args))
+    for seed in (1, 2):
+        run(comfyui, small, seed=seed, keep_segments=False)
+    assert drawn == seeds == [segment_seed(seed, number) for seed in (1, 2) for number in range(3)]
+    assert len(set(drawn)) == 6
+    del drawn[:], seeds[:]
+    run(comfyui, small, keep_segments=False, segment_seeds="consecutive")
+    assert (drawn, seeds) == ([1, 2, 3], [1, 1, 1])
+
+
+def test_consecutive_seeds_give_the_edit_of_before(comfyui, small, store):
+    """The literal noise of version 0.1: segment n's own is that of seed + n, and every sampler's seed is the clip's."""
+    import comfy.sample
+    import comfy.samplers
+
+    from sama_core.comfyui import conditioning
+    from sama_core.long import blend_segments, plan_segments
+    from sama_core.schedule import flow_sigmas
+
+    edit = graph(comfyui, small)
+    found = edit.values(long_edit(edit, sampler_name="euler_ancestral", segment_seeds="consecutive"))
+    model, clip, vae, frames = (edit.values(link) for link in (edit.model, edit.clip, edit.vae, edit.source))
+    segments, tape, latents, reached = plan_segments(9, 5, 1), [], [], 0
+    for number, segment in enumerate(segments):
+        own = comfy.sample.prepare_noise(torch.zeros(1, 16, 5, 4, 4), 1 + number)
+        tape.append(own[:, :, reached - segment.first:])
+        reached = segment.end
+    with torch.inference_mode():
+        positive, negative = conditioning.encode_instruction(clip, "make the circle red")
+        for segment in segments:
+            source = conditioning.encode_source(vae, frames[segment.frames])
+            latents.append((segment, comfy.sample.sample_custom(
+                model, torch.cat(tape, 2)[:, :, segment.first:segment.end], 1.0,
+                comfy.samplers.sampler_object("euler_ancestral"), flow_sigmas(2, 5.0),
+                conditioning.attach_source(positive, source), conditioning.attach_source(negative, source),
+                torch.zeros_like(source), disable_pbar=True, seed=1)))
+        assert torch.equal(found, conditioning.decode_latent(vae, blend_segments(latents, 9)))
+
+
+def test_the_first_segment_is_the_same_with_either_seeds(comfyui, small, store, sampled_segments):
+    """So what was kept of it before serves on."""
+    run(comfyui, small, segment_seeds="consecutive")
+    del sampled_segments[:]
+    run(comfyui, small)
+    assert sampled_segments == [17, 17]
+
+
+def test_an_interrupt_keeps_finished_segments_and_leaves_the_store_whole(comfyui, small, store, sampled_segments):
+    """Stopped in the second of three segments; queued again, it goes on, and the result is that of one go."""
+    edit = graph(comfyui, small)
+    link = long_edit(edit, steps=4)
+    seen = comfyui.run(edit.nodes, keep=[link[0]]).check()
+    whole, steps = seen.values[link[0]][0], [step.value for step in seen.progress if step.total == 25]
+    assert 11 in steps
+    store.clear()
+    del sampled_segments[:]
+    before = next(number for number, step in enumerate(seen.progress) if step.total == 25 and step.value >= 11)
+    comfyui.interrupt_after(before + 1)
+    assert comfyui.run(edit.nodes, keep=[link[0]]).interrupted
+    assert sampled_segments == [17, 17] and len(store.entries()) == 1
+    assert [path.name for path in store.folder.iterdir()] == [store.entries()[0].path.name]
+    assert torch.equal(edit.values(link), whole)
+    assert sampled_segments == [17, 17, 17, 17]
+
+
+def test_the_advice_on_distilled_loras_stands_before_every_step(comfyui, small, store):
+    """As in SAMA Edit; the segment's place stays in view."""
+    from .test_distilled import LIGHTX2V
+    from .test_previews_and_interrupt import spoken
+
+    lora_patch(1.0)(edit := graph(comfyui, small, frames=29))
+    (comfyui.models("loras") / "long_lora.safetensors").replace(comfyui.models("loras") / LIGHTX2V)
+    node = edit.nodes[edit.model[0]]
+    node |= {"class_type": "SAMALoadLora", "inputs": {"model": node["inputs"]["model"], "lora_name": LIGHTX2V,
+                                                      "strength": 1.0}}
+    result = comfyui.run(edit.nodes, keep=[long_edit(edit, cfg=5.0)[0]]).check()
+    advice = f"{LIGHTX2V} has the guidance inside, and cfg 5 guides a second time and doubles the time of each step"
+    assert f"SAMA: {advice}: set cfg to 1, segment 2 of 2, sampling, step 1 of 2" in spoken(result)

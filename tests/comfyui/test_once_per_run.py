@@ -37,18 +37,37 @@ def test_every_step_where_another_node_may_change_it(edit: Edit, sampled, key_ro
     assert all(torch.equal(out[name], sampled[name]) for name in sampled)
 
 
+def bypass_lora(patcher) -> None:
+    """What core's `load_bypass_lora_for_models` leaves: an injection."""
+    from comfy.model_patcher import PatcherInjection
+
+    patcher.set_injections("bypass_lora", [PatcherInjection(inject=print, eject=print)])
+
+
 SPOILERS = {
     "model function wrapper": lambda guider: guider.model_options.update(model_function_wrapper=print),
     "post cfg function": lambda guider: guider.model_options.update(sampler_post_cfg_function=[print]),
     "hooks": lambda guider: guider.conds["positive"][0].update(hooks=object()),
     "another pack's wrapper": lambda guider: guider.model_options.setdefault("transformer_options", {}).update(
         wrappers={"predict_noise": {"other": [print]}}),
+    "a pack's callback": lambda guider: guider.model_patcher.add_callback_with_key("on_prepare_state", "x", print),
+    "a callback in the options": lambda guider: guider.model_options.setdefault("transformer_options", {}).update(
+        callbacks={"on_cleanup": {"x": [print]}}),
+    "a bypass LoRA": lambda guider: bypass_lora(guider.model_patcher),
+    "a replaced method": lambda guider: guider.model_patcher.add_object_patch(
+        "diffusion_model.blocks.0.cross_attn.forward", print),
+    "a weight wrapper": lambda guider: guider.model_patcher.add_weight_wrapper(
+        "diffusion_model.blocks.0.cross_attn.k.weight", print),
+    "hooks forced on the model": lambda guider: setattr(guider.model_patcher, "forced_hooks", object()),
     "several GPUs": lambda guider: guider.model_patcher.set_additional_models(
         "multigpu", [guider.model_patcher.clone()]),
 }
 
 
-@pytest.mark.parametrize("spoiler", [None, *SPOILERS])
+HARMLESS = {"another schedule": lambda guider: guider.model_patcher.add_object_patch("model_sampling", object())}
+
+
+@pytest.mark.parametrize("spoiler", [None, *SPOILERS, *HARMLESS])
 def test_nothing_is_kept_where_something_else_calls_the_model(edit: Edit, spoiler):
     import comfy.samplers
 
@@ -58,9 +77,9 @@ def test_nothing_is_kept_where_something_else_calls_the_model(edit: Edit, spoile
     guider = comfy.samplers.CFGGuider(edit.values(edit.model).clone())
     guider.conds = {"positive": [{}], "negative": [{}]}
     if spoiler:
-        SPOILERS[spoiler](guider)
+        {**SPOILERS, **HARMLESS}[spoiler](guider)
     remember_what_stays(guider, "sama")
-    assert (MEMORY in guider.model_options.get("transformer_options", {})) == (spoiler is None)
+    assert (MEMORY in guider.model_options.get("transformer_options", {})) == (spoiler not in SPOILERS)
 
 
 def test_other_guiders_compute_every_step(edit: Edit):
@@ -75,3 +94,26 @@ def test_other_guiders_compute_every_step(edit: Edit):
     guider.conds = {"positive": [{}]}
     remember_what_stays(guider, "sama")
     assert MEMORY not in guider.model_options.get("transformer_options", {})
+
+
+def test_a_callback_that_alters_the_text_in_mid_run_bites(edit: Edit, sampled):
+    """Such as a pack that fades a LoRA out: from the second step on the text's values are taken away."""
+    from .test_model_patches import run_patched
+
+    steps, kept = [], []
+
+    def mute(patcher, *_):
+        weight = patcher.model.diffusion_model.blocks[0].cross_attn.v.weight
+        kept.extend([weight.detach().clone()] if not kept else [])
+        steps.append(1)
+        if len(steps) == 2:
+            weight.data.zero_()
+
+    def patch(model):
+        model.add_callback_with_key("on_prepare_state", "fade", mute)
+    try:
+        out = run_patched(edit.comfyui, edit, patch)
+    finally:
+        edit.values(edit.model).model.diffusion_model.blocks[0].cross_attn.v.weight.data.copy_(kept[0])
+    assert len(steps) == 3
+    assert (out - sampled["video"]).abs().max() > 1e-4

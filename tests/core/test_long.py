@@ -16,8 +16,17 @@ from hypothesis import strategies as st
 
 from sama_core.errors import ClipError, GeometryError
 from sama_core.files import write_safetensors
-from sama_core.long import Segment, SegmentStore, anchor_colours, blend_segments, noise_tape, plan_segments
+from sama_core.long import (
+    Segment,
+    SegmentStore,
+    anchor_colours,
+    blend_segments,
+    noise_tape,
+    plan_segments,
+    segment_seed,
+)
 from sama_core.long.colours import colour_drift
+from sama_core.long.store import checksum
 from sama_core.version import VERSION
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +161,30 @@ def test_drift_over_ten_segments_stays_under_its_bound():
     assert drift(anchor_colours(edited, source)) < 0.005
 
 
+# --- seeds -------------------------------------------------------------------------------------
+
+
+def test_segment_seeds_are_the_literal_ones():
+    """The first is the clip's own; the others stay what they are for good."""
+    assert [segment_seed(1, number) for number in range(3)] == [1, 14047759821590245578, 12069646666850839610]
+    assert [segment_seed(2, number) for number in range(3)] == [2, 12644564495520486106, 192946712945768511]
+    assert segment_seed(2**64 - 1, 0) == 2**64 - 1
+
+
+def test_seeds_before_0_2_are_consecutive():
+    assert [segment_seed(7, number, consecutive=True) for number in range(3)] == [7, 8, 9]
+    assert segment_seed(2**64 - 1, 1, consecutive=True) == 0
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=2, unique=True))
+def test_no_two_seeds_share_a_later_segment_s_noise(seeds):
+    """Neither near nor far seeds, at no distance of segments."""
+    one, other = ({segment_seed(seed, number) for number in range(50)} for seed in seeds)
+    near = {segment_seed((seeds[0] + 1) % 2**64, number) for number in range(50)}
+    assert not one & other and not one & near
+    assert all(0 <= seed < 2**64 for seed in one)
+
+
 # --- the store ---------------------------------------------------------------------------------
 
 
@@ -183,6 +216,17 @@ def test_a_damaged_entry_is_removed_and_missing(store, damage, caplog):
     assert store.get("ab") is None
     assert not path.exists()
     assert "computed again" in caplog.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_no_numbers_are_never_kept(store, value, caplog):
+    spoilt = {"latent": LATENT["latent"].clone(), "count": torch.ones(2, dtype=torch.int64)}
+    spoilt["latent"][0, 1, 2, 1, 1] = value
+    assert not store.put("ab", spoilt, {})
+    assert "not kept" in caplog.text and store.entries() == []
+    write_safetensors(store.path("ab"), spoilt, {"sha256": checksum(spoilt)})  # as an earlier version kept it
+    assert store.get("ab") is None
+    assert store.entries() == [] and "is damaged; it is computed again" in caplog.text
 
 
 def test_the_longest_unused_entries_go_first(tmp_path):

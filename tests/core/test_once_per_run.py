@@ -1,5 +1,6 @@
 """What a run computes once, and what it must not."""
 
+import pytest
 import torch
 
 from sama_core.once_per_run import MEMORY, OncePerRun, once
@@ -60,3 +61,26 @@ def test_what_is_made_of_a_strange_tensor_is_not_kept():
     assert ask(options, other, "k", of=text.clone()).sum() == 2
     assert ask(options, other, "k", of=text.clone()).sum() == 2
     assert (len(calls), len(strange)) == (1, 2)
+
+
+@pytest.mark.parametrize("change", ["written in place", "exchanged", "other data", "none"])
+def test_a_weight_altered_in_mid_run_is_read_again(change):
+    layer = torch.nn.Linear(2, 2, bias=False)
+    layer.weight.data.fill_(1)
+    options, calls = {MEMORY: OncePerRun(limit_bytes=16), "uuids": ["a"]}, []
+
+    def ask_layer():
+        with torch.no_grad():
+            return once(options, "text", lambda: calls.append(1) or layer(torch.ones(1, 2)), by=(layer,))
+    before = ask_layer().clone()
+    with torch.no_grad():
+        if change == "written in place":
+            layer.weight.mul_(3)
+        elif change == "exchanged":
+            layer.weight = torch.nn.Parameter(torch.full((2, 2), 3.0))
+        elif change == "other data":
+            layer.weight.data = torch.full((2, 2), 3.0)
+    factor = 1 if change == "none" else 3
+    assert torch.equal(ask_layer(), factor * before)
+    assert torch.equal(ask_layer(), factor * before)
+    assert len(calls) == (1 if change == "none" else 2)

@@ -1,0 +1,179 @@
+"""Block-sparse attention is refused by name before anything is loaded; dense back ends run as ever."""
+
+from functools import partial
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+from .graphs import whole_edit
+from .test_long_edit import long_edit
+
+OVERRIDE = "optimized_attention_override"
+SOL, SLA, VSA = {"tau": 1.3, "topk_ratio": 0.0, "vsa": False}, {"topk_ratio": 0.1, "vsa": False}, {
+    "topk_ratio": 0.1, "vsa": True}
+
+# What a later core's Model Sparse Attention leaves on a model: a settings object that an override closes over, with the
+# override before it, and callbacks that put it back on top at every step.
+CORE_NODE = """
+class SparseAttnPatch:
+    def __init__(self, **settings):
+        self.__dict__.update(settings)
+
+def make_attention_override(patch, previous):
+    def override(func, q, k, v, heads, mask=None, **kwargs):
+        if patch.vsa or previous is None:
+            return func(q, k, v, heads, mask=mask, **kwargs)
+        return previous(func, q, k, v, heads, mask=mask, **kwargs)
+    return override
+
+def put_back(patch):
+    return lambda patcher, timestep, model_options: model_options["transformer_options"].update(
+        optimized_attention_override=make_attention_override(patch, None))
+"""
+
+
+def module(name: str, code: str) -> ModuleType:
+    """A module of that name, as `comfy_extras` and custom nodes are loaded; not left in `sys.modules`."""
+    made = ModuleType(name)
+    exec(code, made.__dict__)
+    return made
+
+
+def core_node(model, settings: dict, only_callbacks: bool = False):
+    node = module("comfy_extras.nodes_sparse_attention", CORE_NODE)
+    patch, options = node.SparseAttnPatch(**settings), model.model_options["transformer_options"]
+    if not only_callbacks:
+        options[OVERRIDE] = node.make_attention_override(patch, options.get(OVERRIDE))
+    model.add_callback_with_key("on_prepare_state", "block_sparse_attention", node.put_back(patch))
+
+
+def pack(path: str):
+    """An override of a custom node pack that calls it nothing; the user's own folder means nothing either."""
+    code = "def make():\n    return lambda func, *args, **kwargs: func(*args, **kwargs)"
+    return module(f"/home/vsa/ComfyUI/custom_nodes/{path}", code).make()
+
+
+def sage(func, *args, **kwargs):
+    return func(*args, **kwargs)
+
+
+def wrapped_by_sage(inner):
+    def attention_override_sage(func, *args, **kwargs):
+        return inner(func, *args, **kwargs)
+    return attention_override_sage
+
+
+@pytest.fixture
+def model(edit):
+    return edit.values(edit.model).clone()
+
+
+@pytest.mark.parametrize(("settings", "name"), [(SOL, "sol-attn"), (SLA, "sla"), (VSA, "vsa")])
+@pytest.mark.parametrize("way", ["plain", "under another override", "callbacks alone"])
+def test_core_sparse_attention_is_named(model, settings, name, way):
+    from sama_core.comfyui.attention_backends import sparse_backend
+
+    core_node(model, settings, only_callbacks=way == "callbacks alone")
+    if way == "under another override":
+        options = model.model_options["transformer_options"]
+        options[OVERRIDE] = wrapped_by_sage(options[OVERRIDE])
+    assert sparse_backend(model) == name
+
+
+@pytest.mark.parametrize(("path", "name"), [
+    ("ComfyUI-SolAttn_triton", "Sol-Attn"), ("ComfyUI-RadialAttn/nodes", "radial"), ("h3_sla_nodes", "SLA"),
+    ("FastVideo-VSA", "VSA"), ("comfy_sparge", "SpargeAttn"), ("BlockSparse", "block-sparse")])
+def test_packs_are_named_by_what_they_say(model, path, name):
+    from sama_core.comfyui.attention_backends import sparse_backend
+
+    options = model.model_options["transformer_options"]
+    for override in (pack(path), partial(pack(path)), wrapped_by_sage(pack(path))):
+        options[OVERRIDE] = override
+        assert sparse_backend(model) == name
+
+
+def test_settings_alone_name_it(model):
+    from sama_core.comfyui.attention_backends import sparse_backend
+
+    model.model_options["transformer_options"]["radial_attn"] = {"block_size": 128}
+    assert sparse_backend(model) == "radial"
+
+
+class SageAttention:
+    """A back end as an object, with a method as override."""
+
+    def __init__(self):
+        self.kernel = sage
+
+    def override(self, func, *args, **kwargs):
+        return self.kernel(func, *args, **kwargs)
+
+
+DENSE = {
+    "a function": lambda: sage,
+    "over another": lambda: wrapped_by_sage(sage),
+    "a pack in a user's folder": lambda: pack("comfyui-kjnodes/nodes/model_optimization_nodes"),
+    "a method": lambda: SageAttention().override,
+    "tensors and settings": lambda: partial(sage, scale=torch.ones(2), settings=SimpleNamespace(mode="auto")),
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_dense_overrides_run(comfyui, edit, sampled, kind):
+    from .test_model_patches import run_patched
+
+    out = run_patched(comfyui, edit, lambda model: model.model_options["transformer_options"].update(
+        {OVERRIDE: DENSE[kind]() if kind != "tensors and settings" else DENSE["a method"]()}))
+    assert torch.equal(out, sampled["video"])
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_dense_overrides_are_not_refused(model, kind):
+    from sama_core.comfyui.attention_backends import sparse_backend
+
+    model.model_options["transformer_options"][OVERRIDE] = DENSE[kind]()
+    assert sparse_backend(model) == ""
+
+
+def test_core_model_attention_backend_passes(model):
+    """What its node calls, with every attention function that core knows."""
+    from comfy.ldm.modules.attention import REGISTERED_ATTENTION_FUNCTIONS
+
+    from sama_core.comfyui.attention_backends import sparse_backend
+    for function in REGISTERED_ATTENTION_FUNCTIONS.values():
+        if hasattr(model, "set_model_optimized_attention"):
+            model.set_model_optimized_attention(function)
+        else:
+            model.model_options["transformer_options"][OVERRIDE] = function
+        assert sparse_backend(model) == ""
+
+
+@pytest.mark.parametrize("sampler", ["KSampler", "SAMAEdit", "SAMALongEdit", "SAMAAnchorPreview"])
+def test_every_sampler_refuses_before_anything_is_computed(comfyui, edit, monkeypatch, sampler):
+    """The error names the back end and the node to remove."""
+    import nodes
+
+    from sama_core.model.dit import SamaDiT
+
+    class Sparse:
+        RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "patch", "harness"
+
+        @classmethod
+        def INPUT_TYPES(cls):
+            return {"required": {"model": ("MODEL",)}}
+
+        def patch(self, model):
+            model = model.clone()
+            core_node(model, SOL)
+            return (model,)
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "HarnessSparse", Sparse)
+    monkeypatch.setattr(SamaDiT, "forward", lambda *args, **kwargs: pytest.fail("the model was run"))
+    edit.patch("HarnessSparse")
+    link = edit.ksampler() if sampler == "KSampler" else (long_edit if sampler == "SAMALongEdit" else whole_edit)(edit)
+    if sampler == "SAMAAnchorPreview":
+        edit.nodes[link[0]]["class_type"] = sampler
+        edit.nodes[link[0]]["inputs"] |= {"anchors": 1, "first_frame": 0}
+    result = comfyui.run(edit.nodes, keep=[link[0]])
+    assert "block-sparse attention (sol-attn)" in result.errors[0]
+    assert "Remove Model Sparse Attention" in result.errors[0]

@@ -1,0 +1,113 @@
+"""What goes wrong in a run without stopping it is told on the node that samples, and taken away when it is cured."""
+
+import pytest
+
+from .graphs import output, whole_edit
+from .test_semantics_carried import advanced, lose
+
+
+@pytest.fixture(autouse=True)
+def nothing_told_before(comfyui, monkeypatch):
+    """Graphs of other tests have the same node ids."""
+    from sama_core.comfyui import node_text
+
+    monkeypatch.setattr(node_text, "_told", set())
+
+
+def shown(result, node_id: str) -> list[str]:
+    """The lines of text that a node was given, in order: length of the node's id, the id, the text."""
+    texts = []
+    for _event, data in result.messages:
+        if isinstance(data, bytes):
+            size = int.from_bytes(data[:4], "big")
+            if data[4:4 + size].decode() == node_id:
+                texts.append(data[4 + size:].decode())
+    return texts
+
+
+def run(edit, link) -> list[str]:
+    """What the node shows of its own run."""
+    return shown(edit.comfyui.run(edit.nodes, keep=[link[0]]).check(), link[0])
+
+
+def without_source(edit) -> dict:
+    prompts = edit.add("SAMAInstruction", clip=edit.clip, instruction="a red circle", edit_tag=True)
+    return {"positive": prompts, "negative": output(prompts, 1)}
+
+
+def lost(edit) -> list:
+    return advanced(edit, lose(edit, advanced(edit, edit.latent, 0, 2, True, True)), 2, 4, False, False)
+
+
+def area(edit) -> list:
+    return edit.add("ConditioningSetArea", conditioning=edit.positive, width=64, height=64, x=0, y=0, strength=1.0)
+
+
+CASES = {
+    "lost tokens": (lost, "carries no semantic tokens, so they restart"),
+    "never had them": (lambda edit: edit.ksampler(latent_image=edit.source_latent, denoise=0.5),
+                       "starts below full noise"),
+    "no source": (lambda edit: edit.ksampler(**without_source(edit)), "holds no source video"),
+    "an area": (lambda edit: edit.ksampler(positive=area(edit)), "a conditioning area was ignored"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_told_on_core_s_sampler(edit, case):
+    build, words = CASES[case]
+    link = build(edit)
+    texts = run(edit, link)
+    assert len(texts) == 1 and words in texts[0]
+    assert texts[0].startswith("SAMA: ")
+
+
+def test_several_things_are_told_together_and_with_a_guider(edit):
+    """One line each, on the node that samples and on no other."""
+    edit.positive, edit.negative = without_source(edit).values()
+    link = edit.custom(edit.add("SAMASigmas", steps=2, shift=5.0, denoise=0.5), latent=edit.source_latent)
+    result = edit.comfyui.run(edit.nodes, keep=[link[0]]).check()
+    first, second = shown(result, link[0])[0].splitlines()
+    assert "starts below full noise" in first and "holds no source video" in second
+    assert not any("source video" in text for node in edit.nodes if node != link[0] for text in shown(result, node))
+
+
+def test_a_cured_run_takes_the_words_away(edit):
+    """The same node, queued again with a source: its text is emptied once, and then nothing more is sent."""
+    link = edit.ksampler(**without_source(edit))
+    assert len(run(edit, link)) == 1
+    edit.nodes[link[0]]["inputs"] |= {"positive": edit.positive, "negative": edit.negative}
+    assert run(edit, link) == [""]
+    assert run(edit, link) == []
+
+
+def test_a_run_without_fault_sends_nothing(edit):
+    assert run(edit, edit.ksampler()) == []
+
+
+def test_advice_on_distilled_loras_is_on_core_s_node_too(edit):
+    from .test_distilled import GUIDES_TWICE, LIGHTX2V
+    from .test_non_finite import lora_file
+
+    lora_file(edit.comfyui, LIGHTX2V, 1.0)
+    edit.patch("SAMALoadLora", lora_name=LIGHTX2V, strength=0.01)
+    assert run(edit, edit.ksampler()) == [f"SAMA: {LIGHTX2V} has the guidance inside, and {GUIDES_TWICE}."]
+
+
+def test_without_a_server_or_an_executor_sampling_goes_on(edit, monkeypatch):
+    """Scripts sample without either; the log still has it."""
+    import sys
+
+    from sama_core.comfyui import node_text
+
+    assert node_text.show("SAMA: x") is False
+    node_text.tell(["SAMA: x"])
+    monkeypatch.setitem(sys.modules, "server", None)
+    assert edit.sample(**without_source(edit))["video"].isfinite().all()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "comfy_execution.utils", None)
+        assert node_text.show("SAMA: x") is False
+
+
+def test_ours_shows_its_stages_through_the_same_place(edit):
+    link = whole_edit(edit, steps=1)
+    assert run(edit, link)[-1] == "SAMA: decoding"
