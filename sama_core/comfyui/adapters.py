@@ -142,7 +142,8 @@ def adapt_model_options(options: dict, shape: JointShape) -> None:
 def _cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
     """Replaces the CFG formula: takes and returns noise predictions."""
     def guided(args: dict) -> Tensor:
-        plain = args["uncond"] + (args["cond"] - args["uncond"]) * args["cond_scale"]
+        cond, uncond = args["cond"], args.get("uncond")
+        plain = cond if uncond is None else uncond + (cond - uncond) * args["cond_scale"]
         return shape.with_video(plain, fn(_video_args(args, shape)))
     return guided
 
@@ -155,11 +156,12 @@ def _post_cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
 
 
 def _pre_cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
-    """Runs before CFG: takes and returns the list of predictions, one per conditioning."""
+    """Runs before CFG: takes and returns the list of predictions, one per conditioning; at cfg 1 one may be None."""
     def changed(args: dict) -> list[Tensor]:
         packed = args["conds_out"]
         seen = {**_video_args(args, shape), "conds_out": [_view(out, shape) for out in packed]}
-        return [shape.with_video(whole, video) for whole, video in zip(packed, fn(seen), strict=True)]
+        return [whole if whole is None else video if video is None else shape.with_video(whole, video)
+                for whole, video in zip(packed, fn(seen), strict=False)]
     return changed
 
 

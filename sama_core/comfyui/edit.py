@@ -68,10 +68,15 @@ class Stages:
 
     _AROUND = {"reading the instruction": 1, "encoding the source": 2, "decoding": 2}
 
-    def __init__(self, steps: int, runs: int = 1, say: Callable[[str], None] | None = None, advice: str = ""):
-        """`runs` edits of `steps` steps; `say(text)` shows a line in the node, `advice` before each of them."""
-        self.bar = comfy.utils.ProgressBar(self._AROUND["reading the instruction"]
-                                           + runs * (steps + sum(self._AROUND.values()) - 1))
+    def __init__(self, steps: int, runs: int = 1, say: Callable[[str], None] | None = None, advice: str = "",
+                 decodings: int | None = None):
+        """`runs` edits of `steps` steps, each decoded unless `decodings` says how many are.
+
+        `say(text)` shows a line in the node, `advice` before each of them.
+        """
+        around, decodings = self._AROUND, runs if decodings is None else decodings
+        self.bar = comfy.utils.ProgressBar(around["reading the instruction"] + decodings * around["decoding"]
+                                           + runs * (steps + around["encoding the source"]))
         self.steps, self.done = steps, 0
         self.show, self.advice, self.note = say or (lambda text: None), advice, ""
 

@@ -27,6 +27,34 @@ def test_cfg_node(edit, sampled, node):
     assert distance(out["video"], sampled["video"])[0] > 1e-4
 
 
+@pytest.mark.parametrize("node", CFG_NODES)
+def test_cfg_node_at_cfg_1(edit, node):
+    """Where core runs no negative, and later cores' nodes return early: finite in both streams, 5-D for the video."""
+    out = edit.patch(node, **CFG_NODES[node]).sample(cfg=1.0)
+    assert out["video"].shape == (1, 16, 2, 4, 4) and out["semantic"].shape == (1, 65, 48)
+    assert all(torch.isfinite(stream).all() for stream in out.values())
+
+
+@pytest.mark.parametrize("conds_out", ["one", "the second None", "none changed"])
+def test_pre_cfg_functions_without_a_negative(comfyui, conds_out):
+    """One prediction, or None in the negative's place: both are cores' ways to say that cfg is 1."""
+    from sama_core.comfyui.adapters import adapt_model_options
+    from sama_core.comfyui.packing import JointShape
+
+    shape, cond = JointShape((1, 1, 1, 2), (1, 3)), torch.full((1, 1, 5), 3.0)
+    returned = {"one": [torch.ones(1, 1, 1, 1, 2)], "the second None": [torch.ones(1, 1, 1, 1, 2), None],
+                "none changed": None}[conds_out]
+    options = {"sampler_pre_cfg_function": [lambda args: args["conds_out"] if returned is None else returned],
+               "sampler_cfg_function": lambda args: torch.zeros(1, 1, 1, 1, 2)}
+    adapt_model_options(options, shape)
+    given = [cond] if conds_out == "one" else [cond, None]
+    first, *rest = options["sampler_pre_cfg_function"][0]({"conds_out": given, "input": cond})
+    assert first.flatten().tolist() == ([3] * 5 if returned is None else [1, 1, 3, 3, 3])
+    assert rest == given[1:]
+    guided = options["sampler_cfg_function"]({"cond": cond, "uncond": None, "cond_scale": 1.0, "input": cond})
+    assert guided.flatten().tolist() == [0, 0, 3, 3, 3]
+
+
 def test_cfg_functions_see_a_5d_video_and_leave_the_semantics_to_plain_cfg(comfyui):
     """The three hooks, called the way ComfyUI calls them, on known numbers."""
     from sama_core.comfyui.adapters import adapt_model_options
