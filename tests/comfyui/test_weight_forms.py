@@ -6,7 +6,7 @@ import torch
 from ..harness.golden import distance
 from .graphs import Edit, output, whole_edit
 from .test_long_edit import graph, long_edit
-from .weight_forms import CORE_FORMATS, FORMS, use
+from .weight_forms import CORE_FORMATS, FORMS, LATER_FORMATS, known, use
 
 LORA = "forms_lora.safetensors"
 FRAMES = 13
@@ -96,6 +96,8 @@ def test_every_node_samples_every_form(comfyui, small, float_results, sampled_se
     """
     from sama_core.comfyui.long_edit import segment_store
 
+    if not known(FORMS[form]):
+        pytest.skip("a later ComfyUI's format")
     segment_store().clear()
     found = results(comfyui, small, form)
     for (node, lora), values in found.items():
@@ -114,7 +116,8 @@ def test_every_format_of_core_is_here(comfyui):
     """Another core's formats: add them to CORE_FORMATS."""
     from comfy.quant_ops import QUANT_ALGOS
 
-    assert set(QUANT_ALGOS) == {name.split(",")[0] for name in CORE_FORMATS}
+    kinds = {name.split(",")[0] for name in CORE_FORMATS}
+    assert kinds - LATER_FORMATS <= set(QUANT_ALGOS) <= kinds
 
 
 def test_every_sampling_node_is_here(comfyui, edit):

@@ -12,8 +12,11 @@ GGUF_LOADER = "HarnessGGUFLoader"
 CORE_FORMATS = {
     "float8_e4m3fn": {}, "float8_e5m2": {}, "nvfp4": {}, "mxfp8": {}, "int8_tensorwise": {},
     "int8_tensorwise, rotated": {"convrot": True, "convrot_groupsize": 256}, "convrot_w4a4": {},
+    "asym_w4a8_int8": {},
 }
 """Formats of core's `comfy_quant` entries, with their settings; a test compares the list with core's."""
+LATER_FORMATS = {"asym_w4a8_int8"}
+"""Formats that ComfyUI 0.30.0 does not know."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ FORMS = {form.name: form for form in (
     Form("file", "bfloat16", 0.03), Form("file", "float16", 0.03, 1e-5),
     Form("converted", "fp8_scaled", 0.1), Form("converted", "fp8", 0.1), Form("converted", "fp8_fast", 0.1),
     Form("converted", "gguf_q8_0", 0.03), Form("converted", "gguf_q5_1", 0.12), Form("converted", "gguf_q4_0", 0.25),
-    *(Form("core", name, {"nvfp4": 0.3, "convrot_w4a4": 0.4, "float8_e5m2": 0.2}.get(name, 0.1))
+    *(Form("core", name, {"nvfp4": 0.3, "convrot_w4a4": 0.4, "asym_w4a8_int8": 0.4, "float8_e5m2": 0.2}.get(name, 0.1))
       for name in CORE_FORMATS),
 )}
 
@@ -50,6 +53,13 @@ def use(edit: Edit, form: Form) -> None:
     else:
         writers = {"file": _in_dtype, "converted": _converted, "core": _in_core_format}
         node["inputs"]["model_name"] = writers[form.kind](edit, form.name).name
+
+
+def known(form: Form) -> bool:
+    """Whether the ComfyUI at hand has the form."""
+    from comfy.quant_ops import QUANT_ALGOS
+
+    return form.kind != "core" or form.name not in LATER_FORMATS or form.name in QUANT_ALGOS
 
 
 def _weights(edit: Edit) -> tuple:
