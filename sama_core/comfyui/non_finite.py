@@ -3,6 +3,7 @@
 Without this a run goes on to its end, and a black clip comes out.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 import comfy.model_management
@@ -35,9 +36,13 @@ def refuse_frames(frames: Tensor) -> None:
 
 
 def refuse_inputs(guider, noise: Tensor, latent: Tensor, sigmas: Tensor) -> None:
-    """Raises SamplingError, naming it, where anything that goes into a run is not finite. Before weights are loaded."""
+    """Raises SamplingError, naming it, where anything that goes into a run is not finite. Before weights are loaded.
+
+    At cfg 1 the negative conditioning goes into nothing, and may be anything.
+    """
     parts = [("sigmas", sigmas, _SCHEDULE), ("noise", noise, _LATENT), ("latent", latent, _LATENT)]
-    for entries in guider.conds.values():
+    unused = {"negative"} if math.isclose(getattr(guider, "cfg", 0.0), 1.0) else set()
+    for entries in (entries for name, entries in guider.conds.items() if name not in unused):
         for entry in entries or ():
             parts += [("text conditioning", entry.get("cross_attn"), _TEXT),
                       *(("source latent", source, _SOURCE) for source in entry.get("reference_latents") or ())]
