@@ -146,8 +146,6 @@ def _remark(found: Found, codec: str, tracks: int, is_default: bool) -> str:
     if found.changes:
         said.append("The sound changes its rate or its channels: all of it is brought to "
                     f"{found.rate} Hz and {_channels(found.channels)}.")
-    if found.channels and found.channels not in LAYOUTS and codec not in COPIED_CODECS:
-        said.append(f"The sound has {found.channels} channels, which no saved video holds: it gets a stereo mix.")
     if tracks > 1:
         said.append(f"The clip has {tracks} sound tracks: the {'default' if is_default else 'first'} one is taken.")
     return " ".join(said)

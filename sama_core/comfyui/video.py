@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import comfy.model_management
 from comfy_api.latest import Input
@@ -52,10 +51,7 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
     if (video is None) == (images is None):
         got = "both a video and images" if video is not None else "neither a video nor images"
         raise ClipError(needed("SAMA Source Video", got, "one of the two", "Connect Load Video, or an IMAGE batch."))
-    if images is not None:
-        found = _Opened(ImageSource(_opaque(images), fps), lambda info: None)
-    else:
-        found = _open(video)
+    found = _Opened(ImageSource(_opaque(images), fps), lambda info: None) if images is not None else _open(video)
 
     def report(done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()

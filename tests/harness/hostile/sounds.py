@@ -5,6 +5,7 @@ Each clip is half a second long and has one click, at `CLICK`, in every channel.
 
 import random
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -60,7 +61,7 @@ def _clip(path: Path, *tracks: tuple, frames: int = FRAMES, video: str = "mpeg4"
                 if number not in skipped:
                     packet = av.Packet(samples[begin:begin + _PACKET].tobytes())
                     packet.stream, packet.pts, packet.dts = track, begin, begin
-                    packet.time_base, packet.duration = track.time_base, _PACKET
+                    packet.time_base, packet.duration = Fraction(1, RATE), _PACKET
                     container.mux(packet)
     return path
 
