@@ -32,7 +32,8 @@ def main() -> None:
         else:
             back = heard
         print(json.dumps({"frames": info.frame_count, "shape": list(heard.shape), "pitches": pitches(heard[0].numpy()),
-                          "saved": pitches(back[0].numpy()), "remark": fitting_sound(info, info.audio)[1] or ""}), flush=True)
+                          "saved": pitches(back[0].numpy()), "remark": fitting_sound(info, info.audio)[1] or ""}),
+              flush=True)
 
 
 if __name__ == "__main__":
