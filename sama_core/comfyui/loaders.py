@@ -176,14 +176,15 @@ def _text_encoder_patcher(path: str, dtype: torch.dtype | None = None, disable_d
 def _umt5_target(sizes: Umt5Sizes):
     """umT5 of any size through core's own T5 and tokenizer; core itself knows only the xxl one."""
     class Umt5(comfy.sd1_clip.SDClipModel):
-        def __init__(self, device="cpu", layer="last", layer_idx=None, dtype=None, model_options={}):
+        def __init__(self, device="cpu", layer="last", layer_idx=None, dtype=None, model_options={}, **newer):
             super().__init__(device=device, layer=layer, layer_idx=layer_idx, textmodel_json_config=sizes.config(),
                              dtype=dtype, special_tokens={"end": 1, "pad": 0},
                              model_class=comfy.text_encoders.t5.T5, enable_attention_masks=True,
-                             zero_out_masked=True, model_options=model_options)
+                             zero_out_masked=True, model_options=model_options, **newer)
 
     class Umt5Encoder(comfy.sd1_clip.SD1ClipModel):
-        def __init__(self, device="cpu", dtype=None, model_options={}):
-            super().__init__(device=device, dtype=dtype, model_options=model_options, name="umt5xxl", clip_model=Umt5)
+        def __init__(self, device="cpu", dtype=None, model_options={}, **newer):
+            super().__init__(device=device, dtype=dtype, model_options=model_options, name="umt5xxl", clip_model=Umt5,
+                             **newer)
 
     return comfy.supported_models_base.ClipTarget(comfy.text_encoders.wan.WanT5Tokenizer, Umt5Encoder)

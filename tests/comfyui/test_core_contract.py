@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..harness import comfy_home, contract
-from ..harness.core_lookup import attributes, given
+from ..harness.core_lookup import attributes, given, untaken
 from ..harness.core_syntax import calls, function
 from ..harness.core_uses import Use
 from ..harness.core_words import check_words
@@ -51,8 +51,7 @@ def test_lost_symbols_are_named_with_the_place_that_needs_them(missing, monkeypa
     monkeypatch.delattr(WrappersMP, "CALC_COND_BATCH")
     lost = {line.partition(" (")[0]: line for line in missing()}
     assert set(lost) == {"comfy.utils.load_torch_file", "folder_paths.get_full_path_or_raise",
-                         "server.PromptServer.send_progress_text",
-                         "comfy.patcher_extension.WrappersMP.OUTER_SAMPLE"}, "the last one is asked for first"
+                         "comfy.patcher_extension.WrappersMP.OUTER_SAMPLE"}, "the two others are asked for first"
     assert "(sama_core/comfyui/" in lost["comfy.utils.load_torch_file"]
 
 
@@ -85,32 +84,40 @@ def test_calls_that_a_newer_comfyui_would_refuse_are_named(missing, monkeypatch)
 
 
 def test_parameters_that_our_methods_would_not_take_are_named(missing, monkeypatch):
-    """As `save_to(color_space=…)` was: such a TypeError came after the whole sampling."""
+    """Ours take any keyword, as `save_to(color_space=…)` was not: but the places of what they know must agree."""
     import comfy.samplers
     from comfy.model_base import BaseModel
-    from comfy.supported_models import WAN21_T2V
     monkeypatch.setattr(comfy.samplers.CFGGuider, "outer_sample",
                         lambda self, noise, sigmas, latent_image, newest=1: None)
     monkeypatch.setattr(BaseModel, "resize_cond_for_context_window",
                         lambda self, cond_key, cond_value, window, x_in, device, retain_index_list, newest=None: None)
-    monkeypatch.setattr(WAN21_T2V, "matches", classmethod(lambda cls, unet_config, state_dict, prefix, metadata: True))
     lines = "\n".join(missing())
     assert "outer_sample (sama_core/comfyui/joint_state.py) has 'sigmas' in another place than comfy.samplers" in lines
-    assert "SamaModel.resize_cond_for_context_window" in lines and "has no parameter 'newest' of comfy.model" in lines
-    assert "has no parameter 'metadata' of comfy.supported_models.WAN21_T2V.matches(" in lines
-    assert "outer_sample (sama_core/comfyui/joint_state.py) has no parameter" not in lines, "ours takes any keyword"
+    assert "has no parameter" not in lines, "ours take any keyword"
+
+
+CLOSED = "def closed(self, model, x):\n    ...\n\ndef open_(self, model, x, *args, **kwargs):\n    ...\n"
+
+
+@pytest.mark.parametrize(("name", "told"), [("closed", ["closed (ours.py) has no parameter 'newest' of core.f"]),
+                                            ("open_", [])])
+def test_a_closed_signature_is_named_and_an_open_one_is_not(tmp_path, name, told):
+    (tmp_path / "ours.py").write_text(CLOSED)
+    ours = function(tmp_path / "ours.py", name)
+    lines = untaken(name, ours, "core.f", lambda self, model, x, newest=None: None, "ours.py")
+    assert [line.partition("(self")[0] for line in lines] == told
 
 
 @pytest.mark.parametrize(("core", "name", "told"), [
-    ("self.f(executor, a, b, c, d, newest=1)", "outer_sample", ""),
-    ("video.f(model, x, conds)", "VideoWindows.execute", "needs model_options, timestep, x_in"),
-    ("self.f(*a, newest=1)", "calc_cond_batch", "has no parameter 'newest', which core.py gives"),
-    ("f(1, 2, 3, 4, 5, 6, 7)", "calc_cond_batch", "takes 6 arguments by position, core.py gives 7")])
-def test_calls_of_ours_that_we_would_not_take_are_named(core, name, told):
-    file = contract.ROOT / "sama_core" / "comfyui" / ("adapters.py" if "." in name else "joint_state.py")
+    ("self.f(a, b, newest=1)", "open_", ""),
+    ("self.f(a)", "closed", "closed needs x, which core.py does not give"),
+    ("self.f(*a, newest=1)", "closed", "closed has no parameter 'newest', which core.py gives"),
+    ("f(1, 2, 3)", "closed", "closed takes 2 arguments by position, core.py gives 3")])
+def test_calls_of_ours_that_we_would_not_take_are_named(tmp_path, core, name, told):
+    (tmp_path / "ours.py").write_text(CLOSED)
     seen = calls(ast.parse(core), ".f" if "." in core.partition("(")[0] else "f")
-    lines = list(given(name, function(file, name), seen, "core.py"))
-    assert len(seen) == 1 and len(lines) == bool(told) and told in "".join(lines)
+    lines = list(given(name, function(tmp_path / "ours.py", name), seen, "core.py"))
+    assert len(seen) == 1 and lines == ([told] if told else [])
 
 
 def test_methods_that_a_newer_comfyui_would_demand_are_named(missing, monkeypatch):

@@ -35,7 +35,7 @@ OBJECTS = {
     "comfy_api.latest._io.HiddenHolder": ("cls.hidden",),
     "comfy_api.latest.ui.PreviewImage": ("ui.PreviewImage()",),
     "comfy_api.latest.ui.PreviewText": ("ui.PreviewText()",),
-    "server.PromptServer": ("server.PromptServer.instance", "self._server"),
+    "server.PromptServer": ("server.PromptServer.instance", "self._server", "node_text.py:server"),
     # the harness
     "execution.PromptExecutor": ("self._executor",),
     "execution.CacheSet": ("self._executor.caches",),
