@@ -13,6 +13,7 @@ DOCS = ROOT / "web" / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 BEYOND_COUNTING = 2**53  # a seed's maximum: the page need not name it
 SECTIONS = ("Connects to", "Inputs", "Outputs", "When it goes wrong", "Tip")
+TABLES = SECTIONS[:-1]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -131,6 +132,19 @@ def test_page_has_a_purpose_the_sections_and_a_readable_length(page):
     assert tuple(found)[1:] == SECTIONS
     assert all(text.strip() for text in found.values())
     assert 25 <= len(page.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+@each_page
+def test_tables_are_whole_and_have_no_row_twice(page):
+    """A line among the rows that is no row ends the table in the browser: all behind it shows as plain text."""
+    for heading, text in sections(page).items():
+        lines = text.splitlines()
+        rows = [number for number, line in enumerate(lines) if line.startswith("|")]
+        if heading in TABLES:
+            assert [lines[number] for number in range(rows[0], rows[-1]) if number not in rows] == [], heading
+            first = [row[0] for row in table(text)]
+            assert [cell for cell in first if first.count(cell) > 1] == [], heading
+        assert not re.search(r"^(<{7}|={7}|>{7})", text, re.MULTILINE), "what a merge left behind"
 
 
 @each_page
