@@ -26,8 +26,22 @@ def probe(path: str) -> dict:
                     "fps": str(stream.average_rate or 0)}
     except (av.error.FFmpegError, StopIteration, OSError) as error:
         reason = getattr(error, "strerror", None) or "no picture in it can be read"
-        raise ValueError(f"it cannot be read as a video ({reason}), needs a video file (mp4, mov, mkv, webm …)"
-                         ) from error
+        raise ValueError(_as_the_node_says(path) or f"it cannot be read as a video ({reason}), needs a video file "
+                                                    "(mp4, mov, mkv, webm …)") from error
+
+
+def _as_the_node_says(path: str) -> str | None:
+    """What SAMA Source Video would say of an unreadable file: it knows more kinds. None if it reads the file.
+
+    Imported here only, since it takes torch, which a readable clip need not wait for.
+    """
+    from ..clip import ClipRange, FileSource
+    from ..errors import ClipError
+    try:
+        next(iter(FileSource(path).frames(ClipRange(frames=1))), None)
+    except ClipError as error:
+        return str(error).removeprefix(f"video '{Path(path).name}': ")
+    return None
 
 
 def picture(source: str, edited: str, target: str) -> str:

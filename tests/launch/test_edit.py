@@ -168,6 +168,15 @@ def test_a_file_that_is_no_video(run, tmp_path, places, probed):
     assert list(tmp_path.glob("*_sama*")) == [] == list(tmp_path.glob(".*"))
 
 
+def test_an_unreadable_clip_is_named_as_the_node_names_it(tmp_path):
+    """An animated WebP, which FFmpeg does not read: the artist is told what it is and what to convert it to."""
+    clip = tmp_path / "a.webp"
+    pictures = [Image.fromarray(frame) for frame in moving_shapes(3, 32, 32)]
+    pictures[0].save(clip, save_all=True, append_images=pictures[1:], duration=80)
+    with pytest.raises(ValueError, match=r"^got an animated WebP, .*needs a video that plays .*Convert it to mp4"):
+        clip_task.probe(str(clip))
+
+
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--video", "absent.mp4"], "absent.mp4: got no such file, needs a video file. Check the path."),
     (["--video", "."], "got a folder, needs a video file"),
