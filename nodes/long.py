@@ -59,7 +59,7 @@ class LongEdit(io.ComfyNode):
                 io.Combo.Input("segment_seeds", options=list(SEGMENT_SEEDS), default=SEGMENT_SEEDS[0], optional=True,
                                advanced=True,
                                tooltip="Where the noise of the later segments comes from. Independent: no other seed "
-                                       "has it. Consecutive: as before version 0.2, to make such an edit again."),
+                                       "has it. Consecutive: as up to version 0.1.0, to make an edit of then again."),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(display_name="frames", tooltip="The edited frames, as many as went in.")],

@@ -7,7 +7,7 @@
 
 Contents count, not names: a renamed file is the same, a replaced one is not. What cannot be described exactly is not
 kept (`why_not` says what it is). State that changes as a run works gives another key: then a segment is computed once
-more, never taken wrongly. Segments kept by versions before 0.2 have other keys: they are not found, and make room.
+more, never taken wrongly. Segments kept by versions up to 0.1.0 have other keys: they are not found, and make room.
 """
 
 import contextlib

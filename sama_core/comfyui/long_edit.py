@@ -51,7 +51,7 @@ class LongSettings:
     def of_segment(self, settings: EditSettings, number: int) -> EditSettings:
         """The settings that segment `number` is sampled with: its own seed, for the noise that samplers add too.
 
-        Before 0.2 these were the clip's own, so that what a sampler added repeated itself in every segment.
+        Up to 0.1.0 these were the clip's own, so that what a sampler added repeated itself in every segment.
         """
         if self.seeds == SEGMENT_SEEDS[1]:
             return settings

@@ -10,7 +10,7 @@ from ..version import VERSION
 log = logging.getLogger(__name__)
 
 TESTED = ("0.30.0", "0.33.0")
-"""Versions of ComfyUI that the whole suite passes on, from the oldest on."""
+"""Versions of ComfyUI that tests pass on: on the first and oldest the whole suite, on others what touches ComfyUI."""
 
 
 @dataclass

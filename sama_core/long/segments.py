@@ -85,8 +85,8 @@ def _fade(shared: int, length: int) -> Tensor:
 def segment_seed(seed: int, number: int, consecutive: bool = False) -> int:
     """The seed of segment `number` of a clip edited with `seed`: the first one's is `seed`, so that it is a plain edit.
 
-    The others' are drawn from both, so no two seeds share noise. `consecutive`: seed + number, as before version 0.2;
-    there seed 2 started a segment from the noise that seed 1 had given to the next one.
+    The others' are drawn from both, so no two seeds share noise. `consecutive`: seed + number, as up to version
+    0.1.0; there seed 2 started a segment from the noise that seed 1 had given to the next one.
     """
     if number == 0 or consecutive:
         return (seed + number) % 2**64

@@ -192,7 +192,7 @@ def test_segments_without_any_mask_are_not_sampled(comfyui, small, store, sample
 
 
 def test_neighbouring_seeds_share_no_noise(comfyui, small, store, monkeypatch):
-    """Each segment's own stretch of noise and the seed of its sampler, for seeds 1 and 2; and the seeds before 0.2."""
+    """Each segment's own stretch of noise and the seed of its sampler, for seeds 1 and 2; and the seeds of 0.1.0."""
     from sama_core.comfyui import long_edit as module
     from sama_core.long import segment_seed
 
