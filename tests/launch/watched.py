@@ -24,12 +24,12 @@ def watch() -> None:
 
 
 def no_commands() -> None:
-    """Set-up runs nothing; making the environment gives it an interpreter."""
+    """Set-up runs nothing; making an environment gives it an interpreter."""
     sys.path.insert(0, PACK)
     from sama_core.launch.commands import Commands
 
     def run(self, argv, what, cwd=None) -> None:
-        if what == "making .venv":
+        if what in ("making .venv", "making an environment for this ComfyUI"):
             python = Path(argv[-1]) / "bin" / "python"
             python.parent.mkdir(parents=True)
             python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" "{PACK}" "{NOTES}" "$@"\n')
