@@ -5,6 +5,7 @@ from comfy_api.latest import io, ui
 
 from ..sama_core.comfyui.convert import convert_listed
 from ..sama_core.convert.formats import FORMATS
+from .inputs import say_in
 from .load import CATEGORY, NO_BASE, missing
 
 
@@ -37,6 +38,7 @@ class ConvertWeights(io.ComfyNode):
                                  tooltip="Replace an earlier result of this node that has the same name. Default off. "
                                          "Files that it did not write are kept either way."),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.String.Output(display_name="report",
                                       tooltip="Sizes, what was kept, checksum, and where the file lies.")],
         )
@@ -52,4 +54,5 @@ class ConvertWeights(io.ComfyNode):
     @classmethod
     def execute(cls, model_name, format, file_name, base_model=NO_BASE, overwrite=False) -> io.NodeOutput:
         report = convert_listed(model_name, format, file_name, None if base_model == NO_BASE else base_model, overwrite)
+        say_in(cls.hidden.unique_id)(report)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

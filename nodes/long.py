@@ -98,6 +98,7 @@ class SegmentStore(io.ComfyNode):
                                 tooltip="The four characters that the report names, to remove what it lists. Default "
                                         "empty: nothing is removed."),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.String.Output(display_name="report", tooltip="How many segments, their size, and where.")],
         )
 
@@ -108,4 +109,5 @@ class SegmentStore(io.ComfyNode):
     @classmethod
     def execute(cls, action, confirm="") -> io.NodeOutput:
         report = show_or_clear(segment_store(), action == "clear", confirm)
+        say_in(cls.hidden.unique_id)(report)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

@@ -10,10 +10,10 @@ from ..sama_core.comfyui.loaders import WEIGHT_DTYPES
 from ..sama_core.comfyui.plan import calibrations, this_machine
 from ..sama_core.plan.planning import make_plan
 from ..sama_core.plan.read_model import read_model
-from ..sama_core.plan.report import report
+from ..sama_core.plan.report import report, verdict_first
 from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_sizes, fitted_clip
+from .inputs import ClipInfoType, say_in
 from .load import NO_BASE, missing
-from .video import ClipInfoType
 
 FOLDERS = ("diffusion_models", "unet_gguf")
 AUTOMATIC = "automatic"
@@ -71,6 +71,7 @@ class Plan(io.ComfyNode):
                 ClipInfoType.Input("clip_info", optional=True,
                                    tooltip="From SAMA Source Video, instead of frames, width and height."),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.String.Output(display_name="report", tooltip="The plan as text; the node shows it, too."),
                      io.Boolean.Output(display_name="fits", tooltip="Whether it fits into the memory that is free.")],
         )
@@ -96,6 +97,7 @@ class Plan(io.ComfyNode):
         request = Request(clip, config, weights, weight_dtype, steps, cfg, remarks=remarks, **sizes)
         found = make_plan(request, this_machine(), calibrations())
         text = report(found)
+        say_in(cls.hidden.unique_id)(verdict_first(text))
         return io.NodeOutput(text, found.fits, ui=ui.PreviewText(text))
 
 

@@ -26,9 +26,13 @@ def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
         given = repr(code.strip()) if code.strip() else "nothing"
         return (f"Nothing was removed: confirm says {given}, and has to say {wanted} for these segments. "
                 f"{_contents(store, entries)}")
-    return f"{store.clear()} segments removed. {_contents(store, store.entries())}"
+    return f"{_counted(store.clear())} removed. {_contents(store, store.entries())}"
 
 
 def _contents(store: SegmentStore, entries: list[Entry]) -> str:
     megabytes = sum(entry.size for entry in entries) / 2**20
-    return (f"{len(entries)} segments, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in {store.folder.name}.")
+    return (f"{_counted(len(entries))}, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in {store.folder.name}.")
+
+
+def _counted(segments: int) -> str:
+    return "1 segment" if segments == 1 else f"{segments} segments"

@@ -21,6 +21,12 @@ def report(plan: Plan) -> str:
     return "\n".join([*_what(plan), *_where(plan), _time(plan), _beside_sampling(plan), *_verdict(plan)])
 
 
+def verdict_first(text: str) -> str:
+    """A report with its verdict in front, for a node, which shows two lines until somebody enlarges it."""
+    figures, _, verdict = text.partition("\nVerdict: ")
+    return f"Verdict: {verdict}\n{figures}"
+
+
 def out_of_memory_text(plan: Plan) -> str:
     """What stands above core's own words when sampling ran out of memory. The plan may have thought it would fit."""
     return "\n".join([f"SAMA ran out of memory. {OUT_OF_MEMORY}", *_what(plan), *_where(plan),

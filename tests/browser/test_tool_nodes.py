@@ -9,6 +9,9 @@ def alone(node_id: int, kind: str, *widgets: object) -> dict:
             "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": list(widgets)}
 
 
+SHOWN = """id => app.graph.getNodeById(id).widgets.find(widget => widget.type === "progressText")?.value ?? "" """
+
+
 def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
     """Both show their text, and the converted file is there."""
     nodes = [alone(1, "SAMAPlan", embedded.DIT.name, "default", 17, 64, 64, 20, 1.0, "none", "automatic"),
@@ -21,7 +24,22 @@ def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
     plan, report = (entry["outputs"][key]["text"][0] for key in "12")
     assert plan.startswith("SAMA plan: 17 frames of 64x64, 20 steps, cfg 1\n")
     assert report.startswith("from_canvas.safetensors: ")
+    shown_plan, shown_report = (canvas.page.evaluate(SHOWN, key) for key in (1, 2))
+    assert shown_plan.startswith("Verdict: it fits.\nSAMA plan: ")
+    assert sorted(shown_plan.splitlines()) == sorted(plan.splitlines())
+    assert shown_report == report
     made = comfy_server.base / "models" / "diffusion_models" / "from_canvas.safetensors"
     size = made.stat().st_size
     made.unlink()  # other tests list this server's models
     assert 0 < size < embedded.DIT.stat().st_size
+
+
+def test_the_segment_store_shows_what_confirms_clearing(canvas):
+    """The report names the characters to type, so it has to stand in the node, not in the node's output alone."""
+    store = alone(1, "SAMASegmentStore", "show", "")
+    canvas.open_workflow({"last_node_id": 1, "last_link_id": 0, "nodes": [store], "links": [], "groups": [],
+                          "config": {}, "extra": {}, "version": 0.4})
+    (report,) = canvas.queue_and_wait()["outputs"]["1"]["text"]
+    assert report.endswith("MiB of 8 GiB, in sama_segments.")
+    assert canvas.page.evaluate(SHOWN, 1) == report
+    assert canvas.workflow()["nodes"][0]["widgets_values"] == ["show", ""]

@@ -36,8 +36,11 @@ def sections(page: Path) -> dict[str, str]:
 
 
 def table(text: str) -> list[list[str]]:
-    """Rows of the only table in `text`, without its head; every row as wide as the head."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    """Rows of the only table in `text`, without its head; every row as wide as the head, and nothing in between."""
+    lines = text.splitlines()
+    places = [place for place, line in enumerate(lines) if line.startswith("|")]
+    assert places == list(range(places[0], places[-1] + 1)), "lines inside the table that are no rows"
+    rows = [[cell.strip() for cell in lines[place].strip("|").split("|")] for place in places]
     assert len(rows) > 2 and set("".join(rows[1])) == {"-"}, "no table with a head and a row"
     assert {len(row) for row in rows} == {len(rows[0])}, "rows of different widths; is a | in a cell?"
     return rows[2:]
