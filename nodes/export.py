@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..sama_core.clip.mixdown import fitting_sound
 from ..sama_core.comfyui.restored_video import RestoredVideo
-from .inputs import ClipInfoType, say_in
+from .inputs import ClipInfoType, tell_in
 
 CATEGORY = "SAMA/video"
 
@@ -34,6 +34,5 @@ class FinishVideo(io.ComfyNode):
     @classmethod
     def execute(cls, frames, clip_info, audio=None) -> io.NodeOutput:
         _, remark = fitting_sound(clip_info, audio)
-        if remark:
-            say_in(cls.hidden.unique_id)(remark)
+        tell_in(cls.hidden.unique_id)([remark])
         return io.NodeOutput(RestoredVideo(frames, clip_info, audio))

@@ -8,7 +8,7 @@ from ..sama_core.comfyui.saving_ahead import check_saving
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
 from ..sama_core.geometry import DEFAULT_AREA
-from .inputs import ClipInfoType, say_in
+from .inputs import ClipInfoType, tell_in
 
 CATEGORY = "SAMA/video"
 
@@ -92,6 +92,6 @@ class SourceVideo(io.ComfyNode):
         images, info = read_source(video, images, fps, ClipRange(start, frames, stride), area,
                                    lambda done, total: bar.update_absolute(done, max(done, total)), fit,
                                    Seconds(start_seconds, duration_seconds, every_seconds),
-                                   say_in(cls.hidden.unique_id))
+                                   tell_in(cls.hidden.unique_id))
         check_saving(cls.hidden.prompt, cls.hidden.unique_id, info)
         return io.NodeOutput(images, info, info.audio, float(info.fps), info.frame_count)

@@ -182,7 +182,7 @@ class VideoWindows:
         dim = getattr(handler, "dim", _TIME)
         if dim != _TIME:
             raise ConditioningError(needed("context windows", f"dim {dim}", f"dim {_TIME}, the frames",
-                                           f"Set dim to {_TIME}, or use Context Windows for Wan."))
+                                           f"Set dim to {_TIME}, or use Wan Context Windows."))
         self.handler, self.shape = handler, shape
 
     def __getattr__(self, name: str) -> Any:

@@ -3,6 +3,9 @@
 import sys
 from collections.abc import Iterable
 
+_NOTHING = " "
+"""What takes words away: ComfyUI's frontend passes over an empty text, and the old one would stay."""
+
 _told: set[str] = set()
 """Nodes that still show what `tell` put there."""
 
@@ -17,15 +20,18 @@ def show(text: str, node_id: str | None = None) -> bool:
     return True
 
 
-def tell(lines: Iterable[str]) -> None:
-    """Show what does not go together in the run that begins; where all is well, take an earlier run's words away."""
-    node_id, text = _running_node(), "\n".join(line for line in lines if line)
+def tell(lines: Iterable[str], node_id: str | None = None) -> None:
+    """Show what does not go together in a run; where all is well, take an earlier run's words away.
+
+    In the running node unless one is named.
+    """
+    node_id, text = node_id or _running_node(), "\n".join(line for line in lines if line)
     if node_id is None:
         return
     if text and show(text, node_id):
         _told.add(node_id)
     elif not text and node_id in _told:
-        show("", node_id)
+        show(_NOTHING, node_id)
         _told.discard(node_id)
 
 

@@ -41,12 +41,13 @@ class _Opened:
 
 def read_source(video: Input.Video | None, images: Tensor | None, fps: float, clip_range: ClipRange,
                 area: int, progress=None, fit: str = Fit.CROP, seconds: Seconds | None = None,
-                say: Callable[[str], None] | None = None) -> tuple[Tensor, ClipInfo]:
+                tell: Callable[[list[str]], None] | None = None) -> tuple[Tensor, ClipInfo]:
     """Fit a range of a VIDEO, or of an IMAGE batch playing at `fps`, to `area` pixels.
 
     Returns float frames (4k+1, H, W, 3) in 0…1, and what it takes to give the original back, its sound included.
     Of a file only the wanted range is decoded. `seconds` takes the place of frame numbers where it is not 0.
-    `say(text)` gets what the artist should know about the clip. Raises ClipError if neither input or both are given.
+    `tell(remarks)` gets what the artist should know about the clip, or an empty list. Raises ClipError if neither
+    input or both are given.
     """
     if (video is None) == (images is None):
         got = "both a video and images" if video is not None else "neither a video nor images"
@@ -64,8 +65,8 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
     remarks = [*info.remarks(), *filter(None, [fitting_sound(info, info.audio)[1]])]
     for remark in remarks:
         log.warning("SAMA Source Video: %s", remark)
-    if say and remarks:
-        say("\n".join(remarks))
+    if tell:
+        tell(remarks)
     return frames, info
 
 

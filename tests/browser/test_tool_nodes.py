@@ -2,6 +2,8 @@
 
 from sama_core import embedded
 
+from ..harness.numbered_clips import write_numbered
+
 
 def alone(node_id: int, kind: str, *widgets: object) -> dict:
     """A node with these widget values, as a saved workflow holds it."""
@@ -43,3 +45,17 @@ def test_the_segment_store_shows_what_confirms_clearing(canvas):
     assert report.endswith("MiB of 8 GiB, in sama_segments.")
     assert canvas.page.evaluate(SHOWN, 1) == report
     assert canvas.workflow()["nodes"][0]["widgets_values"] == ["show", ""]
+
+
+def test_a_remark_leaves_the_node_with_its_cause(canvas, comfy_server):
+    """A varying rate is told in SAMA Source Video; a range where it does not vary takes the words away again."""
+    write_numbered(comfy_server.base / "input" / "varying.mkv", [0, 40, 80, 200, 240])
+    canvas.open_api({
+        "1": {"class_type": "LoadVideo", "inputs": {"file": "varying.mkv"}},
+        "2": {"class_type": "SAMASourceVideo", "inputs": {"video": ["1", 0], "frames": 5, "start": 0, "stride": 1}},
+        "3": {"class_type": "SAMAPlan", "inputs": {"model_name": embedded.DIT.name, "clip_info": ["2", 1]}}})
+    assert canvas.queue_and_wait()["status"]["status_str"] == "success"
+    assert "frame rate varies" in canvas.page.evaluate(SHOWN, 2)
+    canvas.page.evaluate("() => { app.graph.getNodeById(2).widgets.find(w => w.name === 'frames').value = 3 }")
+    assert canvas.queue_and_wait()["status"]["status_str"] == "success"
+    assert canvas.page.evaluate(SHOWN, 2).strip() == ""
