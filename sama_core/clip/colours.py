@@ -27,6 +27,11 @@ class Colours:
     "From light to code values. It is carried along; nothing is converted by it."
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is no matrix to follow: the pictures are RGB, or nothing is said."""
+        return self.matrix in (RGB_MATRIX, UNSTATED)
+
+    @property
     def swscale_matrix(self) -> int:
         """The matrix, in swscale's numbering."""
         return SWSCALE_MATRIX.get(self.matrix, BT601)
@@ -42,9 +47,19 @@ BT709_COLOURS = Colours(1, 1, 1)
 BT601_COLOURS = Colours(6, 6, 6)
 
 
-def colours_of(picture: av.VideoFrame) -> Colours:
-    """The tags a decoded picture carries."""
-    return Colours(int(picture.colorspace), int(picture.color_primaries), int(picture.color_trc))
+def matrix_of(picture: av.VideoFrame) -> int:
+    """The matrix that a decoded picture states."""
+    return int(picture.colorspace)
+
+
+def colours_of(picture: av.VideoFrame, context: av.VideoCodecContext) -> Colours:
+    """The tags of a decoded picture of a stream with that codec context.
+
+    Deviation: PyAV 16 tells a picture's matrix alone; primaries and transfer are the stream's then, which differ
+    from the picture's only in files that contradict themselves.
+    """
+    tells = picture if hasattr(picture, "color_primaries") and hasattr(picture, "color_trc") else context
+    return Colours(matrix_of(picture), int(tells.color_primaries), int(tells.color_trc))
 
 
 def colours_to_write(stated: Colours, height: int) -> Colours:

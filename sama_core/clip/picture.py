@@ -5,13 +5,10 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
 
-from .colours import UNSTATED, colours_of
+from .conversion import to_rgb
 from .upright import UPRIGHT, Orientation
 
-# Into rgb24, or without the flag, swscale rounds down: 8-bit video comes out 1 to 2 levels too dark.
-EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 OPAQUE, TRANSPARENT = {False: "gbrp", True: "gbrp16le"}, {False: "gbrap", True: "gbrap16le"}
 WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 255 << 8}
 """The value of full light; in 16 bits swscale shifts by 8 bits, so it is not 65535."""
@@ -54,10 +51,7 @@ def see_through(frame: av.VideoFrame) -> bool:
 
 def pixels_of(frame: av.VideoFrame, deep: bool = False, orientation: Orientation = UPRIGHT) -> np.ndarray:
     """RGB of a picture as shown: uint8 (H, W, 3), or uint16 if `deep`; upright, contiguous, alpha over black."""
-    colours = colours_of(frame)
-    matrix = None if colours.matrix in (0, UNSTATED) else colours.swscale_matrix
-    form = (TRANSPARENT if has_alpha(frame) else OPAQUE)[deep]
-    pixels = frame.to_ndarray(format=form, interpolation=EXACT, src_colorspace=matrix)
+    pixels = to_rgb(frame, (TRANSPARENT if has_alpha(frame) else OPAQUE)[deep])
     if pixels.shape[-1] == 4:
         pixels = _over_black(pixels)
     return orientation.applied(pixels)

@@ -17,14 +17,14 @@ from typing import BinaryIO
 import av
 import numpy as np
 import torch
-from av.video.reformatter import VideoReformatter
 
 from ..errors import ClipError, needed
-from .colours import LIMITED_RANGE, UNSTATED, Colours, colours_to_write
+from .colours import LIMITED_RANGE, Colours, colours_to_write
+from .conversion import ToYuv
 from .fit import Progress
 from .info import ClipInfo
 from .mixdown import fitting_sound
-from .picture import EXACT, WHITE
+from .picture import WHITE
 from .restore import restored_frames
 from .sound import sound_of
 
@@ -182,14 +182,10 @@ def _tags(info: ClipInfo, encoding: Encoding) -> Colours:
 def _pictures(frames: Iterable[torch.Tensor], pix_fmt: str, tags: Colours, ticks: list[int],
               tick: Fraction) -> Iterator[av.VideoFrame]:
     """Float RGB (H, W, 3) → pictures in YUV with their times."""
-    reformatter = VideoReformatter()
+    to_yuv = ToYuv(pix_fmt, tags)
     for frame, time in zip(frames, ticks, strict=False):
-        rgb = av.VideoFrame.from_ndarray(*_whole_numbers(frame, "10" in pix_fmt))
-        picture = reformatter.reformat(rgb, format=pix_fmt, dst_colorspace=tags.swscale_matrix,
-                                       dst_color_range=LIMITED_RANGE, interpolation=EXACT)
+        picture = to_yuv(av.VideoFrame.from_ndarray(*_whole_numbers(frame, "10" in pix_fmt)))
         picture.pts, picture.time_base = time, tick
-        if tags.matrix == UNSTATED:
-            picture.colorspace = UNSTATED
         yield picture
 
 

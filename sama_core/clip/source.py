@@ -193,7 +193,7 @@ class FileSource:
                 *orientation.size(frame.width, frame.height), rate, _stated_frame_count(container, stream),
                 audible_track(container) is not None, pixel_aspect(stream, orientation.quarter_turns),
                 90 * orientation.quarter_turns, orientation.mirrored, bits_of(frame), see_through(frame),
-                colours_of(frame))
+                colours_of(frame, stream.codec_context))
             states_lengths = states_rate(stream)
         origin = origin_of((stamp_of(picture) for picture in chain([frame], decoded)), 1 / rate)
         return _Opening(facts, Clock(origin, None if origin is None else frame.time_base, 1 / rate), states_lengths)

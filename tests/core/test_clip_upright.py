@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from sama_core.clip import ClipRange, FileSource, fit_clip, save_restored
-from sama_core.clip.picture import EXACT
+from sama_core.clip.conversion import EXACT
 from sama_core.clip.upright import Orientation, orientation_from
 
 from ..harness.numbered_clips import HEIGHT, WIDTH, number_in, numbered_picture, write_numbered

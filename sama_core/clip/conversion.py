@@ -1,0 +1,45 @@
+"""Between a video's YUV and RGB, in the same numbers with every PyAV from 16 on.
+
+PyAV 17 and later read matrix and range off the picture. PyAV 16 takes every picture for limited range, follows the
+source's matrix only where it is not the target's, and has no names for swscale's flags. So all of it is stated.
+"""
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from .colours import BT601, LIMITED_RANGE, UNSTATED, Colours, matrix_of
+
+# Into rgb24, or without the second flag, swscale rounds down: 8-bit video comes out 1 to 2 levels too dark.
+BILINEAR, ACCURATE_RND = 1 << 1, 1 << 18  # source: enum SwsFlags, libswscale/swscale.h
+EXACT = BILINEAR | ACCURATE_RND
+FULL_RANGE = 2
+FULL_FORMATS = "yuvj"
+"""What begin the names of formats that are full range whatever their tag says."""
+
+
+def to_rgb(frame: av.VideoFrame, form: str) -> np.ndarray:
+    """A decoded picture in `form`, one of swscale's planar RGB formats: (H, W, 3), or 4 with alpha."""
+    matrix = Colours(matrix_of(frame))
+    return frame.to_ndarray(format=form, interpolation=EXACT, src_color_range=_range_of(frame),
+                            src_colorspace=None if matrix.is_open else matrix.swscale_matrix,
+                            dst_colorspace=BT601)  # RGB has none; this one is swscale's own when nothing is stated
+
+
+class ToYuv:
+    """RGB pictures of one size → YUV of limited range in one format."""
+
+    def __init__(self, pix_fmt: str, colours: Colours):
+        self.pix_fmt, self.colours = pix_fmt, colours
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, rgb: av.VideoFrame) -> av.VideoFrame:
+        picture = self._reformatter.reformat(rgb, format=self.pix_fmt, dst_colorspace=self.colours.swscale_matrix,
+                                             dst_color_range=LIMITED_RANGE, interpolation=EXACT)
+        if self.colours.matrix == UNSTATED:
+            picture.colorspace = UNSTATED
+        return picture
+
+
+def _range_of(frame: av.VideoFrame) -> int:
+    return FULL_RANGE if frame.format.name.startswith(FULL_FORMATS) else int(frame.color_range)
