@@ -34,8 +34,10 @@ class ToYuv:
         self._reformatter = VideoReformatter()
 
     def __call__(self, rgb: av.VideoFrame) -> av.VideoFrame:
-        picture = self._reformatter.reformat(rgb, format=self.pix_fmt, dst_colorspace=self.colours.swscale_matrix,
-                                             dst_color_range=LIMITED_RANGE, interpolation=EXACT)
+        matrix = self.colours.swscale_matrix
+        rgb.colorspace = matrix  # PyAV 17 knows no number for BT.2020, but keeps what the source states
+        picture = self._reformatter.reformat(rgb, format=self.pix_fmt, interpolation=EXACT, src_colorspace=UNSTATED,
+                                             dst_colorspace=matrix, dst_color_range=LIMITED_RANGE)
         if self.colours.matrix == UNSTATED:
             picture.colorspace = UNSTATED
         return picture

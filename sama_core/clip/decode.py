@@ -47,9 +47,9 @@ def display_name(stream: Stream) -> str:
 @contextmanager
 def opened(stream: Stream, name: str) -> Iterator[av.container.InputContainer]:
     """An open container. Raises ClipError when `stream` is missing, empty, not readable or not a video."""
-    try:
+    try:  # `options` would go to streams, too: where those turn up late (mpg), PyAV 16 and 17.0 die of it
         container = av.open(_private_handle(stream, name), metadata_errors="replace",
-                            options={"format_whitelist": FORMATS})
+                            container_options={"format_whitelist": FORMATS})
     except FileNotFoundError as error:
         raise unusable(name, "no such file", READABLE) from error
     except PermissionError as error:

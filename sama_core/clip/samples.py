@@ -163,7 +163,7 @@ class _Line:
             return self.begin if self.due is None else Fraction(0)
         time = frame.pts * frame.time_base + self.shift
         if self.due is None:
-            return time
+            return _whole_frames(time, frame)
         leap = time - self.due
         if not -SET_BACK <= leap <= LONGEST_HOLE:
             self.shift -= leap
@@ -217,6 +217,16 @@ class _Line:
             yield samples
 
 
+def _whole_frames(time: Fraction, frame: av.AudioFrame) -> Fraction:
+    """When the first frame begins: `time`, or whole frames before or after 0 where a coarse clock may mean those.
+
+    The frame that an AAC encoder puts first is 1024 samples long; matroska's clock has 21 ms for it, 1008.
+    """
+    step = Fraction(frame.samples, frame.sample_rate)
+    whole = round(time / step) * step if step else time
+    return whole if abs(whole - time) < frame.time_base else time
+
+
 def _native_places(layout: av.AudioLayout) -> list[int] | None:
     """Where the channels of a custom order stand in FFmpeg's; None if they stand so, or their places are not known."""
     names = [channel.name for channel in layout.channels]
@@ -232,7 +242,7 @@ def serve(request: BinaryIO, answer: BinaryIO) -> None:
     source = task["file"] or io.BytesIO(request.read(task["bytes"]))
     wanted = Wanted(task["track"], Fraction(task["begin"]), Fraction(task["duration"]))
     found, held = Found(), []
-    with av.open(source, metadata_errors="replace", options=task["options"]) as container:
+    with av.open(source, metadata_errors="replace", container_options=task["options"]) as container:
         for samples in read_samples(container, wanted, found, held):
             data = np.ascontiguousarray(samples, np.float32).tobytes()
             answer.write(RECORD.pack(samples.shape[1], len(data)) + data)
