@@ -8,22 +8,26 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from .colours import BT601, LIMITED_RANGE, UNSTATED, Colours, matrix_of
+from .colours import LIMITED_RANGE, UNSTATED, Colours, matrix_of
 
 # Into rgb24, or without the second flag, swscale rounds down: 8-bit video comes out 1 to 2 levels too dark.
 BILINEAR, ACCURATE_RND = 1 << 1, 1 << 18  # source: enum SwsFlags, libswscale/swscale.h
 EXACT = BILINEAR | ACCURATE_RND
 FULL_RANGE = 2
-FULL_FORMATS = "yuvj"
+NO_MATRIX = 3
+"""A reserved number: RGB has no matrix, and this one differs from all that a source is read by."""
+FULL_FORMATS = ("yuvj", "gray", "ya8", "ya16")
 """What begin the names of formats that are full range whatever their tag says."""
 
 
 def to_rgb(frame: av.VideoFrame, form: str) -> np.ndarray:
     """A decoded picture in `form`, one of swscale's planar RGB formats: (H, W, 3), or 4 with alpha."""
+    if frame.format.is_rgb:
+        return frame.to_ndarray(format=form, interpolation=EXACT)
     matrix = Colours(matrix_of(frame))
     return frame.to_ndarray(format=form, interpolation=EXACT, src_color_range=_range_of(frame),
                             src_colorspace=None if matrix.is_open else matrix.swscale_matrix,
-                            dst_colorspace=BT601)  # RGB has none; this one is swscale's own when nothing is stated
+                            dst_colorspace=NO_MATRIX)
 
 
 class ToYuv:

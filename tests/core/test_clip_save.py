@@ -32,6 +32,7 @@ from sama_core.clip.sound import is_copied
 from sama_core.errors import ClipError
 
 from ..harness.moving_shapes import moving_shapes
+from ..harness.turned_files import rotate
 
 RATE = 48000
 NTSC = Fraction(24000, 1001)
@@ -163,9 +164,9 @@ def test_a_turned_clip_comes_back_upright(tmp_path):
         video = container.add_stream("libx264", rate=24)
         video.width, video.height, video.pix_fmt = 64, 32, "yuv420p"
         video.codec_context.sample_aspect_ratio = Fraction(4, 3)
-        video.set_display_rotation(90)
         picture = av.VideoFrame.from_ndarray(np.zeros((32, 64, 3), np.uint8), format="rgb24")
         container.mux([*video.encode(picture), *video.encode(None)])
+    rotate(tmp_path / "in.mp4", 90)
     frames, info = fit_clip(FileSource(str(tmp_path / "in.mp4")), ClipRange(), 1024)
     assert (info.width, info.height, info.facts.rotation, info.facts.pixel_aspect) == (32, 64, 90, Fraction(3, 4))
     save_restored(tmp_path / "out.mp4", frames, info)

@@ -16,6 +16,7 @@ from sama_core.clip import ClipFacts, ClipRange, FileSource, ImageSource, seek, 
 from sama_core.errors import ClipError
 
 from ..harness.moving_shapes import moving_shapes
+from ..harness.turned_files import rotate
 
 RATE = 8000
 
@@ -44,8 +45,6 @@ def mux(path, pictures=(), samples=None, codec="h264", options=GROUPS_OF_12, fir
             video = container.add_stream(codec, rate=10, options=options)
             video.height, video.width = pictures[0].shape[:2]
             video.pix_fmt = "yuv420p"
-            if rotation:
-                video.set_display_rotation(rotation)
         if samples is not None:
             track = container.add_stream(sound, rate=RATE, layout="mono")
         for number, picture in enumerate(pictures):
@@ -60,6 +59,8 @@ def mux(path, pictures=(), samples=None, codec="h264", options=GROUPS_OF_12, fir
                 frame.sample_rate, frame.pts, frame.time_base = RATE, first_sound + begin, Fraction(1, RATE)
                 container.mux(track.encode(frame))
             container.mux(track.encode(None))
+    if rotation:
+        rotate(Path(path), rotation)
     return str(path)
 
 
@@ -354,7 +355,7 @@ def test_a_cover_image_is_not_a_video(tmp_path):
         track = container.add_stream("mp3", rate=44100, layout="mono")
         cover = container.add_stream("png", rate=1)
         cover.width, cover.height, cover.pix_fmt = 16, 16, "rgb24"
-        cover.disposition = Disposition.attached_pic
+        cover.disposition = Disposition.attached_pic.value
         container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 44100

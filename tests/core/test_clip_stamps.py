@@ -178,8 +178,8 @@ def test_a_recording_that_states_no_rate_gets_the_measured_one(tmp_path):
     path = tmp_path / "recorder.webm"
     write_numbered(path, [time * 2 for time in PHONE], codec="libvpx", options={"b": "2M"})
     data = bytearray(path.read_bytes())
-    place = data.index(b"\x23\xe3\x83")  # DefaultDuration, made an element that means nothing
-    data[place:place + 3] = b"\xec\x85\x00"
+    place = data.index(b"\x23\xe3\x83")  # DefaultDuration and its length, made an element that means nothing
+    data[place:place + 3] = bytes([0xEC, data[place + 3] + 2, 0])
     path.write_bytes(data)
     source = FileSource(str(path))
     average = Fraction(59 * 1000, 2 * PHONE[-1])

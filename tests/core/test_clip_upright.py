@@ -1,6 +1,5 @@
 """Turned and mirrored pictures come upright, as FFmpeg shows them: from a file's matrix and from EXIF."""
 
-import struct
 from fractions import Fraction
 from itertools import pairwise
 
@@ -14,8 +13,9 @@ from sama_core.clip.conversion import EXACT
 from sama_core.clip.upright import Orientation, orientation_from
 
 from ..harness.numbered_clips import HEIGHT, WIDTH, number_in, numbered_picture, write_numbered
+from ..harness.turned_files import ONE
+from ..harness.turned_files import turn as turn_file
 
-ONE, MATRIX_IN_TKHD = 1 << 16, 44
 # Of each matrix (a, b, c, d), what FFmpeg's ffmpeg_filter.c puts before the first filter.
 AUTOROTATION = {
     (1, 0, 0, 1): [], (-1, 0, 0, 1): ["hflip"], (1, 0, 0, -1): ["vflip"], (-1, 0, 0, -1): ["hflip", "vflip"],
@@ -25,13 +25,9 @@ AUTOROTATION = {
 
 
 def write_turned(path, turn, count=3):
-    """A clip whose header asks for a turn: the matrix is written into the file's track header."""
+    """A clip whose header asks for a turn."""
     write_numbered(path, [40 * number for number in range(count)])
-    data = bytearray(path.read_bytes())
-    a, b, c, d = (ONE * number for number in turn)
-    place = data.index(b"tkhd") + MATRIX_IN_TKHD
-    data[place:place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
+    turn_file(path, turn)
     return FileSource(str(path))
 
 
@@ -39,9 +35,9 @@ def as_ffmpeg_shows(path, filters):
     """First picture of the file in RGB, then through FFmpeg's own filters."""
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0)).reformat(format="gbrp", interpolation=EXACT)
-    graph = av.filter.Graph()
+    graph = av.filter.Graph()  # ends with a copy: before 18, PyAV misreads a picture that is stored upside down
     steps = [graph.add_buffer(width=frame.width, height=frame.height, format="gbrp", time_base=Fraction(1, 25)),
-             *(graph.add(*step.split("=")) for step in filters), graph.add("buffersink")]
+             *(graph.add(*step.split("=")) for step in (*filters, "copy")), graph.add("buffersink")]
     for one, other in pairwise(steps):
         one.link_to(other)
     graph.configure()

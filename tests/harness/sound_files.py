@@ -62,7 +62,7 @@ def write(path: Path, samples: np.ndarray, codec: str, layout: str, rate: int = 
         tracks = [(container.add_stream(codec, rate=rate, layout=layout), sound) for sound in (samples, *more)]
         for number, (track, _) in enumerate(tracks):
             if default is not None:
-                track.disposition = Disposition.default if number == default else Disposition(0)
+                track.disposition = Disposition.default.value if number == default else 0
         packets = _coded_pictures(pictures, round((seconds or samples.shape[1] / rate) * FPS), begin, first_picture)
         packets = packets[skip:]
         for track, sound in tracks:

@@ -13,6 +13,7 @@ from sama_core.clip import ClipRange, write_clip
 from sama_core.errors import ClipError
 
 from ..harness.moving_shapes import moving_shapes
+from ..harness.turned_files import rotate
 
 COUNT, SIZE, RATE = 12, (96, 64), 24
 
@@ -184,12 +185,12 @@ def test_a_turned_clip_is_a_file_and_upright(comfyui, tmp_path, degrees):
     with av.open(str(tmp_path / "phone.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "4"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        stream.set_display_rotation(degrees)
         for number, pixels in enumerate(moving_shapes(3, *SIZE)):
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             picture.pts = number
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
+    rotate(tmp_path / "phone.mp4", degrees)
     info = is_shown(InputImpl.VideoFromFile(str(tmp_path / "phone.mp4")), 0.02)
     assert info.source.stream == str(tmp_path / "phone.mp4")
 
