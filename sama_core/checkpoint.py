@@ -164,7 +164,7 @@ def transformer_settings(metadata: Mapping[str, str] | None) -> dict:
     """
     try:
         settings = dict(json.loads((metadata or {}).get("config", "{}")).get("transformer", {}))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
     return {key: settings[key] for key in ("num_heads", "semantic_tokens", "area")
             if type(settings.get(key)) is int and settings[key] > 0}

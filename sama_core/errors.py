@@ -37,6 +37,17 @@ class RuntimeSetupError(SamaError):
     """ComfyUI or a model file is missing, or something is plugged into the wrong socket."""
 
 
+LONGEST = 2000
+"""Characters of a foreign text that an error repeats."""
+
+
 def needed(what: str, got: object, need: str, fix: str) -> str:
     """One sentence for the artist: `what` was `got`, `need` is required, `fix` says what to set."""
-    return f"{what}: got {got}, needs {need}. {fix}"
+    return f"{shown(what)}: got {shown(got)}, needs {need}. {fix}"
+
+
+def shown(text: object) -> str:
+    """What a file or a graph says, fit for one line: control characters as �, and cut where it is endless."""
+    text = str(text)
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "�" for sign in text)

@@ -42,6 +42,9 @@ BUNDLE_ADVICE = ("Put it into models/checkpoints and load it with Load Checkpoin
 _LORA = re.compile(r"lora_(A|B|up|down)\b|\.lora[._]|^lora_|\.diff(_b)?$|\.hada_|\.lokr_|\.oft_|\.dora_scale$")
 _SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.safetensors$")
 _MAX_HEADER = 100 << 20
+# What files begin with that are given a safetensors file's name, or chosen in its place.
+_OTHER_FILES = {b"GGUF": "a GGUF file", b"PK\3\4": "a PyTorch file (.pth)", b"\x80\2": "an old PyTorch file (.pth)",
+                b"<": "a web page", b"version https://git-lfs": "a Git LFS pointer, not the file itself"}
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16,
          "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4}
 
@@ -133,12 +136,15 @@ def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
                 raise ValueError(f"a header of {length} bytes")
             header = json.loads(file.read(length))
         metadata = header.pop("__metadata__", None) or {}
+        if not all(isinstance(text, str) for text in dict(metadata).values()):
+            raise ValueError("metadata that is no text")
         whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
         shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
         places = {key: _place(entry, 8 + length) for key, entry in header.items()}
         _check_places(shapes, places, 8 + length)
     except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as broken:
-        raise CheckpointError(needed(path.name, f"no readable safetensors header ({broken})", "a safetensors file",
+        raise CheckpointError(needed(path.name, _what_it_is(path) or f"no readable safetensors header ({broken})",
+                                     "a safetensors file",
                                      "Download it again; GGUF files go through a GGUF loader.")) from broken
     if whole != size:
         raise CheckpointError(needed(path.name, f"{size:,} bytes", f"{whole:,} bytes",
@@ -146,9 +152,17 @@ def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
     if not own_names:
         return WeightFile(path, shapes, metadata, places)
     _refuse_twins(path, shapes)
-    left_out = tuple(key for key in shapes if key not in _own_names(shapes))
+    own = _own_names(shapes)
+    left_out = tuple(key for key in shapes if key not in own)
     return WeightFile(path, strip_prefix(shapes), metadata, strip_prefix(places), left_out,
                       uses_diffusers_names(shapes))
+
+
+def _what_it_is(path: Path) -> str | None:
+    """What a file that is no safetensors file is instead, by its first bytes; None where they do not tell."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    return next((what for begin, what in _OTHER_FILES.items() if head.startswith(begin)), None)
 
 
 def _place(entry: dict, data: int) -> Place:

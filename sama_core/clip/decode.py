@@ -15,7 +15,7 @@ from itertools import islice
 import av
 from av.stream import Disposition
 
-from ..errors import ClipError, needed
+from ..errors import ClipError, needed, shown
 from .seek import from_beginning, from_keyframe, packet_stamps
 from .stamps import Stamp
 
@@ -41,7 +41,7 @@ def display_name(stream: Stream) -> str:
     """What the artist calls this video: its file name, control characters shown as �."""
     if isinstance(stream, io.BytesIO):
         return "in memory"
-    return "".join(sign if sign.isprintable() else "�" for sign in os.path.basename(os.fspath(stream)))
+    return shown(os.path.basename(os.fspath(stream)))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import comfy.lora_convert
 from torch import Tensor
 
 from ..checkpoint import model_shapes, refuse_non_finite
-from ..errors import CheckpointError, needed
+from ..errors import CheckpointError, needed, shown
 from ..lora_names import PREFIX, made_for, named
 from . import distilled
 from .lora_patches import judge
@@ -44,7 +44,7 @@ class LoraReport:
         for layers, what in groups:
             if layers:
                 text += f"; {what}: {', '.join(layers[:_SHOWN])}{' …' if len(layers) > _SHOWN else ''}"
-        return text
+        return shown(text)
 
 
 def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the LoRA"):

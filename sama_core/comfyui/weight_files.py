@@ -110,6 +110,12 @@ def read_weights(path: str) -> tuple[dict, dict]:
     except Exception as broken:
         raise CheckpointError(needed(name, f"no readable weights ({type(broken).__name__})", "a weight file",
                                      "Download it again.")) from broken
-    if not isinstance(sd, dict) or not all(torch.is_tensor(value) for value in sd.values()):
+    if not isinstance(sd, dict) or not all(isinstance(key, str) and _is_whole(value) for key, value in sd.items()):
         raise CheckpointError(needed(name, "something else than named tensors", "a weight file", "Download it again."))
     return sd, metadata or {}
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is a tensor with all its numbers in memory: not sparse, not without values, no small view repeated."""
+    return (torch.is_tensor(value) and value.layout is torch.strided and not value.is_meta
+            and value.untyped_storage().nbytes() >= value.numel() * value.element_size())

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sama_core.errors import shown
+
 Weights = dict[str, Tensor]
 FP8 = torch.float8_e4m3fn
 PREFIXES = ("diffusion_model.", "model.diffusion_model.", "pipe.dit.", "_orig_mod.", "module.")
@@ -279,7 +281,7 @@ def _broken_marks(weights: Weights) -> Iterator[LayoutCase]:
     layers, tensors, loose = matrices(weights), comfy_quant(weights), unmarked_fp8(weights)
     for name in ("sdnq_int4", "FLOAT8_E4M3FN", "", "float8_e4m3fn\n"):
         yield LayoutCase(f"format {name!r}", tensors | {f"{layers[0]}.comfy_quant": mark(name)},
-                         words=f"the quantisation format {name} ({layers[0]})")
+                         words=f"the quantisation format {shown(name)} ({layers[0]})")
     yield LayoutCase("unknown format in the metadata", loose, listed(layers, "sdnq_int4"),
                      f"the quantisation format sdnq_int4 ({layers[0]} and {len(layers) - 1} more)")
     for name, content in (("text", b"float8"), ("list", b"[]"), ("number", b'{"format": 8}'), ("nothing", b""),

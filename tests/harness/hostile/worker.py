@@ -10,9 +10,8 @@ import json
 import logging
 import os
 import resource
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +27,12 @@ imports.install()
 from sama_core.clip import ClipInfo, ClipRange, FileSource, Fit, fit_clip, save_restored  # noqa: E402
 from sama_core.errors import SamaError  # noqa: E402
 
+from .children import all_under, in_child  # noqa: E402
 from .clips import Hostile, hostile_clips  # noqa: E402
 from .sounds import hostile_sounds  # noqa: E402
 from .stamps import hostile_stamps  # noqa: E402
 
-AREA, FRAMES, NOBODY, PATIENCE = 32 * 32, 5, 65534, 60
+AREA, FRAMES, NOBODY = 32 * 32, 5, 65534
 FITS = tuple(Fit)
 LOSS = 8
 """Mean difference in grey levels that an encoder may make; another orientation makes over 20."""
@@ -107,25 +107,6 @@ def outcome(case: Hostile, result: Path, fit: Fit) -> dict:
     return {"outcome": "failure", "text": wrong} if wrong else {"outcome": "right", "text": ""}
 
 
-def in_child(work: Callable[[], dict]) -> dict:
-    """What `work` returns in a forked child; `crash` with its signal where the child dies, or takes too long."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        signal.alarm(PATIENCE)
-        with os.fdopen(writing, "w") as pipe:
-            json.dump(work(), pipe)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if status:
-        return {"outcome": "crash", "text": signal.strsignal(os.waitstatus_to_exitcode(status) * -1) or str(status)}
-    return json.loads(said)
-
-
 @contextmanager
 def _room_for(size: int | None) -> Iterator[None]:
     """A limit on file sizes fails in the same calls as a full disk does."""
@@ -147,30 +128,20 @@ def _as_nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-def _all_under(folder: Path) -> dict[str, tuple]:
-    """What would change if somebody wrote there, read none of it."""
-    found = {}
-    for place, _, names in os.walk(folder):
-        for path in (place, *(os.path.join(place, name) for name in names)):
-            status = os.lstat(path)
-            found[os.path.relpath(path, folder)] = (status.st_size, status.st_mtime_ns, status.st_mode)
-    return found
-
-
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     av.logging.set_level(av.logging.PANIC)
     logging.disable()
     (folder / "results").mkdir()
     cases = [case for make in (hostile_clips, hostile_sounds, hostile_stamps) for case in make(folder / "clips")]
-    before = _all_under(folder / "clips")
+    before = all_under(folder / "clips")
     for number, case in enumerate(cases):
         result = folder / "results" / f"{number}.mp4"
         said = in_child(lambda case=case, result=result, number=number: outcome(case, result, FITS[number % len(FITS)]))
         line = {"kind": case.kind, "name": case.path.name, "expected": case.expected, "words": case.words,
                 "saved": result.exists(), **said}
         print(json.dumps(line), flush=True)
-    after = _all_under(folder / "clips")
+    after = all_under(folder / "clips")
     touched = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     print(json.dumps({"end": True, "touched": touched, "results": sorted(os.listdir(folder / "results"))}))
 
