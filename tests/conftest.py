@@ -7,6 +7,7 @@ from .harness import imports
 imports.install()  # before any test module is imported
 
 from .harness import golden as golden_files  # noqa: E402
+from .harness.hostile import outcomes  # noqa: E402
 
 
 class _PlainRoot:
@@ -68,14 +69,17 @@ def golden():
 
 
 def pytest_sessionfinish(session):
-    """A worker of pytest-xdist sends what it compared to the process that prints."""
+    """A worker of pytest-xdist sends what it compared and tried to the process that prints."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["parity"] = golden_files.seen_parity()
+        session.config.workeroutput["hostile"] = outcomes.seen()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    golden_files.add_parity(getattr(node, "workeroutput", {}).get("parity", {}))
+    told = getattr(node, "workeroutput", {})
+    golden_files.add_parity(told.get("parity", {}))
+    outcomes.add(told.get("hostile", {}))
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -85,8 +89,9 @@ def pytest_terminal_summary(terminalreporter):
     core = described()
     if core:
         terminalreporter.write_line(core)
-    lines = golden_files.parity_table()
-    if lines:
-        terminalreporter.section("parity with the golden tensors")
-        for line in lines:
-            terminalreporter.write_line(line)
+    for title, lines in (("parity with the golden tensors", golden_files.parity_table()),
+                         ("what came of hostile files", outcomes.table())):
+        if lines:
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.write_line(line)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from . import samples
-from .decode import FORMATS, Stream
+from .decode import OPTIONS, Stream
 from .samples import RECORD, Found, Wanted
 
 PROGRAM = Path(samples.__file__)
@@ -80,7 +80,7 @@ def _ask(pipe: io.BufferedWriter, stream: Stream, wanted: Wanted) -> None:
     """Sends the request; a process that is gone by then is noticed by who reads its answer."""
     data = stream.getvalue() if isinstance(stream, io.BytesIO) else b""
     task = {"file": None if isinstance(stream, io.BytesIO) else f"file:{os.path.abspath(os.fspath(stream))}",
-            "bytes": len(data), "options": {"format_whitelist": FORMATS}, "track": wanted.track,
+            "bytes": len(data), "options": OPTIONS, "track": wanted.track,
             "begin": str(wanted.begin), "duration": str(wanted.duration)}
     try:
         with pipe:

@@ -28,11 +28,17 @@ FORMATS = ("mov,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,
            "wtv,apng,mp3,aac,ac3,flac,wav,aiff,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,"
            "yuv4mpegpipe")
 
+# A picture called "shot%03d.png" would be read as a pattern: the other files' pictures, not its own.
+OPTIONS = {"format_whitelist": FORMATS, "pattern_type": "none"}
+
 # For streams that state no rate at all (a still image, some one-frame files), or a clock's instead.
 FALLBACK_FPS, HIGHEST_FPS = Fraction(24), 1000
 MEASURED_PACKETS = 100
 # Anamorphic film is at 2; what is far beyond is damage.
 WIDEST_PIXEL = 16
+
+# Where an mp4's index may say that its pictures are encrypted, in bytes from either end (ISO/IEC 23001-7).
+_INDEX, _ENCRYPTED = 1 << 20, (b"encv", b"drmi")
 
 Stream = str | os.PathLike | io.BytesIO
 
@@ -49,7 +55,7 @@ def opened(stream: Stream, name: str) -> Iterator[av.container.InputContainer]:
     """An open container. Raises ClipError when `stream` is missing, empty, not readable or not a video."""
     try:  # `options` would go to streams, too: where those turn up late (mpg), PyAV 16 and 17.0 die of it
         container = av.open(_private_handle(stream, name), metadata_errors="replace",
-                            container_options={"format_whitelist": FORMATS})
+                            container_options=OPTIONS)
     except FileNotFoundError as error:
         raise unusable(name, "no such file", READABLE) from error
     except PermissionError as error:
@@ -61,8 +67,9 @@ def opened(stream: Stream, name: str) -> Iterator[av.container.InputContainer]:
 
 
 def picture_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    """The first stream of moving pictures; a cover image of a music file does not count."""
+    """The first stream of moving pictures; covers of music and the still beside an AVIF's animation do not count."""
     found = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    found.sort(key=lambda stream: stream.frames == 1 and stream.duration is None)
     for stream in found:
         if stream.codec_context is not None:
             return stream
@@ -91,6 +98,9 @@ def numbered_pictures(stream: Stream, name: str, start: int) -> Iterator[tuple[i
     except av.error.FFmpegError as error:
         if number < 0 and _is_animated_webp(stream):
             raise unusable(name, "an animated WebP, which FFmpeg does not read", READABLE, CONVERT) from error
+        if number < 0 and _is_encrypted(stream):
+            raise unusable(name, "an encrypted video (copy protection)", READABLE,
+                           "Choose a file without copy protection.") from error
         raise damaged(name, number + 1) from error
 
 
@@ -158,6 +168,18 @@ def damaged(name: str, good: int) -> ClipError:
     """The error of a video whose data breaks off after `good` frames."""
     fix = f"Set the frame limit to end before frame {good}, or export the file again." if good else CHOOSE_ANOTHER
     return unusable(name, f"damaged or missing data after {good} frames", "intact data for the chosen frames", fix)
+
+
+def _is_encrypted(stream: Stream) -> bool:
+    """By the atom that an mp4 has in place of its coding's; its index lies at the beginning or at the end."""
+    if isinstance(stream, io.BytesIO):
+        data = stream.getbuffer()
+        return any(mark in bytes(part) for part in (data[:_INDEX], data[-_INDEX:]) for mark in _ENCRYPTED)
+    with open(stream, "rb") as file:
+        head = file.read(_INDEX)
+        file.seek(max(0, os.path.getsize(stream) - _INDEX))
+        tail = file.read(_INDEX)
+    return any(mark in part for part in (head, tail) for mark in _ENCRYPTED)
 
 
 def _is_animated_webp(stream: Stream) -> bool:

@@ -4,6 +4,7 @@
                                     source's packets, or AAC ────────┴▶ temporary file ──rename──▶ target
 """
 
+import errno
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +30,8 @@ from .restore import restored_frames
 from .sound import sound_of
 
 LARGEST_SIDE = 16384
+LAST_ERRNO = 4095
+"""Higher numbers are FFmpeg's own errors, which are not about disks."""
 SLOWEST = Fraction(1, 1000)
 TAGS = "use_metadata_tags"
 CONTAINERS = {"mp4": "mp4", "mkv": "matroska"}
@@ -95,10 +98,19 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
         yield unfinished
         os.replace(unfinished, path)
     except (av.error.FFmpegError, OSError) as failed:
-        raise ClipError(needed(path.name, failed.strerror or str(failed), "room and permission to write it",
-                               f"Free disk space or check the rights of {path.parent.name}/.")) from failed
+        raise ClipError(_not_written(path, failed)) from failed
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, failed: OSError | av.error.FFmpegError) -> str:
+    """What stopped the writing: the disk, or a file format that cannot hold what it was given."""
+    why = failed.strerror or str(failed)
+    if isinstance(failed, av.error.FFmpegError) and (failed.errno == errno.EINVAL or failed.errno > LAST_ERRNO):
+        return needed(path.name, f"pictures or times that it cannot hold ({why})", "a clip that fits into such a file",
+                      "Edit a shorter range of the clip, or export the clip again.")
+    return needed(path.name, why, "room and permission to write it",
+                  f"Free disk space or check the rights of {path.parent.name}/.")
 
 
 def _write(target: str | BinaryIO, frames: Iterable[torch.Tensor], info: ClipInfo, audio: dict | None,
@@ -166,8 +178,9 @@ def _video_stream(container: av.container.OutputContainer, info: ClipInfo, encod
     stream.pix_fmt = f"yuv{planes}p10le" if deep else f"yuv{planes}p"
     context, tags = stream.codec_context, _tags(info, encoding)
     context.time_base = tick
-    if not info.timing.steady:
-        context.max_b_frames = 0  # reordered frames would leave their lengths to each other
+    if not info.timing.steady or info.fps < SLOWEST:
+        # Reordered frames would leave their lengths to each other; an mp4 has no room for delays of hours.
+        context.max_b_frames = 0
     if info.facts.pixel_aspect != 1:
         context.sample_aspect_ratio = info.facts.pixel_aspect
     context.color_range = LIMITED_RANGE

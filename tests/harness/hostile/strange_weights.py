@@ -37,6 +37,7 @@ class Strange(NamedTuple):
 def strange_weights(weights: dict[str, Tensor]) -> Iterator[Strange]:
     """Every case; `weights` are those of a right small model."""
     yield from _for_every_loader("broken headers", _headers())
+    yield from _for_every_loader("large headers", _large_headers(), ("model", "vae"))
     yield from _for_every_loader("other files by that name", _others())
     yield from _for_every_loader("pickles", _pickles(), ("lora", "text encoder", "vae"))
     yield from _models(weights)
@@ -66,8 +67,6 @@ def _headers() -> dict[str, Callable]:
     """Headers that nobody writes by honest means."""
     twice = b'{"blocks.0.a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},' \
             b'"blocks.0.a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}'
-    many = {f"t{number}": {"dtype": "U8", "shape": [1], "data_offsets": [number, number + 1]}
-            for number in range(100_000)}
     named = {name: {"dtype": "U8", "shape": [1], "data_offsets": [place, place + 1]} for place, name in enumerate(
         ("blocks.0.\x1b[31mred", "blocks.0.two\nlines", "../../etc/passwd", "blocks.0.\u202egpm", "", "x" * 100_000,
          "\0", "\ud800"))}
@@ -93,9 +92,15 @@ def _headers() -> dict[str, Callable]:
         "metadata a number": raw({**PLAIN, "__metadata__": 7}, bytes(8)),
         "metadata of numbers": raw({**PLAIN, "__metadata__": {"config": 7, "_quantization_metadata": 7}}, bytes(8)),
         "metadata within metadata": raw({**PLAIN, "__metadata__": {"config": {"transformer": []}}}, bytes(8)),
-        "names": raw(named, bytes(len(named))), "100,000 tensors": raw(many, bytes(100_000)),
-        "a header of 90 MB": raw(PLAIN, bytes(8), LARGEST_HEADER),
+        "names": raw(named, bytes(len(named))),
     }.items()}
+
+
+def _large_headers() -> dict[str, Callable]:
+    many = {f"t{number}": {"dtype": "U8", "shape": [1], "data_offsets": [number, number + 1]}
+            for number in range(100_000)}
+    return {"100,000 tensors.safetensors": _bytes(raw(many, bytes(100_000))),
+            "90 MB.safetensors": lambda path: path.write_bytes(raw(PLAIN, bytes(8), LARGEST_HEADER))}
 
 
 def _others() -> dict[str, Callable]:

@@ -21,8 +21,8 @@ from .. import imports
 
 imports.install()
 
-from ..lora_files import kinds, pairs, right, wrong, SPELLINGS  # noqa: E402
 from .. import weight_layouts  # noqa: E402
+from ..lora_files import SPELLINGS, kinds, pairs, right, wrong  # noqa: E402
 from ..registry import import_core  # noqa: E402
 from .children import all_under, in_child  # noqa: E402
 from .strange_weights import OWNED, Strange, other_loras, strange_weights  # noqa: E402

@@ -31,6 +31,7 @@ from .children import all_under, in_child  # noqa: E402
 from .clips import Hostile, hostile_clips  # noqa: E402
 from .sounds import hostile_sounds  # noqa: E402
 from .stamps import hostile_stamps  # noqa: E402
+from .strange_clips import hostile_strange_clips  # noqa: E402
 
 AREA, FRAMES, NOBODY = 32 * 32, 5, 65534
 FITS = tuple(Fit)
@@ -133,7 +134,8 @@ def main(folder: Path) -> None:
     av.logging.set_level(av.logging.PANIC)
     logging.disable()
     (folder / "results").mkdir()
-    cases = [case for make in (hostile_clips, hostile_sounds, hostile_stamps) for case in make(folder / "clips")]
+    kinds = (hostile_clips, hostile_sounds, hostile_stamps, hostile_strange_clips)
+    cases = [case for make in kinds for case in make(folder / "clips")]
     before = all_under(folder / "clips")
     for number, case in enumerate(cases):
         result = folder / "results" / f"{number}.mp4"
