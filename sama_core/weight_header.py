@@ -143,7 +143,7 @@ def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
         places = {key: _place(entry, 8 + length) for key, entry in header.items()}
         _check_places(shapes, places, 8 + length)
     except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as broken:
-        raise CheckpointError(needed(path.name, _what_it_is(path) or f"no readable safetensors header ({broken})",
+        raise CheckpointError(needed(path.name, f"no readable safetensors header ({_what_it_is(path) or broken})",
                                      "a safetensors file",
                                      "Download it again; GGUF files go through a GGUF loader.")) from broken
     if whole != size:

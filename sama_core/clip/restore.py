@@ -15,6 +15,7 @@ from ..errors import ClipError, needed
 from .fit import Progress
 from .info import ClipInfo
 from .picture import WHITE
+from .source import FileSource
 
 
 def restore_frames(frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None) -> torch.Tensor:
@@ -80,6 +81,8 @@ def _untouched(frames: torch.Tensor, info: ClipInfo) -> bool:
 
 def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
     """The source's frames, at the depth it has."""
+    if isinstance(info.source, FileSource) and not info.source.is_unchanged():
+        raise _source_changed("another clip in its place", "the same clip")
     deep = info.facts.bit_depth > 8
     return (picture.pixels for picture in info.source.pictures(info.clip_range, deep))
 

@@ -76,7 +76,8 @@ def _copy(info: ClipInfo, audio: dict | None) -> Iterator[_Copy | None]:
     """The source's sound, valid in this context, if it is `audio`, of one form, and a trial shows that mp4 takes it."""
     with ExitStack() as files:
         copy = None
-        if isinstance(info.source, FileSource) and _same(audio, info.audio) and _is_uniform(info):
+        own = isinstance(info.source, FileSource) and _same(audio, info.audio)
+        if own and info.source.is_unchanged() and _is_uniform(info):
             with suppress(av.error.FFmpegError, ClipError, ValueError):
                 copy = _tried(_range_packets(files.enter_context(opened(info.source.stream, info.source.name)), info))
         yield copy

@@ -37,6 +37,7 @@ from .decode import (
 )
 from .picture import Picture, bits_of, pixels_of, see_through
 from .stamps import Clock, origin_of
+from .unchanged import Seen, is_unchanged, look
 from .upright import Orientations
 
 
@@ -90,6 +91,8 @@ class _Opening:
     clock: Clock
     states_lengths: bool
     "Whether the lengths of frames are the file's own, not guessed."
+    seen: Seen
+    "The file as it was then."
 
 
 class FileSource:
@@ -111,6 +114,10 @@ class FileSource:
     def facts(self) -> ClipFacts:
         """Size, rate and sound; decodes a few frames. Raises ClipError if the file is not a usable video."""
         return self._opening.facts
+
+    def is_unchanged(self) -> bool:
+        """Whether the file is still the clip that was opened, and not another in its place."""
+        return is_unchanged(self.stream, self.name, self._opening.seen)
 
     def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
         """The pictures in `clip_range`, in 16 bits if `deep`. Decoding stops after the last one.
@@ -196,7 +203,8 @@ class FileSource:
                 colours_of(frame, stream.codec_context))
             states_lengths = states_rate(stream)
         origin = origin_of((stamp_of(picture) for picture in chain([frame], decoded)), 1 / rate)
-        return _Opening(facts, Clock(origin, None if origin is None else frame.time_base, 1 / rate), states_lengths)
+        return _Opening(facts, Clock(origin, None if origin is None else frame.time_base, 1 / rate), states_lengths,
+                        look(self.stream, self.name))
 
     def _decoded(self, start: int) -> Iterator[tuple[int, av.VideoFrame, Fraction, bool]]:
         """Numbered frames from `start` or before it on, their times after frame 0, and whether those were moved."""

@@ -217,6 +217,40 @@ def test_anything_else_is_no_safetensors_file(tmp_path, content):
     refusal(lambda: plan_checkpoint(path), "model.safetensors", "no readable safetensors header", "Download it again")
 
 
+@pytest.mark.parametrize(("content", "what"), [
+    (NOT_SAFETENSORS["a GGUF file"], "a GGUF file"), (NOT_SAFETENSORS["an HTML page"], "a web page"),
+    (NOT_SAFETENSORS["a text file"], "a Git LFS pointer"), (b"PK\3\4" + bytes(99), "a PyTorch file")])
+def test_a_file_of_another_kind_is_named(tmp_path, content, what):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    refusal(lambda: plan_checkpoint(path), f"no readable safetensors header ({what}")
+
+
+@pytest.mark.parametrize("metadata", [7, ["a"], {"config": 7}, {"config": {"transformer": {}}}])
+def test_metadata_that_is_no_text_is_refused(tmp_path, metadata):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(framed(json.dumps({"__metadata__": metadata}).encode()))
+    refusal(lambda: plan_checkpoint(path), "no readable safetensors header")
+
+
+@pytest.mark.parametrize("config", ["[" * 100_000, '{"a":' * 50_000])
+def test_endlessly_nested_settings_are_no_settings(config):
+    assert transformer_settings({"config": config}) == {}
+
+
+def test_many_tensors_are_judged_in_no_time(tmp_path):
+    """The work grows with their number, not with its square."""
+    names = {f"t{number}": {"dtype": "U8", "shape": [1], "data_offsets": [number, number + 1]}
+             for number in range(20_000)}
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(framed(json.dumps(names).encode()) + bytes(len(names)))
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weight_header, "own_name", lambda name, diffusers=False: calls.append(name) or name)
+        refusal(lambda: plan_checkpoint(path), "a file of another model")
+    assert len(calls) <= 10 * len(names)
+
+
 @pytest.mark.parametrize("name", ["nowhere.safetensors", "."])
 def test_absent_files_and_folders_are_named(tmp_path, name):
     refusal(lambda: plan_checkpoint(tmp_path / name), str(tmp_path / name), "no such file", "Choose a file that exists")

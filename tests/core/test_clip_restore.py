@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -121,9 +122,48 @@ def test_a_source_that_changed_is_noticed(tmp_path):
     write_clip(path, moving_shapes(5, 120, 34), Fraction(24))
     frames, info = fit_clip(FileSource(str(path)), ClipRange(), area=2048)
     write_clip(path, moving_shapes(3, 120, 34), Fraction(24))
-    assert refusal(frames, info).startswith("source video: got 3 frames, needs 5 frames, as when it was loaded.")
+    assert refusal(frames, info).startswith(
+        "source video: got another clip in its place, needs the same clip, as when it was loaded.")
     path.unlink()
     assert refusal(frames, info).startswith("video 'clip.mp4': got no such file")
+
+
+def test_another_clip_of_the_same_size_and_length_lends_no_borders(tmp_path):
+    """A link that points elsewhere by the time the result is saved, and a file that was written over."""
+    for number, name in enumerate(("one.mp4", "two.mp4")):
+        write_clip(tmp_path / name, (picture // (1 + number) for picture in moving_shapes(5, 120, 34)), Fraction(24))
+    link = tmp_path / "clip.mp4"
+    link.symlink_to("one.mp4")
+    frames, info = fit_clip(FileSource(str(link)), ClipRange(), area=2048)
+    expected = restore_frames(frames, info)
+    link.unlink()
+    link.symlink_to("two.mp4")
+    assert refusal(frames, info).startswith("source video: got another clip in its place")
+    link.unlink()
+    link.write_bytes((tmp_path / "one.mp4").read_bytes())  # the same clip again, newer
+    assert torch.equal(restore_frames(frames, info), expected)
+
+
+def test_a_recording_that_goes_on_meanwhile_is_the_same_clip(tmp_path):
+    """Its length when it was loaded counts."""
+    whole = tmp_path / "whole.ts"
+    write_clip(tmp_path / "whole.mp4", moving_shapes(40, 120, 34), Fraction(24))
+    _as_mpeg_ts(tmp_path / "whole.mp4", whole)
+    data, path = whole.read_bytes(), tmp_path / "growing.ts"
+    path.write_bytes(data[:len(data) * 3 // 4])
+    frames, info = fit_clip(FileSource(str(path)), ClipRange(frames=9), area=2048)
+    expected = restore_frames(frames, info)
+    path.write_bytes(data)
+    assert torch.equal(restore_frames(frames, info), expected)
+
+
+def _as_mpeg_ts(source, target):
+    with av.open(str(source)) as read, av.open(str(target), "w") as write:
+        stream = write.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                write.mux(packet)
 
 
 @settings(max_examples=15, deadline=None)

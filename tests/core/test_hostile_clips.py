@@ -21,7 +21,7 @@ def run(tmp_path_factory):
     """The worker's process and its lines; it starts in an empty folder, where nothing may appear."""
     folder, empty = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("empty")
     done = subprocess.run([sys.executable, "-m", "tests.harness.hostile.worker", str(folder)], capture_output=True,
-                          text=True, timeout=600, check=False, cwd=empty,
+                          text=True, timeout=900, check=False, cwd=empty,
                           env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
     (folder / "clips" / "not_files" / "closed").chmod(0o700) if os.geteuid() == 0 else None
     lines = [json.loads(line) for line in done.stdout.splitlines()]
