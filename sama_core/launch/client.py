@@ -94,7 +94,7 @@ class Client:
         size = len(head) + clip.stat().st_size + len(tail)
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Content-Length": str(size)}
         try:
-            answer = json.loads(self._request("/upload/image", _parts(head, clip, tail), headers))
+            answer = self._object(self._request("/upload/image", _parts(head, clip, tail), headers), "name")
         except (Refused, Unreachable) as error:
             if not self.reached():
                 raise
@@ -106,7 +106,8 @@ class Client:
     def queue(self, graph: dict) -> str:
         """Queues a graph in API format and returns its id. Raises Refused with the server's node errors."""
         body = json.dumps({"prompt": graph, "client_id": self.id}).encode()
-        return json.loads(self._request(QUEUE_PATH, body, {"Content-Type": "application/json"}))["prompt_id"]
+        answer = self._request(QUEUE_PATH, body, {"Content-Type": "application/json"})
+        return self._object(answer, "prompt_id")["prompt_id"]
 
     def listen(self) -> WebSocket:
         """Opens the connection on which the server tells how far this client's work is."""
@@ -151,11 +152,17 @@ class Client:
                               "come. It lies in that ComfyUI's output folder.")
 
     def _json(self, path: str, timeout: float = TIMEOUT) -> dict:
-        body = self._request(path, timeout=timeout)
+        return self._object(self._request(path, timeout=timeout))
+
+    def _object(self, body: bytes, *keys: str) -> dict:
+        """The JSON object that ComfyUI answers with. Raises LaunchError for anything else, or without one of `keys`."""
         try:
-            return json.loads(body)
+            answer = json.loads(body)
         except ValueError as error:
             raise self._no_comfyui() from error
+        if not isinstance(answer, dict) or not all(key in answer for key in keys):
+            raise self._no_comfyui()
+        return answer
 
     def _request(self, path: str, data: bytes | Iterable[bytes] | None = None,
                  headers: dict[str, str] | None = None, timeout: float = TIMEOUT) -> bytes:
@@ -165,7 +172,8 @@ class Client:
                 return reply.read()
         except urllib.error.HTTPError as error:
             raise Refused(self.url, path, error.code, error.read()) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            # No host has a name that cannot be encoded.
             raise self._unreachable(error) from error
 
     def _no_comfyui(self) -> LaunchError:
@@ -180,8 +188,8 @@ class Client:
 def normal_url(url: str) -> str:
     """`url` with a scheme and without a slash at its end. Raises LaunchError if there is no host in it."""
     whole = url if "://" in url else f"http://{url}"
-    parts = urlsplit(whole)
     try:
+        parts = urlsplit(whole)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         usable = False

@@ -33,6 +33,9 @@ RESULTS = "video/SAMA"
 DEFAULT_INSTRUCTION = "make the circle red"
 # SAMA-14B as released.
 RELEASE_STEPS, RELEASE_CFG = 50, 5.0
+# As the nodes' inputs have them; NaN lies in none.
+LIMITS = {"steps": (1, 1000), "frames": (1, 100_000), "cfg": (0, 100), "seed": (0, 2**64 - 1),
+          "area": (32 * 32, 4096 * 4096)}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Place:
 def edit(options: Namespace, places: Places, stages: Stages) -> int:
     """Edits one clip and prints where the result is and how long each stage took."""
     check_options(options)
-    clip = check_clip(options.video) if options.video else embedded.CLIP
+    clip = check_clip(options.video) if options.video is not None else embedded.CLIP
     target = choose_target(options.out, clip)
     picture = placed("--picture", options.picture, PICTURE) if options.picture else None
     stages.start(SET_UP)
@@ -157,10 +160,11 @@ def check_options(options: Namespace) -> None:
     if not options.instruction.strip():
         raise LaunchError(needed("--instruction", "an empty text", "what to change, in plain words",
                                  'For example --instruction "make the car red".'))
-    for name, least in (("steps", 1), ("frames", 1), ("cfg", 0), ("seed", 0)):
+    for name, (least, most) in LIMITS.items():
         value = getattr(options, name)
-        if value is not None and value < least:
-            raise LaunchError(needed(f"--{name}", value, f"{least} or more", f"Give another --{name}."))
+        if value is not None and not least <= value <= most:
+            need = f"{least} or more" if value < least else f"{most:,} or less" if value > most else "a number"
+            raise LaunchError(needed(f"--{name}", str(value)[:40], need, f"Give another --{name}."))
 
 
 def area_pixels(text: str) -> int:

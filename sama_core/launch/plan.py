@@ -39,7 +39,7 @@ NO_FILE = "No model file named: planning for SAMA-14B as released, by its publis
 def plan(options: Namespace, places: Places, stages: Stages) -> int:
     """Prints the plan; 0 whether it fits or not. With `--calibrate` measures this machine first."""
     files = model_files(options, places)
-    video = check_clip(options.video) if options.video else None
+    video = check_clip(options.video) if options.video is not None else None
     try:
         if options.calibrate:
             measure(options, places, stages)

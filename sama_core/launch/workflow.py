@@ -62,6 +62,8 @@ def refusal(graph: dict, body: bytes) -> str:
     """What the server found wrong with a queued graph, one line for each node."""
     try:
         answer = json.loads(body)
+        if not isinstance(answer, dict):
+            raise ValueError
     except ValueError:
         return f"ComfyUI refused the workflow: {body[:300].decode('utf-8', 'replace')}"
     lines = [f"{node_name(graph, node_id)}: {_reason(error)}"

@@ -94,10 +94,27 @@ def test_nobody_there():
     assert not Client("127.0.0.1:9").reached()
 
 
-@pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (200, b"{}"), (404, b"no")])
+@pytest.mark.parametrize(("status", "body"), [
+    (200, b"<html>"), (200, b"{}"), (404, b"no"), (200, b"null"), (200, b'"system"'), (200, b'["system"]'),
+    (200, b"\xff\xfe")])
 def test_something_else_there(status, body):
     with answering((status, {}, body)) as url, pytest.raises(LaunchError, match="Check the address"):
         Client(url).check()
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"null"])
+def test_a_page_in_place_of_an_answer(clip, body):
+    """As a sign-in page before the server gives to everything."""
+    with answering((200, {}, body)) as url:
+        for ask in (lambda client: client.upload(clip), lambda client: client.queue({})):
+            with pytest.raises(LaunchError, match="an answer that is not ComfyUI's"):
+                ask(Client(url))
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 300, "\U0001f4a5", "\udcff"])
+def test_names_that_no_host_has(host):
+    with pytest.raises(Unreachable, match="got no answer"):
+        Client(f"http://{host}").check()
 
 
 def test_a_refusal_says_where_to_look():
@@ -125,7 +142,7 @@ def test_addresses(given, whole):
     assert normal_url(given) == whole
 
 
-@pytest.mark.parametrize("given", ["", "ftp://a", "http://", "http://a:port"])
+@pytest.mark.parametrize("given", ["", "ftp://a", "http://", "http://a:port", "http://[::1"])
 def test_impossible_addresses(given):
     with pytest.raises(LaunchError, match="--server: got"):
         normal_url(given)

@@ -184,6 +184,11 @@ def test_an_unreadable_clip_is_named_as_the_node_names_it(tmp_path):
     (["--instruction", "  "], "--instruction: got an empty text"),
     (["--steps", "0"], "--steps: got 0, needs 1 or more"), (["--frames", "0"], "--frames: got 0, needs 1 or more"),
     (["--seed", "-1"], "--seed: got -1"), (["--cfg", "-0.5"], "--cfg: got -0.5"),
+    (["--cfg", "nan"], "--cfg: got nan, needs a number"), (["--cfg", "inf"], "--cfg: got inf, needs 100 or less"),
+    (["--seed", str(2**70)], "--seed: got 1180591620717411303424, needs 18,446,744,073,709,551,615 or less"),
+    (["--steps", "1001"], "--steps: got 1001, needs 1,000 or less"), (["--seed", "9" * 400], "--seed: got "),
+    (["--area", "100000x100000"], "--area: got 10000000000, needs 16,777,216 or less"),
+    (["--video", ""], "got a folder, needs a video file"),
     (["--out", "x.avi"], "--out: got x.avi, needs a name ending in .mp4"),
     (["--picture", "x.jpg"], "--picture: got x.jpg, needs a name ending in .png"),
     (["--picture", "absent/x.png"], "absent/x.png, needs an existing folder. Make")])

@@ -94,3 +94,4 @@ def test_refusals_in_words():
     told = {"error": {"type": "prompt_no_outputs", "message": "Prompt has no outputs", "details": ""}}
     assert refusal(GRAPH, json.dumps(told).encode()) == "ComfyUI refused the workflow: Prompt has no outputs"
     assert refusal(GRAPH, b"<html>") == "ComfyUI refused the workflow: <html>"
+    assert refusal(GRAPH, b"[]") == "ComfyUI refused the workflow: []"
