@@ -24,6 +24,10 @@ STOPPED = "Stopped. Nothing was left half-written; the same command starts again
 
 def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int:
     """Runs one command; 0 if it did its work, 1 with a sentence on standard error if not."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks must not end an edit that is done.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     options, rest = parser().parse_known_args(argv)
     if options.command == "test":
         options.pytest_args = rest

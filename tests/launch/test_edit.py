@@ -1,5 +1,6 @@
 """The edit command, end to end on a real server, and what it says when it cannot work."""
 
+import io
 import json
 import subprocess
 import sys
@@ -199,6 +200,15 @@ def test_bad_input_is_one_sentence_before_any_work(tmp_path, monkeypatch, capsys
     error = capsys.readouterr().err.strip()
     assert sentence in error and len(error.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["empty.mp4"]
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path, monkeypatch):
+    """As in a pipe on Windows, or a name that is no UTF-8."""
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stderr", narrow)
+    assert main(["edit", "--video", "\U0001f4a5\udcff.mp4"], Places(work=tmp_path)) == 1
+    narrow.seek(0)
+    assert "\\U0001f4a5\\udcff.mp4: got no such file" in narrow.read()
 
 
 def test_a_server_that_is_not_there(run, clip, tmp_path):
