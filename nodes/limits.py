@@ -5,15 +5,19 @@ of NaN or a list in place of a number reach `execute` as they are. So every node
 own schema first. What sockets without a widget take is in `sockets.py`.
 """
 
+import inspect
 import math
 from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum
 from functools import wraps
 from numbers import Integral, Real
+from pathlib import PurePath
 
 from comfy_api.latest import io
 
 from ..sama_core.errors import InputError, needed
-from .sockets import SOCKETS, kind_of
+from .sockets import SOCKETS, kind_of, plain
 
 _SHOWN = 60
 
@@ -21,9 +25,11 @@ _SHOWN = 60
 def obey_limits(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """`node` itself, whose `execute` first checks its inputs and raises InputError for the first wrong one."""
     execute = node.execute.__func__
+    order = list(inspect.signature(execute).parameters)[1:]
 
     @wraps(execute)
-    def checked(cls, **values):
+    def checked(cls, *in_order, **values):
+        values = {**dict(zip(order, in_order, strict=False)), **values}
         inputs = {entry.id: entry for entry in cls.define_schema().inputs}
         given = {name: value for name, value in values.items() if not _is_left_open(inputs.get(name), value)}
         return execute(cls, **{name: _fit(inputs.get(name), value) for name, value in given.items()})
@@ -43,22 +49,40 @@ def _fit(entry: io.Input | None, value: object) -> object:
         return value
     kind = entry.get_io_type()
     if kind in SOCKETS:
-        SOCKETS[kind](entry.id, value)
-        return value
+        return SOCKETS[kind](entry.id, value)
     return _WIDGETS[kind](entry, value) if kind in _WIDGETS else value
 
 
 def _whole_number(entry: io.Int.Input, value: object) -> int:
-    whole = isinstance(value, Integral) or (isinstance(value, Real) and math.isfinite(value) and value == int(value))
+    number = _real(value)
+    whole = isinstance(number, Integral) or (number is not None and _finite(number) and number == int(number))
     if not whole:
         raise _wrong(entry, value, _span("a whole number", entry))
-    return _within(entry, int(value), "a whole number")
+    return _within(entry, int(number), "a whole number")
 
 
 def _number(entry: io.Float.Input, value: object) -> float:
-    if not isinstance(value, Real) or not _finite(value):
+    number = _real(value)
+    if number is None or not _finite(number):
         raise _wrong(entry, value, _span("a number", entry))
-    return _within(entry, float(value), "a number")
+    number = float(number)
+    # What was a limit in 32 bits, or before it was reckoned with, is meant to be it.
+    near = (limit for limit in (entry.min, entry.max) if limit is not None
+            and math.isclose(number, limit, rel_tol=1e-6, abs_tol=1e-9))
+    return _within(entry, float(next(near, number)), "a number")
+
+
+def _real(value: object) -> Real | None:
+    """The number that `value` is, or holds, or writes out as ComfyUI lets numbers be typed; None if there is none."""
+    value = plain(value)
+    if isinstance(value, str):
+        try:
+            return int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
+        except ValueError:
+            return None
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == int(value) else float(value)
+    return value if isinstance(value, Real) else None
 
 
 def _finite(value: Real) -> bool:
@@ -86,16 +110,27 @@ def _text(entry: io.String.Input, value: object) -> str:
 
 
 def _switch(entry: io.Boolean.Input, value: object) -> bool:
-    if not isinstance(value, Integral) or value not in (0, 1):
+    number = plain(value)
+    if not isinstance(number, Real) or not _finite(number):
         raise _wrong(entry, value, "true or false")
-    return bool(value)
+    return bool(number)
 
 
 def _choice(entry: io.Combo.Input, value: object) -> object:
-    if not isinstance(value, str | int) or value not in entry.options:
+    """The list's own entry, which is plain text where `value` may be a path, a name of an enum, or another's text."""
+    asked = _slashes(value.value if isinstance(value, Enum) else value)
+    found = next((option for option in entry.options if _slashes(option) == asked), None)
+    if found is None:
         names = list(map(str, entry.options))
         raise _wrong(entry, value, " or ".join(names) if len(names) < 7 else "a name of the node's list")
-    return value
+    return found
+
+
+def _slashes(name: object) -> object:
+    """A text or path with slashes, as a workflow of another system may write it; no other thing is in a list."""
+    if isinstance(name, str | PurePath):
+        return str.__str__(name).replace("\\", "/") if isinstance(name, str) else name.as_posix()
+    return name if isinstance(name, int) else object()
 
 
 _WIDGETS: dict[str, Callable] = {"INT": _whole_number, "FLOAT": _number, "STRING": _text, "BOOLEAN": _switch,

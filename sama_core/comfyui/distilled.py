@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .non_finite import cfg_of
+
 KEY = "sama_distilled"
 MANY_STEPS = 12
 # Titles only: a description may well name another LoRA that goes with this one.
@@ -85,7 +87,7 @@ def advice(model, steps: int, cfg: float) -> str:
 
 def warn(guider, sigmas) -> str:
     """What does not go together in the run that `guider` is about to sample, logged; empty where all does."""
-    text = advice(guider.model_patcher, len(sigmas) - 1, getattr(guider, "cfg", 1.0))
+    text = advice(guider.model_patcher, len(sigmas) - 1, cfg_of(guider))
     if text:
         log.warning("SAMA: %s.", text)
     return text and f"SAMA: {text}."

@@ -5,6 +5,7 @@ Without this a run goes on to its end, and a black clip comes out.
 
 import math
 from collections.abc import Callable, Iterator
+from numbers import Real
 
 import comfy.model_management
 import torch
@@ -41,7 +42,10 @@ def refuse_inputs(guider, noise: Tensor, latent: Tensor, sigmas: Tensor) -> None
     At cfg 1 the negative conditioning goes into nothing, and may be anything.
     """
     parts = [("sigmas", sigmas, _SCHEDULE), ("noise", noise, _LATENT), ("latent", latent, _LATENT)]
-    unused = {"negative"} if math.isclose(getattr(guider, "cfg", 0.0), 1.0) else set()
+    unused = {"negative"} if math.isclose(cfg_of(guider), 1.0) else set()
+    if not unused and guider.conds.get("negative") == []:
+        raise SamplingError(needed("negative conditioning", f"an empty one at cfg {cfg_of(guider):g}", "encoded text",
+                                   "Connect the negative of SAMA Edit Conditioning, or set cfg to 1."))
     for entries in (entries for name, entries in guider.conds.items() if name not in unused):
         for entry in entries or ():
             parts += [("text conditioning", entry.get("cross_attn"), _TEXT),
@@ -73,7 +77,7 @@ def spoilt(guider, sigmas: Tensor, where: str) -> SamplingError:
 
 
 def _causes(guider, sigmas: Tensor) -> Iterator[str]:
-    patcher, cfg = guider.model_patcher, getattr(guider, "cfg", 1.0)
+    patcher, cfg = guider.model_patcher, cfg_of(guider)
     layers = sorted(key for key, patches in patcher.patches.items() if any(not _sound(patch[1]) for patch in patches))
     if layers:
         yield f"a LoRA on the model holds such values itself (in {layers[0]}): remove that LoRA"
@@ -95,6 +99,12 @@ def _causes(guider, sigmas: Tensor) -> Iterator[str]:
     yield "the model file is damaged: set check_weights in Load SAMA Model, which finds that"
     if patcher.model.get_dtype_inference() != torch.float16:
         yield "something between loader and sampler spoils them: try without LoRAs and model patches"
+
+
+def cfg_of(guider) -> float:
+    """The guidance strength; 0 where a guider of another pack has none, or one for each step."""
+    cfg = getattr(guider, "cfg", 0.0)
+    return float(cfg) if isinstance(cfg, Real) else 0.0
 
 
 def _flag_for_attention() -> bool:
