@@ -4,6 +4,7 @@ The answer is JSON; the last line of standard error is a sentence for the artist
 """
 
 import json
+import os
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,8 @@ def probe(path: str) -> dict:
     """`width`, `height`, `fps`, `frames` (0 if the file does not say). Raises ValueError if it is no video."""
     import av
     try:
-        with av.open(path) as container:
+        # A name is a file's, whatever it looks like, and a playlist in it may not lead into the network.
+        with av.open(f"file:{os.path.abspath(path)}", container_options={"protocol_whitelist": "file"}) as container:
             stream = next(iter(container.streams.video), None)
             if stream is None:
                 raise ValueError("it has no video in it, needs a video file (mp4, mov, mkv, webm …)")
