@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -59,10 +60,9 @@ class RestoredVideo(Input.Video):
         source's depth, a quality that looks like what went in, and the source's colours; see `colours_for`. Raises
         ClipError if the file cannot be written; the edit is kept then, and the error says where.
         """
-        tags = {name: value if isinstance(value, str) else json.dumps(value, default=str)
-                for name, value in (metadata or {}).items()}
-        encoding = self._encoding(tags, bit_depth, crf, color_space, preset)
+        tags = texts(metadata or {})
         try:
+            encoding = self._encoding(tags, bit_depth, crf, color_space, preset)
             container, kind = wanted_file(path, format, codec)
             check_offered(container, kind, self.info.width, self.info.height)
             if is_ours(container, kind):
@@ -186,6 +186,23 @@ class RestoredVideo(Input.Video):
     def has_pending_frame_edits(self) -> bool:
         """False: what `get_stream_source` gives is the whole edit."""
         return False
+
+
+def texts(metadata: Mapping) -> dict[str, str]:
+    """Metadata as files carry it. What cannot be written is left out, with a warning: no edit fails for its tags."""
+    tags = {}
+    for name, value in metadata.items():
+        try:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            tags[_whole(str(name))] = _whole(text)
+        except Exception as failed:
+            log.warning("SAMA: the tag %.40s is not written into the video (%s).", ascii(name), type(failed).__name__)
+    return tags
+
+
+def _whole(text: str) -> str:
+    """Without half characters, which no file takes."""
+    return text.encode(errors="replace").decode()
 
 
 def _exact(seconds: float) -> Fraction:

@@ -34,6 +34,10 @@ def graph(comfyui):
     return made
 
 
+def result(graph):
+    return value(graph, graph.finish)
+
+
 def value(graph, link):
     return graph.comfyui.run(graph.nodes, keep=[link[0]]).check().values[link[0]][0]
 
@@ -155,6 +159,35 @@ def test_errors_of_the_machine_are_told_in_our_words(graph, rescued, monkeypatch
     with pytest.raises(ClipError, match="saving: got MemoryError: no room for a picture, needs a video that can be"):
         video.save_to(io.BytesIO())
     assert len(rescued()) == 1
+
+
+class Untold:
+    def __str__(self):
+        raise RuntimeError("not now")
+
+
+def nested(depth):
+    inner = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize("value", ["half \ud83d", {"half": "\ud83d"}, {("a", "b"): 1}, nested(5000), Untold(), b"raw"])
+def test_no_edit_fails_for_its_tags(graph, rescued, tmp_path, value):
+    """Prompts of API calls hold anything; what is no text is left out, half characters become question marks."""
+    result(graph).save_to(str(tmp_path / "out.mp4"), metadata={"prompt": value, 3: "three", "key \udc00": "kept"})
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == COUNT
+        assert container.metadata["3"] == "three" and container.metadata["key ?"] == "kept"
+    assert not rescued()
+
+
+@pytest.mark.parametrize("settings", [{"crf": float("nan")}, {"bit_depth": "ten"}])
+def test_what_is_asked_for_in_vain_loses_nothing(graph, rescued, tmp_path, settings):
+    with pytest.raises(ClipError, match="The edit is kept as output/sama_rescued/"):
+        value(graph, graph.finish).save_to(str(tmp_path / "out.mp4"), color_space="HDR PQ", **settings)
+    assert len(rescued()) == 1 and not list(tmp_path.iterdir())
 
 
 # --- what is known before the work begins ------------------------------------------------------
