@@ -61,12 +61,11 @@ def _restore(module: torch.nn.Module, before: dict[str, Any], patched: set[str])
 
 def _restore_state(state: State) -> None:
     for cell, held in state.cells:
-        if cell.cell_contents is not held:
-            cell.cell_contents = held
+        cell.cell_contents = held
     for thing, before in state.instances:
         if isinstance(thing, ModelPatcher):
             continue
-        attributes = thing.__dict__
+        attributes = object.__getattribute__(thing, "__dict__")
         if attributes.keys() != before.keys() or any(attributes[name] is not before[name] for name in before):
             attributes.clear()
             attributes.update(before)

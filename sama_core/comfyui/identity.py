@@ -43,8 +43,8 @@ class RunIdentity:
             return None
         try:
             return self._describe().add(list(parts), "the segment").key
-        except Indescribable as error:
-            self.why_not = str(error)
+        except Exception as error:  # whatever other packs' objects do when they are looked at, the edit goes on
+            self.why_not = str(error) if isinstance(error, Indescribable) else f"{type(error).__name__}: {error}"
             log.warning("SAMA: finished segments are not kept: %s.", self.why_not)
             return None
 
@@ -52,8 +52,12 @@ class RunIdentity:
         """A context around one sampling, after which the run is what it was before, as far as that is safe."""
         if self.why_not is not None:
             return contextlib.nullcontext()
-        with ejected(self._model):
-            return as_found(self._model, Description(self._parts, _is_covered).add(self._model).state)
+        try:
+            with ejected(self._model):
+                return as_found(self._model, Description(self._parts, _is_covered).add(self._model).state)
+        except Indescribable as error:
+            log.warning("SAMA: what this run changes on its model is not put back: %s.", error)
+            return contextlib.nullcontext()
 
     def _describe(self) -> Description:
         whole = add_launch(Description(self._parts, _is_covered))

@@ -17,7 +17,7 @@ import comfy.model_management
 import torch
 
 from ..identity import Description
-from ..identity.code import origin, reassigned
+from ..identity.code import origin, reassigned, replaced_functions
 
 HARMLESS_FLAGS = set(
     "listen port tls_keyfile tls_certfile enable_cors_header max_upload_size base_directory extra_model_paths_config "
@@ -37,6 +37,15 @@ HARMLESS_HOOKS = {"PROGRESS_BAR_HOOK"}
 HARMLESS_VARIABLES = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PYTORCH_CUDA_ALLOC_CONF", "CUDA_HOME", "CUDA_PATH"}
 VARIABLES = ("TORCH", "PYTORCH", "CUDA", "CUBLAS", "CUDNN", "NVIDIA_TF32", "XFORMERS", "MKL", "OMP", "HIP", "HSA",
              "ROCM", "MIOPEN", "TRITON", "SAGE", "FLASH", "COMFY")
+PRECISION = (
+    "backends.cuda.matmul.allow_tf32 backends.cuda.matmul.allow_fp16_accumulation "
+    "backends.cuda.matmul.allow_fp16_reduced_precision_reduction "
+    "backends.cuda.matmul.allow_bf16_reduced_precision_reduction backends.cudnn.enabled backends.cudnn.benchmark "
+    "backends.cudnn.deterministic backends.cudnn.allow_tf32 get_float32_matmul_precision backends.fp32_precision "
+    "backends.cuda.matmul.fp32_precision backends.cudnn.fp32_precision backends.cudnn.conv.fp32_precision "
+    "backends.mkldnn.fp32_precision backends.mkldnn.matmul.fp32_precision backends.mkldnn.conv.fp32_precision "
+    "is_autocast_enabled is_autocast_cpu_enabled").split()
+"""Switches of torch by their old and new names: once a new one is set, torch refuses to read the old."""
 KERNELS = ("comfy_kitchen", "comfy_aimdo", "xformers", "sageattention", "flash_attn", "triton")
 CORE = ("comfy.samplers comfy.sample comfy.sampler_helpers comfy.k_diffusion.sampling comfy.k_diffusion.sa_solver "
         "comfy.k_diffusion.deis comfy.extra_samplers.uni_pc comfy.model_base comfy.model_sampling comfy.model_patcher "
@@ -56,6 +65,8 @@ def add_launch(into: Description) -> Description:
     for name in CORE:
         if importlib.util.find_spec(name) is not None:
             _add_code(into, import_module(name))
+    for module in (torch, torch.Tensor):
+        into.add([*replaced_functions(module)], module.__name__)
     return _add_code(into, torch.nn.functional)
 
 
@@ -76,23 +87,32 @@ def _state() -> dict[str, Any]:
 
 
 def torch_state() -> dict[str, Any]:
-    """Versions, device and switches of torch."""
+    """Versions, device and switches of torch, and hooks around all modules."""
     backends = torch.backends
-    matmul = {name: getattr(backends.cuda.matmul, name, None) for name in (
-        "allow_tf32", "allow_fp16_accumulation", "allow_fp16_reduced_precision_reduction",
-        "allow_bf16_reduced_precision_reduction")}
     switches = {name: getattr(backends.cuda, name)() for name in (
         "flash_sdp_enabled", "mem_efficient_sdp_enabled", "math_sdp_enabled", "cudnn_sdp_enabled",
         "fp16_bf16_reduction_math_sdp_allowed") if hasattr(backends.cuda, name)}
     return {
         "versions": [torch.__version__, torch.version.cuda, torch.version.hip, backends.cudnn.version()],
-        "device": _device(), "matmul": matmul, "attention": switches,
-        "cudnn": [backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic,
-                  backends.cudnn.allow_tf32],
-        "deterministic": [torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()],
+        "device": _device(), "attention": switches,
+        "precision": {name: _read(name) for name in PRECISION},
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "default": torch.get_default_dtype(),
+        "hooks": {name: value for name, value in sorted(vars(torch.nn.modules.module).items())
+                  if name.startswith("_global_") and isinstance(value, dict)},
         "variables": {name: value for name, value in sorted(os.environ.items())
                       if name.startswith(VARIABLES) and name not in HARMLESS_VARIABLES}}
+
+
+def _read(name: str) -> Any:
+    """A switch of torch; None where this version has none, or refuses to tell because it was set by a newer name."""
+    value = torch
+    try:
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value() if callable(value) else value
+    except (AttributeError, RuntimeError):
+        return None
 
 
 def _device() -> list:
@@ -114,9 +134,12 @@ def kernels() -> tuple[str, ...]:
 
 
 def _add_code(into: Description, module: types.ModuleType) -> Description:
-    """The functions and classes of a module as they are in memory, replaced ones with all they hold."""
+    """The functions and classes of a module as they are in memory, replaced ones with all they hold.
+
+    Names with two underscores are not its own: torch.compile puts what it makes of a module's functions there.
+    """
     for name, value in sorted(vars(module).items()):
-        if callable(value) and name not in HARMLESS_HOOKS and not _is_typing(value):
+        if callable(value) and not name.startswith("__") and name not in HARMLESS_HOOKS and not _is_typing(value):
             into.add(name).add(value, f"{module.__name__}.{name}")
     return into
 

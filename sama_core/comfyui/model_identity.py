@@ -35,7 +35,8 @@ OF_A_MODULES_LOAD = {
     "current_weight_patches_uuid", "model_offload_buffer_memory", "dynamic_vbars", "dynamic_pins", "dynamic_patchers",
     "comfy_cast_weights", "prev_comfy_cast_weights", "comfy_patched_weights", "comfy_force_cast_weights",
     "weight_function", "bias_function", "weight_lowvram_function", "bias_lowvram_function", "seed_key", "can_assign_sd",
-    "_v", "_v_signature", "_v_weight", "_v_bias", "_prefetch", "_pins", "_pin_state"}
+    "_v", "_v_signature", "_v_weight", "_v_bias", "_prefetch", "_pins", "_pin_state", "_v_block", "_v_block_faulted",
+    "_comfy_graph"}
 """What core writes on modules as it loads them, and wipes. What it stands for is the patcher's own."""
 OF_A_RUN = {
     comfy.hooks.HookKeyframeGroup: {"_current_keyframe", "_current_used_steps", "_current_index", "_current_strength",

@@ -5,6 +5,7 @@ the Python files of its package. A package whose files changed after they were l
 and what the files say are two things.
 """
 
+import contextlib
 import dis
 import enum
 import functools
@@ -15,7 +16,7 @@ import sys
 import sysconfig
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,11 +52,12 @@ def callable_parts(value: Any, into: "Description") -> Iterator[bytes | Part] | 
     if isinstance(value, types.MethodType):
         return iter([b"method", Part("", value.__func__), Part(".__self__", value.__self__)])
     if isinstance(value, types.ModuleType):
-        return iter([f"module {value.__name__} {origin(value.__name__)}".encode()])
+        return _module_parts(value, into)
     if isinstance(value, functools.partial):
-        return iter([b"partial", Part("", value.func), Part(".args", value.args), Part(".keywords", value.keywords)])
+        return iter([b"partial", Part("", value.func), Part(".args", value.args), Part(".keywords", value.keywords),
+                     Part("", vars(value))])
     if isinstance(value, functools._lru_cache_wrapper):
-        return iter([b"lru_cache", Part("", value.__wrapped__)])
+        return iter([b"lru_cache", *(Part(f".{name}", held) for name, held in sorted(vars(value).items()))])
     if isinstance(value, (staticmethod, classmethod)):
         return iter([type(value).__name__.encode(), Part("", value.__func__)])
     if isinstance(value, property):
@@ -77,6 +79,20 @@ def _built_in_parts(value: Any) -> Iterator[bytes | Part]:
     owner = getattr(value, "__self__", None)
     if owner is not None and not isinstance(owner, types.ModuleType):
         yield Part(".__self__", owner)
+
+
+def _module_parts(module: types.ModuleType, into: "Description") -> Iterator[bytes | Part]:
+    """A module that hangs on something: who holds it may read any of its variables; those that are values are written.
+
+    What functions read of it by name is written with them, see `_reads`.
+    """
+    yield f"module {module.__name__} {origin(module.__name__)}".encode()
+    if is_library(module.__name__) or into.covered(module.__name__):
+        return
+    for name, held in sorted(vars(module).items()):
+        if not name.startswith("__") and _is_plain(held):
+            yield name.encode()
+            yield Part(f".{name}", held)
 
 
 def _cell_parts(cell: types.CellType, into: "Description") -> Iterator[bytes | Part]:
@@ -110,36 +126,93 @@ def _function_parts(function: types.FunctionType, into: "Description") -> Iterat
 
 
 def _globals_read(function: types.FunctionType, into: "Description") -> Iterator[bytes | Part]:
-    """What code reads from its module, and from modules it names there.
+    """What code reads from its module, from modules it names there or holds, and from the environment.
 
-    Of covered packages only constants: what they change as they work are caches and counters.
+    Of covered packages only constants, and functions that another package put there: what they change as they work are
+    caches and counters.
     """
     names, space = code_names(function.__code__), function.__globals__
     plain_only = into.covered(space.get("__name__"))
     if plain_only:
         names = names - reassigned(space.get("__name__"))
-    for name in sorted(names):
-        held = space.get(name, None if plain_only else _imported(name, space))
-        if isinstance(held, types.ModuleType) and not is_library(held.__name__):
-            yield f"{name} {held.__name__}".encode()
-            inner_plain = plain_only or into.covered(held.__name__)
-            for inner in sorted((names & vars(held).keys()) - (reassigned(held.__name__) if inner_plain else set())):
-                yield from _global_part(f"{name}.{inner}", vars(held)[inner], inner_plain)
-        elif name in space:
-            yield from _global_part(name, held, plain_only)
+    held_modules = [held for _name, held in _closed_over(function) if isinstance(held, types.ModuleType)]
+    if not plain_only:
+        yield from _environment(function)
+        held_modules += [module for name in sorted(names) if name not in space for module in _imported(name, space)]
+    for name in sorted(names & space.keys()):
+        if isinstance(space[name], types.ModuleType):
+            held_modules.append(space[name])
+        else:
+            yield from _global_part(name, space[name], plain_only, into)
+    yield from _reads(held_modules, names, plain_only, into)
 
 
-def _imported(name: str, space: dict) -> types.ModuleType | None:
-    """A module that a function imports by itself."""
-    return sys.modules.get(name) or sys.modules.get(f"{space.get('__package__')}.{name}")
+def _reads(modules: list[types.ModuleType], names: frozenset[str], plain_only: bool,
+           into: "Description") -> Iterator[bytes | Part]:
+    """Variables called `names` of `modules`, and of modules that are such variables: `pack.settings.scale`."""
+    waiting, seen = modules[::-1], set()
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen or is_library(module.__name__):
+            continue
+        seen.add(id(module))
+        yield f"module {module.__name__}".encode()
+        plain = plain_only or into.covered(module.__name__)
+        for name in sorted((names & vars(module).keys()) - (reassigned(module.__name__) if plain else set())):
+            held = vars(module)[name]
+            if isinstance(held, types.ModuleType):
+                waiting += [] if plain else [held]
+            else:
+                yield from _global_part(f"{module.__name__}.{name}", held, plain, into)
 
 
-def _global_part(name: str, held: Any, plain_only: bool) -> Iterator[bytes | Part]:
+def _closed_over(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # an empty cell
+            yield name, cell.cell_contents
+
+
+def _environment(function: types.FunctionType) -> Iterator[bytes]:
+    """Variables of the environment that code may read: it names the environment, and them in words."""
+    if code_names(function.__code__).isdisjoint(("environ", "getenv", "environb")):
+        return
+    space = function.__globals__
+    words = {text for name in code_names(function.__code__) if isinstance(text := space.get(name), str)}
+    for name in sorted((words | _words(function.__code__)) & os.environ.keys()):
+        yield f"variable {name} {os.environ[name]!r}".encode()
+
+
+def _words(code: types.CodeType) -> set[str]:
+    inner = (_words(const) for const in code.co_consts if isinstance(const, types.CodeType))
+    return {const for const in code.co_consts if isinstance(const, str)}.union(*inner)
+
+
+def _imported(name: str, space: dict) -> list[types.ModuleType]:
+    """Modules that a function imports by itself, as far as it or a neighbour has done so already."""
+    package, found = space.get("__package__") or "", [sys.modules.get(name)]
+    while package:
+        found.append(sys.modules.get(f"{package}.{name}" if name else package))
+        package = package.rpartition(".")[0]
+    return [module for module in found if isinstance(module, types.ModuleType)]
+
+
+def _global_part(name: str, held: Any, plain_only: bool, into: "Description") -> Iterator[bytes | Part]:
     yield name.encode()
     if not plain_only or (_is_plain(held) and not isinstance(held, (dict, list, set))):
         yield Part(f" reading {name}", held)
     elif callable(held):
         yield name_of(held).encode()
+        if is_foreign(held, into.covered):
+            yield Part(f" reading {name}", held)
+
+
+def is_foreign(held: Any, covered: Callable[[str | None], bool]) -> bool:
+    """Whether a function is neither a library's nor of the covered packages, or holds something: a wrapper does."""
+    if not isinstance(held, types.FunctionType):
+        home = type(held).__module__
+        return not isinstance(held, type) and not is_library(home) and not covered(home)
+    home = held.__globals__.get("__name__")
+    return bool(held.__closure__) or not (is_library(home) or covered(home))
 
 
 def _is_plain(value: Any) -> bool:
@@ -207,6 +280,7 @@ def class_parts(kind: type, into: "Description") -> Iterator[bytes | Part]:
     """A class: its name, and unless a library's, its bases, methods and attributes."""
     yield f"class {name_of(kind)} {origin(kind.__module__)}".encode()
     if is_library(kind.__module__):
+        yield from replaced_functions(kind)
         return
     for base in kind.__bases__:
         yield Part("", base)
@@ -216,6 +290,15 @@ def class_parts(kind: type, into: "Description") -> Iterator[bytes | Part]:
             continue
         yield name.encode()
         yield Part(f".{name}", held)
+
+
+def replaced_functions(library: type | types.ModuleType) -> Iterator[bytes | Part]:
+    """Functions of an installed library's class or module that another package has put in their place."""
+    for name, held in sorted(vars(library).items()):
+        function = getattr(held, "__func__", held)
+        if isinstance(function, types.FunctionType) and not is_library(function.__globals__.get("__name__")):
+            yield name.encode()
+            yield Part(f".{name}", function)
 
 
 def _is_code(value: Any) -> bool:

@@ -67,7 +67,7 @@ class Description:
         return other
 
     def add(self, value: Any, name: str = "") -> "Description":
-        """Write one more thing. Raises Indescribable with the path to what cannot be described."""
+        """Write one more thing. Raises Indescribable with the path to what cannot be described, for whatever reason."""
         stack = [_Visit(name, iter([Part("", value)]))]
         try:
             while stack:
@@ -81,6 +81,9 @@ class Description:
                     self._write(_TOKEN, part)
         except Indescribable as error:
             raise Indescribable(error.what, "".join(visit.name for visit in stack) + error.path) from None
+        except Exception as error:  # of other people's objects: whatever they raise when they are looked at
+            raise Indescribable(f"it cannot be read ({type(error).__name__}: {error})",
+                                "".join(visit.name for visit in stack)) from error
         return self
 
     def _open(self, part: Part, stack: list[_Visit]) -> None:

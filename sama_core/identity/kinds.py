@@ -95,7 +95,7 @@ def _pickled(value: Any) -> Iterator[bytes | Part]:
     """Of Python's own C types, what they would put into a pickle."""
     try:
         reduced = value.__reduce_ex__(4)
-    except TypeError:
+    except (TypeError, ValueError):
         raise Indescribable(f"{code.name_of(type(value))} keeps state that cannot be read") from None
     yield Part("", list(reduced[1:3]) if isinstance(reduced, tuple) else reduced)
 
@@ -131,7 +131,9 @@ def _content(value: Any) -> Iterator[bytes | Part]:
         for number, held in enumerate(value):
             yield Part(f"[{number}]", held)
     elif isinstance(value, (str, bytes, bytearray, int, float, complex)):
-        yield repr(value).encode()
+        # Not `repr(value)`: a class of its own may show anything.
+        own = next(base for base in (str, bytes, bytearray, int, float, complex) if isinstance(value, base))
+        yield own.__repr__(value).encode()
     elif isinstance(value, re.Pattern):
         yield f"{value.pattern!r} {value.flags}".encode()
     elif isinstance(value, numpy.ndarray):
@@ -161,7 +163,7 @@ def _alone(member: Any) -> bytes:
 
 
 def _short(key: Any) -> str:
-    return repr(key) if isinstance(key, (str, int, tuple, type(None))) and len(repr(key)) < 60 else type(key).__name__
+    return repr(key) if type(key) in (str, int, type(None)) and len(repr(key)) < 60 else type(key).__name__
 
 
 def _slots(kind: type) -> list[str]:
@@ -200,9 +202,11 @@ _TORCHS = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"}
 
 
 def own_attributes(module: torch.nn.Module) -> dict:
-    """A module's attributes, without tensors, children and torch's own registers that hold nothing."""
+    """A module's attributes, without tensors, children, torch's own registers that hold nothing, and its compiler's
+    notes."""
     return {name: held for name, held in vars(module).items()
-            if name not in _TORCHS and not (isinstance(held, collections.OrderedDict) and not held)}
+            if name not in _TORCHS and not name.startswith("_dynamo")
+            and not (isinstance(held, collections.OrderedDict) and not held)}
 
 
 def _compiled_parts(module: torch.nn.Module) -> Iterator[bytes | Part]:

@@ -48,7 +48,7 @@ def _parts(tensor: Tensor, values: Callable[[Tensor], memoryview]) -> Iterator[b
     if type(tensor) not in _PLAIN:
         yield type(tensor).__qualname__.encode()
     for name, value in sorted(vars(tensor).items()):
-        if name not in _OF_A_LOAD:
+        if name not in _OF_A_LOAD and not name.startswith("_dynamo"):  # notes of torch.compile
             yield Part(f".{name}", value)
     yield values(raw)
 

@@ -1,9 +1,12 @@
 """Descriptions of objects: equal for equal ones, others for others, and none of what cannot be read."""
 
+import ctypes
 import functools
+import sys
 import threading
 import types
 import uuid
+import weakref
 
 import pytest
 import torch
@@ -89,6 +92,124 @@ def test_cycles_end_and_depth_is_not_limited():
 def test_what_cannot_be_read_is_named_with_its_place(value):
     with pytest.raises(Indescribable, match=r"it\['deep'\]\[0\]\.held"):
         key({"deep": [Holder(value)]})
+
+
+class Proxied:
+    pass
+
+
+def proxy_of_nothing():
+    held = Proxied()
+    return weakref.proxy(held)
+
+
+class Silent:
+    def __getattribute__(self, name):
+        if name.startswith("__"):
+            return object.__getattribute__(self, name)
+        raise RuntimeError("not now")
+
+    __slots__ = ("held",)
+
+
+@pytest.mark.parametrize("make", [proxy_of_nothing, Silent, lambda: ctypes.c_char_p(b"text")])
+def test_what_raises_when_it_is_looked_at_is_named_like_what_cannot_be_read(make):
+    """Another pack's object must not break an edit off."""
+    with pytest.raises(Indescribable, match=r"it\['deep'\]"):
+        key({"deep": make()})
+
+
+class Whole(int):
+    def __repr__(self):
+        return "a number"
+
+
+class Word(str):
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+def test_values_count_and_not_what_their_class_shows():
+    assert key(Whole(1)) == key(Whole(1)) != key(Whole(2))
+    assert key({Word("a"): 1}) == key({Word("a"): 1}) != key({Word("b"): 1})
+
+
+@pytest.fixture
+def foreign_pack(monkeypatch):
+    """A package with a module of settings, as node packs have them."""
+    package, settings = types.ModuleType("their_pack"), types.ModuleType("their_pack.settings")
+    package.settings, package.__path__ = settings, []
+    settings.SCALE, settings.held = 1.0, types.SimpleNamespace(scale=1.0)
+    monkeypatch.setitem(sys.modules, "their_pack", package)
+    monkeypatch.setitem(sys.modules, "their_pack.settings", settings)
+    monkeypatch.setenv("THEIR_SCALE", "1.0")
+    return settings
+
+
+def written(text: str, name="their_nodes", **space):
+    space = {"__name__": name, **space}
+    exec(text, space)
+    return space["scale"]
+
+
+class Reader:
+    def __init__(self, module):
+        self.module = module
+
+    def __call__(self):
+        return self.module.SCALE
+
+
+@pytest.mark.parametrize("make", [
+    lambda _: written("import their_pack.settings\ndef scale(): return their_pack.settings.SCALE"),
+    lambda _: written("import their_pack.settings\ndef scale(): return their_pack.settings.held.scale"),
+    lambda _: written("def scale():\n import their_pack.settings as s\n return s.SCALE"),
+    lambda _: written("def scale():\n from ..settings import SCALE\n return SCALE", "their_pack.nodes.one",
+                      __package__="their_pack.nodes"),
+    lambda settings: (lambda: settings.SCALE), Reader,
+    lambda _: written("import os\ndef scale(): return float(os.environ['THEIR_SCALE'])"),
+    lambda _: written("from os import getenv\nNAME = 'THEIR_SCALE'\ndef scale(): return float(getenv(NAME, '1'))")])
+def test_settings_that_code_reads_elsewhere_count(foreign_pack, monkeypatch, make):
+    scale = make(foreign_pack)
+    before = key(scale), scale()
+    assert (key(scale), scale()) == before
+    foreign_pack.SCALE = foreign_pack.held.scale = 2.0
+    monkeypatch.setenv("THEIR_SCALE", "2.0")
+    assert scale() != before[1] and key(scale) != before[0]
+
+
+def test_attributes_of_a_partial_count():
+    def partial(scale):
+        made = functools.partial(closing(1))
+        made.scale = scale
+        return made
+    assert key(partial(1)) == key(partial(1)) != key(partial(2))
+
+
+def test_functions_put_into_a_librarys_class_count(monkeypatch):
+    norm, original = torch.nn.LayerNorm(4), torch.nn.LayerNorm.forward
+    keys = [key(norm)]
+    for factor in (0.9, 0.8):
+        monkeypatch.setattr(torch.nn.LayerNorm, "forward", lambda self, x, by=factor: original(self, x) * by)
+        keys.append(key(norm))
+    assert len(set(keys)) == 3
+
+
+COVERED = written("def scale(): return turn()", "covered", turn=None)
+
+
+def test_a_function_put_into_a_covered_package_counts_with_what_it_holds():
+    def of(factor):
+        COVERED.__globals__["turn"] = closing(factor)
+        return Description(covered=lambda module: module == "covered").add(COVERED).key
+    assert of(1) == of(1) != of(2)
+
+
+def test_what_torch_compile_notes_on_weights_and_modules_does_not_count():
+    module = torch.nn.Linear(2, 2)
+    before = key(module)
+    module._dynamo_note = module.weight._dynamo_static_input_type = "unguarded"
+    assert key(module) == before
 
 
 # --- weights ------------------------------------------------------------------------------------
