@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from ..files import write_safetensors
 
 _CHECKSUM = "sha256"
+_KEY = re.compile("[0-9a-f]+")
 _STALE_SECONDS = 3600
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ class SegmentStore:
 
     def path(self, key: str) -> Path:
         """Where the entry of a key (hexadecimal) lies."""
-        assert key.isalnum(), key
+        assert _KEY.fullmatch(key), key
         return self.folder / f"{key}.safetensors"
 
     def get(self, key: str) -> dict[str, Tensor] | None:
@@ -83,9 +85,10 @@ class SegmentStore:
         return True
 
     def entries(self) -> list[Entry]:
-        """What is kept, longest unused first."""
+        """What is kept, longest unused first. Files whose names are no keys are not the store's."""
         found = []
-        for path in self.folder.glob("*.safetensors") if self.folder.is_dir() else ():
+        files = self.folder.glob("*.safetensors") if self.folder.is_dir() else ()
+        for path in (path for path in files if _KEY.fullmatch(path.stem)):
             with contextlib.suppress(FileNotFoundError):
                 state = path.stat()
                 found.append(Entry(path, state.st_size, state.st_mtime))

@@ -249,6 +249,15 @@ def test_an_entry_larger_than_the_limit_is_kept_until_the_next(tmp_path):
     assert store.get("a") is None
 
 
+def test_files_of_others_in_the_folder_are_left_alone(store):
+    """Neither counted, nor removed to make room, nor cleared."""
+    store.put("ab", LATENT, {})
+    foreign = store.folder / "my_lora.safetensors"
+    foreign.write_bytes(b"not ours")
+    assert [entry.path.stem for entry in store.entries()] == ["ab"]
+    assert store.clear() == 1 and foreign.read_bytes() == b"not ours"
+
+
 def test_clear_removes_entries_and_nothing_else(store):
     store.put("ab", LATENT, {})
     other = store.folder / "notes.txt"
