@@ -25,6 +25,7 @@ from ..errors import needed
 from .existing import Seen, put_in_place, take_partial
 from .failure import ConversionError
 from .layouts import Layout, Piece, blanked
+from .targets import partial_files
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ = 1 << 20
@@ -71,11 +72,6 @@ def write_resumable(target: Path, layout: Layout, key: str, progress: Callable[[
     put_in_place(part, target, replaces)
     journal.unlink(missing_ok=True)
     return Written(digest.hexdigest(), resumed)
-
-
-def partial_files(target: Path) -> tuple[Path, Path]:
-    """(the file so far, the checksums of its pieces), beside the target and in no list of ComfyUI's."""
-    return target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.pieces")
 
 
 @contextmanager

@@ -18,6 +18,11 @@ _LONGEST = 200
 """Bytes: file systems take 255, and unfinished files have longer names."""
 
 
+def partial_files(target: Path) -> tuple[Path, Path]:
+    """(the file so far, the checksums of its pieces), beside the target and in no list of ComfyUI's."""
+    return target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.pieces")
+
+
 def default_name(source: str | Path, made: Format) -> str:
     """`sama_14b_ema.safetensors` as Q8_0 → `sama_14b_ema_Q8_0.gguf`."""
     return f"{Path(source).stem}_{made.tag}{made.suffix}"

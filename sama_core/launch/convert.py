@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import embedded
 from ..convert.failure import ConversionError
 from ..convert.formats import GGUF, format_named
-from ..convert.targets import check_folder, checked_name, default_name
+from ..convert.targets import check_folder, checked_name, default_name, partial_files
 from ..errors import needed
 from .environment import Environment
 from .failure import LaunchError, log_tail
@@ -106,8 +106,14 @@ def run(asked: dict, places: Places, stages: Stages) -> str:
             process.stdout.close()
     if code or not report:
         last = log_tail(log, lines=1).strip() or f"the conversion ended with exit code {code}"
-        raise LaunchError(f"{last}\n  What is written is kept: the same command goes on there. Whole log: {log}")
+        raise LaunchError(f"{last}\n  {_goes_on(asked)}Whole log: {log}")
     return report
+
+
+def _goes_on(asked: dict) -> str:
+    """A sentence where a part of the result is on disk, with the checksums that only a conversion writes."""
+    begun = "target" in asked and partial_files(Path(asked["target"]))[1].is_file()
+    return "What is written is kept: the same command goes on there. " if begun else ""
 
 
 def _follow(process: subprocess.Popen, stages: Stages) -> str:

@@ -115,6 +115,17 @@ def test_gguf_is_installed_when_it_is_needed(places, source, no_work, monkeypatc
         [] if there else [["-m", "pip", "install", "gguf", "-c", str(REPO_ROOT / "constraints.txt")]])
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_going_on_is_promised_only_where_something_is_written(places, source, monkeypatch, capsys, begun):
+    monkeypatch.setattr(command, "_follow", lambda process, stages: "")
+    monkeypatch.setattr(command, "clean_env", lambda: {**os.environ, "PYTHONPATH": str(source.parent)})
+    (source.parent / "torch.py").write_text("raise ImportError('no torch here')")
+    if begun:
+        source.with_name(".mön modell_fp8_scaled.safetensors.pieces").touch()
+    assert main(["convert", str(source)], places) == 1
+    assert ("the same command goes on there" in capsys.readouterr().err) is begun
+
+
 def test_a_failing_worker_names_its_log(places, source, monkeypatch, capsys):
     """A Python without torch, for one."""
     monkeypatch.setattr(command, "clean_env", lambda: {**os.environ, "PYTHONPATH": str(source.parent)})
