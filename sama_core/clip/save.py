@@ -36,6 +36,9 @@ SLOWEST = Fraction(1, 1000)
 TAGS = "use_metadata_tags"
 CONTAINERS = {"mp4": "mp4", "mkv": "matroska"}
 """Files that are written here, and FFmpeg's names for them."""
+ALIKE = {"x264-params": "cpu-independent=1"}
+"""Without it, x264 weighs blocks by AVX-512 code that reads memory it never wrote where a side is no multiple of 16:
+the same frames become files of other bytes now and then."""
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 """Of x264, from quick and large to slow and small."""
 
@@ -170,7 +173,7 @@ def _video_stream(container: av.container.OutputContainer, info: ClipInfo, encod
                   tick: Fraction) -> av.VideoStream:
     """An H.264 stream with the source's size, pixel shape, clock and colour tags."""
     rate = max(info.fps, SLOWEST).limit_denominator(100_000)  # for the encoder's bit rate; times have their own clock
-    options = {"crf": str(encoding.crf)} | ({"preset": encoding.preset} if encoding.preset else {})
+    options = {"crf": str(encoding.crf), **ALIKE} | ({"preset": encoding.preset} if encoding.preset else {})
     stream = container.add_stream("h264", rate=rate, options=options)
     stream.width, stream.height = info.width, info.height
     planes = "444" if info.width % 2 or info.height % 2 else "420"
