@@ -33,9 +33,12 @@ def nodes_of(path):
     return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
+def imports_from_pyav(node):
+    return isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "av" and not node.level
+
+
 def uses_pyav(path):
-    return any(isinstance(node, ast.Import) and any(name.name == "av" for name in node.names) or
-               isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "av" and not node.level
+    return any(imports_from_pyav(node) or (isinstance(node, ast.Import) and "av" in [name.name for name in node.names])
                for node in nodes_of(path))
 
 
@@ -46,7 +49,7 @@ def names_under_av(path):
         if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("av.") and \
                 all(part.isidentifier() for part in ast.unparse(node).split(".")):
             longest.add(ast.unparse(node))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "av" and not node.level:
+        if imports_from_pyav(node):
             longest |= {f"{node.module}.{name.name}" for name in node.names}
     return {name for name in longest if not any(other.startswith(f"{name}.") for other in longest)}
 
