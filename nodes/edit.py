@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from ..sama_core import embedded
 from ..sama_core.comfyui import conditioning
 from ..sama_core.comfyui.edit import EditSettings, edit_clip
+from ..sama_core.comfyui.saving_ahead import check_saving_of
 from ..sama_core.comfyui.what_loads import newer_fields
 from ..sama_core.region import fit_mask, require_region
 from ..sama_core.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
@@ -169,7 +170,7 @@ class Edit(io.ComfyNode):
                 io.Image.Input("frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16."),
                 instruction_input(), *sampling_inputs(), tag_input(), tiling_input(), mask_input(),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[io.Image.Output(display_name="frames", tooltip="The edited frames, as many as went in; where a "
                                                                     "mask is black, the pixels that went in.")],
         )
@@ -181,5 +182,6 @@ class Edit(io.ComfyNode):
     @classmethod
     def execute(cls, model, clip, vae, frames, instruction, seed, steps, cfg, shift, sampler_name, edit_tag,
                 tiling, mask=None) -> io.NodeOutput:
+        check_saving_of(cls.hidden.prompt, cls.hidden.unique_id)
         settings = EditSettings(instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling)
         return io.NodeOutput(edit_clip(model, clip, vae, frames, settings, say_in(cls.hidden.unique_id), mask))

@@ -81,7 +81,7 @@ def _real(value: object) -> Real | None:
         except ValueError:
             return None
     if isinstance(value, Decimal):
-        return int(value) if value.is_finite() and value == int(value) else float(value)
+        return int(value) if math.isfinite(value) and value == int(value) else float(value)
     return value if isinstance(value, Real) else None
 
 

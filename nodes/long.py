@@ -12,6 +12,7 @@ from ..sama_core.comfyui.long_edit import (
     edit_long,
     segment_store,
 )
+from ..sama_core.comfyui.saving_ahead import check_saving_of
 from ..sama_core.long.clearing import show_or_clear
 from ..sama_core.text import clean_instruction
 from .edit import (
@@ -61,7 +62,7 @@ class LongEdit(io.ComfyNode):
                                tooltip="Where the noise of the later segments comes from. Independent: no other seed "
                                        "has it. Consecutive: as up to version 0.1.0, to make an edit of then again."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[io.Image.Output(display_name="frames", tooltip="The edited frames, as many as went in.")],
         )
 
@@ -73,6 +74,7 @@ class LongEdit(io.ComfyNode):
     def execute(cls, model, clip, vae, frames, instruction, seed, steps, cfg, shift, sampler_name, segment_frames,
                 overlap_frames, anchor_colours, keep_segments, edit_tag, tiling, mask=None,
                 segment_seeds=SEGMENT_SEEDS[0]) -> io.NodeOutput:
+        check_saving_of(cls.hidden.prompt, cls.hidden.unique_id)
         settings = EditSettings(instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling)
         cut = LongSettings(segment_frames, overlap_frames, anchor_colours, segment_seeds)
         store = segment_store() if keep_segments else None

@@ -43,10 +43,11 @@ def refuse_inputs(guider, noise: Tensor, latent: Tensor, sigmas: Tensor) -> None
     """
     parts = [("sigmas", sigmas, _SCHEDULE), ("noise", noise, _LATENT), ("latent", latent, _LATENT)]
     unused = {"negative"} if math.isclose(cfg_of(guider), 1.0) else set()
-    if not unused and guider.conds.get("negative") == []:
-        raise SamplingError(needed("negative conditioning", f"an empty one at cfg {cfg_of(guider):g}", "encoded text",
-                                   "Connect the negative of SAMA Edit Conditioning, or set cfg to 1."))
-    for entries in (entries for name, entries in guider.conds.items() if name not in unused):
+    for name, entries in ((name, entries) for name, entries in guider.conds.items() if name not in unused):
+        if name == "negative" and entries == []:
+            raise SamplingError(needed("negative conditioning", f"an empty one at cfg {cfg_of(guider):g}",
+                                       "encoded text",
+                                       "Connect the negative of SAMA Edit Conditioning, or set cfg to 1."))
         for entry in entries or ():
             parts += [("text conditioning", entry.get("cross_attn"), _TEXT),
                       *(("source latent", source, _SOURCE) for source in entry.get("reference_latents") or ())]

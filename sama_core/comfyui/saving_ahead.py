@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import folder_paths
@@ -25,23 +25,48 @@ def check_saving(prompt: Mapping | None, node_id: str | None, info: ClipInfo) ->
     Raises ClipError where saving is known to fail. What comes over a link, or passes through other nodes on its
     way, is not known yet and not looked at.
     """
-    for settings in _savers(prompt or {}, node_id):
-        container, codec = wanted_file("edit.mp4", _text(settings, "format"),
-                                       _text(settings, "format.codec") or _text(settings, "codec"))
+    for settings in _savers(prompt or {}, lambda given: given.get("clip_info") == [node_id, CLIP_INFO]):
         check_size(info.width, info.height)
-        check_offered(container, codec, info.width, info.height)
-        prefix = settings.get("filename_prefix")
-        if isinstance(prefix, str) and "%" not in prefix:
-            _check_place(prefix, container, info)
+        _check(settings, info.width, info.height, LEAST_BYTES * info.width * info.height * info.frame_count)
 
 
-def _savers(prompt: Mapping, node_id: str | None) -> Iterator[Mapping]:
-    """The inputs of every Save Video behind a SAMA Finish Video with the clip info of `node_id`."""
+def check_saving_of(prompt: Mapping | None, node_id: str | None) -> None:
+    """As `check_saving`, for the editing node `node_id`: of a graph queued again, the source need not run again.
+
+    The clip's own size is not known here, and not looked at.
+    """
+    prompt = prompt or {}
+    for settings in _savers(prompt, lambda given: node_id in _behind(prompt, given.get("frames"))):
+        _check(settings, 2, 2, 0)
+
+
+def _check(settings: Mapping, width: int, height: int, least: float) -> None:
+    """The form and the place of a Save Video with these inputs; `least` bytes are needed."""
+    container, codec = wanted_file("edit.mp4", _text(settings, "format"),
+                                   _text(settings, "format.codec") or _text(settings, "codec"))
+    check_offered(container, codec, width, height)
+    prefix = settings.get("filename_prefix")
+    if isinstance(prefix, str) and "%" not in prefix:
+        _check_place(prefix, container, least)
+
+
+def _savers(prompt: Mapping, is_ours: Callable[[Mapping], bool]) -> Iterator[Mapping]:
+    """The inputs of every Save Video behind a SAMA Finish Video whose inputs are `is_ours`."""
     def inputs(kind: str) -> dict[str, Mapping]:
         return {name: node.get("inputs", {}) for name, node in prompt.items() if node.get("class_type") == kind}
-    finished = [name for name, given in inputs("SAMAFinishVideo").items()
-                if given.get("clip_info") == [node_id, CLIP_INFO]]
+    finished = [name for name, given in inputs("SAMAFinishVideo").items() if is_ours(given)]
     return (given for given in inputs("SaveVideo").values() if given.get("video") in [[name, 0] for name in finished])
+
+
+def _behind(prompt: Mapping, link: object) -> set[str]:
+    """The nodes whose results go into what `link` gives, its own included."""
+    found, links = set(), [link]
+    while links:
+        link = links.pop()
+        if isinstance(link, list) and link and link[0] in prompt and link[0] not in found:
+            found.add(link[0])
+            links += prompt[link[0]].get("inputs", {}).values()
+    return found
 
 
 def _text(settings: Mapping, name: str) -> str | None:
@@ -49,8 +74,8 @@ def _text(settings: Mapping, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _check_place(prefix: str, container: str, info: ClipInfo) -> None:
-    """The folder takes a file of that name, and has room for the least that it can be."""
+def _check_place(prefix: str, container: str, least: float) -> None:
+    """The folder takes a file of that name, and has room for the `least` bytes that it can be."""
     output = Path(folder_paths.get_output_directory()).resolve()
     path = Path(os.path.normpath(output / f"{prefix}_00001_.{container}"))
     if not path.is_relative_to(output):
@@ -70,7 +95,7 @@ def _check_place(prefix: str, container: str, info: ClipInfo) -> None:
         raise _no_place(prefix, failed) from failed
     finally:
         probe.unlink(missing_ok=True)
-    least, free = LEAST_BYTES * info.width * info.height * info.frame_count, shutil.disk_usage(path.parent).free
+    free = shutil.disk_usage(path.parent).free
     if free < least:
         raise ClipError(needed("room for the result", f"{free / 1e6:.1f} MB free in the output folder",
                                f"at least {least / 1e6:.1f} MB", "Free some disk space."))

@@ -15,7 +15,7 @@ import torch
 from sama_core.clip import ClipRange, save, write_clip
 from sama_core.errors import ClipError
 
-from ..comfyui.graphs import Graph, output
+from ..comfyui.graphs import Edit, Graph, output
 from ..harness.moving_shapes import moving_shapes
 
 COUNT, SIZE = 10, (96, 40)
@@ -245,6 +245,27 @@ def test_a_name_that_cannot_be_written_stops_before_the_edit(graph, prefix, word
     result, ran = ahead(graph, filename_prefix=prefix)
     assert re.search(f"Save Video's filename_prefix: got .*({words})", result.errors[0])
     assert "SAMASourceVideo" in ran and "SAMAFinishVideo" not in ran
+
+
+@pytest.mark.parametrize("prefix", ["../outside/clip", "a\0b", "x" * 300])
+@pytest.mark.parametrize("kind", ["SAMAEdit", "SAMALongEdit"])
+def test_a_graph_queued_again_with_a_name_that_cannot_be_written(comfyui, small, kind, prefix):
+    """The source is kept from the run before, and its look ahead with it: the node that samples looks too."""
+    edit = Edit(comfyui, small, area=32 * 32)
+    comfyui.run(edit.nodes, keep=[edit.source[0]], warm=True).check()
+    long = {} if kind == "SAMAEdit" else {"segment_frames": 9, "overlap_frames": 4, "anchor_colours": False,
+                                          "keep_segments": False}
+    frames = edit.add(kind, model=edit.model, clip=edit.clip, vae=edit.vae, frames=edit.source, seed=1, steps=1,
+                      cfg=1.0, shift=5.0, instruction="make the circle red", sampler_name="euler", edit_tag=True,
+                      tiling="automatic", **long)
+    scaled = edit.add("ImageScaleBy", image=frames, upscale_method="bilinear", scale_by=1.0)
+    finished = edit.add("SAMAFinishVideo", frames=scaled, clip_info=output(edit.source, 1))
+    edit.add("SaveVideo", video=finished, filename_prefix=prefix, format="auto", codec="auto")
+    result = comfyui.run(edit.nodes, warm=True)
+    assert re.search("Save Video's filename_prefix: got ", result.errors[0])
+    ran = {edit.nodes[data["node"]]["class_type"] for event, data in result.messages
+           if event == "executing" and data["node"]}
+    assert kind in ran and not ran & {"SAMASourceVideo", "ImageScaleBy", "SAMAFinishVideo", "SaveVideo"}
 
 
 def test_a_full_output_folder_stops_before_the_edit(graph, monkeypatch):
