@@ -63,7 +63,9 @@ def _behind(prompt: Mapping, link: object) -> set[str]:
     found, links = set(), [link]
     while links:
         link = links.pop()
-        if isinstance(link, list) and link and link[0] in prompt and link[0] not in found:
+        # Other lists are values: points, colours, whatever a pack's widget holds.
+        is_link = isinstance(link, list) and len(link) == 2 and isinstance(link[0], str) and link[0] in prompt
+        if is_link and link[0] not in found:
             found.add(link[0])
             links += prompt[link[0]].get("inputs", {}).values()
     return found

@@ -268,6 +268,20 @@ def test_a_graph_queued_again_with_a_name_that_cannot_be_written(comfyui, small,
     assert kind in ran and not ran & {"SAMASourceVideo", "ImageScaleBy", "SAMAFinishVideo", "SaveVideo"}
 
 
+def test_values_that_look_like_links_are_passed_by():
+    """Lists, numbers and whatever else other packs' widgets hold, and graphs that go in circles."""
+    from sama_core.comfyui.saving_ahead import check_saving_of
+
+    odd = {"points": [[1, 2], [3, 4]], "one": [{}, 0], "none": [], "numbers": [1, 2], "lost": ["absent", 0]}
+    prompt = {"1": {"class_type": "SAMAEdit", "inputs": odd}, "2": {"class_type": "Loop", "inputs": {
+        "a": ["1", 0], "b": ["3", 0]}}, "3": {"class_type": "Loop", "inputs": {"a": ["2", 0], **odd}},
+        "4": {"class_type": "SAMAFinishVideo", "inputs": {"frames": ["3", 0]}}, "6": {"class_type": "Note"},
+        "5": {"class_type": "SaveVideo", "inputs": {"video": ["4", 0], "filename_prefix": "../x"}}}
+    assert check_saving_of(prompt, "6") is None is check_saving_of(None, None)
+    with pytest.raises(ClipError, match="needs a place in the output folder"):
+        check_saving_of(prompt, "1")
+
+
 def test_a_full_output_folder_stops_before_the_edit(graph, monkeypatch):
     from sama_core.comfyui import saving_ahead
 
