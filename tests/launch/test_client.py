@@ -26,6 +26,7 @@ def answering(*answers: tuple[int, dict, bytes]):
     """A server that gives one odd answer to everything; yields its address."""
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, headers, body = answers[0]
             self.send_response(status)
             for name, value in headers.items():
