@@ -4,19 +4,13 @@ A file is loaded as it is meant, and a LoRA changes the layers that its report c
 `test_lora.py` and `test_weight_layouts.py` look closer at some of the same cases, in this process.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from ..harness.comfy_home import comfy_source
 from ..harness.hostile import judged, outcomes
+from ..harness.hostile.started import run_worker
 
 pytest.importorskip("resource", reason="children are forked; Unix only")
-ROOT = Path(__file__).resolve().parents[2]
 FEWEST = 500
 
 
@@ -24,11 +18,8 @@ FEWEST = 500
 def run(tmp_path_factory):
     """The worker's process and its lines; it starts in an empty folder, where nothing may appear."""
     folder, empty = tmp_path_factory.mktemp("hostile_weights"), tmp_path_factory.mktemp("empty")
-    done = subprocess.run([sys.executable, "-m", "tests.harness.hostile.weights_worker", str(folder)],
-                          capture_output=True, text=True, timeout=900, check=False, cwd=empty,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
-                               "SAMA_COMFYUI": str(comfy_source().folder)})
-    return done, [json.loads(line) for line in done.stdout.splitlines()], empty
+    done, lines = run_worker("weights_worker", folder, empty, SAMA_COMFYUI=str(comfy_source().folder))
+    return done, lines, empty
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,14 @@
 """Some 760 files made to break the reader: each gives a right result or one clear error, and nothing else happens."""
 
-import json
 import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from ..harness.hostile import judged, outcomes
+from ..harness.hostile.started import run_worker
 
 pytest.importorskip("resource", reason="file size limits stand in for a full disk; Unix only")
-ROOT = Path(__file__).resolve().parents[2]
 FEWEST = 740
 
 
@@ -20,11 +16,8 @@ FEWEST = 740
 def run(tmp_path_factory):
     """The worker's process and its lines; it starts in an empty folder, where nothing may appear."""
     folder, empty = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("empty")
-    done = subprocess.run([sys.executable, "-m", "tests.harness.hostile.worker", str(folder)], capture_output=True,
-                          text=True, timeout=900, check=False, cwd=empty,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
+    done, lines = run_worker("worker", folder, empty)
     (folder / "clips" / "not_files" / "closed").chmod(0o700) if os.geteuid() == 0 else None
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
     return done, lines, empty
 
 
