@@ -17,7 +17,8 @@ import comfy.model_management
 import torch
 
 from ..identity import Description
-from ..identity.code import origin, reassigned, replaced_functions
+from ..identity.code import reassigned, replaced_functions
+from ..identity.packages import origin
 
 HARMLESS_FLAGS = set(
     "listen port tls_keyfile tls_certfile enable_cors_header max_upload_size base_directory extra_model_paths_config "

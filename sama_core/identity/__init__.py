@@ -3,6 +3,7 @@
     describe.py   one walk over objects: each once, cycles by order of visit, no depth limit, no recursion
     kinds.py      what of an object is written: values, containers, instances
     code.py       functions, classes and modules: what they would do
+    packages.py   where code comes from, and that it is what was loaded
     tensors.py    values of tensors, in full or sampled
 
 Torch only; `sama_core.comfyui.identity` knows what a run in ComfyUI depends on.

@@ -24,6 +24,7 @@ import torch
 
 from . import code
 from .describe import Indescribable, Part
+from .packages import is_library, origin
 from .tensors import full_bytes, sampled_bytes
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _state(value: Any, into: "Description") -> Iterator[bytes | Part]:
         if hasattr(value, name):
             yield Part(f".{name}", getattr(value, name))
     hidden = _hidden_state(type(value))
-    if hidden is not None and code.is_library(hidden.__module__) and code.origin(hidden.__module__)[:6] == "python":
+    if hidden is not None and is_library(hidden.__module__) and origin(hidden.__module__)[:6] == "python":
         yield from _pickled(value)
     elif hidden is not None:
         raise Indescribable(f"{code.name_of(type(value))} keeps state that cannot be read")
