@@ -72,9 +72,9 @@ def test_base_and_delta(comfyui, edit, small, sampled):
     full = weights(comfyui, small)
     base_and_delta(folder(comfyui), full, "blocks.0.ffn.0.weight")
     result = convert(comfyui, "delta.safetensors", "fp8", base_model="wan-00002-of-00002.safetensors",
-                     file_name="merged")
+                     file_name="base_and_delta")
     result.check()
-    edit.nodes[edit.model[0]]["inputs"]["model_name"] = "merged.safetensors"
+    edit.nodes[edit.model[0]]["inputs"]["model_name"] = "base_and_delta.safetensors"
     assert distance(edit.sample()["video"], sampled["video"])[0] < LIMITS["fp8"]
 
 

@@ -28,6 +28,7 @@ def run(installed, tmp_path):
         notes = tmp_path / "opened"
         notes.touch()
         environ = {name: value for name, value in os.environ.items() if name != "COMFYUI_PATH"}
+        environ["PYTHONDONTWRITEBYTECODE"] = "1"  # else a second command opens what the first one compiled
         done = subprocess.run([sys.executable, WATCHED, installed, notes, installed / "run.py", *arguments],
                               cwd=tmp_path, capture_output=True, text=True, env=environ)
         return done, {PurePosixPath(line) for line in notes.read_text().splitlines()}
@@ -36,7 +37,8 @@ def run(installed, tmp_path):
 
 def missing(installed: Path, opened: set[PurePosixPath]) -> list[str]:
     """What was opened, is in the repository, and is not in the archive."""
-    return sorted(str(path) for path in opened if (REPO_ROOT / path).is_file() and not (installed / path).is_file())
+    return sorted(str(path) for path in opened if "__pycache__" not in path.parts
+                  and (REPO_ROOT / path).is_file() and not (installed / path).is_file())
 
 
 def test_what_is_left_out(installed):

@@ -208,7 +208,7 @@ def test_names_that_the_terminal_cannot_show(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", narrow)
     assert main(["edit", "--video", "\U0001f4a5\udcff.mp4"], Places(work=tmp_path)) == 1
     narrow.seek(0)
-    assert "\\U0001f4a5\\udcff.mp4: got no such file" in narrow.read()
+    assert "\\U0001f4a5\\ufffd.mp4: got no such file" in narrow.read()
 
 
 def test_a_server_that_is_not_there(run, clip, tmp_path):
