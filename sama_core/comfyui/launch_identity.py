@@ -28,7 +28,7 @@ HARMLESS_FLAGS = set(
     "mmap_torch_files disable_mmap dont_print_server quick_test_for_ci windows_standalone_build disable_metadata "
     "disable_all_custom_nodes whitelist_custom_nodes disable_api_nodes multi_user verbose log_stdout "
     "front_end_version front_end_root enable_compress_response_body comfy_api_base database_url enable_assets "
-    "enable_asset_hashing feature_flag list_feature_flags reserve_vram vram_headroom disable_nvml_pressure "
+    "enable_asset_hashing feature_flag list_feature_flags disable_nvml_pressure "
     "fast_disk".split())
 HARMLESS_STATE = set(
     "total_vram total_ram interrupt_processing TOTAL_PINNED_MEMORY MAX_PINNED_MEMORY MAX_MIRROR_SIZE "

@@ -97,10 +97,10 @@ def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[lis
     noise = noise_tape(segments, lambda number: _noise(segments[number], images,
                                                        segment_seed(settings.seed, number, consecutive)))
     identity = store and RunIdentity(model, vae, prompts, astuple(settings), settings.sampler_name)
-    unkept = f" (not kept: {identity.why_not})" if identity and identity.why_not else ""
     for number, segment in enumerate(segments):
         frames, own_noise = images[segment.frames], noise[:, :, segment.first:segment.end]
         own_mask = None if mask is None else mask[segment.frames]
+        unkept = f" (not kept: {identity.why_not})" if identity and identity.why_not else ""
         stages.note = f"segment {number + 1} of {len(segments)}{unkept}"
         if own_mask is not None and not own_mask.any():
             stages.skip()

@@ -21,7 +21,7 @@ from comfy.weight_adapter.bypass import BypassForwardHook, BypassInjectionManage
 from ..identity import Description, Part, full_bytes, sampled_bytes
 from ..identity.kinds import attribute_parts, own_attributes
 
-PATCH_BYTES = 4 * 2**20
+PATCH_BYTES = 64 * 2**20
 """Tensors of LoRAs are read in full up to this size: every one but whole-weight differences."""
 
 OF_A_PATCHERS_LOAD = {

@@ -55,9 +55,4 @@ def register() -> None:
         models.insert(0, SamaConfig)
 
 
-def is_sama(model) -> bool:
-    """True if `model` (a ModelPatcher) carries a SAMA model."""
-    return isinstance(getattr(model, "model", None), SamaModel)
-
-
 assert set(_MARKERS) <= set(SAMA_KEYS)

@@ -62,11 +62,13 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
     wanted = _resolve(found, clip_range, seconds or Seconds())
     frames, info = fit_clip(found.source, wanted, area, report, Fit(fit))
     info = info.with_sound(found.audio_of(info))
-    remarks = [*info.remarks(), *filter(None, [fitting_sound(info, info.audio)[1]])]
-    for remark in remarks:
+    _, mixed = fitting_sound(info, info.audio)
+    if mixed:  # all there is to say of the sound in one remark
+        info = replace(info, sound_remark=f"{info.sound_remark} {mixed}".strip())
+    for remark in info.remarks():
         log.warning("SAMA Source Video: %s", remark)
     if tell:
-        tell(remarks)
+        tell(info.remarks())
     return frames, info
 
 

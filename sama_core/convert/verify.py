@@ -37,5 +37,3 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = NO_PROGRESS)
         raise CheckpointError(needed(path.name, f"contents with checksum {digest.hexdigest()}", expected,
                                      "The file is damaged: convert it again, and allow it to be overwritten."))
     return expected
-
-

@@ -1,6 +1,6 @@
 """Keys for results: the same things give the same key, other things another, and what cannot be described gives none.
 
-    describe.py   one walk over objects: each once, cycles by order of visit, no depth limit, no recursion
+    describe.py   one walk over objects: each once, cycles by order of visit, no depth limit
     kinds.py      what of an object is written: values, containers, instances
     code.py       functions, classes and modules: what they would do
     packages.py   where code comes from, and that it is what was loaded

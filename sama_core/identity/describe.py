@@ -60,12 +60,6 @@ class Description:
         """40 hexadecimal digits."""
         return self._digest.hexdigest()
 
-    def copy(self) -> "Description":
-        """The same so far; what is added to one does not reach the other."""
-        other = Description(self.special, self.covered)
-        other._digest, other._seen, other.state = self._digest.copy(), dict(self._seen), self.state
-        return other
-
     def add(self, value: Any, name: str = "") -> "Description":
         """Write one more thing. Raises Indescribable with the path to what cannot be described, for whatever reason."""
         stack = [_Visit(name, iter([Part("", value)]))]

@@ -37,7 +37,6 @@ _BY_REPR = (
     types.UnionType, numpy.dtype, numpy.generic)
 _BY_CLASS = (logging.Logger, type(threading.Lock()), type(threading.RLock()), uuid.UUID, object)
 """Told by class and order of visit: they decide nothing, or their value is random. `object` itself: sentinels."""
-_OWN_ITERATION = (dict, list, tuple, set, frozenset, collections.deque, bytearray)
 
 
 def plain_bytes(value: Any) -> bytes | None:

@@ -70,4 +70,3 @@ def _fit(seen: Tensor, truth: Tensor, agree: Tensor) -> tuple[Tensor, Tensor]:
     gain = ((spread * wanted).sum(1) / count + _STIFFNESS) / (variance + _STIFFNESS)
     gain = gain.clamp(*GAINS)
     return gain, (mean_truth - gain * mean_seen).clamp(*OFFSETS)
-

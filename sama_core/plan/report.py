@@ -60,10 +60,6 @@ def _clip(plan: Plan) -> str:
     return f"{clip.frames} frames of {clip.width}x{clip.height}"
 
 
-def _tokens(plan: Plan) -> str:
-    return f"{plan.tokens:,} tokens"
-
-
 def _what(plan: Plan) -> list[str]:
     request, weights, video = plan.request, plan.request.weights, plan.latent.tokens()
     stored_anew = request.storage in FP8_STORAGES and not weights.quantised

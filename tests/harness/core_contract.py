@@ -25,7 +25,7 @@ OBJECTS = {
     "comfy.supported_models_base.BASE": ("model_config", "register.py:self"),
     "comfy.utils.ProgressBar": ("bar", "self.bar"),
     "comfy.quant_ops.QuantizedTensor": (),
-    "comfy.weight_adapter.base.WeightAdapterBase": ("fingerprint.py:patch", "model_identity.py:patch"),
+    "comfy.weight_adapter.base.WeightAdapterBase": ("model_identity.py:patch",),
     "latent_preview.LatentPreviewer": ("previewer",),
     "comfy_api.latest.Input.Video": ("comfyui/video.py:video",),
     "comfy_api.latest.Types.VideoComponents": ("comfyui/video.py:parts",),

@@ -51,25 +51,36 @@ def is_shown(video, tolerance=0.01):
 
 
 def later_class(tells: bool):
-    """A VideoFromFile that can be cropped; `tells` by has_pending_frame_edits, as core does since it can resize."""
+    """A VideoFromFile that can be cropped and resized; `tells` by has_pending_frame_edits, as core does since then."""
+    import comfy.utils
     from comfy_api.latest import InputImpl, Types
 
     class VideoFromFile(InputImpl.VideoFromFile):
-        def __init__(self, file, *, start_time=0, duration=0, crop=None):
+        def __init__(self, file, *, start_time=0, duration=0, crop=None, size=None):
             super().__init__(file, start_time=start_time, duration=duration)
-            self.crop, self.written = crop, []
+            self.window, self.crop, self.size, self.written = (start_time, duration), crop, size, []
+
+        def _edited(self, **edit):
+            start, duration = self.window
+            return VideoFromFile(self.get_stream_source(), start_time=start, duration=duration, **edit)
 
         def as_cropped(self, x, y, width, height):
-            return VideoFromFile(self.get_stream_source(), crop=(x, y, width, height))
+            return self._edited(crop=(x, y, width, height))
+
+        def as_resized(self, width, height, upscale_method="lanczos", crop="disabled", post_crop=None):
+            return self._edited(size=(width, height))
 
         def get_dimensions(self):
-            return self.crop[2:] if self.crop else super().get_dimensions()
+            return self.size or (self.crop[2:] if self.crop else super().get_dimensions())
 
         def get_components(self):
             parts = super().get_components()
             if self.crop:
                 x, y, width, height = self.crop
                 parts.images = parts.images[:, y:y + height, x:x + width]
+            if self.size:
+                planes = comfy.utils.common_upscale(parts.images.movedim(-1, 1), *self.size, "bilinear", "disabled")
+                parts.images = planes.movedim(1, -1)
             return parts
 
         def save_to(self, path, format="auto", codec="auto", metadata=None, bit_depth=None, crf=None):
@@ -81,7 +92,7 @@ def later_class(tells: bool):
 
         if tells:
             def has_pending_frame_edits(self):
-                return self.crop is not None
+                return self.crop is not None or self.size is not None
     return VideoFromFile
 
 
@@ -101,6 +112,20 @@ def test_a_pending_crop_is_edited_and_not_the_file(later, clip_file):
     assert (info.width, info.height, info.frame_count) == (64, 48, COUNT)
     assert len(video.written) == 1 and info.source.stream == video.written[0]
     assert info.audio["sample_rate"] == 48000 and info.audio["waveform"].shape[-1] == 24000
+
+
+def test_a_pending_resize_is_edited_and_not_the_file(later, clip_file):
+    video = later(clip_file).as_resized(48, 32)
+    info = is_shown(video)
+    assert (info.width, info.height, info.frame_count) == (48, 32, COUNT)
+    assert len(video.written) == 1 and info.source.stream == video.written[0]
+
+
+def test_a_crop_of_a_trimmed_clip_has_its_frames_alone(later, clip_file):
+    """Frames 3 to 8 of 24 a second, and of them the rectangle."""
+    video = later(clip_file, start_time=3 / RATE, duration=6 / RATE).as_cropped(8, 4, 64, 48)
+    info = is_shown(video)
+    assert (info.width, info.height, info.frame_count) == (64, 48, 6)
 
 
 def test_the_result_of_a_crop_has_the_crops_size(later, clip_file):
