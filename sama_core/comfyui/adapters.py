@@ -193,7 +193,12 @@ class VideoWindows:
 
     def execute(self, calc_cond_batch: Callable, model, conds, x_in: Tensor, timestep, model_options, *args,
                 **kwargs) -> list[Tensor]:
-        """Predictions of the packed state, one per conditioning."""
+        """Predictions of the packed state, one per conditioning; of the video, where a CFG function asks with it."""
+        whole = packed_behind(x_in)
+        if whole is not None:
+            packed = self.shape.with_video(whole[1], x_in)
+            outs = self.execute(calc_cond_batch, model, conds, packed, timestep, model_options, *args, **kwargs)
+            return [self.shape.video_of(out) for out in outs]
         semantic_in = self.shape.semantic_of(x_in)
         seen: list[list[Tensor]] = []
 
@@ -222,6 +227,8 @@ def _cut_masks(conds: list, window: Any, shape: JointShape) -> list:
 
 
 def _video(x: Tensor, shape: JointShape) -> Tensor:
+    if packed_behind(x) is not None:
+        return x
     if not is_packed(x):
         raise ConditioningError(needed("context window", list(x.shape), "the packed joint state",
                                        "Put Prepare SAMA Model before the context-window node."))

@@ -3,6 +3,7 @@
 Every case samples two steps with each of two settings of one node, and asks for the key before and after.
 """
 
+import random
 import types
 
 import pytest
@@ -132,6 +133,26 @@ def test_one_changed_setting_is_another_key_where_frames_differ(bench, node, set
 @pytest.mark.parametrize("node", SWITCHES)
 def test_a_node_put_in_is_another_key(bench, plain, node):
     differ(plain, bench.run(bench.patched(node)))
+
+
+def stacked(bench, stack, changed=None):
+    """The model behind several nodes, in order; of the one numbered `changed` one setting is another."""
+    model = bench.model
+    for number, (node, settings, change) in enumerate(stack):
+        model = bench.node(node, model=model, **{**settings, **(change if number == changed else {})})
+    return model
+
+
+@pytest.mark.parametrize("draw", range(12))
+def test_drawn_stacks_of_nodes(bench, draw):
+    """Two or three nodes in a drawn order: queued again, with one setting changed, and the other way round."""
+    random_ = random.Random(draw)
+    stack = list({pair[0]: pair for pair in random_.sample(PAIRS, 4)}.values())[:random_.choice((2, 3))]
+    first, again = bench.run(stacked(bench, stack)), bench.run(stacked(bench, stack))
+    assert first[0] == again[0] and torch.equal(first[1], again[1])
+    assert bench.run(stacked(bench, stack, random_.randrange(len(stack))))[0] != first[0]
+    turned = bench.run(stacked(bench, stack[::-1]))
+    assert torch.equal(turned[1], first[1]) or turned[0] != first[0]
 
 
 def test_the_plain_graph_has_its_first_key_after_all_the_others(bench, plain):

@@ -37,6 +37,17 @@ def test_windows_over_another_axis_than_time_are_refused(long_edit, dim):
     assert f"context windows: got dim {dim}, needs dim 2, the frames" in error
 
 
+def test_a_cfg_function_that_calls_the_model_again_does_so_in_windows(long_edit, comfyui, small):
+    """Skip Layer Guidance hands back the 5-D view that it was given."""
+    guidance = {"double_layers": "0", "single_layers": "", "start_percent": 0.0, "end_percent": 1.0,
+                "rescaling_scale": 0.0}
+    long_edit.patch("WanContextWindowsManual", **WINDOWS)
+    windows = long_edit.sample()
+    off, on = (long_edit.patch("SkipLayerGuidanceDiT", scale=scale, **guidance).sample() for scale in (0.0, 3.0))
+    assert torch.equal(off["video"], windows["video"])
+    assert torch.isfinite(on["video"]).all() and not torch.equal(on["video"], windows["video"])
+
+
 def test_the_source_is_cut_to_each_window(long_edit, monkeypatch):
     """Every model call has as many source as target frames, and the source frames are the window's own."""
     from sama_core.model.dit import SamaDiT

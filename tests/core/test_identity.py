@@ -2,8 +2,10 @@
 
 import ctypes
 import functools
+import importlib
 import sys
 import threading
+import time
 import types
 import uuid
 import weakref
@@ -11,7 +13,7 @@ import weakref
 import pytest
 import torch
 
-from sama_core.identity import Description, Indescribable, sampled_bytes
+from sama_core.identity import Description, Indescribable, packages, sampled_bytes
 
 
 def key(value) -> str:
@@ -282,3 +284,42 @@ def test_quantised_wrappers_show_their_data_and_scales():
         return tensors.QuantizedTensor(data.to(torch.float8_e4m3fn), "TensorCoreFP8Layout", params)
     assert sample(quantised()) == sample(quantised())
     assert len({sample(quantised()), sample(quantised(scale=2.0)), sample(quantised(first=1.0))}) == 3
+
+
+# --- packages -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A node pack of one file, loaded; its files are older than the program."""
+    folder = tmp_path / "identity_pack"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("def scale(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(packages, "_LOADED", time.time() + 60)
+    yield folder
+    packages._home.cache_clear()
+    packages._files.cache_clear()
+    sys.modules.pop("identity_pack", None)
+
+
+def key_of_package(folder) -> str:
+    packages._home.cache_clear()
+    packages._files.cache_clear()
+    sys.modules.pop("identity_pack", None)
+    importlib.invalidate_caches()
+    return Description().add(importlib.import_module("identity_pack").scale).key
+
+
+def test_a_packs_files_count(package):
+    """Another file of the pack may decide numbers, though the function itself is the same."""
+    first = key_of_package(package)
+    assert key_of_package(package) == first
+    (package / "tables.py").write_text("SCALE = 3\n")
+    assert key_of_package(package) != first
+
+
+def test_a_pack_that_changed_after_it_was_loaded_cannot_be_described(package, monkeypatch):
+    monkeypatch.setattr(packages, "_LOADED", time.time() - 60)
+    with pytest.raises(Indescribable, match="identity_pack changed on disk after it was loaded: restart ComfyUI"):
+        key_of_package(package)
