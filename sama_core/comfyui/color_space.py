@@ -3,7 +3,7 @@
 import logging
 
 from ..clip.colours import UNSTATED, Colours
-from .newer_keywords import say_once
+from .later_core import say_once
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from ..clip import ClipInfo, check_frames, cut_audio, restore_frames, save_resto
 from ..clip.save import PRESETS, Encoding
 from ..errors import ClipError
 from .color_space import color_space_of, colours_for
-from .newer_keywords import ignores_newer_keywords, say_once
+from .later_core import ignores_newer_keywords, say_once
 from .reframed import cropped, resized
 from .rescue import keep_edit, not_saved
 from .transcode import NEARLY_LOSSLESS, check_offered, is_ours, save_through_core, wanted_file
