@@ -101,7 +101,8 @@ class Bench:
         edit, kind = self.edit, entry.get_io_type()
         files = {"model_name": small.sama, "text_encoder_name": small.text_encoder, "vae_name": small.vae,
                  "lora_name": "hostile_lora.safetensors", "instruction": INSTRUCTION, "steps": 1, "frames": 5,
-                 "area": SMALL_AREA, "overlap_frames": 4, "segment_frames": 9, "file_name": "", "base_model": None}
+                 "area": SMALL_AREA, "overlap_frames": 4, "segment_frames": 9, "file_name": "", "overwrite": True,
+                 "base_model": None}
         if kind == "COMBO" and entry.id == "text_encoder_name" and entry.optional:
             return None
         if kind not in SOCKETS and kind not in ("MODEL", "CLIP", "VAE", "VIDEO", "SAMA_CLIP_INFO"):
