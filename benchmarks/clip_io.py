@@ -54,12 +54,17 @@ MEMORY_CASES = ("fit", "save", "save three times as long", "transcode")
 def make_clip(path: Path, width: int, height: int, seconds: int) -> None:
     """A drifting pattern with grain, `GROUP_SECONDS` of it encoded once and repeated, and a tone."""
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "crf": "20"})
+        video = container.add_stream(
+            "libx264", rate=RATE, options={"preset": "veryfast", "crf": "20"}
+        )
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.codec_context.gop_size, video.codec_context.max_b_frames = GROUP_SECONDS * RATE, 0
         track = container.add_stream("aac", rate=SOUND_RATE, layout="mono")
-        stored = [(bytes(packet), packet.pts, packet.is_keyframe) for picture in _pattern(width, height)
-                  for packet in video.encode(picture)]
+        stored = [
+            (bytes(packet), packet.pts, packet.is_keyframe)
+            for picture in _pattern(width, height)
+            for packet in video.encode(picture)
+        ]
         stored += [(bytes(packet), packet.pts, packet.is_keyframe) for packet in video.encode(None)]
         for repeat in range(seconds // GROUP_SECONDS):
             for data, number, is_keyframe in stored:
@@ -74,7 +79,9 @@ def _pattern(width: int, height: int):
     rows, columns = np.mgrid[:height, :width]
     for number in range(GROUP_SECONDS * RATE):
         wave = 127 + 80 * np.sin((columns + 6 * number) / 60) * np.cos((rows - 3 * number) / 45)
-        pixels = np.stack([wave, 255 - wave, np.full_like(wave, 110)], axis=-1) + np.roll(grain, number, axis=1)
+        pixels = np.stack([wave, 255 - wave, np.full_like(wave, 110)], axis=-1) + np.roll(
+            grain, number, axis=1
+        )
         picture = av.VideoFrame.from_ndarray(pixels.clip(0, 255).astype(np.uint8), format="rgb24")
         picture.pts = number
         yield picture.reformat(format="yuv420p")
@@ -90,7 +97,9 @@ def _packet(stream: av.VideoStream, data: bytes, number: int, is_keyframe: bool)
 
 def _tone(part: int) -> av.AudioFrame:
     times = np.arange(GROUP_SECONDS * SOUND_RATE, dtype=np.float32) / SOUND_RATE
-    frame = av.AudioFrame.from_ndarray(0.3 * np.sin(2764 * times)[None].astype(np.float32), "fltp", "mono")
+    frame = av.AudioFrame.from_ndarray(
+        0.3 * np.sin(2764 * times)[None].astype(np.float32), "fltp", "mono"
+    )
     frame.sample_rate, frame.pts = SOUND_RATE, part * GROUP_SECONDS * SOUND_RATE
     return frame
 
@@ -102,7 +111,9 @@ def pictures(path: Path, wanted: ClipRange):
         stream.thread_type = "SLICE"
         start = round(wanted.start / (RATE * stream.time_base))
         container.seek(start, stream=stream)
-        yield from islice((picture for picture in container.decode(stream) if picture.pts >= start), wanted.frames)
+        yield from islice(
+            (picture for picture in container.decode(stream) if picture.pts >= start), wanted.frames
+        )
 
 
 def decode(path: Path, wanted: ClipRange) -> int:
@@ -117,7 +128,12 @@ def release(path: Path, wanted: ClipRange) -> None:
     """Decode, RGB, crop, resize: the release's steps."""
     for picture in pictures(path, wanted):
         placement = place(picture.width, picture.height)
-        resize_frame(picture.to_ndarray(format="rgb24"), placement.source_box, placement.width, placement.height)
+        resize_frame(
+            picture.to_ndarray(format="rgb24"),
+            placement.source_box,
+            placement.width,
+            placement.height,
+        )
 
 
 def transcode(path: Path, wanted: ClipRange) -> int:
@@ -126,7 +142,11 @@ def transcode(path: Path, wanted: ClipRange) -> int:
         stream = container.add_stream("h264", rate=RATE, options={"crf": str(Encoding.crf)})
         for number, picture in enumerate(pictures(path, wanted)):
             if not number:
-                stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
+                stream.width, stream.height, stream.pix_fmt = (
+                    picture.width,
+                    picture.height,
+                    "yuv420p",
+                )
             picture.pts, picture.time_base, picture.pict_type = number, Fraction(1, RATE), 0
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
@@ -152,17 +172,29 @@ def timed(work: Callable[[], object], repeats: int) -> float:
 
 def speeds(path: Path, wanted: ClipRange, repeats: int) -> dict:
     """Seconds of every case, and the ratios."""
-    plain, theirs = timed(lambda: decode(path, wanted), repeats), timed(lambda: release(path, wanted), repeats)
+    plain, theirs = (
+        timed(lambda: decode(path, wanted), repeats),
+        timed(lambda: release(path, wanted), repeats),
+    )
     fits = {str(fit): timed(lambda fit=fit: read(path, wanted, fit), repeats) for fit in Fit}
     frames, info = read(path, wanted)
     saving = timed(lambda: save_restored(io.BytesIO(), frames, info, info.audio), repeats)
     again = timed(lambda: transcode(path, wanted), repeats)
     return {
-        "seconds": {"decode": plain, "rgb": timed(lambda: rgb(path, wanted), repeats), "release": theirs, "fit": fits,
-                    "save": saving, "transcode": again},
+        "seconds": {
+            "decode": plain,
+            "rgb": timed(lambda: rgb(path, wanted), repeats),
+            "release": theirs,
+            "fit": fits,
+            "save": saving,
+            "transcode": again,
+        },
         "fit_per_decode": {fit: seconds / plain for fit, seconds in fits.items()},
-        "crop_per_release": fits[Fit.CROP] / theirs, "save_per_transcode": saving / again,
-        "fit_frames_per_second": info.frame_count / fits[Fit.CROP], "save_frames_per_second": info.frame_count / saving}
+        "crop_per_release": fits[Fit.CROP] / theirs,
+        "save_per_transcode": saving / again,
+        "fit_frames_per_second": info.frame_count / fits[Fit.CROP],
+        "save_frames_per_second": info.frame_count / saving,
+    }
 
 
 def memory_of(case: str, path: Path, wanted: ClipRange) -> dict:
@@ -184,13 +216,28 @@ def memory_of(case: str, path: Path, wanted: ClipRange) -> dict:
             save_restored(Path(folder) / "out.mp4", held, info, info.audio)
         result = held.numel() * held.element_size()
         added = resident("VmHWM") - before - (result if case == "fit" else 0)
-    return {"frames": longer.frames, "result_mb": round(result / 1e6, 1), "added_mb": round(added / 1e6, 1)}
+    return {
+        "frames": longer.frames,
+        "result_mb": round(result / 1e6, 1),
+        "added_mb": round(added / 1e6, 1),
+    }
 
 
 def in_a_process(case: str, path: Path, wanted: ClipRange) -> dict:
     """One memory case in a new process, so that its peak is its own."""
-    asked = ["--case", case, "--clip", str(path), "--frames", str(wanted.frames), "--start", str(wanted.start)]
-    done = subprocess.run([sys.executable, __file__, *asked], capture_output=True, text=True, check=False)
+    asked = [
+        "--case",
+        case,
+        "--clip",
+        str(path),
+        "--frames",
+        str(wanted.frames),
+        "--start",
+        str(wanted.start),
+    ]
+    done = subprocess.run(
+        [sys.executable, __file__, *asked], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]}
     return json.loads(done.stdout.splitlines()[-1])
@@ -203,16 +250,30 @@ def measure(asked: argparse.Namespace) -> dict:
         path = Path(folder) / "clip.mp4"
         make_clip(path, asked.width, asked.height, asked.seconds)
         return {
-            "clip": {"width": asked.width, "height": asked.height, "seconds": asked.seconds, "fps": RATE},
-            "range": {"start": wanted.start, "frames": wanted.frames}, "repeats": asked.repeats,
+            "clip": {
+                "width": asked.width,
+                "height": asked.height,
+                "seconds": asked.seconds,
+                "fps": RATE,
+            },
+            "range": {"start": wanted.start, "frames": wanted.frames},
+            "repeats": asked.repeats,
             **speeds(path, wanted, asked.repeats),
             "memory": {case: in_a_process(case, path, wanted) for case in MEMORY_CASES},
-            "versions": {"python": platform.python_version(), "torch": torch.__version__, "av": av.__version__},
-            "machine": platform.machine(), "threads": torch.get_num_threads()}
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "av": av.__version__,
+            },
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        }
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--width", type=int, default=1920)
     parser.add_argument("--height", type=int, default=1080)
     parser.add_argument("--seconds", type=int, default=60, help="length of the clip, even")
@@ -220,7 +281,9 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=81, help="frames taken")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the result here too")
-    parser.add_argument("--case", choices=MEMORY_CASES, help="measure one memory case of --clip in this process")
+    parser.add_argument(
+        "--case", choices=MEMORY_CASES, help="measure one memory case of --clip in this process"
+    )
     parser.add_argument("--clip", type=Path)
     return parser.parse_args(arguments)
 

@@ -11,18 +11,24 @@ if "sama_core" not in sys.modules:
     sys.path.insert(0, str(ROOT))
 
 from sama_core.errors import needed  # noqa: E402
-from sama_core.launch.comfy_main import cpu_only, declare_vision_operators, torch_build  # noqa: E402
-from sama_core.launch.failure import LaunchError  # noqa: E402
 from sama_core.launch.places import Places  # noqa: E402
-from sama_core.launch.runtime import find_comfyui  # noqa: E402
+from sama_core.launch.progress import LaunchError  # noqa: E402
+from sama_core.launch.server.comfy_main import cpu_only, declare_vision_operators, torch_build  # noqa: E402
+from sama_core.launch.setup.comfyui_source import find_comfyui  # noqa: E402
 
 
 def comfyui_folder(asked: str | None = None) -> Path:
     """ComfyUI's sources, as `run.py` finds them. Raises LaunchError if there are none."""
     found = find_comfyui(Places(), asked or os.environ.get("SAMA_COMFYUI"))
     if found is None:
-        raise LaunchError(needed("ComfyUI", "none on this machine", "its sources",
-                                 "Run `python3 run.py test` once, which fetches them, or give --comfyui FOLDER."))
+        raise LaunchError(
+            needed(
+                "ComfyUI",
+                "none on this machine",
+                "its sources",
+                "Run `python3 run.py test` once, which fetches them, or give --comfyui FOLDER.",
+            )
+        )
     return found.folder
 
 
@@ -38,7 +44,10 @@ def start(folder: Path, dynamic: bool = False, **settings: object) -> bool:
     if not any(build.values()):
         declare_vision_operators(packages / "torchvision")
     # The pack's own `nodes` folder must not hide ComfyUI's `nodes.py`.
-    sys.path[:] = [str(folder), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
+    sys.path[:] = [
+        str(folder),
+        *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT),
+    ]
     importlib.import_module("comfy.options")
     arguments = importlib.import_module("comfy.cli_args").args
     for name, value in ({"cpu": cpu_only(build)} | settings).items():
@@ -55,7 +64,10 @@ def start(folder: Path, dynamic: bool = False, **settings: object) -> bool:
 def _dynamic_library(reserve: float | None) -> bool:
     """Load the library of core's dynamic memory; it has to come before torch. `reserve` is in GB."""
     import comfy_aimdo.control
-    return comfy_aimdo.control.init(simple_vram_headroom=None if reserve is None else int(reserve * 1024 ** 3))
+
+    return comfy_aimdo.control.init(
+        simple_vram_headroom=None if reserve is None else int(reserve * 1024**3)
+    )
 
 
 def _dynamic_memory() -> bool:
@@ -63,6 +75,7 @@ def _dynamic_memory() -> bool:
     import comfy.model_management
     import comfy.model_patcher
     import comfy_aimdo.control
+
     devices = [device.index for device in comfy.model_management.get_all_torch_devices()]
     if not comfy_aimdo.control.init_devices(devices):
         return False

@@ -28,16 +28,25 @@ if "sama_core" not in sys.modules:
 import torch  # noqa: E402
 from process_memory import resident  # noqa: E402
 
-from sama_core.checkpoint import model_shapes  # noqa: E402
-from sama_core.config import DitConfig  # noqa: E402
 from sama_core.convert.job import convert  # noqa: E402
-from sama_core.convert.verify import verify  # noqa: E402
+from sama_core.convert.layouts import verify  # noqa: E402
+from sama_core.model.config import DitConfig  # noqa: E402
+from sama_core.weights.checkpoint import model_shapes  # noqa: E402
 
 FORMATS = ("fp8_scaled", "gguf_q8_0", "gguf_q4_1")
 TILE = 1 << 24
 """Random values that are written again and again."""
-SIZES_14B = {"dim": 5120, "num_heads": 40, "ffn_dim": 13824, "text_dim": 4096, "freq_dim": 256, "in_dim": 16,
-             "out_dim": 16, "semantic_dim": 1152, "semantic_hidden": 1024}
+SIZES_14B = {
+    "dim": 5120,
+    "num_heads": 40,
+    "ffn_dim": 13824,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "in_dim": 16,
+    "out_dim": 16,
+    "semantic_dim": 1152,
+    "semantic_hidden": 1024,
+}
 SIZES_SMALL = {**SIZES_14B, "dim": 128, "num_heads": 1, "ffn_dim": 256, "text_dim": 64}
 
 
@@ -52,9 +61,16 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.formats:
             measured[name] = in_a_process(large, small, name, options.limit)
             print(name, json.dumps(measured[name]), flush=True)
-        result = {"layers": options.layers, "seed": options.seed, "source_bytes": large.stat().st_size,
-                  "limit_address_space_gib": options.limit, "torch": torch.__version__, "cores": os.cpu_count(),
-                  "threads": 1, "formats": measured}
+        result = {
+            "layers": options.layers,
+            "seed": options.seed,
+            "source_bytes": large.stat().st_size,
+            "limit_address_space_gib": options.limit,
+            "torch": torch.__version__,
+            "cores": os.cpu_count(),
+            "threads": 1,
+            "formats": measured,
+        }
     text = json.dumps(result, indent=1)
     print(text)
     if options.json:
@@ -68,7 +84,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--formats", nargs="+", default=FORMATS)
     made.add_argument("--limit", type=float, default=4, help="GiB of address space")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--folder", type=Path, help="where the files are made (default: the system's temporary folder)")
+    made.add_argument(
+        "--folder",
+        type=Path,
+        help="where the files are made (default: the system's temporary folder)",
+    )
     made.add_argument("--json", type=Path)
     return made
 
@@ -86,14 +106,19 @@ def write_random(path: Path, config: DitConfig, seed: int) -> None:
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         while end:
-            end -= file.write(data[:min(end, len(data))])
+            end -= file.write(data[: min(end, len(data))])
 
 
 def in_a_process(large: Path, small: Path, name: str, limit: float) -> dict:
     """What `work` measures, in a process of its own."""
     command = [sys.executable, __file__, json.dumps([str(large), str(small), name, limit])]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -110,9 +135,14 @@ def work(large: str, small: str, name: str, limit: float) -> dict:
     verify(report.target)
     verified = time.perf_counter() - started
     report.target.unlink()
-    return {"bytes": size, "seconds": round(seconds, 1), "source_mb_per_second": round(
-        Path(large).stat().st_size / seconds / 1e6, 1), "verify_seconds": round(verified, 1),
-        "peak_mib": (before + grown) >> 20, "grown_mib": grown >> 20}
+    return {
+        "bytes": size,
+        "seconds": round(seconds, 1),
+        "source_mb_per_second": round(Path(large).stat().st_size / seconds / 1e6, 1),
+        "verify_seconds": round(verified, 1),
+        "peak_mib": (before + grown) >> 20,
+        "grown_mib": grown >> 20,
+    }
 
 
 if __name__ == "__main__":

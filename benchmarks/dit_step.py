@@ -39,13 +39,13 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from sama_core import embedded  # noqa: E402
-from sama_core.config import DitConfig  # noqa: E402
 from sama_core.geometry import ClipShape  # noqa: E402
 from sama_core.model.attention import sdpa  # noqa: E402
 from sama_core.model.blocks import DitBlock  # noqa: E402
+from sama_core.model.config import DitConfig  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.once_per_run import MEMORY, OncePerRun  # noqa: E402
-from sama_core.rotary import RotaryTable, grid_table, sequence_table  # noqa: E402
+from sama_core.model.once_per_run import MEMORY, OncePerRun  # noqa: E402
+from sama_core.model.rotary import RotaryTable, grid_table, sequence_table  # noqa: E402
 
 SEMANTIC, TEXT = 65, 512
 # name: width, heads, feed-forward, clip in latent frames and patches
@@ -59,12 +59,24 @@ Run = Callable[[], Tensor]
 
 
 def block_config(width: int, heads: int, hidden: int) -> DitConfig:
-    return DitConfig(dim=width, num_heads=heads, ffn_dim=hidden, num_layers=1, text_dim=64, freq_dim=64, in_dim=16,
-                     out_dim=16, semantic_dim=64, semantic_hidden=64)
+    return DitConfig(
+        dim=width,
+        num_heads=heads,
+        ffn_dim=hidden,
+        num_layers=1,
+        text_dim=64,
+        freq_dim=64,
+        in_dim=16,
+        out_dim=16,
+        semantic_dim=64,
+        semantic_hidden=64,
+    )
 
 
 def random_block(config: DitConfig, **where) -> DitBlock:
-    block = DitBlock(config, nn, where.pop("attention", sdpa), where.get("device"), where.get("dtype"))
+    block = DitBlock(
+        config, nn, where.pop("attention", sdpa), where.get("device"), where.get("dtype")
+    )
     if where.get("device") != "meta":
         for name, weight in block.named_parameters():
             with torch.no_grad():
@@ -73,18 +85,28 @@ def random_block(config: DitConfig, **where) -> DitBlock:
     return block.requires_grad_(False)
 
 
-def inputs(config: DitConfig, grid: tuple[int, int, int], device: str = "cpu", dtype=torch.float32) -> dict:
+def inputs(
+    config: DitConfig, grid: tuple[int, int, int], device: str = "cpu", dtype=torch.float32
+) -> dict:
     freqs = sequence_table(grid_table(grid, config.head_dim, torch.device(device)), True, SEMANTIC)
+
     def draw(*shape: int) -> Tensor:
         return torch.randn(1, *shape, device=device, dtype=dtype)
-    return {"x": draw(len(freqs.cos), config.dim), "e": draw(6, config.dim), "freqs": freqs,
-            "context": draw(TEXT, config.dim)}
+
+    return {
+        "x": draw(len(freqs.cos), config.dim),
+        "e": draw(6, config.dim),
+        "freqs": freqs,
+        "context": draw(TEXT, config.dim),
+    }
 
 
 # --- the reference, restated -------------------------------------------------------------------
 
 
-def plain_block(block: DitBlock, x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor) -> Tensor:
+def plain_block(
+    block: DitBlock, x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor
+) -> Tensor:
     """What the reference's block computes, in its order, with its temporaries."""
     mine, text = block.self_attn, block.cross_attn
     shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = (block.modulation + e).chunk(6, dim=1)
@@ -102,7 +124,9 @@ def plain_block(block: DitBlock, x: Tensor, e: Tensor, freqs: RotaryTable, conte
 
 def _rms(x: Tensor, norm: nn.RMSNorm) -> Tensor:
     wide = x.float()
-    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.eps)).to(x.dtype) * norm.weight
+    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.eps)).to(
+        x.dtype
+    ) * norm.weight
 
 
 def _rotated(x: Tensor, turn: Tensor, heads: int) -> Tensor:
@@ -114,15 +138,21 @@ def official_block(folder: Path, block: DitBlock, config: DitConfig):
     """The official block with our block's weights, as a function of our inputs; None where the code is absent."""
     if not (folder / "diffsynth" / "models" / "wan_video_dit.py").is_file():
         return None
-    for package in ("diffsynth", "diffsynth.models"):  # by path: their own __init__ files import everything
+    for package in (
+        "diffsynth",
+        "diffsynth.models",
+    ):  # by path: their own __init__ files import everything
         sys.modules[package] = ModuleType(package)
         sys.modules[package].__path__ = [str(folder.joinpath(*package.split(".")))]
     official = import_module("diffsynth.models.wan_video_dit").DiTBlock
-    theirs = official(False, config.dim, config.num_heads, config.ffn_dim, config.eps).requires_grad_(False)
+    theirs = official(
+        False, config.dim, config.num_heads, config.ffn_dim, config.eps
+    ).requires_grad_(False)
     theirs.load_state_dict(block.state_dict())
 
     def run(x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor) -> Tensor:
         return theirs(x, context, e, torch.complex(freqs.cos.double(), freqs.sin.double())[:, None])
+
     return run
 
 
@@ -160,11 +190,20 @@ def measure(size: str, turns: int, official: Path | None) -> dict:
         runs["official"] = lambda: theirs(**given)
     with torch.no_grad():
         wanted = runs["plain"]()
-        distance = {name: ((run() - wanted).norm() / wanted.norm()).item() for name, run in runs.items()}
+        distance = {
+            name: ((run() - wanted).norm() / wanted.norm()).item() for name, run in runs.items()
+        }
     seconds, peaks = fastest(runs, turns), {name: peak_of(run) for name, run in runs.items()}
-    return {"size": size, "tokens": given["x"].shape[1], "dtype": "float32", "seconds": seconds, "peak_bytes": peaks,
-            "relative_l2_to_plain": distance, "time_ratio": seconds["ours"] / seconds["plain"],
-            "peak_ratio": peaks["ours"] / peaks["plain"]}
+    return {
+        "size": size,
+        "tokens": given["x"].shape[1],
+        "dtype": "float32",
+        "seconds": seconds,
+        "peak_bytes": peaks,
+        "relative_l2_to_plain": distance,
+        "time_ratio": seconds["ours"] / seconds["plain"],
+        "peak_ratio": peaks["ours"] / peaks["plain"],
+    }
 
 
 def measure_attention(size: str, turns: int) -> dict:
@@ -180,36 +219,62 @@ def measure_attention(size: str, turns: int) -> dict:
         out = sdpa(torch.cat([q[:, :start], q[:, end:]], dim=1), k, v, heads)
         mean = v.mean(1, keepdim=True).expand(-1, SEMANTIC, -1)
         return torch.cat([out[:, :start], mean, out[:, start:]], dim=1)
+
     runs = {"all queries": lambda: sdpa(q, k, v, heads), "mean of values": mean_of_values}
-    distance = ((mean_of_values() - sdpa(q, k, v, heads)).norm() / sdpa(q, k, v, heads).norm()).item()
+    distance = (
+        (mean_of_values() - sdpa(q, k, v, heads)).norm() / sdpa(q, k, v, heads).norm()
+    ).item()
     seconds = fastest(runs, turns)
-    return {"size": size, "tokens": q.shape[1], "seconds": seconds, "relative_l2": distance,
-            "time_ratio": seconds["mean of values"] / seconds["all queries"]}
+    return {
+        "size": size,
+        "tokens": q.shape[1],
+        "seconds": seconds,
+        "relative_l2": distance,
+        "time_ratio": seconds["mean of values"] / seconds["all queries"],
+    }
 
 
 def measure_call(turns: int) -> dict:
     """A step of the embedded model on 17 frames of 64x64, with ComfyUI's 512 rows of text."""
     torch.manual_seed(0)
-    model = SamaDiT.from_state_dict({name: value.float() for name, value in load_file(embedded.DIT).items()})
+    model = SamaDiT.from_state_dict(
+        {name: value.float() for name, value in load_file(embedded.DIT).items()}
+    )
     model.requires_grad_(False)
     config, video = model.config, torch.randn(1, 16, 5, 8, 8)
-    arguments = (video, torch.tensor([500.0]), torch.randn(1, TEXT, config.text_dim), video.flip(-1),
-                 torch.randn(1, config.semantic_tokens, config.semantic_dim))
+    arguments = (
+        video,
+        torch.tensor([500.0]),
+        torch.randn(1, TEXT, config.text_dim),
+        video.flip(-1),
+        torch.randn(1, config.semantic_tokens, config.semantic_dim),
+    )
 
     def plain(block: DitBlock):
-        return lambda args, _: {"img": plain_block(block, args["img"], args["vec"], args["pe"], args["txt"])}
+        return lambda args, _: {
+            "img": plain_block(block, args["img"], args["vec"], args["pe"], args["txt"])
+        }
+
     blocks = {("double_block", index): plain(block) for index, block in enumerate(model.blocks)}
     memory = {MEMORY: OncePerRun(), "uuids": ("positive",)}
-    runs = {"ours": lambda: model(*arguments, dict(memory))[0],
-            "plain": lambda: model(*arguments, {"patches_replace": {"dit": blocks}})[0]}
+    runs = {
+        "ours": lambda: model(*arguments, dict(memory))[0],
+        "plain": lambda: model(*arguments, {"patches_replace": {"dit": blocks}})[0],
+    }
     with torch.no_grad():
         distance = ((runs["ours"]() - runs["plain"]()).norm() / runs["plain"]().norm()).item()
     seconds = fastest(runs, turns)
-    return {"size": "a call of the embedded model, 17 frames of 64x64", "seconds": seconds,
-            "relative_l2_to_plain": distance, "time_ratio": seconds["ours"] / seconds["plain"]}
+    return {
+        "size": "a call of the embedded model, 17 frames of 64x64",
+        "seconds": seconds,
+        "relative_l2_to_plain": distance,
+        "time_ratio": seconds["ours"] / seconds["plain"],
+    }
 
 
-def fused(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None) -> Tensor:
+def fused(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None
+) -> Tensor:
     return torch.empty_like(q)
 
 
@@ -219,13 +284,19 @@ def count(frames: int, height: int, width: int, dtype: torch.dtype) -> dict:
     block = random_block(config, device="meta", dtype=dtype, attention=fused)
     given = inputs(config, ClipShape(frames, height, width).latent().grid(), "meta", dtype)
     ours, plain = peak_of(lambda: block(**given)), peak_of(lambda: plain_block(block, **given))
-    return {"clip": f"{frames} frames of {width}x{height}", "tokens": given["x"].shape[1],
-            "dtype": str(dtype).removeprefix("torch."), "peak_bytes": {"ours": ours, "plain": plain},
-            "peak_ratio": ours / plain}
+    return {
+        "clip": f"{frames} frames of {width}x{height}",
+        "tokens": given["x"].shape[1],
+        "dtype": str(dtype).removeprefix("torch."),
+        "peak_bytes": {"ours": ours, "plain": plain},
+        "peak_ratio": ours / plain,
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--official", type=Path, help="a checkout of the official SAMA code")
     made.add_argument("--turns", type=int, default=5)
     made.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
@@ -233,20 +304,35 @@ def main(arguments: list[str] | None = None) -> int:
     options = made.parse_args(arguments)
     torch.set_num_threads(1)
     report = {
-        "ran": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
-                "threads": 1, "turns": options.turns, "seed": 0},
+        "ran": {
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "threads": 1,
+            "turns": options.turns,
+            "seed": 0,
+        },
         "measured": [measure(size, options.turns, options.official) for size in options.sizes],
         "semantic_queries": [measure_attention(size, options.turns) for size in options.sizes],
         "call": measure_call(options.turns),
-        "counted": [count(*clip, dtype) for dtype in (torch.bfloat16, torch.float32) for clip in REAL]}
+        "counted": [
+            count(*clip, dtype) for dtype in (torch.bfloat16, torch.float32) for clip in REAL
+        ],
+    }
     for row in report["measured"]:
-        print(f"{row['size']:42} {row['tokens']:6} tokens  time {row['time_ratio']:.2f}  peak {row['peak_ratio']:.2f}")
+        print(
+            f"{row['size']:42} {row['tokens']:6} tokens  time {row['time_ratio']:.2f}  peak {row['peak_ratio']:.2f}"
+        )
     for row in report["semantic_queries"]:
-        print(f"{row['size']:42} {row['tokens']:6} tokens  attention without semantic queries {row['time_ratio']:.2f}")
+        print(
+            f"{row['size']:42} {row['tokens']:6} tokens  attention without semantic queries {row['time_ratio']:.2f}"
+        )
     print(f"{report['call']['size']:56} time {report['call']['time_ratio']:.2f}")
     for row in report["counted"]:
-        print(f"{row['clip']:26} {row['dtype']:9} {row['peak_bytes']['ours'] / 2**30:6.2f} GiB of "
-              f"{row['peak_bytes']['plain'] / 2**30:6.2f}  peak {row['peak_ratio']:.2f}")
+        print(
+            f"{row['clip']:26} {row['dtype']:9} {row['peak_bytes']['ours'] / 2**30:6.2f} GiB of "
+            f"{row['peak_bytes']['plain'] / 2**30:6.2f}  peak {row['peak_ratio']:.2f}"
+        )
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0

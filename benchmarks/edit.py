@@ -30,12 +30,14 @@ if "sama_core" not in sys.modules:
 
 from sama_core import embedded  # noqa: E402
 from sama_core.launch.cli import parser as launch_parser  # noqa: E402
-from sama_core.launch.edit import SET_UP, describe, probe, run_edit, started  # noqa: E402
-from sama_core.launch.environment import Environment  # noqa: E402
-from sama_core.launch.failure import LaunchError  # noqa: E402
+from sama_core.launch.commands.edit import SET_UP, describe, probe, run_edit, started  # noqa: E402
 from sama_core.launch.places import Places  # noqa: E402
-from sama_core.launch.progress import Stages  # noqa: E402
-from sama_core.launch.runtime import ComfyUI, find_comfyui, places_of  # noqa: E402
+from sama_core.launch.progress import (
+    LaunchError,
+    Stages,
+)
+from sama_core.launch.setup.comfyui_source import ComfyUI, find_comfyui, places_of  # noqa: E402
+from sama_core.launch.setup.environment import Environment  # noqa: E402
 
 PACKAGES = ("torch", "numpy", "av", "safetensors")
 
@@ -62,11 +64,15 @@ def ready(places: Places, asked: argparse.Namespace, stages: Stages) -> ComfyUI:
         return Environment(places, stages).ready(asked.comfyui)
     found = find_comfyui(Places(), asked.comfyui or os.environ.get("SAMA_COMFYUI"))
     if found is None:
-        raise LaunchError("--python: given without a ComfyUI, needs its folder. Give --comfyui FOLDER.")
+        raise LaunchError(
+            "--python: given without a ComfyUI, needs its folder. Give --comfyui FOLDER."
+        )
     return found
 
 
-def edits(places: Places, asked: argparse.Namespace, folder: Path) -> tuple[list[dict[str, float]], ComfyUI]:
+def edits(
+    places: Places, asked: argparse.Namespace, folder: Path
+) -> tuple[list[dict[str, float]], ComfyUI]:
     """Seconds of every stage: the first edit with set-up and start, then the later ones; and the ComfyUI that ran."""
     first = Stages(sys.stderr)
     first.start(SET_UP)
@@ -74,8 +80,16 @@ def edits(places: Places, asked: argparse.Namespace, folder: Path) -> tuple[list
     with started(comfyui, places, first) as place:
         for number in range(1 + asked.repeats):
             stages = Stages(sys.stderr) if number else first
-            options = launch_parser().parse_args(["edit", "--instruction", asked.instruction, "--seed",
-                                                  str(asked.seed + number), *_steps(asked.steps)])
+            options = launch_parser().parse_args(
+                [
+                    "edit",
+                    "--instruction",
+                    asked.instruction,
+                    "--seed",
+                    str(asked.seed + number),
+                    *_steps(asked.steps),
+                ]
+            )
             run_edit(place, embedded.CLIP, folder / f"edit_{number}.mp4", options, places, stages)
             stages.finish()
             taken.append(stages.seconds())
@@ -94,18 +108,28 @@ def summary(taken: list[dict[str, float]]) -> dict:
     if warm:
         rows = {name: [later.get(name, 0.0) for later in warm] for name in work}
         rows["total"] = [sum(later.values()) for later in warm]
-        found["warm"] = {name: {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-                         for name, values in rows.items()}
+        found["warm"] = {
+            name: {
+                "median": statistics.median(values),
+                "lowest": min(values),
+                "highest": max(values),
+            }
+            for name, values in rows.items()
+        }
         found["warm_per_cold"] = {
-            name: statistics.median(values) / whole for name, values in rows.items()
-            if (whole := cold[name] if name in cold else sum(cold[stage] for stage in work)) > 0}
+            name: statistics.median(values) / whole
+            for name, values in rows.items()
+            if (whole := cold[name] if name in cold else sum(cold[stage] for stage in work)) > 0
+        }
     return found
 
 
 def versions(python: Path, comfyui: ComfyUI) -> dict[str, str]:
     """Of what ran the edit, asked of its interpreter."""
-    program = ("import json, platform; from importlib.metadata import version; "
-               f"print(json.dumps({{'python': platform.python_version(), **{{n: version(n) for n in {PACKAGES}}}}}))")
+    program = (
+        "import json, platform; from importlib.metadata import version; "
+        f"print(json.dumps({{'python': platform.python_version(), **{{n: version(n) for n in {PACKAGES}}}}}))"
+    )
     told = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
     return json.loads(told.stdout) | {"comfyui": ".".join(map(str, comfyui.version()))}
 
@@ -113,23 +137,45 @@ def versions(python: Path, comfyui: ComfyUI) -> dict[str, str]:
 def measure(asked: argparse.Namespace) -> dict:
     """Run all edits, and sum up."""
     with tempfile.TemporaryDirectory() as folder:
-        places = (places_of(Places(), asked.comfyui) if asked.python is None
-                  else GivenPython(interpreter=asked.python, folder=Path(folder)))
+        places = (
+            places_of(Places(), asked.comfyui)
+            if asked.python is None
+            else GivenPython(interpreter=asked.python, folder=Path(folder))
+        )
         taken, comfyui = edits(places, asked, Path(folder))
-        return {"clip": describe(probe(embedded.CLIP, places)), "model": embedded.DIT.name,
-                "steps": asked.steps or embedded.STEPS, "cfg": embedded.CFG, "seed": asked.seed,
-                "instruction": asked.instruction, **summary(taken), "edits": taken,
-                "versions": versions(places.python, comfyui), "machine": platform.machine(), "cores": os.cpu_count(),
-                "threads": os.environ.get("OMP_NUM_THREADS", "default")}
+        return {
+            "clip": describe(probe(embedded.CLIP, places)),
+            "model": embedded.DIT.name,
+            "steps": asked.steps or embedded.STEPS,
+            "cfg": embedded.CFG,
+            "seed": asked.seed,
+            "instruction": asked.instruction,
+            **summary(taken),
+            "edits": taken,
+            "versions": versions(places.python, comfyui),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        }
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--instruction", default="make the circle red")
     parser.add_argument("--repeats", type=int, default=3, help="warm edits")
-    parser.add_argument("--steps", type=int, help=f"sampling steps; {embedded.STEPS}, as the model was made for")
-    parser.add_argument("--seed", type=int, default=0, help="of the first edit; each later one has the next")
-    parser.add_argument("--python", type=Path, help="an interpreter that has everything; else .venv is made or taken")
+    parser.add_argument(
+        "--steps", type=int, help=f"sampling steps; {embedded.STEPS}, as the model was made for"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first edit; each later one has the next"
+    )
+    parser.add_argument(
+        "--python",
+        type=Path,
+        help="an interpreter that has everything; else .venv is made or taken",
+    )
     parser.add_argument("--comfyui", help="ComfyUI's folder, unless run.py finds it")
     parser.add_argument("--json", type=Path, help="write the result here too")
     return parser.parse_args(arguments)

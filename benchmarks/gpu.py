@@ -56,7 +56,12 @@ for place in (HERE.parent, HERE):
 import comfy_process  # noqa: E402
 
 SCHEMA = "sama-gpu-1"
-FRAMES, SIZES, WEIGHTS, CAPS = (33, 49, 81), ((832, 480), (1280, 720)), ("bf16", "fp8"), (12, 16, 24, 48, None)
+FRAMES, SIZES, WEIGHTS, CAPS = (
+    (33, 49, 81),
+    ((832, 480), (1280, 720)),
+    ("bf16", "fp8"),
+    (12, 16, 24, 48, None),
+)
 ATTENTION = ("pytorch-flash", "pytorch-efficient", "pytorch-cudnn", "sage", "flash")
 STEPS, SECONDS = 4, 1800
 POINT = HERE / "gpu_point.py"
@@ -78,22 +83,36 @@ class Point:
 
 def every_point(official: bool) -> list[Point]:
     """The grid, then attention back ends and torch.compile at one size, then the official code."""
-    grid = [Point(frames, *size, weights, cap) for cap, weights, size, frames in
-            product(reversed(CAPS), WEIGHTS, SIZES, FRAMES)]
-    variants = [replace(Point(81, 832, 480, weights), **change) for weights in WEIGHTS
-                for change in [*({"attention": name} for name in ATTENTION), {"compile": True}]]
+    grid = [
+        Point(frames, *size, weights, cap)
+        for cap, weights, size, frames in product(reversed(CAPS), WEIGHTS, SIZES, FRAMES)
+    ]
+    variants = [
+        replace(Point(81, 832, 480, weights), **change)
+        for weights in WEIGHTS
+        for change in [*({"attention": name} for name in ATTENTION), {"compile": True}]
+    ]
     theirs = [Point(frames, *size, code="official") for size, frames in product(SIZES, FRAMES)]
     return grid + variants + (theirs if official else theirs[:1])
 
 
 def chosen(points: list[Point], asked: argparse.Namespace) -> list[Point]:
     """Those that the command line asks for."""
+
     def wanted(point: Point) -> bool:
-        return all(given is None or str(value) in given.split(",") for value, given in (
-            (point.frames, asked.frames), (f"{point.width}x{point.height}", asked.sizes),
-            (point.weights, asked.weights),
-            ("all" if point.cap is None else point.cap, asked.caps), (point.attention, asked.attention),
-            ("on" if point.compile else "off", asked.compile), (point.code, asked.code)))
+        return all(
+            given is None or str(value) in given.split(",")
+            for value, given in (
+                (point.frames, asked.frames),
+                (f"{point.width}x{point.height}", asked.sizes),
+                (point.weights, asked.weights),
+                ("all" if point.cap is None else point.cap, asked.caps),
+                (point.attention, asked.attention),
+                ("on" if point.compile else "off", asked.compile),
+                (point.code, asked.code),
+            )
+        )
+
     return [point for point in points if wanted(point)]
 
 
@@ -108,17 +127,32 @@ def done_already(report: dict) -> set[Point]:
 
 def child(asked: argparse.Namespace, job: str, **told: object) -> dict:
     """What `gpu_point.py` answers to one job, in a process of its own; how it ended if it did not answer."""
-    order = json.dumps({"job": job, "comfyui": str(comfy_process.comfyui_folder(asked.comfyui)), "dry": asked.dry,
-                        "steps": asked.steps, **told})
+    order = json.dumps(
+        {
+            "job": job,
+            "comfyui": str(comfy_process.comfyui_folder(asked.comfyui)),
+            "dry": asked.dry,
+            "steps": asked.steps,
+            **told,
+        }
+    )
     try:
-        done = subprocess.run([sys.executable, POINT, order], capture_output=True, text=True, check=False,
-                              timeout=asked.seconds)
+        done = subprocess.run(
+            [sys.executable, POINT, order],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=asked.seconds,
+        )
     except subprocess.TimeoutExpired:
         return {"outcome": "timeout"}
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-        return {"outcome": "oom" if "out of memory" in last.lower() or done.returncode in (-9, 137)
-                else f"failed: {last[:300]} (exit code {done.returncode})"}
+        return {
+            "outcome": "oom"
+            if "out of memory" in last.lower() or done.returncode in (-9, 137)
+            else f"failed: {last[:300]} (exit code {done.returncode})"
+        }
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -131,12 +165,20 @@ def measured(point: Point, asked: argparse.Namespace, report: dict, files: dict[
         if "outcome" in made:
             return {**asdict(point), "outcome": made["outcome"]}
         files[point.weights] = Path(made["file"])
-    found = child(asked, "point", point=asdict(point), file=str(files.get(point.weights, "")),
-                  official=str(asked.official or ""), total=report["card"]["total_bytes"])
+    found = child(
+        asked,
+        "point",
+        point=asdict(point),
+        file=str(files.get(point.weights, "")),
+        official=str(asked.official or ""),
+        total=report["card"]["total_bytes"],
+    )
     speed = report["ceiling"].get("bf16", {}).get("flops_per_second")
     if found["outcome"] == "ok" and speed:
         seconds = sorted(found["seconds_per_step"])[len(found["seconds_per_step"]) // 2]
-        found["ceiling_fraction"] = (found["attention_flops"] + found["linear_flops"]) / seconds / speed
+        found["ceiling_fraction"] = (
+            (found["attention_flops"] + found["linear_flops"]) / seconds / speed
+        )
     return {**asdict(point), **found}
 
 
@@ -144,9 +186,17 @@ def new_report(asked: argparse.Namespace) -> dict:
     """Everything but the points. Raises SystemExit if the card does not answer."""
     card, ceiling = child(asked, "card"), child(asked, "ceiling")
     if "outcome" in card:
-        sys.exit(f"The card cannot be used ({card['outcome']}), needs CUDA. With --dry no card is needed.")
-    return {"schema": SCHEMA, "dry": asked.dry, "date": date.today().isoformat(), **card,
-            "ceiling": {} if "outcome" in ceiling else ceiling, "points": []}
+        sys.exit(
+            f"The card cannot be used ({card['outcome']}), needs CUDA. With --dry no card is needed."
+        )
+    return {
+        "schema": SCHEMA,
+        "dry": asked.dry,
+        "date": date.today().isoformat(),
+        **card,
+        "ceiling": {} if "outcome" in ceiling else ceiling,
+        "points": [],
+    }
 
 
 def save(report: dict, path: Path) -> None:
@@ -162,7 +212,9 @@ def earlier(asked: argparse.Namespace) -> dict | None:
         return None
     report = json.loads(asked.json.read_text(encoding="utf-8"))
     if (report.get("schema"), report.get("dry")) != (SCHEMA, asked.dry):
-        sys.exit(f"{asked.json}: is another kind of file, or dry where this run is not. Give another --json.")
+        sys.exit(
+            f"{asked.json}: is another kind of file, or dry where this run is not. Give another --json."
+        )
     return report
 
 
@@ -181,8 +233,10 @@ def model_folder(asked: argparse.Namespace) -> Iterator[None]:
 def line(found: dict) -> str:
     """A point in a line for the screen."""
     memory = "all" if found["cap"] is None else f"{found['cap']} GB"
-    name = (f"{found['code']:8} {found['frames']:3} x {found['width']}x{found['height']:<4} {found['weights']} "
-            f"{memory:>5} {found['attention']}{' compiled' if found['compile'] else ''}")
+    name = (
+        f"{found['code']:8} {found['frames']:3} x {found['width']}x{found['height']:<4} {found['weights']} "
+        f"{memory:>5} {found['attention']}{' compiled' if found['compile'] else ''}"
+    )
     if found["outcome"] != "ok":
         return f"{name}: {found['outcome']}"
     seconds = sorted(found["seconds_per_step"])
@@ -190,7 +244,9 @@ def line(found: dict) -> str:
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--json", type=Path, required=True, help="the result; it is gone on with if it is there")
     add("--folder", type=Path, help="keep the random models here; else they are deleted in the end")
@@ -199,8 +255,15 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     add("--steps", type=int, default=STEPS, help="steps of each point, the first one apart")
     add("--seconds", type=float, default=SECONDS, help="time limit of a point")
     add("--dry", action="store_true", help="tiny sizes, no card needed, figures mean nothing")
-    for name, example in (("frames", "33,81"), ("sizes", "832x480"), ("weights", "fp8"), ("caps", "12,all"),
-                          ("attention", "pytorch,sage"), ("compile", "off"), ("code", "sama")):
+    for name, example in (
+        ("frames", "33,81"),
+        ("sizes", "832x480"),
+        ("weights", "fp8"),
+        ("caps", "12,all"),
+        ("attention", "pytorch,sage"),
+        ("compile", "off"),
+        ("code", "sama"),
+    ):
         add(f"--{name}", help=f"only these, for example {example}")
     return parser.parse_args(arguments)
 

@@ -19,6 +19,7 @@ TEXT_ROWS = 512
 def measure(order: dict) -> dict:
     """What `gpu.py` keeps of a point."""
     import torch
+
     device = device_of(order["dry"])
     try:
         official = _import(Path(order["official"]))
@@ -37,8 +38,15 @@ def measure(order: dict) -> dict:
         except torch.OutOfMemoryError:
             return {"outcome": "oom"}
     held = sum(weight.numel() * weight.element_size() for weight in dit.parameters())
-    return {"outcome": "ok", **work(config, latent), **clock.seconds(), **watch.found(), "dynamic": False,
-            "weights_on_device_bytes": held, "weights_bytes": held}
+    return {
+        "outcome": "ok",
+        **work(config, latent),
+        **clock.seconds(),
+        **watch.found(),
+        "dynamic": False,
+        "weights_on_device_bytes": held,
+        "weights_bytes": held,
+    }
 
 
 def _import(folder: Path) -> types.ModuleType:
@@ -58,14 +66,24 @@ def _import(folder: Path) -> types.ModuleType:
 
 def _model(official, config, device, dtype):
     import torch
+
     kept = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
             return official.WanModel(
-                dim=config.dim, in_dim=config.in_dim, ffn_dim=config.ffn_dim, out_dim=config.out_dim,
-                text_dim=config.text_dim, freq_dim=config.freq_dim, eps=config.eps, patch_size=(1, 2, 2),
-                num_heads=config.num_heads, num_layers=config.num_layers, has_image_input=False).eval()
+                dim=config.dim,
+                in_dim=config.in_dim,
+                ffn_dim=config.ffn_dim,
+                out_dim=config.out_dim,
+                text_dim=config.text_dim,
+                freq_dim=config.freq_dim,
+                eps=config.eps,
+                patch_size=(1, 2, 2),
+                num_heads=config.num_heads,
+                num_layers=config.num_layers,
+                has_image_input=False,
+            ).eval()
     finally:
         torch.set_default_dtype(kept)
 
@@ -75,14 +93,21 @@ def _inputs(config, latent, device, dtype) -> dict:
 
     def draw(*shape: int):
         return torch.randn(1, *shape, device=device, dtype=dtype)
+
     video = (config.in_dim, latent.frames, latent.height, latent.width)
-    return {"target": draw(*video), "source": draw(*video), "semantic": draw(config.semantic_tokens, config.dim),
-            "context": draw(TEXT_ROWS, config.text_dim), "timestep": torch.tensor([500.0], device=device, dtype=dtype)}
+    return {
+        "target": draw(*video),
+        "source": draw(*video),
+        "semantic": draw(config.semantic_tokens, config.dim),
+        "context": draw(TEXT_ROWS, config.text_dim),
+        "timestep": torch.tensor([500.0], device=device, dtype=dtype),
+    }
 
 
 def _step(official, dit, target, source, semantic, context, timestep):
     """One call: the order of tokens and the zero rotation of the semantic ones are the release's."""
     import torch
+
     text = dit.text_embedding(context)
     t = dit.time_embedding(official.sinusoidal_embedding_1d(dit.freq_dim, timestep))
     modulation = dit.time_projection(t).unflatten(1, (6, dit.dim))
@@ -90,17 +115,27 @@ def _step(official, dit, target, source, semantic, context, timestep):
     table = _rotations(dit, videos[0].shape[2:]).to(target.device)
     tokens = [video.flatten(2).transpose(1, 2) for video in videos]
     tokens.insert(1, semantic)
-    x = torch.cat([part + dit.segment_embedding.weight[number] for number, part in enumerate(tokens)], dim=1)
+    x = torch.cat(
+        [part + dit.segment_embedding.weight[number] for number, part in enumerate(tokens)], dim=1
+    )
     freqs = torch.cat([table, table.new_zeros(semantic.shape[1], *table.shape[1:]), table])
     for block in dit.blocks:
         x = block(x, text, modulation, freqs)
-    return dit.head(x[:, -tokens[2].shape[1]:], t)
+    return dit.head(x[:, -tokens[2].shape[1] :], t)
 
 
 def _rotations(dit, grid):
     """(tokens, 1, head size / 2) complex, of one video's grid."""
     import torch
+
     frames, rows, columns = grid
-    parts = (dit.freqs[0][:frames].view(frames, 1, 1, -1), dit.freqs[1][:rows].view(1, rows, 1, -1),
-             dit.freqs[2][:columns].view(1, 1, columns, -1))
-    return torch.cat([part.expand(frames, rows, columns, -1) for part in parts], dim=-1).flatten(0, 2).unsqueeze(1)
+    parts = (
+        dit.freqs[0][:frames].view(frames, 1, 1, -1),
+        dit.freqs[1][:rows].view(1, rows, 1, -1),
+        dit.freqs[2][:columns].view(1, 1, columns, -1),
+    )
+    return (
+        torch.cat([part.expand(frames, rows, columns, -1) for part in parts], dim=-1)
+        .flatten(0, 2)
+        .unsqueeze(1)
+    )

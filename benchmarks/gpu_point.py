@@ -1,9 +1,9 @@
 """One job of `gpu.py` in this process: `gpu_point.py JSON`; the answer is the last line, as JSON.
 
-    card      what this machine computes with
-    ceiling   its fastest large matrix multiplication
-    write     a random model file
-    point     one point, through ComfyUI; or the official code
+card      what this machine computes with
+ceiling   its fastest large matrix multiplication
+write     a random model file
+point     one point, through ComfyUI; or the official code
 """
 
 import importlib.util
@@ -27,29 +27,50 @@ import comfy_process  # noqa: E402
 from process_memory import peak as ram_peak  # noqa: E402
 
 GB = 1 << 30
-DRY = {"dim": 256, "num_heads": 2, "ffn_dim": 512, "num_layers": 2, "text_dim": 64, "freq_dim": 64, "in_dim": 16,
-       "out_dim": 16, "semantic_dim": 48, "semantic_hidden": 64}
+DRY = {
+    "dim": 256,
+    "num_heads": 2,
+    "ffn_dim": 512,
+    "num_layers": 2,
+    "text_dim": 64,
+    "freq_dim": 64,
+    "in_dim": 16,
+    "out_dim": 16,
+    "semantic_dim": 48,
+    "semantic_hidden": 64,
+}
 DRY_CLIP = (5, 32, 32)
 POOL = 1 << 24
-KINDS = {"pytorch-flash": "FLASH_ATTENTION", "pytorch-efficient": "EFFICIENT_ATTENTION",
-         "pytorch-cudnn": "CUDNN_ATTENTION"}
-PACKAGES = {"sage": ("sageattention", "use_sage_attention"), "flash": ("flash_attn", "use_flash_attention")}
+KINDS = {
+    "pytorch-flash": "FLASH_ATTENTION",
+    "pytorch-efficient": "EFFICIENT_ATTENTION",
+    "pytorch-cudnn": "CUDNN_ATTENTION",
+}
+PACKAGES = {
+    "sage": ("sageattention", "use_sage_attention"),
+    "flash": ("flash_attn", "use_flash_attention"),
+}
 
 
 def sizes(dry: bool):
     """The model's sizes."""
-    from sama_core.config import DitConfig
-    from sama_core.plan.weights import RELEASED_CONFIG
+    from sama_core.model.config import DitConfig
+    from sama_core.plan.read_model import RELEASED_CONFIG
+
     return DitConfig(**DRY) if dry else RELEASED_CONFIG
 
 
 def clip_of(point: dict, dry: bool):
     from sama_core.geometry import ClipShape
-    return ClipShape(*DRY_CLIP) if dry else ClipShape(point["frames"], point["height"], point["width"])
+
+    return (
+        ClipShape(*DRY_CLIP) if dry else ClipShape(point["frames"], point["height"], point["width"])
+    )
 
 
 def device_of(dry: bool):
     import torch
+
     return torch.device("cpu" if dry else "cuda")
 
 
@@ -60,18 +81,28 @@ def card(order: dict) -> dict:
     import torch
 
     from sama_core.version import VERSION
-    versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "pack": VERSION,
-                "comfyui": (Path(order["comfyui"]) / "comfyui_version.py").read_text().split('"')[1]}
+
+    versions = {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "pack": VERSION,
+        "comfyui": (Path(order["comfyui"]) / "comfyui_version.py").read_text().split('"')[1],
+    }
     found = {"name": "CPU, dry", "total_bytes": 64 * GB, "capability": None}
     if not order["dry"]:
         told = torch.cuda.get_device_properties(0)
-        found = {"name": told.name, "total_bytes": told.total_memory, "capability": [told.major, told.minor]}
+        found = {
+            "name": told.name,
+            "total_bytes": told.total_memory,
+            "capability": [told.major, told.minor],
+        }
     return {"card": found, "versions": versions, "config": asdict(sizes(order["dry"]))}
 
 
 def ceiling(order: dict) -> dict:
     """Operations per second of the fastest of several large multiplications."""
     import torch
+
     device, side = device_of(order["dry"]), 128 if order["dry"] else 8192
     left, right = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
 
@@ -79,7 +110,11 @@ def ceiling(order: dict) -> dict:
         one = torch.ones((), device=device)
         a, b = left.to(torch.float8_e4m3fn), right.t().contiguous().to(torch.float8_e4m3fn).t()
         return lambda: torch._scaled_mm(a, b, one, one, out_dtype=torch.bfloat16)
-    return {"bf16": _fastest(lambda: lambda: left @ right, side, device), "fp8": _fastest(fp8, side, device)}
+
+    return {
+        "bf16": _fastest(lambda: lambda: left @ right, side, device),
+        "fp8": _fastest(fp8, side, device),
+    }
 
 
 def _fastest(make, side: int, device) -> dict:
@@ -102,6 +137,7 @@ def _timed(work, device) -> float:
 def _wait(device) -> None:
     if device.type == "cuda":
         import torch
+
         torch.cuda.synchronize()
 
 
@@ -112,14 +148,23 @@ def write(order: dict) -> dict:
     """A file of the model's shapes, random numbers made on the device; an earlier one is taken as it is."""
     import torch
 
-    from sama_core.checkpoint import model_shapes
+    from sama_core.weights.checkpoint import model_shapes
+
     config, fp8 = sizes(order["dry"]), order["weights"] == "fp8"
-    path = Path(order["folder"]) / f"sama_random_{config.dim}x{config.num_layers}_{order['weights']}.safetensors"
+    path = (
+        Path(order["folder"])
+        / f"sama_random_{config.dim}x{config.num_layers}_{order['weights']}.safetensors"
+    )
     if path.is_file():
         return {"file": str(path)}
-    noise = 0.02 * torch.randn(POOL if not order["dry"] else 1 << 16, device=device_of(order["dry"]))
+    noise = 0.02 * torch.randn(
+        POOL if not order["dry"] else 1 << 16, device=device_of(order["dry"])
+    )
     # As eighths: float8 has little room near zero, the scale brings the numbers back to 0.02.
-    pools = {"BF16": _bytes(noise.bfloat16()), "F8_E4M3": _bytes((noise * 8).to(torch.float8_e4m3fn))}
+    pools = {
+        "BF16": _bytes(noise.bfloat16()),
+        "F8_E4M3": _bytes((noise * 8).to(torch.float8_e4m3fn)),
+    }
     table, content, end = {}, [], 0
     for name, shape in model_shapes(config).items():
         packed = fp8 and name.startswith("blocks.") and name.endswith(".weight") and len(shape) == 2
@@ -127,8 +172,10 @@ def write(order: dict) -> dict:
         if packed:
             settings = json.dumps({"format": "float8_e4m3fn"}).encode()
             layer = name.removesuffix(".weight")
-            parts += [(f"{layer}.weight_scale", "F32", [], struct.pack("<f", 0.125)),
-                      (f"{layer}.comfy_quant", "U8", [len(settings)], settings)]
+            parts += [
+                (f"{layer}.weight_scale", "F32", [], struct.pack("<f", 0.125)),
+                (f"{layer}.comfy_quant", "U8", [len(settings)], settings),
+            ]
         for key, dtype, size, fixed in parts:
             length = len(fixed) if fixed else math.prod(size) * (1 if dtype == "F8_E4M3" else 2)
             table[key] = {"dtype": dtype, "shape": size, "data_offsets": [end, end + length]}
@@ -141,13 +188,14 @@ def write(order: dict) -> dict:
         file.write(struct.pack("<Q", len(header)) + header)
         for length, pool in content:
             for start in range(0, length, len(pool)):
-                file.write(pool[:length - start])
+                file.write(pool[: length - start])
     os.replace(part, path)
     return {"file": str(path)}
 
 
 def _bytes(values) -> bytes:
     import torch
+
     return values.view(torch.uint8).cpu().numpy().tobytes()
 
 
@@ -158,6 +206,7 @@ def point(order: dict) -> dict:
     asked = order["point"]
     if asked["code"] == "official":
         import gpu_official
+
         return gpu_official.measure(order)
     package, setting = PACKAGES.get(asked["attention"], (None, "use_pytorch_cross_attention"))
     if package and importlib.util.find_spec(package) is None:
@@ -179,14 +228,17 @@ def _sampled(order: dict, dynamic: bool) -> dict:
     import torch
 
     from sama_core.comfyui.loaders import load_diffusion_model
-    from sama_core.schedule import flow_sigmas
+    from sama_core.model.schedule import flow_sigmas
+
     asked, device = order["point"], comfy.model_management.get_torch_device()
     if asked["cap"] is not None and device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(asked["cap"] * GB / order["total"])
     config, latent = sizes(order["dry"]), clip_of(asked, order["dry"]).latent()
     generator = torch.Generator().manual_seed(0)
-    source, noise = (torch.randn(1, 16, latent.frames, latent.height, latent.width, generator=generator)
-                     for _ in range(2))
+    source, noise = (
+        torch.randn(1, 16, latent.frames, latent.height, latent.width, generator=generator)
+        for _ in range(2)
+    )
     context = torch.randn(1, 512, config.text_dim, generator=generator)
     conditioning = [[context, {"reference_latents": [source]}]]
     clock = Clock(device)
@@ -196,8 +248,18 @@ def _sampled(order: dict, dynamic: bool) -> dict:
             patcher = _compiled(patcher, order["dry"]) if asked["compile"] else patcher
             clock.start()
             comfy.sample.sample_custom(
-                patcher, noise, 1.0, comfy.samplers.sampler_object("euler"), flow_sigmas(order["steps"]), conditioning,
-                conditioning, torch.zeros_like(noise), callback=clock.tick, disable_pbar=True, seed=0)
+                patcher,
+                noise,
+                1.0,
+                comfy.samplers.sampler_object("euler"),
+                flow_sigmas(order["steps"]),
+                conditioning,
+                conditioning,
+                torch.zeros_like(noise),
+                callback=clock.tick,
+                disable_pbar=True,
+                seed=0,
+            )
         except (torch.OutOfMemoryError, MemoryError):
             return {"outcome": "oom"}
         except RuntimeError as error:
@@ -205,16 +267,28 @@ def _sampled(order: dict, dynamic: bool) -> dict:
                 return {"outcome": "absent: this attention kernel does not run here"}
             raise
         on_device = patcher.loaded_size()
-    return {"outcome": "ok", **work(config, latent), **clock.seconds(), **watch.found(), "dynamic": dynamic,
-            "weights_on_device_bytes": int(on_device), "weights_bytes": int(patcher.model_size())}
+    return {
+        "outcome": "ok",
+        **work(config, latent),
+        **clock.seconds(),
+        **watch.found(),
+        "dynamic": dynamic,
+        "weights_on_device_bytes": int(on_device),
+        "weights_bytes": int(patcher.model_size()),
+    }
 
 
 def work(config, latent) -> dict:
     """Tokens and operations of one call."""
-    from sama_core.memory_law import sequence_tokens
-    from sama_core.plan.flops import forward_flops
+    from sama_core.model.memory_law import sequence_tokens
+    from sama_core.plan.seconds import forward_flops
+
     flops = forward_flops(config, latent)
-    return {"tokens": sequence_tokens(config, latent), "attention_flops": flops.attention, "linear_flops": flops.linear}
+    return {
+        "tokens": sequence_tokens(config, latent),
+        "attention_flops": flops.attention,
+        "linear_flops": flops.linear,
+    }
 
 
 def _attention(name: str):
@@ -223,6 +297,7 @@ def _attention(name: str):
         return nullcontext()
     import comfy.ops
     from torch.nn.attention import SDPBackend, sdpa_kernel
+
     kernel = getattr(SDPBackend, KINDS[name])
     # On a card core asks for its own order of kernels at every call, which would undo ours.
     getattr(comfy.ops, "SDPA_BACKEND_PRIORITY", [])[:] = [kernel]
@@ -232,6 +307,7 @@ def _attention(name: str):
 def _compiled(patcher, dry: bool):
     """As core's Torch Compile node does it. A dry run traces only: compiling for a CPU takes minutes."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
+
     patcher = patcher.clone()
     set_torch_compile_wrapper(model=patcher, backend="eager" if dry else "inductor")
     return patcher
@@ -265,6 +341,7 @@ class Watch:
         self.before = self._used()
         if self.device.type == "cuda":
             import torch
+
             torch.cuda.reset_peak_memory_stats()
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
@@ -278,8 +355,13 @@ class Watch:
         peak = 0
         if self.device.type == "cuda":
             import torch
+
             peak = torch.cuda.max_memory_allocated()
-        return {"peak_bytes": peak, "peak_device_bytes": max(0, self.most - self.before), "ram_peak_bytes": ram_peak()}
+        return {
+            "peak_bytes": peak,
+            "peak_device_bytes": max(0, self.most - self.before),
+            "ram_peak_bytes": ram_peak(),
+        }
 
     def _look(self) -> None:
         while not self.ended.wait(0.01):
@@ -289,6 +371,7 @@ class Watch:
         if self.device.type != "cuda":
             return 0
         import torch
+
         free, total = torch.cuda.mem_get_info()
         return total - free
 

@@ -18,18 +18,22 @@ ROOT = Path(__file__).resolve().parents[1]
 if "sama_core" not in sys.modules:
     sys.path.insert(0, str(ROOT))
 
-from sama_core.evaluation.report import write_json  # noqa: E402
-from sama_core.training.log import TrainLog  # noqa: E402
+from benchmarks.shapes.report import write_json  # noqa: E402
+from sama_core.training.outputs import TrainLog  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = parser().parse_args(arguments)
-    before = json.loads(options.after.read_text(encoding="utf-8"))["stages"] if options.after else []
+    before = (
+        json.loads(options.after.read_text(encoding="utf-8"))["stages"] if options.after else []
+    )
     stages = joined(options.stages, before)
     for stage in stages:
-        print(f"{stage['stage']}: steps {stage['steps'][0]} to {stage['steps'][-1]}, "
-              f"flow loss of the last tenth {tail(stage['flow']):.3f}")
+        print(
+            f"{stage['stage']}: steps {stage['steps'][0]} to {stage['steps'][-1]}, "
+            f"flow loss of the last tenth {tail(stage['flow']):.3f}"
+        )
     if options.json:
         write_json(options.json, {"stages": stages})
     if options.plot:
@@ -62,28 +66,33 @@ def joined(named: list[str], before: list[dict]) -> list[dict]:
 
 def tail(losses: list[float]) -> float:
     """Mean of the last tenth."""
-    return mean(losses[-max(1, len(losses) // 10):])
+    return mean(losses[-max(1, len(losses) // 10) :])
 
 
 def plot(stages: list[dict], path: Path, over: int = 10) -> None:
     """Every logged loss, pale, and the mean of `over` of them."""
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     for index, stage in enumerate(stages):
         steps, flow, colour = stage["steps"], stage["flow"], f"C{index}"
         axes.plot(steps, flow, color=colour, alpha=0.25, linewidth=0.7)
-        means = [mean(flow[end - over:end]) for end in range(over, len(flow) + 1)]
-        axes.plot(steps[over - 1:], means, color=colour, label=stage["stage"], linewidth=1.5)
+        means = [mean(flow[end - over : end]) for end in range(over, len(flow) + 1)]
+        axes.plot(steps[over - 1 :], means, color=colour, label=stage["stage"], linewidth=1.5)
     axes.set(xlabel="step", ylabel="flow loss", yscale="log")
     axes.legend()
     figure.savefig(path, dpi=110, format="png")
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("stages", nargs="+", help='"NAME=path/of/log.jsonl", in order')
-    made.add_argument("--after", type=Path, metavar="JSON", help="of an earlier run: its stages come first")
+    made.add_argument(
+        "--after", type=Path, metavar="JSON", help="of an earlier run: its stages come first"
+    )
     made.add_argument("--json", type=Path)
     made.add_argument("--plot", type=Path)
     return made

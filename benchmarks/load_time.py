@@ -47,8 +47,8 @@ for place in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pare
 import comfy_process  # noqa: E402
 from process_memory import resident  # noqa: E402
 
-from sama_core.config import DitConfig  # noqa: E402
 from sama_core.errors import needed  # noqa: E402
+from sama_core.model.config import DitConfig  # noqa: E402
 
 CASES = ("ours", "core", "kept")
 BUFFER, POOL = 16 << 20, 1 << 23
@@ -57,8 +57,18 @@ TARGET_RATIO, TARGET_MEMORY = 1.3, 1.1
 
 def config_of(blocks: int, width: int) -> DitConfig:
     """SAMA-14B's sizes but for depth and, in tests, width."""
-    return DitConfig(dim=width, num_heads=width // 128, ffn_dim=width * 27 // 10, num_layers=blocks, text_dim=4096,
-                     freq_dim=256, in_dim=16, out_dim=16, semantic_dim=1152, semantic_hidden=1024)
+    return DitConfig(
+        dim=width,
+        num_heads=width // 128,
+        ffn_dim=width * 27 // 10,
+        num_layers=blocks,
+        text_dim=4096,
+        freq_dim=256,
+        in_dim=16,
+        out_dim=16,
+        semantic_dim=1152,
+        semantic_hidden=1024,
+    )
 
 
 def blocks_for(gigabytes: float, width: int) -> int:
@@ -68,7 +78,8 @@ def blocks_for(gigabytes: float, width: int) -> int:
 
 
 def _file_bytes(config: DitConfig) -> int:
-    from sama_core.checkpoint import model_shapes
+    from sama_core.weights.checkpoint import model_shapes
+
     return 2 * sum(math.prod(shape) for shape in model_shapes(config).values())
 
 
@@ -76,20 +87,28 @@ def write_model(path: Path, config: DitConfig) -> int:
     """A bf16 file of these sizes, random numbers over and over; its size in bytes. Never all of it in memory."""
     import torch
 
-    from sama_core.checkpoint import model_shapes
+    from sama_core.weights.checkpoint import model_shapes
+
     table, end = {}, 0
     for name, shape in sorted(model_shapes(config).items()):
         size = 2 * math.prod(shape)
-        table[name], end = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}, end + size
+        table[name], end = (
+            {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]},
+            end + size,
+        )
     if shutil.disk_usage(path.parent).free < 1.1 * end:
-        raise OSError(needed(str(path.parent), "too little free room", f"{end / 1e9:.1f} GB", "Give --folder."))
+        raise OSError(
+            needed(
+                str(path.parent), "too little free room", f"{end / 1e9:.1f} GB", "Give --folder."
+            )
+        )
     header = json.dumps(table).encode()
     numbers = 0.02 * torch.randn(POOL, generator=torch.Generator().manual_seed(0))
     pool = numbers.bfloat16().view(torch.uint8).numpy().tobytes()
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         for start in range(0, end, len(pool)):
-            file.write(pool[:end - start])
+            file.write(pool[: end - start])
         os.fsync(file.fileno())
     return path.stat().st_size
 
@@ -124,8 +143,12 @@ def cached_share(path: Path) -> float | None:
     """Share of the file's pages in memory; None where the system does not tell."""
     if sys.platform != "linux":
         return None
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_WRITE,
-                                            flags=mmap.MAP_PRIVATE) as pages:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(
+            file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_WRITE, flags=mmap.MAP_PRIVATE
+        ) as pages,
+    ):
         held = (ctypes.c_ubyte * -(-len(pages) // mmap.PAGESIZE))()
         view = ctypes.c_ubyte.from_buffer(pages)
         failed = ctypes.CDLL(None).mincore(ctypes.byref(view), ctypes.c_size_t(len(pages)), held)
@@ -135,6 +158,7 @@ def cached_share(path: Path) -> float | None:
 
 def load_ours(path: Path):
     from sama_core.comfyui.loaders import load_diffusion_model
+
     return load_diffusion_model(str(path))
 
 
@@ -142,6 +166,7 @@ def load_core(path: Path):
     import comfy.sd
 
     from sama_core.comfyui.joint_state import prepare
+
     return prepare(comfy.sd.load_diffusion_model(str(path)))
 
 
@@ -151,15 +176,24 @@ def step(patcher) -> None:
     import torch
 
     from sama_core.comfyui.packing import JointShape
+
     config, device = patcher.model.dit_config, patcher.load_device
     shape = JointShape((config.in_dim, 2, 2, 2), (config.semantic_tokens, config.semantic_dim))
     comfy.model_management.load_models_gpu([patcher])
     generator = torch.Generator().manual_seed(0)
-    source, context = torch.randn(1, *shape.video, generator=generator), torch.randn(1, 8, config.text_dim,
-                                                                                     generator=generator)
+    source, context = (
+        torch.randn(1, *shape.video, generator=generator),
+        torch.randn(1, 8, config.text_dim, generator=generator),
+    )
     state = shape.pack(source, torch.randn(1, *shape.semantic, generator=generator))
-    patcher.model.apply_model(state.to(device), torch.tensor([0.5], device=device), c_crossattn=context.to(device),
-                              source_latents=source.to(device), sama_shapes=tuple(shape), transformer_options={})
+    patcher.model.apply_model(
+        state.to(device),
+        torch.tensor([0.5], device=device),
+        c_crossattn=context.to(device),
+        source_latents=source.to(device),
+        sama_shapes=tuple(shape),
+        transformer_options={},
+    )
 
 
 def loading(case: str, path: Path, comfyui: Path, cold: bool, widened: bool) -> dict:
@@ -168,6 +202,7 @@ def loading(case: str, path: Path, comfyui: Path, cold: bool, widened: bool) -> 
     import torch
 
     import sama_core.comfyui.loaders  # noqa: F401
+
     torch.set_num_threads(1)
     load = {"ours": load_ours, "core": load_core}[case]
     kept = _cache(path, cold)
@@ -183,19 +218,34 @@ def loading(case: str, path: Path, comfyui: Path, cold: bool, widened: bool) -> 
         step(patcher)
         second = _clocks()
     own_time = [max(0.0, (b - a) - (c - b)) for a, b, c in zip(loaded, first, second, strict=True)]
-    return {"case": case, "cold": cold, "cached": kept, "dtype": str(next(patcher.model.diffusion_model.blocks
-                                                                          .parameters()).dtype),
-            "seconds": loaded[0] - begun[0], "cpu_seconds": loaded[1] - begun[1], "first_step": own_time[0],
-            "first_step_cpu": own_time[1], "second_step": second[0] - first[0],
-            "peak_per_file": peak / size, "anonymous_per_file": anonymous / size}
+    return {
+        "case": case,
+        "cold": cold,
+        "cached": kept,
+        "dtype": str(next(patcher.model.diffusion_model.blocks.parameters()).dtype),
+        "seconds": loaded[0] - begun[0],
+        "cpu_seconds": loaded[1] - begun[1],
+        "first_step": own_time[0],
+        "first_step_cpu": own_time[1],
+        "second_step": second[0] - first[0],
+        "peak_per_file": peak / size,
+        "anonymous_per_file": anonymous / size,
+    }
 
 
 def reading(case: str, path: Path, cold: bool) -> dict:
     held, begun = _cache(path, cold), _clocks()
     read_through(path, keep=case == "kept")
     ended = _clocks()
-    return {"case": case, "cold": cold, "cached": held, "seconds": ended[0] - begun[0],
-            "cpu_seconds": ended[1] - begun[1], "first_step": 0.0, "first_step_cpu": 0.0}
+    return {
+        "case": case,
+        "cold": cold,
+        "cached": held,
+        "seconds": ended[0] - begun[0],
+        "cpu_seconds": ended[1] - begun[1],
+        "first_step": 0.0,
+        "first_step_cpu": 0.0,
+    }
 
 
 def _cache(path: Path, cold: bool) -> float | None:
@@ -213,10 +263,25 @@ def _clocks() -> tuple[float, float]:
 
 def in_a_process(case: str, path: Path, comfyui: Path, cold: bool, widened: bool = False) -> dict:
     """One case in a new process, so that its peak is its own. What goes wrong there is its result."""
-    asked = ["--case", case, "--file", path, "--comfyui", comfyui, *["--cold"] * cold, *["--widened"] * widened]
-    done = subprocess.run([sys.executable, __file__, *map(str, asked)], capture_output=True, text=True, check=False)
+    asked = [
+        "--case",
+        case,
+        "--file",
+        path,
+        "--comfyui",
+        comfyui,
+        *["--cold"] * cold,
+        *["--widened"] * widened,
+    ]
+    done = subprocess.run(
+        [sys.executable, __file__, *map(str, asked)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        return {"case": case, "cold": cold, "failed": (done.stderr.strip().splitlines() or ["no word"])[-1]}
+        return {
+            "case": case,
+            "cold": cold,
+            "failed": (done.stderr.strip().splitlines() or ["no word"])[-1],
+        }
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -237,33 +302,64 @@ def ratios(turns: list[list[dict]]) -> dict:
             mine = next(one for one in measured if one["case"] == case)
             near = measured.index(mine)
             read = [measured[near - 1], measured[near + 1]]
-            clock.append((mine["seconds"] + mine["first_step"]) / statistics.mean(one["seconds"] for one in read))
-            cpu.append((mine["cpu_seconds"] + mine["first_step_cpu"])
-                       / statistics.mean(one["cpu_seconds"] for one in read))
+            clock.append(
+                (mine["seconds"] + mine["first_step"])
+                / statistics.mean(one["seconds"] for one in read)
+            )
+            cpu.append(
+                (mine["cpu_seconds"] + mine["first_step_cpu"])
+                / statistics.mean(one["cpu_seconds"] for one in read)
+            )
         found[case] = {"clock": _spread(clock), "cpu": _spread(cpu)}
     return found
 
 
 def _spread(values: list[float]) -> dict | None:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)} if values else None
+    return (
+        {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+        if values
+        else None
+    )
 
 
 def measure(asked: argparse.Namespace) -> dict:
     """Write the file, take all turns, and sum up."""
-    comfyui, blocks = comfy_process.comfyui_folder(asked.comfyui), blocks_for(asked.gigabytes, asked.width)
+    comfyui, blocks = (
+        comfy_process.comfyui_folder(asked.comfyui),
+        blocks_for(asked.gigabytes, asked.width),
+    )
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         path = Path(folder) / "sama_random.safetensors"
         size = write_model(path, config_of(blocks, asked.width))
-        taken = {name: [turn(path, comfyui, name == "cold") for _ in range(asked.repeats)] for name in ("cold", "warm")}
+        taken = {
+            name: [turn(path, comfyui, name == "cold") for _ in range(asked.repeats)]
+            for name in ("cold", "warm")
+        }
         widened = in_a_process("ours", path, comfyui, cold=False, widened=True)
-    loads = [one for turns in taken.values() for measured in turns for one in measured if one["case"] == "ours"]
-    return {"file": {"bytes": size, "blocks": blocks, "width": asked.width, "dtype": "bfloat16"},
-            "repeats": asked.repeats, "ratio": {name: ratios(turns) for name, turns in taken.items()},
-            "targets": {"ratio": TARGET_RATIO, "peak_per_file": TARGET_MEMORY},
-            "highest_peak_per_file": max(one.get("peak_per_file", math.inf) for one in loads),
-            "turns": taken, "widened": widened,
-            "versions": {"python": platform.python_version(), "comfyui": _version(comfyui), **_torch_version()},
-            "machine": platform.machine(), "cores": os.cpu_count(), "threads": 1}
+    loads = [
+        one
+        for turns in taken.values()
+        for measured in turns
+        for one in measured
+        if one["case"] == "ours"
+    ]
+    return {
+        "file": {"bytes": size, "blocks": blocks, "width": asked.width, "dtype": "bfloat16"},
+        "repeats": asked.repeats,
+        "ratio": {name: ratios(turns) for name, turns in taken.items()},
+        "targets": {"ratio": TARGET_RATIO, "peak_per_file": TARGET_MEMORY},
+        "highest_peak_per_file": max(one.get("peak_per_file", math.inf) for one in loads),
+        "turns": taken,
+        "widened": widened,
+        "versions": {
+            "python": platform.python_version(),
+            "comfyui": _version(comfyui),
+            **_torch_version(),
+        },
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": 1,
+    }
 
 
 def _version(comfyui: Path) -> str:
@@ -272,18 +368,27 @@ def _version(comfyui: Path) -> str:
 
 def _torch_version() -> dict[str, str]:
     from importlib.metadata import version
+
     return {name: version(name) for name in ("torch", "safetensors")}
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gigabytes", type=float, default=3.3, help="size of the file, about")
-    parser.add_argument("--width", type=int, default=5120, help="the model's width, a multiple of 1280")
+    parser.add_argument(
+        "--width", type=int, default=5120, help="the model's width, a multiple of 1280"
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where the file is written for the time; the system's choice")
+    parser.add_argument(
+        "--folder", type=Path, help="where the file is written for the time; the system's choice"
+    )
     parser.add_argument("--comfyui", help="ComfyUI's folder, unless run.py finds it")
     parser.add_argument("--json", type=Path, help="write the result here too")
-    parser.add_argument("--case", choices=("read", *CASES), help="measure one case of --file in this process")
+    parser.add_argument(
+        "--case", choices=("read", *CASES), help="measure one case of --file in this process"
+    )
     parser.add_argument("--file", type=Path)
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--widened", action="store_true")
@@ -294,8 +399,13 @@ def main(arguments: list[str] | None = None) -> int:
     """0 if every case ran, else 1."""
     asked = parsed(arguments)
     if asked.case:
-        print(json.dumps(reading(asked.case, asked.file, asked.cold) if asked.case in ("read", "kept") else
-                         loading(asked.case, asked.file, Path(asked.comfyui), asked.cold, asked.widened)))
+        print(
+            json.dumps(
+                reading(asked.case, asked.file, asked.cold)
+                if asked.case in ("read", "kept")
+                else loading(asked.case, asked.file, Path(asked.comfyui), asked.cold, asked.widened)
+            )
+        )
         return 0
     result = measure(asked)
     text = json.dumps(result, indent=1)

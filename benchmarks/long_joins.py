@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from safetensors.torch import load_file
 
 from sama_core import embedded
+from sama_core.encoders.latent_space import LatentSpace
+from sama_core.encoders.vae import load_wan_vae
 from sama_core.long import SegmentStore, anchor_colours, blend_segments, plan_segments
-from sama_core.training.codec.latent_space import LatentSpace
-from sama_core.training.codec.wan_vae import load_wan_vae
-from sama_core.training.data import generator_for, render, sample_scenes
+from sama_core.shapes.world import generator_for, render, sample_scenes
 
 LENGTH, OVERLAP = 5, 1
 """Latent frames of a segment (17 frames), and those that neighbours share."""
@@ -39,13 +39,19 @@ def clip_of(segments: int, seed: int) -> torch.Tensor:
     return render(sample_scenes(generator_for(seed, "test", 0), 1, frames), frames, 64, 64)[0]
 
 
-def edited(space: LatentSpace, source: torch.Tensor, shift: float, seed: int, cut: bool = True) -> torch.Tensor:
+def edited(
+    space: LatentSpace, source: torch.Tensor, shift: float, seed: int, cut: bool = True
+) -> torch.Tensor:
     """The identity edit of `source`, whole or cut, with planted shifts of up to `shift`."""
     latents = (len(source) - 1) // 4 + 1
     segments = plan_segments(latents, LENGTH if cut else latents, OVERLAP)
-    shifts = shift * (2 * torch.rand(len(segments), 3, generator=torch.Generator().manual_seed(seed)) - 1)
-    parts = [(segment, space.encode((source[segment.frames] + own).clamp(0, 1)[None]))
-             for segment, own in zip(segments, shifts, strict=True)]
+    shifts = shift * (
+        2 * torch.rand(len(segments), 3, generator=torch.Generator().manual_seed(seed)) - 1
+    )
+    parts = [
+        (segment, space.encode((source[segment.frames] + own).clamp(0, 1)[None]))
+        for segment, own in zip(segments, shifts, strict=True)
+    ]
     return space.decode(blend_segments(parts, latents))[0].clamp(0, 1)
 
 
@@ -71,7 +77,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--segments", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--shift", type=float, default=0.06, help="largest planted shift of a segment's colours")
+    parser.add_argument(
+        "--shift", type=float, default=0.06, help="largest planted shift of a segment's colours"
+    )
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -83,8 +91,14 @@ def main() -> None:
         frames = edited(space, source, shift, asked.seed + 1)
         measured[f"segments, {name}"] = errors(frames, source)
         measured[f"segments, {name}, anchored"] = errors(anchor_colours(frames, source), source)
-    report = {"segments": asked.segments, "frames": len(source), "seed": asked.seed, "torch": torch.__version__,
-              "errors": measured, "store, 81 frames of 832x480": store_cost((1, 16, 21, 60, 104), 5)}
+    report = {
+        "segments": asked.segments,
+        "frames": len(source),
+        "seed": asked.seed,
+        "torch": torch.__version__,
+        "errors": measured,
+        "store, 81 frames of 832x480": store_cost((1, 16, 21, 60, 104), 5),
+    }
     for name, values in measured.items():
         print(f"{name:44} drift {values['drift']:.4f}   largest step {values['step']:.4f}")
     print("store:", report["store, 81 frames of 832x480"])

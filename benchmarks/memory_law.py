@@ -1,4 +1,4 @@
-"""Peak memory of one DiT call's activations, counted tensor by tensor, beside what `sama_core.memory_law` predicts.
+"""Peak memory of one DiT call's activations, counted tensor by tensor, beside what `sama_core.model.memory_law` predicts.
 
     OMP_NUM_THREADS=1 python benchmarks/memory_law.py --json memory_law.json --plot cost.png
 
@@ -26,15 +26,25 @@ from live_bytes import LiveBytes  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from sama_core import embedded  # noqa: E402
-from sama_core.config import DitConfig  # noqa: E402
 from sama_core.geometry import ClipShape, LatentShape  # noqa: E402
-from sama_core.memory_law import activation_bytes, sequence_tokens  # noqa: E402
 from sama_core.model.attention import sdpa  # noqa: E402
+from sama_core.model.config import DitConfig  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.plan.flops import forward_flops  # noqa: E402
+from sama_core.model.memory_law import activation_bytes, sequence_tokens  # noqa: E402
+from sama_core.plan.seconds import forward_flops  # noqa: E402
 
-WIDE = DitConfig(dim=5120, num_heads=40, ffn_dim=13824, num_layers=2, text_dim=4096, freq_dim=256, in_dim=16,
-                 out_dim=16, semantic_dim=1152, semantic_hidden=1024)
+WIDE = DitConfig(
+    dim=5120,
+    num_heads=40,
+    ffn_dim=13824,
+    num_layers=2,
+    text_dim=4096,
+    freq_dim=256,
+    in_dim=16,
+    out_dim=16,
+    semantic_dim=1152,
+    semantic_hidden=1024,
+)
 TEXT = 512
 SIZES = ((640, 384), (832, 480), (1280, 720))
 FRAMES = (1, 17, 33, 49, 81, 121)
@@ -44,11 +54,18 @@ SMALL = ((17, 64, 64), (33, 64, 64), (17, 128, 128), (81, 128, 192))
 def peak(model: SamaDiT, latent: LatentShape, batch: int, device: str, dtype: torch.dtype) -> int:
     """Bytes that live at once in one call, its inputs left out."""
     config = model.config
+
     def given(*shape: int) -> torch.Tensor:
         return torch.empty(batch, *shape, device=device, dtype=dtype)
+
     video = given(16, latent.frames, latent.height, latent.width)
-    arguments = (video, torch.full((batch,), 500.0, device=device), given(TEXT, config.text_dim), video,
-                 given(config.semantic_tokens, config.semantic_dim))
+    arguments = (
+        video,
+        torch.full((batch,), 500.0, device=device),
+        given(TEXT, config.text_dim),
+        video,
+        given(config.semantic_tokens, config.semantic_dim),
+    )
     with torch.no_grad(), LiveBytes() as live:
         model(*arguments)
     return live.peak
@@ -58,9 +75,19 @@ def point(model: SamaDiT, clip: ClipShape, batch: int, device: str, dtype: torch
     latent = clip.latent()
     counted = peak(model, latent, batch, device, dtype)
     law = activation_bytes(model.config, latent, batch, dtype.itemsize)
-    return {"model_width": model.config.dim, "frames": clip.frames, "width": clip.width, "height": clip.height,
-            "tokens": sequence_tokens(model.config, latent), "batch": batch, "dtype": str(dtype).removeprefix("torch."),
-            "device": device, "counted_bytes": counted, "law_bytes": law, "error": law / counted - 1}
+    return {
+        "model_width": model.config.dim,
+        "frames": clip.frames,
+        "width": clip.width,
+        "height": clip.height,
+        "tokens": sequence_tokens(model.config, latent),
+        "batch": batch,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": device,
+        "counted_bytes": counted,
+        "law_bytes": law,
+        "error": law / counted - 1,
+    }
 
 
 def points() -> list[dict]:
@@ -68,10 +95,14 @@ def points() -> list[dict]:
     found = []
     for dtype, batch in ((torch.bfloat16, 1), (torch.bfloat16, 2), (torch.float32, 1)):
         wide = SamaDiT(WIDE, device="meta", dtype=dtype, head_dtype=torch.float32, attention=fused)
-        found += [point(wide, ClipShape(frames, height, width), batch, "meta", dtype)
-                  for (width, height), frames in product(SIZES, FRAMES)]
+        found += [
+            point(wide, ClipShape(frames, height, width), batch, "meta", dtype)
+            for (width, height), frames in product(SIZES, FRAMES)
+        ]
     weights = load_file(embedded.DIT)
-    small = SamaDiT.from_state_dict({name: value.float() for name, value in weights.items()}, attention=sdpa)
+    small = SamaDiT.from_state_dict(
+        {name: value.float() for name, value in weights.items()}, attention=sdpa
+    )
     return found + [point(small, ClipShape(*clip), 1, "cpu", torch.float32) for clip in SMALL]
 
 
@@ -82,38 +113,58 @@ def _clip(row: dict) -> str:
 def plot(rows: list[dict], path: Path) -> None:
     """Memory of activations and operations of one call against tokens, SAMA-14B in bf16."""
     from matplotlib.figure import Figure
-    rows = sorted((row for row in rows if row["dtype"] == "bfloat16" and row["batch"] == 1),
-                  key=lambda row: row["tokens"])
+
+    rows = sorted(
+        (row for row in rows if row["dtype"] == "bfloat16" and row["batch"] == 1),
+        key=lambda row: row["tokens"],
+    )
     tokens = [row["tokens"] for row in rows]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     memory, work = figure.subplots(1, 2)
     memory.plot(tokens, [row["law_bytes"] / 2**30 for row in rows], label="law", linewidth=1)
-    memory.plot(tokens, [row["counted_bytes"] / 2**30 for row in rows], "o", label="counted", markersize=3)
+    memory.plot(
+        tokens, [row["counted_bytes"] / 2**30 for row in rows], "o", label="counted", markersize=3
+    )
     memory.set(xlabel="tokens", ylabel="GiB", title="activations of one call, bf16, batch 1")
     memory.legend()
     whole = replace(WIDE, num_layers=40)
-    parts = [forward_flops(whole, ClipShape(row["frames"], row["height"], row["width"]).latent()) for row in rows]
-    work.stackplot(tokens, [part.linear / 1e15 for part in parts], [part.attention / 1e15 for part in parts],
-                   labels=["linear layers", "attention"], alpha=0.6)
+    parts = [
+        forward_flops(whole, ClipShape(row["frames"], row["height"], row["width"]).latent())
+        for row in rows
+    ]
+    work.stackplot(
+        tokens,
+        [part.linear / 1e15 for part in parts],
+        [part.attention / 1e15 for part in parts],
+        labels=["linear layers", "attention"],
+        alpha=0.6,
+    )
     work.set(xlabel="tokens", ylabel="PFLOP", title="operations of one call, computed")
     work.legend(loc="upper left")
     figure.savefig(path, dpi=110, format="png")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--json", type=Path)
     made.add_argument("--plot", type=Path)
     options = made.parse_args(arguments)
     torch.set_num_threads(1)
     rows = points()
     for row in rows:
-        print(f"{row['model_width']:5} {_clip(row):26} {row['tokens']:7} tokens  x{row['batch']} {row['dtype']:9}"
-              f"{row['counted_bytes'] / 2**20:9.1f} MiB  law {row['error']:+.1%}")
+        print(
+            f"{row['model_width']:5} {_clip(row):26} {row['tokens']:7} tokens  x{row['batch']} {row['dtype']:9}"
+            f"{row['counted_bytes'] / 2**20:9.1f} MiB  law {row['error']:+.1%}"
+        )
     worst = max(rows, key=lambda row: abs(row["error"]))
     print(f"worst: {worst['error']:+.1%}, {_clip(worst)}, width {worst['model_width']}")
     if options.json:
-        report = {"ran": {"torch": torch.__version__, "python": platform.python_version()}, "points": rows}
+        report = {
+            "ran": {"torch": torch.__version__, "python": platform.python_version()},
+            "points": rows,
+        }
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         plot(rows, options.plot)

@@ -13,6 +13,7 @@ def peak() -> int:
     """Bytes that this process had resident at most so far."""
     if sys.platform == "darwin":
         import resource
+
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return resident("VmHWM")
 

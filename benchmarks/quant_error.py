@@ -37,17 +37,20 @@ from sama_core import embedded  # noqa: E402
 from sama_core.convert.formats import FORMATS, GGUF, format_named  # noqa: E402
 from sama_core.convert.job import convert  # noqa: E402
 from sama_core.convert.targets import default_name  # noqa: E402
-from sama_core.evaluation import Settings, load_core_editor  # noqa: E402
-from sama_core.evaluation.held_out import held_out  # noqa: E402
-from sama_core.evaluation.metrics import from_bytes, to_bytes  # noqa: E402
-from sama_core.evaluation.noise import clip_seed, joint_noise  # noqa: E402
-from sama_core.evaluation.shapes_edit import ModelFiles  # noqa: E402
 from sama_core.launch.places import Places  # noqa: E402
-from sama_core.launch.runtime import find_comfyui  # noqa: E402
+from sama_core.launch.setup.comfyui_source import find_comfyui  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.schedule import TRAIN_TIMESTEPS, round_timestep  # noqa: E402
-from sama_core.training.data import TAUGHT  # noqa: E402
-from sama_core.training.torchvision_gap import mend_torchvision  # noqa: E402
+from sama_core.model.schedule import TRAIN_TIMESTEPS, round_timestep  # noqa: E402
+from sama_core.shapes.gate import Settings, load_core_editor  # noqa: E402
+from sama_core.shapes.gate.clip_scores import from_bytes, to_bytes  # noqa: E402
+from sama_core.shapes.gate.core_editor import (  # noqa: E402
+    ModelFiles,
+    clip_seed,
+    joint_noise,
+)
+from sama_core.shapes.gate.evaluate import held_out  # noqa: E402
+from sama_core.shapes.world import TAUGHT  # noqa: E402
+from sama_core.training.semantics.siglip import mend_torchvision  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "dit_headdim128.safetensors"
 SIGMAS = (1.0, 0.8, 0.5, 0.2)
@@ -83,10 +86,19 @@ class Measure:
     def golden_velocity(self, dit: LoadedDit) -> torch.Tensor:
         """All video velocities of the golden cases, in one row."""
         out = []
-        for case in sorted({key.rsplit(".", 2)[0] for key in self.golden if key.endswith(".timestep")}):
-            inputs = [self.golden.get(f"{case}.{name}") for name in ("context", "source_latents", "semantic_latents")]
-            for key in sorted(key for key in self.golden if key.startswith(case) and key.endswith(".timestep")):
-                out.append(dit(self.golden[f"{case}.latents"], self.golden[key], *inputs)[0].flatten())
+        for case in sorted(
+            {key.rsplit(".", 2)[0] for key in self.golden if key.endswith(".timestep")}
+        ):
+            inputs = [
+                self.golden.get(f"{case}.{name}")
+                for name in ("context", "source_latents", "semantic_latents")
+            ]
+            for key in sorted(
+                key for key in self.golden if key.startswith(case) and key.endswith(".timestep")
+            ):
+                out.append(
+                    dit(self.golden[f"{case}.latents"], self.golden[key], *inputs)[0].flatten()
+                )
         return torch.cat(out)
 
     def shapes_velocity(self, dit: LoadedDit) -> torch.Tensor:
@@ -120,21 +132,38 @@ def main(arguments: list[str] | None = None) -> int:
         golden, shapes = golden_file(measure.golden, Path(folder)), embedded.DIT
         load = Loader(options.gguf_pack, Path(folder))
         whole, whole_shapes = load(golden), load(shapes)
-        references = (measure.golden_velocity(whole), measure.shapes_velocity(whole_shapes),
-                      measure.edits(whole_shapes))
+        references = (
+            measure.golden_velocity(whole),
+            measure.shapes_velocity(whole_shapes),
+            measure.edits(whole_shapes),
+        )
         rows = {}
         for name in options.formats:
-            files = [convert(path, Path(folder) / default_name(path, format_named(name)), name).target
-                     for path in (golden, shapes)]
+            files = [
+                convert(path, Path(folder) / default_name(path, format_named(name)), name).target
+                for path in (golden, shapes)
+            ]
             rows[name] = row(measure, references, [load(path) for path in files]) | {
-                "bits_per_weight_of_file": round(8 * files[1].stat().st_size / parameters(shapes), 2)}
+                "bits_per_weight_of_file": round(
+                    8 * files[1].stat().st_size / parameters(shapes), 2
+                )
+            }
             print(name, json.dumps(rows[name]), flush=True)
             if name == "fp8_fast":
                 with float8_everywhere():
-                    rows["fp8_fast, multiplied in float8"] = row(measure, references, [load(path) for path in files])
+                    rows["fp8_fast, multiplied in float8"] = row(
+                        measure, references, [load(path) for path in files]
+                    )
                 print(name, json.dumps(rows["fp8_fast, multiplied in float8"]), flush=True)
-    result = {"seed": options.seed, "clips": len(measure.words), "sigmas": SIGMAS, "torch": torch.__version__,
-              "comfyui": version, "gguf_read_by": load.gguf_reader(), "formats": rows}
+    result = {
+        "seed": options.seed,
+        "clips": len(measure.words),
+        "sigmas": SIGMAS,
+        "torch": torch.__version__,
+        "comfyui": version,
+        "gguf_read_by": load.gguf_reader(),
+        "formats": rows,
+    }
     text = json.dumps(result, indent=1)
     print(text)
     if options.json:
@@ -144,12 +173,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--formats", nargs="+", default=[name for name in FORMATS if name != "gguf_f16"])
+    made.add_argument(
+        "--formats", nargs="+", default=[name for name in FORMATS if name != "gguf_f16"]
+    )
     made.add_argument("--n", type=int, default=2, help="clips of each kind of edit")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--comfyui", metavar="DIR", help="ComfyUI's folder (default: as run.py finds it)")
-    made.add_argument("--gguf-pack", type=Path, metavar="DIR", help="folder of the custom nodes ComfyUI-GGUF")
+    made.add_argument(
+        "--comfyui", metavar="DIR", help="ComfyUI's folder (default: as run.py finds it)"
+    )
+    made.add_argument(
+        "--gguf-pack", type=Path, metavar="DIR", help="folder of the custom nodes ComfyUI-GGUF"
+    )
     made.add_argument("--json", type=Path)
     return made
 
@@ -166,6 +201,7 @@ def start_comfyui(asked: str | None) -> str:
     from comfyui_version import __version__
 
     from sama_core.comfyui.register import register
+
     register()
     return __version__
 
@@ -186,7 +222,11 @@ class Loader:
         return LoadedDit(self._through_pack(path))
 
     def gguf_reader(self) -> str:
-        return "ComfyUI-GGUF's loader and layers" if self.pack else "the library's dequantisation, then core's layers"
+        return (
+            "ComfyUI-GGUF's loader and layers"
+            if self.pack
+            else "the library's dequantisation, then core's layers"
+        )
 
     def _through_pack(self, path: Path):
         """What the pack's node does."""
@@ -194,7 +234,9 @@ class Loader:
 
         weights = importlib.import_module(f"{self.pack}.loader").gguf_sd_loader(str(path))
         layers = importlib.import_module(f"{self.pack}.ops").GGMLOps()
-        return comfy.sd.load_diffusion_model_state_dict(weights, model_options={"custom_operations": layers})
+        return comfy.sd.load_diffusion_model_state_dict(
+            weights, model_options={"custom_operations": layers}
+        )
 
     def _dequantised(self, path: Path) -> Path:
         import gguf
@@ -235,17 +277,29 @@ def float8_everywhere():
 def golden_file(golden: dict, folder: Path) -> Path:
     """The golden model's weights as a float32 file."""
     path = folder / "golden.safetensors"
-    save_file({key.removeprefix("weights."): value.float() for key, value in golden.items()
-               if key.startswith("weights.")}, path)
+    save_file(
+        {
+            key.removeprefix("weights."): value.float()
+            for key, value in golden.items()
+            if key.startswith("weights.")
+        },
+        path,
+    )
     return path
 
 
 def row(measure: Measure, references: tuple, dits: list[LoadedDit]) -> dict:
     golden, shapes = dits
-    psnr = [decibels(one, other) for one, other in zip(measure.edits(shapes), references[2], strict=True)]
-    return {"golden_velocity": distance(measure.golden_velocity(golden), references[0]),
-            "shapes_velocity": distance(measure.shapes_velocity(shapes), references[1]),
-            "edit_psnr_mean": round(sum(psnr) / len(psnr), 1), "edit_psnr_least": round(min(psnr), 1)}
+    psnr = [
+        decibels(one, other)
+        for one, other in zip(measure.edits(shapes), references[2], strict=True)
+    ]
+    return {
+        "golden_velocity": distance(measure.golden_velocity(golden), references[0]),
+        "shapes_velocity": distance(measure.shapes_velocity(shapes), references[1]),
+        "edit_psnr_mean": round(sum(psnr) / len(psnr), 1),
+        "edit_psnr_least": round(min(psnr), 1),
+    }
 
 
 def distance(got: torch.Tensor, expected: torch.Tensor) -> float:

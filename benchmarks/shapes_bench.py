@@ -8,7 +8,7 @@ Per edit, n clips that training never saw (17 frames of 64x64; other seeds, colo
 accuracy   share of outputs nearest, in pixels, to the truth among truth, source and all re-rendered wrong edits
 dB         mean PSNR against the truth, of the whole clip, where the edit changes it, and where it must not; beside the
            codec's round trip of the truth (the best possible) and the source returned unchanged (copy)
-track      distance of the object's centroid from the true one, see sama_core/evaluation/motion.py
+track      distance of the object's centroid from the true one, see sama_core/shapes/gate/tracking.py
 gate       accuracy ≥ 90 %, kept region within 3 dB of the codec's, whole clip ≥ 3 dB above the copy
 
 With `--through core` clips are edited in batches by torch alone, with `--through comfyui` one by one by a real ComfyUI
@@ -28,18 +28,25 @@ if "sama_core" not in sys.modules:
 
 import torch  # noqa: E402
 
+from benchmarks.shapes.comfyui_editor import running_comfyui  # noqa: E402
+from benchmarks.shapes.report import markdown, what_ran, write_json  # noqa: E402
+from benchmarks.shapes.sheet import ContactSheet  # noqa: E402
 from sama_core import embedded  # noqa: E402
 from sama_core.errors import RuntimeSetupError, SamaError, needed  # noqa: E402
-from sama_core.evaluation import Editor, Settings, evaluate, load_core_editor  # noqa: E402
-from sama_core.evaluation.comfyui_edit import running_comfyui  # noqa: E402
-from sama_core.evaluation.evaluate import check_plan  # noqa: E402
-from sama_core.evaluation.held_out import FRAMES, SIDE  # noqa: E402
-from sama_core.evaluation.report import markdown, what_ran, write_json  # noqa: E402
-from sama_core.evaluation.shapes_edit import ModelFiles  # noqa: E402
-from sama_core.evaluation.sheet import ContactSheet  # noqa: E402
-from sama_core.training.data import KINDS, TAUGHT  # noqa: E402
+from sama_core.shapes.gate import Editor, Settings, evaluate, load_core_editor  # noqa: E402
+from sama_core.shapes.gate.core_editor import ModelFiles  # noqa: E402
+from sama_core.shapes.gate.evaluate import (  # noqa: E402
+    FRAMES,
+    SIDE,
+    check_plan,
+)
+from sama_core.shapes.world import KINDS, TAUGHT  # noqa: E402
 
-MODEL_FILES = {"--dit": embedded.DIT, "--text-encoder": embedded.TEXT_ENCODER, "--vae": embedded.VAE}
+MODEL_FILES = {
+    "--dit": embedded.DIT,
+    "--text-encoder": embedded.TEXT_ENCODER,
+    "--vae": embedded.VAE,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,13 +73,27 @@ def run(options: argparse.Namespace) -> int:
         sheet.add(batch, edited, scores)
         done += len(scores)
         right = sum(clip.right for clip in scores)
-        print(f"{done}/{options.n * len(options.edits)} clips · {batch.kinds[0]}: {right} of {len(scores)} right · "
-              f"{time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{done}/{options.n * len(options.edits)} clips · {batch.kinds[0]}: {right} of {len(scores)} right · "
+            f"{time.perf_counter() - started:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
 
     with editor(options, files, settings) as chosen:
         edits = evaluate(chosen, options.edits, options.seed, options.n, options.batch, watch=watch)
-    ran = what_ran(files, settings, seed=options.seed, clips=options.n, frames=FRAMES, height=SIDE, width=SIDE,
-                   through=options.through, batch=options.batch, seconds=time.perf_counter() - started)
+    ran = what_ran(
+        files,
+        settings,
+        seed=options.seed,
+        clips=options.n,
+        frames=FRAMES,
+        height=SIDE,
+        width=SIDE,
+        through=options.through,
+        batch=options.batch,
+        seconds=time.perf_counter() - started,
+    )
     print(f"{markdown(edits)}\n\n{described(ran)}")
     if options.json:
         write_json(options.json, {"ran": ran, "edits": edits})
@@ -84,13 +105,23 @@ def run(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> None:
     """Raises SamaError for what no evaluation can have, before anything is loaded."""
     check_plan(options.edits, options.n, options.batch)
-    for name, value, least in (("--steps", options.steps, 1), ("--seed", options.seed, 0), ("--rows", options.rows, 1)):
+    for name, value, least in (
+        ("--steps", options.steps, 1),
+        ("--seed", options.seed, 0),
+        ("--rows", options.rows, 1),
+    ):
         if value < least:
             raise SamaError(needed(name, value, f"{least} or more", f"Give another {name}."))
     for name, path in (("--json", options.json), ("--sheet", options.sheet)):
         if path and not path.absolute().parent.is_dir():
-            raise RuntimeSetupError(needed(name, f"{path}, in a folder that is not there", "a folder that exists",
-                                           "Make the folder first."))
+            raise RuntimeSetupError(
+                needed(
+                    name,
+                    f"{path}, in a folder that is not there",
+                    "a folder that exists",
+                    "Make the folder first.",
+                )
+            )
 
 
 @contextmanager
@@ -107,31 +138,60 @@ def described(ran: dict) -> str:
     """What ran, in two lines under the table."""
     files = ", ".join(f"{part['file']} {part['sha256']}" for part in ran["files"].values())
     size = f"{ran['frames']} frames of {ran['width']}x{ran['height']}"
-    return (f"{ran['clips']} clips per edit, {size}, seed {ran['seed']}, {ran['steps']} steps, cfg {ran['cfg']:g}, "
-            f"shift {ran['shift']:g}, through {ran['through']}, batch {ran['batch']}, {ran['threads']} threads, torch "
-            f"{ran['torch']}, {ran['seconds']:.0f} s.\n{files}")
+    return (
+        f"{ran['clips']} clips per edit, {size}, seed {ran['seed']}, {ran['steps']} steps, cfg {ran['cfg']:g}, "
+        f"shift {ran['shift']:g}, through {ran['through']}, batch {ran['batch']}, {ran['threads']} threads, torch "
+        f"{ran['torch']}, {ran['seconds']:.0f} s.\n{files}"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     found.add_argument("--seed", type=int, default=0, help="decides clips and noise (0)")
     found.add_argument("--n", type=int, default=200, help="clips per edit (200)")
-    found.add_argument("--edits", nargs="+", default=list(TAUGHT), metavar="EDIT",
-                       help=f"of {', '.join(KINDS)} (default: what the model was taught, all but add)")
-    found.add_argument("--steps", type=int, default=embedded.STEPS, help=f"sampling steps ({embedded.STEPS})")
+    found.add_argument(
+        "--edits",
+        nargs="+",
+        default=list(TAUGHT),
+        metavar="EDIT",
+        help=f"of {', '.join(KINDS)} (default: what the model was taught, all but add)",
+    )
+    found.add_argument(
+        "--steps", type=int, default=embedded.STEPS, help=f"sampling steps ({embedded.STEPS})"
+    )
     found.add_argument("--shift", type=float, default=5.0, help="schedule shift (5)")
-    found.add_argument("--cfg", type=float, default=embedded.CFG,
-                       help=f"guidance; 1 skips the negative pass ({embedded.CFG:g})")
-    found.add_argument("--through", choices=("core", "comfyui"), default="core", help="what edits the clips (core)")
-    found.add_argument("--batch", type=int, default=25, help="clips edited at once (25; ComfyUI takes them singly)")
-    found.add_argument("--threads", type=int, default=0, help="threads of torch here (0: torch's own choice)")
+    found.add_argument(
+        "--cfg",
+        type=float,
+        default=embedded.CFG,
+        help=f"guidance; 1 skips the negative pass ({embedded.CFG:g})",
+    )
+    found.add_argument(
+        "--through", choices=("core", "comfyui"), default="core", help="what edits the clips (core)"
+    )
+    found.add_argument(
+        "--batch", type=int, default=25, help="clips edited at once (25; ComfyUI takes them singly)"
+    )
+    found.add_argument(
+        "--threads", type=int, default=0, help="threads of torch here (0: torch's own choice)"
+    )
     found.add_argument("--json", type=Path, help="write all numbers here")
     found.add_argument("--sheet", type=Path, help="write a contact sheet PNG here")
     found.add_argument("--rows", type=int, default=3, help="clips of each edit on the sheet (3)")
-    found.add_argument("--comfyui", help="ComfyUI's folder for --through comfyui (found as run.py does)")
+    found.add_argument(
+        "--comfyui", help="ComfyUI's folder for --through comfyui (found as run.py does)"
+    )
     for option, path in MODEL_FILES.items():
-        found.add_argument(option, type=Path, default=path, metavar="FILE", help=f"({path.name} in sama_core/embedded)")
+        found.add_argument(
+            option,
+            type=Path,
+            default=path,
+            metavar="FILE",
+            help=f"({path.name} in sama_core/embedded)",
+        )
     return found
 
 

@@ -25,11 +25,11 @@ import torch  # noqa: E402
 from step_saving import FULL, Setting, easycache  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from sama_core.config import DitConfig  # noqa: E402
+from benchmarks.shapes.report import write_json  # noqa: E402
 from sama_core.errors import SamaError  # noqa: E402
-from sama_core.evaluation.report import write_json  # noqa: E402
+from sama_core.model.config import DitConfig  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.untrained import diffusion_model  # noqa: E402
+from tests.harness.untrained import diffusion_model  # noqa: E402
 
 OVERRIDE = "optimized_attention_override"
 EVERY, SIGMA_MOVES = (2, 3, 4), (0.035, 0.06, 0.1)
@@ -45,7 +45,11 @@ class SourceReuse:
     """One sampling of one conditioning: counts its steps and keeps the last full one's source keys and values."""
 
     def __init__(self, config: DitConfig, reuses: Reuses):
-        self.reuses, self.semantic, self.last = reuses, config.semantic_tokens, config.num_layers - 1
+        self.reuses, self.semantic, self.last = (
+            reuses,
+            config.semantic_tokens,
+            config.num_layers - 1,
+        )
         self.calls, self.full_calls = 0, 0
         self.source, self.reusing, self.full_sigma = 0, False, math.inf
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
@@ -61,32 +65,46 @@ class SourceReuse:
 
     def block(self, index: int) -> Callable:
         """A replacement of block `index`, as Wan publishes that patch point."""
+
         def replacement(args: dict, extra: dict) -> dict:
             if index == 0:
                 self.begin(args["img"], args["transformer_options"])
-            args = {**args, "transformer_options": {**args["transformer_options"], OVERRIDE: self._attention(index)}}
+            args = {
+                **args,
+                "transformer_options": {
+                    **args["transformer_options"],
+                    OVERRIDE: self._attention(index),
+                },
+            }
             if self.reusing:
-                args["pe"] = type(args["pe"])(*(rows[self.source:] for rows in args["pe"]))
-                args["img"] = args["img"][:, self.source:] if index == 0 else args["img"]
+                args["pe"] = type(args["pe"])(*(rows[self.source :] for rows in args["pe"]))
+                args["img"] = args["img"][:, self.source :] if index == 0 else args["img"]
             x = extra["original_block"](args)["img"]
             if self.reusing and index == self.last:  # neither head reads the source's rows
                 x = torch.cat([x.new_zeros(x.shape[0], self.source, x.shape[2]), x], dim=1)
             return {"img": x}
+
         return replacement
 
     def _attention(self, index: int) -> Callable:
         """Keeps, or adds, the source's keys and values in a block's first attention; the second is to the text."""
         first = True
 
-        def override(attention: Callable, q: Tensor, k: Tensor, v: Tensor, *args, **kwargs) -> Tensor:
+        def override(
+            attention: Callable, q: Tensor, k: Tensor, v: Tensor, *args, **kwargs
+        ) -> Tensor:
             nonlocal first
             if first:
                 first = False
                 if self.reusing:
-                    k, v = (torch.cat(pair, dim=1) for pair in zip(self.kept[index], (k, v), strict=True))
+                    k, v = (
+                        torch.cat(pair, dim=1)
+                        for pair in zip(self.kept[index], (k, v), strict=True)
+                    )
                 else:
-                    self.kept[index] = k[:, :self.source].clone(), v[:, :self.source].clone()
+                    self.kept[index] = k[:, : self.source].clone(), v[:, : self.source].clone()
             return attention(q, k, v, *args, **kwargs)
+
         return override
 
 
@@ -118,20 +136,30 @@ class ReuseSetting(Setting):
 
 def every(number: int, steps: int) -> ReuseSetting:
     """The source computed at every `number`-th step only."""
-    return ReuseSetting(f"source at every {number}. step", steps, lambda step, *_: step % number > 0, every=number)
+    return ReuseSetting(
+        f"source at every {number}. step", steps, lambda step, *_: step % number > 0, every=number
+    )
 
 
 def while_near(moved: float, steps: int) -> ReuseSetting:
     """The source computed anew when sigma has moved by more than `moved`."""
-    return ReuseSetting(f"source anew per {moved:g} of sigma", steps,
-                        lambda _, sigma, full: abs(sigma - full) <= moved, sigma=moved)
+    return ReuseSetting(
+        f"source anew per {moved:g} of sigma",
+        steps,
+        lambda _, sigma, full: abs(sigma - full) <= moved,
+        sigma=moved,
+    )
 
 
 def all_settings(steps: int) -> list[Setting]:
     """Full sampling, every way of reusing, EasyCache, and fewer steps."""
-    return [Setting(FULL, steps), *(every(number, steps) for number in EVERY),
-            *(while_near(moved, steps) for moved in SIGMA_MOVES),
-            *(easycache(threshold, 0.15, 0.95, steps) for threshold in CACHES), Setting("10 steps", 10)]
+    return [
+        Setting(FULL, steps),
+        *(every(number, steps) for number in EVERY),
+        *(while_near(moved, steps) for moved in SIGMA_MOVES),
+        *(easycache(threshold, 0.15, 0.95, steps) for threshold in CACHES),
+        Setting("10 steps", 10),
+    ]
 
 
 @torch.no_grad()
@@ -141,16 +169,33 @@ def one_call(grid: tuple[int, int, int], width: int = 384, turns: int = 3) -> di
     Both calls have the same inputs, so that the kept keys are right: `distance` between their results is rounding.
     """
     from comfy.ldm.modules.attention import optimized_attention
-    config = DitConfig(dim=width, num_heads=width // 128, ffn_dim=width * 27 // 10, num_layers=2, text_dim=64,
-                       freq_dim=64, in_dim=16, out_dim=16, semantic_dim=64, semantic_hidden=64)
+
+    config = DitConfig(
+        dim=width,
+        num_heads=width // 128,
+        ffn_dim=width * 27 // 10,
+        num_layers=2,
+        text_dim=64,
+        freq_dim=64,
+        in_dim=16,
+        out_dim=16,
+        semantic_dim=64,
+        semantic_hidden=64,
+    )
     generator = torch.Generator().manual_seed(0)
     model = SamaDiT(config, attention=optimized_attention, dtype=torch.float32)
     model.load_state_dict(diffusion_model(generator, config))
     run = SourceReuse(config, lambda step, *_: step % 2 == 1)
     blocks = {("double_block", index): run.block(index) for index in range(config.num_layers)}
     options = {"patches_replace": {"dit": blocks}, "sigmas": torch.tensor([0.5])}
-    video, text, semantic = (torch.randn(1, *shape, generator=generator) for shape in (
-        (16, *grid), (512, config.text_dim), (config.semantic_tokens, config.semantic_dim)))
+    video, text, semantic = (
+        torch.randn(1, *shape, generator=generator)
+        for shape in (
+            (16, *grid),
+            (512, config.text_dim),
+            (config.semantic_tokens, config.semantic_dim),
+        )
+    )
     arguments = (video, torch.tensor([500.0]), text, video.flip(-1), semantic)
     best, given = {"full": math.inf, "reusing": math.inf}, {}
     for _ in range(turns):
@@ -159,9 +204,14 @@ def one_call(grid: tuple[int, int, int], width: int = 384, turns: int = 3) -> di
             given[name] = torch.cat([part.flatten() for part in model(*arguments, dict(options))])
             best[name] = min(best[name], time.perf_counter() - started)
     tokens = 2 * math.prod(grid) // 4 + config.semantic_tokens
-    return {"tokens": tokens, "width": width, "blocks": config.num_layers, "seconds": best,
-            "distance": ((given["reusing"] - given["full"]).norm() / given["full"].norm()).item(),
-            "ratio": best["reusing"] / best["full"]}
+    return {
+        "tokens": tokens,
+        "width": width,
+        "blocks": config.num_layers,
+        "seconds": best,
+        "distance": ((given["reusing"] - given["full"]).norm() / given["full"].norm()).item(),
+        "ratio": best["reusing"] / best["full"],
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -177,7 +227,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         write_json(options.json, found)
     for call in found["one_call"]:
-        print(f"one call, {call['tokens']} tokens: a reusing one takes {call['ratio']:.0%} of a full one")
+        print(
+            f"one call, {call['tokens']} tokens: a reusing one takes {call['ratio']:.0%} of a full one"
+        )
     return 0
 
 

@@ -31,21 +31,33 @@ if "sama_core" not in sys.modules:
 import torch  # noqa: E402
 from process_memory import peak  # noqa: E402
 
-from sama_core.config import DitConfig  # noqa: E402
+from sama_core.model.config import DitConfig  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.training.batch import TrainBatch  # noqa: E402
 from sama_core.training.config import TrainConfig  # noqa: E402
-from sama_core.training.objective import SamaObjective  # noqa: E402
-from sama_core.training.optimizers import build_optimizers  # noqa: E402
-from sama_core.training.randomness import stream  # noqa: E402
+from sama_core.training.objective import (
+    SamaObjective,
+    TrainBatch,
+)
+from sama_core.training.objectives.noising import stream  # noqa: E402
+from sama_core.training.optim.optimizers import build_optimizers  # noqa: E402
 from sama_core.training.trainee import Trainee  # noqa: E402
 
 BLOCKS = 40
 MOMENTS, BYTES_KEPT = 8, 20
 """Bytes of each trained weight in float32: AdamW's two moments; and with weight, gradient and average."""
-SIZES = {"dim": 5120, "num_heads": 40, "ffn_dim": 13824, "text_dim": 4096, "freq_dim": 256, "semantic_dim": 1152,
-         "semantic_hidden": 1024}
-CASES = [{"checkpointing": checkpointing, "lora_rank": rank} for rank, checkpointing in product((0, 32), (False, True))]
+SIZES = {
+    "dim": 5120,
+    "num_heads": 40,
+    "ffn_dim": 13824,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "semantic_dim": 1152,
+    "semantic_hidden": 1024,
+}
+CASES = [
+    {"checkpointing": checkpointing, "lora_rank": rank}
+    for rank, checkpointing in product((0, 32), (False, True))
+]
 CHECK = {"blocks": 1, "checkpointing": False, "lora_rank": 0, "keep_moments": True}
 TEXT_ROWS = 512
 
@@ -69,18 +81,40 @@ def random_model(config: DitConfig, generator: torch.Generator) -> SamaDiT:
 
 def batch_of(config: DitConfig, side: int, generator: torch.Generator) -> TrainBatch:
     """One sample of one latent frame, `side` x `side`: (side / 2)² tokens a video segment."""
+
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(1, *shape, generator=generator)
-    return TrainBatch(draw(16, 1, side, side), draw(16, 1, side, side), draw(TEXT_ROWS, config.text_dim),
-                      draw(config.semantic_tokens, config.semantic_dim), ["noise"])
+
+    return TrainBatch(
+        draw(16, 1, side, side),
+        draw(16, 1, side, side),
+        draw(TEXT_ROWS, config.text_dim),
+        draw(config.semantic_tokens, config.semantic_dim),
+        ["noise"],
+    )
 
 
-def one_step(blocks: int, checkpointing: bool, lora_rank: int, side: int, sizes: dict[str, int],
-             keep_moments: bool = False) -> dict:
+def one_step(
+    blocks: int,
+    checkpointing: bool,
+    lora_rank: int,
+    side: int,
+    sizes: dict[str, int],
+    keep_moments: bool = False,
+) -> dict:
     """Forward, backward and optimiser step; what was measured. Peak memory is this process's."""
     config, generator = dit_config(blocks, sizes), stream("train step")
-    settings = TrainConfig(stage=1, data="noise", model="noise", output="", steps=1, batch_size=1, warmup=0,
-                           gradient_checkpointing=checkpointing, lora_rank=lora_rank)
+    settings = TrainConfig(
+        stage=1,
+        data="noise",
+        model="noise",
+        output="",
+        steps=1,
+        batch_size=1,
+        warmup=0,
+        gradient_checkpointing=checkpointing,
+        lora_rank=lora_rank,
+    )
     trainee = Trainee(random_model(config, generator), None, settings)
     for name, weight in trainee.named_parameters():
         if ".lora_B." in name:  # begins at 0, and would hide the gradient of its partner
@@ -89,24 +123,40 @@ def one_step(blocks: int, checkpointing: bool, lora_rank: int, side: int, sizes:
     batch, begun = batch_of(config, side, generator), time.perf_counter()
     loss = SamaObjective(settings)(trainee, batch, [stream("noise")]).total.sum()
     loss.backward()
-    faults = {name: fault for name, weight in trained.items() if (fault := gradient_fault(weight.grad))}
+    faults = {
+        name: fault for name, weight in trained.items() if (fault := gradient_fault(weight.grad))
+    }
     still = optimizer_step(trained, settings, keep_moments)
     return {
-        "blocks": blocks, "checkpointing": checkpointing, "lora_rank": lora_rank, "keep_moments": keep_moments,
+        "blocks": blocks,
+        "checkpointing": checkpointing,
+        "lora_rank": lora_rank,
+        "keep_moments": keep_moments,
         "weights": sum(weight.numel() for weight in trainee.parameters()),
-        "trained_weights": sum(weight.numel() for weight in trained.values()), "trained_tensors": len(trained),
-        "gradient_faults": faults, "tensors_not_moved": still, "loss": loss.item(),
-        "seconds": round(time.perf_counter() - begun, 2), "peak_gb": round(peak() / 1e9, 3)}
+        "trained_weights": sum(weight.numel() for weight in trained.values()),
+        "trained_tensors": len(trained),
+        "gradient_faults": faults,
+        "tensors_not_moved": still,
+        "loss": loss.item(),
+        "seconds": round(time.perf_counter() - begun, 2),
+        "peak_gb": round(peak() / 1e9, 3),
+    }
 
 
-def optimizer_step(trained: dict[str, torch.nn.Parameter], settings: TrainConfig, keep_moments: bool) -> list[str]:
+def optimizer_step(
+    trained: dict[str, torch.nn.Parameter], settings: TrainConfig, keep_moments: bool
+) -> list[str]:
     """One step of the settings' optimiser; names of the tensors that it left as they were."""
     sums = {name: weight.detach().sum(dtype=torch.float64) for name, weight in trained.items()}
     groups = [trained] if keep_moments else [{name: weight} for name, weight in trained.items()]
     for group in groups:
         for optimizer in build_optimizers(group.items(), settings):
             optimizer.step()
-    return [name for name, weight in trained.items() if weight.detach().sum(dtype=torch.float64) == sums[name]]
+    return [
+        name
+        for name, weight in trained.items()
+        if weight.detach().sum(dtype=torch.float64) == sums[name]
+    ]
 
 
 def gradient_fault(gradient: torch.Tensor | None) -> str | None:
@@ -120,30 +170,47 @@ def gradient_fault(gradient: torch.Tensor | None) -> str | None:
 
 def in_a_process(arguments: list[str], case: dict) -> dict:
     """One case in a new process, so that its peak is its own."""
-    done = subprocess.run([sys.executable, __file__, *arguments, "--case", json.dumps(case)], capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments, "--case", json.dumps(case)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        return {**case, "failed": done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]}
+        return {
+            **case,
+            "failed": done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"],
+        }
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def extrapolated(first: dict, second: dict, blocks: int = BLOCKS) -> dict:
     """Computed, not measured: two depths of one case carried on to `blocks`."""
     grows = second["peak_gb"] - first["peak_gb"]
-    trained = second["trained_weights"] + (blocks - 2) * (second["trained_weights"] - first["trained_weights"])
-    return {"checkpointing": first["checkpointing"], "lora_rank": first["lora_rank"],
-            "measured_gb_per_block": round(grows, 3), "computed_blocks": blocks,
-            "computed_peak_gb": round(second["peak_gb"] + (blocks - 2) * grows + trained * MOMENTS / 1e9, 1),
-            "computed_trained_weights": trained,
-            "computed_state_gb": round(trained * BYTES_KEPT / 1e9, 1)}
+    trained = second["trained_weights"] + (blocks - 2) * (
+        second["trained_weights"] - first["trained_weights"]
+    )
+    return {
+        "checkpointing": first["checkpointing"],
+        "lora_rank": first["lora_rank"],
+        "measured_gb_per_block": round(grows, 3),
+        "computed_blocks": blocks,
+        "computed_peak_gb": round(
+            second["peak_gb"] + (blocks - 2) * grows + trained * MOMENTS / 1e9, 1
+        ),
+        "computed_trained_weights": trained,
+        "computed_state_gb": round(trained * BYTES_KEPT / 1e9, 1),
+    }
 
 
 def moments_check(dropped: dict, kept: dict) -> dict | None:
     """Peak with AdamW's moments, measured and as the formula adds them; None if a case failed."""
     if "failed" in dropped or "failed" in kept:
         return None
-    return {"measured_gb": kept["peak_gb"],
-            "computed_gb": round(dropped["peak_gb"] + dropped["trained_weights"] * MOMENTS / 1e9, 3)}
+    return {
+        "measured_gb": kept["peak_gb"],
+        "computed_gb": round(dropped["peak_gb"] + dropped["trained_weights"] * MOMENTS / 1e9, 3),
+    }
 
 
 def measure(asked: argparse.Namespace, arguments: list[str]) -> dict:
@@ -160,21 +227,30 @@ def measure(asked: argparse.Namespace, arguments: list[str]) -> dict:
     print(json.dumps(kept), file=sys.stderr)
     whole = SamaDiT(dit_config(BLOCKS, asked.sizes), device="meta")
     return {
-        "sizes": asdict(dit_config(BLOCKS, asked.sizes)), "weights_at_full_depth": sum(
-            weight.numel() for weight in whole.parameters()),
-        "latent": [1, asked.side, asked.side], "video_tokens": 2 * (asked.side // 2) ** 2,
-        "text_rows": TEXT_ROWS, "measured": [*measured, kept], "computed": computed,
+        "sizes": asdict(dit_config(BLOCKS, asked.sizes)),
+        "weights_at_full_depth": sum(weight.numel() for weight in whole.parameters()),
+        "latent": [1, asked.side, asked.side],
+        "video_tokens": 2 * (asked.side // 2) ** 2,
+        "text_rows": TEXT_ROWS,
+        "measured": [*measured, kept],
+        "computed": computed,
         "check_of_added_moments": moments_check(measured[0], kept),
         "formula": "M(40) = M(2) + 38 * (M(2) - M(1)) + 8 bytes per trained weight; state: 20 bytes per trained weight",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__}, "machine": platform.machine(),
-        "threads": torch.get_num_threads()}
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--side", type=int, default=4, help="latent height and width, even")
     parser.add_argument("--json", type=Path, help="write the result here too")
-    parser.add_argument("--sizes", type=json.loads, default=SIZES, help="the model's widths as JSON; SAMA-14B's")
+    parser.add_argument(
+        "--sizes", type=json.loads, default=SIZES, help="the model's widths as JSON; SAMA-14B's"
+    )
     parser.add_argument("--case", type=json.loads, help="run one case in this process")
     return parser.parse_args(arguments)
 

@@ -32,24 +32,35 @@ if "sama_core" not in sys.modules:
 
 import torch  # noqa: E402
 
-from sama_core.evaluation import CoreEditor, Settings, evaluate  # noqa: E402
-from sama_core.evaluation.report import write_json  # noqa: E402
+from benchmarks.shapes.report import write_json  # noqa: E402
+from sama_core.encoders.umt5 import Tokens  # noqa: E402
+from sama_core.shapes.gate import CoreEditor, Settings, evaluate  # noqa: E402
+from sama_core.shapes.training.shapes_run import WEIGHTS, ShapesRun  # noqa: E402
+from sama_core.shapes.world import TAUGHT  # noqa: E402
 from sama_core.training.config import TrainConfig, load_config  # noqa: E402
-from sama_core.training.data import TAUGHT  # noqa: E402
-from sama_core.training.log import TrainLog  # noqa: E402
 from sama_core.training.objective import SamaObjective  # noqa: E402
-from sama_core.training.shapes import WEIGHTS, ShapesRun  # noqa: E402
+from sama_core.training.outputs import TrainLog  # noqa: E402
 from sama_core.training.trainer import Trainer  # noqa: E402
-from sama_core.training.vocabulary import Tokens  # noqa: E402
 
 ARMS = {"base": (0.0, False), "sa": (0.1, False), "ma": (0.0, True), "sama": (0.1, True)}
 PAPER = {"base": 6.312, "sa": 6.696, "ma": 6.711, "sama": 7.095}
 SIZES = {"num_layers": 3, "ffn_dim": 512}
 # What distinguishes this scale from the embedded model's recipes.
 SCALE = {
-    "frames": 9, "batch_size": 16, "image_batch_size": 48, "image_pairs": 8192, "clip_pairs": 1024,
-    "semantic_share": 1.0, "ema": 0.98, "warmup": 20, "decay_from": 0.7, "checkpoint_every": 50, "log_every": 1,
-    "image_share": 0.5, "pool_growth": 0.5}
+    "frames": 9,
+    "batch_size": 16,
+    "image_batch_size": 48,
+    "image_pairs": 8192,
+    "clip_pairs": 1024,
+    "semantic_share": 1.0,
+    "ema": 0.98,
+    "warmup": 20,
+    "decay_from": 0.7,
+    "checkpoint_every": 50,
+    "log_every": 1,
+    "image_share": 0.5,
+    "pool_growth": 0.5,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,12 +71,30 @@ def main(arguments: list[str] | None = None) -> int:
     for seed in options.seeds:
         for arm in ARMS:
             results.append(run_arm(arm, seed, options))
-            print(json.dumps({key: results[-1][key] for key in ("arm", "seed", "flow", "accuracy", "psnr", "minutes")}),
-                  file=sys.stderr, flush=True)
+            print(
+                json.dumps(
+                    {
+                        key: results[-1][key]
+                        for key in ("arm", "seed", "flow", "accuracy", "psnr", "minutes")
+                    }
+                ),
+                file=sys.stderr,
+                flush=True,
+            )
     print(table(results))
     if options.json:
-        write_json(options.json, {"sizes": SIZES, "scale": SCALE, "steps": options.steps, "torch": torch.__version__,
-                                  "clips": options.clips, "paper": PAPER, "runs": results})
+        write_json(
+            options.json,
+            {
+                "sizes": SIZES,
+                "scale": SCALE,
+                "steps": options.steps,
+                "torch": torch.__version__,
+                "clips": options.clips,
+                "paper": PAPER,
+                "runs": results,
+            },
+        )
     if options.plot:
         plot(results, options.output, options.plot)
     return 0
@@ -93,25 +122,45 @@ def run_arm(arm: str, seed: int, options: argparse.Namespace) -> dict:
     return result
 
 
-def stage_config(arm: str, seed: int, stage: int, steps: int, init: str, options: argparse.Namespace) -> TrainConfig:
+def stage_config(
+    arm: str, seed: int, stage: int, steps: int, init: str, options: argparse.Namespace
+) -> TrainConfig:
     """One stage of one arm; all arms of a seed see the same samples, timesteps and noise."""
     weight, pretexts = ARMS[arm]
     recipe = load_config(ROOT / "sama_core" / "training" / "recipes" / f"shapes_stage{stage}.toml")
-    return replace(recipe, **SCALE, seed=seed, steps=steps, init=init, semantic_weight=weight, pretexts=pretexts,
-                   output=str(options.output / f"{arm}_{seed}" / f"stage{stage}"), pool=str(options.output / "pool"))
+    return replace(
+        recipe,
+        **SCALE,
+        seed=seed,
+        steps=steps,
+        init=init,
+        semantic_weight=weight,
+        pretexts=pretexts,
+        output=str(options.output / f"{arm}_{seed}" / f"stage{stage}"),
+        pool=str(options.output / "pool"),
+    )
 
 
 def measured(run: ShapesRun, config: TrainConfig, options: argparse.Namespace) -> dict:
     """Flow loss, accuracy and decibels of the averaged weights on held-out clips."""
     run.trainee.eval()
-    editor = CoreEditor(run.trainee.dit, run.trainee.text_encoder, Tokens(run.vocabulary), run.data.encoder.vae,
-                        Settings(options.sampling_steps, cfg=1.0, semantics=config.semantic_weight > 0))
+    editor = CoreEditor(
+        run.trainee.dit,
+        run.trainee.text_encoder,
+        Tokens(run.vocabulary),
+        run.data.encoder.vae,
+        Settings(options.sampling_steps, cfg=1.0, semantics=config.semantic_weight > 0),
+    )
     edits = evaluate(editor, TAUGHT, seed=1000, count=options.clips, frames=config.frames)
     rows = list(edits.values())
     losses = last_losses(Path(config.output))
-    return {"flow": statistics.mean(losses), "roughness": roughness(losses), "edits": edits,
-            "accuracy": statistics.mean(row["accuracy"] for row in rows),
-            "psnr": statistics.mean(row["psnr"]["output"]["whole"] for row in rows)}
+    return {
+        "flow": statistics.mean(losses),
+        "roughness": roughness(losses),
+        "edits": edits,
+        "accuracy": statistics.mean(row["accuracy"] for row in rows),
+        "psnr": statistics.mean(row["psnr"]["output"]["whole"] for row in rows),
+    }
 
 
 def last_losses(folder: Path, steps: int = 100) -> list[float]:
@@ -132,18 +181,27 @@ def roughness(losses: list[float]) -> float:
 
 def table(results: list[dict]) -> str:
     """A row per arm: means over seeds with 95 % intervals (Student's t), and the paper's score."""
-    lines = ["| arm | seeds | flow loss, end | its roughness | accuracy | PSNR, dB | paper's score |",
-             "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| arm | seeds | flow loss, end | its roughness | accuracy | PSNR, dB | paper's score |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for arm in ARMS:
         runs = [result for result in results if result["arm"] == arm]
-        cells = [interval([run[name] for run in runs], form)
-                 for name, form in (("flow", ".3f"), ("roughness", ".3f"), ("accuracy", ".3f"), ("psnr", ".2f"))]
+        cells = [
+            interval([run[name] for run in runs], form)
+            for name, form in (
+                ("flow", ".3f"),
+                ("roughness", ".3f"),
+                ("accuracy", ".3f"),
+                ("psnr", ".2f"),
+            )
+        ]
         lines.append(f"| {arm} | {len(runs)} | {' | '.join(cells)} | {PAPER[arm]} |")
     return "\n".join(lines)
 
 
 def interval(values: list[float], form: str) -> str:
-    """"mean ± half of the 95 % interval"."""
+    """ "mean ± half of the 95 % interval"."""
     student = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(values))
     centre = format(statistics.mean(values), form)
     if student is None:
@@ -154,11 +212,14 @@ def interval(values: list[float], form: str) -> str:
 def plot(results: list[dict], output: Path, path: Path) -> None:
     """Flow loss of both stages against the step, smoothed over 20 steps, the seeds' mean per arm."""
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 4), layout="constrained")
     for axes, stage in zip(figure.subplots(1, 2), (0, 1), strict=True):
         for arm in ARMS:
             seeds = [result["seed"] for result in results if result["arm"] == arm]
-            losses = torch.tensor([flow_losses(output / f"{arm}_{seed}" / f"stage{stage}") for seed in seeds]).mean(0)
+            losses = torch.tensor(
+                [flow_losses(output / f"{arm}_{seed}" / f"stage{stage}") for seed in seeds]
+            ).mean(0)
             axes.plot(losses.unfold(0, min(20, len(losses)), 1).mean(1), label=arm, linewidth=1)
         axes.set(xlabel="step", ylabel="flow loss", yscale="log", title=f"stage {stage}")
         axes.legend()
@@ -166,10 +227,16 @@ def plot(results: list[dict], output: Path, path: Path) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--output", type=Path, default=Path("truth"), help="folder of the runs, resumed from")
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--output", type=Path, default=Path("truth"), help="folder of the runs, resumed from"
+    )
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--steps", type=int, nargs=2, default=[150, 250], help="of stage 0 and stage 1")
+    made.add_argument(
+        "--steps", type=int, nargs=2, default=[150, 250], help="of stage 0 and stage 1"
+    )
     made.add_argument("--clips", type=int, default=32, help="held-out clips per edit")
     made.add_argument("--sampling-steps", type=int, default=8)
     made.add_argument("--threads", type=int, default=1)

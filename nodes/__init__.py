@@ -4,7 +4,7 @@ import importlib
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..sama_core.comfyui.what_loads import Loading, greet, load_families
+from ..sama_core.comfyui.later_core import Loading, greet, load_families
 
 FAMILIES = {
     "load": ["LoadModel", "PrepareModel", "LoadTextEncoder", "LoadVAE", "LoadLora"],
@@ -29,9 +29,13 @@ class SamaExtension(ComfyExtension):
         self.loading = Loading()
 
     async def on_load(self) -> None:
-        for part, module, function in (("recognising SAMA files", "register", "register"),
-                                       ("the models that ship with the pack", "embedded_files", "offer")):
-            self.loading.part(part, lambda module=module, function=function: _core_part(module, function))
+        for part, module, function in (
+            ("recognising SAMA files", "register", "register"),
+            ("the models that ship with the pack", "embedded_files", "offer"),
+        ):
+            self.loading.part(
+                part, lambda module=module, function=function: _core_part(module, function)
+            )
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         nodes = load_families(__name__, FAMILIES, self.loading)

@@ -2,9 +2,11 @@
 
 from comfy_api.latest import io, ui
 
-from ..sama_core.comfyui.edit import EditSettings, anchor_frames, contact_sheet, edit_anchors
+from ..sama_core.comfyui.anchors import anchor_frames, contact_sheet, edit_anchors
+from ..sama_core.comfyui.edit import EditSettings
 from ..sama_core.text import clean_instruction
-from .edit import _EMPTY, instruction_input, model_inputs, sampling_inputs, say_in, tag_input, tiling_input
+from .edit import _EMPTY, instruction_input, model_inputs, sampling_inputs, tag_input, tiling_input
+from .inputs import say_in
 
 
 class AnchorPreview(io.ComfyNode):
@@ -13,25 +15,46 @@ class AnchorPreview(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMAAnchorPreview", display_name="SAMA Anchor Preview", category="SAMA/anchors",
+            node_id="SAMAAnchorPreview",
+            display_name="SAMA Anchor Preview",
+            category="SAMA/anchors",
             description="Edits only the anchor frames and shows source above edit in the node. Try instructions and "
-                        "seeds here before the full edit; one frame costs a small fraction of a clip.",
+            "seeds here before the full edit; one frame costs a small fraction of a clip.",
             search_aliases=["draft", "still preview", "seed test", "contact sheet"],
             is_output_node=True,
             inputs=[
                 *model_inputs(),
-                io.Image.Input("frames", tooltip="Frames from SAMA Source Video, any number; its padding copies of "
-                                                 "the last frame count too."),
+                io.Image.Input(
+                    "frames",
+                    tooltip="Frames from SAMA Source Video, any number; its padding copies of "
+                    "the last frame count too.",
+                ),
                 instruction_input(),
-                io.Int.Input("anchors", default=1, min=1, max=16,
-                             tooltip="How many frames to edit, spread evenly over the clip. Default 1."),
-                io.Int.Input("first_frame", default=0, min=0, max=100_000,
-                             tooltip="The first anchor, counted from 0. Default 0."),
-                *sampling_inputs(), tag_input(), tiling_input(),
+                io.Int.Input(
+                    "anchors",
+                    default=1,
+                    min=1,
+                    max=16,
+                    tooltip="How many frames to edit, spread evenly over the clip. Default 1.",
+                ),
+                io.Int.Input(
+                    "first_frame",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    tooltip="The first anchor, counted from 0. Default 0.",
+                ),
+                *sampling_inputs(),
+                tag_input(),
+                tiling_input(),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.Image.Output(display_name="sheet", tooltip="Source above edit, one column per anchor."),
-                     io.Image.Output(display_name="anchors", tooltip="The edited anchor frames alone.")],
+            outputs=[
+                io.Image.Output(
+                    display_name="sheet", tooltip="Source above edit, one column per anchor."
+                ),
+                io.Image.Output(display_name="anchors", tooltip="The edited anchor frames alone."),
+            ],
         )
 
     @classmethod
@@ -39,10 +62,29 @@ class AnchorPreview(io.ComfyNode):
         return instruction is None or bool(clean_instruction(instruction)) or _EMPTY
 
     @classmethod
-    def execute(cls, model, clip, vae, frames, instruction, anchors, first_frame, seed, steps, cfg, shift,
-                sampler_name, edit_tag, tiling) -> io.NodeOutput:
-        settings = EditSettings(instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling)
+    def execute(
+        cls,
+        model,
+        clip,
+        vae,
+        frames,
+        instruction,
+        anchors,
+        first_frame,
+        seed,
+        steps,
+        cfg,
+        shift,
+        sampler_name,
+        edit_tag,
+        tiling,
+    ) -> io.NodeOutput:
+        settings = EditSettings(
+            instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling
+        )
         indices = anchor_frames(len(frames), anchors, first_frame)
-        edited = edit_anchors(model, clip, vae, frames, indices, settings, say_in(cls.hidden.unique_id))
+        edited = edit_anchors(
+            model, clip, vae, frames, indices, settings, say_in(cls.hidden.unique_id)
+        )
         sheet = contact_sheet(frames[indices], edited)
         return io.NodeOutput(sheet, edited, ui=ui.PreviewImage(sheet, cls=cls))

@@ -16,31 +16,67 @@ class ConvertWeights(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         files = folder_paths.get_filename_list("diffusion_models")
         return io.Schema(
-            node_id="SAMAConvertWeights", display_name="SAMA Convert Weights", category=CATEGORY,
+            node_id="SAMAConvertWeights",
+            display_name="SAMA Convert Weights",
+            category=CATEGORY,
             description="Writes a smaller file of a SAMA model: fp8 or GGUF, once, to be loaded from then on. Needs "
-                        "little memory; broken off, it goes on where it was.",
-            search_aliases=["quantize", "quantise", "fp8", "gguf", "q8_0", "save model", "merge delta"],
-            is_output_node=True, not_idempotent=True,
+            "little memory; broken off, it goes on where it was.",
+            search_aliases=[
+                "quantize",
+                "quantise",
+                "fp8",
+                "gguf",
+                "q8_0",
+                "save model",
+                "merge delta",
+            ],
+            is_output_node=True,
+            not_idempotent=True,
             inputs=[
-                io.Combo.Input("model_name", options=files,
-                               tooltip="The SAMA file in models/diffusion_models: the full 16- or 32-bit model, or a "
-                                       "delta file."),
-                io.Combo.Input("format", options=list(FORMATS), default="fp8_scaled",
-                               tooltip="Form of the result. Default fp8_scaled: half of bf16, for every card. GGUF "
-                                       "files are smaller down to Q4, and need a GGUF loader."),
-                io.String.Input("file_name", default="",
-                                tooltip="Name of the new file. Default empty: the source's name with the format "
-                                        "behind it."),
-                io.Combo.Input("base_model", options=[NO_BASE, *files], default=NO_BASE, optional=True, advanced=True,
-                               tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
-                                       "Default none."),
-                io.Boolean.Input("overwrite", default=False, optional=True, advanced=True,
-                                 tooltip="Replace an earlier result of this node that has the same name. Default off. "
-                                         "Files that it did not write are kept either way."),
+                io.Combo.Input(
+                    "model_name",
+                    options=files,
+                    tooltip="The SAMA file in models/diffusion_models: the full 16- or 32-bit model, or a "
+                    "delta file.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=list(FORMATS),
+                    default="fp8_scaled",
+                    tooltip="Form of the result. Default fp8_scaled: half of bf16, for every card. GGUF "
+                    "files are smaller down to Q4, and need a GGUF loader.",
+                ),
+                io.String.Input(
+                    "file_name",
+                    default="",
+                    tooltip="Name of the new file. Default empty: the source's name with the format "
+                    "behind it.",
+                ),
+                io.Combo.Input(
+                    "base_model",
+                    options=[NO_BASE, *files],
+                    default=NO_BASE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
+                    "Default none.",
+                ),
+                io.Boolean.Input(
+                    "overwrite",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Replace an earlier result of this node that has the same name. Default off. "
+                    "Files that it did not write are kept either way.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.String.Output(display_name="report",
-                                      tooltip="Sizes, what was kept, checksum, and where the file lies.")],
+            outputs=[
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Sizes, what was kept, checksum, and where the file lies.",
+                )
+            ],
         )
 
     @classmethod
@@ -52,7 +88,11 @@ class ConvertWeights(io.ComfyNode):
         return float("nan")  # equal to nothing: the file may have been removed since
 
     @classmethod
-    def execute(cls, model_name, format, file_name, base_model=NO_BASE, overwrite=False) -> io.NodeOutput:
-        report = convert_listed(model_name, format, file_name, None if base_model == NO_BASE else base_model, overwrite)
+    def execute(
+        cls, model_name, format, file_name, base_model=NO_BASE, overwrite=False
+    ) -> io.NodeOutput:
+        report = convert_listed(
+            model_name, format, file_name, None if base_model == NO_BASE else base_model, overwrite
+        )
         say_in(cls.hidden.unique_id)(report)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

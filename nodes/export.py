@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..sama_core.clip.mixdown import fitting_sound
+from ..sama_core.clip.sound import fitting_sound
 from ..sama_core.comfyui.restored_video import RestoredVideo
 from .inputs import ClipInfoType, tell_in
 
@@ -15,17 +15,24 @@ class FinishVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMAFinishVideo", display_name="SAMA Finish Video", category=CATEGORY,
+            node_id="SAMAFinishVideo",
+            display_name="SAMA Finish Video",
+            category=CATEGORY,
             description="Gives the edit the source's frame count, size, time stamps and sound: padding removed, "
-                        "resized back, cropped borders taken from the source. Save it with Save Video.",
+            "resized back, cropped borders taken from the source. Save it with Save Video.",
             search_aliases=["export video", "create video", "restore size", "images to video"],
             inputs=[
-                io.Image.Input("frames", tooltip="Edited frames, as many as SAMA Source Video gave."),
+                io.Image.Input(
+                    "frames", tooltip="Edited frames, as many as SAMA Source Video gave."
+                ),
                 ClipInfoType.Input("clip_info", tooltip="From the same SAMA Source Video."),
-                io.Audio.Input("audio", optional=True,
-                               tooltip="The sound; leave it open for a silent video. Straight from SAMA Source Video "
-                                       "it is copied without loss where an mp4 takes it; channels that no "
-                                       "file takes become a stereo mix."),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="The sound; leave it open for a silent video. Straight from SAMA Source Video "
+                    "it is copied without loss where an mp4 takes it; channels that no "
+                    "file takes become a stereo mix.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Video.Output(tooltip="To Save Video, which stores the workflow inside.")],

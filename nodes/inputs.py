@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..sama_core.comfyui import node_text
+from ..sama_core.comfyui import stages as node_text
 
 ClipInfoType = io.Custom("SAMA_CLIP_INFO")
 

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..sama_core.comfyui.joint_state import join_latent, split_latent
+from ..sama_core.comfyui.carried_semantics import join_latent, split_latent
 
 CATEGORY = "SAMA/latent"
 SemanticType = io.Custom("SAMA_SEMANTIC")
@@ -14,13 +14,17 @@ class SplitLatent(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMASplitLatent", display_name="SAMA Split Latent", category=CATEGORY,
+            node_id="SAMASplitLatent",
+            display_name="SAMA Split Latent",
+            category=CATEGORY,
             description="Takes the semantic tokens from a latent that a SAMA run returned, to keep them across nodes "
-                        "that lose them (upscale, batch). Set Latent Noise Mask keeps them by itself.",
+            "that lose them (upscale, batch). Set Latent Noise Mask keeps them by itself.",
             search_aliases=["semantic tokens", "separate latent"],
             inputs=[io.Latent.Input("latent", tooltip="A latent straight from a sampler.")],
-            outputs=[io.Latent.Output(display_name="video", tooltip="The video latent alone."),
-                     SemanticType.Output(display_name="semantic", tooltip="Its 65 semantic tokens.")],
+            outputs=[
+                io.Latent.Output(display_name="video", tooltip="The video latent alone."),
+                SemanticType.Output(display_name="semantic", tooltip="Its 65 semantic tokens."),
+            ],
         )
 
     @classmethod
@@ -34,12 +38,18 @@ class JoinLatent(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMAJoinLatent", display_name="SAMA Join Latent", category=CATEGORY,
+            node_id="SAMAJoinLatent",
+            display_name="SAMA Join Latent",
+            category=CATEGORY,
             description="Gives semantic tokens back to a video latent, so that the next sampler continues both.",
             search_aliases=["semantic tokens", "combine latent"],
-            inputs=[io.Latent.Input("video", tooltip="A video latent."),
-                    SemanticType.Input("semantic", tooltip="Tokens from SAMA Split Latent.")],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="Connect it directly to a sampler.")],
+            inputs=[
+                io.Latent.Input("video", tooltip="A video latent."),
+                SemanticType.Input("semantic", tooltip="Tokens from SAMA Split Latent."),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="Connect it directly to a sampler.")
+            ],
         )
 
     @classmethod

@@ -31,8 +31,14 @@ def obey_limits(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     def checked(cls, *in_order, **values):
         values = {**dict(zip(order, in_order, strict=False)), **values}
         inputs = {entry.id: entry for entry in cls.define_schema().inputs}
-        given = {name: value for name, value in values.items() if not _is_left_open(inputs.get(name), value)}
-        return execute(cls, **{name: _fit(inputs.get(name), value) for name, value in given.items()})
+        given = {
+            name: value
+            for name, value in values.items()
+            if not _is_left_open(inputs.get(name), value)
+        }
+        return execute(
+            cls, **{name: _fit(inputs.get(name), value) for name, value in given.items()}
+        )
 
     node.execute = classmethod(checked)
     return node
@@ -55,7 +61,9 @@ def _fit(entry: io.Input | None, value: object) -> object:
 
 def _whole_number(entry: io.Int.Input, value: object) -> int:
     number = _real(value)
-    whole = isinstance(number, Integral) or (number is not None and _finite(number) and number == int(number))
+    whole = isinstance(number, Integral) or (
+        number is not None and _finite(number) and number == int(number)
+    )
     if not whole:
         raise _wrong(entry, value, _span("a whole number", entry))
     return _within(entry, int(number), "a whole number")
@@ -67,8 +75,11 @@ def _number(entry: io.Float.Input, value: object) -> float:
         raise _wrong(entry, value, _span("a number", entry))
     number = float(number)
     # What was a limit in 32 bits, or before it was reckoned with, is meant to be it.
-    near = (limit for limit in (entry.min, entry.max) if limit is not None
-            and math.isclose(number, limit, rel_tol=1e-6, abs_tol=1e-9))
+    near = (
+        limit
+        for limit in (entry.min, entry.max)
+        if limit is not None and math.isclose(number, limit, rel_tol=1e-6, abs_tol=1e-9)
+    )
     return _within(entry, float(next(near, number)), "a number")
 
 
@@ -93,13 +104,19 @@ def _finite(value: Real) -> bool:
 
 
 def _within(entry: io.Int.Input | io.Float.Input, value: float, kind: str) -> float:
-    if (entry.min is not None and value < entry.min) or (entry.max is not None and value > entry.max):
+    if (entry.min is not None and value < entry.min) or (
+        entry.max is not None and value > entry.max
+    ):
         raise _wrong(entry, value, _span(kind, entry))
     return value
 
 
 def _span(kind: str, entry: io.Int.Input | io.Float.Input) -> str:
-    return kind if entry.min is None or entry.max is None else f"{kind} from {entry.min:g} to {entry.max:,g}"
+    return (
+        kind
+        if entry.min is None or entry.max is None
+        else f"{kind} from {entry.min:g} to {entry.max:,g}"
+    )
 
 
 def _text(entry: io.String.Input, value: object) -> str:
@@ -122,7 +139,9 @@ def _choice(entry: io.Combo.Input, value: object) -> object:
     found = next((option for option in entry.options if _slashes(option) == asked), None)
     if found is None:
         names = list(map(str, entry.options))
-        raise _wrong(entry, value, " or ".join(names) if len(names) < 7 else "a name of the node's list")
+        raise _wrong(
+            entry, value, " or ".join(names) if len(names) < 7 else "a name of the node's list"
+        )
     return found
 
 
@@ -133,13 +152,22 @@ def _slashes(name: object) -> object:
     return name if isinstance(name, int) else object()
 
 
-_WIDGETS: dict[str, Callable] = {"INT": _whole_number, "FLOAT": _number, "STRING": _text, "BOOLEAN": _switch,
-                                 "COMBO": _choice}
+_WIDGETS: dict[str, Callable] = {
+    "INT": _whole_number,
+    "FLOAT": _number,
+    "STRING": _text,
+    "BOOLEAN": _switch,
+    "COMBO": _choice,
+}
 
 
 def _wrong(entry: io.Input, value: object, need: str) -> InputError:
     default = getattr(entry, "default", None)
-    fix = f"Set it to {default}, its default." if default not in (None, "") else "Look at what is connected there."
+    fix = (
+        f"Set it to {default}, its default."
+        if default not in (None, "")
+        else "Look at what is connected there."
+    )
     return InputError(needed(entry.id, _shown(value), need, fix))
 
 
@@ -148,6 +176,8 @@ def _shown(value: object) -> str:
     if not isinstance(value, Real | str):
         return kind_of(value)
     if isinstance(value, Real):
-        return "a number of over 30 digits" if _finite(value) and abs(value) > 10**30 else str(value)
+        return (
+            "a number of over 30 digits" if _finite(value) and abs(value) > 10**30 else str(value)
+        )
     text = ascii(value) if not value.isprintable() else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -5,10 +5,10 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..sama_core import embedded
-from ..sama_core.checkpoint import shard_paths
 from ..sama_core.comfyui import joint_state, loaders
 from ..sama_core.comfyui.lora import load_lora
-from ..sama_core.launch.models import MODEL_FILES
+from ..sama_core.released_files import MODEL_FILES
+from ..sama_core.weights.header import shard_paths
 from .inputs import say_in
 
 CATEGORY = "SAMA/load"
@@ -44,6 +44,7 @@ def _progress_in(node_id: str):
     def tell(done: int, total: int) -> None:
         say(f"SAMA: loading weights, {done} of {total} blocks")
         bar.update_absolute(done, total)
+
     return tell
 
 
@@ -54,27 +55,59 @@ class LoadModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         files = folder_paths.get_filename_list("diffusion_models")
         return io.Schema(
-            node_id="SAMALoadModel", display_name="Load SAMA Model", category=CATEGORY,
+            node_id="SAMALoadModel",
+            display_name="Load SAMA Model",
+            category=CATEGORY,
             description="Loads a SAMA video-editing model, and tells before loading when a file is another kind.",
             search_aliases=["sama", "video edit model", "wan edit", "load diffusion model"],
             inputs=[
-                io.Combo.Input("model_name", options=files,
-                               tooltip="The SAMA file in models/diffusion_models: full model, fp8, or a delta file. "
-                                       f"{embedded.DIT.name} is the small model inside the pack, for coloured shapes."),
-                io.Combo.Input("weight_dtype", options=list(loaders.WEIGHT_DTYPES), default="default", advanced=True,
-                               tooltip="Storage of the weights. Default keeps the file's; fp8 takes half the memory of "
-                                       "bf16 and is less exact; _fast also multiplies in fp8, on cards that can."),
-                io.Combo.Input("base_model", options=[NO_BASE, *files], default=NO_BASE, optional=True, advanced=True,
-                               tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
-                                       "Default none."),
-                io.Int.Input("num_heads", default=0, min=0, max=256, optional=True, advanced=True,
-                             tooltip="Attention heads. Default 0 takes the count in the file's metadata, else width / "
-                                     "128, right for every released model."),
-                io.Boolean.Input("check_weights", default=False, optional=True, advanced=True,
-                                 tooltip="Look for NaN and infinite weights while loading. Default off: it reads the "
-                                         "whole file once more."),
+                io.Combo.Input(
+                    "model_name",
+                    options=files,
+                    tooltip="The SAMA file in models/diffusion_models: full model, fp8, or a delta file. "
+                    f"{embedded.DIT.name} is the small model inside the pack, for coloured shapes.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(loaders.WEIGHT_DTYPES),
+                    default="default",
+                    advanced=True,
+                    tooltip="Storage of the weights. Default keeps the file's; fp8 takes half the memory of "
+                    "bf16 and is less exact; _fast also multiplies in fp8, on cards that can.",
+                ),
+                io.Combo.Input(
+                    "base_model",
+                    options=[NO_BASE, *files],
+                    default=NO_BASE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
+                    "Default none.",
+                ),
+                io.Int.Input(
+                    "num_heads",
+                    default=0,
+                    min=0,
+                    max=256,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Attention heads. Default 0 takes the count in the file's metadata, else width / "
+                    "128, right for every released model.",
+                ),
+                io.Boolean.Input(
+                    "check_weights",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Look for NaN and infinite weights while loading. Default off: it reads the "
+                    "whole file once more.",
+                ),
             ],
-            outputs=[io.Model.Output(tooltip="Sample it with any ComfyUI sampler, or give it to SAMA Edit.")],
+            outputs=[
+                io.Model.Output(
+                    tooltip="Sample it with any ComfyUI sampler, or give it to SAMA Edit."
+                )
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -83,15 +116,31 @@ class LoadModel(io.ComfyNode):
         return missing("diffusion_models", model_name)
 
     @classmethod
-    def fingerprint_inputs(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> list:
+    def fingerprint_inputs(
+        cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False
+    ) -> list:
         return _stamp("diffusion_models", model_name, None if base_model == NO_BASE else base_model)
 
     @classmethod
-    def execute(cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False) -> io.NodeOutput:
+    def execute(
+        cls, model_name, weight_dtype, base_model=NO_BASE, num_heads=0, check_weights=False
+    ) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
-        base = None if base_model == NO_BASE else folder_paths.get_full_path_or_raise("diffusion_models", base_model)
-        return io.NodeOutput(loaders.load_diffusion_model(path, base, weight_dtype, num_heads or None, check_weights,
-                                                          tell=_progress_in(cls.hidden.unique_id)))
+        base = (
+            None
+            if base_model == NO_BASE
+            else folder_paths.get_full_path_or_raise("diffusion_models", base_model)
+        )
+        return io.NodeOutput(
+            loaders.load_diffusion_model(
+                path,
+                base,
+                weight_dtype,
+                num_heads or None,
+                check_weights,
+                tell=_progress_in(cls.hidden.unique_id),
+            )
+        )
 
 
 class PrepareModel(io.ComfyNode):
@@ -100,9 +149,11 @@ class PrepareModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMAPrepareModel", display_name="Prepare SAMA Model", category=CATEGORY,
+            node_id="SAMAPrepareModel",
+            display_name="Prepare SAMA Model",
+            category=CATEGORY,
             description="Makes a SAMA model from Load Diffusion Model, a checkpoint or a GGUF loader ready to "
-                        "sample. Load SAMA Model does it by itself.",
+            "sample. Load SAMA Model does it by itself.",
             search_aliases=["sama gguf", "sama patch"],
             inputs=[io.Model.Input("model", tooltip="A SAMA model from any loader.")],
             outputs=[io.Model.Output(tooltip="The prepared model.")],
@@ -119,13 +170,20 @@ class LoadTextEncoder(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMALoadTextEncoder", display_name="Load SAMA Text Encoder", category=CATEGORY,
+            node_id="SAMALoadTextEncoder",
+            display_name="Load SAMA Text Encoder",
+            category=CATEGORY,
             description="Loads umT5, Wan 2.1's text encoder: ComfyUI's safetensors or the official .pth.",
             search_aliases=["umt5", "t5", "load clip", "text encoder"],
-            inputs=[io.Combo.Input("text_encoder_name", options=folder_paths.get_filename_list("text_encoders"),
-                                   tooltip="The umT5 file in models/text_encoders. An official .pth needs "
-                                           f"spiece.model beside it. {embedded.TEXT_ENCODER.name} belongs to the "
-                                           "small model inside the pack.")],
+            inputs=[
+                io.Combo.Input(
+                    "text_encoder_name",
+                    options=folder_paths.get_filename_list("text_encoders"),
+                    tooltip="The umT5 file in models/text_encoders. An official .pth needs "
+                    f"spiece.model beside it. {embedded.TEXT_ENCODER.name} belongs to the "
+                    "small model inside the pack.",
+                )
+            ],
             outputs=[io.Clip.Output(tooltip="Give it to SAMA Instruction or SAMA Edit.")],
         )
 
@@ -149,12 +207,19 @@ class LoadVAE(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMALoadVAE", display_name="Load SAMA VAE", category=CATEGORY,
+            node_id="SAMALoadVAE",
+            display_name="Load SAMA VAE",
+            category=CATEGORY,
             description="Loads the Wan 2.1 VAE, and tells when a file is another VAE.",
             search_aliases=["wan vae", "load vae"],
-            inputs=[io.Combo.Input("vae_name", options=folder_paths.get_filename_list("vae"),
-                                   tooltip=f"The Wan 2.1 VAE in models/vae. {embedded.VAE.name} belongs to the small "
-                                           "model inside the pack.")],
+            inputs=[
+                io.Combo.Input(
+                    "vae_name",
+                    options=folder_paths.get_filename_list("vae"),
+                    tooltip=f"The Wan 2.1 VAE in models/vae. {embedded.VAE.name} belongs to the small "
+                    "model inside the pack.",
+                )
+            ],
             outputs=[io.Vae.Output(tooltip="Encodes the source and decodes the edit.")],
         )
 
@@ -177,19 +242,34 @@ class LoadLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMALoadLora", display_name="Load SAMA LoRA", category=CATEGORY,
+            node_id="SAMALoadLora",
+            display_name="Load SAMA LoRA",
+            category=CATEGORY,
             description="Applies a LoRA for SAMA or Wan 2.1 T2V 14B, under the names of any trainer, and reports "
-                        "what was applied. Fails if nothing can be.",
+            "what was applied. Fails if nothing can be.",
             search_aliases=["lora", "lightx2v", "distill lora", "few step"],
             inputs=[
                 io.Model.Input("model", tooltip="A SAMA model."),
-                io.Combo.Input("lora_name", options=folder_paths.get_filename_list("loras"),
-                               tooltip="The LoRA file in models/loras."),
-                io.Float.Input("strength", default=1.0, min=-20.0, max=20.0, step=0.01,
-                               tooltip="How much of the LoRA is applied. Default 1; 0 leaves the model as it is."),
+                io.Combo.Input(
+                    "lora_name",
+                    options=folder_paths.get_filename_list("loras"),
+                    tooltip="The LoRA file in models/loras.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-20.0,
+                    max=20.0,
+                    step=0.01,
+                    tooltip="How much of the LoRA is applied. Default 1; 0 leaves the model as it is.",
+                ),
             ],
-            outputs=[io.Model.Output(tooltip="The model with the LoRA."),
-                     io.String.Output(display_name="report", tooltip="How many layers are applied; which are not.")],
+            outputs=[
+                io.Model.Output(tooltip="The model with the LoRA."),
+                io.String.Output(
+                    display_name="report", tooltip="How many layers are applied; which are not."
+                ),
+            ],
         )
 
     @classmethod
@@ -202,5 +282,7 @@ class LoadLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, lora_name, strength) -> io.NodeOutput:
-        model, report = load_lora(model, folder_paths.get_full_path_or_raise("loras", lora_name), strength)
+        model, report = load_lora(
+            model, folder_paths.get_full_path_or_raise("loras", lora_name), strength
+        )
         return io.NodeOutput(model, report)

@@ -12,8 +12,8 @@ from ..sama_core.comfyui.long_edit import (
     edit_long,
     segment_store,
 )
-from ..sama_core.comfyui.saving_ahead import check_saving_of
-from ..sama_core.long.clearing import show_or_clear
+from ..sama_core.comfyui.saving import check_saving_of
+from ..sama_core.long.store import show_or_clear
 from ..sama_core.text import clean_instruction
 from .edit import (
     _EMPTY,
@@ -22,10 +22,10 @@ from .edit import (
     mask_input,
     model_inputs,
     sampling_inputs,
-    say_in,
     tag_input,
     tiling_input,
 )
+from .inputs import say_in
 
 
 class LongEdit(io.ComfyNode):
@@ -34,36 +34,71 @@ class LongEdit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMALongEdit", display_name="SAMA Long Edit", category=CATEGORY,
+            node_id="SAMALongEdit",
+            display_name="SAMA Long Edit",
+            category=CATEGORY,
             description="Edits a clip of any length in overlapping segments, blended as latents, with colours held to "
-                        "the source. Finished segments are kept on disk: after a crash or an interruption the same "
-                        "edit goes on where it was.",
+            "the source. Finished segments are kept on disk: after a crash or an interruption the same "
+            "edit goes on where it was.",
             search_aliases=["long video", "segments", "resume", "chunked edit", "sliding window"],
             inputs=[
                 *model_inputs(),
-                io.Image.Input("frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16; set its "
-                                                 "frames to 0 for the whole clip."),
-                instruction_input(), *sampling_inputs(),
-                io.Int.Input("segment_frames", default=SEGMENT_FRAMES, min=9, max=4097, step=4,
-                             tooltip="Frames that the model sees at once, 4k+1. Default 81, as SAMA was released; "
-                                     "fewer need less memory."),
-                io.Int.Input("overlap_frames", default=OVERLAP_FRAMES, min=4, max=1024, step=4,
-                             tooltip="Frames that neighbouring segments share and that fade from one to the next. "
-                                     "Default 16; more make joins softer and take longer."),
-                io.Boolean.Input("anchor_colours", default=True,
-                                 tooltip="Hold brightness and colour to the source where the edit changed nothing, so "
-                                         "that segments do not drift. Default on; turn it off for edits that change "
-                                         "the light of the whole picture a little."),
-                io.Boolean.Input("keep_segments", default=True,
-                                 tooltip="Keep finished segments on disk and use those of an earlier run. Default on."),
-                tag_input(), tiling_input(), mask_input(),
-                io.Combo.Input("segment_seeds", options=list(SEGMENT_SEEDS), default=SEGMENT_SEEDS[0], optional=True,
-                               advanced=True,
-                               tooltip="Where the noise of the later segments comes from. Independent: no other seed "
-                                       "has it. Consecutive: as up to version 0.1.0, to make an edit of then again."),
+                io.Image.Input(
+                    "frames",
+                    tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16; set its "
+                    "frames to 0 for the whole clip.",
+                ),
+                instruction_input(),
+                *sampling_inputs(),
+                io.Int.Input(
+                    "segment_frames",
+                    default=SEGMENT_FRAMES,
+                    min=9,
+                    max=4097,
+                    step=4,
+                    tooltip="Frames that the model sees at once, 4k+1. Default 81, as SAMA was released; "
+                    "fewer need less memory.",
+                ),
+                io.Int.Input(
+                    "overlap_frames",
+                    default=OVERLAP_FRAMES,
+                    min=4,
+                    max=1024,
+                    step=4,
+                    tooltip="Frames that neighbouring segments share and that fade from one to the next. "
+                    "Default 16; more make joins softer and take longer.",
+                ),
+                io.Boolean.Input(
+                    "anchor_colours",
+                    default=True,
+                    tooltip="Hold brightness and colour to the source where the edit changed nothing, so "
+                    "that segments do not drift. Default on; turn it off for edits that change "
+                    "the light of the whole picture a little.",
+                ),
+                io.Boolean.Input(
+                    "keep_segments",
+                    default=True,
+                    tooltip="Keep finished segments on disk and use those of an earlier run. Default on.",
+                ),
+                tag_input(),
+                tiling_input(),
+                mask_input(),
+                io.Combo.Input(
+                    "segment_seeds",
+                    options=list(SEGMENT_SEEDS),
+                    default=SEGMENT_SEEDS[0],
+                    optional=True,
+                    advanced=True,
+                    tooltip="Where the noise of the later segments comes from. Independent: no other seed "
+                    "has it. Consecutive: as up to version 0.1.0, to make an edit of then again.",
+                ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
-            outputs=[io.Image.Output(display_name="frames", tooltip="The edited frames, as many as went in.")],
+            outputs=[
+                io.Image.Output(
+                    display_name="frames", tooltip="The edited frames, as many as went in."
+                )
+            ],
         )
 
     @classmethod
@@ -71,11 +106,31 @@ class LongEdit(io.ComfyNode):
         return instruction is None or bool(clean_instruction(instruction)) or _EMPTY
 
     @classmethod
-    def execute(cls, model, clip, vae, frames, instruction, seed, steps, cfg, shift, sampler_name, segment_frames,
-                overlap_frames, anchor_colours, keep_segments, edit_tag, tiling, mask=None,
-                segment_seeds=SEGMENT_SEEDS[0]) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        clip,
+        vae,
+        frames,
+        instruction,
+        seed,
+        steps,
+        cfg,
+        shift,
+        sampler_name,
+        segment_frames,
+        overlap_frames,
+        anchor_colours,
+        keep_segments,
+        edit_tag,
+        tiling,
+        mask=None,
+        segment_seeds=SEGMENT_SEEDS[0],
+    ) -> io.NodeOutput:
         check_saving_of(cls.hidden.prompt, cls.hidden.unique_id)
-        settings = EditSettings(instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling)
+        settings = EditSettings(
+            instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling
+        )
         cut = LongSettings(segment_frames, overlap_frames, anchor_colours, segment_seeds)
         store = segment_store() if keep_segments else None
         say = say_in(cls.hidden.unique_id)
@@ -88,20 +143,35 @@ class SegmentStore(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMASegmentStore", display_name="SAMA Segment Store", category=CATEGORY,
+            node_id="SAMASegmentStore",
+            display_name="SAMA Segment Store",
+            category=CATEGORY,
             description="Shows what SAMA Long Edit keeps on disk, and clears it. The store removes the longest unused "
-                        f"segments by itself when it grows over {STORE_GIB} GiB.",
+            f"segments by itself when it grows over {STORE_GIB} GiB.",
             search_aliases=["clear cache", "resume", "disk space"],
-            is_output_node=True, not_idempotent=True,
+            is_output_node=True,
+            not_idempotent=True,
             inputs=[
-                io.Combo.Input("action", options=["show", "clear"], default="show",
-                               tooltip="Show what is kept, or remove all of it. Default show."),
-                io.String.Input("confirm", default="", optional=True,
-                                tooltip="The four characters that the report names, to remove what it lists. Default "
-                                        "empty: nothing is removed."),
+                io.Combo.Input(
+                    "action",
+                    options=["show", "clear"],
+                    default="show",
+                    tooltip="Show what is kept, or remove all of it. Default show.",
+                ),
+                io.String.Input(
+                    "confirm",
+                    default="",
+                    optional=True,
+                    tooltip="The four characters that the report names, to remove what it lists. Default "
+                    "empty: nothing is removed.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.String.Output(display_name="report", tooltip="How many segments, their size, and where.")],
+            outputs=[
+                io.String.Output(
+                    display_name="report", tooltip="How many segments, their size, and where."
+                )
+            ],
         )
 
     @classmethod

@@ -5,13 +5,13 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..sama_core import schedule
 from ..sama_core.comfyui.loaders import WEIGHT_DTYPES
 from ..sama_core.comfyui.plan import calibrations, this_machine
+from ..sama_core.model import schedule
 from ..sama_core.plan.planning import make_plan
 from ..sama_core.plan.read_model import read_model
-from ..sama_core.plan.report import report, verdict_first
 from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_sizes, fitted_clip
+from ..sama_core.plan.summary import report, verdict_first
 from .inputs import ClipInfoType, say_in
 from .load import NO_BASE, missing
 
@@ -22,12 +22,16 @@ AUTOMATIC = "automatic"
 def _model_files() -> list[str]:
     """Models as ComfyUI lists them, and GGUF files where a loader for them is installed."""
     folders = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]
-    return list(dict.fromkeys(name for folder in folders for name in folder_paths.get_filename_list(folder)))
+    return list(
+        dict.fromkeys(name for folder in folders for name in folder_paths.get_filename_list(folder))
+    )
 
 
 def _model_path(name: str) -> str | None:
     folders = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]
-    return next((path for folder in folders if (path := folder_paths.get_full_path(folder, name))), None)
+    return next(
+        (path for folder in folders if (path := folder_paths.get_full_path(folder, name))), None
+    )
 
 
 class Plan(io.ComfyNode):
@@ -37,43 +41,103 @@ class Plan(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         files = _model_files()
         return io.Schema(
-            node_id="SAMAPlan", display_name="SAMA Plan", category="SAMA/load",
+            node_id="SAMAPlan",
+            display_name="SAMA Plan",
+            category="SAMA/load",
             description="Tells from a model file's header and a clip's size what an edit will need: tokens, work, "
-                        "memory on the card and in RAM, time, and the nearest setting that fits. No weight is read.",
+            "memory on the card and in RAM, time, and the nearest setting that fits. No weight is read.",
             search_aliases=["vram", "memory", "how long", "estimate", "out of memory", "oom"],
-            is_output_node=True, not_idempotent=True,
+            is_output_node=True,
+            not_idempotent=True,
             inputs=[
-                io.Combo.Input("model_name", options=files,
-                               tooltip="The SAMA file to plan for: safetensors, or GGUF where a loader for it is "
-                                       "installed. Only its header is read."),
-                io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default=WEIGHT_DTYPES[0],
-                               tooltip="Storage of the weights, as you will set it in Load SAMA Model. Default keeps "
-                                       "the file's."),
-                io.Int.Input("frames", default=81, min=1, max=MAX_FRAMES,
-                             tooltip="Frames to edit at once; padded to 4k+1. Default 81, as SAMA was released. Not "
-                                     "used with images or clip_info."),
-                io.Int.Input("width", default=832, min=16, max=MAX_SIDE,
-                             tooltip="Width of the model's frames in pixels. Default 832. Sides that are no multiples "
-                                     "of 16 are fitted, as SAMA Source Video would."),
-                io.Int.Input("height", default=480, min=16, max=MAX_SIDE,
-                             tooltip="Height of the model's frames in pixels. Default 480."),
-                io.Int.Input("steps", default=schedule.DEFAULT_STEPS, min=1, max=1000,
-                             tooltip="Sampling steps. Default 50; 4 to 8 with a step-distilled LoRA."),
-                io.Float.Input("cfg", default=schedule.DEFAULT_CFG, min=0.0, max=100.0, step=0.1,
-                               tooltip="Guidance. Default 5. At 1 each step runs the model once instead of twice."),
-                io.Combo.Input("base_model", options=[NO_BASE, *files], default=NO_BASE, optional=True, advanced=True,
-                               tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file. Default none."),
-                io.Combo.Input("text_encoder_name", optional=True, advanced=True, default=AUTOMATIC,
-                               options=[AUTOMATIC, *folder_paths.get_filename_list("text_encoders")],
-                               tooltip="The text encoder, which stays in RAM. Default automatic: the size of the "
-                                       "released one in fp8."),
-                io.Image.Input("images", optional=True, tooltip="Fitted frames, instead of frames, width and height."),
-                ClipInfoType.Input("clip_info", optional=True,
-                                   tooltip="From SAMA Source Video, instead of frames, width and height."),
+                io.Combo.Input(
+                    "model_name",
+                    options=files,
+                    tooltip="The SAMA file to plan for: safetensors, or GGUF where a loader for it is "
+                    "installed. Only its header is read.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default=WEIGHT_DTYPES[0],
+                    tooltip="Storage of the weights, as you will set it in Load SAMA Model. Default keeps "
+                    "the file's.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=81,
+                    min=1,
+                    max=MAX_FRAMES,
+                    tooltip="Frames to edit at once; padded to 4k+1. Default 81, as SAMA was released. Not "
+                    "used with images or clip_info.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=832,
+                    min=16,
+                    max=MAX_SIDE,
+                    tooltip="Width of the model's frames in pixels. Default 832. Sides that are no multiples "
+                    "of 16 are fitted, as SAMA Source Video would.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=480,
+                    min=16,
+                    max=MAX_SIDE,
+                    tooltip="Height of the model's frames in pixels. Default 480.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=schedule.DEFAULT_STEPS,
+                    min=1,
+                    max=1000,
+                    tooltip="Sampling steps. Default 50; 4 to 8 with a step-distilled LoRA.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=schedule.DEFAULT_CFG,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Guidance. Default 5. At 1 each step runs the model once instead of twice.",
+                ),
+                io.Combo.Input(
+                    "base_model",
+                    options=[NO_BASE, *files],
+                    default=NO_BASE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file. Default none.",
+                ),
+                io.Combo.Input(
+                    "text_encoder_name",
+                    optional=True,
+                    advanced=True,
+                    default=AUTOMATIC,
+                    options=[AUTOMATIC, *folder_paths.get_filename_list("text_encoders")],
+                    tooltip="The text encoder, which stays in RAM. Default automatic: the size of the "
+                    "released one in fp8.",
+                ),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="Fitted frames, instead of frames, width and height.",
+                ),
+                ClipInfoType.Input(
+                    "clip_info",
+                    optional=True,
+                    tooltip="From SAMA Source Video, instead of frames, width and height.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.String.Output(display_name="report", tooltip="The plan as text; the node shows it, too."),
-                     io.Boolean.Output(display_name="fits", tooltip="Whether it fits into the memory that is free.")],
+            outputs=[
+                io.String.Output(
+                    display_name="report", tooltip="The plan as text; the node shows it, too."
+                ),
+                io.Boolean.Output(
+                    display_name="fits", tooltip="Whether it fits into the memory that is free."
+                ),
+            ],
         )
 
     @classmethod
@@ -85,10 +149,26 @@ class Plan(io.ComfyNode):
         return float("nan")  # equal to nothing: free memory changes between runs
 
     @classmethod
-    def execute(cls, model_name, weight_dtype, frames, width, height, steps, cfg, base_model=NO_BASE,
-                text_encoder_name=AUTOMATIC, images=None, clip_info=None) -> io.NodeOutput:
-        path = _model_path(model_name) or folder_paths.get_full_path_or_raise(FOLDERS[0], model_name)
-        config, weights, _ = read_model(path, None if base_model == NO_BASE else _model_path(base_model))
+    def execute(
+        cls,
+        model_name,
+        weight_dtype,
+        frames,
+        width,
+        height,
+        steps,
+        cfg,
+        base_model=NO_BASE,
+        text_encoder_name=AUTOMATIC,
+        images=None,
+        clip_info=None,
+    ) -> io.NodeOutput:
+        path = _model_path(model_name) or folder_paths.get_full_path_or_raise(
+            FOLDERS[0], model_name
+        )
+        config, weights, _ = read_model(
+            path, None if base_model == NO_BASE else _model_path(base_model)
+        )
         sizes = encoder_sizes(config)
         if text_encoder_name != AUTOMATIC:
             encoder = folder_paths.get_full_path_or_raise("text_encoders", text_encoder_name)

@@ -5,8 +5,8 @@ import logging
 from comfy_api.latest import io
 
 from ..sama_core.region import changed_mask, fit_mask, paste_back, require_pair, require_region
-from ..sama_core.region.changed import DEFAULT_THRESHOLD
-from .video import ClipInfoType
+from ..sama_core.region.paste import DEFAULT_THRESHOLD
+from .inputs import ClipInfoType
 
 CATEGORY = "SAMA/region"
 _NOTHING_CHANGED = "SAMA: the mask is black everywhere, so the result is the source."
@@ -17,12 +17,22 @@ log = logging.getLogger(__name__)
 
 def _soft_inputs(grow: int, feather: int) -> list:
     return [
-        io.Int.Input("grow", default=grow, min=0, max=512,
-                     tooltip=f"Pixels by which the white part grows on each side. Default {grow}. Give room for "
-                             "shadows and outlines."),
-        io.Int.Input("feather", default=feather, min=0, max=512,
-                     tooltip=f"Pixels of soft edge around the white part. Default {feather}. Beyond them nothing "
-                             "changes."),
+        io.Int.Input(
+            "grow",
+            default=grow,
+            min=0,
+            max=512,
+            tooltip=f"Pixels by which the white part grows on each side. Default {grow}. Give room for "
+            "shadows and outlines.",
+        ),
+        io.Int.Input(
+            "feather",
+            default=feather,
+            min=0,
+            max=512,
+            tooltip=f"Pixels of soft edge around the white part. Default {feather}. Beyond them nothing "
+            "changes.",
+        ),
     ]
 
 
@@ -32,24 +42,37 @@ class RegionMask(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMARegionMask", display_name="SAMA Region Mask", category=CATEGORY,
+            node_id="SAMARegionMask",
+            display_name="SAMA Region Mask",
+            category=CATEGORY,
             description="Fits a mask, still or per frame, to the frames as their clip was fitted, grows it and gives "
-                        "it a soft edge. White is what an edit may change.",
+            "it a soft edge. White is what an edit may change.",
             search_aliases=["inpaint mask", "grow mask", "feather mask", "resize mask", "roi"],
             inputs=[
-                io.Mask.Input("mask", tooltip="White is what may change. One frame stands for the whole clip."),
+                io.Mask.Input(
+                    "mask", tooltip="White is what may change. One frame stands for the whole clip."
+                ),
                 io.Image.Input("frames", tooltip="The frames to fit to, from SAMA Source Video."),
                 *_soft_inputs(0, 8),
-                ClipInfoType.Input("clip_info", optional=True,
-                                   tooltip="From the same SAMA Source Video, for a mask made on the original video: it "
-                                           "is cropped or letterboxed as that was."),
+                ClipInfoType.Input(
+                    "clip_info",
+                    optional=True,
+                    tooltip="From the same SAMA Source Video, for a mask made on the original video: it "
+                    "is cropped or letterboxed as that was.",
+                ),
             ],
-            outputs=[io.Mask.Output(display_name="mask", tooltip="One mask per frame, of the frames' size.")],
+            outputs=[
+                io.Mask.Output(
+                    display_name="mask", tooltip="One mask per frame, of the frames' size."
+                )
+            ],
         )
 
     @classmethod
     def execute(cls, mask, frames, grow, feather, clip_info=None) -> io.NodeOutput:
-        return io.NodeOutput(require_region(fit_mask(mask, *frames.shape[:3], clip_info, grow, feather)))
+        return io.NodeOutput(
+            require_region(fit_mask(mask, *frames.shape[:3], clip_info, grow, feather))
+        )
 
 
 class PasteBack(io.ComfyNode):
@@ -58,14 +81,18 @@ class PasteBack(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMAPasteBack", display_name="SAMA Paste Back", category=CATEGORY,
+            node_id="SAMAPasteBack",
+            display_name="SAMA Paste Back",
+            category=CATEGORY,
             description="Puts the edit into the source where the mask is white. Where it is black the source's pixels "
-                        "come through bit for bit, free of the VAE's changes.",
+            "come through bit for bit, free of the VAE's changes.",
             search_aliases=["composite", "stitch", "blend", "keep background"],
             inputs=[
                 io.Image.Input("source", tooltip="The frames that were edited."),
                 io.Image.Input("edited", tooltip="The edit, as many frames of the same size."),
-                io.Mask.Input("mask", tooltip="White takes the edit, black keeps the source, grey blends."),
+                io.Mask.Input(
+                    "mask", tooltip="White takes the edit, black keeps the source, grey blends."
+                ),
             ],
             outputs=[io.Image.Output(display_name="frames", tooltip="The blended frames.")],
         )
@@ -85,20 +112,32 @@ class ChangedMask(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMAChangedMask", display_name="SAMA Changed Mask", category=CATEGORY,
+            node_id="SAMAChangedMask",
+            display_name="SAMA Changed Mask",
+            category=CATEGORY,
             description="Finds what an edit changed, above the noise of the VAE. With SAMA Paste Back the rest of the "
-                        "source is kept without a drawn mask.",
+            "source is kept without a drawn mask.",
             search_aliases=["difference mask", "auto mask", "motion mask", "compare"],
             inputs=[
                 io.Image.Input("source", tooltip="The frames that were edited."),
                 io.Image.Input("edited", tooltip="The edit, as many frames of the same size."),
-                io.Float.Input("threshold", default=DEFAULT_THRESHOLD, min=0.0, max=100.0, step=0.5,
-                               tooltip="How far a change must stand out, in widths of the VAE's noise. Default "
-                                       f"{DEFAULT_THRESHOLD:g}. Less finds fainter changes, and more of the noise."),
+                io.Float.Input(
+                    "threshold",
+                    default=DEFAULT_THRESHOLD,
+                    min=0.0,
+                    max=100.0,
+                    step=0.5,
+                    tooltip="How far a change must stand out, in widths of the VAE's noise. Default "
+                    f"{DEFAULT_THRESHOLD:g}. Less finds fainter changes, and more of the noise.",
+                ),
                 *_soft_inputs(4, 8),
             ],
-            outputs=[io.Mask.Output(display_name="mask", tooltip="One mask per frame, white where the edit changed "
-                                                                 "something.")],
+            outputs=[
+                io.Mask.Output(
+                    display_name="mask",
+                    tooltip="One mask per frame, white where the edit changed something.",
+                )
+            ],
         )
 
     @classmethod

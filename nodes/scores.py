@@ -13,30 +13,50 @@ class Scores(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMAScores", display_name="SAMA Scores", category="SAMA/scores",
+            node_id="SAMAScores",
+            display_name="SAMA Scores",
+            category="SAMA/scores",
             description="Measures an edit: how much of its change lies in the region, what flicker it adds, and how "
-                        "well it moves with the source. Compare seeds and settings by it.",
-            search_aliases=["metrics", "quality", "psnr", "temporal consistency", "compare", "evaluate"],
+            "well it moves with the source. Compare seeds and settings by it.",
+            search_aliases=[
+                "metrics",
+                "quality",
+                "psnr",
+                "temporal consistency",
+                "compare",
+                "evaluate",
+            ],
             is_output_node=True,
             inputs=[
                 io.Image.Input("source", tooltip="The frames that were edited."),
                 io.Image.Input("edited", tooltip="The edit, as many frames of the same size."),
-                io.Mask.Input("mask", optional=True,
-                              tooltip="The region that was to change, white. Without it exclusivity is not measured."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="The region that was to change, white. Without it exclusivity is not measured.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                io.String.Output(display_name="report", tooltip="The scores as a short table in words."),
+                io.String.Output(
+                    display_name="report", tooltip="The scores as a short table in words."
+                ),
                 io.Image.Output(display_name="plot", tooltip="The scores per frame."),
-                io.Float.Output(display_name="exclusivity",
-                                tooltip="Share of the change that lies in the region, 0 to 1; 1 is best, nan without "
-                                        "a mask."),
-                io.Float.Output(display_name="flicker",
-                                tooltip="Grey levels of 255 that the edit adds from frame to frame; 0 is best, nan for "
-                                        "one frame."),
-                io.Float.Output(display_name="motion_follow",
-                                tooltip="Agreement of the motion with the source's, 0 to 1; 1 is best, nan for one "
-                                        "frame."),
+                io.Float.Output(
+                    display_name="exclusivity",
+                    tooltip="Share of the change that lies in the region, 0 to 1; 1 is best, nan without "
+                    "a mask.",
+                ),
+                io.Float.Output(
+                    display_name="flicker",
+                    tooltip="Grey levels of 255 that the edit adds from frame to frame; 0 is best, nan for "
+                    "one frame.",
+                ),
+                io.Float.Output(
+                    display_name="motion_follow",
+                    tooltip="Agreement of the motion with the source's, 0 to 1; 1 is best, nan for one "
+                    "frame.",
+                ),
             ],
         )
 
@@ -49,4 +69,6 @@ class Scores(io.ComfyNode):
         say_in(cls.hidden.unique_id)(text)
         exclusive = scores.exclusivity.share if scores.exclusivity else float("nan")
         shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
-        return io.NodeOutput(text, plot, exclusive, scores.flicker.levels, scores.motion.follow, ui=shown)
+        return io.NodeOutput(
+            text, plot, exclusive, scores.flicker.levels, scores.motion.follow, ui=shown
+        )

@@ -4,7 +4,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..sama_core.clip import ClipRange, Fit, Seconds, check_one_start
-from ..sama_core.comfyui.saving_ahead import check_saving
+from ..sama_core.comfyui.saving import check_saving
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
 from ..sama_core.geometry import DEFAULT_AREA
@@ -16,21 +16,37 @@ CATEGORY = "SAMA/video"
 def _newer_inputs() -> list:
     """Optional, and last of all, so that graphs saved before there were these load and run as they did."""
     return [
-        io.Combo.Input("fit", options=list(map(str, Fit)), default=str(Fit.CROP), optional=True,
-                       tooltip="How the picture gets a size the model takes. Crop to bucket: sides cut off, as SAMA "
-                               "was released. Letterbox: all of it, with black bars. Stretch: all of it, pulled to "
-                               "shape. Keep size: pixel for pixel, area is not used; large clips need much memory. "
-                               "Default crop to bucket."),
+        io.Combo.Input(
+            "fit",
+            options=list(map(str, Fit)),
+            default=str(Fit.CROP),
+            optional=True,
+            tooltip="How the picture gets a size the model takes. Crop to bucket: sides cut off, as SAMA "
+            "was released. Letterbox: all of it, with black bars. Stretch: all of it, pulled to "
+            "shape. Keep size: pixel for pixel, area is not used; large clips need much memory. "
+            "Default crop to bucket.",
+        ),
         _seconds("start_seconds", "Begin at this time instead of a frame number."),
         _seconds("duration_seconds", "Take this long a part instead of a number of frames."),
-        _seconds("every_seconds", "Take a frame each so many seconds instead of each n-th, rounded to whole frames."),
+        _seconds(
+            "every_seconds",
+            "Take a frame each so many seconds instead of each n-th, rounded to whole frames.",
+        ),
     ]
 
 
 def _seconds(name: str, effect: str) -> io.Float.Input:
     """An input in seconds that is off at 0."""
-    return io.Float.Input(name, default=0.0, min=0.0, max=100_000.0, step=0.001, advanced=True, optional=True,
-                          tooltip=f"{effect} In seconds, to the nearest frame. Default 0: off.")
+    return io.Float.Input(
+        name,
+        default=0.0,
+        min=0.0,
+        max=100_000.0,
+        step=0.001,
+        advanced=True,
+        optional=True,
+        tooltip=f"{effect} In seconds, to the nearest frame. Default 0: off.",
+    )
 
 
 class SourceVideo(io.ComfyNode):
@@ -39,38 +55,83 @@ class SourceVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAMASourceVideo", display_name="SAMA Source Video", category=CATEGORY,
+            node_id="SAMASourceVideo",
+            display_name="SAMA Source Video",
+            category=CATEGORY,
             description="Takes a range of a clip, in frames or seconds, fits it to the nearest of SAMA's sizes, and "
-                        "pads it to 4k+1 frames. Only the frames asked for are decoded.",
+            "pads it to 4k+1 frames. Only the frames asked for are decoded.",
             search_aliases=["load clip", "resize video", "source frames", "video to images"],
             inputs=[
-                io.Video.Input("video", optional=True,
-                               tooltip="The clip, from Load Video. Its default sound track comes along."),
+                io.Video.Input(
+                    "video",
+                    optional=True,
+                    tooltip="The clip, from Load Video. Its default sound track comes along.",
+                ),
                 io.Image.Input("images", optional=True, tooltip="Frames instead of a video."),
-                io.Model.Input("model", optional=True,
-                               tooltip="The SAMA model; its working area is used where area is 0."),
-                io.Int.Input("frames", default=81, min=0, max=100_000,
-                             tooltip="How many frames to edit, after the stride. Default 81, as SAMA was released; 0 "
-                                     "takes all."),
-                io.Int.Input("start", default=0, min=0, max=10_000_000,
-                             tooltip="First frame, counted from 0. Default 0."),
-                io.Int.Input("stride", default=1, min=1, max=1000,
-                             tooltip="Take every n-th frame; the result plays at fps / n. Default 1."),
-                io.Int.Input("area", default=0, min=0, max=4096 * 4096, advanced=True,
-                             tooltip="Working area in pixels (width x height). 0 takes what the connected model was "
-                                     f"made for, or 832x480 = {DEFAULT_AREA}. Fewer pixels mean less work and less "
-                                     "detail."),
-                io.Float.Input("fps", default=24.0, min=0.01, max=1000.0, step=0.01, advanced=True,
-                               tooltip="Frames per second of an IMAGE batch; a video brings its own. Default 24."),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The SAMA model; its working area is used where area is 0.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=81,
+                    min=0,
+                    max=100_000,
+                    tooltip="How many frames to edit, after the stride. Default 81, as SAMA was released; 0 "
+                    "takes all.",
+                ),
+                io.Int.Input(
+                    "start",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    tooltip="First frame, counted from 0. Default 0.",
+                ),
+                io.Int.Input(
+                    "stride",
+                    default=1,
+                    min=1,
+                    max=1000,
+                    tooltip="Take every n-th frame; the result plays at fps / n. Default 1.",
+                ),
+                io.Int.Input(
+                    "area",
+                    default=0,
+                    min=0,
+                    max=4096 * 4096,
+                    advanced=True,
+                    tooltip="Working area in pixels (width x height). 0 takes what the connected model was "
+                    f"made for, or 832x480 = {DEFAULT_AREA}. Fewer pixels mean less work and less "
+                    "detail.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Frames per second of an IMAGE batch; a video brings its own. Default 24.",
+                ),
                 *_newer_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="frames", tooltip="The fitted frames, 4k+1 of them."),
-                ClipInfoType.Output(display_name="clip_info",
-                                    tooltip="What SAMA Finish Video needs to give size, rate and count back."),
-                io.Audio.Output(display_name="audio", tooltip="The sound of the range; nothing for silent clips."),
-                io.Float.Output(display_name="source_fps", tooltip="Frames per second of the range."),
-                io.Int.Output(display_name="frame_count", tooltip="Frames in the range, without padding."),
+                ClipInfoType.Output(
+                    display_name="clip_info",
+                    tooltip="What SAMA Finish Video needs to give size, rate and count back.",
+                ),
+                io.Audio.Output(
+                    display_name="audio",
+                    tooltip="The sound of the range; nothing for silent clips.",
+                ),
+                io.Float.Output(
+                    display_name="source_fps", tooltip="Frames per second of the range."
+                ),
+                io.Int.Output(
+                    display_name="frame_count", tooltip="Frames in the range, without padding."
+                ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
@@ -85,13 +146,33 @@ class SourceVideo(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, frames, start, stride, area, fps, video=None, images=None, model=None, fit=str(Fit.CROP),
-                start_seconds=0.0, duration_seconds=0.0, every_seconds=0.0) -> io.NodeOutput:
+    def execute(
+        cls,
+        frames,
+        start,
+        stride,
+        area,
+        fps,
+        video=None,
+        images=None,
+        model=None,
+        fit=str(Fit.CROP),
+        start_seconds=0.0,
+        duration_seconds=0.0,
+        every_seconds=0.0,
+    ) -> io.NodeOutput:
         area = area or getattr(getattr(model, "model", None), "area", DEFAULT_AREA)
         bar = comfy.utils.ProgressBar(1)
-        images, info = read_source(video, images, fps, ClipRange(start, frames, stride), area,
-                                   lambda done, total: bar.update_absolute(done, max(done, total)), fit,
-                                   Seconds(start_seconds, duration_seconds, every_seconds),
-                                   tell_in(cls.hidden.unique_id))
+        images, info = read_source(
+            video,
+            images,
+            fps,
+            ClipRange(start, frames, stride),
+            area,
+            lambda done, total: bar.update_absolute(done, max(done, total)),
+            fit,
+            Seconds(start_seconds, duration_seconds, every_seconds),
+            tell_in(cls.hidden.unique_id),
+        )
         check_saving(cls.hidden.prompt, cls.hidden.unique_id, info)
         return io.NodeOutput(images, info, info.audio, float(info.fps), info.frame_count)

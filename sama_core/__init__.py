@@ -13,9 +13,14 @@ from importlib import import_module
 
 _PUBLIC = {
     "SamaDiT": ".model.dit",
-    "DitConfig": ".config",
-    "LoadReport": ".checkpoint",
-    "load_state_dict_report": ".checkpoint",
+    "DitConfig": ".model.config",
+    "LoadReport": ".weights.report",
+    "load_state_dict_report": ".weights.report",
+    "flow_sigmas": ".model.schedule",
+    "denoise": ".model.schedule",
+    "choose_bucket": ".geometry",
+    "pad_frame_count": ".geometry",
+    "clean_instruction": ".text",
 }
 
 __all__ = list(_PUBLIC)

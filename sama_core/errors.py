@@ -1,4 +1,7 @@
-"""Errors that speak to the artist: what was got, what is needed, what to set."""
+"""Errors that speak to the artist: what was got, what is needed, what to set.
+
+Why a conversion cannot be done.
+"""
 
 
 class SamaError(ValueError):
@@ -50,4 +53,12 @@ def shown(text: object) -> str:
     """What a file or a graph says, fit for one line: control characters as �, and cut where it is endless."""
     text = str(text)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    return text if text.isprintable() else "".join(sign if sign.isprintable() else "�" for sign in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(sign if sign.isprintable() else "�" for sign in text)
+    )
+
+
+class ConversionError(SamaError):
+    """A format, a target or a disk that a conversion cannot use; sources raise CheckpointError."""

@@ -38,9 +38,14 @@ class LatentShape:
     def grid(self) -> tuple[int, int, int]:
         """The DiT's token grid (frames, rows, columns) of one video segment. GeometryError if patches do not fit."""
         if self.height % PATCH[1] or self.width % PATCH[2]:
-            raise GeometryError(needed(
-                "latent size", f"{self.width}x{self.height}", "an even width and height",
-                f"Make the frames a multiple of {SIDE_MULTIPLE} pixels on each side."))
+            raise GeometryError(
+                needed(
+                    "latent size",
+                    f"{self.width}x{self.height}",
+                    "an even width and height",
+                    f"Make the frames a multiple of {SIDE_MULTIPLE} pixels on each side.",
+                )
+            )
         return self.frames // PATCH[0], self.height // PATCH[1], self.width // PATCH[2]
 
     def tokens(self) -> int:
@@ -49,8 +54,11 @@ class LatentShape:
 
     def clip(self) -> "ClipShape":
         """The pixel clip this latent decodes to."""
-        return ClipShape((self.frames - 1) * TEMPORAL_FACTOR + 1,
-                         self.height * SPATIAL_FACTOR, self.width * SPATIAL_FACTOR)
+        return ClipShape(
+            (self.frames - 1) * TEMPORAL_FACTOR + 1,
+            self.height * SPATIAL_FACTOR,
+            self.width * SPATIAL_FACTOR,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,30 +72,55 @@ class ClipShape:
     def latent(self) -> LatentShape:
         """The latent this clip encodes to. Raises GeometryError unless frames are 4k+1 and sides ÷16."""
         if self.frames < 1 or self.frames % TEMPORAL_FACTOR != 1:
-            raise GeometryError(needed(
-                "frame count", self.frames, "4k+1 frames (1, 5, 9, … 49, 81)",
-                f"Use {pad_frame_count(max(self.frames, 1))} frames, or let SAMA Source Video pad the clip."))
-        if self.height % SIDE_MULTIPLE or self.width % SIDE_MULTIPLE or min(self.height, self.width) < 1:
+            raise GeometryError(
+                needed(
+                    "frame count",
+                    self.frames,
+                    "4k+1 frames (1, 5, 9, … 49, 81)",
+                    f"Use {pad_frame_count(max(self.frames, 1))} frames, or let SAMA Source Video pad the clip.",
+                )
+            )
+        if (
+            self.height % SIDE_MULTIPLE
+            or self.width % SIDE_MULTIPLE
+            or min(self.height, self.width) < 1
+        ):
             width, height = round_up_size(self.width, self.height)
-            raise GeometryError(needed(
-                "frame size", f"{self.width}x{self.height}", f"sides that are multiples of {SIDE_MULTIPLE}",
-                f"Use {width}x{height}, or let SAMA Source Video fit the clip."))
-        return LatentShape((self.frames - 1) // TEMPORAL_FACTOR + 1,
-                           self.height // SPATIAL_FACTOR, self.width // SPATIAL_FACTOR)
+            raise GeometryError(
+                needed(
+                    "frame size",
+                    f"{self.width}x{self.height}",
+                    f"sides that are multiples of {SIDE_MULTIPLE}",
+                    f"Use {width}x{height}, or let SAMA Source Video fit the clip.",
+                )
+            )
+        return LatentShape(
+            (self.frames - 1) // TEMPORAL_FACTOR + 1,
+            self.height // SPATIAL_FACTOR,
+            self.width // SPATIAL_FACTOR,
+        )
 
 
 def pad_frame_count(frames: int) -> int:
     """Smallest 4k+1 that is ≥ `frames`; the missing frames are copies of the last one."""
     if frames < 1:
-        raise GeometryError(needed("frame count", frames, "at least 1 frame",
-                                   "Check the start frame, the frame limit and the file."))
+        raise GeometryError(
+            needed(
+                "frame count",
+                frames,
+                "at least 1 frame",
+                "Check the start frame, the frame limit and the file.",
+            )
+        )
     return frames + (1 - frames) % TEMPORAL_FACTOR
 
 
 def round_up_size(width: int, height: int, multiple: int = SIDE_MULTIPLE) -> tuple[int, int]:
     """`(width, height)` rounded up to multiples of `multiple`."""
-    return (max(1, math.ceil(width / multiple)) * multiple,
-            max(1, math.ceil(height / multiple)) * multiple)
+    return (
+        max(1, math.ceil(width / multiple)) * multiple,
+        max(1, math.ceil(height / multiple)) * multiple,
+    )
 
 
 def buckets(area: int = DEFAULT_AREA) -> list[tuple[int, int]]:
@@ -110,12 +143,18 @@ def buckets(area: int = DEFAULT_AREA) -> list[tuple[int, int]]:
 def choose_bucket(width: int, height: int, area: int = DEFAULT_AREA) -> tuple[int, int]:
     """The bucket `(width, height)` whose aspect ratio is nearest; the first one wins a tie."""
     if width < 1 or height < 1:
-        raise GeometryError(needed("frame size", f"{width}x{height}", "at least 1x1 pixels", "Check the video file."))
+        raise GeometryError(
+            needed(
+                "frame size", f"{width}x{height}", "at least 1x1 pixels", "Check the video file."
+            )
+        )
     aspect = width / height
     return min(buckets(area), key=lambda size: abs(size[0] / size[1] - aspect))
 
 
-def crop_box(width: int, height: int, target_width: int, target_height: int) -> tuple[int, int, int, int]:
+def crop_box(
+    width: int, height: int, target_width: int, target_height: int
+) -> tuple[int, int, int, int]:
     """Centre crop `(left, top, right, bottom)` of a frame to the target's aspect ratio.
 
     At least one pixel is kept on each side. Deviation: for extreme aspects of tiny frames the

@@ -29,9 +29,14 @@ def require_instruction(text: str) -> str:
     """The cleaned instruction. Raises ConditioningError when nothing is left of it."""
     cleaned = clean_instruction(text)
     if not cleaned:
-        raise ConditioningError(needed(
-            "instruction", "an empty text", "a sentence that says what to change",
-            'Write one, for example "replace the seal with a crab".'))
+        raise ConditioningError(
+            needed(
+                "instruction",
+                "an empty text",
+                "a sentence that says what to change",
+                'Write one, for example "replace the seal with a crab".',
+            )
+        )
     return cleaned
 
 

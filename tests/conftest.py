@@ -24,7 +24,12 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     """The longest file and trainings first: a long file that begins last leaves the other processors idle."""
-    items.sort(key=lambda item: (item.path.name != "test_resume_after_kill.py", "training" not in item.path.parts))
+    items.sort(
+        key=lambda item: (
+            item.path.name != "test_resume_after_kill.py",
+            "training" not in item.path.parts,
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -89,8 +94,10 @@ def pytest_terminal_summary(terminalreporter):
     core = described()
     if core:
         terminalreporter.write_line(core)
-    for title, lines in (("parity with the golden tensors", golden_files.parity_table()),
-                         ("what came of hostile files", outcomes.table())):
+    for title, lines in (
+        ("parity with the golden tensors", golden_files.parity_table()),
+        ("what came of hostile files", outcomes.table()),
+    ):
         if lines:
             terminalreporter.section(title)
             for line in lines:

@@ -10,18 +10,35 @@ decoded as they are asked for, and only the fitted ones stay in memory. They are
 
 from .audio import Sound
 from .clip_range import ClipRange, Seconds, check_one_start, in_frames
-from .edited import EditedSource
 from .fit import fit_clip
-from .info import ClipInfo, cut_audio
+from .image_source import EditedSource, ImageSource
+from .info import ClipInfo, Timing, cut_audio
 from .placement import Fit, Placement, place, resize_frame
 from .restore import check_frames, restore_frames, restored_frames
 from .save import save_restored
-from .source import ClipFacts, ClipSource, FileSource, ImageSource
-from .timing import Timing
-from .write import write_clip
+from .source import ClipFacts, ClipSource, FileSource
 
 __all__ = [
-    "ClipFacts", "ClipInfo", "ClipRange", "ClipSource", "EditedSource", "FileSource", "Fit", "ImageSource", "Placement",
-    "Seconds", "Sound", "Timing", "check_frames", "check_one_start", "cut_audio", "fit_clip", "in_frames", "place",
-    "resize_frame", "restore_frames", "restored_frames", "save_restored", "write_clip",
+    "ClipFacts",
+    "ClipInfo",
+    "ClipRange",
+    "ClipSource",
+    "EditedSource",
+    "FileSource",
+    "Fit",
+    "ImageSource",
+    "Placement",
+    "Seconds",
+    "Sound",
+    "Timing",
+    "check_frames",
+    "check_one_start",
+    "cut_audio",
+    "fit_clip",
+    "in_frames",
+    "place",
+    "resize_frame",
+    "restore_frames",
+    "restored_frames",
+    "save_restored",
 ]

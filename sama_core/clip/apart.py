@@ -25,8 +25,10 @@ from .samples import RECORD, Found, Wanted
 
 PROGRAM = Path(samples.__file__)
 # The same packages as here, wherever they lie: an embedded Python takes neither PYTHONPATH nor a script's folder.
-START = ("import json, runpy, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
-         "runpy.run_path(sys.argv[1], run_name='__main__')")
+START = (
+    "import json, runpy, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
+    "runpy.run_path(sys.argv[1], run_name='__main__')"
+)
 LONGEST_SILENCE = 60
 """Seconds without an answer after which the process is taken for stuck."""
 LARGEST_RECORD, MOST_CHANNELS = 1 << 28, 1 << 10
@@ -37,8 +39,9 @@ class Died(Exception):
     """The process ended, or said nothing for long, before it had answered in full."""
 
 
-def read_samples_apart(stream: Stream, wanted: Wanted, found: Found,
-                       wait: Callable[[], None]) -> Iterator[np.ndarray]:
+def read_samples_apart(
+    stream: Stream, wanted: Wanted, found: Found, wait: Callable[[], None]
+) -> Iterator[np.ndarray]:
     """As `read_samples`, custom channel orders included. `wait()` is called between the pieces and may raise.
 
     However it ends, the process ends with it. Raises Died.
@@ -63,9 +66,13 @@ def read_samples_apart(stream: Stream, wanted: Wanted, found: Found,
 def _process() -> Iterator[subprocess.Popen]:
     """The program, ended and cleared away with the context. Raises Died if it cannot be started."""
     try:
-        process = subprocess.Popen([sys.executable, "-I", "-c", START, str(PROGRAM)], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                   creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0))
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", START, str(PROGRAM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
     except (OSError, ValueError, TypeError) as error:
         raise Died(f"no process: {error}") from error
     try:
@@ -79,12 +86,21 @@ def _process() -> Iterator[subprocess.Popen]:
 def _ask(pipe: io.BufferedWriter, stream: Stream, wanted: Wanted) -> None:
     """Sends the request; a process that is gone by then is noticed by who reads its answer."""
     data = stream.getvalue() if isinstance(stream, io.BytesIO) else b""
-    task = {"file": None if isinstance(stream, io.BytesIO) else f"file:{os.path.abspath(os.fspath(stream))}",
-            "bytes": len(data), "options": OPTIONS, "track": wanted.track,
-            "begin": str(wanted.begin), "duration": str(wanted.duration)}
+    task = {
+        "file": None
+        if isinstance(stream, io.BytesIO)
+        else f"file:{os.path.abspath(os.fspath(stream))}",
+        "bytes": len(data),
+        "options": OPTIONS,
+        "track": wanted.track,
+        "begin": str(wanted.begin),
+        "duration": str(wanted.duration),
+    }
     try:
         with pipe:
-            pipe.write(f"{json.dumps([str(path) or os.getcwd() for path in sys.path])}\n{json.dumps(task)}\n".encode())
+            pipe.write(
+                f"{json.dumps([str(path) or os.getcwd() for path in sys.path])}\n{json.dumps(task)}\n".encode()
+            )
             pipe.write(data)
     except OSError:
         pass
@@ -103,6 +119,7 @@ def _watched(process: subprocess.Popen) -> Iterator[Callable[[], None]]:
 
     def alive() -> None:
         last[0] = time.monotonic()
+
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield alive

@@ -40,8 +40,14 @@ class Sound:
     "Whether the file's packets keep one rate and layout, as an mp4 needs them."
 
 
-def read_sound(stream: Stream, name: str, origin: Fraction, start: float | Fraction, duration: float | Fraction,
-               wait: Callable[[], None] = lambda: None) -> Sound:
+def read_sound(
+    stream: Stream,
+    name: str,
+    origin: Fraction,
+    start: float | Fraction,
+    duration: float | Fraction,
+    wait: Callable[[], None] = lambda: None,
+) -> Sound:
     """The sound from `start` seconds after the first picture on, for `duration` seconds (0 = to the end).
 
     `origin` is when the first picture is shown, in seconds on the file's clock. AUDIO is {"waveform": float32
@@ -51,15 +57,27 @@ def read_sound(stream: Stream, name: str, origin: Fraction, start: float | Fract
     Raises ClipError for negative times.
     """
     if start < 0 or duration < 0:
-        raise ClipError(needed("sound range", f"start {start} s, length {duration} s", "0 or more seconds",
-                               "Check the start frame and the frame limit."))
+        raise ClipError(
+            needed(
+                "sound range",
+                f"start {start} s, length {duration} s",
+                "0 or more seconds",
+                "Check the start frame and the frame limit.",
+            )
+        )
     found = Found()
     with opened(stream, name) as container:
         track, tracks = audible_track(container), len(_decodable(container))
         if track is None:
             return Sound(None)
-        wanted = Wanted(track.index, begin_of(container, origin) + Fraction(start), Fraction(duration))
-        codec, rate, is_default = track.codec_context.codec.canonical_name, track.rate, _is_default(track)
+        wanted = Wanted(
+            track.index, begin_of(container, origin) + Fraction(start), Fraction(duration)
+        )
+        codec, rate, is_default = (
+            track.codec_context.codec.canonical_name,
+            track.rate,
+            _is_default(track),
+        )
         apart = not _is_safe(container, track)
         if not apart:
             audio = _gathered(_waiting(read_samples(container, wanted, found), wait), found, wanted)
@@ -103,7 +121,9 @@ def _is_safe(container: av.container.InputContainer, track: av.AudioStream) -> b
     codec = track.codec_context.codec.canonical_name
     if codec in OWN_LAYOUT:
         return track.profile != "xHE-AAC"  # which can place its channels freely
-    return bool(UNORDERED & set(container.format.name.split(","))) and codec.startswith(SAFE_UNORDERED)
+    return bool(UNORDERED & set(container.format.name.split(","))) and codec.startswith(
+        SAFE_UNORDERED
+    )
 
 
 def _waiting(pieces: Iterable[np.ndarray], wait: Callable[[], None]) -> Iterable[np.ndarray]:
@@ -121,7 +141,7 @@ def _gathered(pieces: Iterable[np.ndarray], found: Found, wanted: Wanted) -> dic
     waveform, begin = torch.zeros(1, found.channels, count), 0
     while kept:
         piece = kept.popleft()
-        waveform[0, :, begin:begin + len(piece)] = torch.from_numpy(piece.T.copy())
+        waveform[0, :, begin : begin + len(piece)] = torch.from_numpy(piece.T.copy())
         begin += len(piece)
     return {"waveform": waveform, "sample_rate": found.rate}
 
@@ -129,25 +149,35 @@ def _gathered(pieces: Iterable[np.ndarray], found: Found, wanted: Wanted) -> dic
 def _unheard(codec: str, rate: int, wanted: Wanted) -> Sound:
     """What stands for sound whose decoder died."""
     if codec not in COPIED_CODECS or not wanted.duration:
-        return Sound(None, f"The sound ({codec}) cannot be decoded: it is left out. Convert it to AAC first.")
+        return Sound(
+            None, f"The sound ({codec}) cannot be decoded: it is left out. Convert it to AAC first."
+        )
     silence = torch.zeros(1, USUAL_CHANNELS, round(wanted.duration * rate))
-    return Sound({"waveform": silence, "sample_rate": rate},
-                 f"The sound ({codec}) cannot be decoded: the audio output is silence, and SAMA Finish Video copies "
-                 "the clip's own sound in its place.")
+    return Sound(
+        {"waveform": silence, "sample_rate": rate},
+        f"The sound ({codec}) cannot be decoded: the audio output is silence, and SAMA Finish Video copies "
+        "the clip's own sound in its place.",
+    )
 
 
 def _remark(found: Found, codec: str, tracks: int, is_default: bool) -> str:
     """At most one remark on all that is unusual."""
     said = []
     if not found.rate and found.damaged:
-        said.append(f"The sound ({codec}) cannot be decoded: it is left out. Export the clip again.")
+        said.append(
+            f"The sound ({codec}) cannot be decoded: it is left out. Export the clip again."
+        )
     elif found.damaged:
         said.append("Parts of the sound are damaged: silence stands in their place.")
     if found.changes:
-        said.append("The sound changes its rate or its channels: all of it is brought to "
-                    f"{found.rate} Hz and {_channels(found.channels)}.")
+        said.append(
+            "The sound changes its rate or its channels: all of it is brought to "
+            f"{found.rate} Hz and {_channels(found.channels)}."
+        )
     if tracks > 1:
-        said.append(f"The clip has {tracks} sound tracks: the {'default' if is_default else 'first'} one is taken.")
+        said.append(
+            f"The clip has {tracks} sound tracks: the {'default' if is_default else 'first'} one is taken."
+        )
     return " ".join(said)
 
 

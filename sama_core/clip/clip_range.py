@@ -25,14 +25,19 @@ class ClipRange:
     "Take every n-th frame."
 
     def __post_init__(self):
-        for what, value, least in (("start frame", self.start, 0), ("frame limit", self.frames, 0),
-                                   ("frame stride", self.stride, 1)):
+        for what, value, least in (
+            ("start frame", self.start, 0),
+            ("frame limit", self.frames, 0),
+            ("frame stride", self.stride, 1),
+        ):
             if not isinstance(value, Integral):
                 raise ClipError(needed(what, brief(value), "a whole number", f"Set it to {least}."))
             if value < least:
                 raise ClipError(needed(what, value, f"{least} or more", f"Set it to {least}."))
             if value > LAST_FRAME:
-                raise ClipError(needed(what, brief(value), f"at most {LAST_FRAME}", f"Set it to {least}."))
+                raise ClipError(
+                    needed(what, brief(value), f"at most {LAST_FRAME}", f"Set it to {least}.")
+                )
 
     @property
     def last(self) -> int | None:
@@ -68,11 +73,21 @@ class Seconds:
     "Time from one wanted frame to the next."
 
     def __post_init__(self):
-        for what, value in (("start", self.start), ("duration", self.duration), ("interval", self.every)):
+        for what, value in (
+            ("start", self.start),
+            ("duration", self.duration),
+            ("interval", self.every),
+        ):
             if not isinstance(value, Real) or not 0 <= value < math.inf:
-                raise ClipError(needed(f"{what} in seconds", brief(value), "0 or more", "Set it to 0."))
+                raise ClipError(
+                    needed(f"{what} in seconds", brief(value), "0 or more", "Set it to 0.")
+                )
             if value > LAST_SECOND:
-                raise ClipError(needed(f"{what} in seconds", brief(value), f"at most {LAST_SECOND}", "Set it to 0."))
+                raise ClipError(
+                    needed(
+                        f"{what} in seconds", brief(value), f"at most {LAST_SECOND}", "Set it to 0."
+                    )
+                )
 
 
 def brief(value: object) -> str:
@@ -88,8 +103,14 @@ def brief(value: object) -> str:
 def check_one_start(clip_range: ClipRange, seconds: Seconds) -> None:
     """Raises ClipError where both say where to begin."""
     if seconds.start and clip_range.start:
-        raise ClipError(needed("start", f"frame {clip_range.start} and {float(seconds.start):g} s", "one of the two",
-                               "Set start or start_seconds to 0."))
+        raise ClipError(
+            needed(
+                "start",
+                f"frame {clip_range.start} and {float(seconds.start):g} s",
+                "one of the two",
+                "Set start or start_seconds to 0.",
+            )
+        )
 
 
 class Timed(Protocol):

@@ -24,9 +24,11 @@ CHOOSE_ANOTHER = "Choose another file, or export this one again."
 CONVERT = "Convert it to mp4 (H.264), webm or gif first."
 
 # FFmpeg also opens playlists and scripts, which name other files and hosts. A renamed one must not be followed.
-FORMATS = ("mov,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,obu,m4v,h264,hevc,av1,mjpeg,dv,rm,"
-           "wtv,apng,mp3,aac,ac3,flac,wav,aiff,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,"
-           "yuv4mpegpipe")
+FORMATS = (
+    "mov,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,obu,m4v,h264,hevc,av1,mjpeg,dv,rm,"
+    "wtv,apng,mp3,aac,ac3,flac,wav,aiff,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,"
+    "yuv4mpegpipe"
+)
 
 # A picture called "shot%03d.png" would be read as a pattern: the other files' pictures, not its own.
 OPTIONS = {"format_whitelist": FORMATS, "pattern_type": "none"}
@@ -54,12 +56,15 @@ def display_name(stream: Stream) -> str:
 def opened(stream: Stream, name: str) -> Iterator[av.container.InputContainer]:
     """An open container. Raises ClipError when `stream` is missing, empty, not readable or not a video."""
     try:  # `options` would go to streams, too: where those turn up late (mpg), PyAV 16 and 17.0 die of it
-        container = av.open(_private_handle(stream, name), metadata_errors="replace",
-                            container_options=OPTIONS)
+        container = av.open(
+            _private_handle(stream, name), metadata_errors="replace", container_options=OPTIONS
+        )
     except FileNotFoundError as error:
         raise unusable(name, "no such file", READABLE) from error
     except PermissionError as error:
-        raise unusable(name, "a file that may not be read", READABLE, "Give yourself the right to read it.") from error
+        raise unusable(
+            name, "a file that may not be read", READABLE, "Give yourself the right to read it."
+        ) from error
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
         raise unusable(name, "a file that is not a video, or is damaged", READABLE) from error
     with container:
@@ -68,14 +73,22 @@ def opened(stream: Stream, name: str) -> Iterator[av.container.InputContainer]:
 
 def picture_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
     """The first stream of moving pictures; covers of music and the still beside an AVIF's animation do not count."""
-    found = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    found = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
     found.sort(key=lambda stream: stream.frames == 1 and stream.duration is None)
     for stream in found:
         if stream.codec_context is not None:
             return stream
     if found:
-        raise unusable(name, "pictures in a coding that FFmpeg does not know, or a damaged file", READABLE,
-                       "Export it again as mp4 (H.264).")
+        raise unusable(
+            name,
+            "pictures in a coding that FFmpeg does not know, or a damaged file",
+            READABLE,
+            "Export it again as mp4 (H.264).",
+        )
     raise unusable(name, "a file without pictures (sound only?)", READABLE)
 
 
@@ -97,10 +110,16 @@ def numbered_pictures(stream: Stream, name: str, start: int) -> Iterator[tuple[i
                 return
     except av.error.FFmpegError as error:
         if number < 0 and _is_animated_webp(stream):
-            raise unusable(name, "an animated WebP, which FFmpeg does not read", READABLE, CONVERT) from error
+            raise unusable(
+                name, "an animated WebP, which FFmpeg does not read", READABLE, CONVERT
+            ) from error
         if number < 0 and _is_encrypted(stream):
-            raise unusable(name, "an encrypted video (copy protection)", READABLE,
-                           "Choose a file without copy protection.") from error
+            raise unusable(
+                name,
+                "an encrypted video (copy protection)",
+                READABLE,
+                "Choose a file without copy protection.",
+            ) from error
         raise damaged(name, number + 1) from error
 
 
@@ -135,7 +154,11 @@ def frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -
         return Fraction(stream.average_rate)
     guessed = Fraction(stream.guessed_rate) if stream.guessed_rate else None
     measured = _packet_rate(container, stream)
-    if guessed and 0 < guessed <= HIGHEST_FPS and (not measured or abs(guessed - measured) <= measured / 20):
+    if (
+        guessed
+        and 0 < guessed <= HIGHEST_FPS
+        and (not measured or abs(guessed - measured) <= measured / 20)
+    ):
         return guessed
     return measured if measured and measured <= HIGHEST_FPS else FALLBACK_FPS
 
@@ -143,7 +166,9 @@ def frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -
 def _packet_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
     """Packets per second among the first; None where they have no times."""
     try:
-        packets = islice((packet for packet in container.demux(stream) if packet.size), MEASURED_PACKETS)
+        packets = islice(
+            (packet for packet in container.demux(stream) if packet.size), MEASURED_PACKETS
+        )
         times = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
     except av.error.FFmpegError:
         return None
@@ -166,15 +191,26 @@ def unusable(name: str, got: str, need: str, fix: str = CHOOSE_ANOTHER) -> ClipE
 
 def damaged(name: str, good: int) -> ClipError:
     """The error of a video whose data breaks off after `good` frames."""
-    fix = f"Set the frame limit to end before frame {good}, or export the file again." if good else CHOOSE_ANOTHER
-    return unusable(name, f"damaged or missing data after {good} frames", "intact data for the chosen frames", fix)
+    fix = (
+        f"Set the frame limit to end before frame {good}, or export the file again."
+        if good
+        else CHOOSE_ANOTHER
+    )
+    return unusable(
+        name,
+        f"damaged or missing data after {good} frames",
+        "intact data for the chosen frames",
+        fix,
+    )
 
 
 def _is_encrypted(stream: Stream) -> bool:
     """By the atom that an mp4 has in place of its coding's; its index lies at the beginning or at the end."""
     if isinstance(stream, io.BytesIO):
         data = stream.getbuffer()
-        return any(mark in bytes(part) for part in (data[:_INDEX], data[-_INDEX:]) for mark in _ENCRYPTED)
+        return any(
+            mark in bytes(part) for part in (data[:_INDEX], data[-_INDEX:]) for mark in _ENCRYPTED
+        )
     with open(stream, "rb") as file:
         head = file.read(_INDEX)
         file.seek(max(0, os.path.getsize(stream) - _INDEX))
@@ -189,7 +225,9 @@ def _is_animated_webp(stream: Stream) -> bool:
     else:
         with open(stream, "rb") as file:
             head = file.read(21)
-    return len(head) == 21 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+    return (
+        len(head) == 21 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+    )
 
 
 def _private_handle(stream: Stream, name: str) -> str | io.BytesIO:

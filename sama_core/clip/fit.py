@@ -14,11 +14,10 @@ import torch
 
 from ..geometry import DEFAULT_AREA, pad_frame_count
 from .clip_range import ClipRange
-from .info import ClipInfo
+from .info import ClipInfo, measured_timing
 from .picture import Picture
 from .placement import Fit, Placement, lay_in, place
 from .source import ClipSource
-from .timing import measured_timing
 
 Progress = Callable[[int, int], None]
 
@@ -26,8 +25,13 @@ HELPERS = min(4, os.cpu_count() or 1)
 """Threads that resize while the next pictures are decoded."""
 
 
-def fit_clip(source: ClipSource, clip_range: ClipRange, area: int = DEFAULT_AREA,
-             progress: Progress | None = None, fit: Fit = Fit.CROP) -> tuple[torch.Tensor, ClipInfo]:
+def fit_clip(
+    source: ClipSource,
+    clip_range: ClipRange,
+    area: int = DEFAULT_AREA,
+    progress: Progress | None = None,
+    fit: Fit = Fit.CROP,
+) -> tuple[torch.Tensor, ClipInfo]:
     """Read `clip_range` of `source` as the model wants it.
 
     Returns frames, float32 (padded_count, H, W, 3) in 0..1, and the ClipInfo that undoes it.
@@ -48,12 +52,23 @@ def fit_clip(source: ClipSource, clip_range: ClipRange, area: int = DEFAULT_AREA
         if progress is not None:
             progress(len(kept), total)
     timing = measured_timing(times, length, facts.fps, clip_range.stride)
-    info = ClipInfo(source, clip_range, facts, placement, timing, pad_frame_count(len(kept)), interlaced, damaged,
-                    moved)
+    info = ClipInfo(
+        source,
+        clip_range,
+        facts,
+        placement,
+        timing,
+        pad_frame_count(len(kept)),
+        interlaced,
+        damaged,
+        moved,
+    )
     return _to_float(kept, info.padded_count), info
 
 
-def _laid_in(pictures: Iterable[Picture], placement: Placement) -> Iterator[tuple[Picture, np.ndarray]]:
+def _laid_in(
+    pictures: Iterable[Picture], placement: Placement
+) -> Iterator[tuple[Picture, np.ndarray]]:
     """Pictures with their fitted frames, in order; some are fitted on other cores while more are decoded."""
     with ThreadPoolExecutor(HELPERS) as helpers:
         waiting = deque()

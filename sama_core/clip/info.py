@@ -1,14 +1,98 @@
-"""The receipt of a fitted clip: everything needed to give the original back."""
+"""When the kept frames are shown, exactly: steady rates stay steady, variable ones keep every time.
 
+The receipt of a fitted clip: everything needed to give the original back.
+"""
+
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 
 from .audio import Sound
 from .clip_range import ClipRange
 from .colours import Colours
 from .placement import Box, Placement
 from .source import ClipFacts, ClipSource
-from .timing import Timing
+
+# Times of a steady clip lie off the ideal by the rounding of the file's clock; matroska counts milliseconds.
+COARSEST_CLOCK = Fraction(1, 1000)
+
+
+# Ticks per second. Finer clocks do not fit the 32 bits of an mp4; times are rounded to the usual one then.
+FINEST_CLOCK, USUAL_CLOCK = 10_000_000, 90_000
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of the kept frames, in seconds."""
+
+    start: Fraction
+    "From the source's first picture to the first kept frame."
+    starts: tuple[Fraction, ...]
+    "When each kept frame appears, from 0 on, rising."
+    duration: Fraction
+    "How long all of them play."
+    steady: bool
+    "One rate throughout: frame i appears at i / fps."
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second; on average where the rate varies."""
+        return len(self.starts) / self.duration
+
+    def ticks(self) -> tuple[Fraction, list[int]]:
+        """Length of a tick in seconds; then the ticks at which each frame appears, and the last one ends.
+
+        Exact, unless a tick would have to be too short for an mp4.
+        """
+        if self.steady and self.fps.numerator <= FINEST_CLOCK:
+            return 1 / self.fps, list(range(len(self.starts) + 1))
+        times = (*self.starts, self.duration)
+        clock = math.lcm(*(time.denominator for time in times))
+        clock = clock if clock <= FINEST_CLOCK else USUAL_CLOCK
+        ticks = [round(time * clock) for time in times]
+        for number in range(1, len(ticks)):
+            ticks[number] = max(ticks[number], ticks[number - 1] + 1)
+        return Fraction(1, clock), ticks
+
+    def part(self, first: int, count: int) -> "Timing":
+        """The timing of `count` of the frames, from the `first`-th on."""
+        ends = (*self.starts[1:], self.duration)
+        begin = self.starts[first]
+        return Timing(
+            self.start + begin,
+            tuple(time - begin for time in self.starts[first : first + count]),
+            ends[first + count - 1] - begin,
+            self.steady,
+        )
+
+
+def steady_timing(start: Fraction, count: int, fps: Fraction) -> Timing:
+    """`count` frames at one rate."""
+    return Timing(start, tuple(number / fps for number in range(count)), count / fps, True)
+
+
+def measured_timing(
+    times: Sequence[Fraction], last_length: Fraction | None, fps: Fraction, stride: int = 1
+) -> Timing:
+    """Timing of kept frames that the source shows at `times`, which rise; its rate is `fps`, every n-th was kept."""
+    starts = [time - times[0] for time in times]
+    rate = _steady_rate(starts, fps / stride)
+    if rate:
+        return steady_timing(times[0], len(times), rate)
+    last = last_length if last_length and stride == 1 else starts[-1] - starts[-2]
+    return Timing(times[0], tuple(starts), starts[-1] + last, False)
+
+
+def _steady_rate(starts: Sequence[Fraction], stated: Fraction) -> Fraction | None:
+    """The one rate that all times agree with; None if the rate varies."""
+    tick = Fraction(1, math.lcm(*(time.denominator for time in starts)))
+    slack = min(tick, COARSEST_CLOCK)
+    if all(abs(time - number / stated) <= slack for number, time in enumerate(starts)):
+        return stated
+    steps = {later - earlier for earlier, later in pairwise(starts)}
+    return 1 / steps.pop() if len(steps) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -94,7 +178,9 @@ class ClipInfo:
         """The receipt with what was read of the range's sound, or with AUDIO of which no more is known."""
         if not isinstance(sound, Sound):
             return replace(self, audio=sound, sound_remark="", sound_is_uniform=None)
-        return replace(self, audio=sound.audio, sound_remark=sound.remark, sound_is_uniform=sound.uniform)
+        return replace(
+            self, audio=sound.audio, sound_remark=sound.remark, sound_is_uniform=sound.uniform
+        )
 
     def part(self, first: int, count: int) -> "ClipInfo":
         """The receipt of `count` of the kept frames, from the `first`-th on, without padding; its sound is cut along.
@@ -102,27 +188,44 @@ class ClipInfo:
         Of the counts of interlaced, damaged and moved frames it keeps those of the whole.
         """
         timing = self.timing.part(first, count)
-        return replace(self, clip_range=self.clip_range.part(first, count), timing=timing, padded_count=count,
-                       audio=cut_audio(self.audio, timing.start - self.timing.start, timing.duration))
+        return replace(
+            self,
+            clip_range=self.clip_range.part(first, count),
+            timing=timing,
+            padded_count=count,
+            audio=cut_audio(self.audio, timing.start - self.timing.start, timing.duration),
+        )
 
     def remarks(self) -> list[str]:
         """What the artist should know about the source; empty if there is nothing."""
         found = []
         if self.interlaced:
-            found.append(f"{self.interlaced} of {self.frame_count} frames are interlaced: comb lines may show. "
-                         "Deinterlace the clip first.")
+            found.append(
+                f"{self.interlaced} of {self.frame_count} frames are interlaced: comb lines may show. "
+                "Deinterlace the clip first."
+            )
         if self.damaged:
-            found.append(f"{self.damaged} of {self.frame_count} frames are damaged, and were patched up while "
-                         "decoding. Export the file again if it shows.")
+            found.append(
+                f"{self.damaged} of {self.frame_count} frames are damaged, and were patched up while "
+                "decoding. Export the file again if it shows."
+            )
         if self.moved:
-            found.append(f"{self.moved} of {self.frame_count} frames have no time stamp of their own (missing, equal "
-                         "or falling): they are shown between their neighbours.")
+            found.append(
+                f"{self.moved} of {self.frame_count} frames have no time stamp of their own (missing, equal "
+                "or falling): they are shown between their neighbours."
+            )
         if self.facts.alpha:
-            found.append("The clip has transparency: it was laid on black, and the result is opaque.")
+            found.append(
+                "The clip has transparency: it was laid on black, and the result is opaque."
+            )
         if self.colours.hdr:
-            found.append(f"The clip is HDR ({self.colours.hdr}): the model sees it paler than a screen shows it.")
+            found.append(
+                f"The clip is HDR ({self.colours.hdr}): the model sees it paler than a screen shows it."
+            )
         if self.facts.pixel_aspect != 1:
-            found.append(f"The clip has pixels {float(self.facts.pixel_aspect):.4g} times as wide as high.")
+            found.append(
+                f"The clip has pixels {float(self.facts.pixel_aspect):.4g} times as wide as high."
+            )
         if not self.timing.steady:
             found.append("The frame rate varies: every frame keeps its own time.")
         if self.sound_remark:
@@ -136,4 +239,7 @@ def cut_audio(audio: dict | None, start: Fraction, duration: Fraction) -> dict |
         return None
     rate = audio["sample_rate"]
     first = round(start * rate)
-    return {"waveform": audio["waveform"][..., first:first + round(duration * rate)], "sample_rate": rate}
+    return {
+        "waveform": audio["waveform"][..., first : first + round(duration * rate)],
+        "sample_rate": rate,
+    }

@@ -61,12 +61,20 @@ class Placement:
     @property
     def changes_nothing(self) -> bool:
         """Whether the frame is the picture, pixel for pixel."""
-        return self.takes_all and self.fills_all and (self.width, self.height) == (self.picture_width,
-                                                                                    self.picture_height)
+        return (
+            self.takes_all
+            and self.fills_all
+            and (self.width, self.height) == (self.picture_width, self.picture_height)
+        )
 
 
-def place(width: int, height: int, area: int = DEFAULT_AREA, fit: Fit = Fit.CROP,
-          pixel_aspect: Fraction = Fraction(1)) -> Placement:
+def place(
+    width: int,
+    height: int,
+    area: int = DEFAULT_AREA,
+    fit: Fit = Fit.CROP,
+    pixel_aspect: Fraction = Fraction(1),
+) -> Placement:
     """Lay a picture of `width` x `height` stored pixels, each `pixel_aspect` times as wide as high, into a frame.
 
     Pixels become square on the way, so that the model sees the picture as it is shown; only `Fit.KEEP` leaves
@@ -74,7 +82,9 @@ def place(width: int, height: int, area: int = DEFAULT_AREA, fit: Fit = Fit.CROP
     area that no frame has.
     """
     if not isinstance(area, Integral) or not 1 <= area <= LARGEST_AREA:
-        raise ClipError(needed("area", brief(area), f"1 to {LARGEST_AREA} pixels", f"Set it to {DEFAULT_AREA}."))
+        raise ClipError(
+            needed("area", brief(area), f"1 to {LARGEST_AREA} pixels", f"Set it to {DEFAULT_AREA}.")
+        )
     everything = (0, 0, width, height)
     if fit == Fit.KEEP:
         return Placement(fit, width, height, everything, *round_up_size(width, height), everything)
@@ -82,8 +92,11 @@ def place(width: int, height: int, area: int = DEFAULT_AREA, fit: Fit = Fit.CROP
     frame_width, frame_height = choose_bucket(shown_width, shown_height, area)
     source, inset = everything, (0, 0, frame_width, frame_height)
     if fit == Fit.CROP:
-        source = _as_stored(crop_box(shown_width, shown_height, frame_width, frame_height),
-                            (shown_width, shown_height), (width, height))
+        source = _as_stored(
+            crop_box(shown_width, shown_height, frame_width, frame_height),
+            (shown_width, shown_height),
+            (width, height),
+        )
     elif fit == Fit.LETTERBOX:
         inset = _centred(shown_width, shown_height, frame_width, frame_height)
     return Placement(fit, width, height, source, frame_width, frame_height, inset)
@@ -115,7 +128,9 @@ def resize_frame(frame: np.ndarray, box: Box, width: int, height: int) -> np.nda
 
 def _as_stored(box: Box, shown: tuple[int, int], stored: tuple[int, int]) -> Box:
     """A box in square pixels in stored ones, one pixel wide and high at least."""
-    edges = [round(Fraction(edge * stored[axis % 2], shown[axis % 2])) for axis, edge in enumerate(box)]
+    edges = [
+        round(Fraction(edge * stored[axis % 2], shown[axis % 2])) for axis, edge in enumerate(box)
+    ]
     left, top = min(edges[0], stored[0] - 1), min(edges[1], stored[1] - 1)
     return left, top, max(edges[2], left + 1), max(edges[3], top + 1)
 

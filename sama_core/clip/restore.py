@@ -18,21 +18,25 @@ from .picture import WHITE
 from .source import FileSource
 
 
-def restore_frames(frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None) -> torch.Tensor:
+def restore_frames(
+    frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None
+) -> torch.Tensor:
     """Undo `fit_clip`: float (F, H, W, 3) → float32 (info.frame_count, info.height, info.width, 3).
 
     All of `restored_frames` at once: 25 MB for each frame of 1080p. Raises ClipError as that does.
     """
     check_frames(frames, info)
     if _untouched(frames, info):
-        return frames[:info.frame_count].to("cpu", torch.float32)
+        return frames[: info.frame_count].to("cpu", torch.float32)
     whole = torch.empty(info.frame_count, info.height, info.width, 3)
     for canvas, frame in zip(whole, _restored(frames, info, progress), strict=True):
         canvas.copy_(frame)
     return whole
 
 
-def restored_frames(frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None) -> Iterator[torch.Tensor]:
+def restored_frames(
+    frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None
+) -> Iterator[torch.Tensor]:
     """Undo `fit_clip`, one frame at a time: yields float32 (info.height, info.width, 3) on the CPU.
 
     `frames` is float (F, H, W, 3); F may be `padded_count` or `frame_count`. Frames of the original size pass
@@ -46,22 +50,42 @@ def restored_frames(frames: torch.Tensor, info: ClipInfo, progress: Progress | N
 def check_frames(frames: torch.Tensor, info: ClipInfo) -> None:
     """Raises ClipError unless `frames` can be the edit of the clip that `info` is about."""
     if frames.dim() != 4 or frames.shape[-1] != 3:
-        raise ClipError(needed("frames", f"shape {tuple(frames.shape)}", "(frames, height, width, 3)",
-                               "Connect the IMAGE output of the VAE decoder."))
+        raise ClipError(
+            needed(
+                "frames",
+                f"shape {tuple(frames.shape)}",
+                "(frames, height, width, 3)",
+                "Connect the IMAGE output of the VAE decoder.",
+            )
+        )
     count, height, width = frames.shape[:3]
     if count not in (info.padded_count, info.frame_count):
-        raise ClipError(needed("frame count", count, f"{info.padded_count} (or {info.frame_count} without padding)",
-                               "Connect the clip info of the same source video, and keep its frame count."))
+        raise ClipError(
+            needed(
+                "frame count",
+                count,
+                f"{info.padded_count} (or {info.frame_count} without padding)",
+                "Connect the clip info of the same source video, and keep its frame count.",
+            )
+        )
     if (width, height) not in ((info.fitted_width, info.fitted_height), (info.width, info.height)):
-        raise ClipError(needed("frame size", f"{width}x{height}", f"{info.fitted_width}x{info.fitted_height} "
-                               f"(or the original {info.width}x{info.height})",
-                               "Connect the clip info of the same source video, and resize only afterwards."))
+        raise ClipError(
+            needed(
+                "frame size",
+                f"{width}x{height}",
+                f"{info.fitted_width}x{info.fitted_height} "
+                f"(or the original {info.width}x{info.height})",
+                "Connect the clip info of the same source video, and resize only afterwards.",
+            )
+        )
 
 
-def _restored(frames: torch.Tensor, info: ClipInfo, progress: Progress | None) -> Iterator[torch.Tensor]:
+def _restored(
+    frames: torch.Tensor, info: ClipInfo, progress: Progress | None
+) -> Iterator[torch.Tensor]:
     untouched, done = _untouched(frames, info), 0
     originals = repeat(None) if untouched or info.placement.takes_all else _originals(info)
-    for frame, original in zip(frames[:info.frame_count], originals, strict=False):
+    for frame, original in zip(frames[: info.frame_count], originals, strict=False):
         frame = frame.to("cpu", torch.float32)
         yield frame if untouched else _compose(frame, original, info)
         done += 1
@@ -76,7 +100,10 @@ def _untouched(frames: torch.Tensor, info: ClipInfo) -> bool:
     height, width = frames.shape[1:3]
     if (width, height) != (info.width, info.height):
         return False
-    return (width, height) != (info.fitted_width, info.fitted_height) or info.placement.changes_nothing
+    return (width, height) != (
+        info.fitted_width,
+        info.fitted_height,
+    ) or info.placement.changes_nothing
 
 
 def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
@@ -96,10 +123,16 @@ def _compose(frame: torch.Tensor, original: np.ndarray | None, info: ClipInfo) -
     if original is None:
         return picture
     if original.shape[:2] != (info.height, info.width):
-        raise _source_changed(f"{original.shape[1]}x{original.shape[0]}", f"{info.width}x{info.height}")
+        raise _source_changed(
+            f"{original.shape[1]}x{original.shape[0]}", f"{info.width}x{info.height}"
+        )
     canvas = torch.empty(info.height, info.width, 3)
-    for rows, columns in ((slice(top), slice(None)), (slice(bottom, None), slice(None)),
-                          (slice(top, bottom), slice(left)), (slice(top, bottom), slice(right, None))):
+    for rows, columns in (
+        (slice(top), slice(None)),
+        (slice(bottom, None), slice(None)),
+        (slice(top, bottom), slice(left)),
+        (slice(top, bottom), slice(right, None)),
+    ):
         border = original[rows, columns].astype(np.float32)
         canvas[rows, columns] = torch.from_numpy(border).div_(WHITE[original.dtype])
     canvas[top:bottom, left:right] = picture
@@ -110,10 +143,18 @@ def _resize(frame: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """(h, w, 3) → (height, width, 3) in 0..1; the frame itself when its size is right."""
     if frame.shape[:2] == (height, width):
         return frame
-    planes = F.interpolate(frame.permute(2, 0, 1).contiguous()[None], (height, width), mode="bicubic", antialias=True)
+    planes = F.interpolate(
+        frame.permute(2, 0, 1).contiguous()[None], (height, width), mode="bicubic", antialias=True
+    )
     return planes[0].permute(1, 2, 0).clamp(0, 1)
 
 
 def _source_changed(got: str, need: str) -> ClipError:
-    return ClipError(needed("source video", got, f"{need}, as when it was loaded",
-                            "It was changed or replaced meanwhile: run the source node again."))
+    return ClipError(
+        needed(
+            "source video",
+            got,
+            f"{need}, as when it was loaded",
+            "It was changed or replaced meanwhile: run the source node again.",
+        )
+    )

@@ -33,8 +33,10 @@ PIECE = 1 << 16
 """Samples of silence handed on at a time."""
 SILENT_FRAMES = 256
 """Frames before the range after which an empty piece tells that the work goes on."""
-NATIVE_ORDER = ("FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR DL DR WL WR SDL SDR LFE2 TSL TSR BFC "
-                "BFL BFR").split()
+NATIVE_ORDER = (
+    "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR DL DR WL WR SDL SDR LFE2 TSL TSR BFC "
+    "BFL BFR"
+).split()
 """The order of channels in all of FFmpeg's own layouts; source: enum AVChannel, libavutil/channel_layout.h."""
 RECORD = struct.Struct("<II")
 """What the program writes: channels and bytes of a piece, then the piece; 0 channels: `Found` as JSON, the end."""
@@ -68,8 +70,9 @@ class Found:
     "Whether packets of the range could not be decoded; silence stands in their place."
 
 
-def read_samples(container: av.container.InputContainer, wanted: Wanted, found: Found,
-                 held: list | None = None) -> Iterator[np.ndarray]:
+def read_samples(
+    container: av.container.InputContainer, wanted: Wanted, found: Found, held: list | None = None
+) -> Iterator[np.ndarray]:
     """Yields float32 (n, channels), n from 0 on: the range from its first sample to the last that the file has.
 
     The first decoded frame gives rate and layout; what differs later is resampled. Fills in `found`. Custom channel
@@ -94,15 +97,18 @@ def read_samples(container: av.container.InputContainer, wanted: Wanted, found: 
         yield from line.flush()
 
 
-def skip_ahead(container: av.container.InputContainer, track: av.AudioStream, seconds: Fraction) -> None:
+def skip_ahead(
+    container: av.container.InputContainer, track: av.AudioStream, seconds: Fraction
+) -> None:
     """Jump to shortly before `seconds`, where the file tells exactly where that is."""
     # Only mp4 and mov store exact sample times; elsewhere the samples are counted from the beginning.
     if "mp4" in container.format.name.split(",") and seconds > 2 * PREROLL_SECONDS:
         container.seek(int((seconds - PREROLL_SECONDS) / track.time_base), stream=track)
 
 
-def _frames(container: av.container.InputContainer, track: av.AudioStream, wanted: Wanted,
-            found: Found) -> Iterator[av.AudioFrame]:
+def _frames(
+    container: av.container.InputContainer, track: av.AudioStream, wanted: Wanted, found: Found
+) -> Iterator[av.AudioFrame]:
     """Decoded frames. Packets that cannot be decoded are passed over; data that breaks off is the end."""
     end = wanted.begin + wanted.duration if wanted.duration else None
     try:
@@ -111,7 +117,9 @@ def _frames(container: av.container.InputContainer, track: av.AudioStream, wante
                 frames = packet.decode()
             except av.error.FFmpegError:
                 time = None if packet.pts is None else packet.pts * packet.time_base
-                found.damaged |= time is not None and wanted.begin <= time and (end is None or time < end)
+                found.damaged |= (
+                    time is not None and wanted.begin <= time and (end is None or time < end)
+                )
                 continue
             yield from frames
     except av.error.FFmpegError:
@@ -123,13 +131,21 @@ class _Line:
 
     def __init__(self, first: av.AudioFrame, wanted: Wanted, found: Found, held: list | None):
         self.begin, self.found, self.held = wanted.begin, found, held
-        found.rate, found.channels = self.rate, self.channels = first.sample_rate, first.layout.nb_channels
-        self.layout, self.order = first.layout.name, _native_places(first.layout) if held is not None else None
+        found.rate, found.channels = self.rate, self.channels = (
+            first.sample_rate,
+            first.layout.nb_channels,
+        )
+        self.layout, self.order = (
+            first.layout.name,
+            _native_places(first.layout) if held is not None else None,
+        )
         self.limit = round(wanted.duration * self.rate) if wanted.duration else None
         self.form, self.resampler, self.places = None, None, None
         self.due: Fraction | None = None  # when the next frame is expected
         self.shift = Fraction(0)  # from stamps to the time that is believed
-        self.position = self.written = 0  # of the next decoded sample in the range; samples handed on
+        self.position = self.written = (
+            0  # of the next decoded sample in the range; samples handed on
+        )
 
     @property
     def is_full(self) -> bool:
@@ -175,19 +191,25 @@ class _Line:
         _, layout, rate = form
         self.found.changes |= (layout, rate) != (self.layout, self.rate)
         self.form, self.places = form, self.order if layout == self.layout else None
-        self.resampler = av.AudioResampler(format="flt", rate=self.rate,
-                                           layout=None if layout == self.layout else self._native_layout())
+        self.resampler = av.AudioResampler(
+            format="flt",
+            rate=self.rate,
+            layout=None if layout == self.layout else self._native_layout(),
+        )
 
     def _native_layout(self) -> str:
         if self.order is None:
             return self.layout
-        names = self.layout[self.layout.index("(") + 1:-1].split("+")
+        names = self.layout[self.layout.index("(") + 1 : -1].split("+")
         return "+".join(names[place] for place in self.order)
 
     def _resampled(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
         try:
             return self.resampler.resample(frame)
-        except (av.error.FFmpegError, ValueError):  # no way from one layout to the other: channel by channel then
+        except (
+            av.error.FFmpegError,
+            ValueError,
+        ):  # no way from one layout to the other: channel by channel then
             self.resampler = av.AudioResampler(format="flt", rate=self.rate)
             return self.resampler.resample(frame)
 
@@ -197,7 +219,9 @@ class _Line:
             self.held.append(piece.layout)
         samples = piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
         if samples.shape[1] != self.channels:
-            samples = np.pad(samples[:, :self.channels], ((0, 0), (0, max(0, self.channels - samples.shape[1]))))
+            samples = np.pad(
+                samples[:, : self.channels], ((0, 0), (0, max(0, self.channels - samples.shape[1])))
+            )
         return samples[:, self.places] if self.places else samples
 
     def _lay(self, samples: np.ndarray) -> Iterator[np.ndarray]:
@@ -208,9 +232,9 @@ class _Line:
             count = min(PIECE, stop - self.written)
             self.written += count
             yield np.zeros((count, self.channels), np.float32)
-        samples = samples[self.written - begin:]
+        samples = samples[self.written - begin :]
         if self.limit is not None:
-            samples = samples[:self.limit - self.written]
+            samples = samples[: self.limit - self.written]
         if len(samples):
             self.found.heard = True
             self.written += len(samples)

@@ -2,6 +2,8 @@
 
     edited frames ──restored_frames──▶ RGB float ──▶ YUV ──▶ H.264 ─┐
                                     source's packets, or AAC ────────┴▶ temporary file ──rename──▶ target
+
+Keeping an edit that could not be saved: its fitted frames without loss, in a file that any video loader reads.
 """
 
 import errno
@@ -20,26 +22,47 @@ import numpy as np
 import torch
 
 from ..errors import ClipError, needed
-from .colours import LIMITED_RANGE, Colours, colours_to_write
-from .conversion import ToYuv
+from .colours import LIMITED_RANGE, Colours, ToYuv, colours_to_write
 from .fit import Progress
 from .info import ClipInfo
-from .mixdown import fitting_sound
 from .picture import WHITE
 from .restore import restored_frames
-from .sound import sound_of
+from .sound import fitting_sound, sound_of
 
 LARGEST_SIDE = 16384
+
+
 LAST_ERRNO = 4095
 """Higher numbers are FFmpeg's own errors, which are not about disks."""
+
+
 SLOWEST = Fraction(1, 1000)
+
+
 TAGS = "use_metadata_tags"
+
+
 CONTAINERS = {"mp4": "mp4", "mkv": "matroska"}
 """Files that are written here, and FFmpeg's names for them."""
+
+
 ALIKE = {"x264-params": "cpu-independent=1"}
 """Without it, x264 weighs blocks by AVX-512 code that reads memory it never wrote where a side is no multiple of 16:
 the same frames become files of other bytes now and then."""
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+
+
+PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
 """Of x264, from quick and large to slow and small."""
 
 
@@ -61,9 +84,14 @@ class Encoding:
     "Colour tags to write, and the matrix to convert with; None takes the source's."
 
 
-def save_restored(target: str | os.PathLike | BinaryIO, frames: torch.Tensor, info: ClipInfo,
-                  audio: dict | None = None, encoding: Encoding | None = None,
-                  progress: Progress | None = None) -> None:
+def save_restored(
+    target: str | os.PathLike | BinaryIO,
+    frames: torch.Tensor,
+    info: ClipInfo,
+    audio: dict | None = None,
+    encoding: Encoding | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Undo `fit_clip` on edited `frames` and write the result: H.264 with the source's sound, or AAC.
 
     Size, frame count and time stamps are the source's; exactly in an mp4, to the millisecond in an mkv, which
@@ -86,8 +114,14 @@ def save_restored(target: str | os.PathLike | BinaryIO, frames: torch.Tensor, in
 def check_size(width: int, height: int) -> None:
     """Raises ClipError for what H.264 cannot hold."""
     if max(width, height) > LARGEST_SIDE:
-        raise ClipError(needed("video size", f"{width}x{height}", f"at most {LARGEST_SIDE} pixels on a side",
-                               "Scale the clip down first."))
+        raise ClipError(
+            needed(
+                "video size",
+                f"{width}x{height}",
+                f"at most {LARGEST_SIDE} pixels on a side",
+                "Scale the clip down first.",
+            )
+        )
 
 
 @contextmanager
@@ -109,25 +143,47 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
 def _not_written(path: Path, failed: OSError | av.error.FFmpegError) -> str:
     """What stopped the writing: the disk, or a file format that cannot hold what it was given."""
     why = failed.strerror or str(failed)
-    if isinstance(failed, av.error.FFmpegError) and (failed.errno == errno.EINVAL or failed.errno > LAST_ERRNO):
-        return needed(path.name, f"pictures or times that it cannot hold ({why})", "a clip that fits into such a file",
-                      "Edit a shorter range of the clip, or export the clip again.")
-    return needed(path.name, why, "room and permission to write it",
-                  f"Free disk space or check the rights of {path.parent.name}/.")
+    if isinstance(failed, av.error.FFmpegError) and (
+        failed.errno == errno.EINVAL or failed.errno > LAST_ERRNO
+    ):
+        return needed(
+            path.name,
+            f"pictures or times that it cannot hold ({why})",
+            "a clip that fits into such a file",
+            "Edit a shorter range of the clip, or export the clip again.",
+        )
+    return needed(
+        path.name,
+        why,
+        "room and permission to write it",
+        f"Free disk space or check the rights of {path.parent.name}/.",
+    )
 
 
-def _write(target: str | BinaryIO, frames: Iterable[torch.Tensor], info: ClipInfo, audio: dict | None,
-           encoding: Encoding, flags: str) -> None:
+def _write(
+    target: str | BinaryIO,
+    frames: Iterable[torch.Tensor],
+    info: ClipInfo,
+    audio: dict | None,
+    encoding: Encoding,
+    flags: str,
+) -> None:
     tick, ticks = info.timing.ticks()
     ends, is_mp4 = dict(pairwise(ticks)), encoding.container == "mp4"
     heard = info if is_mp4 else _unless_cut(info)
-    with av.open(target, "w", format=CONTAINERS[encoding.container],
-                 options={"movflags": flags} if is_mp4 else {}) as container:
+    with av.open(
+        target,
+        "w",
+        format=CONTAINERS[encoding.container],
+        options={"movflags": flags} if is_mp4 else {},
+    ) as container:
         container.metadata.update(encoding.metadata)
         video = _video_stream(container, info, encoding, tick)
         with sound_of(container, heard, fitting_sound(heard, audio)[0]) as sound:
             sound = _Waiting(sound if is_mp4 else _from_zero(sound))
-            for picture in _pictures(frames, video.codec_context.pix_fmt, _tags(info, encoding), ticks, tick):
+            for picture in _pictures(
+                frames, video.codec_context.pix_fmt, _tags(info, encoding), ticks, tick
+            ):
                 _mux(container, video.encode(picture), ends)
                 container.mux(sound.until(picture.pts * tick))
             _mux(container, video.encode(None), ends)
@@ -144,7 +200,9 @@ class _Waiting:
     def until(self, seconds: Fraction | None) -> list[av.Packet]:
         """Packets up to `seconds`; all that are left for None."""
         due = []
-        while self.next is not None and (seconds is None or self.next.pts * self.next.time_base <= seconds):
+        while self.next is not None and (
+            seconds is None or self.next.pts * self.next.time_base <= seconds
+        ):
             due.append(self.next)
             self.next = next(self.packets, None)
         return due
@@ -163,17 +221,24 @@ def _from_zero(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     return (packet for packet in packets if packet.pts >= 0)
 
 
-def _mux(container: av.container.OutputContainer, packets: Iterable[av.Packet], ends: Mapping[int, int]) -> None:
+def _mux(
+    container: av.container.OutputContainer, packets: Iterable[av.Packet], ends: Mapping[int, int]
+) -> None:
     for packet in packets:
         packet.duration = ends[packet.pts] - packet.pts
         container.mux(packet)
 
 
-def _video_stream(container: av.container.OutputContainer, info: ClipInfo, encoding: Encoding,
-                  tick: Fraction) -> av.VideoStream:
+def _video_stream(
+    container: av.container.OutputContainer, info: ClipInfo, encoding: Encoding, tick: Fraction
+) -> av.VideoStream:
     """An H.264 stream with the source's size, pixel shape, clock and colour tags."""
-    rate = max(info.fps, SLOWEST).limit_denominator(100_000)  # for the encoder's bit rate; times have their own clock
-    options = {"crf": str(encoding.crf), **ALIKE} | ({"preset": encoding.preset} if encoding.preset else {})
+    rate = max(info.fps, SLOWEST).limit_denominator(
+        100_000
+    )  # for the encoder's bit rate; times have their own clock
+    options = {"crf": str(encoding.crf), **ALIKE} | (
+        {"preset": encoding.preset} if encoding.preset else {}
+    )
     stream = container.add_stream("h264", rate=rate, options=options)
     stream.width, stream.height = info.width, info.height
     planes = "444" if info.width % 2 or info.height % 2 else "420"
@@ -187,7 +252,11 @@ def _video_stream(container: av.container.OutputContainer, info: ClipInfo, encod
     if info.facts.pixel_aspect != 1:
         context.sample_aspect_ratio = info.facts.pixel_aspect
     context.color_range = LIMITED_RANGE
-    context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
+    context.colorspace, context.color_primaries, context.color_trc = (
+        tags.matrix,
+        tags.primaries,
+        tags.transfer,
+    )
     return stream
 
 
@@ -195,8 +264,9 @@ def _tags(info: ClipInfo, encoding: Encoding) -> Colours:
     return encoding.colours or colours_to_write(info.colours, info.height)
 
 
-def _pictures(frames: Iterable[torch.Tensor], pix_fmt: str, tags: Colours, ticks: list[int],
-              tick: Fraction) -> Iterator[av.VideoFrame]:
+def _pictures(
+    frames: Iterable[torch.Tensor], pix_fmt: str, tags: Colours, ticks: list[int], tick: Fraction
+) -> Iterator[av.VideoFrame]:
     """Float RGB (H, W, 3) → pictures in YUV with their times."""
     to_yuv = ToYuv(pix_fmt, tags)
     for frame, time in zip(frames, ticks, strict=False):
@@ -210,3 +280,38 @@ def _whole_numbers(frame: torch.Tensor, deep: bool) -> tuple[np.ndarray, str]:
     kind, form = (torch.uint16, "rgb48le") if deep else (torch.uint8, "rgb24")
     white = WHITE[np.dtype(str(kind).removeprefix("torch."))]
     return frame.clamp(0, 1).mul_(white).round_().to(kind).numpy(), form
+
+
+def write_lossless(
+    path: str | Path,
+    frames: torch.Tensor,
+    fps: Fraction,
+    deep: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write `frames`, float (F, H, W, 3) in 0..1, as PNG in a mov: to the nearest of 256 levels, 65536 if `deep`.
+
+    PNG is a form that ComfyUI's own loader gives back to the bit; deep pictures to half a level of 10 bits. The file
+    appears only when it is complete. Raises ClipError with the cause if it cannot be written.
+    """
+    white, kind, form, stored = (
+        (65535, torch.uint16, "rgb48le", "rgb48be")
+        if deep
+        else (255, torch.uint8, "rgb24", "rgb24")
+    )
+    with (
+        complete_or_absent(Path(path)) as unfinished,
+        av.open(str(unfinished), "w", format="mov", options={"movflags": TAGS}) as container,
+    ):
+        container.metadata.update(metadata or {})
+        stream = container.add_stream("png", rate=fps.limit_denominator(100_000))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = stored
+        for number, frame in enumerate(frames):
+            levels = (frame.cpu().float().nan_to_num().clamp(0, 1) * white).round().to(kind)
+            picture = av.VideoFrame.from_ndarray(levels.contiguous().numpy(), format=form).reformat(
+                format=stored
+            )
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))

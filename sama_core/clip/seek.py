@@ -24,31 +24,43 @@ CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "prores", "ffv1"}
 REORDER = 32
 
 
-def from_beginning(container: av.container.InputContainer, stream: av.VideoStream, start: int = 0) -> Numbered:
+def from_beginning(
+    container: av.container.InputContainer, stream: av.VideoStream, start: int = 0
+) -> Numbered:
     """Decode and count from frame 0, whatever `start` is: always right, never quick."""
     return enumerate(_pictures(stream, container.demux(stream)))
 
 
-def from_keyframe(container: av.container.InputContainer, stream: av.VideoStream, start: int) -> Numbered | None:
+def from_keyframe(
+    container: av.container.InputContainer, stream: av.VideoStream, start: int
+) -> Numbered | None:
     """Decode from the keyframe before frame `start`, or None where its number cannot be proved.
 
     A None leaves the container at an unknown position: open it again.
     """
-    shown = _shown_packets(container, stream, islice(_packets(container, stream), start + 1 + REORDER))
+    shown = _shown_packets(
+        container, stream, islice(_packets(container, stream), start + 1 + REORDER)
+    )
     if shown is None or len(shown) <= start:
         return None
     times = [time for time, _ in shown]
     once = Counter(times)
     try:
-        container.seek(max(time for time, is_keyframe in shown[:start + 1] if is_keyframe and once[time] == 1),
-                       stream=stream)
+        container.seek(
+            max(
+                time for time, is_keyframe in shown[: start + 1] if is_keyframe and once[time] == 1
+            ),
+            stream=stream,
+        )
         packets = container.demux(stream)
         landing = next(packets)
         if landing.pts is None:
             return None
         # Frames shown before the keyframe but stored after it refer to frames we have not decoded.
-        pictures = dropwhile(lambda picture: picture.pts is None or picture.pts < landing.pts,
-                             _pictures(stream, chain([landing], packets)))
+        pictures = dropwhile(
+            lambda picture: picture.pts is None or picture.pts < landing.pts,
+            _pictures(stream, chain([landing], packets)),
+        )
         first = next(pictures, None)
     except (av.error.FFmpegError, ValueError):
         return None
@@ -58,15 +70,18 @@ def from_keyframe(container: av.container.InputContainer, stream: av.VideoStream
     return enumerate(chain([first], pictures), number) if number <= start else None
 
 
-def packet_stamps(container: av.container.InputContainer, stream: av.VideoStream,
-                  until: Fraction) -> list[Fraction] | None:
+def packet_stamps(
+    container: av.container.InputContainer, stream: av.VideoStream, until: Fraction
+) -> list[Fraction] | None:
     """Stamps of the frames in the order shown, in seconds on the file's clock, to `until` and beyond.
 
     None where packets do not tell.
     """
     if stream.time_base is None:
         return None
-    shown = _shown_packets(container, stream, _until(_packets(container, stream), until / stream.time_base))
+    shown = _shown_packets(
+        container, stream, _until(_packets(container, stream), until / stream.time_base)
+    )
     return None if shown is None else [time * stream.time_base for time, _ in shown]
 
 
@@ -91,10 +106,14 @@ Stamp = tuple[int | None, bool]
 """Of a packet: the time its frame is shown, and whether it is a keyframe."""
 
 
-def _shown_packets(container: av.container.InputContainer, stream: av.VideoStream,
-                   stamps: Iterable[Stamp]) -> list[Stamp] | None:
+def _shown_packets(
+    container: av.container.InputContainer, stream: av.VideoStream, stamps: Iterable[Stamp]
+) -> list[Stamp] | None:
     """`stamps`, those of the first packets in decoding order, in the order shown; None if packets do not tell."""
-    if not CONTAINERS & set(container.format.name.split(",")) or stream.codec_context.name not in CODECS:
+    if (
+        not CONTAINERS & set(container.format.name.split(","))
+        or stream.codec_context.name not in CODECS
+    ):
         return None
     packets = list(stamps)
     times = [time for time, _ in packets]
@@ -106,7 +125,11 @@ def _shown_packets(container: av.container.InputContainer, stream: av.VideoStrea
         return packets if order == list(range(len(times))) else None
     # A time far from its place is wrong, and would be taken for a frame shown there.
     moved = max(abs(place - number) for place, number in enumerate(order))
-    return [packets[number] for number in order] if len(set(times)) == len(times) and moved <= REORDER else None
+    return (
+        [packets[number] for number in order]
+        if len(set(times)) == len(times) and moved <= REORDER
+        else None
+    )
 
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Stamp]:

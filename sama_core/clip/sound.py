@@ -1,4 +1,7 @@
-"""The sound of a result: the source's own packets where an mp4 takes them, AAC otherwise."""
+"""The sound of a result: the source's own packets where an mp4 takes them, AAC otherwise.
+
+The sound a result can carry: as it is where a file takes it, else a stereo mix of it, else none.
+"""
 
 import io
 from collections.abc import Iterator
@@ -19,19 +22,46 @@ from .source import FileSource
 
 # Packets from before the range that a decoder needs to get going; an edit list keeps them silent.
 RUN_UP = Fraction(8, 100)
-AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
+
+
+AAC_RATES = {
+    96000,
+    88200,
+    64000,
+    48000,
+    44100,
+    32000,
+    24000,
+    22050,
+    16000,
+    12000,
+    11025,
+    8000,
+    7350,
+}
+
+
 USUAL_RATE = 48000
+
+
 BITS_PER_CHANNEL = 128_000
+
+
 CHUNK = 1 << 14
 """Samples handed to the encoder at a time."""
+
+
 WARM_UP = 1 << 12
 """Samples after which FFmpeg's AAC encoder sounds right; without them the first 80 ms are muffled."""
+
 
 Packets = Iterator[av.Packet]
 
 
 @contextmanager
-def sound_of(container: av.container.OutputContainer, info: ClipInfo, audio: dict | None) -> Iterator[Packets]:
+def sound_of(
+    container: av.container.OutputContainer, info: ClipInfo, audio: dict | None
+) -> Iterator[Packets]:
     """Adds a track to `container` and gives its packets in order of time, for the range that `info` is about.
 
     `audio` is ComfyUI AUDIO. Where it is what was read from a file, and mp4 takes the file's codec, the file's
@@ -42,7 +72,11 @@ def sound_of(container: av.container.OutputContainer, info: ClipInfo, audio: dic
         yield iter(())
         return
     with _copy(info, audio) as copy:
-        yield _encoded(container, audio, info.duration_seconds) if copy is None else copy.on(container)
+        yield (
+            _encoded(container, audio, info.duration_seconds)
+            if copy is None
+            else copy.on(container)
+        )
 
 
 def is_copied(info: ClipInfo, audio: dict | None) -> bool:
@@ -79,7 +113,11 @@ def _copy(info: ClipInfo, audio: dict | None) -> Iterator[_Copy | None]:
         own = isinstance(info.source, FileSource) and _same(audio, info.audio)
         if own and info.source.is_unchanged() and _is_uniform(info):
             with suppress(av.error.FFmpegError, ClipError, ValueError):
-                copy = _tried(_range_packets(files.enter_context(opened(info.source.stream, info.source.name)), info))
+                copy = _tried(
+                    _range_packets(
+                        files.enter_context(opened(info.source.stream, info.source.name)), info
+                    )
+                )
         yield copy
 
 
@@ -96,7 +134,9 @@ def _tried(copy: _Copy) -> _Copy | None:
 def _same(audio: dict | None, other: dict | None) -> bool:
     if not audio or not other or audio["sample_rate"] != other["sample_rate"]:
         return False
-    return audio["waveform"] is other["waveform"] or torch.equal(audio["waveform"], other["waveform"])
+    return audio["waveform"] is other["waveform"] or torch.equal(
+        audio["waveform"], other["waveform"]
+    )
 
 
 def _is_uniform(info: ClipInfo) -> bool:
@@ -115,7 +155,10 @@ def _range_packets(container: av.container.InputContainer, info: ClipInfo) -> _C
     skip_ahead(container, track, start)
     packets, end = [], round(info.duration_seconds * rate)
     for packet, time in _timed(container.demux(track), track):
-        begin, length = round((time - start) * rate), round(packet.duration * track.time_base * rate)
+        begin, length = (
+            round((time - start) * rate),
+            round(packet.duration * track.time_base * rate),
+        )
         if begin >= end:
             break
         if begin + length > -RUN_UP * rate:
@@ -148,11 +191,24 @@ def _encoded(container: av.container.OutputContainer, audio: dict, duration: Fra
     """Adds an AAC track and gives its packets as they are encoded."""
     waveform, rate = audio["waveform"], audio["sample_rate"]
     if waveform.dim() != 3 or not waveform.shape[0] or waveform.shape[1] not in LAYOUTS:
-        raise ClipError(needed("audio", f"shape {tuple(waveform.shape)}", "(1, channels, samples) with 1 to 6 or 8 "
-                               "channels", "Convert it to stereo."))
-    samples = torch.nan_to_num(waveform[0, :, :round(duration * rate)].float()).clamp(-1, 1).cpu().numpy()
+        raise ClipError(
+            needed(
+                "audio",
+                f"shape {tuple(waveform.shape)}",
+                "(1, channels, samples) with 1 to 6 or 8 channels",
+                "Convert it to stereo.",
+            )
+        )
+    samples = (
+        torch.nan_to_num(waveform[0, :, : round(duration * rate)].float())
+        .clamp(-1, 1)
+        .cpu()
+        .numpy()
+    )
     layout = LAYOUTS[len(samples)]
-    track = container.add_stream("aac", rate=rate if rate in AAC_RATES else USUAL_RATE, layout=layout)
+    track = container.add_stream(
+        "aac", rate=rate if rate in AAC_RATES else USUAL_RATE, layout=layout
+    )
     track.bit_rate = BITS_PER_CHANNEL * len(samples)
     return _aac_packets(track, samples, rate, layout)
 
@@ -160,15 +216,62 @@ def _encoded(container: av.container.OutputContainer, audio: dict, duration: Fra
 def _aac_packets(track: av.AudioStream, samples: np.ndarray, rate: int, layout: str) -> Packets:
     """Encodes `samples`, (channels, n), from time 0 on; before that, unheard, their first ones backwards."""
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=track.rate)
-    warm_up = samples[:, 1:WARM_UP + 1][:, ::-1]
+    warm_up = samples[:, 1 : WARM_UP + 1][:, ::-1]
     samples = np.concatenate([warm_up, samples], axis=1)
     for begin in range(0, samples.shape[1], CHUNK):
         # Packed: PyAV lays planes of 8 channels beyond the end of the frame.
-        piece = np.ascontiguousarray(samples[:, begin:begin + CHUNK].T).reshape(1, -1)
+        piece = np.ascontiguousarray(samples[:, begin : begin + CHUNK].T).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, begin - warm_up.shape[1], Fraction(1, rate)
+        frame.sample_rate, frame.pts, frame.time_base = (
+            rate,
+            begin - warm_up.shape[1],
+            Fraction(1, rate),
+        )
         for resampled in resampler.resample(frame):
             yield from track.encode(resampled)
     for resampled in resampler.resample(None):
         yield from track.encode(resampled)
     yield from track.encode(None)
+
+
+def fitting_sound(info: ClipInfo, audio: dict | None) -> tuple[dict | None, str | None]:
+    """ComfyUI AUDIO → (AUDIO that a video file takes, or None; what the artist should know, or None).
+
+    AAC has no layout for some channel counts, 7 among them. A copied track keeps all of its channels. What is no
+    AUDIO at all is left out: by the time it is seen, the edit is made, and must not be lost to it.
+    """
+    if audio is None:
+        return None, None
+    wrong = _why_not_sound(audio)
+    if wrong:
+        return None, f"The sound is left out, because it has {wrong}. The video is silent."
+    audio = {**audio, "sample_rate": int(audio["sample_rate"])}
+    channels = audio["waveform"].shape[1]
+    if channels in LAYOUTS or is_copied(info, audio):
+        return audio, None
+    return _in_stereo(audio), (
+        f"The sound has {channels} channels, which no video file takes: the result gets a "
+        "stereo mix of it."
+    )
+
+
+def _why_not_sound(audio: dict) -> str | None:
+    """What keeps `audio` from being ComfyUI AUDIO: float (batch, channels, samples) and a rate."""
+    if not hasattr(audio, "get"):
+        return f"the form {type(audio).__name__}"
+    waveform, rate = audio.get("waveform"), audio.get("sample_rate")
+    if not isinstance(waveform, torch.Tensor):
+        return "no waveform"
+    if waveform.dim() != 3 or not waveform.shape[0] or not waveform.shape[1]:
+        return f"the shape {tuple(waveform.shape)} instead of (1, channels, samples)"
+    try:
+        return None if int(rate) >= 1 else f"the sample rate {rate}"
+    except (TypeError, ValueError, OverflowError):
+        return f"the sample rate {rate}"
+
+
+def _in_stereo(audio: dict) -> dict:
+    """Left and right lead every usual order of three and more channels; all others are heard in the middle."""
+    waveform = audio["waveform"].float()
+    middle = waveform[:, 2:].mean(dim=1, keepdim=True)
+    return {**audio, "waveform": (waveform[:, :2] + middle) / 2}

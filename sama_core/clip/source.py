@@ -15,12 +15,11 @@ from typing import Protocol
 
 import av
 import numpy as np
-import torch
 
 from ..errors import ClipError, needed
 from .audio import Sound, audible_track, read_sound
 from .clip_range import LAST_SECOND, ClipRange, brief
-from .colours import RGB_MATRIX, UNTAGGED, Colours, colours_of
+from .colours import UNTAGGED, Colours, colours_of
 from .decode import (
     HIGHEST_FPS,
     Stream,
@@ -35,10 +34,9 @@ from .decode import (
     states_rate,
     unusable,
 )
-from .picture import Picture, bits_of, pixels_of, see_through
+from .picture import Orientations, Picture, bits_of, pixels_of, see_through
 from .stamps import Clock, origin_of
 from .unchanged import Seen, is_unchanged, look
-from .upright import Orientations
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,9 @@ class ClipSource(Protocol):
 
     def time_of(self, number: int) -> Fraction: ...
 
-    def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> dict | None: ...
+    def audio(
+        self, start_seconds: float | Fraction, duration_seconds: float | Fraction
+    ) -> dict | None: ...
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,15 @@ class FileSource:
                     raise _size_change(self.name, number, size, facts)
                 stated = self._opening.states_lengths and frame.duration and frame.time_base
                 length = frame.duration * frame.time_base if stated else None
-                yield Picture(number, pixels_of(frame, deep, orientation), time, length,
-                              bool(frame.interlaced_frame), frame.is_corrupt, moved)
+                yield Picture(
+                    number,
+                    pixels_of(frame, deep, orientation),
+                    time,
+                    length,
+                    bool(frame.interlaced_frame),
+                    frame.is_corrupt,
+                    moved,
+                )
             if number == clip_range.last:
                 return
         check_start(self.name, clip_range.start, seen)
@@ -149,7 +156,11 @@ class FileSource:
         fps, times = self.facts().fps, [time for _, time, _ in self._shown(seconds)]
         following = bisect_left(times, seconds)
         at = times[following] if following < len(times) else times[-1] + 1 / fps
-        return following - 1 if following and seconds - times[following - 1] <= at - seconds else following
+        return (
+            following - 1
+            if following and seconds - times[following - 1] <= at - seconds
+            else following
+        )
 
     def time_of(self, number: int) -> Fraction:
         """Seconds after the first frame at which frame `number` is shown. Raises ClipError beyond the end."""
@@ -165,22 +176,36 @@ class FileSource:
             raise _no_trim(self.name, start, length)
         begin, end = (self._clock.ticked(time) - self.origin for time in (start, start + length))
         # A frame whose time was moved is kept where its own stamp is in the part.
-        times = [min(time, stamp) if moved and stamp is not None else time
-                 for stamp, time, moved in self._shown(end if length else begin)]
+        times = [
+            min(time, stamp) if moved and stamp is not None else time
+            for stamp, time, moved in self._shown(end if length else begin)
+        ]
         first = next((number for number, time in enumerate(times) if time >= begin), len(times))
-        behind = next((number for number, time in enumerate(times) if time >= end), len(times)) if length else None
+        behind = (
+            next((number for number, time in enumerate(times) if time >= end), len(times))
+            if length
+            else None
+        )
         if first >= (len(times) if behind is None else behind):
             raise _no_trim(self.name, start, length)
         return first, behind
 
-    def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> dict | None:
+    def audio(
+        self, start_seconds: float | Fraction, duration_seconds: float | Fraction
+    ) -> dict | None:
         """The sound of a range, as AUDIO; see `read_sound`."""
         return self.sound(start_seconds, duration_seconds).audio
 
-    def sound(self, start_seconds: float | Fraction, duration_seconds: float | Fraction,
-              wait: Callable[[], None] = lambda: None) -> Sound:
+    def sound(
+        self,
+        start_seconds: float | Fraction,
+        duration_seconds: float | Fraction,
+        wait: Callable[[], None] = lambda: None,
+    ) -> Sound:
         """The sound of a range, and what there is to say about it; see `read_sound`."""
-        return read_sound(self.stream, self.name, self.origin, start_seconds, duration_seconds, wait)
+        return read_sound(
+            self.stream, self.name, self.origin, start_seconds, duration_seconds, wait
+        )
 
     @property
     def _clock(self) -> Clock:
@@ -197,14 +222,25 @@ class FileSource:
             stream = picture_stream(container, self.name)
             rate = frame_rate(container, stream)
             facts = ClipFacts(
-                *orientation.size(frame.width, frame.height), rate, _stated_frame_count(container, stream),
-                audible_track(container) is not None, pixel_aspect(stream, orientation.quarter_turns),
-                90 * orientation.quarter_turns, orientation.mirrored, bits_of(frame), see_through(frame),
-                colours_of(frame, stream.codec_context))
+                *orientation.size(frame.width, frame.height),
+                rate,
+                _stated_frame_count(container, stream),
+                audible_track(container) is not None,
+                pixel_aspect(stream, orientation.quarter_turns),
+                90 * orientation.quarter_turns,
+                orientation.mirrored,
+                bits_of(frame),
+                see_through(frame),
+                colours_of(frame, stream.codec_context),
+            )
             states_lengths = states_rate(stream)
         origin = origin_of((stamp_of(picture) for picture in chain([frame], decoded)), 1 / rate)
-        return _Opening(facts, Clock(origin, None if origin is None else frame.time_base, 1 / rate), states_lengths,
-                        look(self.stream, self.name))
+        return _Opening(
+            facts,
+            Clock(origin, None if origin is None else frame.time_base, 1 / rate),
+            states_lengths,
+            look(self.stream, self.name),
+        )
 
     def _decoded(self, start: int) -> Iterator[tuple[int, av.VideoFrame, Fraction, bool]]:
         """Numbered frames from `start` or before it on, their times after frame 0, and whether those were moved."""
@@ -226,57 +262,24 @@ class FileSource:
                 return
 
 
-class ImageSource:
-    """A batch of images, float (F, H, W, 3) in 0..1, played at `fps`. Raises ClipError for other shapes and rates."""
-
-    def __init__(self, images: torch.Tensor, fps: Fraction | float):
-        if images.dim() != 4 or images.shape[-1] != 3:
-            raise ClipError(needed("images", f"shape {tuple(images.shape)}", "(frames, height, width, 3)",
-                                   "Connect an IMAGE output without transparency."))
-        self.images = images
-        self.name = "images"
-        self._fps = _rate(fps)
-
-    def facts(self) -> ClipFacts:
-        """Size, rate and count. Raises ClipError for an empty batch."""
-        count, height, width, _ = self.images.shape
-        if not (count and width and height):
-            raise _no_frames(self.name)
-        return ClipFacts(width, height, self._fps, count, False, colours=Colours(matrix=RGB_MATRIX))
-
-    def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
-        """The pictures in `clip_range`, always in 8 bits; raises ClipError if the start lies beyond the end."""
-        count = len(self.images)
-        check_start(self.name, clip_range.start, count)
-        stop = count if clip_range.last is None else min(clip_range.last + 1, count)
-        for number in range(clip_range.start, stop, clip_range.stride):
-            pixels = (self.images[number].float() * 255).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
-            yield Picture(number, pixels, number / self._fps, 1 / self._fps)
-
-    def frames(self, clip_range: ClipRange) -> Iterator[np.ndarray]:
-        """The frames in `clip_range`, uint8 (H, W, 3); as `pictures`."""
-        return (picture.pixels for picture in self.pictures(clip_range))
-
-    def frame_at(self, seconds: Fraction) -> int:
-        """Number of the image whose time is nearest; the count if that is over."""
-        return min(_by_rate(seconds, self._fps), len(self.images))
-
-    def time_of(self, number: int) -> Fraction:
-        """Seconds after the first image at which image `number` is shown."""
-        return number / self._fps
-
-    def audio(self, start_seconds: float | Fraction, duration_seconds: float | Fraction) -> None:
-        """Images have no sound."""
-
-
 def _rate(fps: Fraction | float) -> Fraction:
     """Frames per second as an exact number: 23.976 typed by hand is one of few digits, not of a float's 50."""
     rate = Fraction(0)
     if isinstance(fps, Real) and 0 < fps <= HIGHEST_FPS:
-        rate = Fraction(fps) if isinstance(fps, Rational) else Fraction(float(fps)).limit_denominator(1001)
+        rate = (
+            Fraction(fps)
+            if isinstance(fps, Rational)
+            else Fraction(float(fps)).limit_denominator(1001)
+        )
     if not rate:
-        raise ClipError(needed("frame rate", brief(fps), f"more than 0 and at most {HIGHEST_FPS} frames per second",
-                               "Set fps to 24."))
+        raise ClipError(
+            needed(
+                "frame rate",
+                brief(fps),
+                f"more than 0 and at most {HIGHEST_FPS} frames per second",
+                "Set fps to 24.",
+            )
+        )
     return rate
 
 
@@ -288,7 +291,9 @@ def _by_rate(seconds: Fraction, fps: Fraction) -> int:
 def _stated_frame_count(container, stream) -> int | None:
     # AVI and edit lists (clips trimmed without re-encoding) state counts that are not what plays.
     # mp4 and mov are believed where count, duration and rate agree.
-    if "mp4" not in container.format.name.split(",") or not (stream.frames and stream.duration and stream.average_rate):
+    if "mp4" not in container.format.name.split(",") or not (
+        stream.frames and stream.duration and stream.average_rate
+    ):
         return None
     played = round(stream.duration * stream.time_base * stream.average_rate)
     return stream.frames if played == stream.frames else None
@@ -299,9 +304,12 @@ def check_start(name: str, start: int, frame_count: int) -> None:
     if not frame_count:
         raise _no_frames(name)
     if start >= frame_count:
-        raise unusable(name, f"start frame {start}",
-                       f"a start from 0 to {frame_count - 1} (frame count: {frame_count})",
-                       f"Set the start frame to {frame_count - 1} or less.")
+        raise unusable(
+            name,
+            f"start frame {start}",
+            f"a start from 0 to {frame_count - 1} (frame count: {frame_count})",
+            f"Set the start frame to {frame_count - 1} or less.",
+        )
 
 
 def _no_frames(name: str) -> ClipError:
@@ -310,11 +318,18 @@ def _no_frames(name: str) -> ClipError:
 
 def _no_trim(name: str, start: float, length: float) -> ClipError:
     what = f"from {brief(start)} s on" + (f", {brief(length)} s long" if length else "")
-    return unusable(name, f"trimmed to a part without frames ({what})", "at least 1 frame",
-                    "Set an earlier start or a longer duration in Trim Video.")
+    return unusable(
+        name,
+        f"trimmed to a part without frames ({what})",
+        "at least 1 frame",
+        "Set an earlier start or a longer duration in Trim Video.",
+    )
 
 
 def _size_change(name: str, number: int, got: tuple[int, int], facts: ClipFacts) -> ClipError:
-    return unusable(name, f"frame {number} of {got[0]}x{got[1]} pixels", f"the first frame's size, "
-                    f"{facts.width}x{facts.height}, throughout",
-                    f"Set the frame limit to end before frame {number}, or export the file again.")
+    return unusable(
+        name,
+        f"frame {number} of {got[0]}x{got[1]} pixels",
+        f"the first frame's size, {facts.width}x{facts.height}, throughout",
+        f"Set the frame limit to end before frame {number}, or export the file again.",
+    )

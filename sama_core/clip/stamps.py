@@ -44,9 +44,13 @@ class Clock:
         if first is None:
             return
         before = -self.step if from_first else first[1] - origin - self.step
-        relative = ((item, None if untimed or stamp is None else stamp - origin)
-                    for item, stamp in chain([first], stamped))
-        for item, time, moved in rising(relative, self.step, None if untimed else self.tick, before):
+        relative = (
+            (item, None if untimed or stamp is None else stamp - origin)
+            for item, stamp in chain([first], stamped)
+        )
+        for item, time, moved in rising(
+            relative, self.step, None if untimed else self.tick, before
+        ):
             yield item, time, moved and not untimed
 
     def ticked(self, seconds: float) -> Fraction:
@@ -54,8 +58,9 @@ class Clock:
         return int(seconds / self.tick) * self.tick if self.tick else Fraction(seconds)
 
 
-def rising(stamped: Iterable[tuple[Item, Stamp]], step: Fraction, tick: Fraction | None,
-           before: Fraction) -> Times:
+def rising(
+    stamped: Iterable[tuple[Item, Stamp]], step: Fraction, tick: Fraction | None, before: Fraction
+) -> Times:
     """`(item, stamp)` in the order shown → `(item, time, whether the stamp was no good)`, times strictly rising.
 
     All in seconds. `step` is used where no neighbour tells better; times that are mended lie on a `tick` where they
@@ -117,7 +122,9 @@ def _shifted(stamp: Stamp, shift: Fraction) -> Stamp:
     return None if stamp is None else stamp + shift
 
 
-def _on_tick(time: Fraction, tick: Fraction | None, above: Fraction, below: Fraction | None = None) -> Fraction:
+def _on_tick(
+    time: Fraction, tick: Fraction | None, above: Fraction, below: Fraction | None = None
+) -> Fraction:
     """The tick nearest to `time`; `time` itself where no tick lies between the bounds."""
     rounded = round(time / tick) * tick if tick else time
     return rounded if rounded > above and (below is None or rounded < below) else time

@@ -38,7 +38,11 @@ def is_unchanged(stream: Stream, name: str, seen: Seen) -> bool:
     True for a file that cannot be read any more: whoever reads it next says so.
     """
     try:
-        return seen.place is None or _place(stream) == seen.place or _beginning(stream, name) == seen.beginning
+        return (
+            seen.place is None
+            or _place(stream) == seen.place
+            or _beginning(stream, name) == seen.beginning
+        )
     except (OSError, ClipError):
         return True
 
@@ -53,7 +57,9 @@ def _place(stream: Stream) -> tuple[int, ...] | None:
 def _beginning(stream: Stream, name: str) -> int:
     checksum = 0
     with opened(stream, name) as container:
-        packets = (packet for packet in container.demux(picture_stream(container, name)) if packet.size)
+        packets = (
+            packet for packet in container.demux(picture_stream(container, name)) if packet.size
+        )
         try:
             for packet in islice(packets, FIRST_PACKETS):
                 checksum = zlib.crc32(bytes(packet), checksum)

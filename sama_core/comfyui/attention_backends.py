@@ -22,8 +22,15 @@ from ..errors import ConditioningError, needed
 OVERRIDE = "optimized_attention_override"
 _CALLBACKS = "block_sparse_attention"
 """The key of core's callbacks."""
-_WORDS = {"sparse": "block-sparse", "spas": "SpargeAttn", "sparge": "SpargeAttn", "solattn": "Sol-Attn", "sla": "SLA",
-          "vsa": "VSA", "radial": "radial"}
+_WORDS = {
+    "sparse": "block-sparse",
+    "spas": "SpargeAttn",
+    "sparge": "SpargeAttn",
+    "solattn": "Sol-Attn",
+    "sla": "SLA",
+    "vsa": "VSA",
+    "radial": "radial",
+}
 _PLAIN = (str, bytes, int, float, bool, type(None), list, tuple, dict, set, frozenset)
 
 
@@ -31,17 +38,28 @@ def refuse_sparse(patcher) -> None:
     """Raises ConditioningError, naming it, where a block-sparse back end is on `patcher` (a ModelPatcher)."""
     name = sparse_backend(patcher)
     if name:
-        raise ConditioningError(needed(
-            "attention", f"block-sparse attention ({name})", "dense attention: SAMA's semantic tokens attend to all",
-            "Remove Model Sparse Attention, or the pack's own node for it, from between loader and sampler; Model "
-            "Attention Backend and sage attention may stay."))
+        raise ConditioningError(
+            needed(
+                "attention",
+                f"block-sparse attention ({name})",
+                "dense attention: SAMA's semantic tokens attend to all",
+                "Remove Model Sparse Attention, or the pack's own node for it, from between loader and sampler; Model "
+                "Attention Backend and sage attention may stay.",
+            )
+        )
 
 
 def sparse_backend(patcher) -> str:
     """What block-sparse attention is on the model, in words; empty where none is."""
     options, seen = patcher.model_options.get("transformer_options", {}), set()
-    callbacks = [function for by_key in patcher.callbacks.values() for function in by_key.get(_CALLBACKS, ())]
-    for piece in (piece for function in (options.get(OVERRIDE), *callbacks) for piece in _pieces(function, seen)):
+    callbacks = [
+        function for by_key in patcher.callbacks.values() for function in by_key.get(_CALLBACKS, ())
+    ]
+    for piece in (
+        piece
+        for function in (options.get(OVERRIDE), *callbacks)
+        for piece in _pieces(function, seen)
+    ):
         if hasattr(piece, "topk_ratio") and hasattr(piece, "vsa"):
             return "vsa" if piece.vsa else "sla" if piece.topk_ratio else "sol-attn"
         if found := _said_in(_name(piece)):

@@ -7,15 +7,20 @@ import node_helpers
 import torch
 from torch import Tensor
 
+from ..encoders.latent_space import Tiles, blend_tiles
 from ..errors import ConditioningError, needed
 from ..geometry import ClipShape
 from ..region import latent_mask
 from ..text import EDIT_TAG, MAX_TOKENS, escape_weights, require_instruction, tagged
-from ..tiling import Tiles, blend_tiles
 
 TEXT_ENCODER = "umt5xxl"
 TILINGS = ("automatic", "reference tiles")
-_KNOWN_ENCODERS = {"t5xxl": "a T5-XXL (Flux, SD3)", "l": "a CLIP-L", "g": "a CLIP-G", "llama": "a Llama"}
+_KNOWN_ENCODERS = {
+    "t5xxl": "a T5-XXL (Flux, SD3)",
+    "l": "a CLIP-L",
+    "g": "a CLIP-G",
+    "llama": "a Llama",
+}
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +40,29 @@ def _encode(clip, text: str) -> list:
     tokens = clip.tokenize(escape_weights(text))
     if list(tokens) != [TEXT_ENCODER]:
         got = ", ".join(_KNOWN_ENCODERS.get(name, f"a '{name}'") for name in tokens)
-        raise ConditioningError(needed("text encoder", f"{got} encoder", "umT5-xxl, Wan 2.1's text encoder",
-                                       "Load umt5_xxl_fp16 or umt5_xxl_fp8_e4m3fn_scaled.safetensors."))
-    return clip.encode_from_tokens_scheduled({name: [_cut(row) for row in rows] for name, rows in tokens.items()})
+        raise ConditioningError(
+            needed(
+                "text encoder",
+                f"{got} encoder",
+                "umT5-xxl, Wan 2.1's text encoder",
+                "Load umt5_xxl_fp16 or umt5_xxl_fp8_e4m3fn_scaled.safetensors.",
+            )
+        )
+    return clip.encode_from_tokens_scheduled(
+        {name: [_cut(row) for row in rows] for name, rows in tokens.items()}
+    )
 
 
 def _cut(row: list) -> list:
     """At most 512 tokens, the last of them the end token, as the reference tokenizer truncates."""
     if len(row) <= MAX_TOKENS:
         return row
-    log.warning("SAMA: the instruction has %d tokens; the model reads the first %d.", len(row) - 1, MAX_TOKENS - 1)
-    return [*row[:MAX_TOKENS - 1], row[-1]]
+    log.warning(
+        "SAMA: the instruction has %d tokens; the model reads the first %d.",
+        len(row) - 1,
+        MAX_TOKENS - 1,
+    )
+    return [*row[: MAX_TOKENS - 1], row[-1]]
 
 
 def encode_source(vae, images: Tensor, tiling: str = TILINGS[0]) -> Tensor:
@@ -60,7 +77,9 @@ def encode_source(vae, images: Tensor, tiling: str = TILINGS[0]) -> Tensor:
     if tiling == TILINGS[0]:
         return vae.encode(images[..., :3])
     pixels = images[..., :3].movedim(-1, 0).unsqueeze(0)
-    return blend_tiles(lambda tile: vae.encode(tile[0].movedim(0, -1)), pixels, Tiles(), encode=True)
+    return blend_tiles(
+        lambda tile: vae.encode(tile[0].movedim(0, -1)), pixels, Tiles(), encode=True
+    )
 
 
 def decode_latent(vae, latent: Tensor, tiling: str = TILINGS[0]) -> Tensor:
@@ -72,7 +91,9 @@ def decode_latent(vae, latent: Tensor, tiling: str = TILINGS[0]) -> Tensor:
     require_wan_vae(vae)
     if tiling == TILINGS[0]:
         return vae.decode(latent).flatten(0, 1)
-    return blend_tiles(lambda tile: vae.decode(tile).movedim(-1, 1), latent, Tiles(), encode=False)[0].movedim(0, -1)
+    return blend_tiles(lambda tile: vae.decode(tile).movedim(-1, 1), latent, Tiles(), encode=False)[
+        0
+    ].movedim(0, -1)
 
 
 def attach_source(conditioning: list, latent: Tensor) -> list:
@@ -97,7 +118,18 @@ def require_wan_vae(vae) -> None:
     """Raises ConditioningError unless `vae` is Wan 2.1's; others share its sizes and would give wrong video."""
     core = getattr(vae, "first_stage_model", None)
     if not isinstance(core, comfy.ldm.wan.vae.WanVAE):
-        named = {(48, 3): "a Wan 2.2 VAE", (4, 2): "a Stable Diffusion VAE", (16, 2): "an image VAE (Flux, SD3)"}
-        channels, dimensions = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
-        kind = named.get((channels, dimensions), f"another VAE ({type(core).__name__}, {channels} channels)")
-        raise ConditioningError(needed("VAE", kind, "the Wan 2.1 video VAE", "Load wan_2.1_vae.safetensors."))
+        named = {
+            (48, 3): "a Wan 2.2 VAE",
+            (4, 2): "a Stable Diffusion VAE",
+            (16, 2): "an image VAE (Flux, SD3)",
+        }
+        channels, dimensions = (
+            getattr(vae, "latent_channels", None),
+            getattr(vae, "latent_dim", None),
+        )
+        kind = named.get(
+            (channels, dimensions), f"another VAE ({type(core).__name__}, {channels} channels)"
+        )
+        raise ConditioningError(
+            needed("VAE", kind, "the Wan 2.1 video VAE", "Load wan_2.1_vae.safetensors.")
+        )

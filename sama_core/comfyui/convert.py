@@ -20,8 +20,13 @@ def output_folder() -> Path:
     return next((folder for folder in folders if folder.name == FOLDER), folders[0])
 
 
-def convert_listed(model_name: str, format_name: str, file_name: str = "", base_name: str | None = None,
-                   overwrite: bool = False) -> str:
+def convert_listed(
+    model_name: str,
+    format_name: str,
+    file_name: str = "",
+    base_name: str | None = None,
+    overwrite: bool = False,
+) -> str:
     """Convert a listed model under a plain file name (the default's if empty), and return the report.
 
     Shows progress and ends with ComfyUI's interrupt; queued again it goes on. Errors are `convert`'s.
@@ -36,6 +41,7 @@ def convert_listed(model_name: str, format_name: str, file_name: str = "", base_
     def progress(done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(done // _MEBIBYTE, max(1, total // _MEBIBYTE))
+
     report = convert(source, target, made.name, base, overwrite, progress)
     folder_paths.filename_list_cache.clear()
     return report.text()

@@ -1,10 +1,10 @@
 """A VIDEO of ComfyUI as the file it shows. What nodes have done to it since must not be lost.
 
-    whose methods are ComfyUI's own?
-      VideoFromFile, nothing pending, and what it says of itself is what the file says ──▶ the file, and the trim window
-      VideoFromFile with a crop or resize pending ──▶ written without loss to a file of its own
-      VideoFromList (Concatenate Video) ──▶ its packets joined; written without loss where the parts were changed
-    anything else, and what none of this works for ──▶ None: its components tell, all frames at once
+whose methods are ComfyUI's own?
+  VideoFromFile, nothing pending, and what it says of itself is what the file says ──▶ the file, and the trim window
+  VideoFromFile with a crop or resize pending ──▶ written without loss to a file of its own
+  VideoFromList (Concatenate Video) ──▶ its packets joined; written without loss where the parts were changed
+anything else, and what none of this works for ──▶ None: its components tell, all frames at once
 """
 
 import inspect
@@ -45,9 +45,14 @@ def file_shown(video: Input.Video) -> tuple[FileSource, Window] | None:
 
 def _is_cores(video: Input.Video, kind: type) -> bool:
     """Whether it is a `kind` with all of ComfyUI's own methods; a pack's subclass may show something else."""
-    own = {name: value for name, value in vars(kind).items() if callable(value) and name != "__init__"}
-    return (isinstance(video, kind) and not own.keys() & vars(video).keys()
-            and all(inspect.getattr_static(type(video), name) is value for name, value in own.items()))
+    own = {
+        name: value for name, value in vars(kind).items() if callable(value) and name != "__init__"
+    }
+    return (
+        isinstance(video, kind)
+        and not own.keys() & vars(video).keys()
+        and all(inspect.getattr_static(type(video), name) is value for name, value in own.items())
+    )
 
 
 def _is_edited(video: Input.Video) -> bool:
@@ -65,13 +70,20 @@ def _shows(video: Input.Video, source: FileSource, window: Window) -> bool:
     try:
         with opened(source.stream, source.name) as container:
             stream = container.streams.video[0]
-            size, rate, length = (stream.width, stream.height), stream.average_rate, container.duration
+            size, rate, length = (
+                (stream.width, stream.height),
+                stream.average_rate,
+                container.duration,
+            )
         if video.get_dimensions() != size or (rate and Fraction(video.get_frame_rate()) != rate):
             return False
         if length is None:
             return True
         left = length / av.time_base - window[0]
-        return abs(video.get_duration() - (min(left, window[1]) if window[1] else left)) < SLACK_SECONDS
+        return (
+            abs(video.get_duration() - (min(left, window[1]) if window[1] else left))
+            < SLACK_SECONDS
+        )
     except (SamaError, IndexError, ValueError, OSError):
         return True  # no usable video: reading it says so
 

@@ -33,7 +33,11 @@ class Family:
 
     def settings(self) -> str:
         """What to set, in words."""
-        steps = "the steps as without it" if self.steps is None else "{} to {} steps".format(*self.steps)
+        steps = (
+            "the steps as without it"
+            if self.steps is None
+            else "{} to {} steps".format(*self.steps)
+        )
         return f"a distilled LoRA ({self.title}): sample with cfg 1 and {steps}"
 
 
@@ -43,8 +47,12 @@ FAMILIES = (
     Family("AccVid", r"acc[-_ ]?vid", None),
     Family("FusionX", r"fusioni?x", (8, 10)),
     Family("lightx2v", r"lightx2v|self[-_ ]?forc", (4, 8)),
-    Family("step-distilled", r"distill|lightning|turbo|(?<![a-z])dmd2?(?![a-z0-9])"
-                             r"|(?<!\d)([1-9]|1[0-2])[-_ ]?steps?(?![a-z]|[-_ ]?\d)", (4, 8)),
+    Family(
+        "step-distilled",
+        r"distill|lightning|turbo|(?<![a-z])dmd2?(?![a-z0-9])"
+        r"|(?<!\d)([1-9]|1[0-2])[-_ ]?steps?(?![a-z]|[-_ ]?\d)",
+        (4, 8),
+    ),
 )
 
 
@@ -59,7 +67,14 @@ class Distilled:
 def recognise(name: str, metadata: Mapping[str, str] | None = None) -> Family | None:
     """The family of a LoRA file, from its name or the titles in its metadata; None for any other LoRA."""
     named = [Path(name).stem, *((metadata or {}).get(title, "") for title in _TITLES)]
-    return next((family for family in FAMILIES if any(re.search(family.words, text.lower()) for text in named)), None)
+    return next(
+        (
+            family
+            for family in FAMILIES
+            if any(re.search(family.words, text.lower()) for text in named)
+        ),
+        None,
+    )
 
 
 def remember(model, name: str, family: Family) -> None:
@@ -77,11 +92,15 @@ def advice(model, steps: int, cfg: float) -> str:
     loras = on_model(model)
     made_for = [lora for lora in loras if lora.family.steps is not None]
     if loras and cfg > 1:
-        return (f"{loras[0].name} has the guidance inside, and cfg {cfg:g} guides a second time and doubles the time "
-                "of each step: set cfg to 1")
+        return (
+            f"{loras[0].name} has the guidance inside, and cfg {cfg:g} guides a second time and doubles the time "
+            "of each step: set cfg to 1"
+        )
     if made_for and steps > MANY_STEPS:
-        return (f"{made_for[0].name} is made for {made_for[0].family.steps[0]} to {made_for[0].family.steps[1]} steps: "
-                f"{steps} only take longer")
+        return (
+            f"{made_for[0].name} is made for {made_for[0].family.steps[0]} to {made_for[0].family.steps[1]} steps: "
+            f"{steps} only take longer"
+        )
     return ""
 
 

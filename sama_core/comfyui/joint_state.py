@@ -21,20 +21,28 @@ from torch import Tensor
 
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import LatentShape
-from ..semantic_noise import semantic_noise
-from . import adapters, distilled, node_text, non_finite, out_of_memory
+from ..model.semantic import semantic_noise
+from . import context_windows, distilled, non_finite, out_of_memory, packing, video_view
+from . import stages as node_text
 from .attention_backends import refuse_sparse
+from .carried_semantics import (
+    _as_intermediate,
+    _fit_carried,
+    _lost_tokens,
+    attach_semantic,
+    carried_semantic,
+)
 from .model import SamaModel, require_wan_latent
 from .packing import JointShape
 
 KEY = "sama"
-_ATTRIBUTE = "_sama_semantic"
-_LOST = ("SAMA: this sampler continues a run, but the latent carries no semantic tokens, so they restart from zero. "
-         "Connect the samplers directly, or keep the tokens with SAMA Split Latent and SAMA Join Latent.")
-_NEVER_HAD = ("SAMA: this run starts below full noise, and the latent carries no semantic tokens of an earlier run: "
-              "they start from noise alone.")
-_NO_SOURCE = ("SAMA: the positive conditioning holds no source video, so this makes a new clip from the text. "
-              "Put SAMA Edit Conditioning between instruction and sampler.")
+
+
+_NO_SOURCE = (
+    "SAMA: the positive conditioning holds no source video, so this makes a new clip from the text. "
+    "Put SAMA Edit Conditioning between instruction and sampler."
+)
+
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +54,14 @@ def prepare(model):
     Raises RuntimeSetupError if it is not a SAMA model.
     """
     if not isinstance(model.model, SamaModel):
-        raise RuntimeSetupError(needed("model", f"a {type(model.model).__name__} model", "a SAMA model",
-                                       "Load sama_14b_ema.safetensors, or a SAMA GGUF file."))
+        raise RuntimeSetupError(
+            needed(
+                "model",
+                f"a {type(model.model).__name__} model",
+                "a SAMA model",
+                "Load sama_14b_ema.safetensors, or a SAMA GGUF file.",
+            )
+        )
     model = model.clone()
     for kind, wrapper in _WRAPPERS.items():
         others = {key: fns for key, fns in model.wrappers.get(kind, {}).items() if key != KEY}
@@ -55,23 +69,20 @@ def prepare(model):
     return model
 
 
-def carried_semantic(latent: Tensor) -> Tensor | None:
-    """The semantic latents (B, S, E) that a SAMA sampler attached to its video latent."""
-    return getattr(latent, _ATTRIBUTE, None)
-
-
-def attach_semantic(latent: Tensor, semantic: Tensor) -> Tensor:
-    """A view of `latent` carrying `semantic`; the tensor given stays as it is."""
-    latent = latent.view_as(latent)
-    setattr(latent, _ATTRIBUTE, semantic)
-    return latent
-
-
 # --- the wrappers ------------------------------------------------------------------------------
-
-
-def outer_sample(executor, noise: Tensor, latent_image: Tensor, sampler, sigmas: Tensor, denoise_mask=None,
-                 callback=None, disable_pbar=False, seed=None, latent_shapes=None, **kwargs):
+def outer_sample(
+    executor,
+    noise: Tensor,
+    latent_image: Tensor,
+    sampler,
+    sigmas: Tensor,
+    denoise_mask=None,
+    callback=None,
+    disable_pbar=False,
+    seed=None,
+    latent_shapes=None,
+    **kwargs,
+):
     """OUTER_SAMPLE wrapper: see the module's docstring. Keywords of later cores go on to the sampler.
 
     Raises SamaError before weights are loaded for what SAMA cannot sample, and at the first step whose values are not
@@ -86,17 +97,31 @@ def outer_sample(executor, noise: Tensor, latent_image: Tensor, sampler, sigmas:
     if not nested:
         noise, latent_image = run.noise, run.start
         latent_shapes = latent_shapes and run.batch_shapes
-        denoise_mask = adapters.pack_mask(denoise_mask, run.shape)
-        callback = adapters.video_callback(callback, run.shape)
-    node_text.tell([*_warned(guider, run), distilled.warn(guider, sigmas),
-                    adapters.adapt_conditioning(guider.conds, run.shape)])
-    adapters.remember_what_stays(guider, KEY)
-    adapters.adapt_model_options(guider.model_options, run.shape)
+        denoise_mask = video_view.pack_mask(denoise_mask, run.shape)
+        callback = video_view.video_callback(callback, run.shape)
+    node_text.tell(
+        [
+            *_warned(guider, run),
+            distilled.warn(guider, sigmas),
+            video_view.adapt_conditioning(guider.conds, run.shape),
+        ]
+    )
+    video_view.remember_what_stays(guider, KEY)
+    video_view.adapt_model_options(guider.model_options, run.shape)
 
     kwargs.update({"latent_shapes": latent_shapes} if latent_shapes else {})
     with out_of_memory.advising(guider, run.shape, run.batch, sigmas):
-        packed = executor(noise, latent_image, sampler, sigmas, denoise_mask,
-                          non_finite.watching(callback, guider, sigmas), disable_pbar, seed, **kwargs)
+        packed = executor(
+            noise,
+            latent_image,
+            sampler,
+            sigmas,
+            denoise_mask,
+            non_finite.watching(callback, guider, sigmas),
+            disable_pbar,
+            seed,
+            **kwargs,
+        )
     non_finite.refuse_result(packed, guider, sigmas)
     if nested:
         return packed
@@ -116,7 +141,15 @@ def _warned(guider, run: "_Run") -> list[str]:
 
 def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
     """PREPARE_SAMPLING wrapper: core and other packs estimate memory from the video's real shape."""
-    shapes = next((entry["sama_shapes"] for group in conds.values() for entry in group if "sama_shapes" in entry), None)
+    shapes = next(
+        (
+            entry["sama_shapes"]
+            for group in conds.values()
+            for entry in group
+            if "sama_shapes" in entry
+        ),
+        None,
+    )
     if shapes is not None and len(noise_shape) == 3:
         noise_shape = [noise_shape[0], *shapes[0]]
     return executor(model, noise_shape, conds, *args, **kwargs)
@@ -124,7 +157,7 @@ def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
 
 def calc_cond_batch(executor, model, conds, x_in: Tensor, *args, **kwargs):
     """CALC_COND_BATCH wrapper: nodes that call the model again from a CFG hook hand it the 5-D view."""
-    whole = adapters.packed_behind(x_in)
+    whole = packing.packed_behind(x_in)
     if whole is None:
         return executor(model, conds, x_in, *args, **kwargs)
     shape, packed = whole
@@ -137,20 +170,26 @@ def _knowing_shape(entry: dict, shape: JointShape) -> dict:
     """Conditioning that a node encoded in mid-run lacks the joint shape."""
     if "sama_shapes" in entry["model_conds"]:
         return entry
-    return {**entry, "model_conds": {**entry["model_conds"], "sama_shapes": comfy.conds.CONDConstant(tuple(shape))}}
+    return {
+        **entry,
+        "model_conds": {
+            **entry["model_conds"],
+            "sama_shapes": comfy.conds.CONDConstant(tuple(shape)),
+        },
+    }
 
 
 _WRAPPERS = {
     WrappersMP.OUTER_SAMPLE: outer_sample,
     WrappersMP.PREPARE_SAMPLING: prepare_sampling,
 }
+
+
 if hasattr(WrappersMP, "CALC_COND_BATCH"):
     _WRAPPERS[WrappersMP.CALC_COND_BATCH] = calc_cond_batch
 
 
 # --- building the run --------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Run:
     shape: JointShape
@@ -162,17 +201,28 @@ class _Run:
 
     @property
     def batch_shapes(self) -> list[torch.Size]:
-        return [torch.Size((self.batch, *self.shape.video)), torch.Size((self.batch, *self.shape.semantic))]
+        return [
+            torch.Size((self.batch, *self.shape.video)),
+            torch.Size((self.batch, *self.shape.semantic)),
+        ]
 
 
 def _nested_run(shapes: list) -> _Run:
     if len(shapes) != 2 or len(shapes[0]) != 5 or len(shapes[1]) != 3:
-        raise ConditioningError(needed("nested latent", [list(s) for s in shapes], "a video and semantic tokens",
-                                       "Sample a plain video latent, with SAMA Join Latent for the tokens."))
+        raise ConditioningError(
+            needed(
+                "nested latent",
+                [list(s) for s in shapes],
+                "a video and semantic tokens",
+                "Sample a plain video latent, with SAMA Join Latent for the tokens.",
+            )
+        )
     return _Run(JointShape(tuple(shapes[0][1:]), tuple(shapes[1][1:])))
 
 
-def _plain_run(guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed: int | None) -> _Run:
+def _plain_run(
+    guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed: int | None
+) -> _Run:
     require_wan_latent(latent_image, "latent")
     LatentShape(*latent_image.shape[2:]).tokens()
     config = guider.model_patcher.model.dit_config
@@ -184,54 +234,11 @@ def _plain_run(guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed
     start = torch.zeros(batch, *size) if carried is None else _fit_carried(carried, batch, size)
     lost = "" if carried is not None else _lost_tokens(guider, sigmas, silent)
     fresh = torch.zeros(batch, *size) if silent else semantic_noise(size, seed, noise)
-    fresh, start = (x.to(device=latent_image.device, dtype=latent_image.dtype) for x in (fresh, start))
+    fresh, start = (
+        x.to(device=latent_image.device, dtype=latent_image.dtype) for x in (fresh, start)
+    )
 
-    noise = adapters.free_noise(guider.model_options, noise, seed)
-    return _Run(shape, batch, shape.pack(noise.to(fresh), fresh), shape.pack(latent_image, start), lost)
-
-
-def _lost_tokens(guider, sigmas: Tensor, silent: bool) -> str:
-    """What a run without carried tokens has to say: nothing where it starts at full noise."""
-    if silent:
-        return _LOST
-    below = sigmas[0] < guider.model_patcher.get_model_object("model_sampling").sigma_max
-    return _NEVER_HAD if below else ""
-
-
-def _fit_carried(carried: Tensor, batch: int, size: tuple[int, int]) -> Tensor:
-    if tuple(carried.shape[1:]) != size:
-        raise ConditioningError(needed("semantic tokens", list(carried.shape[1:]), f"{list(size)} for this model",
-                                       "Join tokens that the same SAMA model made."))
-    return carried if carried.shape[0] == batch else carried.repeat(-(-batch // carried.shape[0]), 1, 1)[:batch]
-
-
-def _as_intermediate(x: Tensor) -> Tensor:
-    """On the device and in the dtype samplers return, so that core's own `.to` keeps the very tensor."""
-    dtype = getattr(comfy.model_management, "intermediate_dtype", lambda: x.dtype)()
-    return x.to(device=comfy.model_management.intermediate_device(), dtype=dtype)
-
-
-# --- for the split and join nodes --------------------------------------------------------------
-
-
-def split_latent(latent: dict) -> tuple[dict, Tensor]:
-    """A LATENT without semantics, and its semantic latents (B, S, E). A NestedTensor is taken apart too.
-
-    Raises ConditioningError if there are none.
-    """
-    samples = latent["samples"]
-    if getattr(samples, "is_nested", False):
-        video, semantic = samples.unbind()
-    else:
-        video, semantic = samples.view_as(samples), carried_semantic(samples)
-    if semantic is None:
-        raise ConditioningError(needed("latent", "a latent without semantic tokens", "one straight from a SAMA sampler",
-                                       "Connect the sampler's own output, before any node that changes the latent."))
-    return {**latent, "samples": video}, semantic
-
-
-def join_latent(latent: dict, semantic: Tensor) -> dict:
-    """The LATENT with semantics attached, for the next sampler. Of a NestedTensor the video is taken."""
-    samples = latent["samples"]
-    video = samples.unbind()[0] if getattr(samples, "is_nested", False) else samples
-    return {**latent, "samples": attach_semantic(video, semantic)}
+    noise = context_windows.free_noise(guider.model_options, noise, seed)
+    return _Run(
+        shape, batch, shape.pack(noise.to(fresh), fresh), shape.pack(latent_image, start), lost
+    )

@@ -29,15 +29,40 @@ HARMLESS_FLAGS = set(
     "disable_all_custom_nodes whitelist_custom_nodes disable_api_nodes multi_user verbose log_stdout "
     "front_end_version front_end_root enable_compress_response_body comfy_api_base database_url enable_assets "
     "enable_asset_hashing feature_flag list_feature_flags disable_nvml_pressure "
-    "fast_disk".split())
+    "fast_disk".split()
+)
 HARMLESS_STATE = set(
     "total_vram total_ram interrupt_processing TOTAL_PINNED_MEMORY MAX_PINNED_MEMORY MAX_MIRROR_SIZE "
-    "EXTRA_RESERVED_VRAM DEBUG_MEMORY_SUMMARY torch_version".split())
+    "EXTRA_RESERVED_VRAM DEBUG_MEMORY_SUMMARY torch_version".split()
+)
 HARMLESS_HOOKS = {"PROGRESS_BAR_HOOK"}
 """Of core's modules, variables that hold functions which only show something."""
-HARMLESS_VARIABLES = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PYTORCH_CUDA_ALLOC_CONF", "CUDA_HOME", "CUDA_PATH"}
-VARIABLES = ("TORCH", "PYTORCH", "CUDA", "CUBLAS", "CUDNN", "NVIDIA_TF32", "XFORMERS", "MKL", "OMP", "HIP", "HSA",
-             "ROCM", "MIOPEN", "TRITON", "SAGE", "FLASH", "COMFY")
+HARMLESS_VARIABLES = {
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "CUDA_HOME",
+    "CUDA_PATH",
+}
+VARIABLES = (
+    "TORCH",
+    "PYTORCH",
+    "CUDA",
+    "CUBLAS",
+    "CUDNN",
+    "NVIDIA_TF32",
+    "XFORMERS",
+    "MKL",
+    "OMP",
+    "HIP",
+    "HSA",
+    "ROCM",
+    "MIOPEN",
+    "TRITON",
+    "SAGE",
+    "FLASH",
+    "COMFY",
+)
 PRECISION = (
     "backends.cuda.matmul.allow_tf32 backends.cuda.matmul.allow_fp16_accumulation "
     "backends.cuda.matmul.allow_fp16_reduced_precision_reduction "
@@ -45,15 +70,18 @@ PRECISION = (
     "backends.cudnn.deterministic backends.cudnn.allow_tf32 get_float32_matmul_precision backends.fp32_precision "
     "backends.cuda.matmul.fp32_precision backends.cudnn.fp32_precision backends.cudnn.conv.fp32_precision "
     "backends.mkldnn.fp32_precision backends.mkldnn.matmul.fp32_precision backends.mkldnn.conv.fp32_precision "
-    "is_autocast_enabled is_autocast_cpu_enabled").split()
+    "is_autocast_enabled is_autocast_cpu_enabled"
+).split()
 """Switches of torch by their old and new names: once a new one is set, torch refuses to read the old."""
 KERNELS = ("comfy_kitchen", "comfy_aimdo", "xformers", "sageattention", "flash_attn", "triton")
-CORE = ("comfy.samplers comfy.sample comfy.sampler_helpers comfy.k_diffusion.sampling comfy.k_diffusion.sa_solver "
-        "comfy.k_diffusion.deis comfy.extra_samplers.uni_pc comfy.model_base comfy.model_sampling comfy.model_patcher "
-        "comfy.patcher_extension comfy.context_windows comfy.conds comfy.hooks comfy.lora comfy.float comfy.ops "
-        "comfy.quant_ops comfy.latent_formats comfy.model_management comfy.utils comfy.ldm.modules.attention "
-        "comfy.ldm.wan.vae comfy.ldm.flux.math comfy.ldm.common_dit comfy.weight_adapter.base comfy.sd "
-        "comfy.weight_adapter.bypass comfy.weight_adapter.lora").split()
+CORE = (
+    "comfy.samplers comfy.sample comfy.sampler_helpers comfy.k_diffusion.sampling comfy.k_diffusion.sa_solver "
+    "comfy.k_diffusion.deis comfy.extra_samplers.uni_pc comfy.model_base comfy.model_sampling comfy.model_patcher "
+    "comfy.patcher_extension comfy.context_windows comfy.conds comfy.hooks comfy.lora comfy.float comfy.ops "
+    "comfy.quant_ops comfy.latent_formats comfy.model_management comfy.utils comfy.ldm.modules.attention "
+    "comfy.ldm.wan.vae comfy.ldm.flux.math comfy.ldm.common_dit comfy.weight_adapter.base comfy.sd "
+    "comfy.weight_adapter.bypass comfy.weight_adapter.lora"
+).split()
 """Modules through which a run goes: other packs replace functions in them."""
 
 
@@ -73,36 +101,68 @@ def add_launch(into: Description) -> Description:
 
 def flags() -> dict[str, Any]:
     """ComfyUI's launch flags but for the harmless ones; values of a set in a fixed order."""
-    return {name: value for name, value in sorted(vars(comfy.cli_args.args).items()) if name not in HARMLESS_FLAGS}
+    return {
+        name: value
+        for name, value in sorted(vars(comfy.cli_args.args).items())
+        if name not in HARMLESS_FLAGS
+    }
 
 
 def _state() -> dict[str, Any]:
     """Settings that `comfy.model_management` found for this machine, without what it counts as it works."""
     kinds = (bool, int, float, str, enum.Enum, torch.dtype, torch.device)
     changing = HARMLESS_STATE | reassigned("comfy.model_management")
-    found = {name: value for name, value in sorted(vars(comfy.model_management).items())
-             if isinstance(value, kinds) and not name.startswith("__") and name not in changing}
+    found = {
+        name: value
+        for name, value in sorted(vars(comfy.model_management).items())
+        if isinstance(value, kinds) and not name.startswith("__") and name not in changing
+    }
     dtypes = comfy.model_management
-    return {**found, "VAE_DTYPES": getattr(dtypes, "VAE_DTYPES", None), "intermediate": dtypes.intermediate_dtype(),
-            "channels_last": dtypes.force_channels_last()}
+    return {
+        **found,
+        "VAE_DTYPES": getattr(dtypes, "VAE_DTYPES", None),
+        "intermediate": dtypes.intermediate_dtype(),
+        "channels_last": dtypes.force_channels_last(),
+    }
 
 
 def torch_state() -> dict[str, Any]:
     """Versions, device and switches of torch, and hooks around all modules."""
     backends = torch.backends
-    switches = {name: getattr(backends.cuda, name)() for name in (
-        "flash_sdp_enabled", "mem_efficient_sdp_enabled", "math_sdp_enabled", "cudnn_sdp_enabled",
-        "fp16_bf16_reduction_math_sdp_allowed") if hasattr(backends.cuda, name)}
+    switches = {
+        name: getattr(backends.cuda, name)()
+        for name in (
+            "flash_sdp_enabled",
+            "mem_efficient_sdp_enabled",
+            "math_sdp_enabled",
+            "cudnn_sdp_enabled",
+            "fp16_bf16_reduction_math_sdp_allowed",
+        )
+        if hasattr(backends.cuda, name)
+    }
     return {
-        "versions": [torch.__version__, torch.version.cuda, torch.version.hip, backends.cudnn.version()],
-        "device": _device(), "attention": switches,
+        "versions": [
+            torch.__version__,
+            torch.version.cuda,
+            torch.version.hip,
+            backends.cudnn.version(),
+        ],
+        "device": _device(),
+        "attention": switches,
         "precision": {name: _read(name) for name in PRECISION},
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "default": torch.get_default_dtype(),
-        "hooks": {name: value for name, value in sorted(vars(torch.nn.modules.module).items())
-                  if name.startswith("_global_") and isinstance(value, dict)},
-        "variables": {name: value for name, value in sorted(os.environ.items())
-                      if name.startswith(VARIABLES) and name not in HARMLESS_VARIABLES}}
+        "hooks": {
+            name: value
+            for name, value in sorted(vars(torch.nn.modules.module).items())
+            if name.startswith("_global_") and isinstance(value, dict)
+        },
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(VARIABLES) and name not in HARMLESS_VARIABLES
+        },
+    }
 
 
 def _read(name: str) -> Any:
@@ -140,7 +200,12 @@ def _add_code(into: Description, module: types.ModuleType) -> Description:
     Names with two underscores are not its own: torch.compile puts what it makes of a module's functions there.
     """
     for name, value in sorted(vars(module).items()):
-        if callable(value) and not name.startswith("__") and name not in HARMLESS_HOOKS and not _is_typing(value):
+        if (
+            callable(value)
+            and not name.startswith("__")
+            and name not in HARMLESS_HOOKS
+            and not _is_typing(value)
+        ):
             into.add(name).add(value, f"{module.__name__}.{name}")
     return into
 

@@ -15,14 +15,17 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..checkpoint import LoadReport, compare, merge, plan_checkpoint, refuse_non_finite, transformer_settings
+from ..encoders.umt5_layout import Umt5Sizes, is_official, official_to_comfy
+from ..encoders.vae_layout import vae_shapes
 from ..errors import CheckpointError, needed
-from ..quantised import METADATA, Stored, refuse_broken_scales, refuse_unreadable
-from ..umt5 import Umt5Sizes, is_official, official_to_comfy
-from ..wan_vae_layout import vae_shapes
-from ..weight_header import ALL_IN_ONE, BUNDLE_ADVICE, WeightFile, is_bundle, strip_prefix
+from ..weights.checkpoint import merge, plan_checkpoint, refuse_non_finite, transformer_settings
+from ..weights.formats import METADATA
+from ..weights.header import BUNDLE_ADVICE, WeightFile, is_bundle
+from ..weights.names import ALL_IN_ONE, strip_prefix
+from ..weights.quantised import Stored, refuse_broken_scales, refuse_unreadable
+from ..weights.report import LoadReport, compare
 from . import joint_state
-from .loading_progress import Tell, telling
+from .stages import Tell, telling
 from .weight_files import Described, describe, known_formats, read_weights, with_marks
 
 log = logging.getLogger(__name__)
@@ -34,9 +37,15 @@ _WAN22_VAE_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"
 _PICTURE_SIDE = ("encoder.conv1.weight", "decoder.head.2.weight", "decoder.head.2.bias")
 
 
-def load_diffusion_model(path: str, base: str | None = None, weight_dtype: str = WEIGHT_DTYPES[0],
-                         num_heads: int | None = None, check_finite: bool = False, disable_dynamic: bool = False,
-                         tell: Tell | None = None):
+def load_diffusion_model(
+    path: str,
+    base: str | None = None,
+    weight_dtype: str = WEIGHT_DTYPES[0],
+    num_heads: int | None = None,
+    check_finite: bool = False,
+    disable_dynamic: bool = False,
+    tell: Tell | None = None,
+):
     """A prepared SAMA ModelPatcher from a full file, or from base Wan shards and a delta.
 
     `weight_dtype` is one of WEIGHT_DTYPES, as in Load Diffusion Model. `num_heads` overrides the
@@ -55,12 +64,22 @@ def load_diffusion_model(path: str, base: str | None = None, weight_dtype: str =
         options.setdefault("dtype", sd["segment_embedding.weight"].dtype)
     metadata = _with_heads(plan.metadata, plan.config.num_heads)
     with telling(tell):
-        patcher = comfy.sd.load_diffusion_model_state_dict(sd, model_options=options, metadata=metadata,
-                                                           disable_dynamic=disable_dynamic)
+        patcher = comfy.sd.load_diffusion_model_state_dict(
+            sd, model_options=options, metadata=metadata, disable_dynamic=disable_dynamic
+        )
     if patcher is None:
-        raise CheckpointError(needed(plan.files[-1].path.name, "a model that this ComfyUI does not recognise",
-                                     "ComfyUI 0.30.0 or newer", "Update ComfyUI."))
-    patcher.cached_patcher_init = (load_diffusion_model, (path, base, weight_dtype, num_heads, check_finite))
+        raise CheckpointError(
+            needed(
+                plan.files[-1].path.name,
+                "a model that this ComfyUI does not recognise",
+                "ComfyUI 0.30.0 or newer",
+                "Update ComfyUI.",
+            )
+        )
+    patcher.cached_patcher_init = (
+        load_diffusion_model,
+        (path, base, weight_dtype, num_heads, check_finite),
+    )
     return joint_state.prepare(patcher)
 
 
@@ -71,8 +90,11 @@ def _read(file: WeightFile) -> dict:
     """
     sd = strip_prefix(read_weights(str(file.path))[0])
     if file.left_out:
-        log.info("SAMA: %s is an all-in-one checkpoint; its %d tensors of text encoder and VAE are left out.",
-                 file.path.name, len(file.left_out))
+        log.info(
+            "SAMA: %s is an all-in-one checkpoint; its %d tensors of text encoder and VAE are left out.",
+            file.path.name,
+            len(file.left_out),
+        )
     return with_marks(sd, file.quantised_layers())
 
 
@@ -81,7 +103,9 @@ def _model_options(weight_dtype: str) -> dict:
         return {}
     if weight_dtype == "fp8_e4m3fn_fast":
         return {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True}
-    return {"dtype": {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}[weight_dtype]}
+    return {
+        "dtype": {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}[weight_dtype]
+    }
 
 
 def _with_heads(metadata: dict, num_heads: int) -> dict:
@@ -108,7 +132,11 @@ def _not_wan_vae(stored: dict[str, Stored]) -> tuple[str, str, str]:
     """What the file is, what is needed, and what to choose."""
     if is_bundle(stored):
         return ALL_IN_ONE, "the Wan 2.1 VAE by itself", BUNDLE_ADVICE
-    kind = "a Wan 2.2 VAE" if _WAN22_VAE_KEY in stored else f"no Wan VAE (it holds {next(iter(stored), 'nothing')})"
+    kind = (
+        "a Wan 2.2 VAE"
+        if _WAN22_VAE_KEY in stored
+        else f"no Wan VAE (it holds {next(iter(stored), 'nothing')})"
+    )
     return kind, "the Wan 2.1 VAE", "Choose wan_2.1_vae.safetensors."
 
 
@@ -119,7 +147,9 @@ def _vae_shapes(stored: dict[str, Stored]) -> dict[str, tuple[int, ...]]:
     return shapes | {key: stored[key].shape for key in _PICTURE_SIDE if key in stored}
 
 
-def _refuse_unfit(file: Described, shapes: dict[str, tuple[int, ...]], formats: Iterable[str] | None) -> None:
+def _refuse_unfit(
+    file: Described, shapes: dict[str, tuple[int, ...]], formats: Iterable[str] | None
+) -> None:
     """CheckpointError naming missing tensors, those of another shape, and scales that core would not apply.
 
     Core would load the rest and leave gaps unset. Tensors that nothing reads are let be, unless they are scales.
@@ -127,8 +157,14 @@ def _refuse_unfit(file: Described, shapes: dict[str, tuple[int, ...]], formats: 
     refuse_unreadable(file.name, file.stored, shapes, formats)
     report = compare({key: tensor.shape for key, tensor in file.stored.items()}, shapes)
     if report.missing:
-        raise CheckpointError(needed(file.name, f"no {', '.join(report.missing[:5])}", "all of its tensors",
-                                     "Download it again."))
+        raise CheckpointError(
+            needed(
+                file.name,
+                f"no {', '.join(report.missing[:5])}",
+                "all of its tensors",
+                "Download it again.",
+            )
+        )
     LoadReport(report.matched, shape_conflicts=report.shape_conflicts).raise_if_bad(file.name)
     refuse_broken_scales(file.name, file.scales)
 
@@ -157,34 +193,65 @@ def _clip(sd: dict, sizes: Umt5Sizes, options: dict, disable_dynamic: bool):
     embeddings = folder_paths.get_folder_paths("embeddings")
     if sizes.d_model == _UMT5_XXL_WIDTH:
         return comfy.sd.load_text_encoder_state_dicts(
-            [sd], embedding_directory=embeddings, clip_type=comfy.sd.CLIPType.WAN, model_options=options,
-            disable_dynamic=disable_dynamic)
+            [sd],
+            embedding_directory=embeddings,
+            clip_type=comfy.sd.CLIPType.WAN,
+            model_options=options,
+            disable_dynamic=disable_dynamic,
+        )
     quantised = comfy.utils.detect_layer_quantization(sd, "")
     if quantised is not None:
         options = {**options, "quantization_metadata": quantised}
     return comfy.sd.CLIP(
-        _umt5_target(sizes), embedding_directory=embeddings, state_dict=[sd], model_options=options,
-        tokenizer_data={"spiece_model": sd["spiece_model"]}, parameters=comfy.utils.calculate_parameters(sd),
-        disable_dynamic=disable_dynamic)
+        _umt5_target(sizes),
+        embedding_directory=embeddings,
+        state_dict=[sd],
+        model_options=options,
+        tokenizer_data={"spiece_model": sd["spiece_model"]},
+        parameters=comfy.utils.calculate_parameters(sd),
+        disable_dynamic=disable_dynamic,
+    )
 
 
-def _text_encoder_patcher(path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
+def _text_encoder_patcher(
+    path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False
+):
     """What core calls to load the encoder anew, for another device or without dynamic memory."""
     return load_text_encoder(path, dtype, disable_dynamic).patcher
 
 
 def _umt5_target(sizes: Umt5Sizes):
     """umT5 of any size through core's own T5 and tokenizer; core itself knows only the xxl one."""
+
     class Umt5(comfy.sd1_clip.SDClipModel):
-        def __init__(self, device="cpu", layer="last", layer_idx=None, dtype=None, model_options={}, **newer):
-            super().__init__(device=device, layer=layer, layer_idx=layer_idx, textmodel_json_config=sizes.config(),
-                             dtype=dtype, special_tokens={"end": 1, "pad": 0},
-                             model_class=comfy.text_encoders.t5.T5, enable_attention_masks=True,
-                             zero_out_masked=True, model_options=model_options, **newer)
+        def __init__(
+            self, device="cpu", layer="last", layer_idx=None, dtype=None, model_options={}, **newer
+        ):
+            super().__init__(
+                device=device,
+                layer=layer,
+                layer_idx=layer_idx,
+                textmodel_json_config=sizes.config(),
+                dtype=dtype,
+                special_tokens={"end": 1, "pad": 0},
+                model_class=comfy.text_encoders.t5.T5,
+                enable_attention_masks=True,
+                zero_out_masked=True,
+                model_options=model_options,
+                **newer,
+            )
 
     class Umt5Encoder(comfy.sd1_clip.SD1ClipModel):
         def __init__(self, device="cpu", dtype=None, model_options={}, **newer):
-            super().__init__(device=device, dtype=dtype, model_options=model_options, name="umt5xxl", clip_model=Umt5,
-                             **newer)
+            super().__init__(
+                device=device,
+                dtype=dtype,
+                model_options=model_options,
+                name="umt5xxl",
+                clip_model=Umt5,
+                **newer,
+            )
 
-    return comfy.supported_models_base.ClipTarget(comfy.text_encoders.wan.WanT5Tokenizer, Umt5Encoder)
+    return comfy.supported_models_base.ClipTarget(
+        comfy.text_encoders.wan.WanT5Tokenizer, Umt5Encoder
+    )

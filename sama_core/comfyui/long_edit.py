@@ -23,9 +23,10 @@ from ..long import (
 from ..region import fit_mask, paste_back, require_region
 from .conditioning import decode_latent, encode_instruction, encode_source
 from .distilled import advice
-from .edit import EditSettings, Stages, checked, sample_edit
-from .identity import RunIdentity
+from .edit import EditSettings, checked, sample_edit
 from .non_finite import refuse_frames
+from .run_identity import RunIdentity
+from .stages import Stages
 
 SEGMENT_FRAMES, OVERLAP_FRAMES = 81, 16
 STORE_GIB = 8
@@ -63,8 +64,17 @@ def segment_store(gib: float = STORE_GIB) -> SegmentStore:
     return SegmentStore(Path(folder_paths.get_user_directory()) / "sama_segments", int(gib * 2**30))
 
 
-def edit_long(model, clip, vae, images: Tensor, settings: EditSettings, cut: LongSettings, store: SegmentStore | None,
-              say: Callable[[str], None] | None = None, mask: Tensor | None = None) -> Tensor:
+def edit_long(
+    model,
+    clip,
+    vae,
+    images: Tensor,
+    settings: EditSettings,
+    cut: LongSettings,
+    store: SegmentStore | None,
+    say: Callable[[str], None] | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Edit fitted frames (4k+1, H, W, 3) of any length → frames of the same shape.
 
     Segments that `store` holds are not computed again; None keeps and uses none. With a `mask` only what it touches is
@@ -76,8 +86,9 @@ def edit_long(model, clip, vae, images: Tensor, settings: EditSettings, cut: Lon
     latents = ClipShape(*images.shape[:3]).latent().frames
     length = (pad_frame_count(cut.segment) - 1) // TEMPORAL_FACTOR + 1
     segments = plan_segments(latents, length, -(-cut.overlap // TEMPORAL_FACTOR))
-    stages = Stages(settings.steps, len(segments), say, advice(model, settings.steps, settings.cfg),
-                    decodings=1)
+    stages = Stages(
+        settings.steps, len(segments), say, advice(model, settings.steps, settings.cfg), decodings=1
+    )
     with stages.stage("reading the instruction"):
         prompts = encode_instruction(clip, settings.instruction, settings.tag)
     sampled = _sampled(model, vae, images, mask, prompts, settings, cut, segments, store, stages)
@@ -89,16 +100,29 @@ def edit_long(model, clip, vae, images: Tensor, settings: EditSettings, cut: Lon
     return frames if mask is None else paste_back(images, frames, mask)
 
 
-def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[list, list], settings: EditSettings,
-             cut: LongSettings, segments: list[Segment], store: SegmentStore | None, stages: Stages,
-             ) -> Iterator[tuple[Segment, Tensor]]:
+def _sampled(
+    model,
+    vae,
+    images: Tensor,
+    mask: Tensor | None,
+    prompts: tuple[list, list],
+    settings: EditSettings,
+    cut: LongSettings,
+    segments: list[Segment],
+    store: SegmentStore | None,
+    stages: Stages,
+) -> Iterator[tuple[Segment, Tensor]]:
     """The segments' latents in order, from the store where it has them."""
     consecutive = cut.seeds == SEGMENT_SEEDS[1]
-    noise = noise_tape(segments, lambda number: _noise(segments[number], images,
-                                                       segment_seed(settings.seed, number, consecutive)))
+    noise = noise_tape(
+        segments,
+        lambda number: _noise(
+            segments[number], images, segment_seed(settings.seed, number, consecutive)
+        ),
+    )
     identity = store and RunIdentity(model, vae, prompts, astuple(settings), settings.sampler_name)
     for number, segment in enumerate(segments):
-        frames, own_noise = images[segment.frames], noise[:, :, segment.first:segment.end]
+        frames, own_noise = images[segment.frames], noise[:, :, segment.first : segment.end]
         own_mask = None if mask is None else mask[segment.frames]
         unkept = f" (not kept: {identity.why_not})" if identity and identity.why_not else ""
         stages.note = f"segment {number + 1} of {len(segments)}{unkept}"
@@ -115,9 +139,15 @@ def _sampled(model, vae, images: Tensor, mask: Tensor | None, prompts: tuple[lis
             yield segment, kept[_LATENT]
             continue
         with identity.as_found() if identity else contextlib.nullcontext():
-            latent = sample_edit(model, vae, frames, prompts, own_settings, stages, own_noise, own_mask)
+            latent = sample_edit(
+                model, vae, frames, prompts, own_settings, stages, own_noise, own_mask
+            )
         if key:
-            store.put(key, {_LATENT: latent}, {"instruction": settings.instruction, "segment": stages.note})
+            store.put(
+                key,
+                {_LATENT: latent},
+                {"instruction": settings.instruction, "segment": stages.note},
+            )
         yield segment, latent
 
 

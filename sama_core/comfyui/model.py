@@ -11,15 +11,15 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
-from ..config import DitConfig
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import DEFAULT_AREA, PATCH, LatentShape
-from ..memory_law import estimated_bytes
+from ..model.config import DitConfig
 from ..model.dit import SamaDiT
-from ..schedule import round_timestep
+from ..model.memory_law import estimated_bytes
+from ..model.schedule import round_timestep
 from .later_core import ignored, taken_by
-from .loading_progress import told
 from .packing import JointShape, is_packed
+from .stages import told
 
 
 class PackedSamaDiT(SamaDiT):
@@ -29,43 +29,78 @@ class PackedSamaDiT(SamaDiT):
     semantic tokens without a word.
     """
 
-    def forward(self, x: Tensor, timestep: Tensor, context: Tensor | None = None, control=None,
-                transformer_options: dict = {}, **kwargs) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor | None = None,
+        control=None,
+        transformer_options: dict = {},
+        **kwargs,
+    ) -> Tensor:
         """`x` (B, 1, N) → (B, 1, N) velocities of both streams, through ComfyUI's DIFFUSION_MODEL wrappers.
 
         They get a copy: EasyCache writes into what it is given, which in float32 is the sampler's own state.
         """
         return comfy.patcher_extension.WrapperExecutor.new_class_executor(
-            self._forward_packed, self,
-            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
-                                                     transformer_options),
+            self._forward_packed,
+            self,
+            comfy.patcher_extension.get_all_wrappers(
+                comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
+            ),
         ).execute(x.clone(), timestep, context, transformer_options, **kwargs)
 
-    def _forward_packed(self, x: Tensor, timestep: Tensor, context: Tensor, transformer_options: dict,
-                        sama_shapes: tuple | None = None, source_latents: Tensor | None = None, **unknown) -> Tensor:
+    def _forward_packed(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        transformer_options: dict,
+        sama_shapes: tuple | None = None,
+        source_latents: Tensor | None = None,
+        **unknown,
+    ) -> Tensor:
         if unknown and not torch.compiler.is_compiling():
             ignored("the model", unknown)
         if sama_shapes is None or not is_packed(x):
-            raise RuntimeSetupError(needed(
-                "SAMA model", "a latent without its semantic tokens", "the joint state",
-                "Put Prepare SAMA Model right after the loader, or load with Load SAMA Model."))
+            raise RuntimeSetupError(
+                needed(
+                    "SAMA model",
+                    "a latent without its semantic tokens",
+                    "the joint state",
+                    "Put Prepare SAMA Model right after the loader, or load with Load SAMA Model.",
+                )
+            )
         shape = JointShape(*sama_shapes)
         latents, semantic_latents = shape.unpack(x)
-        return shape.pack(*super().forward(latents, timestep, context, source_latents, semantic_latents,
-                                           transformer_options))
+        return shape.pack(
+            *super().forward(
+                latents, timestep, context, source_latents, semantic_latents, transformer_options
+            )
+        )
 
 
 class SamaModel(comfy.model_base.BaseModel):
     """ComfyUI's view of SAMA: flow model, Wan 2.1 latents, source and text as conditioning."""
 
-    def __init__(self, model_config, dit_config: DitConfig, quantised_heads: bool = False,
-                 area: int | None = None, device=None):
+    def __init__(
+        self,
+        model_config,
+        dit_config: DitConfig,
+        quantised_heads: bool = False,
+        area: int | None = None,
+        device=None,
+    ):
         """`quantised_heads` tells that the file quantised the semantic modules, which ours never does.
 
         `area` is the working area in pixels the model was made for; 480·832 unless its file says otherwise.
         """
-        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device,
-                         unet_model=_dit_factory(dit_config, quantised_heads or model_config.custom_operations))
+        super().__init__(
+            model_config,
+            comfy.model_base.ModelType.FLOW,
+            device=device,
+            unet_model=_dit_factory(dit_config, quantised_heads or model_config.custom_operations),
+        )
         self.area = area or DEFAULT_AREA
         self.memory_usage_factor_conds = ("source_latents",)
 
@@ -87,18 +122,26 @@ class SamaModel(comfy.model_base.BaseModel):
         if not is_packed(latent):
             return shift(latent)
         semantic = self.dit_config.semantic_tokens * self.dit_config.semantic_dim
-        flat = latent[:, 0, :latent.shape[-1] - semantic]
+        flat = latent[:, 0, : latent.shape[-1] - semantic]
         # An empty latent is all zero and means "nothing here", not "mid grey": core does not shift it either.
         if torch.count_nonzero(flat) == 0:
             return latent
         video = shift(flat.reshape(latent.shape[0], self.latent_format.latent_channels, -1, 1, 1))
-        return torch.cat([video.flatten(1), latent[:, 0, latent.shape[-1] - semantic:]], dim=1).unsqueeze(1)
+        return torch.cat(
+            [video.flatten(1), latent[:, 0, latent.shape[-1] - semantic :]], dim=1
+        ).unsqueeze(1)
 
     def extra_conds(self, **kwargs) -> dict:
         """Text, source latents and the joint shape, from the conditioning's entries."""
         if kwargs.get("control") is not None:
-            raise ConditioningError(needed("conditioning", "a ControlNet", "text and a source video",
-                                           "SAMA has no ControlNet: remove it from the conditioning."))
+            raise ConditioningError(
+                needed(
+                    "conditioning",
+                    "a ControlNet",
+                    "text and a source video",
+                    "SAMA has no ControlNet: remove it from the conditioning.",
+                )
+            )
         out = {}
         if kwargs.get("cross_attn") is not None:
             _check_text(kwargs["cross_attn"], self.dit_config.text_dim)
@@ -126,9 +169,13 @@ class SamaModel(comfy.model_base.BaseModel):
         efficient = kwargs.get("memory_efficient_attention")
         fused = _fused() if efficient is None else efficient
         batch, latent = input_shape[0], self._latent_shape(input_shape)
-        ours = estimated_bytes(self.dit_config, latent, batch,
-                               comfy.model_management.dtype_size(self.get_dtype_inference()),
-                               source=not cond_shapes or bool(cond_shapes.get("source_latents")))
+        ours = estimated_bytes(
+            self.dit_config,
+            latent,
+            batch,
+            comfy.model_management.dtype_size(self.get_dtype_inference()),
+            source=not cond_shapes or bool(cond_shapes.get("source_latents")),
+        )
         if fused:
             return ours
         channels = self.latent_format.latent_channels
@@ -139,8 +186,12 @@ class SamaModel(comfy.model_base.BaseModel):
     def load_model_weights(self, sd: dict, unet_prefix: str = "", *args, **kwargs):
         """As core does it, telling Load SAMA Model how far it is."""
         with told(self.diffusion_model.blocks):
-            return super().load_model_weights(sd, unet_prefix, *args, **taken_by(
-                super().load_model_weights, kwargs, "load_model_weights"))
+            return super().load_model_weights(
+                sd,
+                unet_prefix,
+                *args,
+                **taken_by(super().load_model_weights, kwargs, "load_model_weights"),
+            )
 
     def _latent_shape(self, input_shape) -> LatentShape:
         if len(input_shape) == 5:
@@ -149,13 +200,20 @@ class SamaModel(comfy.model_base.BaseModel):
         cells = max(0, input_shape[-1] - semantic) // self.latent_format.latent_channels
         return LatentShape(1, PATCH[1], cells // PATCH[1])
 
-    def resize_cond_for_context_window(self, cond_key, cond_value, window, x_in, device, retain_index_list=[],
-                                       **kwargs):
+    def resize_cond_for_context_window(
+        self, cond_key, cond_value, window, x_in, device, retain_index_list=[], **kwargs
+    ):
         """The source is cut to the window's frames; nothing else has a time axis."""
         ignored("resize_cond_for_context_window", kwargs)
         if cond_key == "source_latents":
-            sliced = comfy.context_windows.slice_cond(cond_value, window, x_in, device, temporal_dim=2,
-                                                      retain_index_list=retain_index_list)
+            sliced = comfy.context_windows.slice_cond(
+                cond_value,
+                window,
+                x_in,
+                device,
+                temporal_dim=2,
+                retain_index_list=retain_index_list,
+            )
             return cond_value if sliced is None else sliced
         return cond_value
 
@@ -177,28 +235,47 @@ def _dit_factory(config: DitConfig, heads_follow_blocks: object):
     The semantic modules are float32 and outside quantisation, unless the file or a foreign loader's
     operations (GGUF) bring them in a form that only those operations can read.
     """
+
     def build(device=None, dtype=None, operations=None, **_detected) -> PackedSamaDiT:
         return PackedSamaDiT(
-            config, operations=operations, attention=optimized_attention,
+            config,
+            operations=operations,
+            attention=optimized_attention,
             head_operations=operations if heads_follow_blocks else comfy.ops.manual_cast,
-            device=device, dtype=dtype, head_dtype=torch.float32)
+            device=device,
+            dtype=dtype,
+            head_dtype=torch.float32,
+        )
+
     return build
 
 
 def require_wan_latent(latent: Tensor, what: str) -> None:
     """Raises ConditioningError unless `latent` is a Wan 2.1 video latent (B, 16, T, h, w)."""
     if latent.ndim != 5 or latent.shape[1] != 16:
-        kind = {4: "an image latent", 5: "a video latent"}.get(latent.ndim, f"{latent.ndim} dimensions")
-        raise ConditioningError(needed(what, f"{kind} with {latent.shape[1]} channels",
-                                       "a Wan 2.1 video latent with 16 channels",
-                                       "Use the latents that SAMA Edit Conditioning returns."))
+        kind = {4: "an image latent", 5: "a video latent"}.get(
+            latent.ndim, f"{latent.ndim} dimensions"
+        )
+        raise ConditioningError(
+            needed(
+                what,
+                f"{kind} with {latent.shape[1]} channels",
+                "a Wan 2.1 video latent with 16 channels",
+                "Use the latents that SAMA Edit Conditioning returns.",
+            )
+        )
 
 
 def _check_text(embeddings: Tensor, text_dim: int) -> None:
     if embeddings.shape[-1] != text_dim:
-        raise ConditioningError(needed(
-            "text conditioning", f"{embeddings.shape[-1]} wide", f"{text_dim} wide, from this model's umT5",
-            "Encode the instruction with SAMA Instruction and the encoder of Load SAMA Text Encoder."))
+        raise ConditioningError(
+            needed(
+                "text conditioning",
+                f"{embeddings.shape[-1]} wide",
+                f"{text_dim} wide, from this model's umT5",
+                "Encode the instruction with SAMA Instruction and the encoder of Load SAMA Text Encoder.",
+            )
+        )
 
 
 def _check_source(source: Tensor, sama_shapes: tuple | None) -> None:
@@ -206,7 +283,15 @@ def _check_source(source: Tensor, sama_shapes: tuple | None) -> None:
         return
     target = tuple(sama_shapes[0])
     if tuple(source.shape[1:]) != target:
-        got, want = (f"{t} latent frames of {w * 8}x{h * 8} pixels" for _, t, h, w in (source.shape[1:], target))
-        raise ConditioningError(needed(
-            "source video", got, f"the same size as the latent being sampled, {want}",
-            "Sample the latent that SAMA Edit Conditioning returns."))
+        got, want = (
+            f"{t} latent frames of {w * 8}x{h * 8} pixels"
+            for _, t, h, w in (source.shape[1:], target)
+        )
+        raise ConditioningError(
+            needed(
+                "source video",
+                got,
+                f"the same size as the latent being sampled, {want}",
+                "Sample the latent that SAMA Edit Conditioning returns.",
+            )
+        )

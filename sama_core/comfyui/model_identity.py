@@ -25,22 +25,74 @@ PATCH_BYTES = 64 * 2**20
 """Tensors of LoRAs are read in full up to this size: every one but whole-weight differences."""
 
 OF_A_PATCHERS_LOAD = {
-    "model", "size", "patches_uuid", "clone_base_uuid", "parent", "cached_patcher_init", "pinned", "backup",
-    "backup_buffers", "object_patches_backup", "hook_backup", "hook_patches_backup", "cached_hook_patches",
-    "current_hooks", "hook_mode", "is_injected", "skip_injection", "non_dynamic_delegate_model", "offload_device",
-    "_free_methods", "_last_free_log_time", "_last_prepare_log_key", "mmap_released", "named_modules_to_munmap"}
+    "model",
+    "size",
+    "patches_uuid",
+    "clone_base_uuid",
+    "parent",
+    "cached_patcher_init",
+    "pinned",
+    "backup",
+    "backup_buffers",
+    "object_patches_backup",
+    "hook_backup",
+    "hook_patches_backup",
+    "cached_hook_patches",
+    "current_hooks",
+    "hook_mode",
+    "is_injected",
+    "skip_injection",
+    "non_dynamic_delegate_model",
+    "offload_device",
+    "_free_methods",
+    "_last_free_log_time",
+    "_last_prepare_log_key",
+    "mmap_released",
+    "named_modules_to_munmap",
+}
 """Where a patcher's model is and what was replaced in it, ComfyUI-GGUF's included. All else is written."""
 OF_A_MODULES_LOAD = {
-    "current_patcher", "device", "model_loaded_weight_memory", "lowvram_patch_counter", "model_lowvram",
-    "current_weight_patches_uuid", "model_offload_buffer_memory", "dynamic_vbars", "dynamic_pins", "dynamic_patchers",
-    "comfy_cast_weights", "prev_comfy_cast_weights", "comfy_patched_weights", "comfy_force_cast_weights",
-    "weight_function", "bias_function", "weight_lowvram_function", "bias_lowvram_function", "seed_key", "can_assign_sd",
-    "_v", "_v_signature", "_v_weight", "_v_bias", "_prefetch", "_pins", "_pin_state", "_v_block", "_v_block_faulted",
-    "_comfy_graph"}
+    "current_patcher",
+    "device",
+    "model_loaded_weight_memory",
+    "lowvram_patch_counter",
+    "model_lowvram",
+    "current_weight_patches_uuid",
+    "model_offload_buffer_memory",
+    "dynamic_vbars",
+    "dynamic_pins",
+    "dynamic_patchers",
+    "comfy_cast_weights",
+    "prev_comfy_cast_weights",
+    "comfy_patched_weights",
+    "comfy_force_cast_weights",
+    "weight_function",
+    "bias_function",
+    "weight_lowvram_function",
+    "bias_lowvram_function",
+    "seed_key",
+    "can_assign_sd",
+    "_v",
+    "_v_signature",
+    "_v_weight",
+    "_v_bias",
+    "_prefetch",
+    "_pins",
+    "_pin_state",
+    "_v_block",
+    "_v_block_faulted",
+    "_comfy_graph",
+}
 """What core writes on modules as it loads them, and wipes. What it stands for is the patcher's own."""
 OF_A_RUN = {
-    comfy.hooks.HookKeyframeGroup: {"_current_keyframe", "_current_used_steps", "_current_index", "_current_strength",
-                                    "_curr_t", "curr_t"},
+    comfy.hooks.HookKeyframeGroup: {
+        "_current_keyframe",
+        "_current_used_steps",
+        "_current_index",
+        "_current_strength",
+        "_curr_t",
+        "curr_t",
+    },
     comfy.hooks.HookKeyframe: {"start_t"},
     comfy.hooks.TransformerOptionsHook: {"_skip_adding"},
     IndexListContextHandler: {"_step", "_model"},
@@ -90,12 +142,22 @@ class ModelParts:
             yield name.encode()
             yield Part(f".{name}", getattr(patcher, name))
 
-    def _module_parts(self, module: torch.nn.Module, patcher: ModelPatcher, path: str) -> Iterator[bytes | Part]:
+    def _module_parts(
+        self, module: torch.nn.Module, patcher: ModelPatcher, path: str
+    ) -> Iterator[bytes | Part]:
         replaced = _replaced(patcher, path)
-        held = {**own_attributes(module), **{name: old for name, old in replaced.items() if name in vars(module)}}
+        held = {
+            **own_attributes(module),
+            **{name: old for name, old in replaced.items() if name in vars(module)},
+        }
         yield Part("", type(module))
-        yield from attribute_parts({name: value for name, value in held.items()
-                                    if name not in OF_A_MODULES_LOAD and not _is_own_method(module, name, value)})
+        yield from attribute_parts(
+            {
+                name: value
+                for name, value in held.items()
+                if name not in OF_A_MODULES_LOAD and not _is_own_method(module, name, value)
+            }
+        )
         for name, child in module._modules.items():
             yield name.encode()
             yield Part(f".{name}", replaced.get(name, child))
@@ -103,7 +165,9 @@ class ModelParts:
     def _weights_key(self, patcher: ModelPatcher, tree: dict[str, torch.nn.Module]) -> str:
         known = id(patcher.model), id(patcher.backup)
         if known not in self._weights:
-            weights = Description(lambda value: _weight_parts(value) if isinstance(value, _Weight) else None)
+            weights = Description(
+                lambda value: _weight_parts(value) if isinstance(value, _Weight) else None
+            )
             for name, value in _weights_of(patcher, tree):
                 weights.add(_Weight(name, value), name)
             self._weights[known] = weights.key
@@ -112,7 +176,9 @@ class ModelParts:
 
 def _without(value: Any, names: set[str]) -> Iterator[bytes | Part]:
     yield Part("", type(value))
-    yield from attribute_parts({name: held for name, held in vars(value).items() if name not in names})
+    yield from attribute_parts(
+        {name: held for name, held in vars(value).items() if name not in names}
+    )
 
 
 # --- the model as it was loaded -----------------------------------------------------------------
@@ -142,8 +208,11 @@ def _replaced(patcher: ModelPatcher, path: str) -> dict[str, Any]:
 
 def _is_own_method(module: torch.nn.Module, name: str, value: Any) -> bool:
     """Whether an attribute is only the class's own method: core leaves it where a patch of it was taken off."""
-    return (isinstance(value, types.MethodType) and value.__self__ is module
-            and value.__func__ is getattr(type(module), name, None))
+    return (
+        isinstance(value, types.MethodType)
+        and value.__self__ is module
+        and value.__func__ is getattr(type(module), name, None)
+    )
 
 
 @contextlib.contextmanager
@@ -151,7 +220,9 @@ def ejected(patcher: ModelPatcher):
     """The model without the injections of whichever patcher has it loaded, for as long as it is looked at."""
     with contextlib.ExitStack() as stack:
         loaded = [entry.model for entry in comfy.model_management.current_loaded_models]
-        for other in {id(other): other for other in (patcher, *loaded) if other is not None}.values():
+        for other in {
+            id(other): other for other in (patcher, *loaded) if other is not None
+        }.values():
             if other.model is patcher.model and other.is_injected:
                 stack.enter_context(other.use_ejected())
         yield
@@ -160,7 +231,9 @@ def ejected(patcher: ModelPatcher):
 # --- weights and patches ------------------------------------------------------------------------
 
 
-def _weights_of(patcher: ModelPatcher, tree: dict[str, torch.nn.Module]) -> Iterator[tuple[str, torch.Tensor]]:
+def _weights_of(
+    patcher: ModelPatcher, tree: dict[str, torch.nn.Module]
+) -> Iterator[tuple[str, torch.Tensor]]:
     """Every parameter and buffer with its name, as it was before patches."""
     for path, module in sorted(tree.items(), key=lambda item: item[0]):
         for kind in (module._parameters, module._buffers):
@@ -216,13 +289,20 @@ def _bypass_hook_parts(hook: BypassForwardHook) -> Iterator[bytes | Part]:
     adapter, weights = hook.adapter, getattr(hook.adapter, "weights", None)
     yield Part(".hook", type(hook))
     yield Part(".module", hook.module)
-    yield from attribute_parts({name: value for name, value in vars(hook).items()
-                                if name not in ("module", "adapter", "original_forward")})
+    yield from attribute_parts(
+        {
+            name: value
+            for name, value in vars(hook).items()
+            if name not in ("module", "adapter", "original_forward")
+        }
+    )
     if isinstance(adapter, torch.nn.Module):
         yield Part(".adapter", adapter)
         return
     yield Part(".adapter", type(adapter))
-    yield from attribute_parts({name: value for name, value in vars(adapter).items() if name != "weights"})
+    yield from attribute_parts(
+        {name: value for name, value in vars(adapter).items() if name != "weights"}
+    )
     dtype = getattr(getattr(hook.module, "weight", None), "dtype", None)
     for held in weights if isinstance(weights, (list, tuple)) else [weights]:
         if isinstance(held, torch.Tensor):

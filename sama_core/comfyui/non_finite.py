@@ -16,10 +16,14 @@ from .attention_backends import OVERRIDE
 
 _GOT = "values that are no numbers (NaN or infinite)"
 _HIGH_CFG, _HIGH_SHIFT, _STRONG = 15, 30, 2
-_TEXT = ("The text encoder overflowed: start ComfyUI with --bf16-text-enc or --fp32-text-enc; if it still comes, "
-         "download the encoder again.")
-_SOURCE = ("The VAE overflowed, or the frames hold such values: start ComfyUI with --bf16-vae or --fp32-vae, and take "
-           "the frames from SAMA Source Video.")
+_TEXT = (
+    "The text encoder overflowed: start ComfyUI with --bf16-text-enc or --fp32-text-enc; if it still comes, "
+    "download the encoder again."
+)
+_SOURCE = (
+    "The VAE overflowed, or the frames hold such values: start ComfyUI with --bf16-vae or --fp32-vae, and take "
+    "the frames from SAMA Source Video."
+)
 _LATENT = "An earlier node or sampler made them: sample its latent again, or give an empty one."
 _SCHEDULE = "Set steps, shift and denoise to numbers within their ranges."
 
@@ -32,8 +36,14 @@ def finite(tensor: Tensor) -> bool:
 def refuse_frames(frames: Tensor) -> None:
     """Raises SamplingError where decoded frames hold values that are no numbers."""
     if not finite(frames):
-        raise SamplingError(needed("decoded frames", _GOT, "finite ones",
-                                   "The VAE overflowed: start ComfyUI with --bf16-vae or --fp32-vae."))
+        raise SamplingError(
+            needed(
+                "decoded frames",
+                _GOT,
+                "finite ones",
+                "The VAE overflowed: start ComfyUI with --bf16-vae or --fp32-vae.",
+            )
+        )
 
 
 def refuse_inputs(guider, noise: Tensor, latent: Tensor, sigmas: Tensor) -> None:
@@ -43,14 +53,26 @@ def refuse_inputs(guider, noise: Tensor, latent: Tensor, sigmas: Tensor) -> None
     """
     parts = [("sigmas", sigmas, _SCHEDULE), ("noise", noise, _LATENT), ("latent", latent, _LATENT)]
     unused = {"negative"} if math.isclose(cfg_of(guider), 1.0) else set()
-    for name, entries in ((name, entries) for name, entries in guider.conds.items() if name not in unused):
+    for name, entries in (
+        (name, entries) for name, entries in guider.conds.items() if name not in unused
+    ):
         if name == "negative" and entries == []:
-            raise SamplingError(needed("negative conditioning", f"an empty one at cfg {cfg_of(guider):g}",
-                                       "encoded text",
-                                       "Connect the negative of SAMA Edit Conditioning, or set cfg to 1."))
+            raise SamplingError(
+                needed(
+                    "negative conditioning",
+                    f"an empty one at cfg {cfg_of(guider):g}",
+                    "encoded text",
+                    "Connect the negative of SAMA Edit Conditioning, or set cfg to 1.",
+                )
+            )
         for entry in entries or ():
-            parts += [("text conditioning", entry.get("cross_attn"), _TEXT),
-                      *(("source latent", source, _SOURCE) for source in entry.get("reference_latents") or ())]
+            parts += [
+                ("text conditioning", entry.get("cross_attn"), _TEXT),
+                *(
+                    ("source latent", source, _SOURCE)
+                    for source in entry.get("reference_latents") or ()
+                ),
+            ]
     for what, tensor, fix in parts:
         if torch.is_tensor(tensor) and not finite(tensor):
             raise SamplingError(needed(what, _GOT, "finite ones", fix))
@@ -58,10 +80,12 @@ def refuse_inputs(guider, noise: Tensor, latent: Tensor, sigmas: Tensor) -> None
 
 def watching(callback: Callable | None, guider, sigmas: Tensor) -> Callable:
     """A sampler's `callback(step, x0, x, total, …)` that first looks at `x0`: SamplingError if it is not finite."""
+
     def watch(step, x0, x, total_steps, *args, **kwargs):
         if torch.is_tensor(x0) and not finite(x0):
             raise spoilt(guider, sigmas, f"sampling, step {step + 1} of {total_steps}")
         return callback and callback(step, x0, x, total_steps, *args, **kwargs)
+
     return watch
 
 
@@ -73,18 +97,28 @@ def refuse_result(result: Tensor, guider, sigmas: Tensor) -> None:
 
 def spoilt(guider, sigmas: Tensor, where: str) -> SamplingError:
     """The error, with the likely causes of this run, the surest first, and what to set."""
-    causes = " ".join(f"({number}) {cause}." for number, cause in enumerate(_causes(guider, sigmas), 1))
-    return SamplingError(needed(where, _GOT, "finite ones", f"Likely causes, in this order: {causes}"))
+    causes = " ".join(
+        f"({number}) {cause}." for number, cause in enumerate(_causes(guider, sigmas), 1)
+    )
+    return SamplingError(
+        needed(where, _GOT, "finite ones", f"Likely causes, in this order: {causes}")
+    )
 
 
 def _causes(guider, sigmas: Tensor) -> Iterator[str]:
     patcher, cfg = guider.model_patcher, cfg_of(guider)
-    layers = sorted(key for key, patches in patcher.patches.items() if any(not _sound(patch[1]) for patch in patches))
+    layers = sorted(
+        key
+        for key, patches in patcher.patches.items()
+        if any(not _sound(patch[1]) for patch in patches)
+    )
     if layers:
         yield f"a LoRA on the model holds such values itself (in {layers[0]}): remove that LoRA"
     if patcher.model.get_dtype_inference() == torch.float16:
-        yield ("the model computes in float16, which ends at 65504: set Model Compute Dtype to bf16, or start ComfyUI "
-               "with --bf16-unet")
+        yield (
+            "the model computes in float16, which ends at 65504: set Model Compute Dtype to bf16, or start ComfyUI "
+            "with --bf16-unet"
+        )
     if OVERRIDE in patcher.model_options.get("transformer_options", {}) or _flag_for_attention():
         yield "another attention back end is on: try without it"
     if (getattr(patcher.model.model_config, "optimizations", None) or {}).get("fp8"):

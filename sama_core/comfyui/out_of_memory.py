@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..geometry import LatentShape
 from ..plan.machine import Machine
-from ..plan.report import out_of_memory_text
+from ..plan.summary import out_of_memory_text
 from .packing import JointShape
 from .plan import held_in_ram, plan_of_loaded, this_machine
 
@@ -42,7 +42,11 @@ def ran_out(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # Where torch has no such exception core takes every one for it.
-    if management.OOM_EXCEPTION is not Exception and hasattr(management, "is_oom") and management.is_oom(error):
+    if (
+        management.OOM_EXCEPTION is not Exception
+        and hasattr(management, "is_oom")
+        and management.is_oom(error)
+    ):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
 
@@ -53,12 +57,17 @@ def _machine(guider) -> Machine | None:
         patcher = guider.model_patcher
         return this_machine(held_in_ram(patcher.model.dit_config, patcher))
     except Exception:
-        log.warning("SAMA: this machine's memory could not be read, so an out-of-memory error would come without "
-                    "advice.", exc_info=True)
+        log.warning(
+            "SAMA: this machine's memory could not be read, so an out-of-memory error would come without "
+            "advice.",
+            exc_info=True,
+        )
         return None
 
 
-def _advise(error: Exception, guider, shape: JointShape, batch: int, sigmas: Tensor, machine: Machine) -> None:
+def _advise(
+    error: Exception, guider, shape: JointShape, batch: int, sigmas: Tensor, machine: Machine
+) -> None:
     """Puts the text in front of the error's own. Nothing that goes wrong here may hide the error itself."""
     try:
         latent = LatentShape(_frames_at_once(guider, shape.video[1]), *shape.video[2:])
@@ -75,4 +84,8 @@ def _advise(error: Exception, guider, shape: JointShape, batch: int, sigmas: Ten
 def _frames_at_once(guider, frames: int) -> int:
     """Latent frames of one call: those of a window, where context windows are on."""
     handler = guider.model_options.get("context_handler")
-    return min(frames, getattr(handler, "context_length", frames)) if getattr(handler, "dim", 2) == 2 else frames
+    return (
+        min(frames, getattr(handler, "context_length", frames))
+        if getattr(handler, "dim", 2) == 2
+        else frames
+    )

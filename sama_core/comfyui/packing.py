@@ -37,12 +37,14 @@ class JointShape(NamedTuple):
     def video_of(self, packed: Tensor) -> Tensor:
         """The video stream (B, C, t, H, W); t follows from the size, so it may be a context window."""
         channels, _, height, width = self.video
-        flat = packed[:, 0, :packed.shape[-1] - self.semantic_size]
+        flat = packed[:, 0, : packed.shape[-1] - self.semantic_size]
         return flat.reshape(packed.shape[0], channels, -1, height, width)
 
     def semantic_of(self, packed: Tensor) -> Tensor:
         """The semantic stream (B, S, E)."""
-        return packed[:, 0, packed.shape[-1] - self.semantic_size:].reshape(packed.shape[0], *self.semantic)
+        return packed[:, 0, packed.shape[-1] - self.semantic_size :].reshape(
+            packed.shape[0], *self.semantic
+        )
 
     def unpack(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         return self.video_of(packed), self.semantic_of(packed)
@@ -55,3 +57,12 @@ class JointShape(NamedTuple):
 def is_packed(latent: Tensor) -> bool:
     """True for the flat joint state; a plain video latent has five dimensions."""
     return latent.ndim == 3 and latent.shape[1] == 1
+
+
+_WHOLE = "_sama_whole"
+
+
+# --- CFG functions -----------------------------------------------------------------------------
+def packed_behind(video: Tensor) -> tuple[JointShape, Tensor] | None:
+    """The joint shape and packed state that a 5-D view handed to a CFG function was taken from."""
+    return getattr(video, _WHOLE, None)

@@ -8,14 +8,13 @@ import comfy.model_management
 import folder_paths
 import torch
 
-from ..config import DitConfig
 from ..geometry import LatentShape
-from ..plan.calibration import USER_FOLDER, Calibration, read_calibrations
-from ..plan.computer import processor
-from ..plan.machine import CPU, MPS, NVIDIA, OTHER_GPU, Machine
+from ..model.config import DitConfig
+from ..plan.machine import CPU, MPS, NVIDIA, OTHER_GPU, Machine, processor
 from ..plan.planning import Plan, make_plan
+from ..plan.read_model import StoredTensor, Weights, count
 from ..plan.request import Request, encoder_sizes
-from ..plan.weights import StoredTensor, Weights, count
+from ..plan.seconds import USER_FOLDER, Calibration, read_calibrations
 
 _MODES = {"HIGH_VRAM": "high", "NO_VRAM": "no", "LOW_VRAM": "low"}
 
@@ -25,15 +24,24 @@ def this_machine(held_ram: int = 0) -> Machine:
     management = comfy.model_management
     device, cpu = management.get_torch_device(), torch.device("cpu")
     kind = _kind(device)
-    ram = {"free_ram": management.get_free_memory(cpu) + held_ram, "total_ram": management.get_total_memory(cpu)}
+    ram = {
+        "free_ram": management.get_free_memory(cpu) + held_ram,
+        "total_ram": management.get_total_memory(cpu),
+    }
     if kind in (CPU, MPS):
         return Machine(kind, _card(device), program=0, **ram)
     return Machine(
-        kind, _card(device), free_vram=int(management.get_free_memory(device)) + _removable(device),
-        total_vram=int(management.get_total_memory(device)), reserved=int(management.extra_reserved_memory()),
+        kind,
+        _card(device),
+        free_vram=int(management.get_free_memory(device)) + _removable(device),
+        total_vram=int(management.get_total_memory(device)),
+        reserved=int(management.extra_reserved_memory()),
         vram_mode=_MODES.get(management.vram_state.name, "normal"),
         dynamic=bool(getattr(comfy.memory_management, "aimdo_enabled", False)),
-        streams=int(getattr(management, "NUM_STREAMS", 0)), program=0, **ram)
+        streams=int(getattr(management, "NUM_STREAMS", 0)),
+        program=0,
+        **ram,
+    )
 
 
 def calibrations() -> list[Calibration]:
@@ -44,18 +52,29 @@ def calibrations() -> list[Calibration]:
 def plan_of_loaded(patcher, latent: LatentShape, steps: int, cfg: float, machine: Machine) -> Plan:
     """The plan of a run with a model that is loaded already."""
     config, weights = patcher.model.dit_config, loaded_weights(patcher)
-    request = Request(latent.clip(), config, weights, steps=max(1, steps), cfg=cfg, **encoder_sizes(config))
+    request = Request(
+        latent.clip(), config, weights, steps=max(1, steps), cfg=cfg, **encoder_sizes(config)
+    )
     return make_plan(request, machine, calibrations())
 
 
 def loaded_weights(patcher) -> Weights:
     """A loaded model's weights as they lie in memory, whatever file and loader they came from."""
     _, arguments = getattr(patcher, "cached_patcher_init", None) or (None, ("the model",))
-    counted = count(Path(str(arguments[0])).name, [
-        StoredTensor(name, "BF16", parameter.numel(), 2 * parameter.numel())
-        for name, parameter in patcher.model.diffusion_model.named_parameters()])
-    return replace(counted, format=str(patcher.model_dtype()).removeprefix("torch."),
-                   stored=int(patcher.model_size()), float32=0, quantised=True)
+    counted = count(
+        Path(str(arguments[0])).name,
+        [
+            StoredTensor(name, "BF16", parameter.numel(), 2 * parameter.numel())
+            for name, parameter in patcher.model.diffusion_model.named_parameters()
+        ],
+    )
+    return replace(
+        counted,
+        format=str(patcher.model_dtype()).removeprefix("torch."),
+        stored=int(patcher.model_size()),
+        float32=0,
+        quantised=True,
+    )
 
 
 def held_in_ram(config: DitConfig, patcher) -> int:
@@ -82,5 +101,7 @@ def _card(device: torch.device) -> str | None:
 
 def _removable(device: torch.device) -> int:
     """Card memory of models that core would remove, or has loaded for this very run."""
-    loaded = [found for found in comfy.model_management.current_loaded_models if found.model is not None]
+    loaded = [
+        found for found in comfy.model_management.current_loaded_models if found.model is not None
+    ]
     return int(sum(found.model_loaded_memory() for found in loaded if found.device == device))

@@ -1,16 +1,24 @@
-"""How ComfyUI recognises a SAMA diffusion model, whatever node or pack loads it."""
+"""How ComfyUI recognises a SAMA diffusion model, whatever node or pack loads it.
+
+SAMA-Shapes in ComfyUI's model lists: the pack's own files, without a copy of them.
+"""
 
 import comfy.model_base
 import comfy.supported_models
+import folder_paths
 import torch
 
-from ..checkpoint import SAMA_KEYS, is_quant_key
-from ..config import DitConfig
+from .. import embedded
+from ..model.config import DitConfig
+from ..weights.formats import is_quant_key
+from ..weights.names import SAMA_KEYS
 from .later_core import ignored
 from .model import SamaModel
 from .weight_files import refuse_gaps_and_scales
 
 _MARKERS = ("segment_embedding.weight", "semantic_head.proj.weight")
+
+
 _HEADS = ("segment_embedding", "siglip_feat_mlp", "semantic_head")
 
 
@@ -23,7 +31,9 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
 
     @classmethod
-    def matches(cls, unet_config: dict, state_dict=None, unet_key_prefix: str = "", **kwargs) -> bool:
+    def matches(
+        cls, unet_config: dict, state_dict=None, unet_key_prefix: str = "", **kwargs
+    ) -> bool:
         """True for a Wan layout with SAMA's markers under the same prefix."""
         ignored("matches", kwargs)
         if state_dict is None or unet_config.get("image_model") != "wan2.1":
@@ -37,15 +47,26 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
         `num_heads`, `semantic_tokens` and `area` are SAMA's settings there.
         """
         ignored("get_model", kwargs)
-        shapes = {key.removeprefix(prefix): tuple(value.shape) for key, value in state_dict.items()
-                  if key.startswith(prefix)}
+        shapes = {
+            key.removeprefix(prefix): tuple(value.shape)
+            for key, value in state_dict.items()
+            if key.startswith(prefix)
+        }
         own = {key: shape for key, shape in shapes.items() if not is_quant_key(key)}
-        config = DitConfig.from_shapes(own, self.unet_config.get("num_heads") or None,
-                                       self.unet_config.get("semantic_tokens"), "this SAMA model")
-        if self.custom_operations is None:  # those of other packs may read weights and scales in their own way
+        config = DitConfig.from_shapes(
+            own,
+            self.unet_config.get("num_heads") or None,
+            self.unet_config.get("semantic_tokens"),
+            "this SAMA model",
+        )
+        if (
+            self.custom_operations is None
+        ):  # those of other packs may read weights and scales in their own way
             refuse_gaps_and_scales(state_dict, prefix, config)
         quantised_heads = any(is_quant_key(key) and key.startswith(_HEADS) for key in shapes)
-        return SamaModel(self, config, quantised_heads, area=self.unet_config.get("area"), device=device)
+        return SamaModel(
+            self, config, quantised_heads, area=self.unet_config.get("area"), device=device
+        )
 
 
 def register() -> None:
@@ -56,3 +77,13 @@ def register() -> None:
 
 
 assert set(_MARKERS) <= set(SAMA_KEYS)
+
+
+def offer() -> None:
+    """Add the pack's model folders behind ComfyUI's own, once.
+
+    Never as the default folder: what others save or download goes on landing in ComfyUI's, and a file of the same
+    name there is taken before the pack's.
+    """
+    for file in embedded.FILES:
+        folder_paths.add_model_folder_path(file.parent.name, str(file.parent))

@@ -1,29 +1,39 @@
-"""A VIDEO that is restored while it is saved: as long as the source, never held whole."""
+"""A VIDEO that is restored while it is saved: as long as the source, never held whole.
+
+A VIDEO of the pack, cropped or resized by ComfyUI's video nodes.
+"""
 
 import io
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import comfy.model_management
 import comfy.utils
-from comfy_api.latest import Input, Types
+from comfy_api.latest import Input, InputImpl, Types
 from torch import Tensor
 
 from ..clip import ClipInfo, check_frames, cut_audio, restore_frames, save_restored
 from ..clip.save import PRESETS, Encoding
 from ..errors import ClipError
-from .color_space import color_space_of, colours_for
 from .later_core import ignores_newer_keywords, say_once
-from .reframed import cropped, resized
-from .rescue import keep_edit, not_saved
-from .transcode import NEARLY_LOSSLESS, check_offered, is_ours, save_through_core, wanted_file
+from .saving import keep_edit, not_saved
+from .transcode import (
+    NEARLY_LOSSLESS,
+    check_offered,
+    color_space_of,
+    colours_for,
+    is_ours,
+    save_through_core,
+    wanted_file,
+)
 
 log = logging.getLogger(__name__)
+
 
 # Seconds that come as floats are not to the tick.
 SLACK = Fraction(1, 1000)
@@ -50,10 +60,17 @@ class RestoredVideo(Input.Video):
         return Types.VideoComponents(images=images, audio=self.audio, frame_rate=self.info.fps)
 
     @ignores_newer_keywords
-    def save_to(self, path: str | os.PathLike | io.BytesIO, format: Types.VideoContainer = Types.VideoContainer.AUTO,
-                codec: Types.VideoCodec = Types.VideoCodec.AUTO, metadata: dict | None = None,
-                bit_depth: int | None = None, crf: float | None = None, color_space: str | None = None,
-                preset: str | None = None) -> None:
+    def save_to(
+        self,
+        path: str | os.PathLike | io.BytesIO,
+        format: Types.VideoContainer = Types.VideoContainer.AUTO,
+        codec: Types.VideoCodec = Types.VideoCodec.AUTO,
+        metadata: dict | None = None,
+        bit_depth: int | None = None,
+        crf: float | None = None,
+        color_space: str | None = None,
+        preset: str | None = None,
+    ) -> None:
         """Write mp4 or mkv with H.264, see `save_restored`; other files through ComfyUI, where it offers them.
 
         `metadata` goes in as ComfyUI's own videos carry it. None of `bit_depth`, `crf` and `color_space` is the
@@ -68,15 +85,29 @@ class RestoredVideo(Input.Video):
             if is_ours(container, kind):
                 self._write(path, replace(encoding, container=container))
             else:
-                save_through_core(lambda mp4: self._write(mp4, replace(encoding, crf=NEARLY_LOSSLESS)), path,
-                                  container, kind, metadata=tags or None, bit_depth=bit_depth, crf=crf, preset=preset)
+                save_through_core(
+                    lambda mp4: self._write(mp4, replace(encoding, crf=NEARLY_LOSSLESS)),
+                    path,
+                    container,
+                    kind,
+                    metadata=tags or None,
+                    bit_depth=bit_depth,
+                    crf=crf,
+                    preset=preset,
+                )
         except comfy.model_management.InterruptProcessingException:
             raise
         except Exception as failed:
             raise self._not_saved(failed, tags) from failed
 
-    def _encoding(self, tags: dict[str, str], bit_depth: int | None, crf: float | None, color_space: str | None,
-                  preset: str | None) -> Encoding:
+    def _encoding(
+        self,
+        tags: dict[str, str],
+        bit_depth: int | None,
+        crf: float | None,
+        color_space: str | None,
+        preset: str | None,
+    ) -> Encoding:
         """What is asked for, as far as it is known."""
         if preset is not None and preset not in PRESETS:
             say_once("save_to", f"preset={preset}")
@@ -85,12 +116,18 @@ class RestoredVideo(Input.Video):
         if colours is not None and colours.hdr:
             bit_depth = max(bit_depth or 0, 10)
         quality = {} if crf is None else {"crf": crf}
-        return Encoding(bit_depth=bit_depth, metadata=tags, preset=preset, colours=colours, **quality)
+        return Encoding(
+            bit_depth=bit_depth, metadata=tags, preset=preset, colours=colours, **quality
+        )
 
     def _write(self, path: str | os.PathLike | io.BytesIO, encoding: Encoding) -> None:
         if self.info.width % 2 or self.info.height % 2:
-            log.warning("SAMA: %dx%d does not fit H.264 4:2:0, which has even sides only; saved as 4:4:4, which some "
-                        "televisions and phones do not play.", self.info.width, self.info.height)
+            log.warning(
+                "SAMA: %dx%d does not fit H.264 4:2:0, which has even sides only; saved as 4:4:4, which some "
+                "televisions and phones do not play.",
+                self.info.width,
+                self.info.height,
+            )
         save_restored(path, self.frames, self.info, self.audio, encoding, _progress())
 
     def _not_saved(self, failed: Exception, tags: dict[str, str]) -> ClipError:
@@ -100,8 +137,12 @@ class RestoredVideo(Input.Video):
         return not_saved(failed, self._kept)
 
     @ignores_newer_keywords
-    def as_trimmed(self, start_time: float | None = None, duration: float | None = None,
-                   strict_duration: bool = False) -> "RestoredVideo | None":
+    def as_trimmed(
+        self,
+        start_time: float | None = None,
+        duration: float | None = None,
+        strict_duration: bool = False,
+    ) -> "RestoredVideo | None":
         """The part from `start_time` on, both in seconds; below 0 counts from the end, a duration of 0 is all.
 
         None if there is nothing to show then, or with `strict_duration` less than `duration`.
@@ -115,7 +156,7 @@ class RestoredVideo(Input.Video):
             return None
         info = self.info.part(kept[0], len(kept))
         audio = cut_audio(self.audio, starts[kept[0]], info.duration_seconds)
-        return RestoredVideo(self.frames[kept[0]:kept[-1] + 1], info, audio)
+        return RestoredVideo(self.frames[kept[0] : kept[-1] + 1], info, audio)
 
     @ignores_newer_keywords
     def as_cropped(self, x: int = 0, y: int = 0, width: int = 0, height: int = 0) -> Input.Video:
@@ -123,8 +164,14 @@ class RestoredVideo(Input.Video):
         return cropped(self, x, y, width, height)
 
     @ignores_newer_keywords
-    def as_resized(self, width: int, height: int, upscale_method: str = "lanczos", crop: str = "disabled",
-                   post_crop: tuple[int, int, int, int] | None = None) -> Input.Video:
+    def as_resized(
+        self,
+        width: int,
+        height: int,
+        upscale_method: str = "lanczos",
+        crop: str = "disabled",
+        post_crop: tuple[int, int, int, int] | None = None,
+    ) -> Input.Video:
         """Every frame at another size, then the part `post_crop` (x, y, width, height) of it."""
         return resized(self, width, height, upscale_method, crop, post_crop)
 
@@ -196,7 +243,11 @@ def texts(metadata: Mapping) -> dict[str, str]:
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             tags[_whole(str(name))] = _whole(text)
         except Exception as failed:
-            log.warning("SAMA: the tag %.40s is not written into the video (%s).", ascii(name), type(failed).__name__)
+            log.warning(
+                "SAMA: the tag %.40s is not written into the video (%s).",
+                ascii(name),
+                type(failed).__name__,
+            )
     return tags
 
 
@@ -217,4 +268,55 @@ def _progress():
     def report(done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(done, total)
+
     return report
+
+
+def cropped(video: Input.Video, x: int, y: int, width: int, height: int) -> Input.Video:
+    """The rectangle of every frame; the video itself where that is empty or all of it.
+
+    A later ComfyUI crops the encoded video as it is read, which keeps its times and holds no more than a frame.
+    Else all frames are held, 25 MB for each of 1080p; sides are made even, as ComfyUI does for its encoders.
+    """
+    if hasattr(InputImpl.VideoFromFile, "as_cropped"):
+        return InputImpl.VideoFromFile(video.get_stream_source()).as_cropped(x, y, width, height)
+    whole_width, whole_height = video.get_dimensions()
+    x, y = max(0, min(x, whole_width)), max(0, min(y, whole_height))
+    width, height = min(width, whole_width - x) // 2 * 2, min(height, whole_height - y) // 2 * 2
+    if width <= 0 or height <= 0 or (width, height) == (whole_width, whole_height):
+        return video
+    return _reframed(video, lambda images: images[:, y : y + height, x : x + width].clone())
+
+
+def resized(
+    video: Input.Video,
+    width: int,
+    height: int,
+    upscale_method: str,
+    crop: str,
+    post_crop: tuple[int, int, int, int] | None,
+) -> Input.Video:
+    """Every frame scaled by ComfyUI's own resampling, then cut to `post_crop`; as `cropped` otherwise."""
+    if hasattr(InputImpl.VideoFromFile, "as_resized"):
+        return InputImpl.VideoFromFile(video.get_stream_source()).as_resized(
+            width, height, upscale_method, crop, post_crop
+        )
+
+    def scale(images: Tensor) -> Tensor:
+        scaled = comfy.utils.common_upscale(
+            images.movedim(-1, 1), width, height, upscale_method, crop
+        ).movedim(1, -1)
+        left, top, columns, rows = post_crop or (0, 0, width, height)
+        return scaled[:, top : top + rows, left : left + columns].contiguous()
+
+    return _reframed(video, scale)
+
+
+def _reframed(video: Input.Video, change: Callable[[Tensor], Tensor]) -> Input.Video:
+    parts = video.get_components()
+    return InputImpl.VideoFromComponents(
+        Types.VideoComponents(
+            images=change(parts.images), audio=parts.audio, frame_rate=parts.frame_rate
+        ),
+        bit_depth=video.get_bit_depth(),
+    )

@@ -21,7 +21,7 @@ from ..clip import (
     fit_clip,
     in_frames,
 )
-from ..clip.mixdown import fitting_sound
+from ..clip.sound import fitting_sound
 from ..errors import ClipError, needed
 from .core_video import file_shown
 from .restored_video import RestoredVideo
@@ -39,9 +39,17 @@ class _Opened:
     """Seconds from Trim Video: start, and length or 0."""
 
 
-def read_source(video: Input.Video | None, images: Tensor | None, fps: float, clip_range: ClipRange,
-                area: int, progress=None, fit: str = Fit.CROP, seconds: Seconds | None = None,
-                tell: Callable[[list[str]], None] | None = None) -> tuple[Tensor, ClipInfo]:
+def read_source(
+    video: Input.Video | None,
+    images: Tensor | None,
+    fps: float,
+    clip_range: ClipRange,
+    area: int,
+    progress=None,
+    fit: str = Fit.CROP,
+    seconds: Seconds | None = None,
+    tell: Callable[[list[str]], None] | None = None,
+) -> tuple[Tensor, ClipInfo]:
     """Fit a range of a VIDEO, or of an IMAGE batch playing at `fps`, to `area` pixels.
 
     Returns float frames (4k+1, H, W, 3) in 0…1, and what it takes to give the original back, its sound included.
@@ -51,8 +59,16 @@ def read_source(video: Input.Video | None, images: Tensor | None, fps: float, cl
     """
     if (video is None) == (images is None):
         got = "both a video and images" if video is not None else "neither a video nor images"
-        raise ClipError(needed("SAMA Source Video", got, "one of the two", "Connect Load Video, or an IMAGE batch."))
-    found = _Opened(ImageSource(_opaque(images), fps), lambda info: None) if images is not None else _open(video)
+        raise ClipError(
+            needed(
+                "SAMA Source Video", got, "one of the two", "Connect Load Video, or an IMAGE batch."
+            )
+        )
+    found = (
+        _Opened(ImageSource(_opaque(images), fps), lambda info: None)
+        if images is not None
+        else _open(video)
+    )
 
     def report(done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -82,21 +98,38 @@ def _opaque(images: Tensor, alpha: Tensor | None = None) -> Tensor:
 def _open(video: Input.Video) -> _Opened:
     """The source behind a VIDEO as ComfyUI shows it, and how to get its sound."""
     if isinstance(video, RestoredVideo):
-        return _Opened(EditedSource(video.frames, video.info),
-                       lambda info: cut_audio(video.audio, info.start_seconds, info.duration_seconds))
+        return _Opened(
+            EditedSource(video.frames, video.info),
+            lambda info: cut_audio(video.audio, info.start_seconds, info.duration_seconds),
+        )
     if not hasattr(video, "get_components"):
-        raise ClipError(needed("video", type(video).__name__, "a VIDEO, as Load Video gives it",
-                               "Connect Load Video, or an IMAGE batch."))
+        raise ClipError(
+            needed(
+                "video",
+                type(video).__name__,
+                "a VIDEO, as Load Video gives it",
+                "Connect Load Video, or an IMAGE batch.",
+            )
+        )
     shown = file_shown(video)
     if shown is not None:
         source, window = shown
         stop = comfy.model_management.throw_exception_if_processing_interrupted
-        return _Opened(source, lambda info: source.sound(info.start_seconds, info.duration_seconds, stop), window)
+        return _Opened(
+            source,
+            lambda info: source.sound(info.start_seconds, info.duration_seconds, stop),
+            window,
+        )
     parts = video.get_components()
-    log.info("SAMA: %s gives all of its frames at once; they take %.1f GB.", type(video).__name__,
-             parts.images.numel() * parts.images.element_size() / 1e9)
+    log.info(
+        "SAMA: %s gives all of its frames at once; they take %.1f GB.",
+        type(video).__name__,
+        parts.images.numel() * parts.images.element_size() / 1e9,
+    )
     source = ImageSource(_opaque(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
-    return _Opened(source, lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds))
+    return _Opened(
+        source, lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds)
+    )
 
 
 def _resolve(found: _Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRange:
@@ -108,6 +141,12 @@ def _resolve(found: _Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRan
     kept, start = behind - first, wanted.start - first
     available = -(-(kept - start) // wanted.stride)
     if available < 1:
-        raise ClipError(needed("start frame", start, f"0 to {kept - 1}, inside the trimmed clip",
-                               "Set start to a smaller frame number, or trim less."))
+        raise ClipError(
+            needed(
+                "start frame",
+                start,
+                f"0 to {kept - 1}, inside the trimmed clip",
+                "Set start to a smaller frame number, or trim less.",
+            )
+        )
     return replace(wanted, frames=min(wanted.frames or available, available))

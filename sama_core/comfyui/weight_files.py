@@ -9,16 +9,26 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ..checkpoint import compare, model_shapes, refuse_non_finite
-from ..config import DitConfig
 from ..errors import CheckpointError, needed
-from ..quantised import MARK, METADATA, Stored, as_core_reads, is_small_scale, read_mark, refuse_unreadable
-from ..weight_header import read_header
+from ..model.config import DitConfig
+from ..weights.checkpoint import model_shapes, refuse_non_finite
+from ..weights.formats import MARK, METADATA
+from ..weights.header import read_header
+from ..weights.quantised import Stored, as_core_reads, is_small_scale, read_mark, refuse_unreadable
+from ..weights.report import compare
 
 _SAFETENSORS = (".safetensors", ".sft")
-_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
-           torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int8: "I8", torch.uint8: "U8",
-           torch.bool: "BOOL"}
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,16 @@ def describe(path: str) -> Described:
     """
     if Path(path).suffix.lower() in _SAFETENSORS:
         file = read_header(path, own_names=False)
-        return Described(file.path.name, file.stored(), file.quantised_layers(), file.small_scales())
+        return Described(
+            file.path.name, file.stored(), file.quantised_layers(), file.small_scales()
+        )
     sd, name = read_weights(path)[0], Path(path).name
     stored = stored_tensors(sd, name)
-    scales = {key: (stored[key].dtype, _bytes(value)) for key, value in sd.items()
-              if key in stored and is_small_scale(key, stored[key].dtype, value.nbytes)}
+    scales = {
+        key: (stored[key].dtype, _bytes(value))
+        for key, value in sd.items()
+        if key in stored and is_small_scale(key, stored[key].dtype, value.nbytes)
+    }
     return Described(name, stored, None, scales)
 
 
@@ -55,10 +70,18 @@ def _bytes(value: Tensor) -> bytes:
 
 def stored_tensors(sd: Mapping[str, Tensor], name: str) -> dict[str, Stored]:
     """Types, shapes and marks of tensors in memory, as `WeightFile.stored` gives those of a file."""
-    return as_core_reads({key: Stored(_DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape),
-                                      read_mark(_bytes(value)) if key.endswith(f".{MARK}")
-                                      else None)
-                          for key, value in sd.items()}, None, name)
+    return as_core_reads(
+        {
+            key: Stored(
+                _DTYPES.get(value.dtype, str(value.dtype)),
+                tuple(value.shape),
+                read_mark(_bytes(value)) if key.endswith(f".{MARK}") else None,
+            )
+            for key, value in sd.items()
+        },
+        None,
+        name,
+    )
 
 
 def refuse_gaps_and_scales(sd: Mapping[str, Tensor], prefix: str, config: DitConfig) -> None:
@@ -70,14 +93,23 @@ def refuse_gaps_and_scales(sd: Mapping[str, Tensor], prefix: str, config: DitCon
     """
     need, name = model_shapes(config), "this SAMA model"
     own = {key.removeprefix(prefix): value for key, value in sd.items() if key.startswith(prefix)}
-    own = {key: value for key, value in own.items()
-           if not key.endswith(f".{MARK}") or f"{key.removesuffix(f'.{MARK}')}.weight" in need}
+    own = {
+        key: value
+        for key, value in own.items()
+        if not key.endswith(f".{MARK}") or f"{key.removesuffix(f'.{MARK}')}.weight" in need
+    }
     stored = stored_tensors(own, name)
     refuse_unreadable(name, stored, need, known_formats())
     report = compare({key: tensor.shape for key, tensor in stored.items()}, need)
     replace(report, unexpected=[]).raise_if_bad(name)
-    refuse_non_finite({key: value for key, value in own.items()
-                       if is_small_scale(key, stored[key].dtype, value.nbytes)}, name)
+    refuse_non_finite(
+        {
+            key: value
+            for key, value in own.items()
+            if is_small_scale(key, stored[key].dtype, value.nbytes)
+        },
+        name,
+    )
 
 
 def with_marks(sd: dict[str, Tensor], layers: Mapping[str, object] | None) -> dict[str, Tensor]:
@@ -108,14 +140,28 @@ def read_weights(path: str) -> tuple[dict, dict]:
     except MemoryError:
         raise  # a sound file, and too little memory for it
     except Exception as broken:
-        raise CheckpointError(needed(name, f"no readable weights ({type(broken).__name__})", "a weight file",
-                                     "Download it again.")) from broken
-    if not isinstance(sd, dict) or not all(isinstance(key, str) and _is_whole(value) for key, value in sd.items()):
-        raise CheckpointError(needed(name, "something else than named tensors", "a weight file", "Download it again."))
+        raise CheckpointError(
+            needed(
+                name,
+                f"no readable weights ({type(broken).__name__})",
+                "a weight file",
+                "Download it again.",
+            )
+        ) from broken
+    if not isinstance(sd, dict) or not all(
+        isinstance(key, str) and _is_whole(value) for key, value in sd.items()
+    ):
+        raise CheckpointError(
+            needed(name, "something else than named tensors", "a weight file", "Download it again.")
+        )
     return sd, metadata or {}
 
 
 def _is_whole(value: object) -> bool:
     """Whether it is a tensor with all its numbers in memory: not sparse, not without values, no small view repeated."""
-    return (torch.is_tensor(value) and value.layout is torch.strided and not value.is_meta
-            and value.untyped_storage().nbytes() >= value.numel() * value.element_size())
+    return (
+        torch.is_tensor(value)
+        and value.layout is torch.strided
+        and not value.is_meta
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    )

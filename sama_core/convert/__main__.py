@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import SamaError
 from .job import convert
-from .verify import verify
+from .layouts import verify
 
 EVERY = 0.5
 """Seconds between two lines."""
@@ -25,11 +25,20 @@ def main(asked: dict) -> None:
         if time.monotonic() - shown[0] >= EVERY or done == total:
             shown[0] = time.monotonic()
             say(done=done, total=total)
+
     if asked.get("verify"):
-        say(report=f"{Path(asked['path']).name} is as it was written, checksum {verify(asked['path'], progress)}")
+        say(
+            report=f"{Path(asked['path']).name} is as it was written, checksum {verify(asked['path'], progress)}"
+        )
         return
-    done = convert(asked["path"], Path(asked["target"]), asked["format"], asked.get("base"), asked["overwrite"],
-                   progress)
+    done = convert(
+        asked["path"],
+        Path(asked["target"]),
+        asked["format"],
+        asked.get("base"),
+        asked["overwrite"],
+        progress,
+    )
     say(report=done.text())
 
 

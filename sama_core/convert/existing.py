@@ -16,10 +16,8 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import CheckpointError, needed
-from .failure import ConversionError
-from .layouts import FACTS_KEY, checksum_position
-from .verify import verify
+from ..errors import CheckpointError, ConversionError, needed
+from .layouts import FACTS_KEY, checksum_position, verify
 
 Seen = tuple[int, int, int, int]
 """Tells one file under a name from another that took its place: device, number, bytes, time of the last change."""
@@ -45,11 +43,19 @@ def refuse_namesake(target: Path) -> None:
     wanted = _folded(target.name)
     for name in os.listdir(target.parent):
         if name != target.name and _folded(name) == wanted:
-            raise ConversionError(needed(str(target), f"a file of nearly that name ({name}), which is kept",
-                                         "a name that differs in more than capitals", "Give another name."))
+            raise ConversionError(
+                needed(
+                    str(target),
+                    f"a file of nearly that name ({name}), which is kept",
+                    "a name that differs in more than capitals",
+                    "Give another name.",
+                )
+            )
 
 
-def refuse_foreign(target: Path, overwrite: bool, same: bool, progress: Callable[[int, int], None]) -> None:
+def refuse_foreign(
+    target: Path, overwrite: bool, same: bool, progress: Callable[[int, int], None]
+) -> None:
     """Raises ConversionError unless `overwrite` is set and the file is one that `convert` wrote, whole and unchanged.
 
     Reads all of the file, with `progress` as in `verify`; but a damaged file goes where its header is the `same` that
@@ -63,14 +69,21 @@ def refuse_foreign(target: Path, overwrite: bool, same: bool, progress: Callable
     if not has_our_header(target):
         raise _kept(target, "a file of that name, which is kept", _ONLY_OURS)
     if not overwrite:
-        raise _kept(target, "a file of that name, which is kept", "Give another name, or allow it to be overwritten.")
+        raise _kept(
+            target,
+            "a file of that name, which is kept",
+            "Give another name, or allow it to be overwritten.",
+        )
     if same:
         return
     try:
         verify(target, progress)
     except CheckpointError as changed:
-        raise _kept(target, "a file that changed since SAMA Convert Weights wrote it, which is kept",
-                    _ONLY_OURS) from changed
+        raise _kept(
+            target,
+            "a file that changed since SAMA Convert Weights wrote it, which is kept",
+            _ONLY_OURS,
+        ) from changed
 
 
 def put_in_place(part: Path, target: Path, before: Seen | None) -> None:
@@ -83,12 +96,20 @@ def put_in_place(part: Path, target: Path, before: Seen | None) -> None:
         else:
             raise FileExistsError
     except FileExistsError as appeared:
-        raise _kept(target, "a file that appeared there during the conversion, which is kept",
-                    "Move it away and start the same conversion again: it is finished at once.") from appeared
+        raise _kept(
+            target,
+            "a file that appeared there during the conversion, which is kept",
+            "Move it away and start the same conversion again: it is finished at once.",
+        ) from appeared
     except PermissionError as used:
-        raise ConversionError(needed(str(target), f"a file that cannot be replaced now ({used.strerror})",
-                                     "one that no program has open", "Close what uses it and start the same "
-                                     "conversion again: it is finished at once.")) from used
+        raise ConversionError(
+            needed(
+                str(target),
+                f"a file that cannot be replaced now ({used.strerror})",
+                "one that no program has open",
+                "Close what uses it and start the same conversion again: it is finished at once.",
+            )
+        ) from used
 
 
 def take_partial(part: Path, journal: Path) -> None:
@@ -165,5 +186,11 @@ def _kept(target: Path, got: str, fix: str) -> ConversionError:
 
 
 def _not_ours(path: Path) -> ConversionError:
-    return ConversionError(needed(str(path), "an unfinished file of another program", "room for our own",
-                                  "Give another name for the result, or delete that file if nothing needs it."))
+    return ConversionError(
+        needed(
+            str(path),
+            "an unfinished file of another program",
+            "room for our own",
+            "Give another name for the result, or delete that file if nothing needs it.",
+        )
+    )

@@ -3,8 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from ..errors import needed
-from .failure import ConversionError
+from ..errors import ConversionError, needed
 
 SAFETENSORS, GGUF = ".safetensors", ".gguf"
 _MATRIX = re.compile(r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])\.weight")
@@ -34,10 +33,20 @@ def _gguf(ggml: str, says: str) -> Format:
 
 
 _ALL = (
-    Format("fp8_scaled", SAFETENSORS, "fp8_scaled", "float8 weights with a scale each, computed in 16 bit; the form "
-           "of ComfyUI's repackaged models"),
+    Format(
+        "fp8_scaled",
+        SAFETENSORS,
+        "fp8_scaled",
+        "float8 weights with a scale each, computed in 16 bit; the form "
+        "of ComfyUI's repackaged models",
+    ),
     Format("fp8", SAFETENSORS, "fp8", "the same numbers in ComfyUI's current quantised form"),
-    Format("fp8_fast", SAFETENSORS, "fp8_fast", "as fp8, and multiplied in float8 on cards that can; less exact"),
+    Format(
+        "fp8_fast",
+        SAFETENSORS,
+        "fp8_fast",
+        "as fp8, and multiplied in float8 on cards that can; less exact",
+    ),
     _gguf("Q8_0", "8.5 bits a weight"),
     _gguf("Q5_1", "6 bits a weight"),
     _gguf("Q5_0", "5.5 bits a weight"),
@@ -62,7 +71,9 @@ def format_named(name: str) -> Format:
     if name.lower().startswith("gguf_") and k_quant in NEAREST:
         return _gguf(k_quant, "K-quant")
     if name not in FORMATS:
-        raise ConversionError(needed("format", name, f"one of {', '.join(FORMATS)}", "Choose one of these."))
+        raise ConversionError(
+            needed("format", name, f"one of {', '.join(FORMATS)}", "Choose one of these.")
+        )
     return FORMATS[name]
 
 

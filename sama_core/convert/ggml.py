@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import needed
-from .failure import ConversionError
+from ..errors import ConversionError, needed
 from .formats import NEAREST, Format, is_matrix
 from .layouts import BLANK, CHECKSUM_KEY, Layout, Piece, buffer
-from .source import Source, SourceTensor
+from .weight_source import Source, SourceTensor
 
 ARCHITECTURE = "wan"
 _EXACT = ("segment_embedding", "siglip_feat_mlp", "semantic_head")
@@ -28,10 +27,14 @@ def gguf_layout(source: Source, made: Format, metadata: Mapping[str, str]) -> La
     kind = require_writable(gguf, made)
     stored = {tensor.name: _stored_as(gguf, tensor, kind) for tensor in source.tensors.values()}
     header, alignment = _header(gguf, source, made, metadata, stored)
-    pieces = [_piece(gguf, tensor, stored[tensor.name], alignment) for tensor in source.tensors.values()]
+    pieces = [
+        _piece(gguf, tensor, stored[tensor.name], alignment) for tensor in source.tensors.values()
+    ]
     quantised = [name for name in stored if is_matrix(name) and stored[name] == kind]
     kept = [kind.name for name, kind in stored.items() if name not in set(quantised)]
-    return Layout(header, pieces, len(quantised), {name: kept.count(name) for name in sorted(set(kept))})
+    return Layout(
+        header, pieces, len(quantised), {name: kept.count(name) for name in sorted(set(kept))}
+    )
 
 
 def require_gguf():
@@ -39,10 +42,15 @@ def require_gguf():
     try:
         import gguf
     except ImportError as absent:
-        raise ConversionError(needed(
-            "GGUF formats", "no library gguf in this Python", "the package gguf",
-            "Install it with `python -m pip install gguf` for the Python that runs ComfyUI (the portable version: "
-            "`python_embeded\\python.exe -m pip install gguf`), or choose an fp8 format.")) from absent
+        raise ConversionError(
+            needed(
+                "GGUF formats",
+                "no library gguf in this Python",
+                "the package gguf",
+                "Install it with `python -m pip install gguf` for the Python that runs ComfyUI (the portable version: "
+                "`python_embeded\\python.exe -m pip install gguf`), or choose an fp8 format.",
+            )
+        ) from absent
     return gguf
 
 
@@ -60,10 +68,15 @@ def require_writable(gguf, made: Format):
     try:
         gguf.quants.quantize(numpy.zeros((1, block), numpy.float32), kind)
     except NotImplementedError as absent:
-        raise ConversionError(needed(
-            "format", made.name, "a quantisation that the library gguf can write",
-            f"Version {gguf_version()} reads K-quants but does not write them; llama.cpp's llama-quantize does. "
-            f"Choose {NEAREST.get(made.ggml, 'gguf_q8_0')}, the nearest here.")) from absent
+        raise ConversionError(
+            needed(
+                "format",
+                made.name,
+                "a quantisation that the library gguf can write",
+                f"Version {gguf_version()} reads K-quants but does not write them; llama.cpp's llama-quantize does. "
+                f"Choose {NEAREST.get(made.ggml, 'gguf_q8_0')}, the nearest here.",
+            )
+        ) from absent
     return kind
 
 
@@ -77,7 +90,9 @@ def _stored_as(gguf, tensor: SourceTensor, kind):
     return types[tensor.dtype]
 
 
-def _header(gguf, source: Source, made: Format, metadata: Mapping[str, str], stored: Mapping) -> tuple[bytes, int]:
+def _header(
+    gguf, source: Source, made: Format, metadata: Mapping[str, str], stored: Mapping
+) -> tuple[bytes, int]:
     """(all bytes before the first tensor, the alignment of tensors), as the library writes them."""
     writer = gguf.GGUFWriter(None, ARCHITECTURE)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -108,7 +123,9 @@ def _describe(gguf, writer, tensor: SourceTensor, kind) -> None:
         writer.add_array(f"comfy.gguf.orig_shape.{tensor.name}", list(shape))
         shape = (shape[0], tensor.count // shape[0])
     bytes_shape = gguf.quants.quant_shape_to_byte_shape(shape, kind)
-    writer.add_tensor_info(tensor.name, bytes_shape, numpy.dtype(numpy.uint8), _size(gguf, tensor, kind), kind)
+    writer.add_tensor_info(
+        tensor.name, bytes_shape, numpy.dtype(numpy.uint8), _size(gguf, tensor, kind), kind
+    )
 
 
 def _size(gguf, tensor: SourceTensor, kind) -> int:
@@ -128,6 +145,7 @@ def _piece(gguf, tensor: SourceTensor, kind, alignment: int) -> Piece:
                 yield _quantised(gguf, chunk.float().numpy(), kind, tensor)
         if padding:
             yield padding
+
     return Piece(tensor.name, size + len(padding), chunks)
 
 
@@ -137,6 +155,12 @@ def _quantised(gguf, values, kind, tensor: SourceTensor):
     with numpy.errstate(over="ignore"):
         result = gguf.quants.quantize(values, kind)
     if kind.name == "F16" and not numpy.isfinite(result).all():
-        raise ConversionError(needed("gguf_f16", f"values beyond float16 in {tensor.name}", "values below 65504",
-                                     "Choose gguf_bf16."))
+        raise ConversionError(
+            needed(
+                "gguf_f16",
+                f"values beyond float16 in {tensor.name}",
+                "values below 65504",
+                "Choose gguf_bf16.",
+            )
+        )
     return numpy.ascontiguousarray(result).view(numpy.uint8)

@@ -1,23 +1,52 @@
-"""One conversion: source, layout, disk, and what to tell the artist about it."""
+"""One thread of torch for one piece of work, and for nobody else.
+
+One conversion: source, layout, disk, and what to tell the artist about it.
+"""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
-from ..checkpoint import transformer_settings
-from ..errors import CheckpointError, needed
+import torch
+
+from ..errors import CheckpointError, ConversionError, needed
 from ..version import VERSION
+from ..weights.checkpoint import transformer_settings
 from .existing import refuse_foreign, refuse_namesake, seen
-from .failure import ConversionError
 from .formats import GGUF, Format, format_named
-from .layouts import BLANK, FACTS_KEY, Layout, blanked, safetensors_layout
-from .source import Source, open_source
+from .layouts import BLANK, FACTS_KEY, NO_PROGRESS, Layout, blanked, safetensors_layout
 from .stream import write_resumable
 from .targets import check_folder
-from .threads import one_thread
-from .verify import NO_PROGRESS
+from .weight_source import Source, open_source
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it, torch works with one thread when called from this one; other threads keep their number.
+
+    Short operations on a megabyte at a time gain nothing by more threads, and on a busy machine lose most of their time
+    waiting for the slowest of them.
+    """
+    number = torch.get_num_threads()
+    _set(1)
+    # torch keeps the number for this thread, and for threads that have not worked yet. The latter is given back by
+    # another thread: ComfyUI's own, or another pack's, may begin while a conversion runs.
+    other = Thread(target=_set, args=(number,))
+    other.start()
+    other.join()
+    try:
+        yield
+    finally:
+        _set(number)
+
+
+def _set(number: int) -> None:
+    torch.set_num_threads(number)
+
 
 QUANTISATION_KEY = "_quantization_metadata"
 """Where core reads how each layer is quantised; a source's says nothing about the result."""
@@ -43,10 +72,12 @@ class Report:
         """The report, in lines."""
         size = self.layout.size
         kept = ", ".join(f"{count} {dtype}" for dtype, count in self.layout.kept.items())
-        lines = [f"{self.target.name}: {_gigabytes(self.source_size)} → {_gigabytes(size)} "
-                 f"({100 * size / self.source_size:.0f} %), {self.made.says}",
-                 f"{self.layout.quantised} matrices converted; kept as {kept}: embeddings, norms, modulation, biases, "
-                 "projections, both heads"]
+        lines = [
+            f"{self.target.name}: {_gigabytes(self.source_size)} → {_gigabytes(size)} "
+            f"({100 * size / self.source_size:.0f} %), {self.made.says}",
+            f"{self.layout.quantised} matrices converted; kept as {kept}: embeddings, norms, modulation, biases, "
+            "projections, both heads",
+        ]
         if self.existed:
             lines.append("The file was there already, made of the same source: nothing was done.")
         elif self.resumed:
@@ -56,8 +87,14 @@ class Report:
         return "\n".join([*lines, f"checksum {self.sha256}", str(self.target)])
 
 
-def convert(path: str | Path, target: Path, format_name: str, base: str | Path | None = None, overwrite: bool = False,
-            progress: Callable[[int, int], None] = NO_PROGRESS) -> Report:
+def convert(
+    path: str | Path,
+    target: Path,
+    format_name: str,
+    base: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = NO_PROGRESS,
+) -> Report:
     """Write the SAMA model in `path` (over `base` where it is a delta) to `target` in another format.
 
     An existing file is replaced only where `overwrite` is set and `convert` wrote it, see `existing`.
@@ -72,8 +109,14 @@ def convert(path: str | Path, target: Path, format_name: str, base: str | Path |
     layout = _layout(source, made)
     note = _head_note(source, made)
     if any(target.exists() and file.samefile(target) for file in source.files):
-        raise ConversionError(needed(str(target), "the source itself", "another name for the result",
-                                     "Give one; the source is never written over."))
+        raise ConversionError(
+            needed(
+                str(target),
+                "the source itself",
+                "another name for the result",
+                "Give one; the source is never written over.",
+            )
+        )
     if there:
         sha256 = _made_before(target, layout)
         if sha256 and not overwrite:
@@ -82,8 +125,15 @@ def convert(path: str | Path, target: Path, format_name: str, base: str | Path |
 
     def unchanged() -> None:
         if source.state() != state:
-            raise CheckpointError(needed(source.files[-1].name, "a file that changed while it was read",
-                                         "one that stays as it is", "Start the conversion again."))
+            raise CheckpointError(
+                needed(
+                    source.files[-1].name,
+                    "a file that changed while it was read",
+                    "one that stays as it is",
+                    "Start the conversion again.",
+                )
+            )
+
     key = hashlib.sha256(layout.header + repr(state).encode()).hexdigest()
     with one_thread():
         written = write_resumable(target, layout, key, progress, unchanged, there)
@@ -93,6 +143,7 @@ def convert(path: str | Path, target: Path, format_name: str, base: str | Path |
 def _layout(source: Source, made: Format) -> Layout:
     if made.suffix == GGUF:
         from .ggml import gguf_layout, gguf_version, require_gguf
+
         require_gguf()
         return gguf_layout(source, made, _metadata(source, made, gguf=gguf_version()))
     return safetensors_layout(source, made, _metadata(source, made))
@@ -100,10 +151,18 @@ def _layout(source: Source, made: Format) -> Layout:
 
 def _metadata(source: Source, made: Format, **libraries: str) -> dict[str, str]:
     """The source's own metadata without its quantisation, the head count where core looks for it, and the origin."""
-    facts = {"format": made.name, "pack": VERSION, **libraries, "fingerprint": source.fingerprint(),
-             "sources": [[file.name, file.stat().st_size] for file in source.files]}
-    own = {key: value for key, value in source.plan.metadata.items()
-           if isinstance(value, str) and key != QUANTISATION_KEY}
+    facts = {
+        "format": made.name,
+        "pack": VERSION,
+        **libraries,
+        "fingerprint": source.fingerprint(),
+        "sources": [[file.name, file.stat().st_size] for file in source.files],
+    }
+    own = {
+        key: value
+        for key, value in source.plan.metadata.items()
+        if isinstance(value, str) and key != QUANTISATION_KEY
+    }
     return {"format": "pt", **own, "config": _config(source), FACTS_KEY: json.dumps(facts)}
 
 
@@ -114,17 +173,22 @@ def _config(source: Source) -> str:
     except (ValueError, TypeError):
         config = {}
     settings = transformer_settings(source.plan.metadata)
-    return json.dumps({**config, "transformer": {**settings, "num_heads": source.plan.config.num_heads}})
+    return json.dumps(
+        {**config, "transformer": {**settings, "num_heads": source.plan.config.num_heads}}
+    )
 
 
 def _head_note(source: Source, made: Format) -> str:
     """What GGUF loaders that read no metadata get wrong about this model, if anything."""
-    from ..config import WAN_HEAD_SIZE
+    from ..model.config import WAN_HEAD_SIZE
+
     heads = source.plan.config.num_heads
     if made.suffix != GGUF or source.plan.config.head_dim == WAN_HEAD_SIZE:
         return ""
-    return (f"This model has {heads} heads of {source.plan.config.head_dim}: GGUF loaders that do not read a file's "
-            f"metadata take {WAN_HEAD_SIZE} and give noise.")
+    return (
+        f"This model has {heads} heads of {source.plan.config.head_dim}: GGUF loaders that do not read a file's "
+        f"metadata take {WAN_HEAD_SIZE} and give noise."
+    )
 
 
 def _made_before(target: Path, layout: Layout) -> str | None:
@@ -134,7 +198,7 @@ def _made_before(target: Path, layout: Layout) -> str | None:
     with open(target, "rb") as file:
         header = file.read(len(layout.header))
     at = layout.checksum_at
-    return header[at:at + len(BLANK)].decode() if blanked(header) == layout.header else None
+    return header[at : at + len(BLANK)].decode() if blanked(header) == layout.header else None
 
 
 def _gigabytes(size: int) -> str:

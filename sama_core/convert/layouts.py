@@ -1,27 +1,68 @@
-"""What a converted safetensors file holds, byte by byte, before a weight is read.
+"""One matrix in float8 (e4m3fn) with one scale: w ≈ scale · q, scale = max|w| / 448.
+
+The same numbers as ComfyUI's own `TensorCoreFP8E4M3Layout.quantize(w.float(), scale="recalculate")`.
+
+What a converted safetensors file holds, byte by byte, before a weight is read.
 
     header | float32 tensors | matrices: scale, float8 values, comfy_quant | 16-bit tensors | scaled_fp8
 
 Every tensor starts at a multiple of its element's size, as the library's own files do.
+
+Is a converted file what was written? Its own checksum says so.
 """
 
+import hashlib
 import json
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError, needed
 from .formats import Format, is_matrix
-from .fp8 import fp8_scale, to_fp8
-from .source import DTYPES, Source, SourceTensor
+from .weight_source import DTYPES, Source, SourceTensor
+
+FLOAT8 = torch.float8_e4m3fn
+
+
+LARGEST = torch.finfo(FLOAT8).max
+"""448"""
+
+
+def fp8_scale(chunks: Iterable[Tensor]) -> Tensor:
+    """Scalar float32 scale of a matrix given in chunks; 1 for a matrix of zeros."""
+    largest = torch.stack([chunk.abs().amax().float() for chunk in chunks]).amax()
+    return largest / LARGEST if largest > 0 else torch.ones(())
+
+
+def to_fp8(chunk: Tensor, scale: Tensor) -> Tensor:
+    """A chunk of the matrix, of any float type, as float8 of the same shape; computed in float32."""
+    return (chunk.float() * (1.0 / scale)).clamp_(-LARGEST, LARGEST).to(FLOAT8)
+
 
 CHECKSUM_KEY = "sama.sha256"
+
+
 FACTS_KEY = "sama.converted"
 """Metadata of every file made here: its checksum, and how it was made."""
+
+
 BLANK = b"0" * 64
 """What stands in the header until the checksum is known."""
-_DIGITS = re.compile(re.escape(CHECKSUM_KEY.encode()) + rb'(?:":"|.{4}@\0{7})([0-9a-f]{64})', re.DOTALL)
+
+
+_DIGITS = re.compile(
+    re.escape(CHECKSUM_KEY.encode()) + rb'(?:":"|.{4}@\0{7})([0-9a-f]{64})', re.DOTALL
+)
+
+
 WEIGHTS_ONLY = {"format": "float8_e4m3fn", "full_precision_matrix_mult": True}
+
+
 ACTIVATIONS_TOO = {"format": "float8_e4m3fn"}
 
 
@@ -61,7 +102,11 @@ class Layout:
 
 def safetensors_layout(source: Source, made: Format, metadata: Mapping[str, str]) -> Layout:
     """The layout of one of the float8 forms."""
-    matrices = [tensor for name, tensor in source.tensors.items() if is_matrix(name) and tensor.count % 4 == 0]
+    matrices = [
+        tensor
+        for name, tensor in source.tensors.items()
+        if is_matrix(name) and tensor.count % 4 == 0
+    ]
     quantised = {tensor.name for tensor in matrices}
     kept = [tensor for tensor in source.tensors.values() if tensor.name not in quantised]
     wide = [tensor for tensor in kept if tensor.dtype == "F32"]
@@ -74,8 +119,15 @@ def safetensors_layout(source: Source, made: Format, metadata: Mapping[str, str]
         # Two elements tell core to multiply in full precision.
         contents.append(([("scaled_fp8", "F8_E4M3", (2,), 2)], lambda: iter([bytes(2)])))
     entries = [entry for piece_entries, _ in contents for entry in piece_entries]
-    pieces = [Piece(held[0][0], sum(entry[3] for entry in held), chunks) for held, chunks in contents]
-    return Layout(_header(entries, {**metadata, CHECKSUM_KEY: BLANK.decode()}), pieces, len(matrices), counted(kept))
+    pieces = [
+        Piece(held[0][0], sum(entry[3] for entry in held), chunks) for held, chunks in contents
+    ]
+    return Layout(
+        _header(entries, {**metadata, CHECKSUM_KEY: BLANK.decode()}),
+        pieces,
+        len(matrices),
+        counted(kept),
+    )
 
 
 def checksum_position(header: bytes) -> int | None:
@@ -87,30 +139,43 @@ def checksum_position(header: bytes) -> int | None:
 def blanked(header: bytes) -> bytes:
     """A header with BLANK in place of the checksum, if it has one."""
     at = checksum_position(header)
-    return header if at is None else header[:at] + BLANK + header[at + len(BLANK):]
+    return header if at is None else header[:at] + BLANK + header[at + len(BLANK) :]
 
 
 def counted(kept: list[SourceTensor]) -> dict[str, int]:
     """How many tensors there are of each type."""
-    return {dtype: number for dtype in DTYPES if (number := sum(tensor.dtype == dtype for tensor in kept))}
+    return {
+        dtype: number
+        for dtype in DTYPES
+        if (number := sum(tensor.dtype == dtype for tensor in kept))
+    }
 
 
 def buffer(tensor):
     """A contiguous tensor's bytes, without a copy."""
     import torch
+
     return tensor.contiguous().view(torch.uint8).numpy()
 
 
 def _as_it_is(tensor: SourceTensor) -> tuple:
-    return [(tensor.name, tensor.dtype, tensor.shape, tensor.size)], lambda: map(buffer, tensor.chunks())
+    return [(tensor.name, tensor.dtype, tensor.shape, tensor.size)], lambda: map(
+        buffer, tensor.chunks()
+    )
 
 
 def _matrix(tensor: SourceTensor, made: Format) -> tuple:
     layer = tensor.name.removesuffix(".weight")
     old = made.name == "fp8_scaled"
-    mark = b"" if old else _padded(json.dumps(ACTIVATIONS_TOO if made.name == "fp8_fast" else WEIGHTS_ONLY), 4)
-    held = [(f"{layer}.{'scale_weight' if old else 'weight_scale'}", "F32", (), 4),
-            (tensor.name, "F8_E4M3", tensor.shape, tensor.count)]
+    mark = (
+        b""
+        if old
+        else _padded(json.dumps(ACTIVATIONS_TOO if made.name == "fp8_fast" else WEIGHTS_ONLY), 4)
+    )
+    held = [
+        (f"{layer}.{'scale_weight' if old else 'weight_scale'}", "F32", (), 4),
+        (tensor.name, "F8_E4M3", tensor.shape, tensor.count),
+    ]
     if mark:
         held.append((f"{layer}.comfy_quant", "U8", (len(mark),), len(mark)))
 
@@ -121,6 +186,7 @@ def _matrix(tensor: SourceTensor, made: Format) -> tuple:
             yield buffer(to_fp8(chunk, scale))
         if mark:
             yield mark
+
     return held, chunks
 
 
@@ -137,3 +203,53 @@ def _padded(text: str, multiple: int) -> bytes:
     """UTF-8 with blanks behind, which JSON ignores."""
     data = text.encode()
     return data + b" " * (-len(data) % multiple)
+
+
+NO_PROGRESS: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
+
+
+_READ = 1 << 22
+
+
+_VERIFIED_HEADER = 8 << 20
+
+
+def verify(path: str | Path, progress: Callable[[int, int], None] = NO_PROGRESS) -> str:
+    """The checksum of a file that `convert` made, after reading all of it.
+
+    Raises CheckpointError for a file without one, or with other contents than it had when it was written.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            needed(str(path), "no such file", "a converted file", "Choose a file that exists.")
+        )
+    with open(path, "rb") as file:
+        head = file.read(_VERIFIED_HEADER)
+        at = checksum_position(head)
+        if at is None:
+            raise CheckpointError(
+                needed(
+                    path.name,
+                    "no checksum of ours",
+                    "a file that SAMA Convert Weights made",
+                    "Other files are checked against their publisher's checksum.",
+                )
+            )
+        digest = hashlib.sha256(blanked(head))
+        done, size = len(head), path.stat().st_size
+        while data := file.read(_READ):
+            digest.update(data)
+            done += len(data)
+            progress(done, size)
+    expected = head[at : at + len(BLANK)].decode()
+    if digest.hexdigest() != expected:
+        raise CheckpointError(
+            needed(
+                path.name,
+                f"contents with checksum {digest.hexdigest()}",
+                expected,
+                "The file is damaged: convert it again, and allow it to be overwritten.",
+            )
+        )
+    return expected

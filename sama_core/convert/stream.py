@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from ..errors import needed
+from ..errors import ConversionError, needed
 from .existing import Seen, put_in_place, take_partial
-from .failure import ConversionError
 from .layouts import Layout, Piece, blanked
 from .targets import partial_files
 
@@ -42,8 +41,14 @@ class Written:
     """Bytes that a broken run had left."""
 
 
-def write_resumable(target: Path, layout: Layout, key: str, progress: Callable[[int, int], None],
-                    before_rename: Callable[[], None] = lambda: None, replaces: Seen | None = None) -> Written:
+def write_resumable(
+    target: Path,
+    layout: Layout,
+    key: str,
+    progress: Callable[[int, int], None],
+    before_rename: Callable[[], None] = lambda: None,
+    replaces: Seen | None = None,
+) -> Written:
     """Write `layout` to `target`, going on from what a run with the same `key` left; `replaces` is what lies there.
 
     `progress(done, total)` in bytes, after every chunk; what it or `before_rename` raises breaks the work off, as a
@@ -63,7 +68,13 @@ def write_resumable(target: Path, layout: Layout, key: str, progress: Callable[[
             file.truncate(done)
             file.seek(done)
             for piece in layout.pieces[whole:]:
-                _write_piece(file, lines, piece, digest, lambda more, start=done: progress(start + more, layout.size))
+                _write_piece(
+                    file,
+                    lines,
+                    piece,
+                    digest,
+                    lambda more, start=done: progress(start + more, layout.size),
+                )
                 done += piece.size
             _sign(file, layout, digest.hexdigest())
         except OSError as error:
@@ -80,22 +91,36 @@ def _opened(part: Path, target: Path) -> Iterator[BinaryIO]:
     try:
         number = os.open(part, _READ_AND_WRITE, 0o666)
     except OSError as error:
-        raise ConversionError(needed(str(target.parent), f"a folder that takes no file ({error.strerror})",
-                                     "a writable folder", "Give another place for the result.")) from error
+        raise ConversionError(
+            needed(
+                str(target.parent),
+                f"a folder that takes no file ({error.strerror})",
+                "a writable folder",
+                "Give another place for the result.",
+            )
+        ) from error
     with open(number, "r+b", buffering=0) as file:
         try:
             import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:
             pass  # Windows has no flock: two conversions to one name are then the artist's own doing.
         except OSError as held:
-            raise ConversionError(needed(target.name, "another conversion that writes it now", "one at a time",
-                                         "Wait for the other one, or give another name.")) from held
+            raise ConversionError(
+                needed(
+                    target.name,
+                    "another conversion that writes it now",
+                    "one at a time",
+                    "Wait for the other one, or give another name.",
+                )
+            ) from held
         yield file
 
 
-def _whole_pieces(file: BinaryIO, lines: TextIO, layout: Layout, key: str,
-                  progress: Callable[[int, int], None]) -> tuple[int, "hashlib._Hash"]:
+def _whole_pieces(
+    file: BinaryIO, lines: TextIO, layout: Layout, key: str, progress: Callable[[int, int], None]
+) -> tuple[int, "hashlib._Hash"]:
     """(pieces of this very work that lie on disk whole, the hash of header and these). Later lines are cut off."""
     digest = hashlib.sha256(layout.header)
     lines.seek(0)
@@ -120,9 +145,14 @@ def _whole_pieces(file: BinaryIO, lines: TextIO, layout: Layout, key: str,
 def _require_room(target: Path, size: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < size:
-        raise ConversionError(needed(f"disk of {target.parent}", f"{free / 1e9:.2f} GB free",
-                                     f"{size / 1e9:.2f} GB more for {target.name}",
-                                     "Free some, or give a place on another disk."))
+        raise ConversionError(
+            needed(
+                f"disk of {target.parent}",
+                f"{free / 1e9:.2f} GB free",
+                f"{size / 1e9:.2f} GB more for {target.name}",
+                "Free some, or give a place on another disk.",
+            )
+        )
 
 
 def _begin(file: BinaryIO, lines: TextIO, layout: Layout, key: str) -> None:
@@ -136,8 +166,13 @@ def _begin(file: BinaryIO, lines: TextIO, layout: Layout, key: str) -> None:
     _write_all(file, layout.header)
 
 
-def _write_piece(file: BinaryIO, lines: TextIO, piece: Piece, digest: "hashlib._Hash",
-                 progress: Callable[[int], None]) -> None:
+def _write_piece(
+    file: BinaryIO,
+    lines: TextIO,
+    piece: Piece,
+    digest: "hashlib._Hash",
+    progress: Callable[[int], None],
+) -> None:
     done = crc = 0
     for data in piece.chunks():
         _write_all(file, data)
@@ -153,7 +188,7 @@ def _write_all(file: BinaryIO, data) -> None:
     """An unbuffered file may take a part only, as it does when the disk fills up."""
     view = memoryview(data).cast("B")
     while view:
-        view = view[file.write(view):]
+        view = view[file.write(view) :]
 
 
 def _sign(file: BinaryIO, layout: Layout, sha256: str) -> None:
@@ -164,10 +199,21 @@ def _sign(file: BinaryIO, layout: Layout, sha256: str) -> None:
 
 def _explained(error: OSError, target: Path, size: int) -> Exception:
     if error.errno in _FULL:
-        return ConversionError(needed(f"disk of {target.parent}", "no room left while writing",
-                                      f"{size / 1e9:.2f} GB for {target.name}",
-                                      "Free some and start the same conversion again: it goes on where it was."))
+        return ConversionError(
+            needed(
+                f"disk of {target.parent}",
+                "no room left while writing",
+                f"{size / 1e9:.2f} GB for {target.name}",
+                "Free some and start the same conversion again: it goes on where it was.",
+            )
+        )
     if error.errno == errno.EFBIG:
-        return ConversionError(needed(f"disk of {target.parent}", "a file system that takes no file of this size",
-                                      f"{size / 1e9:.2f} GB in one file", "Give a place on another disk."))
+        return ConversionError(
+            needed(
+                f"disk of {target.parent}",
+                "a file system that takes no file of this size",
+                f"{size / 1e9:.2f} GB in one file",
+                "Give a place on another disk.",
+            )
+        )
     return error

@@ -6,10 +6,9 @@
     packages.py   where code comes from, and that it is what was loaded
     tensors.py    values of tensors, in full or sampled
 
-Torch only; `sama_core.comfyui.identity` knows what a run in ComfyUI depends on.
+Torch only; `sama_core.comfyui.run_identity` knows what a run in ComfyUI depends on.
 """
 
-from .describe import Description, Indescribable, Part
-from .tensors import full_bytes, sampled_bytes
+from .describe import Description, Indescribable, Part, full_bytes, sampled_bytes
 
 __all__ = ["Description", "Indescribable", "Part", "full_bytes", "sampled_bytes"]

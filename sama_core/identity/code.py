@@ -23,12 +23,33 @@ from .packages import is_library, origin
 if TYPE_CHECKING:
     from .describe import Description
 
-_BUILT_IN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
-             types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType,
-             types.MethodWrapperType)
-_PYTHONS_OWN = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__qualname__", "__slots__",
-                "__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__match_args__",
-                "__dataclass_fields__", "__dataclass_params__", "__firstlineno__", "__static_attributes__"}
+_BUILT_IN = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.MethodWrapperType,
+)
+_PYTHONS_OWN = {
+    "__dict__",
+    "__weakref__",
+    "__doc__",
+    "__module__",
+    "__annotations__",
+    "__qualname__",
+    "__slots__",
+    "__abstractmethods__",
+    "_abc_impl",
+    "__parameters__",
+    "__orig_bases__",
+    "__match_args__",
+    "__dataclass_fields__",
+    "__dataclass_params__",
+    "__firstlineno__",
+    "__static_attributes__",
+}
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
 
 
@@ -46,10 +67,19 @@ def callable_parts(value: Any, into: "Description") -> Iterator[bytes | Part] | 
     if isinstance(value, types.ModuleType):
         return _module_parts(value, into)
     if isinstance(value, functools.partial):
-        return iter([b"partial", Part("", value.func), Part(".args", value.args), Part(".keywords", value.keywords),
-                     Part("", vars(value))])
+        return iter(
+            [
+                b"partial",
+                Part("", value.func),
+                Part(".args", value.args),
+                Part(".keywords", value.keywords),
+                Part("", vars(value)),
+            ]
+        )
     if isinstance(value, functools._lru_cache_wrapper):
-        return iter([b"lru_cache", *(Part(f".{name}", held) for name, held in sorted(vars(value).items()))])
+        return iter(
+            [b"lru_cache", *(Part(f".{name}", held) for name, held in sorted(vars(value).items()))]
+        )
     if isinstance(value, (staticmethod, classmethod)):
         return iter([type(value).__name__.encode(), Part("", value.__func__)])
     if isinstance(value, property):
@@ -66,7 +96,11 @@ def callable_parts(value: Any, into: "Description") -> Iterator[bytes | Part] | 
 
 
 def _built_in_parts(value: Any) -> Iterator[bytes | Part]:
-    named = f"{name_of(value)} of {name_of(value.__objclass__)}" if hasattr(value, "__objclass__") else name_of(value)
+    named = (
+        f"{name_of(value)} of {name_of(value.__objclass__)}"
+        if hasattr(value, "__objclass__")
+        else name_of(value)
+    )
     yield f"built in {named} {value if type(value).__name__.startswith('OpOverload') else ''}".encode()
     owner = getattr(value, "__self__", None)
     if owner is not None and not isinstance(owner, types.ModuleType):
@@ -127,10 +161,17 @@ def _globals_read(function: types.FunctionType, into: "Description") -> Iterator
     plain_only = into.covered(space.get("__name__"))
     if plain_only:
         names = names - reassigned(space.get("__name__"))
-    held_modules = [held for _name, held in _closed_over(function) if isinstance(held, types.ModuleType)]
+    held_modules = [
+        held for _name, held in _closed_over(function) if isinstance(held, types.ModuleType)
+    ]
     if not plain_only:
         yield from _environment(function)
-        held_modules += [module for name in sorted(names) if name not in space for module in _imported(name, space)]
+        held_modules += [
+            module
+            for name in sorted(names)
+            if name not in space
+            for module in _imported(name, space)
+        ]
     for name in sorted(names & space.keys()):
         if isinstance(space[name], types.ModuleType):
             held_modules.append(space[name])
@@ -139,8 +180,9 @@ def _globals_read(function: types.FunctionType, into: "Description") -> Iterator
     yield from _reads(held_modules, names, plain_only, into)
 
 
-def _reads(modules: list[types.ModuleType], names: frozenset[str], plain_only: bool,
-           into: "Description") -> Iterator[bytes | Part]:
+def _reads(
+    modules: list[types.ModuleType], names: frozenset[str], plain_only: bool, into: "Description"
+) -> Iterator[bytes | Part]:
     """Variables called `names` of `modules`, and of modules that are such variables: `pack.settings.scale`."""
     waiting, seen = modules[::-1], set()
     while waiting:
@@ -150,7 +192,9 @@ def _reads(modules: list[types.ModuleType], names: frozenset[str], plain_only: b
         seen.add(id(module))
         yield f"module {module.__name__}".encode()
         plain = plain_only or into.covered(module.__name__)
-        for name in sorted((names & vars(module).keys()) - (reassigned(module.__name__) if plain else set())):
+        for name in sorted(
+            (names & vars(module).keys()) - (reassigned(module.__name__) if plain else set())
+        ):
             held = vars(module)[name]
             if isinstance(held, types.ModuleType):
                 waiting += [] if plain else [held]
@@ -169,7 +213,9 @@ def _environment(function: types.FunctionType) -> Iterator[bytes]:
     if code_names(function.__code__).isdisjoint(("environ", "getenv", "environb")):
         return
     space = function.__globals__
-    words = {text for name in code_names(function.__code__) if isinstance(text := space.get(name), str)}
+    words = {
+        text for name in code_names(function.__code__) if isinstance(text := space.get(name), str)
+    }
     for name in sorted((words | _words(function.__code__)) & os.environ.keys()):
         yield f"variable {name} {os.environ[name]!r}".encode()
 
@@ -188,7 +234,9 @@ def _imported(name: str, space: dict) -> list[types.ModuleType]:
     return [module for module in found if isinstance(module, types.ModuleType)]
 
 
-def _global_part(name: str, held: Any, plain_only: bool, into: "Description") -> Iterator[bytes | Part]:
+def _global_part(
+    name: str, held: Any, plain_only: bool, into: "Description"
+) -> Iterator[bytes | Part]:
     yield name.encode()
     if not plain_only or (_is_plain(held) and not isinstance(held, (dict, list, set))):
         yield Part(f" reading {name}", held)
@@ -219,14 +267,26 @@ def _is_plain(value: Any) -> bool:
 def reassigned(module: str | None) -> frozenset[str]:
     """Names of a module's variables that its own functions assign."""
     space, found = vars(sys.modules[module]) if module in sys.modules else {}, set()
-    held = [*space.values(), *(inner for kind in space.values() if isinstance(kind, type) and kind.__module__ == module
-                               for inner in vars(kind).values())]
-    waiting = [function.__code__ for function in (getattr(value, "__func__", value) for value in held)
-               if isinstance(function, types.FunctionType) and function.__globals__ is space]
+    held = [
+        *space.values(),
+        *(
+            inner
+            for kind in space.values()
+            if isinstance(kind, type) and kind.__module__ == module
+            for inner in vars(kind).values()
+        ),
+    ]
+    waiting = [
+        function.__code__
+        for function in (getattr(value, "__func__", value) for value in held)
+        if isinstance(function, types.FunctionType) and function.__globals__ is space
+    ]
     while waiting:
         code = waiting.pop()
         waiting += [const for const in code.co_consts if isinstance(const, types.CodeType)]
-        found |= {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
+        found |= {
+            step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"
+        }
     return frozenset(found)
 
 
@@ -249,8 +309,17 @@ def _digested(code: types.CodeType) -> tuple[bytes, frozenset]:
             _codes.clear()
         inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
         names = frozenset(code.co_names).union(*(code_names(const) for const in inner))
-        facts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags, code.co_names,
-                 code.co_varnames, code.co_freevars, code.co_cellvars, [_constant(held) for held in code.co_consts])
+        facts = (
+            code.co_argcount,
+            code.co_posonlyargcount,
+            code.co_kwonlyargcount,
+            code.co_flags,
+            code.co_names,
+            code.co_varnames,
+            code.co_freevars,
+            code.co_cellvars,
+            [_constant(held) for held in code.co_consts],
+        )
         digest = hashlib.blake2b(code.co_code, digest_size=20)
         digest.update(repr(facts).encode() + getattr(code, "co_exceptiontable", b""))
         _codes[id(code)] = code, digest.digest(), names
@@ -288,7 +357,9 @@ def replaced_functions(library: type | types.ModuleType) -> Iterator[bytes | Par
     """Functions of an installed library's class or module that another package has put in their place."""
     for name, held in sorted(vars(library).items()):
         function = getattr(held, "__func__", held)
-        if isinstance(function, types.FunctionType) and not is_library(function.__globals__.get("__name__")):
+        if isinstance(function, types.FunctionType) and not is_library(
+            function.__globals__.get("__name__")
+        ):
             yield name.encode()
             yield Part(f".{name}", function)
 

@@ -23,18 +23,32 @@ import numpy
 import torch
 
 from . import code
-from .describe import Indescribable, Part
+from .describe import Indescribable, Part, full_bytes, sampled_bytes
 from .packages import is_library, origin
-from .tensors import full_bytes, sampled_bytes
 
 if TYPE_CHECKING:
     from .describe import Description
 
 _PLAIN = (type(None), bool, int, complex, str, types.EllipsisType, types.NotImplementedType)
 _BY_REPR = (
-    torch.dtype, torch.device, torch.layout, torch.memory_format, range, slice, fractions.Fraction, decimal.Decimal,
-    datetime.date, datetime.time, datetime.timedelta, datetime.timezone, pathlib.PurePath, types.GenericAlias,
-    types.UnionType, numpy.dtype, numpy.generic)
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+    range,
+    slice,
+    fractions.Fraction,
+    decimal.Decimal,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    datetime.timezone,
+    pathlib.PurePath,
+    types.GenericAlias,
+    types.UnionType,
+    numpy.dtype,
+    numpy.generic,
+)
 _BY_CLASS = (logging.Logger, type(threading.Lock()), type(threading.RLock()), uuid.UUID, object)
 """Told by class and order of visit: they decide nothing, or their value is random. `object` itself: sentinels."""
 
@@ -85,7 +99,11 @@ def _state(value: Any, into: "Description") -> Iterator[bytes | Part]:
         if hasattr(value, name):
             yield Part(f".{name}", getattr(value, name))
     hidden = _hidden_state(type(value))
-    if hidden is not None and is_library(hidden.__module__) and origin(hidden.__module__)[:6] == "python":
+    if (
+        hidden is not None
+        and is_library(hidden.__module__)
+        and origin(hidden.__module__)[:6] == "python"
+    ):
         yield from _pickled(value)
     elif hidden is not None:
         raise Indescribable(f"{code.name_of(type(value))} keeps state that cannot be read")
@@ -96,7 +114,9 @@ def _pickled(value: Any) -> Iterator[bytes | Part]:
     try:
         reduced = value.__reduce_ex__(4)
     except (TypeError, ValueError):
-        raise Indescribable(f"{code.name_of(type(value))} keeps state that cannot be read") from None
+        raise Indescribable(
+            f"{code.name_of(type(value))} keeps state that cannot be read"
+        ) from None
     yield Part("", list(reduced[1:3]) if isinstance(reduced, tuple) else reduced)
 
 
@@ -132,7 +152,9 @@ def _content(value: Any) -> Iterator[bytes | Part]:
             yield Part(f"[{number}]", held)
     elif isinstance(value, (str, bytes, bytearray, int, float, complex)):
         # Not `repr(value)`: a class of its own may show anything.
-        own = next(base for base in (str, bytes, bytearray, int, float, complex) if isinstance(value, base))
+        own = next(
+            base for base in (str, bytes, bytearray, int, float, complex) if isinstance(value, base)
+        )
         yield own.__repr__(value).encode()
     elif isinstance(value, re.Pattern):
         yield f"{value.pattern!r} {value.flags}".encode()
@@ -151,19 +173,44 @@ def _content(value: Any) -> Iterator[bytes | Part]:
 
 
 _SHOWN = (
-    dict, types.MappingProxyType, collections.OrderedDict, collections.defaultdict, set, frozenset, list, tuple,
-    collections.deque, str, bytes, bytearray, int, float, complex, re.Pattern, numpy.ndarray, torch.Generator,
-    torch._C.Generator, weakref.ref, types.SimpleNamespace, torch.Size)
+    dict,
+    types.MappingProxyType,
+    collections.OrderedDict,
+    collections.defaultdict,
+    set,
+    frozenset,
+    list,
+    tuple,
+    collections.deque,
+    str,
+    bytes,
+    bytearray,
+    int,
+    float,
+    complex,
+    re.Pattern,
+    numpy.ndarray,
+    torch.Generator,
+    torch._C.Generator,
+    weakref.ref,
+    types.SimpleNamespace,
+    torch.Size,
+)
 
 
 def _alone(member: Any) -> bytes:
     """The key of a set's member by itself: a set has no order."""
     from .describe import Description
+
     return Description().add(member).key.encode()
 
 
 def _short(key: Any) -> str:
-    return repr(key) if type(key) in (str, int, type(None)) and len(repr(key)) < 60 else type(key).__name__
+    return (
+        repr(key)
+        if type(key) in (str, int, type(None)) and len(repr(key)) < 60
+        else type(key).__name__
+    )
 
 
 def _slots(kind: type) -> list[str]:
@@ -186,7 +233,11 @@ def _hidden_state(kind: type) -> type | None:
         if base.__base__ is None or base.__itemsize__ != base.__base__.__itemsize__:
             return base
         own = base.__dict__.get("__slots__", ())
-        seen = len([own] if isinstance(own, str) else [name for name in own if name not in ("__dict__", "__weakref__")])
+        seen = len(
+            [own]
+            if isinstance(own, str)
+            else [name for name in own if name not in ("__dict__", "__weakref__")]
+        )
         for offset in ("__dictoffset__", "__weakrefoffset__"):
             # Negative offsets lie before the object, except where its size varies.
             stored = getattr(base, offset) > 0 or (getattr(base, offset) < 0 and base.__itemsize__)
@@ -204,15 +255,21 @@ _TORCHS = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"}
 def own_attributes(module: torch.nn.Module) -> dict:
     """A module's attributes, without tensors, children, torch's own registers that hold nothing, and its compiler's
     notes."""
-    return {name: held for name, held in vars(module).items()
-            if name not in _TORCHS and not name.startswith("_dynamo")
-            and not (isinstance(held, collections.OrderedDict) and not held)}
+    return {
+        name: held
+        for name, held in vars(module).items()
+        if name not in _TORCHS
+        and not name.startswith("_dynamo")
+        and not (isinstance(held, collections.OrderedDict) and not held)
+    }
 
 
 def _compiled_parts(module: torch.nn.Module) -> Iterator[bytes | Part]:
     """What torch.compile made of a module: the module, and what it was compiled with."""
     backend = module.dynamo_ctx.callback
-    while inner := getattr(backend, "_torchdynamo_orig_backend", getattr(backend, "_torchdynamo_orig_callable", None)):
+    while inner := getattr(
+        backend, "_torchdynamo_orig_backend", getattr(backend, "_torchdynamo_orig_callable", None)
+    ):
         backend = inner
     yield b"compiled"
     yield Part("._orig_mod", module._orig_mod)

@@ -18,7 +18,9 @@ from .describe import Indescribable
 
 _LOADED = time.time()
 """Files that changed after this are not what was loaded."""
-_LIBRARIES = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")})
+_LIBRARIES = tuple(
+    {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")}
+)
 
 
 def is_library(module: str | None) -> bool:
@@ -35,7 +37,9 @@ def _home(module: str | None) -> tuple[str, str, Path | None]:
     file = _file_of(module) or _file_of(root)
     if file is None:
         return "source", root, None
-    if str(file).startswith(_LIBRARIES) or not {"site-packages", "dist-packages"}.isdisjoint(file.parts):
+    if str(file).startswith(_LIBRARIES) or not {"site-packages", "dist-packages"}.isdisjoint(
+        file.parts
+    ):
         return "library", f"{root} {_version(root)}", None
     top = _file_of(root) or file
     return "source", root, top.parent if top.name == "__init__.py" else top
@@ -70,7 +74,9 @@ def _files(place: Path) -> str:
     for file in _sources(place) if place.is_dir() else [place]:
         state = file.stat()
         if max(state.st_mtime, state.st_ctime) > _LOADED:
-            raise Indescribable(f"{place.name} changed on disk after it was loaded: restart ComfyUI")
+            raise Indescribable(
+                f"{place.name} changed on disk after it was loaded: restart ComfyUI"
+            )
         digest.update(str(file.relative_to(place.parent)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
@@ -79,7 +85,11 @@ def _sources(folder: Path) -> list[Path]:
     """Python files of a package; hidden folders and virtual environments are not its own."""
     found = []
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__pycache__", "tests"))
-                      and not Path(place, name, "pyvenv.cfg").exists()]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith((".", "__pycache__", "tests"))
+            and not Path(place, name, "pyvenv.cfg").exists()
+        ]
         found += [Path(place, name) for name in names if name.endswith(".py")]
     return sorted(found)

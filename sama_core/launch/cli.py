@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from .. import embedded
 from ..convert.formats import FORMATS
 from ..geometry import RELEASE_FRAMES
-from .convert import convert
-from .edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_STEPS, area_pixels, edit
-from .failure import LaunchError
-from .models_command import models
+from .commands.convert import convert
+from .commands.edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_STEPS, area_pixels, edit
+from .commands.models import models
+from .commands.plan import SMALL_FRAMES, STORAGES, area_or_size, plan
+from .commands.serve import serve
+from .commands.test import test
 from .places import Places
-from .plan import SMALL_FRAMES, STORAGES, area_or_size, plan
-from .progress import Stages
-from .runtime import places_of
-from .serve import serve
-from .testing import test
+from .progress import LaunchError, Stages
+from .setup.comfyui_source import places_of
 
 STOPPED = "Stopped. Nothing was left half-written; the same command starts again."
 
@@ -45,101 +44,221 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
     except KeyboardInterrupt:
         return _end(stages, STOPPED)
     except OSError as error:
-        return _end(stages, f"{error.filename or 'a file'}: {error.strerror or error}. Check that this folder is "
-                            "writable and has room (about 4 GB), and run the same command again.")
+        return _end(
+            stages,
+            f"{error.filename or 'a file'}: {error.strerror or error}. Check that this folder is "
+            "writable and has room (about 4 GB), and run the same command again.",
+        )
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    whole = argparse.ArgumentParser(prog="run.py", description="SAMA: edit a video by an instruction, in ComfyUI.")
-    commands = whole.add_subparsers(dest="command", required=True,
-                                    metavar="edit | serve | models | plan | convert | test")
+    whole = argparse.ArgumentParser(
+        prog="run.py", description="SAMA: edit a video by an instruction, in ComfyUI."
+    )
+    commands = whole.add_subparsers(
+        dest="command", required=True, metavar="edit | serve | models | plan | convert | test"
+    )
     _add_edit(commands)
     _add_serve(commands)
     _add_models(commands)
     _add_plan(commands)
     _add_convert(commands)
-    runs_tests = commands.add_parser("test", allow_abbrev=False, help="run all tests; further arguments go to pytest")
+    runs_tests = commands.add_parser(
+        "test", allow_abbrev=False, help="run all tests; further arguments go to pytest"
+    )
     runs_tests.set_defaults(run=test)
     for command in commands.choices.values():
-        command.add_argument("--comfyui", metavar="DIR", help="your own ComfyUI's folder (default: COMFYUI_PATH, or "
-                             "the one this pack lies in, or one that is fetched)")
+        command.add_argument(
+            "--comfyui",
+            metavar="DIR",
+            help="your own ComfyUI's folder (default: COMFYUI_PATH, or "
+            "the one this pack lies in, or one that is fetched)",
+        )
     return whole
 
 
 def _add_edit(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("edit", allow_abbrev=False, help="edit a clip as an instruction says")
+    command = commands.add_parser(
+        "edit", allow_abbrev=False, help="edit a clip as an instruction says"
+    )
     command.set_defaults(run=edit)
     add = command.add_argument
-    add("--video", metavar="FILE", help="the clip (default: the pack's own, a circle and a triangle)")
-    add("--instruction", metavar="TEXT", default=DEFAULT_INSTRUCTION, help="what to change (default: %(default)s)")
+    add(
+        "--video",
+        metavar="FILE",
+        help="the clip (default: the pack's own, a circle and a triangle)",
+    )
+    add(
+        "--instruction",
+        metavar="TEXT",
+        default=DEFAULT_INSTRUCTION,
+        help="what to change (default: %(default)s)",
+    )
     add("--server", metavar="URL", help="a running ComfyUI with the pack (default: one is started)")
-    add("--steps", type=int, metavar="N", help=f"sampling steps (default: {RELEASE_STEPS} with SAMA-14B, "
-        f"{embedded.STEPS} with SAMA-Shapes)")
-    add("--seed", type=int, metavar="N", help="the same seed gives the same edit (default: the workflow's)")
-    add("--cfg", type=float, metavar="X", help=f"guidance strength (default: {RELEASE_CFG:g} with SAMA-14B, "
-        f"{embedded.CFG:g} with SAMA-Shapes)")
+    add(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"sampling steps (default: {RELEASE_STEPS} with SAMA-14B, "
+        f"{embedded.STEPS} with SAMA-Shapes)",
+    )
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="the same seed gives the same edit (default: the workflow's)",
+    )
+    add(
+        "--cfg",
+        type=float,
+        metavar="X",
+        help=f"guidance strength (default: {RELEASE_CFG:g} with SAMA-14B, "
+        f"{embedded.CFG:g} with SAMA-Shapes)",
+    )
     add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
-    add("--area", type=_area, metavar="WxH", help="working area, WxH or pixels (default: the model's own)")
-    add("--out", metavar="FILE", help="the result (default: <clip>_sama.mp4 here; an existing file is kept)")
-    add("--picture", metavar="FILE", help="also write a PNG: five source frames above the same five of the edit")
+    add(
+        "--area",
+        type=_area,
+        metavar="WxH",
+        help="working area, WxH or pixels (default: the model's own)",
+    )
+    add(
+        "--out",
+        metavar="FILE",
+        help="the result (default: <clip>_sama.mp4 here; an existing file is kept)",
+    )
+    add(
+        "--picture",
+        metavar="FILE",
+        help="also write a PNG: five source frames above the same five of the edit",
+    )
 
 
 def _add_serve(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("serve", allow_abbrev=False, help="open ComfyUI with the pack in the browser")
+    command = commands.add_parser(
+        "serve", allow_abbrev=False, help="open ComfyUI with the pack in the browser"
+    )
     command.set_defaults(run=serve)
-    command.add_argument("--port", type=int, metavar="N", help="port (default: 8188, or a free one)")
-    command.add_argument("--listen", action="store_true", help="answer other machines too, not only this one")
+    command.add_argument(
+        "--port", type=int, metavar="N", help="port (default: 8188, or a free one)"
+    )
+    command.add_argument(
+        "--listen", action="store_true", help="answer other machines too, not only this one"
+    )
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("models", allow_abbrev=False, help="list the model files, or download them")
+    command = commands.add_parser(
+        "models", allow_abbrev=False, help="list the model files, or download them"
+    )
     command.set_defaults(run=models)
-    command.add_argument("--download", action="store_true", help="fetch what is missing (about 36 GB)")
+    command.add_argument(
+        "--download", action="store_true", help="fetch what is missing (about 36 GB)"
+    )
     command.add_argument("--dir", metavar="DIR", help="the models folder (default: ComfyUI's)")
 
 
 def _add_plan(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("plan", allow_abbrev=False, help="tell memory, time and what fits, before a download")
+    command = commands.add_parser(
+        "plan", allow_abbrev=False, help="tell memory, time and what fits, before a download"
+    )
     command.set_defaults(run=plan)
     add = command.add_argument
-    add("--model", metavar="FILE", help="a SAMA model, safetensors or GGUF: a path, or a name in "
-        "models/diffusion_models (default: SAMA-14B as released)")
+    add(
+        "--model",
+        metavar="FILE",
+        help="a SAMA model, safetensors or GGUF: a path, or a name in "
+        "models/diffusion_models (default: SAMA-14B as released)",
+    )
     add("--base", metavar="FILE", help="base Wan 2.1 T2V shards, with --model FILE, a delta file")
-    add("--weight-dtype", choices=STORAGES, default=STORAGES[0], help="how the loader stores it (default: %(default)s)")
+    add(
+        "--weight-dtype",
+        choices=STORAGES,
+        default=STORAGES[0],
+        help="how the loader stores it (default: %(default)s)",
+    )
     add("--video", metavar="FILE", help="the clip (default: --frames and --area alone)")
-    add("--frames", type=int, metavar="N", help=f"frames (default: the clip's, or {RELEASE_FRAMES}; {SMALL_FRAMES} "
-        "with SAMA-Shapes)")
-    add("--area", type=area_or_size, metavar="WxH", help="working area, WxH or pixels (default: the model's own)")
+    add(
+        "--frames",
+        type=int,
+        metavar="N",
+        help=f"frames (default: the clip's, or {RELEASE_FRAMES}; {SMALL_FRAMES} with SAMA-Shapes)",
+    )
+    add(
+        "--area",
+        type=area_or_size,
+        metavar="WxH",
+        help="working area, WxH or pixels (default: the model's own)",
+    )
     add("--steps", type=int, metavar="N", help="sampling steps (default: the model's own)")
     add("--cfg", type=float, metavar="X", help="guidance strength (default: the model's own)")
-    add("--vram", type=float, metavar="GB", help="plan for a card with so much memory (default: the one here)")
+    add(
+        "--vram",
+        type=float,
+        metavar="GB",
+        help="plan for a card with so much memory (default: the one here)",
+    )
     add("--card", metavar="NAME", help='its name, for the time, such as "RTX 4090"')
     add("--ram", type=float, metavar="GB", help="plan for so much RAM (default: what is free here)")
-    add("--calibrate", action="store_true", help="time the model on this machine first, and keep the result")
+    add(
+        "--calibrate",
+        action="store_true",
+        help="time the model on this machine first, and keep the result",
+    )
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("convert", allow_abbrev=False, help="write a smaller file of a SAMA model",
-                                  formatter_class=argparse.RawDescriptionHelpFormatter,
-                                  epilog="\n".join(f"  {made.name:11} {made.says}" for made in FORMATS.values()))
+    command = commands.add_parser(
+        "convert",
+        allow_abbrev=False,
+        help="write a smaller file of a SAMA model",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"  {made.name:11} {made.says}" for made in FORMATS.values()),
+    )
     command.set_defaults(run=convert)
     add = command.add_argument
-    add("file", metavar="FILE", help="the full SAMA file or a delta file: a path, or a name in models/diffusion_models")
-    add("--format", metavar="NAME", default="fp8_scaled", help="one of those below (default: %(default)s)")
-    add("--base", metavar="FILE", help="base Wan 2.1 T2V shards, for a delta file: any one of them, or their folder")
-    add("--out", metavar="FILE", help="the result, or a folder for it (default: beside FILE, named after it)")
-    add("--overwrite", action="store_true", help="replace an earlier result of the same name (default: it is kept; "
-        "other files always are)")
-    add("--verify", action="store_true", help="convert nothing: compare FILE, a result, with the checksum in it")
+    add(
+        "file",
+        metavar="FILE",
+        help="the full SAMA file or a delta file: a path, or a name in models/diffusion_models",
+    )
+    add(
+        "--format",
+        metavar="NAME",
+        default="fp8_scaled",
+        help="one of those below (default: %(default)s)",
+    )
+    add(
+        "--base",
+        metavar="FILE",
+        help="base Wan 2.1 T2V shards, for a delta file: any one of them, or their folder",
+    )
+    add(
+        "--out",
+        metavar="FILE",
+        help="the result, or a folder for it (default: beside FILE, named after it)",
+    )
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace an earlier result of the same name (default: it is kept; "
+        "other files always are)",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="convert nothing: compare FILE, a result, with the checksum in it",
+    )
 
 
 def _area(text: str) -> int:
     try:
         return area_pixels(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text}, needs WxH such as 832x480, or a number of pixels from 1024 on"
-                                         ) from None
+        raise argparse.ArgumentTypeError(
+            f"got {text}, needs WxH such as 832x480, or a number of pixels from 1024 on"
+        ) from None
 
 
 def _stop(number: int, frame: object) -> None:

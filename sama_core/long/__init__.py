@@ -7,9 +7,16 @@
 Torch and safetensors only; `sama_core.comfyui.long_edit` samples.
 """
 
-from .colours import anchor_colours
+from .drift import anchor_colours
 from .segments import Segment, blend_segments, noise_tape, plan_segments, segment_seed
 from .store import SegmentStore
 
-__all__ = ["Segment", "SegmentStore", "anchor_colours", "blend_segments", "noise_tape", "plan_segments",
-           "segment_seed"]
+__all__ = [
+    "Segment",
+    "SegmentStore",
+    "anchor_colours",
+    "blend_segments",
+    "noise_tape",
+    "plan_segments",
+    "segment_seed",
+]

@@ -47,10 +47,14 @@ def plan_segments(latents: int, length: int, overlap: int) -> list[Segment]:
     Raises GeometryError where segments would not advance.
     """
     if overlap < 1 or length < overlap + 2:
-        raise GeometryError(needed(
-            "segments", f"{_frames(length)} frames with an overlap of {overlap * TEMPORAL_FACTOR}",
-            f"an overlap of 4 or more, and segments at least {2 * TEMPORAL_FACTOR - 3} frames longer than it",
-            f"Set the segment to {_frames(overlap + 2)} frames or more, or the overlap lower."))
+        raise GeometryError(
+            needed(
+                "segments",
+                f"{_frames(length)} frames with an overlap of {overlap * TEMPORAL_FACTOR}",
+                f"an overlap of 4 or more, and segments at least {2 * TEMPORAL_FACTOR - 3} frames longer than it",
+                f"Set the segment to {_frames(overlap + 2)} frames or more, or the overlap lower.",
+            )
+        )
     if latents <= length:
         return [Segment(0, latents)]
     segments = [Segment(0, length)]
@@ -69,9 +73,11 @@ def blend_segments(segments: Iterable[tuple[Segment, Tensor]], latents: int) -> 
         if whole is None:
             whole = sampled.new_zeros(*sampled.shape[:2], latents, *sampled.shape[3:])
         start = segment.first + 1 if segment.first else 0
-        usable = sampled[:, :, start - segment.first:]
-        place = whole[:, :, start:segment.end]
-        place.copy_(torch.lerp(place, usable, _fade(reached - start, segment.end - start).to(usable)))
+        usable = sampled[:, :, start - segment.first :]
+        place = whole[:, :, start : segment.end]
+        place.copy_(
+            torch.lerp(place, usable, _fade(reached - start, segment.end - start).to(usable))
+        )
         reached = segment.end
     return whole
 
@@ -90,7 +96,9 @@ def segment_seed(seed: int, number: int, consecutive: bool = False) -> int:
     """
     if number == 0 or consecutive:
         return (seed + number) % 2**64
-    return int.from_bytes(hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest(), "little"
+    )
 
 
 def noise_tape(segments: list[Segment], draw: Callable[[int], Tensor]) -> Tensor:
@@ -101,7 +109,7 @@ def noise_tape(segments: list[Segment], draw: Callable[[int], Tensor]) -> Tensor
     """
     pieces, reached = [], 0
     for number, segment in enumerate(segments):
-        pieces.append(draw(number)[:, :, reached - segment.first:])
+        pieces.append(draw(number)[:, :, reached - segment.first :])
         reached = segment.end
     return torch.cat(pieces, 2)
 

@@ -2,6 +2,8 @@
 
 An entry is a safetensors file named by the key of everything it depends on, with a checksum of its tensors inside. It
 appears whole or not at all, so a process that is killed loses the segment it was at, and nothing else.
+
+What the store of segments holds, in words, and emptying it on purpose only.
 """
 
 import contextlib
@@ -10,6 +12,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +20,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..files import write_safetensors
+from ..weights.write import write_safetensors
 
 _CHECKSUM = "sha256"
+
+
 _KEY = re.compile("[0-9a-f]+")
+
+
 _STALE_SECONDS = 3600
+
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +66,11 @@ class SegmentStore:
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError) as error:
-            log.warning("SAMA: the kept segment %s cannot be read (%s); it is computed again.", path.name, error)
+            log.warning(
+                "SAMA: the kept segment %s cannot be read (%s); it is computed again.",
+                path.name,
+                error,
+            )
             return self._drop(path)
         if not whole or not _finite(tensors):
             log.warning("SAMA: the kept segment %s is damaged; it is computed again.", path.name)
@@ -74,13 +86,18 @@ class SegmentStore:
         """
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         if not _finite(tensors):
-            log.warning("SAMA: a segment whose values are no numbers (NaN or infinite) is not kept.")
+            log.warning(
+                "SAMA: a segment whose values are no numbers (NaN or infinite) is not kept."
+            )
             return False
         try:
             write_safetensors(self.path(key), tensors, {**facts, _CHECKSUM: checksum(tensors)})
             self._tidy(keep=self.path(key))
         except (OSError, SafetensorError) as error:
-            log.warning("SAMA: the segment is not kept (%s): an edit that is broken off would compute it again.", error)
+            log.warning(
+                "SAMA: the segment is not kept (%s): an edit that is broken off would compute it again.",
+                error,
+            )
             return False
         return True
 
@@ -117,7 +134,9 @@ class SegmentStore:
 
 
 def _finite(tensors: dict[str, Tensor]) -> bool:
-    return all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point())
+    return all(
+        bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point()
+    )
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:
@@ -128,3 +147,37 @@ def checksum(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def clearing_code(entries: Iterable[Entry]) -> str:
+    """Four digits and letters that stand for just these segments.
+
+    A workflow that somebody else saved, or that was used once before, cannot hold them.
+    """
+    names = "\n".join(sorted(entry.path.name for entry in entries))
+    return hashlib.sha256(names.encode()).hexdigest()[:4]
+
+
+def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
+    """What the store holds, after removing all of it where `clear` is asked for with the right code."""
+    entries = store.entries()
+    wanted = clearing_code(entries)
+    if not entries or not clear:
+        hint = f" To remove them, set action to clear and confirm to {wanted}." if entries else ""
+        return _contents(store, entries) + hint
+    if code.strip().lower() != wanted:
+        given = repr(code.strip()) if code.strip() else "nothing"
+        return (
+            f"Nothing was removed: confirm says {given}, and has to say {wanted} for these segments. "
+            f"{_contents(store, entries)}"
+        )
+    return f"{_counted(store.clear())} removed. {_contents(store, store.entries())}"
+
+
+def _contents(store: SegmentStore, entries: list[Entry]) -> str:
+    megabytes = sum(entry.size for entry in entries) / 2**20
+    return f"{_counted(len(entries))}, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in {store.folder.name}."
+
+
+def _counted(segments: int) -> str:
+    return "1 segment" if segments == 1 else f"{segments} segments"

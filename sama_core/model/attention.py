@@ -1,21 +1,54 @@
-"""Self- and cross-attention under Wan 2.1's names: q, k, v, o, norm_q, norm_k."""
+"""Long sequences in slices: what is done token by token need not be done for all tokens at once.
+
+Self- and cross-attention under Wan 2.1's names: q, k, v, o, norm_q, norm_k.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..once_per_run import once
-from ..rotary import RotaryTable
-from .slices import NORM_SLICE, token_slices
+from .once_per_run import once
+from .rotary import RotaryTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+NORM_SLICE = 2_048
+"""Tokens normed and rotated at once. Their float32 copies are the only temporaries, and no large weight is used."""
+
+
+FEED_FORWARD_SLICES = 2
+"""With two, the wide hidden layer before and after its activation takes little more than attention holds anyway. More
+would save nothing, and a feed-forward whose weights are streamed to the GPU is streamed once a slice."""
+
+
+WHOLE_TOKENS = 8_192
+"""So many tokens and fewer stay whole in the feed-forward: their memory is small, and weights come over once."""
+
+
+def feed_forward_slice(tokens: int) -> int:
+    """Tokens that the feed-forward takes at once."""
+    return tokens if tokens <= WHOLE_TOKENS else -(-tokens // FEED_FORWARD_SLICES)
+
+
+def token_slices(size: int, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Views of slices of tensors (B, N, …), of `size` tokens each but the last."""
+    return list(zip(*(tensor.split(size, dim=1) for tensor in tensors), strict=True))
+
 
 AttentionFn = Callable[..., Tensor]
 """`fn(q, k, v, heads, transformer_options=…)`: (B, N, D) tensors in, (B, N, D) out. ComfyUI's
 `optimized_attention` has this form, so its back ends and overrides apply."""
 
 
-def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None) -> Tensor:
+def sdpa(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None
+) -> Tensor:
     """Torch's scaled dot product attention in the form of `AttentionFn`."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
     return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -24,8 +57,16 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict 
 class _Projections(nn.Module):
     """The four projections and two full-width RMS norms that both attentions share."""
 
-    def __init__(self, dim: int, num_heads: int, eps: float, operations: Any, attention: AttentionFn,
-                 device: torch.device | None, dtype: torch.dtype | None):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        eps: float,
+        operations: Any,
+        attention: AttentionFn,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
+    ):
         super().__init__()
         self.num_heads = num_heads
         self.attention = attention
@@ -40,7 +81,9 @@ class _Projections(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))
 
-    def _normed(self, projected: Tensor, norm: nn.Module, freqs: RotaryTable | None = None) -> Tensor:
+    def _normed(
+        self, projected: Tensor, norm: nn.Module, freqs: RotaryTable | None = None
+    ) -> Tensor:
         """(B, N, D) normed, and rotated if `freqs` are given. Without grad written over `projected`, in slices.
 
         So a forward hook that keeps what q or k gave finds it changed. A compiler fuses all of it by itself.
@@ -49,7 +92,11 @@ class _Projections(nn.Module):
             return self._turned(norm(projected), freqs)
         tables = () if freqs is None else (freqs.cos[None], freqs.sin[None])
         for rows, *factors in token_slices(NORM_SLICE, projected, *tables):
-            rows.copy_(self._turned(norm(rows), RotaryTable(*(part[0] for part in factors)) if factors else None))
+            rows.copy_(
+                self._turned(
+                    norm(rows), RotaryTable(*(part[0] for part in factors)) if factors else None
+                )
+            )
         return projected
 
     def _turned(self, x: Tensor, freqs: RotaryTable | None) -> Tensor:
@@ -59,14 +106,18 @@ class _Projections(nn.Module):
 class SelfAttention(_Projections):
     """Attention of all tokens to all tokens, with rotary positions."""
 
-    def forward(self, x: Tensor, freqs: RotaryTable, transformer_options: dict | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, freqs: RotaryTable, transformer_options: dict | None = None
+    ) -> Tensor:
         """`x` (B, N, D) → (B, N, D). `attn1_patch` hooks see the attention's output, q and k."""
         options = {} if transformer_options is None else transformer_options
         q = self._normed(self.q(x), self.norm_q, freqs)
         k = self._normed(self.k(x), self.norm_k, freqs)
         out = self.attention(q, k, self.v(x), self.num_heads, transformer_options=options)
         for patch in options.get("patches", {}).get("attn1_patch", ()):
-            out = patch({"x": out, "q": self._heads(q), "k": self._heads(k), "transformer_options": options})
+            out = patch(
+                {"x": out, "q": self._heads(q), "k": self._heads(k), "transformer_options": options}
+            )
         del q, k
         return self.o(out)
 
@@ -74,15 +125,28 @@ class SelfAttention(_Projections):
 class CrossAttention(_Projections):
     """Attention of all tokens to the text; padding rows are zero embeddings and are attended."""
 
-    def forward(self, x: Tensor, context: Tensor, transformer_options: dict | None = None,
-                **_ignored: Any) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor, transformer_options: dict | None = None, **_ignored: Any
+    ) -> Tensor:
         """`x` (B, N, D), `context` (B, L, D) → (B, N, D).
 
         Extra keywords are taken and ignored because Wan packs call and replace this method with
         Wan's image-context arguments.
         """
         options = {} if transformer_options is None else transformer_options
-        k, v = once(options, self, lambda: (self.norm_k(self.k(context)), self.v(context)), of=context,
-                    by=(self.k, self.v, self.norm_k))
-        return self.o(self.attention(self._normed(self.q(x), self.norm_q), k, v, self.num_heads,
-                                     transformer_options=options))
+        k, v = once(
+            options,
+            self,
+            lambda: (self.norm_k(self.k(context)), self.v(context)),
+            of=context,
+            by=(self.k, self.v, self.norm_k),
+        )
+        return self.o(
+            self.attention(
+                self._normed(self.q(x), self.norm_q),
+                k,
+                v,
+                self.num_heads,
+                transformer_options=options,
+            )
+        )

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import DitConfig
 from ..errors import ConditioningError, needed
 from ..geometry import PATCH, LatentShape
-from ..once_per_run import once
-from ..rotary import UNSCALED, GridScale, grid_table, sequence_table
-from ..tokens import SEMANTIC, SOURCE, TARGET, TokenLayout
 from .attention import AttentionFn, sdpa
 from .blocks import DitBlock, Head
+from .config import DitConfig
+from .once_per_run import once
+from .rotary import UNSCALED, GridScale, grid_table, sequence_table
 from .semantic import SemanticHead, SemanticProjector
+from .tokens import SEMANTIC, SOURCE, TARGET, TokenLayout
 
 
 def sinusoidal_embedding(timestep: Tensor, width: int) -> Tensor:
@@ -35,9 +35,16 @@ class SamaDiT(nn.Module):
     ops), `attention` the attention function. Source: SAMA §3.1–3.2 and its released code.
     """
 
-    def __init__(self, config: DitConfig, operations: Any = nn, attention: AttentionFn = sdpa,
-                 head_operations: Any = None, device: torch.device | str | None = None,
-                 dtype: torch.dtype | None = None, head_dtype: torch.dtype | None = None):
+    def __init__(
+        self,
+        config: DitConfig,
+        operations: Any = nn,
+        attention: AttentionFn = sdpa,
+        head_operations: Any = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        head_dtype: torch.dtype | None = None,
+    ):
         """`head_operations` and `head_dtype` are for the modules that must not be quantised."""
         super().__init__()
         self.config, self.dtype, self.head_dtype = config, dtype, head_dtype
@@ -45,15 +52,23 @@ class SamaDiT(nn.Module):
         kept = {"device": device, "dtype": head_dtype or dtype}
         kept_ops = head_operations or operations
 
-        self.patch_embedding = kept_ops.Conv3d(config.in_dim, dim, kernel_size=PATCH, stride=PATCH, **kept)
+        self.patch_embedding = kept_ops.Conv3d(
+            config.in_dim, dim, kernel_size=PATCH, stride=PATCH, **kept
+        )
         self.text_embedding = nn.Sequential(
-            operations.Linear(config.text_dim, dim, **factory), nn.GELU(approximate="tanh"),
-            operations.Linear(dim, dim, **factory))
+            operations.Linear(config.text_dim, dim, **factory),
+            nn.GELU(approximate="tanh"),
+            operations.Linear(dim, dim, **factory),
+        )
         self.time_embedding = nn.Sequential(
-            operations.Linear(config.freq_dim, dim, **factory), nn.SiLU(), operations.Linear(dim, dim, **factory))
+            operations.Linear(config.freq_dim, dim, **factory),
+            nn.SiLU(),
+            operations.Linear(dim, dim, **factory),
+        )
         self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
         self.blocks = nn.ModuleList(
-            DitBlock(config, operations, attention, **factory) for _ in range(config.num_layers))
+            DitBlock(config, operations, attention, **factory) for _ in range(config.num_layers)
+        )
         self.head = Head(config, math.prod(PATCH), operations, **factory)
 
         self.segment_embedding = kept_ops.Embedding(3, dim, **kept)
@@ -61,21 +76,32 @@ class SamaDiT(nn.Module):
         self.semantic_head = SemanticHead(config, kept_ops, device, head_dtype, dtype)
 
     @classmethod
-    def from_state_dict(cls, sd: Mapping[str, Tensor], num_heads: int | None = None, **kwargs: Any) -> "SamaDiT":
+    def from_state_dict(
+        cls, sd: Mapping[str, Tensor], num_heads: int | None = None, **kwargs: Any
+    ) -> "SamaDiT":
         """Build a model of the sizes found in `sd` and load it strictly.
 
         Raises CheckpointError naming every missing, unexpected or misshapen tensor.
         """
-        from ..checkpoint import load_state_dict_report
-        config = DitConfig.from_shapes({key: tuple(value.shape) for key, value in sd.items()}, num_heads)
+        from ..weights.report import load_state_dict_report
+
+        config = DitConfig.from_shapes(
+            {key: tuple(value.shape) for key, value in sd.items()}, num_heads
+        )
         kwargs.setdefault("dtype", next(iter(sd.values())).dtype)
         model = cls(config, **kwargs)
         load_state_dict_report(model, sd).raise_if_bad()
         return model
 
-    def forward(self, latents: Tensor, timestep: Tensor, context: Tensor, source_latents: Tensor | None = None,
-                semantic_latents: Tensor | None = None, transformer_options: dict | None = None,
-                ) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        source_latents: Tensor | None = None,
+        semantic_latents: Tensor | None = None,
+        transformer_options: dict | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
         """One joint prediction.
 
         latents (B, C, T, H, W) noisy target · timestep (B,) or (1,) in 0…1000, used as given ·
@@ -87,55 +113,114 @@ class SamaDiT(nn.Module):
         if source_latents is not None:
             _check_source(source_latents, latents)
         grid = LatentShape(*latents.shape[2:]).grid()
-        layout = TokenLayout.of(math.prod(grid), source_latents is not None,
-                                0 if semantic_latents is None else semantic_latents.shape[1])
-        freqs = sequence_table(grid_table(grid, self.config.head_dim, latents.device, _grid_scale(options)),
-                               source_latents is not None, layout.semantic)
-        t = self.time_embedding(sinusoidal_embedding(timestep, self.config.freq_dim).to(latents.dtype))
+        layout = TokenLayout.of(
+            math.prod(grid),
+            source_latents is not None,
+            0 if semantic_latents is None else semantic_latents.shape[1],
+        )
+        freqs = sequence_table(
+            grid_table(grid, self.config.head_dim, latents.device, _grid_scale(options)),
+            source_latents is not None,
+            layout.semantic,
+        )
+        t = self.time_embedding(
+            sinusoidal_embedding(timestep, self.config.freq_dim).to(latents.dtype)
+        )
         e = self.time_projection(t).unflatten(1, (6, self.config.dim))
-        text = once(options, "text", lambda: self.text_embedding(context), by=(self.text_embedding,))
+        text = once(
+            options, "text", lambda: self.text_embedding(context), by=(self.text_embedding,)
+        )
         # The tokens are handed over unnamed: a name would keep the first of them through all blocks.
-        x = self.run_blocks(self.embed(latents, source_latents, semantic_latents, options), e, t, freqs, text, latents,
-                            grid, layout, options)
+        x = self.run_blocks(
+            self.embed(latents, source_latents, semantic_latents, options),
+            e,
+            t,
+            freqs,
+            text,
+            latents,
+            grid,
+            layout,
+            options,
+        )
 
         video = self.unpatchify(self.head(x[:, layout.target_slice], t), grid)
-        semantic = None if semantic_latents is None else self.semantic_head(x[:, layout.semantic_slice])
+        semantic = (
+            None if semantic_latents is None else self.semantic_head(x[:, layout.semantic_slice])
+        )
         return video, semantic
 
-    def embed(self, latents: Tensor, source_latents: Tensor | None, semantic_latents: Tensor | None, options: dict,
-              ) -> Tensor:
+    def embed(
+        self,
+        latents: Tensor,
+        source_latents: Tensor | None,
+        semantic_latents: Tensor | None,
+        options: dict,
+    ) -> Tensor:
         """Tokens (B, N, D): source, semantic, target, as far as they are there, with their segments' rows added."""
         rows = self.segment_embedding(torch.arange(3, device=latents.device)).to(latents.dtype)
         segments = {TARGET: self.embed_video(latents)}
         if source_latents is not None:
-            segments[SOURCE] = once(options, "source", lambda: self.embed_video(source_latents),
-                                    by=(self.patch_embedding,))
+            segments[SOURCE] = once(
+                options,
+                "source",
+                lambda: self.embed_video(source_latents),
+                by=(self.patch_embedding,),
+            )
         if semantic_latents is not None:
             segments[SEMANTIC] = self.siglip_feat_mlp(semantic_latents)
         return torch.cat([segments[name] + rows[name] for name in sorted(segments)], dim=1)
 
     def embed_video(self, latents: Tensor) -> Tensor:
         """(B, C, T, H, W) → tokens (B, n, D)."""
-        patches = self.patch_embedding(latents.to(self.head_dtype or self.patch_embedding.weight.dtype))
+        patches = self.patch_embedding(
+            latents.to(self.head_dtype or self.patch_embedding.weight.dtype)
+        )
         return patches.to(latents.dtype).flatten(2).transpose(1, 2)
 
-    def run_blocks(self, x: Tensor, e: Tensor, t: Tensor, freqs: Any, context: Tensor, latents: Tensor,
-                   grid: tuple[int, int, int], layout: TokenLayout, options: dict) -> Tensor:
+    def run_blocks(
+        self,
+        x: Tensor,
+        e: Tensor,
+        t: Tensor,
+        freqs: Any,
+        context: Tensor,
+        latents: Tensor,
+        grid: tuple[int, int, int],
+        layout: TokenLayout,
+        options: dict,
+    ) -> Tensor:
         """All blocks, with the patch points Wan publishes in ComfyUI."""
-        options.update(grid_sizes=torch.Size(grid), total_blocks=len(self.blocks), block_type="double")
+        options.update(
+            grid_sizes=torch.Size(grid), total_blocks=len(self.blocks), block_type="double"
+        )
         replace = options.get("patches_replace", {}).get("dit", {})
         after_block = options.get("patches", {}).get("double_block", ())
         for index, block in enumerate(self.blocks):
             options["block_index"] = index
             if ("double_block", index) in replace:
                 x = replace[("double_block", index)](
-                    {"img": x, "txt": context, "vec": e, "pe": freqs, "transformer_options": options},
-                    {"original_block": _original(block)})["img"]
+                    {
+                        "img": x,
+                        "txt": context,
+                        "vec": e,
+                        "pe": freqs,
+                        "transformer_options": options,
+                    },
+                    {"original_block": _original(block)},
+                )["img"]
             else:
                 x = block(x, e=e, freqs=freqs, context=context, transformer_options=options)
             for patch in after_block:
-                x = patch({"img": x, "x": latents, "vec": t, "block_index": index,
-                           "img_offset": layout.target_slice.start, "transformer_options": options})["img"]
+                x = patch(
+                    {
+                        "img": x,
+                        "x": latents,
+                        "vec": t,
+                        "block_index": index,
+                        "img_offset": layout.target_slice.start,
+                        "transformer_options": options,
+                    }
+                )["img"]
         return x
 
     def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
@@ -146,8 +231,16 @@ class SamaDiT(nn.Module):
 
 def _original(block: nn.Module):
     def run(args: dict) -> dict:
-        return {"img": block(args["img"], e=args["vec"], freqs=args["pe"], context=args["txt"],
-                             transformer_options=args["transformer_options"])}
+        return {
+            "img": block(
+                args["img"],
+                e=args["vec"],
+                freqs=args["pe"],
+                context=args["txt"],
+                transformer_options=args["transformer_options"],
+            )
+        }
+
     return run
 
 
@@ -155,15 +248,22 @@ def _grid_scale(options: dict) -> GridScale:
     rope = options.get("rope_options")
     if not rope:
         return UNSCALED
-    return GridScale(scale=tuple(rope.get(f"scale_{axis}", 1.0) for axis in "tyx"),
-                     shift=tuple(rope.get(f"shift_{axis}", 0.0) for axis in "tyx"))
+    return GridScale(
+        scale=tuple(rope.get(f"scale_{axis}", 1.0) for axis in "tyx"),
+        shift=tuple(rope.get(f"shift_{axis}", 0.0) for axis in "tyx"),
+    )
 
 
 def _check_source(source: Tensor, target: Tensor) -> None:
     if source.shape != target.shape:
-        raise ConditioningError(needed(
-            "source latent", _size(source), f"the target's {_size(target)}",
-            "Encode the source with SAMA Edit Conditioning and sample the latent it returns."))
+        raise ConditioningError(
+            needed(
+                "source latent",
+                _size(source),
+                f"the target's {_size(target)}",
+                "Encode the source with SAMA Edit Conditioning and sample the latent it returns.",
+            )
+        )
 
 
 def _size(latent: Tensor) -> str:

@@ -3,21 +3,30 @@
 They hold 0.1 % of the parameters, so ComfyUI keeps them in float32 (`compute_dtype`) whatever the
 blocks are stored in: quantising them costs more than it saves. Without a compute dtype they follow
 their own weights.
+
+The noise that the semantic tokens of a run start from.
 """
 
+import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config import DitConfig
+from .config import DitConfig
 
 
 class SemanticProjector(nn.Module):
     """`siglip_feat_mlp`: LayerNorm, Linear, exact GELU, Linear; noisy semantic latents → tokens."""
 
-    def __init__(self, config: DitConfig, operations: Any, device: torch.device | str | None,
-                 compute_dtype: torch.dtype | None, dtype: torch.dtype | None):
+    def __init__(
+        self,
+        config: DitConfig,
+        operations: Any,
+        device: torch.device | str | None,
+        compute_dtype: torch.dtype | None,
+        dtype: torch.dtype | None,
+    ):
         super().__init__()
         self.compute_dtype = compute_dtype
         factory = {"device": device, "dtype": compute_dtype or dtype}
@@ -34,8 +43,14 @@ class SemanticProjector(nn.Module):
 class SemanticHead(nn.Module):
     """`semantic_head`: LayerNorm and Linear, without timestep modulation; hidden states → velocity."""
 
-    def __init__(self, config: DitConfig, operations: Any, device: torch.device | str | None,
-                 compute_dtype: torch.dtype | None, dtype: torch.dtype | None):
+    def __init__(
+        self,
+        config: DitConfig,
+        operations: Any,
+        device: torch.device | str | None,
+        compute_dtype: torch.dtype | None,
+        dtype: torch.dtype | None,
+    ):
         super().__init__()
         self.compute_dtype = compute_dtype
         factory = {"device": device, "dtype": compute_dtype or dtype}
@@ -44,4 +59,27 @@ class SemanticHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, S, D) → (B, S, E)."""
-        return self.proj(self.norm(hidden.to(self.compute_dtype or self.norm.weight.dtype))).to(hidden.dtype)
+        return self.proj(self.norm(hidden.to(self.compute_dtype or self.norm.weight.dtype))).to(
+            hidden.dtype
+        )
+
+
+def semantic_noise(size: tuple[int, int], seed: int | None, video_noise: Tensor) -> Tensor:
+    """Float32 noise (B, S, E) for video noise (B, …): a function of the seed and of each sample's own noise.
+
+    So an item taken out of a batch can be made again alone, and, since the first values of the first
+    sample do not depend on the size, a draft and the full edit plan alike.
+    Deviation: the released script draws it from the GPU's unseeded generator, so that the same
+    seed gives another result on every run.
+    """
+
+    def one(sample: Tensor) -> Tensor:
+        # Coarse enough that a last-digit difference between processors does not matter.
+        start = (sample.flatten()[:16].float() * 64).round().to("cpu", torch.int16)
+        mark = int.from_bytes(
+            hashlib.blake2b(start.numpy().tobytes(), digest_size=8).digest(), "big"
+        )
+        generator = torch.Generator("cpu").manual_seed(((seed or 0) ^ mark) & (2**63 - 1))
+        return torch.randn(size, generator=generator, dtype=torch.float32)
+
+    return torch.stack([one(sample) for sample in video_noise])

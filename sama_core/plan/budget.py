@@ -98,9 +98,17 @@ def _on_card(load: Load, machine: Machine) -> Budget:
     ram = load.weights + load.beside + machine.program
     # With dynamic VRAM the file is mapped, and what lies on the card need not be in RAM too.
     spared = kept if machine.dynamic else 0
-    return Budget(kept, streamed, batched, activations, peak, ram, short_vram=max(0, peak - machine.free_vram),
-                  short_ram=_short_ram(ram - spared, machine),
-                  again=(load.slices - 1) * max(0, load.feed_forward - kept))
+    return Budget(
+        kept,
+        streamed,
+        batched,
+        activations,
+        peak,
+        ram,
+        short_vram=max(0, peak - machine.free_vram),
+        short_ram=_short_ram(ram - spared, machine),
+        again=(load.slices - 1) * max(0, load.feed_forward - kept),
+    )
 
 
 def _weights_on_card(load: Load, machine: Machine, keep_free: int) -> int:
@@ -110,7 +118,10 @@ def _weights_on_card(load: Load, machine: Machine, keep_free: int) -> int:
         return load.weights
     room = max(0, machine.free_vram - keep_free)
     if machine.kind != NVIDIA:
-        least = min(_OTHER_CARDS_SHARE * machine.free_vram, machine.free_vram - _LEAST_FREE - machine.reserved)
+        least = min(
+            _OTHER_CARDS_SHARE * machine.free_vram,
+            machine.free_vram - _LEAST_FREE - machine.reserved,
+        )
         room = max(room, int(least))
     if room >= load.weights:
         return load.weights
@@ -128,7 +139,9 @@ def _in_ram(load: Load, machine: Machine) -> Budget:
     batched = load.guided and 2 * load.activations * 1.5 < free - load.weights
     activations = load.activations * (2 if batched else 1)
     ram = load.weights + activations + load.beside + machine.program
-    return Budget(load.weights, 0, batched, activations, peak=ram, ram=ram, short_ram=_short_ram(ram, machine))
+    return Budget(
+        load.weights, 0, batched, activations, peak=ram, ram=ram, short_ram=_short_ram(ram, machine)
+    )
 
 
 def _short_ram(needed: int, machine: Machine) -> int:

@@ -21,22 +21,31 @@ import torch
 from .. import embedded
 from ..errors import SamaError
 from ..geometry import ClipShape
-from ..memory_law import TEXT_ROWS, sequence_tokens
 from ..model.dit import SamaDiT
+from ..model.memory_law import TEXT_ROWS, sequence_tokens
 from ..version import VERSION
-from .computer import processor
-from .flops import forward_flops
-from .weights import RELEASED_CONFIG
+from .machine import processor
+from .read_model import RELEASED_CONFIG
+from .seconds import forward_flops
 
 # Clips that are timed, smallest first.
 CARD_CLIPS = (ClipShape(17, 480, 832), ClipShape(33, 480, 832), ClipShape(81, 480, 832))
-CPU_CLIPS = (ClipShape(9, 64, 64), ClipShape(17, 64, 64), ClipShape(17, 128, 128), ClipShape(33, 128, 128))
+CPU_CLIPS = (
+    ClipShape(9, 64, 64),
+    ClipShape(17, 64, 64),
+    ClipShape(17, 128, 128),
+    ClipShape(33, 128, 128),
+)
 RUNS = 5
 BLOCKS_ON_CARD = 2
 
 
-def calibrate(folder: Path, clips: Iterable[ClipShape] | None = None, runs: int = RUNS,
-              say: Callable[[str], None] = print) -> Path:
+def calibrate(
+    folder: Path,
+    clips: Iterable[ClipShape] | None = None,
+    runs: int = RUNS,
+    say: Callable[[str], None] = print,
+) -> Path:
     """Measures and writes; returns the file, which is named after the device. Clips that do not fit are left out."""
     card = torch.cuda.is_available()
     device = torch.device("cuda" if card else "cpu")
@@ -47,16 +56,27 @@ def calibrate(folder: Path, clips: Iterable[ClipShape] | None = None, runs: int 
         try:
             points.append(_point(model, clip, device, runs))
         except torch.OutOfMemoryError:
-            say(f"{clip.frames} frames of {clip.width}x{clip.height}: more than this card can hold, left out")
+            say(
+                f"{clip.frames} frames of {clip.width}x{clip.height}: more than this card can hold, left out"
+            )
             continue
-        say(f"{clip.frames} frames of {clip.width}x{clip.height}: {min(points[-1]['seconds']):.3g} to "
-            f"{max(points[-1]['seconds']):.3g} s a call")
+        say(
+            f"{clip.frames} frames of {clip.width}x{clip.height}: {min(points[-1]['seconds']):.3g} to "
+            f"{max(points[-1]['seconds']):.3g} s a call"
+        )
     if not points:
-        raise SamaError("Calibration: no clip fitted into the card's memory. Close what else uses it, and try again.")
-    found = {"card": name, "kind": "card" if card else "CPU", "threads": None if card else torch.get_num_threads(),
-             "date": datetime.date.today().isoformat(),
-             "versions": {"torch": torch.__version__, "comfyui": _comfyui_version(), "pack": VERSION},
-             "model": {"name": what, "width": model.config.dim, "blocks": model.config.num_layers}, "points": points}
+        raise SamaError(
+            "Calibration: no clip fitted into the card's memory. Close what else uses it, and try again."
+        )
+    found = {
+        "card": name,
+        "kind": "card" if card else "CPU",
+        "threads": None if card else torch.get_num_threads(),
+        "date": datetime.date.today().isoformat(),
+        "versions": {"torch": torch.__version__, "comfyui": _comfyui_version(), "pack": VERSION},
+        "model": {"name": what, "width": model.config.dim, "blocks": model.config.num_layers},
+        "points": points,
+    }
     return _write(folder / f"{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}.json", found)
 
 
@@ -72,7 +92,8 @@ def _card_model(device: torch.device) -> tuple[SamaDiT, str]:
 def _cpu_model() -> tuple[SamaDiT, str]:
     from safetensors.torch import load_file
 
-    from ..checkpoint import plan_checkpoint
+    from ..weights.checkpoint import plan_checkpoint
+
     heads = plan_checkpoint(embedded.DIT).config.num_heads
     weights = {key: value.float() for key, value in load_file(embedded.DIT).items()}
     return SamaDiT.from_state_dict(weights, heads).eval(), "SAMA-Shapes"
@@ -85,14 +106,24 @@ def _point(model: SamaDiT, clip: ClipShape, device: torch.device, runs: int) -> 
 
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, device=device, dtype=dtype)
+
     size = (1, config.in_dim, latent.frames, latent.height, latent.width)
-    inputs = (drawn(*size), torch.tensor([500.0], device=device), drawn(1, TEXT_ROWS, config.text_dim), drawn(*size),
-              drawn(1, config.semantic_tokens, config.semantic_dim))
+    inputs = (
+        drawn(*size),
+        torch.tensor([500.0], device=device),
+        drawn(1, TEXT_ROWS, config.text_dim),
+        drawn(*size),
+        drawn(1, config.semantic_tokens, config.semantic_dim),
+    )
     seconds = [_timed(model, inputs, device) for _ in range(runs + 1)][1:]  # the first one warms up
     flops = forward_flops(config, latent)
-    return {"tokens": sequence_tokens(config, latent), "attention_flops": flops.attention,
-            "linear_flops": flops.linear, "dtype": str(dtype).removeprefix("torch."),
-            "seconds": [round(value, 6) for value in seconds]}
+    return {
+        "tokens": sequence_tokens(config, latent),
+        "attention_flops": flops.attention,
+        "linear_flops": flops.linear,
+        "dtype": str(dtype).removeprefix("torch."),
+        "seconds": [round(value, 6) for value in seconds],
+    }
 
 
 def _timed(model: SamaDiT, inputs: tuple, device: torch.device) -> float:

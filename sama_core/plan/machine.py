@@ -1,9 +1,29 @@
-"""What a plan has to know of the card and the computer."""
+"""What a plan has to know of the card and the computer.
 
+The computer's processor and memory, asked of the system without any library.
+
+Peaks that makers publish for their cards, and what part of them a model gets.
+
+Dense matrix products, bfloat16 with float32 sums, in TFLOPS; fp8 where the card has it. GeForce cards from the
+appendices of NVIDIA's Ampere GA102, Ada and Blackwell whitepapers, where the bfloat16 figure is twice the card's
+float32 one (71.2 and 35.6 for the RTX 3090, 165.2 and 82.6 for the RTX 4090) and fp8 twice that; the others from
+their data sheets, without sparsity.
+"""
+
+import ctypes
+import os
+import platform
+import re
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 GIB = 1 << 30
+
+
 MIB = 1 << 20
+
 
 NVIDIA, OTHER_GPU, MPS, CPU = "nvidia", "other GPU", "MPS", "CPU"
 
@@ -51,3 +71,139 @@ class Machine:
 def windows_reserve(total_vram: int) -> int:
     """What core leaves free on Windows."""
     return (700 if total_vram > 15 * GIB else 600) * MIB
+
+
+_CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+
+
+def processor() -> str:
+    """The CPU's name as the system gives it."""
+    name = next(iter(_values(_CPUINFO, "model name")), "")
+    return name or platform.processor() or platform.machine()
+
+
+def memory() -> tuple[int | None, int | None]:
+    """Bytes of RAM that programs can still have, and of all RAM; None where the system does not say."""
+    if sys.platform == "win32":
+        return _windows_memory()
+    total = _pages("SC_PHYS_PAGES")
+    available = next(iter(_values(_MEMINFO, "MemAvailable")), "")
+    return (int(available.split()[0]) * 1024 if available else _pages("SC_AVPHYS_PAGES")), total
+
+
+def _values(path: Path, key: str) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [
+        line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key
+    ]
+
+
+def _pages(name: str) -> int | None:
+    try:
+        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _windows_memory() -> tuple[int | None, int | None]:
+    class Status(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [
+            (name, ctypes.c_ulonglong)
+            for name in (
+                "total",
+                "free",
+                "total_page",
+                "free_page",
+                "total_virtual",
+                "free_virtual",
+                "free_extended",
+            )
+        ]
+
+    status = Status(length=ctypes.sizeof(Status))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None, None
+    return status.free, status.total
+
+
+class Peak(NamedTuple):
+    """Operations per second."""
+
+    bf16: float
+    fp8: float | None
+
+
+# Assumed, not measured: the part of the peak that attention and large matrix products of a video model reach.
+EFFICIENCY = (0.35, 0.60)
+
+
+# Assumed, not measured: bytes a second from RAM to the card, PCIe 3.0 x16 with pageable memory to PCIe 5.0 x16.
+TRANSFER = (6e9, 40e9)
+
+
+_GEFORCE_FLOAT32 = {
+    "3050": 9.1,
+    "3060": 12.7,
+    "3060ti": 16.2,
+    "3070": 20.3,
+    "3070ti": 21.7,
+    "3080": 29.8,
+    "3080ti": 34.1,
+    "3090": 35.6,
+    "3090ti": 40.0,
+    "4060": 15.1,
+    "4060ti": 22.1,
+    "4070": 29.1,
+    "4070super": 35.5,
+    "4070ti": 40.1,
+    "4070tisuper": 44.1,
+    "4080": 48.7,
+    "4080super": 52.2,
+    "4090": 82.6,
+    "5060": 19.2,
+    "5060ti": 23.7,
+    "5070": 30.9,
+    "5070ti": 43.9,
+    "5080": 56.3,
+    "5090": 104.8,
+}
+
+
+_OTHERS = {
+    "a100": (312, None),
+    "a100pcie": (312, None),
+    "a40": (149.7, None),
+    "a10": (125, None),
+    "rtxa6000": (154.8, None),
+    "l4": (121, 242),
+    "l40": (181, 362),
+    "l40s": (362, 733),
+    "rtx6000adageneration": (364.2, 728.5),
+    "h100pcie": (756, 1513),
+    "h100nvl": (835, 1671),
+    "h100": (989, 1979),
+    "h200": (989, 1979),
+}
+
+
+# What torch adds to a card's name: maker, series, memory, socket. "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3".
+_BESIDE_THE_NAME = re.compile(r"nvidia|geforce|tesla|\b\d+ ?gb\b|\bhbm\de?\b|\bsxm\d?\b")
+
+
+def peak(card: str | None) -> Peak | None:
+    """The published peak of a card, by the name torch gives it; None for cards that are not in the table.
+
+    Laptop cards share names with desktop ones and are slower, so they have none.
+    """
+    if not card or re.search(r"laptop|max-q|mobile", card.lower()):
+        return None
+    name = re.sub("[^a-z0-9]", "", _BESIDE_THE_NAME.sub("", card.lower()))
+    number = name.removeprefix("rtx")
+    if number in _GEFORCE_FLOAT32:
+        float32 = _GEFORCE_FLOAT32[number]
+        return Peak(2e12 * float32, None if number.startswith("30") else 4e12 * float32)
+    bf16, fp8 = _OTHERS.get(name, (None, None))
+    return Peak(bf16 * 1e12, fp8 and fp8 * 1e12) if bf16 else None

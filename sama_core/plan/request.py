@@ -3,14 +3,14 @@
 from dataclasses import dataclass, replace
 
 from .. import embedded
-from ..config import DitConfig
 from ..errors import GeometryError, SamaError, needed
 from ..geometry import DEFAULT_AREA, SIDE_MULTIPLE, ClipShape, choose_bucket, pad_frame_count
-from ..memory_law import estimated_bytes, sequence_tokens
-from ..model.slices import feed_forward_slice
+from ..model.attention import feed_forward_slice
+from ..model.config import DitConfig
+from ..model.memory_law import estimated_bytes, sequence_tokens
 from .budget import Load
 from .machine import Machine
-from .weights import RELEASED, RELEASED_CONFIG, Weights
+from .read_model import RELEASED, RELEASED_CONFIG, Weights
 
 MAX_FRAMES, MAX_SIDE = 100_000, 16_384
 # The released umT5 in fp8 and the Wan 2.1 VAE, as files.
@@ -58,11 +58,16 @@ class Request:
         size, config, latent = machine.compute_size, self.config, self.clip.latent()
         weights, tokens = self.weights.loaded(self.storage, size), sequence_tokens(config, latent)
         feed_forward = 2 * config.ffn_dim * config.dim * config.num_layers
-        return Load(weights=weights, layer=self.weights.layer(self.storage, size),
-                    activations=estimated_bytes(config, latent, 1, size),
-                    guided=self.calls > 1, beside=self.text_encoder + self.vae + self.frame_bytes,
-                    feed_forward=round(weights * feed_forward / self.weights.parameters),
-                    slices=-(-tokens // feed_forward_slice(tokens)), moves=not self.weights.gguf)
+        return Load(
+            weights=weights,
+            layer=self.weights.layer(self.storage, size),
+            activations=estimated_bytes(config, latent, 1, size),
+            guided=self.calls > 1,
+            beside=self.text_encoder + self.vae + self.frame_bytes,
+            feed_forward=round(weights * feed_forward / self.weights.parameters),
+            slices=-(-tokens // feed_forward_slice(tokens)),
+            moves=not self.weights.gguf,
+        )
 
     def vae_bytes(self, machine: Machine) -> int:
         """What decoding the edited frames takes by core's rule for Wan's VAE (`comfy.sd.VAE`, `memory_used_decode`)."""
@@ -85,17 +90,26 @@ def is_small(config: DitConfig) -> bool:
 def encoder_sizes(config: DitConfig) -> dict[str, int]:
     """Bytes of the text encoder's and the VAE's file that this model is used with, by `Request`'s names."""
     if is_small(config):
-        return {"text_encoder": embedded.TEXT_ENCODER.stat().st_size, "vae": embedded.VAE.stat().st_size}
+        return {
+            "text_encoder": embedded.TEXT_ENCODER.stat().st_size,
+            "vae": embedded.VAE.stat().st_size,
+        }
     return {"text_encoder": RELEASED_TEXT_ENCODER, "vae": RELEASED_VAE}
 
 
-def fitted_clip(frames: int, width: int, height: int, area: int | None = None) -> tuple[ClipShape, tuple[str, ...]]:
+def fitted_clip(
+    frames: int, width: int, height: int, area: int | None = None
+) -> tuple[ClipShape, tuple[str, ...]]:
     """The clip the model will get, and in words what was changed.
 
     With an `area` the frames get the bucket SAMA Source Video would choose. Without, sides that are multiples of 16
     stay as they are, and others get the bucket of their own area. Raises GeometryError for sizes no clip has.
     """
-    for name, value, most in (("frames", frames, MAX_FRAMES), ("width", width, MAX_SIDE), ("height", height, MAX_SIDE)):
+    for name, value, most in (
+        ("frames", frames, MAX_FRAMES),
+        ("width", width, MAX_SIDE),
+        ("height", height, MAX_SIDE),
+    ):
         if not 1 <= value <= most:
             raise GeometryError(needed(name, value, f"1 to {most}", f"Set another {name}."))
     remarks, padded = [], pad_frame_count(frames)
@@ -112,4 +126,3 @@ def fitted_clip(frames: int, width: int, height: int, area: int | None = None) -
 def default_size(area: int | None) -> tuple[int, int]:
     """Width and height for an area alone: Wan's 832:480."""
     return choose_bucket(832, 480, area or DEFAULT_AREA)
-

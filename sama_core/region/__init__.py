@@ -6,11 +6,15 @@
 Knows nothing of ComfyUI. Masks are float32 in 0…1: 1 takes the edit, 0 keeps the source.
 """
 
-from .changed import changed_mask
-from .fit import fit_mask, require_region
-from .latent import latent_mask
-from .pair import require_pair
-from .paste import paste_back
-from .soften import soften
+from .masks import fit_mask, require_region, soften
+from .paste import changed_mask, latent_mask, paste_back, require_pair
 
-__all__ = ["changed_mask", "fit_mask", "latent_mask", "paste_back", "require_pair", "require_region", "soften"]
+__all__ = [
+    "changed_mask",
+    "fit_mask",
+    "latent_mask",
+    "paste_back",
+    "require_pair",
+    "require_region",
+    "soften",
+]

@@ -8,8 +8,6 @@
 Needs torch and Pillow. Clips are (F, H, W, 3) float32 in 0…1; nan stands for what cannot be measured.
 """
 
-from .measure import Scores, measure
-from .plot import draw
-from .report import report
+from .measure import Scores, draw, measure, report
 
 __all__ = ["Scores", "draw", "measure", "report"]

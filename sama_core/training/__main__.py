@@ -17,21 +17,25 @@ import tomllib
 from pathlib import Path
 
 from ..errors import SamaError, needed
-from .config import TrainConfig, load_config
+from .config import ConfigError, TrainConfig, load_config
 from .objective import SamaObjective
-from .recipe import ConfigError
+from .outputs import load_state
 from .run import run_of
-from .state import load_state
 from .trainer import Trainer
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 0 when done, 1 after a message about what is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m sama_core.training", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m sama_core.training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("recipe", type=Path, help="TOML file of settings")
-    parser.add_argument("settings", nargs="*", metavar="setting=value", help="instead of the recipe's")
+    parser.add_argument(
+        "settings", nargs="*", metavar="setting=value", help="instead of the recipe's"
+    )
     asked = parser.parse_args(arguments)
     try:
         TASKS[asked.task](load_config(asked.recipe, **_overrides(asked.settings)))
@@ -54,12 +58,21 @@ def train(config: TrainConfig) -> None:
 
 def fill(config: TrainConfig) -> None:
     if config.data != "shapes":
-        raise ConfigError(needed("fill", f"data {config.data}", 'data "shapes"',
-                                 "Clips from files are encoded when they are read: go on with train."))
-    from .shapes import ShapesRun
+        raise ConfigError(
+            needed(
+                "fill",
+                f"data {config.data}",
+                'data "shapes"',
+                "Clips from files are encoded when they are read: go on with train.",
+            )
+        )
+    from ..shapes.training.shapes_run import ShapesRun
+
     pools = ShapesRun.of(config).data.pools()
     # Pools grow side by side, as the trainer opens them.
-    shards = [(number / pool.shards, pool, number) for pool in pools for number in range(pool.shards)]
+    shards = [
+        (number / pool.shards, pool, number) for pool in pools for number in range(pool.shards)
+    ]
     for _, pool, number in sorted(shards, key=lambda shard: shard[0]):
         pool.fill(number)
 
@@ -67,7 +80,9 @@ def fill(config: TrainConfig) -> None:
 def export(config: TrainConfig) -> None:
     run, state = run_of(config), load_state(Path(config.output))
     if state is None:
-        raise SamaError(needed("export", f"no checkpoint in {config.output}", "one", "Train first."))
+        raise SamaError(
+            needed("export", f"no checkpoint in {config.output}", "one", "Train first.")
+        )
     _tell(run.write({**run.trainee.state_dict(), **state["ema"]}, state["step"]))
 
 

@@ -1,11 +1,128 @@
-"""Training settings: one documented dataclass."""
+"""Recipes: a TOML file's settings as a documented dataclass, with no place for a misspelt key.
 
-from dataclasses import dataclass
+Training settings: one documented dataclass.
+"""
+
+import tomllib
+from collections.abc import Collection, Iterable
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from .randomness import chance
-from .recipe import check_types, read_recipe, refuse_bad
+from ..errors import SamaError, needed
+from .objectives.noising import chance
+
+Settings = TypeVar("Settings")
+
+
+class ConfigError(SamaError):
+    """A setting that is unknown, missing or out of range, or a resume with other settings."""
+
+
+def read_recipe(path: str | Path, kind: type[Settings], **overrides: Any) -> Settings:
+    """The TOML file's settings as a `kind`, with `overrides` on top. ConfigError names an unknown or missing key."""
+    try:
+        values = {**tomllib.loads(Path(path).read_text(encoding="utf-8")), **overrides}
+    except FileNotFoundError as missing:
+        raise ConfigError(
+            needed("recipe", f"no file {path}", "a TOML file", "Check the path.")
+        ) from missing
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise ConfigError(
+            needed(
+                "recipe",
+                f"{Path(path).name}, which is not TOML ({broken})",
+                "key = value lines",
+                "Correct that line.",
+            )
+        ) from broken
+    known = {field.name: field for field in fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(
+            needed(
+                "recipe",
+                f"unknown settings {', '.join(unknown)}",
+                "known ones",
+                f"There are: {', '.join(known)}.",
+            )
+        )
+    absent = [
+        name for name, field in known.items() if field.default is MISSING and name not in values
+    ]
+    if absent:
+        raise ConfigError(
+            needed(
+                "recipe",
+                f"no {', '.join(absent)}",
+                "all of them",
+                f"Add them to {Path(path).name}.",
+            )
+        )
+    return kind(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+    )
+
+
+def check_types(settings: Any) -> None:
+    """TOML knows types: a string where a number belongs is a slip. Whole numbers may stand for real ones."""
+    for field in fields(settings):
+        _check_type(field, getattr(settings, field.name))
+
+
+def _check_type(field: Field, value: Any) -> None:
+    allowed = (int, float) if field.type is float else field.type
+    if not isinstance(allowed, type | tuple):
+        return
+    if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
+        raise ConfigError(
+            needed(
+                field.name,
+                repr(value),
+                f"a value of type {field.type.__name__}",
+                "Change it in the recipe.",
+            )
+        )
+
+
+def refuse_bad(checks: Iterable[tuple[object, str, object, str]]) -> None:
+    """ConfigError for the first check (good, name, got, need) that is not good."""
+    for good, name, got, need in checks:
+        if not good:
+            raise ConfigError(needed(name, got, need, "Change it in the recipe."))
+
+
+def as_saved(settings: Any) -> dict[str, Any]:
+    """The settings as plain values for a checkpoint."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(settings).items()
+    }
+
+
+def refuse_changes(saved: dict[str, Any], settings: Any, free: Collection[str]) -> None:
+    """ConfigError naming every setting that differs from the checkpoint's, but for the `free` ones."""
+    now = as_saved(settings)
+    saved = {
+        field.name: field.default for field in fields(settings)
+    } | saved  # settings may be newer than it
+    changed = [
+        f"{name} {saved.get(name)!r} → {now.get(name)!r}"
+        for name in saved | now
+        if name not in free and saved.get(name) != now.get(name)
+    ]
+    if changed:
+        raise ConfigError(
+            needed(
+                "resume",
+                f"changed settings: {'; '.join(changed)}",
+                "those of the checkpoint",
+                "Change them back, or choose a new output folder.",
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -122,22 +239,67 @@ class TrainConfig:
             (self.stage in (0, 1), "stage", self.stage, "0 or 1"),
             (self.steps > 0, "steps", self.steps, "at least 1"),
             (self.batch_size > 0, "batch_size", self.batch_size, "at least 1"),
-            *((self.accumulation > 0 and size % self.accumulation == 0, "accumulation", self.accumulation,
-               f"a divisor of batch_size {size}") for size in (self.batch_size, self.image_batch_size)),
+            *(
+                (
+                    self.accumulation > 0 and size % self.accumulation == 0,
+                    "accumulation",
+                    self.accumulation,
+                    f"a divisor of batch_size {size}",
+                )
+                for size in (self.batch_size, self.image_batch_size)
+            ),
             (self.frames > 0 and self.frames % 4 == 1, "frames", self.frames, "4k+1"),
-            (self.height > 0 and self.width > 0 and self.height % 16 == 0 and self.width % 16 == 0, "size",
-             f"{self.width}x{self.height}", "multiples of 16"),
-            *((0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
-              for name in ("image_share", "semantic_share", "text_dropout", "decay_from", "pool_growth",
-                           "own_path_share", "shades")),
-            *((getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-              for name in ("learning_rate", "shift", "checkpoint_every", "log_every")),
-            *((getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-              for name in ("muon_rate", "weight_decay", "warmup", "clip_norm", "semantic_weight", "edit_weight",
-                           "pixel_weight", "reading_weight", "lora_rank", "image_batch_size", "image_pairs",
-                           "clip_pairs")),
-            *((not (self.trained_parts and getattr(self, name)), "trained_parts", self.trained_parts,
-               f"empty with a {name}") for name in ("lora_rank", "reading_weight")),
+            (
+                self.height > 0
+                and self.width > 0
+                and self.height % 16 == 0
+                and self.width % 16 == 0,
+                "size",
+                f"{self.width}x{self.height}",
+                "multiples of 16",
+            ),
+            *(
+                (0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
+                for name in (
+                    "image_share",
+                    "semantic_share",
+                    "text_dropout",
+                    "decay_from",
+                    "pool_growth",
+                    "own_path_share",
+                    "shades",
+                )
+            ),
+            *(
+                (getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+                for name in ("learning_rate", "shift", "checkpoint_every", "log_every")
+            ),
+            *(
+                (getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+                for name in (
+                    "muon_rate",
+                    "weight_decay",
+                    "warmup",
+                    "clip_norm",
+                    "semantic_weight",
+                    "edit_weight",
+                    "pixel_weight",
+                    "reading_weight",
+                    "lora_rank",
+                    "image_batch_size",
+                    "image_pairs",
+                    "clip_pairs",
+                )
+            ),
+            *(
+                (
+                    not (self.trained_parts and getattr(self, name)),
+                    "trained_parts",
+                    self.trained_parts,
+                    f"empty with a {name}",
+                )
+                for name in ("lora_rank", "reading_weight")
+            ),
             (self.start in ("copy", "random"), "start", self.start, '"copy" or "random"'),
             (2 <= self.text_length <= 512, "text_length", self.text_length, "2 to 512"),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
@@ -145,18 +307,23 @@ class TrainConfig:
         )
         refuse_bad(checks)
 
-
     def is_image_step(self, step: int) -> bool:
         """Whether `step` trains on image edits."""
         return chance(self.image_share, self.seed, "image step", step)
 
     def is_semantic_step(self, step: int) -> bool:
         """Whether `step` has semantic tokens in the sequence."""
-        return self.semantic_weight > 0 and chance(self.semantic_share, self.seed, "semantic step", step)
+        return self.semantic_weight > 0 and chance(
+            self.semantic_share, self.seed, "semantic step", step
+        )
 
     def size_at(self, step: int) -> int:
         """Samples of `step`, over all processes."""
-        return self.image_batch_size or self.batch_size if self.is_image_step(step) else self.batch_size
+        return (
+            self.image_batch_size or self.batch_size
+            if self.is_image_step(step)
+            else self.batch_size
+        )
 
 
 # Settings that a resumed run may change: they do not touch what is computed.

@@ -1,11 +1,51 @@
-"""SAMA's loss as the trainer wants it."""
+"""What one training step needs, and where it comes from.
 
+SAMA's loss as the trainer wants it.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import torch
 from torch import Generator, Tensor, nn
 
-from .batch import TrainBatch
+from ..shapes.training.scene_reader import SceneReader
 from .config import TrainConfig
 from .objectives import Breakdown, FlowMatching, JointObjective, SemanticAnchoring, on_own_path
-from .scene_reader import SceneReader
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """Clean latents and text of B samples. Latents are normalised as the DiT sees them."""
+
+    target_latents: Tensor
+    """(B, 16, T, H, W), what the model learns to make."""
+    source_latents: Tensor
+    """(B, 16, T, H, W), what it starts from."""
+    text: Tensor
+    """(B, L) token ids for a text encoder trained along, else (B, L, text_dim) embeddings."""
+    semantic: Tensor | None
+    """(B, S, E) semantic targets of the anchor frame, None without semantic anchoring."""
+    names: list[str]
+    """B names, so that a failure can be blamed on a sample."""
+    labels: Tensor | None = None
+    """(B, cells, EDIT_LABELS) what is where, for a `SceneReader`; None where it is not known."""
+
+    def to(self, device: torch.device) -> "TrainBatch":
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self,
+            **{name: value.to(device) for name, value in moved.items() if torch.is_tensor(value)},
+        )
+
+
+class BatchSource(Protocol):
+    """A stream of samples that is a function of the step alone, so that a resumed run sees what it would have."""
+
+    def batch(self, step: int, part: slice) -> TrainBatch:
+        """Samples `part` of the global batch of `step`. Whoever asks for another part gets the others."""
+        ...
+
 
 CHANGED = 0.35
 """Mean difference over a cell's 16 normalised channels from which it counts as edited. From a trial, not tuned."""
@@ -14,20 +54,33 @@ CHANGED = 0.35
 class SamaObjective:
     """Flow matching with semantic anchoring, as the settings say. A `trainer.Objective`."""
 
-    def __init__(self, config: TrainConfig, reader: SceneReader | None = None, channel_weights: Tensor | None = None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        reader: SceneReader | None = None,
+        channel_weights: Tensor | None = None,
+    ):
         """`reader` is the trainee's own, where it has one; `channel_weights` (16,) weigh the velocity's channels."""
         anchoring = SemanticAnchoring(config.semantic_weight) if config.semantic_weight else None
         flow = FlowMatching(config.shift)
         self.joint, self.alone = JointObjective(flow, anchoring), JointObjective(flow, None)
         self.config, self.reader, self.channel_weights = config, reader, channel_weights
 
-    def __call__(self, trainee: nn.Module, batch: TrainBatch, generators: list[Generator]) -> Breakdown:
+    def __call__(
+        self, trainee: nn.Module, batch: TrainBatch, generators: list[Generator]
+    ) -> Breakdown:
         """Per-sample losses; without semantic anchoring where the batch has no semantic targets."""
         joint = self.alone if batch.semantic is None else self.joint
         inputs = joint.prepare(batch.target_latents, batch.semantic, generators)
         if self.config.own_path_share:
-            inputs = on_own_path(trainee, inputs, batch.text, batch.source_latents, self.config.own_path_share,
-                                 generators)
+            inputs = on_own_path(
+                trainee,
+                inputs,
+                batch.text,
+                batch.source_latents,
+                self.config.own_path_share,
+                generators,
+            )
         prediction = joint.predict(trainee, inputs, batch.text, batch.source_latents)
         losses = joint.losses(prediction, inputs, self._element_weight(batch))
         if self.reader is None:

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .batch import BatchSource
 from .config import TrainConfig
+from .objective import BatchSource
 from .trainee import Trainee
 
 
@@ -32,7 +32,9 @@ class Run(Protocol):
 def run_of(config: TrainConfig) -> Run:
     """The run that `data` asks for. Raises SamaError for files or settings that do not fit."""
     if config.data == "shapes":
-        from .shapes import ShapesRun
+        from ..shapes.training.shapes_run import ShapesRun
+
         return ShapesRun.of(config)
-    from .pairs_run import PairsRun
+    from .rows.rows_run import PairsRun
+
     return PairsRun.of(config)

@@ -5,14 +5,12 @@ import re
 import torch
 from torch import Tensor, nn
 
+from ..encoders.umt5 import PaddedText, Umt5Encoder
 from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
-from .config import TrainConfig
-from .padded_text import PaddedText
-from .recipe import ConfigError
-from .scene_reader import SceneReader
-from .torchvision_gap import mend_torchvision
-from .umt5_encoder import Umt5Encoder
+from ..shapes.training.scene_reader import SceneReader
+from .config import ConfigError, TrainConfig
+from .semantics.siglip import mend_torchvision
 
 LORA_LAYERS = r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
 SEMANTIC_PARTS = ("siglip_feat_mlp.", "semantic_head.")
@@ -43,19 +41,30 @@ class Trainee(nn.Module):
         if config.gradient_checkpointing:
             _checkpoint(dit)
 
-    def forward(self, latents: Tensor, timestep: Tensor, text: Tensor, source_latents: Tensor | None = None,
-                semantic_latents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: Tensor,
+        source_latents: Tensor | None = None,
+        semantic_latents: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
         """As SamaDiT.forward; `text` is token ids where there is a text encoder."""
         context = text if self.text_encoder is None else self.text_encoder(text)
         watched = {"patches": {"double_block": [self.reader.watch]}} if self.reader else None
-        video, semantic = self.dit(latents, timestep, context, source_latents, semantic_latents, watched)
+        video, semantic = self.dit(
+            latents, timestep, context, source_latents, semantic_latents, watched
+        )
         return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
 
     def _with_idle_parts(self, video: Tensor) -> Tensor:
         """The same numbers, with gradients of 0 for the semantic parts, which this step leaves out: DDP waits for every
         trained weight. Where a whole run leaves them out they are frozen instead."""
-        idle = [weight.sum() for name, weight in self.dit.named_parameters()
-                if name.startswith(SEMANTIC_PARTS) and weight.requires_grad]
+        idle = [
+            weight.sum()
+            for name, weight in self.dit.named_parameters()
+            if name.startswith(SEMANTIC_PARTS) and weight.requires_grad
+        ]
         return video + 0.0 * torch.stack(idle).sum() if idle else video
 
 
@@ -64,8 +73,14 @@ def _freeze_others(trainee: Trainee, parts: list[str]) -> None:
     names = [name for name, _ in trainee.dit.named_parameters()]
     unknown = [part for part in parts if not any(name.startswith(part) for name in names)]
     if unknown:
-        raise ConfigError(needed("trained_parts", ", ".join(unknown), "beginnings of the DiT's weight names",
-                                 f'Its parts are {", ".join(dict.fromkeys(_part(name) for name in names))}.'))
+        raise ConfigError(
+            needed(
+                "trained_parts",
+                ", ".join(unknown),
+                "beginnings of the DiT's weight names",
+                f"Its parts are {', '.join(dict.fromkeys(_part(name) for name in names))}.",
+            )
+        )
     trained = tuple(f"dit.{part}" for part in parts)
     for name, weight in trainee.named_parameters():
         if not name.startswith(trained):
@@ -75,7 +90,7 @@ def _freeze_others(trainee: Trainee, parts: list[str]) -> None:
 def _part(name: str) -> str:
     """The beginning of a weight's name that stands for its whole part, a block's with its number."""
     pieces = name.split(".")
-    return ".".join(pieces[:2 if pieces[0] == "blocks" else 1]) + "."
+    return ".".join(pieces[: 2 if pieces[0] == "blocks" else 1]) + "."
 
 
 def _add_lora(trainee: Trainee, config: TrainConfig) -> None:
@@ -84,8 +99,14 @@ def _add_lora(trainee: Trainee, config: TrainConfig) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except (ImportError, RuntimeError) as broken:
-        raise RuntimeSetupError(needed("LoRA", f"peft, which does not load ({broken})", "a working peft",
-                                       "Install requirements-train.txt, or set lora_rank to 0.")) from broken
+        raise RuntimeSetupError(
+            needed(
+                "LoRA",
+                f"peft, which does not load ({broken})",
+                "a working peft",
+                "Install requirements-train.txt, or set lora_rank to 0.",
+            )
+        ) from broken
     layers = [name for name, _ in trainee.dit.named_modules() if re.fullmatch(LORA_LAYERS, name)]
     settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=layers)
     trainee.requires_grad_(False)
@@ -96,7 +117,10 @@ def _add_lora(trainee: Trainee, config: TrainConfig) -> None:
 
 def _checkpoint(dit: SamaDiT) -> None:
     """Recompute each block in the backward pass instead of keeping its activations."""
-    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+        apply_activation_checkpointing,
+    )
 
     from ..model.blocks import DitBlock
+
     apply_activation_checkpointing(dit, check_fn=lambda module: isinstance(module, DitBlock))

@@ -23,16 +23,12 @@ from torch.distributed.checkpoint.state_dict import (
 from tqdm.auto import tqdm
 
 from ..errors import SamaError, needed
-from .batch import BatchSource, TrainBatch
-from .config import FREE_TO_CHANGE, TrainConfig
-from .ema import Ema
-from .log import TrainLog
+from .config import FREE_TO_CHANGE, TrainConfig, refuse_changes
+from .objective import BatchSource, TrainBatch
 from .objectives import Breakdown
-from .optimizers import build_optimizers, rate_at, set_rates
-from .randomness import stream
-from .recipe import refuse_changes
-from .sharding import whole
-from .state import load_state, save_state
+from .objectives.noising import stream
+from .optim.optimizers import Ema, build_optimizers, rate_at, set_rates, whole
+from .outputs import TrainLog, load_state, save_state
 
 Objective = Callable[[nn.Module, TrainBatch, list[torch.Generator]], Breakdown]
 """Per-sample losses of a batch; the generators are the samples' own."""
@@ -51,16 +47,21 @@ class Trainer:
     With several nodes the output folder is one they share: every process reads the checkpoint.
     """
 
-    def __init__(self, config: TrainConfig, trainee: nn.Module, batches: BatchSource, objective: Objective):
+    def __init__(
+        self, config: TrainConfig, trainee: nn.Module, batches: BatchSource, objective: Objective
+    ):
         """Raises StateError for a damaged checkpoint and ConfigError for one made with other settings."""
         self.config, self.batches, self.objective = config, batches, objective
         self.folder, self.step = Path(config.output), 0
-        self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.accelerator.is_available())
+        self.accelerator = Accelerator(
+            mixed_precision=config.precision, cpu=not torch.accelerator.is_available()
+        )
         self._check_sizes()
         # DDP waits for a gradient of every trained weight: what a whole run leaves out is frozen, and what a step
         # leaves out gets a gradient of 0 (Trainee).
         self.trainee, *prepared = self.accelerator.prepare(
-            trainee, *build_optimizers(trainee.named_parameters(), config))
+            trainee, *build_optimizers(trainee.named_parameters(), config)
+        )
         self.optimizers = [wrapper.optimizer for wrapper in prepared]
         self.ema = Ema(self._named(), config.ema)
         self._resume()
@@ -73,11 +74,17 @@ class Trainer:
         """All remaining steps. Raises DivergedError at the first loss that is no number."""
         main = self.accelerator.is_main_process
         log = TrainLog(self.folder, self.step) if main else None
-        with tqdm(total=self.config.steps, initial=self.step, disable=not main,
-                  desc=f"stage {self.config.stage}") as bar:
+        with tqdm(
+            total=self.config.steps,
+            initial=self.step,
+            disable=not main,
+            desc=f"stage {self.config.stage}",
+        ) as bar:
             while self.step < self.config.steps:
                 losses = self.train_step()
-                if log and (self.step % self.config.log_every == 0 or self.step == self.config.steps - 1):
+                if log and (
+                    self.step % self.config.log_every == 0 or self.step == self.config.steps - 1
+                ):
                     log.write(step=self.step, **losses, rate=rate_at(self.step, self.config))
                     bar.set_postfix(loss=f"{losses['total']:.4f}")
                 self.step += 1
@@ -104,8 +111,10 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.ema.update(self._named(), self.step)
-        return {name: (self.accelerator.reduce(value, "sum") / size).item()
-                for name, value in sums.items()}
+        return {
+            name: (self.accelerator.reduce(value, "sum") / size).item()
+            for name, value in sums.items()
+        }
 
     def _backward(self, part: slice, size: int) -> Breakdown:
         """Losses of one part of the batch; their share of the batch's mean is added to the gradients."""
@@ -122,18 +131,31 @@ class Trainer:
         for name in ("batch_size", "image_batch_size"):
             size = getattr(self.config, name)
             if size % pieces:
-                raise SamaError(needed(name, size, f"a multiple of {self.accelerator.num_processes} processes × "
-                                       f"{self.config.accumulation} accumulations", "Change it in the recipe."))
+                raise SamaError(
+                    needed(
+                        name,
+                        size,
+                        f"a multiple of {self.accelerator.num_processes} processes × "
+                        f"{self.config.accumulation} accumulations",
+                        "Change it in the recipe.",
+                    )
+                )
 
     def _parts(self, batch_size: int) -> list[slice]:
         """This process's share of the global batch, cut for accumulation."""
         count, rank = self.config.accumulation, self.accelerator.process_index
         size = batch_size // (self.accelerator.num_processes * count)
-        return [slice(index * size, (index + 1) * size) for index in range(rank * count, (rank + 1) * count)]
+        return [
+            slice(index * size, (index + 1) * size)
+            for index in range(rank * count, (rank + 1) * count)
+        ]
 
     def _generators(self, part: slice) -> list[torch.Generator]:
         """One generator per sample, the same whichever process works on it."""
-        return [stream(self.config.seed, "noise", self.step, index) for index in range(part.start, part.stop)]
+        return [
+            stream(self.config.seed, "noise", self.step, index)
+            for index in range(part.start, part.stop)
+        ]
 
     def _refuse_nan(self, breakdown: Breakdown, batch: TrainBatch) -> None:
         """All processes stop together: one alone would leave the others waiting for its gradients."""
@@ -141,28 +163,41 @@ class Trainer:
         if self.accelerator.num_processes > 1:
             bad = gather_object(bad)
         if bad:
-            raise DivergedError(needed(
-                f"loss at step {self.step}", f"not a number for {', '.join(bad[:4])}", "a finite loss",
-                "The last checkpoint is kept. Look at these samples, or lower the learning rate."))
+            raise DivergedError(
+                needed(
+                    f"loss at step {self.step}",
+                    f"not a number for {', '.join(bad[:4])}",
+                    "a finite loss",
+                    "The last checkpoint is kept. Look at these samples, or lower the learning rate.",
+                )
+            )
 
     def _clip(self) -> None:
         """Clip the gradients. Raises DivergedError where they are no numbers, before any weight is touched."""
         limit = self.config.clip_norm or float("inf")
         norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), limit)
         if not torch.isfinite(torch.as_tensor(float(norm))):
-            raise DivergedError(needed(
-                f"gradients at step {self.step}", "not a number", "finite ones",
-                'The last checkpoint is kept. Lower the learning rate, or use precision "no".'))
+            raise DivergedError(
+                needed(
+                    f"gradients at step {self.step}",
+                    "not a number",
+                    "finite ones",
+                    'The last checkpoint is kept. Lower the learning rate, or use precision "no".',
+                )
+            )
 
     # --- checkpoints ---------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write the resumable state: weights, optimisers, average, step and settings."""
         state = {
-            "step": self.step, "config": asdict(self.config),
+            "step": self.step,
+            "config": asdict(self.config),
             "model": get_model_state_dict(self.trainee, options=_WHOLE),
-            "optimizers": [get_optimizer_state_dict(self.trainee, optimizer, options=_WHOLE)
-                           for optimizer in self.optimizers],
+            "optimizers": [
+                get_optimizer_state_dict(self.trainee, optimizer, options=_WHOLE)
+                for optimizer in self.optimizers
+            ],
             "ema": {name: whole(value) for name, value in self.ema.state_dict().items()},
         }
         if self.accelerator.is_main_process:

@@ -3,7 +3,10 @@
 from PIL import Image
 
 GRAPH = {
-    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 32, "batch_size": 1, "color": 0xFF0000}},
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 64, "height": 32, "batch_size": 1, "color": 0xFF0000},
+    },
     "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
     "9": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "canvas"}},
 }
@@ -14,7 +17,11 @@ def test_core_graph_on_the_canvas(canvas, comfy_server):
     workflow = canvas.workflow()
     canvas.open_workflow(workflow)
 
-    assert {node["type"] for node in workflow["nodes"]} == {"EmptyImage", "ImageInvert", "SaveImage"}
+    assert {node["type"] for node in workflow["nodes"]} == {
+        "EmptyImage",
+        "ImageInvert",
+        "SaveImage",
+    }
     assert {key: node["inputs"] for key, node in canvas.prompt().items()} == {
         key: node["inputs"] for key, node in GRAPH.items()
     }

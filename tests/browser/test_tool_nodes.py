@@ -7,8 +7,19 @@ from ..harness.numbered_clips import write_numbered
 
 def alone(node_id: int, kind: str, *widgets: object) -> dict:
     """A node with these widget values, as a saved workflow holds it."""
-    return {"id": node_id, "type": kind, "pos": [400 * node_id, 0], "size": [380, 420], "flags": {}, "order": node_id,
-            "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": list(widgets)}
+    return {
+        "id": node_id,
+        "type": kind,
+        "pos": [400 * node_id, 0],
+        "size": [380, 420],
+        "flags": {},
+        "order": node_id,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "properties": {},
+        "widgets_values": list(widgets),
+    }
 
 
 SHOWN = """id => app.graph.getNodeById(id).widgets.find(widget => widget.type === "progressText")?.value ?? "" """
@@ -16,10 +27,26 @@ SHOWN = """id => app.graph.getNodeById(id).widgets.find(widget => widget.type ==
 
 def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
     """Both show their text, and the converted file is there."""
-    nodes = [alone(1, "SAMAPlan", embedded.DIT.name, "default", 17, 64, 64, 20, 1.0, "none", "automatic"),
-             alone(2, "SAMAConvertWeights", embedded.DIT.name, "fp8_scaled", "from_canvas", "none", False)]
-    canvas.open_workflow({"last_node_id": 2, "last_link_id": 0, "nodes": nodes, "links": [], "groups": [],
-                          "config": {}, "extra": {}, "version": 0.4})
+    nodes = [
+        alone(
+            1, "SAMAPlan", embedded.DIT.name, "default", 17, 64, 64, 20, 1.0, "none", "automatic"
+        ),
+        alone(
+            2, "SAMAConvertWeights", embedded.DIT.name, "fp8_scaled", "from_canvas", "none", False
+        ),
+    ]
+    canvas.open_workflow(
+        {
+            "last_node_id": 2,
+            "last_link_id": 0,
+            "nodes": nodes,
+            "links": [],
+            "groups": [],
+            "config": {},
+            "extra": {},
+            "version": 0.4,
+        }
+    )
     entry = canvas.queue_and_wait(timeout=120)
     assert entry["status"]["status_str"] == "success"
     assert canvas.errors == []
@@ -39,8 +66,18 @@ def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
 def test_the_segment_store_shows_what_confirms_clearing(canvas):
     """The report names the characters to type, so it has to stand in the node, not in the node's output alone."""
     store = alone(1, "SAMASegmentStore", "show", "")
-    canvas.open_workflow({"last_node_id": 1, "last_link_id": 0, "nodes": [store], "links": [], "groups": [],
-                          "config": {}, "extra": {}, "version": 0.4})
+    canvas.open_workflow(
+        {
+            "last_node_id": 1,
+            "last_link_id": 0,
+            "nodes": [store],
+            "links": [],
+            "groups": [],
+            "config": {},
+            "extra": {},
+            "version": 0.4,
+        }
+    )
     (report,) = canvas.queue_and_wait()["outputs"]["1"]["text"]
     assert report.endswith("MiB of 8 GiB, in sama_segments.")
     assert canvas.page.evaluate(SHOWN, 1) == report
@@ -50,12 +87,23 @@ def test_the_segment_store_shows_what_confirms_clearing(canvas):
 def test_a_remark_leaves_the_node_with_its_cause(canvas, comfy_server):
     """A varying rate is told in SAMA Source Video; a range where it does not vary takes the words away again."""
     write_numbered(comfy_server.base / "input" / "varying.mkv", [0, 40, 80, 200, 240])
-    canvas.open_api({
-        "1": {"class_type": "LoadVideo", "inputs": {"file": "varying.mkv"}},
-        "2": {"class_type": "SAMASourceVideo", "inputs": {"video": ["1", 0], "frames": 5, "start": 0, "stride": 1}},
-        "3": {"class_type": "SAMAPlan", "inputs": {"model_name": embedded.DIT.name, "clip_info": ["2", 1]}}})
+    canvas.open_api(
+        {
+            "1": {"class_type": "LoadVideo", "inputs": {"file": "varying.mkv"}},
+            "2": {
+                "class_type": "SAMASourceVideo",
+                "inputs": {"video": ["1", 0], "frames": 5, "start": 0, "stride": 1},
+            },
+            "3": {
+                "class_type": "SAMAPlan",
+                "inputs": {"model_name": embedded.DIT.name, "clip_info": ["2", 1]},
+            },
+        }
+    )
     assert canvas.queue_and_wait()["status"]["status_str"] == "success"
     assert "frame rate varies" in canvas.page.evaluate(SHOWN, 2)
-    canvas.page.evaluate("() => { app.graph.getNodeById(2).widgets.find(w => w.name === 'frames').value = 3 }")
+    canvas.page.evaluate(
+        "() => { app.graph.getNodeById(2).widgets.find(w => w.name === 'frames').value = 3 }"
+    )
     assert canvas.queue_and_wait()["status"]["status_str"] == "success"
     assert canvas.page.evaluate(SHOWN, 2).strip() == ""

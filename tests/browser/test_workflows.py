@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from sama_core import embedded
-from sama_core.launch.serve import provide_clip
+from sama_core.launch.commands.serve import provide_clip
 
 from ..harness.server import TestPlaces
 
@@ -18,13 +18,23 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 LORA = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 # What the workflow for SAMA-14B runs on here; the others run as they are.
-INSTEAD = {"sama_14b_ema.safetensors": embedded.DIT.name, "wan_2.1_vae.safetensors": embedded.VAE.name,
-           "umt5_xxl_fp8_e4m3fn_scaled.safetensors": embedded.TEXT_ENCODER.name}
+INSTEAD = {
+    "sama_14b_ema.safetensors": embedded.DIT.name,
+    "wan_2.1_vae.safetensors": embedded.VAE.name,
+    "umt5_xxl_fp8_e4m3fn_scaled.safetensors": embedded.TEXT_ENCODER.name,
+}
 
 
 def test_workflows_with_thumbnails():
-    assert [path.stem for path in WORKFLOWS] == ["anchor_preview", "context_windows", "few_step_edit", "long_edit",
-                                                 "native_edit", "region_edit", "simple_edit"]
+    assert [path.stem for path in WORKFLOWS] == [
+        "anchor_preview",
+        "context_windows",
+        "few_step_edit",
+        "long_edit",
+        "native_edit",
+        "region_edit",
+        "simple_edit",
+    ]
     for path in WORKFLOWS:
         with Image.open(path.with_suffix(".jpg")) as picture:
             assert picture.format == "JPEG"
@@ -38,8 +48,10 @@ def stocked(comfy_server) -> None:
     width, hidden = load_file(embedded.DIT)["blocks.0.ffn.0.weight"].shape[::-1]
     loras = comfy_server.base / "models" / "loras"
     loras.mkdir(exist_ok=True)
-    lora = {"diffusion_model.blocks.0.ffn.0.lora_A.weight": torch.full((4, width), 0.01),
-            "diffusion_model.blocks.0.ffn.0.lora_B.weight": torch.full((hidden, 4), 0.01)}
+    lora = {
+        "diffusion_model.blocks.0.ffn.0.lora_A.weight": torch.full((4, width), 0.01),
+        "diffusion_model.blocks.0.ffn.0.lora_B.weight": torch.full((hidden, 4), 0.01),
+    }
     save_file(lora, loras / LORA)
 
 
@@ -47,8 +59,10 @@ def small(workflow: dict) -> dict:
     """The workflow with SAMA-Shapes' files where it has SAMA-14B's."""
     for node in workflow["nodes"]:
         if isinstance(node.get("widgets_values"), list):
-            node["widgets_values"] = [INSTEAD.get(value, value) if isinstance(value, str) else value
-                                      for value in node["widgets_values"]]
+            node["widgets_values"] = [
+                INSTEAD.get(value, value) if isinstance(value, str) else value
+                for value in node["widgets_values"]
+            ]
     return workflow
 
 
@@ -86,13 +100,20 @@ def test_a_saved_video_dropped_on_the_canvas_brings_its_graph_back(canvas, comfy
 
 def graph_of(prompt: dict) -> dict:
     """Kinds and inputs of the nodes, without Load Video's picture of the clip, which comes when it likes."""
-    return {key: (node["class_type"], {name: value for name, value in node["inputs"].items()
-                                       if name != "video-preview"}) for key, node in prompt.items()}
+    return {
+        key: (
+            node["class_type"],
+            {name: value for name, value in node["inputs"].items() if name != "video-preview"},
+        )
+        for key, node in prompt.items()
+    }
 
 
 def output_of(entry: dict, base: Path) -> Path:
     """The video that a run saved, or else its one picture."""
-    pictures = [picture for output in entry["outputs"].values() for picture in output.get("images", [])]
+    pictures = [
+        picture for output in entry["outputs"].values() for picture in output.get("images", [])
+    ]
     pictures = [picture for picture in pictures if picture["filename"].endswith(".mp4")] or pictures
     assert len(pictures) == 1
     return base / pictures[0]["type"] / pictures[0]["subfolder"] / pictures[0]["filename"]

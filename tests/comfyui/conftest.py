@@ -15,9 +15,9 @@ WAN_SETTINGS = '{"transformer": {"num_heads": 2, "text_dim": 64, "freq_dim": 64}
 @pytest.fixture(scope="session")
 def small(comfyui) -> SmallModels:
     """The untrained SAMA, the same weights without SAMA's tensors (a plain Wan), and a 9-frame clip."""
-    from sama_core.checkpoint import SAMA_KEYS
-    from sama_core.clip import write_clip
-    from sama_core.untrained import write_untrained
+    from sama_core.shapes.demo_clip import write_clip
+    from sama_core.weights.names import SAMA_KEYS
+    from tests.harness.untrained import write_untrained
 
     names = write_untrained(comfyui.base / "models")
     folder = comfyui.models("diffusion_models")
@@ -25,7 +25,9 @@ def small(comfyui) -> SmallModels:
     wan = {key: value for key, value in weights.items() if key not in SAMA_KEYS}
     save_file(wan, folder / "wan_small.safetensors", metadata={"config": WAN_SETTINGS})
     write_clip(comfyui.base / "input" / CLIP_FILE, moving_shapes(9, 48, 32), Fraction(12))
-    return SmallModels(names["diffusion_models"], names["text_encoders"], names["vae"], "wan_small.safetensors")
+    return SmallModels(
+        names["diffusion_models"], names["text_encoders"], names["vae"], "wan_small.safetensors"
+    )
 
 
 @pytest.fixture

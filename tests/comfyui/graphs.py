@@ -44,10 +44,20 @@ class Edit(Graph):
         self.clip = self.add("SAMALoadTextEncoder", text_encoder_name=models.text_encoder)
         self.vae = self.add("SAMALoadVAE", vae_name=models.vae)
         video = self.add("LoadVideo", file=CLIP_FILE)
-        self.source = self.add("SAMASourceVideo", video=video, frames=frames, start=0, stride=1, area=area, fps=24.0)
-        prompts = self.add("SAMAInstruction", clip=self.clip, instruction=INSTRUCTION, edit_tag=True)
-        self.conditioning = self.add("SAMAEditConditioning", positive=prompts, negative=output(prompts, 1),
-                                     vae=self.vae, frames=self.source, tiling="automatic")
+        self.source = self.add(
+            "SAMASourceVideo", video=video, frames=frames, start=0, stride=1, area=area, fps=24.0
+        )
+        prompts = self.add(
+            "SAMAInstruction", clip=self.clip, instruction=INSTRUCTION, edit_tag=True
+        )
+        self.conditioning = self.add(
+            "SAMAEditConditioning",
+            positive=prompts,
+            negative=output(prompts, 1),
+            vae=self.vae,
+            frames=self.source,
+            tiling="automatic",
+        )
         self.positive, self.negative = self.conditioning, output(self.conditioning, 1)
         self.latent, self.source_latent = output(self.conditioning, 2), output(self.conditioning, 3)
 
@@ -58,16 +68,35 @@ class Edit(Graph):
 
     def ksampler(self, **changes) -> list:
         """A KSampler on the graph's model, conditioning and latent: three euler steps, cfg 5, seed 1."""
-        settings = dict(seed=1, steps=3, cfg=5.0, sampler_name="euler", scheduler="simple", denoise=1.0,
-                        model=self.model, positive=self.positive, negative=self.negative, latent_image=self.latent)
+        settings = dict(
+            seed=1,
+            steps=3,
+            cfg=5.0,
+            sampler_name="euler",
+            scheduler="simple",
+            denoise=1.0,
+            model=self.model,
+            positive=self.positive,
+            negative=self.negative,
+            latent_image=self.latent,
+        )
         return self.add("KSampler", **{**settings, **changes})
 
-    def custom(self, sigmas: list, noise: list | None = None, latent: list | None = None, cfg: float = 5.0) -> list:
+    def custom(
+        self, sigmas: list, noise: list | None = None, latent: list | None = None, cfg: float = 5.0
+    ) -> list:
         """A SamplerCustomAdvanced with euler on the graph's model and conditioning."""
-        guider = self.add("CFGGuider", model=self.model, positive=self.positive, negative=self.negative, cfg=cfg)
-        return self.add("SamplerCustomAdvanced", noise=noise or self.add("RandomNoise", noise_seed=1), guider=guider,
-                        sampler=self.add("KSamplerSelect", sampler_name="euler"), sigmas=sigmas,
-                        latent_image=latent or self.latent)
+        guider = self.add(
+            "CFGGuider", model=self.model, positive=self.positive, negative=self.negative, cfg=cfg
+        )
+        return self.add(
+            "SamplerCustomAdvanced",
+            noise=noise or self.add("RandomNoise", noise_seed=1),
+            guider=guider,
+            sampler=self.add("KSamplerSelect", sampler_name="euler"),
+            sigmas=sigmas,
+            latent_image=latent or self.latent,
+        )
 
     def values(self, link: list, **options):
         """Run the graph and return what the linked output holds."""
@@ -81,10 +110,24 @@ class Edit(Graph):
 
 def whole_edit(edit: Edit, **changes) -> list:
     """A SAMA Edit node on the graph's parts: three euler steps, cfg 5, seed 1."""
-    settings = {"seed": 1, "steps": 3, "cfg": 5.0, "shift": 5.0, "sampler_name": "euler", "edit_tag": True,
-                "tiling": "automatic", "instruction": INSTRUCTION}
-    return edit.add("SAMAEdit", model=edit.model, clip=edit.clip, vae=edit.vae, frames=edit.source,
-                    **{**settings, **changes})
+    settings = {
+        "seed": 1,
+        "steps": 3,
+        "cfg": 5.0,
+        "shift": 5.0,
+        "sampler_name": "euler",
+        "edit_tag": True,
+        "tiling": "automatic",
+        "instruction": INSTRUCTION,
+    }
+    return edit.add(
+        "SAMAEdit",
+        model=edit.model,
+        clip=edit.clip,
+        vae=edit.vae,
+        frames=edit.source,
+        **{**settings, **changes},
+    )
 
 
 def estimated_shapes(monkeypatch) -> list[list[int]]:
@@ -103,6 +146,6 @@ def estimated_shapes(monkeypatch) -> list[list[int]]:
 
 def streams(latent: dict) -> dict:
     """Both streams of a LATENT that a SAMA sampler returned."""
-    from sama_core.comfyui.joint_state import carried_semantic
+    from sama_core.comfyui.carried_semantics import carried_semantic
 
     return {"video": latent["samples"], "semantic": carried_semantic(latent["samples"])}

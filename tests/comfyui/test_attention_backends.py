@@ -10,8 +10,11 @@ from .graphs import whole_edit
 from .test_long_edit import long_edit
 
 OVERRIDE = "optimized_attention_override"
-SOL, SLA, VSA = {"tau": 1.3, "topk_ratio": 0.0, "vsa": False}, {"topk_ratio": 0.1, "vsa": False}, {
-    "topk_ratio": 0.1, "vsa": True}
+SOL, SLA, VSA = (
+    {"tau": 1.3, "topk_ratio": 0.0, "vsa": False},
+    {"topk_ratio": 0.1, "vsa": False},
+    {"topk_ratio": 0.1, "vsa": True},
+)
 
 # What a later core's Model Sparse Attention leaves on a model: a settings object that an override closes over, with the
 # override before it, and callbacks that put it back on top at every step.
@@ -61,6 +64,7 @@ def sage(func, *args, **kwargs):
 def wrapped_by_sage(inner):
     def attention_override_sage(func, *args, **kwargs):
         return inner(func, *args, **kwargs)
+
     return attention_override_sage
 
 
@@ -81,9 +85,17 @@ def test_core_sparse_attention_is_named(model, settings, name, way):
     assert sparse_backend(model) == name
 
 
-@pytest.mark.parametrize(("path", "name"), [
-    ("ComfyUI-SolAttn_triton", "Sol-Attn"), ("ComfyUI-RadialAttn/nodes", "radial"), ("h3_sla_nodes", "SLA"),
-    ("FastVideo-VSA", "VSA"), ("comfy_sparge", "SpargeAttn"), ("BlockSparse", "block-sparse")])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("ComfyUI-SolAttn_triton", "Sol-Attn"),
+        ("ComfyUI-RadialAttn/nodes", "radial"),
+        ("h3_sla_nodes", "SLA"),
+        ("FastVideo-VSA", "VSA"),
+        ("comfy_sparge", "SpargeAttn"),
+        ("BlockSparse", "block-sparse"),
+    ],
+)
 def test_packs_are_named_by_what_they_say(model, path, name):
     from sama_core.comfyui.attention_backends import sparse_backend
 
@@ -115,7 +127,9 @@ DENSE = {
     "over another": lambda: wrapped_by_sage(sage),
     "a pack in a user's folder": lambda: pack("comfyui-kjnodes/nodes/model_optimization_nodes"),
     "a method": lambda: SageAttention().override,
-    "tensors and settings": lambda: partial(sage, scale=torch.ones(2), settings=SimpleNamespace(mode="auto")),
+    "tensors and settings": lambda: partial(
+        sage, scale=torch.ones(2), settings=SimpleNamespace(mode="auto")
+    ),
 }
 
 
@@ -123,8 +137,13 @@ DENSE = {
 def test_dense_overrides_run(comfyui, edit, sampled, kind):
     from .test_model_patches import run_patched
 
-    out = run_patched(comfyui, edit, lambda model: model.model_options["transformer_options"].update(
-        {OVERRIDE: DENSE[kind]() if kind != "tensors and settings" else DENSE["a method"]()}))
+    out = run_patched(
+        comfyui,
+        edit,
+        lambda model: model.model_options["transformer_options"].update(
+            {OVERRIDE: DENSE[kind]() if kind != "tensors and settings" else DENSE["a method"]()}
+        ),
+    )
     assert torch.equal(out, sampled["video"])
 
 
@@ -141,6 +160,7 @@ def test_core_model_attention_backend_passes(model):
     from comfy.ldm.modules.attention import REGISTERED_ATTENTION_FUNCTIONS
 
     from sama_core.comfyui.attention_backends import sparse_backend
+
     for function in REGISTERED_ATTENTION_FUNCTIONS.values():
         if hasattr(model, "set_model_optimized_attention"):
             model.set_model_optimized_attention(function)
@@ -167,10 +187,17 @@ def test_every_sampler_refuses_before_anything_is_computed(comfyui, edit, monkey
             model = model.clone()
             core_node(model, SOL)
             return (model,)
+
     monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "HarnessSparse", Sparse)
-    monkeypatch.setattr(SamaDiT, "forward", lambda *args, **kwargs: pytest.fail("the model was run"))
+    monkeypatch.setattr(
+        SamaDiT, "forward", lambda *args, **kwargs: pytest.fail("the model was run")
+    )
     edit.patch("HarnessSparse")
-    link = edit.ksampler() if sampler == "KSampler" else (long_edit if sampler == "SAMALongEdit" else whole_edit)(edit)
+    link = (
+        edit.ksampler()
+        if sampler == "KSampler"
+        else (long_edit if sampler == "SAMALongEdit" else whole_edit)(edit)
+    )
     if sampler == "SAMAAnchorPreview":
         edit.nodes[link[0]]["class_type"] = sampler
         edit.nodes[link[0]]["inputs"] |= {"anchors": 1, "first_frame": 0}

@@ -33,11 +33,15 @@ NAMES = {
 @pytest.fixture
 def lora(comfyui):
     """`lora(name, **metadata)` writes a LoRA that fits the small model under that name."""
+
     def write(name: str, **metadata: str) -> str:
-        tensors = {"blocks.0.self_attn.q.lora_A.weight": torch.full((4, 256), 0.01),
-                   "blocks.0.self_attn.q.lora_B.weight": torch.full((256, 4), 0.01)}
+        tensors = {
+            "blocks.0.self_attn.q.lora_A.weight": torch.full((4, 256), 0.01),
+            "blocks.0.self_attn.q.lora_B.weight": torch.full((256, 4), 0.01),
+        }
         save_file(tensors, comfyui.models("loras") / name, metadata=metadata or None)
         return name
+
     return write
 
 
@@ -69,12 +73,14 @@ def test_titles_in_the_metadata_count_and_descriptions_do_not(comfyui):
 
 def test_the_report_says_what_to_set(edit, lora):
     assert edit.values(with_lora(edit, lora(LIGHTX2V))) == (
-        "1 of 1 LoRA layers matched; a distilled LoRA (lightx2v): sample with cfg 1 and 4 to 8 steps")
+        "1 of 1 LoRA layers matched; a distilled LoRA (lightx2v): sample with cfg 1 and 4 to 8 steps"
+    )
 
 
 def test_only_the_guidance_of_accvid_is_distilled(edit, lora):
     assert edit.values(with_lora(edit, lora(ACCVID))) == (
-        "1 of 1 LoRA layers matched; a distilled LoRA (AccVid): sample with cfg 1 and the steps as without it")
+        "1 of 1 LoRA layers matched; a distilled LoRA (AccVid): sample with cfg 1 and the steps as without it"
+    )
 
 
 def test_cfg_above_1_is_told_with_core_ksampler(edit, lora, caplog):
@@ -99,7 +105,9 @@ def test_cfg_above_1_is_told_with_the_edit_node(edit, lora, caplog):
 def test_many_steps_are_mentioned(edit, lora, caplog):
     with_lora(edit, lora(LIGHTX2V))
     edit.sample(cfg=1.0, steps=13)
-    assert warnings_of(caplog) == [f"SAMA: {LIGHTX2V} is made for 4 to 8 steps: 13 only take longer."]
+    assert warnings_of(caplog) == [
+        f"SAMA: {LIGHTX2V} is made for 4 to 8 steps: 13 only take longer."
+    ]
 
 
 def test_settings_that_go_together_are_not_mentioned(edit, lora, caplog):
@@ -136,9 +144,13 @@ def test_core_lora_loader_leaves_no_name(edit, lora, caplog):
     """A known gap, in the help page: core keeps only the tensors, so there is nothing to tell it by."""
     name = lora("lightx2v_for_core.safetensors")
     path = edit.comfyui.models("loras") / name
-    tensors = {key.replace("blocks", "diffusion_model.blocks"): value for key, value in
-               {"blocks.0.self_attn.q.lora_A.weight": torch.full((4, 256), 0.01),
-                "blocks.0.self_attn.q.lora_B.weight": torch.full((256, 4), 0.01)}.items()}
+    tensors = {
+        key.replace("blocks", "diffusion_model.blocks"): value
+        for key, value in {
+            "blocks.0.self_attn.q.lora_A.weight": torch.full((4, 256), 0.01),
+            "blocks.0.self_attn.q.lora_B.weight": torch.full((256, 4), 0.01),
+        }.items()
+    }
     save_file(tensors, path)
     edit.patch("LoraLoaderModelOnly", lora_name=name, strength_model=1.0).sample(cfg=5.0)
     assert warnings_of(caplog) == []

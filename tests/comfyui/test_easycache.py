@@ -10,10 +10,15 @@ STEPS = 8
 
 def sample(comfyui, edit, model) -> dict:
     """A KSampler's run on `model`: euler, cfg 1, STEPS steps, seed 1 → both streams."""
-    positive, negative, latent = (edit.values(link) for link in (edit.positive, edit.negative, edit.latent))
+    positive, negative, latent = (
+        edit.values(link) for link in (edit.positive, edit.negative, edit.latent)
+    )
     with torch.inference_mode():
-        return streams(comfyui.node_class("KSampler")().sample(model, 1, STEPS, 1.0, "euler", "simple", positive,
-                                                               negative, latent)[0])
+        return streams(
+            comfyui.node_class("KSampler")().sample(
+                model, 1, STEPS, 1.0, "euler", "simple", positive, negative, latent
+            )[0]
+        )
 
 
 def wrapped(model, wrapper):
@@ -27,6 +32,7 @@ def wrapped(model, wrapper):
 
 def test_a_wrapper_that_writes_into_its_input_does_not_reach_the_sampler(comfyui, edit):
     """EasyCache adds to its input in place. In float32 core hands the model the sampler's very tensor."""
+
     def spoil(executor, x, *args, **kwargs):
         out = executor(x, *args, **kwargs)
         x.zero_()
@@ -63,7 +69,7 @@ def test_skipped_steps_follow_the_caches_own_formula(comfyui, edit):
             difference = velocity - x
         x = x + (x + difference) * (following - now)
     config = model.model.dit_config
-    semantic = x[:, 0, -config.semantic_tokens * config.semantic_dim:].view_as(out["semantic"])
-    video = x[:, 0, :-semantic.numel()].view_as(out["video"])
+    semantic = x[:, 0, -config.semantic_tokens * config.semantic_dim :].view_as(out["semantic"])
+    video = x[:, 0, : -semantic.numel()].view_as(out["video"])
     assert_close(out["semantic"], semantic, rel_l2=1e-5)
     assert_close(out["video"], model.model.latent_format.process_out(video), rel_l2=1e-5)

@@ -10,15 +10,21 @@ from sama_core import embedded
 
 from .graphs import Graph, whole_edit
 
-FILES = {"diffusion_models": "sama_shapes.safetensors", "text_encoders": "sama_shapes_umt5.safetensors",
-         "vae": "sama_shapes_vae.safetensors"}
+FILES = {
+    "diffusion_models": "sama_shapes.safetensors",
+    "text_encoders": "sama_shapes_umt5.safetensors",
+    "vae": "sama_shapes_vae.safetensors",
+}
 
 
 @pytest.fixture
 def shapes(edit):
     """A graph that edits 5 frames of 64x64 with SAMA-Shapes."""
-    for link, field, folder in ((edit.model, "model_name", "diffusion_models"), (edit.vae, "vae_name", "vae"),
-                                (edit.clip, "text_encoder_name", "text_encoders")):
+    for link, field, folder in (
+        (edit.model, "model_name", "diffusion_models"),
+        (edit.vae, "vae_name", "vae"),
+        (edit.clip, "text_encoder_name", "text_encoders"),
+    ):
         edit.nodes[link[0]]["inputs"][field] = FILES[folder]
     edit.nodes[edit.source[0]]["inputs"] |= {"area": 0, "model": edit.model}
     return edit
@@ -30,8 +36,11 @@ def pack_folder(kind: str) -> Path:
 
 def listing() -> dict[str, tuple[int, int]]:
     """Every file below the pack's model folders, its size and time."""
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns)
-            for kind in FILES for path in pack_folder(kind).rglob("*")}
+    return {
+        str(path): (path.stat().st_size, path.stat().st_mtime_ns)
+        for kind in FILES
+        for path in pack_folder(kind).rglob("*")
+    }
 
 
 def test_the_files_are_the_three_of_the_pack():
@@ -42,7 +51,7 @@ def test_the_files_are_the_three_of_the_pack():
 def test_folders_are_added_once_and_last(comfyui):
     import folder_paths
 
-    from sama_core.comfyui import embedded_files
+    from sama_core.comfyui import register as embedded_files
 
     before = {kind: folder_paths.get_folder_paths(kind) for kind in FILES}
     embedded_files.offer()
@@ -54,10 +63,17 @@ def test_folders_are_added_once_and_last(comfyui):
         assert Path(folders[0]).is_relative_to(comfyui.base)
 
 
-@pytest.mark.parametrize(("node", "field", "folder"), [
-    ("SAMALoadModel", "model_name", "diffusion_models"), ("UNETLoader", "unet_name", "diffusion_models"),
-    ("SAMALoadTextEncoder", "text_encoder_name", "text_encoders"), ("CLIPLoader", "clip_name", "text_encoders"),
-    ("SAMALoadVAE", "vae_name", "vae"), ("VAELoader", "vae_name", "vae")])
+@pytest.mark.parametrize(
+    ("node", "field", "folder"),
+    [
+        ("SAMALoadModel", "model_name", "diffusion_models"),
+        ("UNETLoader", "unet_name", "diffusion_models"),
+        ("SAMALoadTextEncoder", "text_encoder_name", "text_encoders"),
+        ("CLIPLoader", "clip_name", "text_encoders"),
+        ("SAMALoadVAE", "vae_name", "vae"),
+        ("VAELoader", "vae_name", "vae"),
+    ],
+)
 def test_every_loader_lists_them(comfyui, node, field, folder):
     kind, *options = comfyui.object_info(node)["input"]["required"][field]
     assert FILES[folder] in (kind if isinstance(kind, list) else options[0]["options"])
@@ -74,13 +90,15 @@ def test_an_edit_with_the_packs_own_files(shapes):
 
 def test_the_circle_turns_red(shapes):
     """The README's edit: `run.py edit` on the pack's clip, at its settings."""
-    from sama_core.training.data.scene import centres
-    from sama_core.training.demo_clip import demo_scene
+    from sama_core.shapes.demo_clip import demo_scene
+    from sama_core.shapes.world.scene import centres
 
     shutil.copy(embedded.CLIP, shapes.comfyui.base / "input" / embedded.CLIP.name)
     video = shapes.add("LoadVideo", file=embedded.CLIP.name)
     shapes.nodes[shapes.source[0]]["inputs"] |= {"video": video, "frames": 0}
-    link = whole_edit(shapes, instruction="make the circle red", steps=embedded.STEPS, cfg=embedded.CFG)
+    link = whole_edit(
+        shapes, instruction="make the circle red", steps=embedded.STEPS, cfg=embedded.CFG
+    )
     frames = shapes.values(link)
     assert frames.shape == (17, 64, 64, 3)
     for circle, frame in zip(centres(demo_scene(), 17, 64, 64)[0, 0] * 64, frames, strict=True):
@@ -93,7 +111,7 @@ def test_the_circle_turns_red(shapes):
 def around(frame: torch.Tensor, place: torch.Tensor) -> list[float]:
     """Mean colour of 5x5 pixels around (x, y) in pixels."""
     x, y = place.int().tolist()
-    return frame[y - 2:y + 3, x - 2:x + 3].mean((0, 1)).tolist()
+    return frame[y - 2 : y + 3, x - 2 : x + 3].mean((0, 1)).tolist()
 
 
 def test_stock_loaders_read_model_and_vae(shapes):
@@ -101,7 +119,9 @@ def test_stock_loaders_read_model_and_vae(shapes):
     ours = shapes.sample(cfg=1.0)["video"]
     stock = shapes.add("UNETLoader", unet_name=FILES["diffusion_models"], weight_dtype="default")
     shapes.model = shapes.add("SAMAPrepareModel", model=stock)
-    shapes.nodes[shapes.conditioning[0]]["inputs"]["vae"] = shapes.add("VAELoader", vae_name=FILES["vae"])
+    shapes.nodes[shapes.conditioning[0]]["inputs"]["vae"] = shapes.add(
+        "VAELoader", vae_name=FILES["vae"]
+    )
     assert torch.equal(shapes.sample(cfg=1.0)["video"], ours)
 
 
@@ -132,5 +152,7 @@ def test_saving_never_writes_into_the_pack(shapes):
     shapes.add("CLIPSave", clip=shapes.clip, filename_prefix="sama_shapes_umt5")
     shapes.comfyui.run(shapes.nodes).check()
     assert listing() == before
-    saved = [path.name for path in (shapes.comfyui.base / "output").rglob("sama_shapes*.safetensors")]
+    saved = [
+        path.name for path in (shapes.comfyui.base / "output").rglob("sama_shapes*.safetensors")
+    ]
     assert len(saved) >= 3

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sama_core.pixels import to_signed, to_uint8
+from tests.harness.pixels import to_signed, to_uint8
 
 from ..harness.golden import assert_close
 
@@ -14,7 +14,7 @@ from ..harness.golden import assert_close
 def text_encoder(comfyui, golden, tmp_path_factory):
     """The golden umT5, written as an official `.pth` with a tokenizer beside it, and loaded by the pack."""
     from sama_core.comfyui.loaders import load_text_encoder
-    from sama_core.untrained import TEXT, _tokenizer
+    from tests.harness.untrained import TEXT, _tokenizer
 
     folder = tmp_path_factory.mktemp("official")
     torch.save(golden("t5_small").state_dict(), folder / "models_t5_umt5-small-enc.pth")
@@ -49,8 +49,9 @@ def test_umt5_relative_positions(comfyui, golden):
     from comfy.text_encoders.t5 import T5Attention
 
     tensors = golden("t5_small")
-    buckets = T5Attention._relative_position_bucket(tensors["relative_position"], bidirectional=True, num_buckets=32,
-                                                    max_distance=128)
+    buckets = T5Attention._relative_position_bucket(
+        tensors["relative_position"], bidirectional=True, num_buckets=32, max_distance=128
+    )
     assert torch.equal(buckets, tensors["relative_position_bucket"])
 
 
@@ -72,6 +73,7 @@ def vae(comfyui, golden, tmp_path_factory):
 @pytest.fixture(scope="module")
 def latent_format(comfyui):
     import comfy.latent_formats
+
     return comfy.latent_formats.Wan21()
 
 
@@ -101,17 +103,21 @@ def test_vae_decode(vae, latent_format, golden, clip):
     tensors = golden("vae_small")
     with torch.inference_mode():
         frames = vae.decode(latent_format.process_out(tensors[f"{clip}.latents"]))
-    assert_close(frames.movedim(-1, 1) * 2 - 1, tensors[f"{clip}.decoded"], **tensors.limits("clip.decoded"))
+    assert_close(
+        frames.movedim(-1, 1) * 2 - 1, tensors[f"{clip}.decoded"], **tensors.limits("clip.decoded")
+    )
 
 
-TILED = {"video2_17x64x64": ("tiled_4x4_stride_2x2", (4, 4), (2, 2), 2),
-         "image_1x24x40": ("tiled_2x3_stride_1x2", (2, 3), (1, 2), 1)}
+TILED = {
+    "video2_17x64x64": ("tiled_4x4_stride_2x2", (4, 4), (2, 2), 2),
+    "image_1x24x40": ("tiled_2x3_stride_1x2", (2, 3), (1, 2), 1),
+}
 
 
 @pytest.mark.parametrize("clip", TILED)
 def test_vae_reference_tiles(vae, latent_format, golden, clip):
     """The release's tiles round ComfyUI's encoder and decoder; it decodes unclamped tiles."""
-    from sama_core.tiling import Tiles, blend_tiles
+    from sama_core.encoders.latent_space import Tiles, blend_tiles
 
     tensors = golden("vae_small")
     name, size, stride, frames = TILED[clip]
@@ -119,10 +125,16 @@ def test_vae_reference_tiles(vae, latent_format, golden, clip):
     untiled, core = tensors[f"{clip}.latents"][:, :, :frames], vae.first_stage_model
     tiles = Tiles(size, stride)
     with torch.inference_mode():
-        latent = blend_tiles(lambda tile: latent_format.process_in(core.encode(tile)), pixels, tiles, True)
-        decoded = blend_tiles(lambda tile: core.decode(latent_format.process_out(tile)), untiled, tiles, False)
+        latent = blend_tiles(
+            lambda tile: latent_format.process_in(core.encode(tile)), pixels, tiles, True
+        )
+        decoded = blend_tiles(
+            lambda tile: core.decode(latent_format.process_out(tile)), untiled, tiles, False
+        )
     assert_close(latent, tensors[f"{clip}.{name}.latents"], **tensors.limits("clip.latents"))
-    assert_close(decoded.clamp(-1, 1), tensors[f"{clip}.{name}.decoded"], **tensors.limits("clip.decoded"))
+    assert_close(
+        decoded.clamp(-1, 1), tensors[f"{clip}.{name}.decoded"], **tensors.limits("clip.decoded")
+    )
 
 
 # --- the whole pipeline ------------------------------------------------------------------------
@@ -136,18 +148,23 @@ def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, 
     import comfy.samplers
     import comfy.sd
 
-    from sama_core.comfyui import joint_state
+    from sama_core.comfyui import carried_semantics, joint_state
     from sama_core.comfyui.conditioning import attach_source
     from sama_core.comfyui.model import SamaModel
-    from sama_core.schedule import flow_sigmas
-    from sama_core.tiling import Tiles, blend_tiles
+    from sama_core.encoders.latent_space import Tiles, blend_tiles
+    from sama_core.model.schedule import flow_sigmas
 
     run, tiles = golden("pipeline_end_to_end"), Tiles((2, 4), (1, 2))
     monkeypatch.setattr(SamaModel, "process_timestep", lambda self, timestep, **kwargs: timestep)
-    monkeypatch.setattr(joint_state, "semantic_noise", lambda *_: run["initial_semantic_noise"].clone())
+    monkeypatch.setattr(
+        joint_state, "semantic_noise", lambda *_: run["initial_semantic_noise"].clone()
+    )
     metadata = {"config": json.dumps({"transformer": {"num_heads": 4}})}
     model = joint_state.prepare(
-        comfy.sd.load_diffusion_model_state_dict(golden("dit_small").state_dict(), metadata=metadata))
+        comfy.sd.load_diffusion_model_state_dict(
+            golden("dit_small").state_dict(), metadata=metadata
+        )
+    )
 
     with torch.inference_mode():
         prompts = []
@@ -158,19 +175,39 @@ def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, 
 
         pixels = to_signed(run["source_frames"]).movedim(-1, 0)[None]
         source = blend_tiles(vae.first_stage_model.encode, pixels, tiles, True)
-        assert_close(latent_format.process_in(source), run["source_latents"], **run.limits("source_latents"))
+        assert_close(
+            latent_format.process_in(source), run["source_latents"], **run.limits("source_latents")
+        )
 
         positive, negative = (attach_source(prompt, source) for prompt in prompts)
         noise = comfy.sample.prepare_noise(torch.zeros(1, 16, 3, 4, 6), 1)
         assert torch.equal(noise, run["initial_noise"])
-        out = comfy.sample.sample_custom(model, noise, 5.0, comfy.samplers.sampler_object("euler"), flow_sigmas(4),
-                                         positive, negative, torch.zeros_like(noise), disable_pbar=True, seed=1)
+        out = comfy.sample.sample_custom(
+            model,
+            noise,
+            5.0,
+            comfy.samplers.sampler_object("euler"),
+            flow_sigmas(4),
+            positive,
+            negative,
+            torch.zeros_like(noise),
+            disable_pbar=True,
+            seed=1,
+        )
         final = latent_format.process_in(out)
         assert_close(final, run["final_latents"], **run.limits("final_latents"))
-        assert_close(joint_state.carried_semantic(out), run["final_semantic_latents"], **run.limits("final_latents"))
+        assert_close(
+            carried_semantics.carried_semantic(out),
+            run["final_semantic_latents"],
+            **run.limits("final_latents"),
+        )
 
-        decoded = blend_tiles(lambda tile: vae.first_stage_model.decode(latent_format.process_out(tile)), final, tiles,
-                              False).clamp(-1, 1)
+        decoded = blend_tiles(
+            lambda tile: vae.first_stage_model.decode(latent_format.process_out(tile)),
+            final,
+            tiles,
+            False,
+        ).clamp(-1, 1)
     assert_close(decoded, run["decoded_float"], **run.limits("decoded_float"))
     difference = (to_uint8(decoded[0].movedim(0, -1)).int() - run["output_frames"].int()).abs()
     assert difference.max() <= 1

@@ -18,26 +18,64 @@ def bench():
 @pytest.fixture
 def run(bench, tmp_path, capsys):
     """A function that runs the benchmark dry; returns (exit code, the report)."""
+
     def command(*arguments: str) -> tuple[int, dict]:
-        code = bench.main(["--json", str(tmp_path / "out.json"), "--dry", "--folder", str(tmp_path / "models"),
-                           "--comfyui", str(comfy_source().folder), "--steps", "3", *arguments])
+        code = bench.main(
+            [
+                "--json",
+                str(tmp_path / "out.json"),
+                "--dry",
+                "--folder",
+                str(tmp_path / "models"),
+                "--comfyui",
+                str(comfy_source().folder),
+                "--steps",
+                "3",
+                *arguments,
+            ]
+        )
         capsys.readouterr()
         return code, json.loads((tmp_path / "out.json").read_text())
+
     return command
 
 
 def test_the_grid(bench):
     points = bench.every_point(official=True)
-    grid = [point for point in points if point.attention == "pytorch" and not point.compile and point.code == "sama"]
+    grid = [
+        point
+        for point in points
+        if point.attention == "pytorch" and not point.compile and point.code == "sama"
+    ]
     assert len(grid) == 3 * 2 * 2 * 5 and len(set(points)) == len(points) == 60 + 12 + 6
     assert {point.cap for point in grid} == {12, 16, 24, 48, None}
     assert [point.code for point in bench.every_point(official=False)].count("official") == 1
 
 
-@pytest.mark.parametrize(("arguments", "count"), [
-    (["--frames", "33,81", "--caps", "12,all", "--code", "sama", "--attention", "pytorch", "--compile", "off"], 16),
-    (["--attention", "sage"], 2), (["--compile", "on"], 2), (["--weights", "fp8", "--sizes", "1280x720"], 15),
-    (["--code", "official"], 6)])
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (
+            [
+                "--frames",
+                "33,81",
+                "--caps",
+                "12,all",
+                "--code",
+                "sama",
+                "--attention",
+                "pytorch",
+                "--compile",
+                "off",
+            ],
+            16,
+        ),
+        (["--attention", "sage"], 2),
+        (["--compile", "on"], 2),
+        (["--weights", "fp8", "--sizes", "1280x720"], 15),
+        (["--code", "official"], 6),
+    ],
+)
 def test_only_some_points(bench, arguments, count):
     asked = bench.parsed(["--json", "x", *arguments])
     assert len(bench.chosen(bench.every_point(official=True), asked)) == count
@@ -58,6 +96,7 @@ def test_dry_points_and_going_on(run, bench, monkeypatch):
 
     def never(*_arguments, **_told):
         raise AssertionError("measured again")
+
     monkeypatch.setattr(bench, "child", never)
     assert run(*some) == (0, report)
 
@@ -71,23 +110,34 @@ def test_a_compiled_point(run):
 def test_what_cannot_be_measured_is_said(run, bench, tmp_path):
     code, report = run("--attention", "sage", "--weights", "bf16")
     assert code == 0 and report["points"][0]["outcome"] == "absent: sageattention is not installed"
-    assert run("--code", "official")[1]["points"][0]["outcome"] == "absent: no --official FOLDER was given"
+    assert (
+        run("--code", "official")[1]["points"][0]["outcome"]
+        == "absent: no --official FOLDER was given"
+    )
 
 
 def test_an_official_folder_that_is_none(run, tmp_path):
-    code, report = run("--code", "official", "--frames", "33", "--sizes", "832x480", "--official", str(tmp_path))
+    code, report = run(
+        "--code", "official", "--frames", "33", "--sizes", "832x480", "--official", str(tmp_path)
+    )
     assert code == 0 and "no folder diffsynth" in report["points"][0]["outcome"]
 
 
-@pytest.mark.parametrize(("end", "outcome"), [
-    ({"returncode": 1, "stderr": "x\ntorch.OutOfMemoryError: CUDA out of memory."}, "oom"),
-    ({"returncode": -9, "stderr": ""}, "oom"),
-    ({"returncode": 1, "stderr": "a\nValueError: no"}, "failed: ValueError: no (exit code 1)"), (None, "timeout")])
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        ({"returncode": 1, "stderr": "x\ntorch.OutOfMemoryError: CUDA out of memory."}, "oom"),
+        ({"returncode": -9, "stderr": ""}, "oom"),
+        ({"returncode": 1, "stderr": "a\nValueError: no"}, "failed: ValueError: no (exit code 1)"),
+        (None, "timeout"),
+    ],
+)
 def test_how_a_process_ends_is_a_result(bench, monkeypatch, end, outcome):
     def ended(command, timeout, **_settings):
         if end is None:
             raise subprocess.TimeoutExpired(command, timeout)
         return subprocess.CompletedProcess(command, stdout="", **end)
+
     monkeypatch.setattr(bench.subprocess, "run", ended)
     asked = bench.parsed(["--json", "x", "--comfyui", str(comfy_source().folder)])
     assert bench.child(asked, "point") == {"outcome": outcome}
@@ -103,5 +153,7 @@ def test_a_file_of_another_kind_is_not_written_over(bench, tmp_path):
 def test_the_point_starts_without_torch(bench):
     """Core's memory library has to be loaded before it."""
     program = "import sys; sys.path.insert(0, sys.argv[1]); import gpu_point; print('torch' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", program, str(bench.HERE)], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(bench.HERE)], capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip() == "False"

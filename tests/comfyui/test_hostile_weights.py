@@ -18,7 +18,9 @@ FEWEST = 500
 def run(tmp_path_factory):
     """The worker's process and its lines; it starts in an empty folder, where nothing may appear."""
     folder, empty = tmp_path_factory.mktemp("hostile_weights"), tmp_path_factory.mktemp("empty")
-    done, lines = run_worker("weights_worker", folder, empty, SAMA_COMFYUI=str(comfy_source().folder))
+    done, lines = run_worker(
+        "weights_worker", folder, empty, SAMA_COMFYUI=str(comfy_source().folder)
+    )
     return done, lines, empty
 
 

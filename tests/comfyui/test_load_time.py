@@ -17,11 +17,16 @@ def file(comfyui, small) -> Path:
 
 def test_every_block_is_told(file):
     from sama_core.comfyui.loaders import load_diffusion_model
+
     told = []
     load_diffusion_model(str(file), tell=lambda *heard: told.append(heard))
     assert told == [(0, 2), (1, 2), (2, 2)]
-    assert not any(block._load_state_dict_pre_hooks for block in load_diffusion_model(
-        str(file), tell=lambda *_: None).model.diffusion_model.blocks)
+    assert not any(
+        block._load_state_dict_pre_hooks
+        for block in load_diffusion_model(
+            str(file), tell=lambda *_: None
+        ).model.diffusion_model.blocks
+    )
 
 
 def test_the_node_shows_a_bar_and_a_line(comfyui, edit):
@@ -41,6 +46,7 @@ def test_stopping_in_the_middle(file):
     def press(done: int, total: int) -> None:
         if done == 1:
             raise Pressed
+
     with pytest.raises(Pressed):
         load_diffusion_model(str(file), tell=press)
     assert len(load_diffusion_model(str(file)).model.diffusion_model.blocks) == 2
@@ -57,23 +63,49 @@ def bench():
 def test_the_benchmarks_file_is_of_the_size_asked_for(bench):
     config = bench.config_of(bench.blocks_for(0.3, 1280), 1280)
     assert (config.num_layers, config.ffn_dim, bench._file_bytes(config)) == (6, 3456, 309_489_536)
-    assert bench._file_bytes(bench.config_of(bench.blocks_for(28.6, 5120), 5120)) == 2 * 14_300_847_552
+    assert (
+        bench._file_bytes(bench.config_of(bench.blocks_for(28.6, 5120), 5120)) == 2 * 14_300_847_552
+    )
 
 
 def test_ratios_of_turns(bench):
     def one(case, seconds, first_step=0.0):
-        return {"case": case, "seconds": seconds, "cpu_seconds": seconds, "first_step": first_step,
-                "first_step_cpu": first_step}
-    turns = [[one("read", 2), one("ours", 3, 0.6), one("read", 4), one("kept", 5), one("read", 6), one("core", 11),
-              one("read", 5)],
-             [one("read", 1), one("ours", 1.5), one("read", 1), one("kept", 1), one("read", 1),
-              {"case": "core", "failed": "no room"}, one("read", 1)]]
+        return {
+            "case": case,
+            "seconds": seconds,
+            "cpu_seconds": seconds,
+            "first_step": first_step,
+            "first_step_cpu": first_step,
+        }
+
+    turns = [
+        [
+            one("read", 2),
+            one("ours", 3, 0.6),
+            one("read", 4),
+            one("kept", 5),
+            one("read", 6),
+            one("core", 11),
+            one("read", 5),
+        ],
+        [
+            one("read", 1),
+            one("ours", 1.5),
+            one("read", 1),
+            one("kept", 1),
+            one("read", 1),
+            {"case": "core", "failed": "no room"},
+            one("read", 1),
+        ],
+    ]
     found = bench.ratios(turns)
     assert found["ours"]["clock"] == pytest.approx({"median": 1.2, "lowest": 1.2, "highest": 1.2})
     assert found["core"]["cpu"] == pytest.approx({"median": 2.0, "lowest": 2.0, "highest": 2.0})
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="peak memory is read from Linux' /proc")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/clear_refs"), reason="peak memory is read from Linux' /proc"
+)
 def test_no_second_copy_in_memory(bench, tmp_path):
     """309 MB in a process of its own: the model, and nothing else beside the mapped file."""
     path = tmp_path / "random.safetensors"

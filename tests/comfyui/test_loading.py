@@ -17,8 +17,11 @@ def kind(edit, link) -> str:
 
 
 def heads_are_float32(patcher) -> bool:
-    return all(value.dtype == torch.float32 for name, value in patcher.model.diffusion_model.named_parameters()
-               if name.startswith(HEADS))
+    return all(
+        value.dtype == torch.float32
+        for name, value in patcher.model.diffusion_model.named_parameters()
+        if name.startswith(HEADS)
+    )
 
 
 def weights(comfyui, small) -> dict:
@@ -26,8 +29,11 @@ def weights(comfyui, small) -> dict:
 
 
 def write(comfyui, name: str, tensors: dict, metadata: dict | None = None) -> str:
-    save_file({key: value.contiguous() for key, value in tensors.items()}, comfyui.models("diffusion_models") / name,
-              metadata=metadata)
+    save_file(
+        {key: value.contiguous() for key, value in tensors.items()},
+        comfyui.models("diffusion_models") / name,
+        metadata=metadata,
+    )
     return name
 
 
@@ -49,11 +55,16 @@ def test_unprepared_model_says_what_to_do(edit):
 
 
 def test_preparing_twice_is_preparing_once(edit, sampled):
-    assert torch.equal(edit.patch("SAMAPrepareModel").patch("SAMAPrepareModel").sample()["video"], sampled["video"])
+    assert torch.equal(
+        edit.patch("SAMAPrepareModel").patch("SAMAPrepareModel").sample()["video"], sampled["video"]
+    )
 
 
 def test_plain_wan_is_still_wan(edit):
-    assert kind(edit, edit.add("UNETLoader", unet_name=edit.models.wan, weight_dtype="default")) == "WAN21"
+    assert (
+        kind(edit, edit.add("UNETLoader", unet_name=edit.models.wan, weight_dtype="default"))
+        == "WAN21"
+    )
 
 
 def test_a_wan_model_cannot_be_prepared(edit):
@@ -69,7 +80,9 @@ def test_registered_once(comfyui):
 
     register()
     register()
-    assert [model for model in comfy.supported_models.models if model.__name__ == "SamaConfig"] == [SamaConfig]
+    assert [model for model in comfy.supported_models.models if model.__name__ == "SamaConfig"] == [
+        SamaConfig
+    ]
     assert comfy.supported_models.models[0] is SamaConfig
 
 
@@ -104,14 +117,19 @@ def test_custom_operations_with_late_weights(comfyui, edit, small, sampled):
     class LateOps(comfy.ops.manual_cast):
         Linear = LateLinear
 
-    patcher = comfy.sd.load_diffusion_model_state_dict(weights(comfyui, small),
-                                                       model_options={"custom_operations": LateOps})
+    patcher = comfy.sd.load_diffusion_model_state_dict(
+        weights(comfyui, small), model_options={"custom_operations": LateOps}
+    )
     assert type(patcher.model).__name__ == "SamaModel"
     assert isinstance(patcher.model.diffusion_model.blocks[0].ffn[0], LateLinear)
     model = prepare(patcher)
-    positive, negative, latent = (edit.values(link) for link in (edit.positive, edit.negative, edit.latent))
+    positive, negative, latent = (
+        edit.values(link) for link in (edit.positive, edit.negative, edit.latent)
+    )
     with torch.inference_mode():
-        out = comfyui.node_class("KSampler")().sample(model, 1, 3, 5.0, "euler", "simple", positive, negative, latent)
+        out = comfyui.node_class("KSampler")().sample(
+            model, 1, 3, 5.0, "euler", "simple", positive, negative, latent
+        )
     assert_close(out[0]["samples"], sampled["video"], rel_l2=1e-5)
     # LoRA layers are judged by the model's sizes, not by the packed ones.
     lora = load_file(comfyui.models("loras") / write_lora(comfyui, "official"))
@@ -120,29 +138,44 @@ def test_custom_operations_with_late_weights(comfyui, edit, small, sampled):
 
 def test_delta_over_base_shards(comfyui, edit, small, sampled):
     """Numbered float32 Wan shards and a delta with SAMA's tensors make the model of the full file."""
-    from sama_core.checkpoint import SAMA_KEYS
+    from sama_core.weights.names import SAMA_KEYS
 
     full = weights(comfyui, small)
     base = [key for key in full if key not in SAMA_KEYS]
     for number, keys in enumerate((base[::2], base[1::2]), 1):
-        write(comfyui, f"wan_base-{number:05d}-of-00002.safetensors", {key: full[key] for key in keys})
+        write(
+            comfyui, f"wan_base-{number:05d}-of-00002.safetensors", {key: full[key] for key in keys}
+        )
     metadata = {"config": json.dumps({"transformer": {"num_heads": 2}})}
-    delta = write(comfyui, "sama_delta.safetensors", {key: full[key] for key in SAMA_KEYS}, metadata)
-    edit.model = edit.add("SAMALoadModel", model_name=delta, weight_dtype="default",
-                          base_model="wan_base-00001-of-00002.safetensors")
+    delta = write(
+        comfyui, "sama_delta.safetensors", {key: full[key] for key in SAMA_KEYS}, metadata
+    )
+    edit.model = edit.add(
+        "SAMALoadModel",
+        model_name=delta,
+        weight_dtype="default",
+        base_model="wan_base-00001-of-00002.safetensors",
+    )
     assert torch.equal(edit.sample()["video"], sampled["video"])
 
 
-@pytest.mark.parametrize(("model", "extra", "message"), [
-    ("wan_small.safetensors", {}, "semantic_head.proj.bias"),
-    ("sama_delta_alone.safetensors", {}, "base Wan 2.1 T2V shards"),
-    ("lora.safetensors", {}, "Load SAMA LoRA"),
-    ("cut.safetensors", {}, "truncated or damaged"),
-    ("nan.safetensors", {"check_weights": True}, "NaN or infinite values in blocks.0.ffn.0.weight"),
-    ("sama_untrained.safetensors", {"num_heads": 3}, "got 3 heads for width 256"),
-])
+@pytest.mark.parametrize(
+    ("model", "extra", "message"),
+    [
+        ("wan_small.safetensors", {}, "semantic_head.proj.bias"),
+        ("sama_delta_alone.safetensors", {}, "base Wan 2.1 T2V shards"),
+        ("lora.safetensors", {}, "Load SAMA LoRA"),
+        ("cut.safetensors", {}, "truncated or damaged"),
+        (
+            "nan.safetensors",
+            {"check_weights": True},
+            "NaN or infinite values in blocks.0.ffn.0.weight",
+        ),
+        ("sama_untrained.safetensors", {"num_heads": 3}, "got 3 heads for width 256"),
+    ],
+)
 def test_wrong_files_are_refused_by_name(comfyui, edit, small, model, extra, message):
-    from sama_core.checkpoint import SAMA_KEYS
+    from sama_core.weights.names import SAMA_KEYS
 
     full, folder = weights(comfyui, small), comfyui.models("diffusion_models")
     write(comfyui, "sama_delta_alone.safetensors", {key: full[key] for key in SAMA_KEYS})
@@ -156,12 +189,19 @@ def test_wrong_files_are_refused_by_name(comfyui, edit, small, model, extra, mes
     assert message in result.errors[0]
 
 
-@pytest.mark.parametrize(("node", "name", "value", "expected"), [
-    ("SAMALoadModel", "model_name", "absent.safetensors", "syxbb/SAMA-14B"),
-    ("SAMALoadTextEncoder", "text_encoder_name", "absent.safetensors",
-     "umt5_xxl_fp16.safetensors in models/text_encoders"),
-    ("SAMALoadVAE", "vae_name", "absent.safetensors", "Comfy-Org/Wan_2.1_ComfyUI_repackaged"),
-])
+@pytest.mark.parametrize(
+    ("node", "name", "value", "expected"),
+    [
+        ("SAMALoadModel", "model_name", "absent.safetensors", "syxbb/SAMA-14B"),
+        (
+            "SAMALoadTextEncoder",
+            "text_encoder_name",
+            "absent.safetensors",
+            "umt5_xxl_fp16.safetensors in models/text_encoders",
+        ),
+        ("SAMALoadVAE", "vae_name", "absent.safetensors", "Comfy-Org/Wan_2.1_ComfyUI_repackaged"),
+    ],
+)
 def test_missing_files_are_named_with_source_and_folder(comfyui, node, name, value, expected):
     inputs = {name: value} | ({"weight_dtype": "default"} if node == "SAMALoadModel" else {})
     result = comfyui.run({"1": {"class_type": node, "inputs": inputs}}, keep=["1"])
@@ -169,27 +209,34 @@ def test_missing_files_are_named_with_source_and_folder(comfyui, node, name, val
     assert expected in result.errors[0]
 
 
-@pytest.mark.parametrize(("node", "folder", "message"), [
-    ("SAMALoadVAE", "vae", "needs the Wan 2.1 VAE"),
-    ("SAMALoadTextEncoder", "text_encoders", "needs umT5"),
-])
+@pytest.mark.parametrize(
+    ("node", "folder", "message"),
+    [
+        ("SAMALoadVAE", "vae", "needs the Wan 2.1 VAE"),
+        ("SAMALoadTextEncoder", "text_encoders", "needs umT5"),
+    ],
+)
 def test_wrong_vae_and_text_encoder_files(comfyui, edit, small, node, folder, message):
     save_file({"something.weight": torch.zeros(2)}, comfyui.models(folder) / "other.safetensors")
     name = {"vae": "vae_name", "text_encoders": "text_encoder_name"}[folder]
-    result = comfyui.run({"1": {"class_type": node, "inputs": {name: "other.safetensors"}}}, keep=["1"])
+    result = comfyui.run(
+        {"1": {"class_type": node, "inputs": {name: "other.safetensors"}}}, keep=["1"]
+    )
     assert message in result.errors[0]
 
 
 def test_a_delta_over_a_quantised_base(comfyui, edit, small, sampled):
     """A layer that the delta brings anew loses the base's scale; it belonged to the old numbers."""
-    from sama_core.checkpoint import SAMA_KEYS
+    from sama_core.weights.names import SAMA_KEYS
 
     full, trained = weights(comfyui, small), "blocks.0.ffn.0.weight"
     base = scaled_fp8({key: value for key, value in full.items() if key not in SAMA_KEYS})
     write(comfyui, "fp8_base.safetensors", base)
     delta = {key: full[key] for key in (*SAMA_KEYS, trained)}
-    edit.nodes[edit.model[0]]["inputs"] |= {"model_name": write(comfyui, "one_layer_delta.safetensors", delta),
-                                            "base_model": "fp8_base.safetensors"}
+    edit.nodes[edit.model[0]]["inputs"] |= {
+        "model_name": write(comfyui, "one_layer_delta.safetensors", delta),
+        "base_model": "fp8_base.safetensors",
+    }
     assert distance(edit.sample()["video"], sampled["video"])[0] < 0.02
 
 
@@ -197,15 +244,29 @@ def test_an_incomplete_vae_is_named(comfyui, small):
     tensors = load_file(comfyui.models("vae") / small.vae)
     del tensors["encoder.middle.0.residual.2.weight"]
     save_file(tensors, comfyui.models("vae") / "holes.safetensors")
-    result = comfyui.run({"1": {"class_type": "SAMALoadVAE", "inputs": {"vae_name": "holes.safetensors"}}}, keep=["1"])
+    result = comfyui.run(
+        {"1": {"class_type": "SAMALoadVAE", "inputs": {"vae_name": "holes.safetensors"}}},
+        keep=["1"],
+    )
     assert "got no encoder.middle.0.residual.2.weight, needs all of its tensors" in result.errors[0]
 
 
-@pytest.mark.parametrize(("node", "folder", "name"), [
-    ("SAMALoadVAE", "vae", "vae_name"), ("SAMALoadTextEncoder", "text_encoders", "text_encoder_name")])
-@pytest.mark.parametrize(("file", "message"), [
-    ("junk.safetensors", "no readable safetensors header"), ("junk.pth", "no readable weights"),
-    ("tensor.pth", "no readable weights"), ("code.pth", "no readable weights")])
+@pytest.mark.parametrize(
+    ("node", "folder", "name"),
+    [
+        ("SAMALoadVAE", "vae", "vae_name"),
+        ("SAMALoadTextEncoder", "text_encoders", "text_encoder_name"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("junk.safetensors", "no readable safetensors header"),
+        ("junk.pth", "no readable weights"),
+        ("tensor.pth", "no readable weights"),
+        ("code.pth", "no readable weights"),
+    ],
+)
 def test_damaged_files_are_named(comfyui, node, folder, name, file, message):
     """Noise, a bare tensor, and a pickle that wants to run code: one sentence each, and nothing runs."""
     path = comfyui.models(folder) / file
@@ -227,7 +288,11 @@ class Exploit:
 
 def test_encoder_and_vae_can_be_loaded_anew_by_core(edit):
     """Multi-GPU nodes and hooks ask the patcher for a fresh one."""
-    for patcher in (edit.values(edit.clip).patcher, edit.values(edit.vae).patcher, edit.values(edit.model)):
+    for patcher in (
+        edit.values(edit.clip).patcher,
+        edit.values(edit.vae).patcher,
+        edit.values(edit.model),
+    ):
         fresh = patcher.clone(force_deepcopy=True)
         assert fresh.model is not patcher.model
 
@@ -242,9 +307,13 @@ def test_names_over_a_link_do_not_break_the_cache_key(pack):
 def test_the_cache_key_sees_every_shard(comfyui, pack, small):
     test_file = comfyui.models("diffusion_models")
     for number in (1, 2):
-        save_file({"x": torch.zeros(number)}, test_file / f"keyed-{number:05d}-of-00002.safetensors")
+        save_file(
+            {"x": torch.zeros(number)}, test_file / f"keyed-{number:05d}-of-00002.safetensors"
+        )
     load = pack.module("nodes.load")
-    key = load.LoadModel.fingerprint_inputs(small.sama, "default", base_model="keyed-00001-of-00002.safetensors")
+    key = load.LoadModel.fingerprint_inputs(
+        small.sama, "default", base_model="keyed-00001-of-00002.safetensors"
+    )
     assert len(key) == 3
 
 
@@ -255,11 +324,16 @@ def test_an_incomplete_text_encoder_is_named(comfyui, small):
     save_file(tensors, comfyui.models("text_encoders") / "holes.safetensors")
     inputs = {"text_encoder_name": "holes.safetensors"}
     result = comfyui.run({"1": {"class_type": "SAMALoadTextEncoder", "inputs": inputs}}, keep=["1"])
-    assert "got no encoder.block.1.layer.1.DenseReluDense.wo.weight, needs all of its tensors" in result.errors[0]
+    assert (
+        "got no encoder.block.1.layer.1.DenseReluDense.wo.weight, needs all of its tensors"
+        in result.errors[0]
+    )
 
 
 def test_unreadable_settings_in_the_metadata_are_no_obstacle(comfyui, edit, small, sampled):
-    file = write(comfyui, "odd_metadata.safetensors", weights(comfyui, small), {"config": "not json"})
+    file = write(
+        comfyui, "odd_metadata.safetensors", weights(comfyui, small), {"config": "not json"}
+    )
     edit.nodes[edit.model[0]]["inputs"]["model_name"] = file
     assert torch.equal(edit.sample()["video"], sampled["video"])
 
@@ -269,11 +343,17 @@ def test_unreadable_settings_in_the_metadata_are_no_obstacle(comfyui, edit, smal
 
 def linear_names(tensors: dict) -> list[str]:
     """Weights that quantisers convert: the blocks' matrices."""
-    return [key for key in tensors if key.startswith("blocks.") and key.endswith(".weight") and tensors[key].ndim == 2]
+    return [
+        key
+        for key in tensors
+        if key.startswith("blocks.") and key.endswith(".weight") and tensors[key].ndim == 2
+    ]
 
 
-@pytest.mark.parametrize(("dtype", "stored", "limit"), [
-    ("fp8_e4m3fn", torch.float8_e4m3fn, 0.1), ("fp8_e5m2", torch.float8_e5m2, 0.2)])
+@pytest.mark.parametrize(
+    ("dtype", "stored", "limit"),
+    [("fp8_e4m3fn", torch.float8_e4m3fn, 0.1), ("fp8_e5m2", torch.float8_e5m2, 0.2)],
+)
 def test_fp8_storage(edit, sampled, dtype, stored, limit):
     edit.nodes[edit.model[0]]["inputs"]["weight_dtype"] = dtype
     patcher = edit.values(edit.model)
@@ -288,7 +368,10 @@ def scaled_fp8(tensors: dict) -> dict:
     out = dict(tensors)
     for key in linear_names(tensors):
         scale = tensors[key].abs().max() / 448
-        out |= {key.replace(".weight", ".scale_weight"): scale, key: (tensors[key] / scale).to(torch.float8_e4m3fn)}
+        out |= {
+            key.replace(".weight", ".scale_weight"): scale,
+            key: (tensors[key] / scale).to(torch.float8_e4m3fn),
+        }
     return out | {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}
 
 
@@ -298,7 +381,9 @@ def test_scaled_fp8_file(comfyui, edit, small, sampled, prefixed):
     full = scaled_fp8(weights(comfyui, small))
     if prefixed:
         full = {f"model.diffusion_model.{key}": value for key, value in full.items()}
-    edit.nodes[edit.model[0]]["inputs"]["model_name"] = write(comfyui, f"scaled_{prefixed}.safetensors", full)
+    edit.nodes[edit.model[0]]["inputs"]["model_name"] = write(
+        comfyui, f"scaled_{prefixed}.safetensors", full
+    )
     patcher = edit.values(edit.model)
     assert type(patcher.model).__name__ == "SamaModel"
     assert heads_are_float32(patcher)
@@ -312,8 +397,11 @@ def test_comfy_quant_file(comfyui, edit, small, sampled):
     for key in linear_names(full):
         layer = key.removesuffix(".weight")
         scale = full[key].abs().max() / 448
-        full |= {f"{layer}.comfy_quant": entry.clone(), f"{layer}.weight_scale": scale,
-                 key: (full[key] / scale).to(torch.float8_e4m3fn)}
+        full |= {
+            f"{layer}.comfy_quant": entry.clone(),
+            f"{layer}.weight_scale": scale,
+            key: (full[key] / scale).to(torch.float8_e4m3fn),
+        }
     edit.nodes[edit.model[0]]["inputs"]["model_name"] = write(comfyui, "quant.safetensors", full)
     assert heads_are_float32(edit.values(edit.model))
     assert 1e-4 < distance(edit.sample()["video"], sampled["video"])[0] < 0.1
@@ -324,7 +412,9 @@ def test_bf16_file(comfyui, edit, small, sampled):
     full = {key: value.bfloat16() for key, value in weights(comfyui, small).items()}
     edit.nodes[edit.model[0]]["inputs"]["model_name"] = write(comfyui, "bf16.safetensors", full)
     patcher = edit.values(edit.model)
-    assert torch.float16 not in {value.dtype for value in patcher.model.diffusion_model.parameters()}
+    assert torch.float16 not in {
+        value.dtype for value in patcher.model.diffusion_model.parameters()
+    }
     assert distance(edit.sample()["video"], sampled["video"])[0] < 0.05
 
 
@@ -344,7 +434,9 @@ def test_checkpoint_loader_recognises_a_saved_checkpoint(comfyui, edit, small):
     """The prefixed names of a checkpoint (model + VAE + encoder in one) are SAMA, not Wan."""
     import comfy.model_detection
 
-    prefixed = {f"model.diffusion_model.{key}": value for key, value in weights(comfyui, small).items()}
+    prefixed = {
+        f"model.diffusion_model.{key}": value for key, value in weights(comfyui, small).items()
+    }
     config = comfy.model_detection.model_config_from_unet(prefixed, "model.diffusion_model.")
     assert type(config).__name__ == "SamaConfig"
 
@@ -358,12 +450,24 @@ def test_merging_two_models(edit, sampled):
 # --- LoRA --------------------------------------------------------------------------------------
 
 SPELLINGS = {
-    "diffusion_model": ("diffusion_model.{}.lora_A.weight", "diffusion_model.{}.lora_B.weight", "."),
-    "peft default": ("diffusion_model.{}.lora_A.default.weight", "diffusion_model.{}.lora_B.default.weight", "."),
+    "diffusion_model": (
+        "diffusion_model.{}.lora_A.weight",
+        "diffusion_model.{}.lora_B.weight",
+        ".",
+    ),
+    "peft default": (
+        "diffusion_model.{}.lora_A.default.weight",
+        "diffusion_model.{}.lora_B.default.weight",
+        ".",
+    ),
     "kohya": ("lora_unet_{}.lora_down.weight", "lora_unet_{}.lora_up.weight", "_"),
     "official": ("{}.lora_A.default.weight", "{}.lora_B.default.weight", "."),
 }
-LAYERS = {"blocks.0.self_attn.q": (256, 256), "blocks.1.ffn.0": (256, 512), "semantic_head.proj": (256, 48)}
+LAYERS = {
+    "blocks.0.self_attn.q": (256, 256),
+    "blocks.1.ffn.0": (256, 512),
+    "semantic_head.proj": (256, 48),
+}
 
 
 def write_lora(comfyui, spelling: str, extra: dict | None = None) -> str:
@@ -402,18 +506,32 @@ def test_every_spelling_gives_the_same_edit(comfyui, small, sampled):
 
 
 def test_report_names_unmatched_layers(comfyui, edit):
-    file = write_lora(comfyui, "official", {"blocks.99.self_attn.q.lora_A.weight": torch.zeros(4, 256),
-                                            "blocks.99.self_attn.q.lora_B.weight": torch.zeros(256, 4)})
+    file = write_lora(
+        comfyui,
+        "official",
+        {
+            "blocks.99.self_attn.q.lora_A.weight": torch.zeros(4, 256),
+            "blocks.99.self_attn.q.lora_B.weight": torch.zeros(256, 4),
+        },
+    )
     assert edit.values(apply(edit, file)) == (
-        "3 of 4 LoRA layers matched; not in this model: diffusion_model.blocks.99.self_attn.q")
+        "3 of 4 LoRA layers matched; not in this model: diffusion_model.blocks.99.self_attn.q"
+    )
 
 
 def test_report_names_layers_of_another_size(comfyui, edit):
     """A LoRA of the 1.3B model has the same names: what does not fit is named, the rest is applied."""
-    file = write_lora(comfyui, "official", {"blocks.1.self_attn.k.lora_A.weight": torch.zeros(4, 128),
-                                            "blocks.1.self_attn.k.lora_B.weight": torch.zeros(128, 4)})
+    file = write_lora(
+        comfyui,
+        "official",
+        {
+            "blocks.1.self_attn.k.lora_A.weight": torch.zeros(4, 128),
+            "blocks.1.self_attn.k.lora_B.weight": torch.zeros(128, 4),
+        },
+    )
     assert edit.values(apply(edit, file)) == (
-        "3 of 4 LoRA layers matched; of another size: diffusion_model.blocks.1.self_attn.k")
+        "3 of 4 LoRA layers matched; of another size: diffusion_model.blocks.1.self_attn.k"
+    )
 
 
 def test_a_foreign_lora_is_refused(comfyui, edit):

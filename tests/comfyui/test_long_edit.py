@@ -22,6 +22,7 @@ def sampled_segments(monkeypatch) -> list[int]:
     def count(model, vae, images, *args, **kwargs):
         counted.append(len(images))
         return original(model, vae, images, *args, **kwargs)
+
     monkeypatch.setattr(long_edit, "sample_edit", count)
     return counted
 
@@ -37,22 +38,41 @@ def store(comfyui):
 
 
 def graph(comfyui, small, frames=FRAMES, area=SMALL_AREA) -> Edit:
-    from sama_core.clip import write_clip
+    from sama_core.shapes.demo_clip import write_clip
 
     path = comfyui.base / "input" / LONG_FILE
     if not path.exists():
         write_clip(path, moving_shapes(FRAMES + 8, 48, 32), Fraction(12))
     edit = Edit(comfyui, small, area=area, frames=frames)
-    edit.nodes[next(i for i, n in edit.nodes.items() if n["class_type"] == "LoadVideo")]["inputs"]["file"] = LONG_FILE
+    edit.nodes[next(i for i, n in edit.nodes.items() if n["class_type"] == "LoadVideo")]["inputs"][
+        "file"
+    ] = LONG_FILE
     return edit
 
 
 def long_edit(edit: Edit, **changes) -> list:
-    settings = {"seed": 1, "steps": 2, "cfg": 1.0, "shift": 5.0, "sampler_name": "euler", "edit_tag": True,
-                "tiling": "automatic", "instruction": "make the circle red", "segment_frames": 17,
-                "overlap_frames": 4, "anchor_colours": False, "keep_segments": True}
-    return edit.add("SAMALongEdit", model=edit.model, clip=edit.clip, vae=edit.vae, frames=edit.source,
-                    **{**settings, **changes})
+    settings = {
+        "seed": 1,
+        "steps": 2,
+        "cfg": 1.0,
+        "shift": 5.0,
+        "sampler_name": "euler",
+        "edit_tag": True,
+        "tiling": "automatic",
+        "instruction": "make the circle red",
+        "segment_frames": 17,
+        "overlap_frames": 4,
+        "anchor_colours": False,
+        "keep_segments": True,
+    }
+    return edit.add(
+        "SAMALongEdit",
+        model=edit.model,
+        clip=edit.clip,
+        vae=edit.vae,
+        frames=edit.source,
+        **{**settings, **changes},
+    )
 
 
 def run(comfyui, small, frames=FRAMES, patch=None, **changes) -> torch.Tensor:
@@ -73,7 +93,9 @@ def test_segments_become_one_clip_of_the_same_length(comfyui, small, store, samp
     assert frames.shape[0] == FRAMES and frames.isfinite().all()
     assert sampled_segments == [17, 17, 17]
     first_alone = run(comfyui, small, frames=17)
-    assert (frames[:9] - first_alone[:9]).abs().max() < 1e-4  # before the first overlap: frames 13 to 16
+    assert (
+        frames[:9] - first_alone[:9]
+    ).abs().max() < 1e-4  # before the first overlap: frames 13 to 16
 
 
 def test_a_second_run_samples_nothing_and_gives_the_same(comfyui, small, store, sampled_segments):
@@ -85,20 +107,37 @@ def test_a_second_run_samples_nothing_and_gives_the_same(comfyui, small, store, 
 
 def lora_patch(strength):
     """A core LoRA node in front of the edit; `lora` is written where ComfyUI looks."""
+
     def patch(edit):
         from safetensors.torch import save_file
+
         name, generator = "long_lora.safetensors", torch.Generator().manual_seed(0)
         weight = "diffusion_model.blocks.0.self_attn.q"
-        save_file({f"{weight}.lora_A.weight": torch.randn(2, 256, generator=generator),
-                   f"{weight}.lora_B.weight": torch.randn(256, 2, generator=generator)},
-                  edit.comfyui.models("loras") / name)
+        save_file(
+            {
+                f"{weight}.lora_A.weight": torch.randn(2, 256, generator=generator),
+                f"{weight}.lora_B.weight": torch.randn(256, 2, generator=generator),
+            },
+            edit.comfyui.models("loras") / name,
+        )
         edit.patch("LoraLoaderModelOnly", lora_name=name, strength_model=strength)
+
     return patch
 
 
-@pytest.mark.parametrize("change", [
-    {"seed": 2}, {"steps": 3}, {"cfg": 2.0}, {"shift": 3.0}, {"sampler_name": "heun"}, {"instruction": "remove it"},
-    {"edit_tag": False}, {"patch": lora_patch(0.5)}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"steps": 3},
+        {"cfg": 2.0},
+        {"shift": 3.0},
+        {"sampler_name": "heun"},
+        {"instruction": "remove it"},
+        {"edit_tag": False},
+        {"patch": lora_patch(0.5)},
+    ],
+)
 def test_a_changed_setting_computes_all_anew(comfyui, small, store, sampled_segments, change):
     run(comfyui, small, frames=17)
     run(comfyui, small, frames=17, **change)
@@ -113,7 +152,9 @@ def test_a_changed_lora_strength_computes_anew(comfyui, small, store, sampled_se
     assert sampled_segments == [17, 17]
 
 
-def test_what_does_not_decide_a_segment_is_not_part_of_its_key(comfyui, small, store, sampled_segments):
+def test_what_does_not_decide_a_segment_is_not_part_of_its_key(
+    comfyui, small, store, sampled_segments
+):
     run(comfyui, small)
     del sampled_segments[:]
     run(comfyui, small, anchor_colours=True)
@@ -149,15 +190,21 @@ def test_the_store_node_shows_and_clears(comfyui, small, store):
     code = shown.removesuffix(".").split()[-1]
     for wrong in ({}, {"confirm": ""}, {"confirm": "clear"}, {"confirm": code[:-1]}):
         said = edit.values(edit.add("SAMASegmentStore", action="clear", **wrong))
-        assert said.startswith("Nothing was removed: confirm says ") and f"has to say {code} " in said
+        assert (
+            said.startswith("Nothing was removed: confirm says ") and f"has to say {code} " in said
+        )
     assert edit.values(edit.add("SAMASegmentStore", action="show", confirm=code)) == shown
     cleared = edit.values(edit.add("SAMASegmentStore", action="clear", confirm=f" {code.upper()} "))
     assert cleared.startswith("3 segments removed. 0 segments")
-    assert edit.values(edit.add("SAMASegmentStore", action="clear", confirm=code)).startswith("0 segments, 0.0 MiB of ")
+    assert edit.values(edit.add("SAMASegmentStore", action="clear", confirm=code)).startswith(
+        "0 segments, 0.0 MiB of "
+    )
     assert store.entries() == []
 
 
-def test_an_overlap_as_long_as_the_segment_is_refused_before_sampling(comfyui, small, store, sampled_segments):
+def test_an_overlap_as_long_as_the_segment_is_refused_before_sampling(
+    comfyui, small, store, sampled_segments
+):
     edit = graph(comfyui, small)
     link = long_edit(edit, overlap_frames=16)
     result = comfyui.run(edit.nodes, keep=[link[0]])
@@ -171,7 +218,9 @@ def test_a_mask_keeps_the_rest_bit_for_bit(comfyui, small, store, sampled_segmen
     white = edit.add("SolidMask", value=1.0, width=16, height=16)
     still = edit.add("MaskComposite", destination=blank, source=white, x=8, y=8, operation="add")
     frames = edit.values(long_edit(edit, mask=still))
-    assert torch.equal(frames[:, :8], source[:, :8]) and torch.equal(frames[:, :, 24:], source[:, :, 24:])
+    assert torch.equal(frames[:, :8], source[:, :8]) and torch.equal(
+        frames[:, :, 24:], source[:, :, 24:]
+    )
     assert not torch.equal(frames[:, 8:24, 8:24], source[:, 8:24, 8:24])
     assert sampled_segments == [17, 17, 17]
 
@@ -199,7 +248,9 @@ def test_neighbouring_seeds_share_no_noise(comfyui, small, store, monkeypatch):
     drawn, seeds = [], []
     noise, sample = module._noise, module.sample_edit
     monkeypatch.setattr(module, "_noise", lambda *args: drawn.append(args[-1]) or noise(*args))
-    monkeypatch.setattr(module, "sample_edit", lambda *args: seeds.append(args[4].seed) or sample(*args))
+    monkeypatch.setattr(
+        module, "sample_edit", lambda *args: seeds.append(args[4].seed) or sample(*args)
+    )
     for seed in (1, 2):
         run(comfyui, small, seed=seed, keep_segments=False)
     assert drawn == seeds == [segment_seed(seed, number) for seed in (1, 2) for number in range(3)]
@@ -216,25 +267,41 @@ def test_consecutive_seeds_give_the_edit_of_before(comfyui, small, store):
 
     from sama_core.comfyui import conditioning
     from sama_core.long import blend_segments, plan_segments
-    from sama_core.schedule import flow_sigmas
+    from sama_core.model.schedule import flow_sigmas
 
     edit = graph(comfyui, small)
-    found = edit.values(long_edit(edit, sampler_name="euler_ancestral", segment_seeds="consecutive"))
-    model, clip, vae, frames = (edit.values(link) for link in (edit.model, edit.clip, edit.vae, edit.source))
+    found = edit.values(
+        long_edit(edit, sampler_name="euler_ancestral", segment_seeds="consecutive")
+    )
+    model, clip, vae, frames = (
+        edit.values(link) for link in (edit.model, edit.clip, edit.vae, edit.source)
+    )
     segments, tape, latents, reached = plan_segments(9, 5, 1), [], [], 0
     for number, segment in enumerate(segments):
         own = comfy.sample.prepare_noise(torch.zeros(1, 16, 5, 4, 4), 1 + number)
-        tape.append(own[:, :, reached - segment.first:])
+        tape.append(own[:, :, reached - segment.first :])
         reached = segment.end
     with torch.inference_mode():
         positive, negative = conditioning.encode_instruction(clip, "make the circle red")
         for segment in segments:
             source = conditioning.encode_source(vae, frames[segment.frames])
-            latents.append((segment, comfy.sample.sample_custom(
-                model, torch.cat(tape, 2)[:, :, segment.first:segment.end], 1.0,
-                comfy.samplers.sampler_object("euler_ancestral"), flow_sigmas(2, 5.0),
-                conditioning.attach_source(positive, source), conditioning.attach_source(negative, source),
-                torch.zeros_like(source), disable_pbar=True, seed=1)))
+            latents.append(
+                (
+                    segment,
+                    comfy.sample.sample_custom(
+                        model,
+                        torch.cat(tape, 2)[:, :, segment.first : segment.end],
+                        1.0,
+                        comfy.samplers.sampler_object("euler_ancestral"),
+                        flow_sigmas(2, 5.0),
+                        conditioning.attach_source(positive, source),
+                        conditioning.attach_source(negative, source),
+                        torch.zeros_like(source),
+                        disable_pbar=True,
+                        seed=1,
+                    ),
+                )
+            )
         assert torch.equal(found, conditioning.decode_latent(vae, blend_segments(latents, 9)))
 
 
@@ -246,16 +313,23 @@ def test_the_first_segment_is_the_same_with_either_seeds(comfyui, small, store, 
     assert sampled_segments == [17, 17]
 
 
-def test_an_interrupt_keeps_finished_segments_and_leaves_the_store_whole(comfyui, small, store, sampled_segments):
+def test_an_interrupt_keeps_finished_segments_and_leaves_the_store_whole(
+    comfyui, small, store, sampled_segments
+):
     """Stopped in the second of three segments; queued again, it goes on, and the result is that of one go."""
     edit = graph(comfyui, small)
     link = long_edit(edit, steps=4)
     seen = comfyui.run(edit.nodes, keep=[link[0]]).check()
-    whole, steps = seen.values[link[0]][0], [step.value for step in seen.progress if step.total == 21]
+    whole, steps = (
+        seen.values[link[0]][0],
+        [step.value for step in seen.progress if step.total == 21],
+    )
     assert 11 in steps and steps[-1] == 21
     store.clear()
     del sampled_segments[:]
-    before = next(number for number, step in enumerate(seen.progress) if step.total == 21 and step.value >= 11)
+    before = next(
+        number for number, step in enumerate(seen.progress) if step.total == 21 and step.value >= 11
+    )
     comfyui.interrupt_after(before + 1)
     assert comfyui.run(edit.nodes, keep=[link[0]]).interrupted
     assert sampled_segments == [17, 17] and len(store.entries()) == 1
@@ -272,8 +346,10 @@ def test_the_advice_on_distilled_loras_stands_before_every_step(comfyui, small, 
     lora_patch(1.0)(edit := graph(comfyui, small, frames=29))
     (comfyui.models("loras") / "long_lora.safetensors").replace(comfyui.models("loras") / LIGHTX2V)
     node = edit.nodes[edit.model[0]]
-    node |= {"class_type": "SAMALoadLora", "inputs": {"model": node["inputs"]["model"], "lora_name": LIGHTX2V,
-                                                      "strength": 1.0}}
+    node |= {
+        "class_type": "SAMALoadLora",
+        "inputs": {"model": node["inputs"]["model"], "lora_name": LIGHTX2V, "strength": 1.0},
+    }
     result = comfyui.run(edit.nodes, keep=[long_edit(edit, cfg=5.0)[0]]).check()
     advice = f"{LIGHTX2V} has the guidance inside, and cfg 5 guides a second time and doubles the time of each step"
     assert f"SAMA: {advice}: set cfg to 1, segment 2 of 2, sampling, step 1 of 2" in spoken(result)

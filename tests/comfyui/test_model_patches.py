@@ -14,8 +14,14 @@ CFG_NODES = {
     "Mahiro": {},
     "TCFG": {},
     "FreSca": {"scale_low": 1.0, "scale_high": 1.5, "freq_cutoff": 1},
-    "SkipLayerGuidanceDiT": {"double_layers": "0", "single_layers": "", "scale": 3.0, "start_percent": 0.0,
-                             "end_percent": 1.0, "rescaling_scale": 0.0},
+    "SkipLayerGuidanceDiT": {
+        "double_layers": "0",
+        "single_layers": "",
+        "scale": 3.0,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+        "rescaling_scale": 0.0,
+    },
 }
 
 
@@ -38,27 +44,36 @@ def test_cfg_node_at_cfg_1(edit, node):
 @pytest.mark.parametrize("conds_out", ["one", "the second None", "none changed"])
 def test_pre_cfg_functions_without_a_negative(comfyui, conds_out):
     """One prediction, or None in the negative's place: both are cores' ways to say that cfg is 1."""
-    from sama_core.comfyui.adapters import adapt_model_options
     from sama_core.comfyui.packing import JointShape
+    from sama_core.comfyui.video_view import adapt_model_options
 
     shape, cond = JointShape((1, 1, 1, 2), (1, 3)), torch.full((1, 1, 5), 3.0)
-    returned = {"one": [torch.ones(1, 1, 1, 1, 2)], "the second None": [torch.ones(1, 1, 1, 1, 2), None],
-                "none changed": None}[conds_out]
-    options = {"sampler_pre_cfg_function": [lambda args: args["conds_out"] if returned is None else returned],
-               "sampler_cfg_function": lambda args: torch.zeros(1, 1, 1, 1, 2)}
+    returned = {
+        "one": [torch.ones(1, 1, 1, 1, 2)],
+        "the second None": [torch.ones(1, 1, 1, 1, 2), None],
+        "none changed": None,
+    }[conds_out]
+    options = {
+        "sampler_pre_cfg_function": [
+            lambda args: args["conds_out"] if returned is None else returned
+        ],
+        "sampler_cfg_function": lambda args: torch.zeros(1, 1, 1, 1, 2),
+    }
     adapt_model_options(options, shape)
     given = [cond] if conds_out == "one" else [cond, None]
     first, *rest = options["sampler_pre_cfg_function"][0]({"conds_out": given, "input": cond})
     assert first.flatten().tolist() == ([3] * 5 if returned is None else [1, 1, 3, 3, 3])
     assert rest == given[1:]
-    guided = options["sampler_cfg_function"]({"cond": cond, "uncond": None, "cond_scale": 1.0, "input": cond})
+    guided = options["sampler_cfg_function"](
+        {"cond": cond, "uncond": None, "cond_scale": 1.0, "input": cond}
+    )
     assert guided.flatten().tolist() == [0, 0, 3, 3, 3]
 
 
 def test_cfg_functions_see_a_5d_video_and_leave_the_semantics_to_plain_cfg(comfyui):
     """The three hooks, called the way ComfyUI calls them, on known numbers."""
-    from sama_core.comfyui.adapters import adapt_model_options
     from sama_core.comfyui.packing import JointShape
+    from sama_core.comfyui.video_view import adapt_model_options
 
     shape, seen = JointShape((1, 1, 1, 2), (1, 3)), []
 
@@ -69,7 +84,9 @@ def test_cfg_functions_see_a_5d_video_and_leave_the_semantics_to_plain_cfg(comfy
     options = {
         "sampler_cfg_function": zero_video,
         "sampler_post_cfg_function": [zero_video],
-        "sampler_pre_cfg_function": [lambda args: [torch.ones_like(out) for out in args["conds_out"]]],
+        "sampler_pre_cfg_function": [
+            lambda args: [torch.ones_like(out) for out in args["conds_out"]]
+        ],
     }
     adapt_model_options(options, shape)
     cond, uncond = (torch.full((1, 1, 5), value) for value in (3.0, 1.0))
@@ -100,7 +117,9 @@ def test_torch_compile_node_eager(comfyui, edit, sampled):
     """The compile node's own code with the `eager` back end; its menu offers only GPU back ends."""
     compile_node = comfyui.node_class("TorchCompileModel")
     model = compile_node.execute(edit.values(edit.model), backend="eager").args[0]
-    positive, negative, latent = (edit.values(link) for link in (edit.positive, edit.negative, edit.latent))
+    positive, negative, latent = (
+        edit.values(link) for link in (edit.positive, edit.negative, edit.latent)
+    )
     sample = comfyui.node_class("KSampler")().sample
     with torch.inference_mode():
         out = sample(model, 1, 3, 5.0, "euler", "simple", positive, negative, latent)[0]["samples"]
@@ -111,10 +130,13 @@ def run_patched(comfyui, edit, patch):
     """Sample with a model that `patch(model)` has changed in place."""
     model = edit.values(edit.model).clone()
     patch(model)
-    positive, negative, latent = (edit.values(link) for link in (edit.positive, edit.negative, edit.latent))
+    positive, negative, latent = (
+        edit.values(link) for link in (edit.positive, edit.negative, edit.latent)
+    )
     with torch.inference_mode():
-        return comfyui.node_class("KSampler")().sample(model, 1, 3, 5.0, "euler", "simple", positive, negative,
-                                                       latent)[0]["samples"]
+        return comfyui.node_class("KSampler")().sample(
+            model, 1, 3, 5.0, "euler", "simple", positive, negative, latent
+        )[0]["samples"]
 
 
 def test_attention_override_sees_self_and_cross_attention(comfyui, edit, sampled):
@@ -125,8 +147,13 @@ def test_attention_override_sees_self_and_cross_attention(comfyui, edit, sampled
         calls.append(kwargs["transformer_options"]["block_index"])
         return original(*args, **kwargs)
 
-    out = run_patched(comfyui, edit, lambda model: model.model_options["transformer_options"].update(
-        optimized_attention_override=override))
+    out = run_patched(
+        comfyui,
+        edit,
+        lambda model: model.model_options["transformer_options"].update(
+            optimized_attention_override=override
+        ),
+    )
     assert calls == [0, 0, 1, 1] * 3
     assert torch.equal(out, sampled["video"])
 
@@ -154,7 +181,9 @@ def test_block_replacement_and_patches(comfyui, edit, sampled):
         model.set_model_attn1_patch(attn1)
         model.set_model_attn2_patch(attn2)
         model.set_model_patch(after, "double_block")
-        model.set_model_patch_replace(lambda args, extra: extra["original_block"](args), "dit", "double_block", 1)
+        model.set_model_patch_replace(
+            lambda args, extra: extra["original_block"](args), "dit", "double_block", 1
+        )
 
     out = run_patched(comfyui, edit, patch)
     assert seen == {"attn1": 6, "attn2": 6, "blocks": [0, 1] * 3}
@@ -162,7 +191,14 @@ def test_block_replacement_and_patches(comfyui, edit, sampled):
 
 
 def test_rope_scaling_node(edit, sampled):
-    identity = {"scale_x": 1.0, "shift_x": 0.0, "scale_y": 1.0, "shift_y": 0.0, "scale_t": 1.0, "shift_t": 0.0}
+    identity = {
+        "scale_x": 1.0,
+        "shift_x": 0.0,
+        "scale_y": 1.0,
+        "shift_y": 0.0,
+        "scale_t": 1.0,
+        "shift_t": 0.0,
+    }
     changed = edit.patch("ScaleROPE", **{**identity, "scale_x": 2.0}).sample()
     assert distance(changed["video"], sampled["video"])[0] > 1e-4
 
@@ -190,19 +226,23 @@ def test_with_fused_attention_the_estimate_is_the_memory_law(comfyui, edit, monk
     import comfy.model_management
 
     from sama_core.geometry import LatentShape
-    from sama_core.memory_law import activation_bytes
+    from sama_core.model.memory_law import activation_bytes
 
     monkeypatch.setattr(comfy.model_management, "pytorch_attention_flash_attention", lambda: True)
     model = edit.values(edit.model).model
     video, source = [2, 16, 21, 60, 104], {"source_latents": [[2, 16, 21, 60, 104]]}
     size = comfy.model_management.dtype_size(model.get_dtype_inference())
-    law = {source: activation_bytes(model.dit_config, LatentShape(21, 60, 104), 2, size, source)
-           for source in (True, False)}
+    law = {
+        source: activation_bytes(model.dit_config, LatentShape(21, 60, 104), 2, size, source)
+        for source in (True, False)
+    }
     assert model.memory_required(video, source) == pytest.approx(1.2 * law[True])
     assert law[True] > 1.9 * law[False]
     assert model.memory_required(video, {"others": [[1]]}) == pytest.approx(1.2 * law[False])
     assert model.memory_required(video) == model.memory_required(video, source)
-    assert model.memory_required([2, 1, 16 * 21 * 60 * 104 + 65 * 48], source) == model.memory_required(video, source)
+    assert model.memory_required(
+        [2, 1, 16 * 21 * 60 * 104 + 65 * 48], source
+    ) == model.memory_required(video, source)
 
 
 def test_perp_neg_node(edit, sampled):

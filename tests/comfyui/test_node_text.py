@@ -9,7 +9,7 @@ from .test_semantics_carried import advanced, lose
 @pytest.fixture(autouse=True)
 def nothing_told_before(comfyui, monkeypatch):
     """Graphs of other tests have the same node ids."""
-    from sama_core.comfyui import node_text
+    from sama_core.comfyui import stages as node_text
 
     monkeypatch.setattr(node_text, "_told", set())
 
@@ -20,8 +20,8 @@ def shown(result, node_id: str) -> list[str]:
     for _event, data in result.messages:
         if isinstance(data, bytes):
             size = int.from_bytes(data[:4], "big")
-            if data[4:4 + size].decode() == node_id:
-                texts.append(data[4 + size:].decode())
+            if data[4 : 4 + size].decode() == node_id:
+                texts.append(data[4 + size :].decode())
     return texts
 
 
@@ -36,17 +36,29 @@ def without_source(edit) -> dict:
 
 
 def lost(edit) -> list:
-    return advanced(edit, lose(edit, advanced(edit, edit.latent, 0, 2, True, True)), 2, 4, False, False)
+    return advanced(
+        edit, lose(edit, advanced(edit, edit.latent, 0, 2, True, True)), 2, 4, False, False
+    )
 
 
 def area(edit) -> list:
-    return edit.add("ConditioningSetArea", conditioning=edit.positive, width=64, height=64, x=0, y=0, strength=1.0)
+    return edit.add(
+        "ConditioningSetArea",
+        conditioning=edit.positive,
+        width=64,
+        height=64,
+        x=0,
+        y=0,
+        strength=1.0,
+    )
 
 
 CASES = {
     "lost tokens": (lost, "carries no semantic tokens, so they restart"),
-    "never had them": (lambda edit: edit.ksampler(latent_image=edit.source_latent, denoise=0.5),
-                       "starts below full noise"),
+    "never had them": (
+        lambda edit: edit.ksampler(latent_image=edit.source_latent, denoise=0.5),
+        "starts below full noise",
+    ),
     "no source": (lambda edit: edit.ksampler(**without_source(edit)), "holds no source video"),
     "an area": (lambda edit: edit.ksampler(positive=area(edit)), "a conditioning area was ignored"),
 }
@@ -64,11 +76,18 @@ def test_it_is_told_on_core_s_sampler(edit, case):
 def test_several_things_are_told_together_and_with_a_guider(edit):
     """One line each, on the node that samples and on no other."""
     edit.positive, edit.negative = without_source(edit).values()
-    link = edit.custom(edit.add("SAMASigmas", steps=2, shift=5.0, denoise=0.5), latent=edit.source_latent)
+    link = edit.custom(
+        edit.add("SAMASigmas", steps=2, shift=5.0, denoise=0.5), latent=edit.source_latent
+    )
     result = edit.comfyui.run(edit.nodes, keep=[link[0]]).check()
     first, second = shown(result, link[0])[0].splitlines()
     assert "starts below full noise" in first and "holds no source video" in second
-    assert not any("source video" in text for node in edit.nodes if node != link[0] for text in shown(result, node))
+    assert not any(
+        "source video" in text
+        for node in edit.nodes
+        if node != link[0]
+        for text in shown(result, node)
+    )
 
 
 def test_a_cured_run_takes_the_words_away(edit):
@@ -93,14 +112,16 @@ def test_advice_on_distilled_loras_is_on_core_s_node_too(edit):
 
     lora_file(edit.comfyui, LIGHTX2V, 1.0)
     edit.patch("SAMALoadLora", lora_name=LIGHTX2V, strength=0.01)
-    assert run(edit, edit.ksampler()) == [f"SAMA: {LIGHTX2V} has the guidance inside, and {GUIDES_TWICE}."]
+    assert run(edit, edit.ksampler()) == [
+        f"SAMA: {LIGHTX2V} has the guidance inside, and {GUIDES_TWICE}."
+    ]
 
 
 def test_without_a_server_or_an_executor_sampling_goes_on(edit, monkeypatch):
     """Scripts sample without either; the log still has it."""
     import sys
 
-    from sama_core.comfyui import node_text
+    from sama_core.comfyui import stages as node_text
 
     assert node_text.show("SAMA: x") is False
     node_text.tell(["SAMA: x"])

@@ -22,6 +22,7 @@ def spoil(monkeypatch, call: int, value: float = NAN):
         if len(calls) >= call:
             video[0, 0, 0, 0, 0] = value
         return video, semantic
+
     monkeypatch.setattr(SamaDiT, "forward", forward)
     return calls
 
@@ -37,9 +38,13 @@ def anchor(edit):
     return link
 
 
-NODES = {"KSampler": lambda edit: edit.ksampler(steps=8, cfg=1.0), "SamplerCustomAdvanced": advanced,
-         "SAMAEdit": lambda edit: whole_edit(edit, steps=8, cfg=1.0), "SAMAAnchorPreview": anchor,
-         "SAMALongEdit": lambda edit: long_edit(edit, steps=8, cfg=1.0)}
+NODES = {
+    "KSampler": lambda edit: edit.ksampler(steps=8, cfg=1.0),
+    "SamplerCustomAdvanced": advanced,
+    "SAMAEdit": lambda edit: whole_edit(edit, steps=8, cfg=1.0),
+    "SAMAAnchorPreview": anchor,
+    "SAMALongEdit": lambda edit: long_edit(edit, steps=8, cfg=1.0),
+}
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -66,29 +71,51 @@ def test_a_sampler_that_reports_no_step_is_caught_at_its_end(edit, monkeypatch):
 
     from sama_core.errors import SamplingError
 
-    model, positive, negative = (edit.values(link) for link in (edit.model, edit.positive, edit.negative))
+    model, positive, negative = (
+        edit.values(link) for link in (edit.model, edit.positive, edit.negative)
+    )
     latent = edit.values(edit.latent)["samples"]
-    silent = comfy.samplers.KSAMPLER(lambda model, noise, sigmas, extra_args=None, callback=None, disable=None: (
-        noise * NAN))
+    silent = comfy.samplers.KSAMPLER(
+        lambda model, noise, sigmas, extra_args=None, callback=None, disable=None: noise * NAN
+    )
     with pytest.raises(SamplingError, match="at its end"), torch.inference_mode():
-        comfy.sample.sample_custom(model, torch.randn_like(latent), 1.0, silent, torch.tensor([1.0, 0.5, 0.0]),
-                                   positive, negative, latent, disable_pbar=True, seed=1)
+        comfy.sample.sample_custom(
+            model,
+            torch.randn_like(latent),
+            1.0,
+            silent,
+            torch.tensor([1.0, 0.5, 0.0]),
+            positive,
+            negative,
+            latent,
+            disable_pbar=True,
+            seed=1,
+        )
 
 
 def lora_file(comfyui, name: str, value: float) -> str:
     weight = "diffusion_model.blocks.1.self_attn.q"
     up = torch.ones(256, 2)
     up[3, 1] = value
-    save_file({f"{weight}.lora_A.weight": torch.ones(2, 256), f"{weight}.lora_B.weight": up},
-              comfyui.models("loras") / name)
+    save_file(
+        {f"{weight}.lora_A.weight": torch.ones(2, 256), f"{weight}.lora_B.weight": up},
+        comfyui.models("loras") / name,
+    )
     return name
 
 
 def test_a_lora_of_nan_is_named_first(comfyui, edit):
     """Through core's loader, which checks nothing."""
-    edit.patch("LoraLoaderModelOnly", lora_name=lora_file(comfyui, "nan.safetensors", NAN), strength_model=1.0)
+    edit.patch(
+        "LoraLoaderModelOnly",
+        lora_name=lora_file(comfyui, "nan.safetensors", NAN),
+        strength_model=1.0,
+    )
     error = comfyui.run(edit.nodes, keep=[edit.ksampler()[0]]).errors[0]
-    assert "(1) a LoRA on the model holds such values itself (in diffusion_model.blocks.1.self_attn.q" in error
+    assert (
+        "(1) a LoRA on the model holds such values itself (in diffusion_model.blocks.1.self_attn.q"
+        in error
+    )
 
 
 def test_float16_that_overflows_is_told_to_be_bf16(comfyui, edit):
@@ -102,7 +129,10 @@ def test_float16_that_overflows_is_told_to_be_bf16(comfyui, edit):
     plain = edit.model
     edit.patch("ModelComputeDtype", dtype="fp16")
     error = comfyui.run(edit.nodes, keep=[edit.ksampler(steps=1)[0]]).errors[0]
-    assert "(1) the model computes in float16, which ends at 65504: set Model Compute Dtype to bf16" in error
+    assert (
+        "(1) the model computes in float16, which ends at 65504: set Model Compute Dtype to bf16"
+        in error
+    )
     edit.model = plain
     edit.patch("ModelComputeDtype", dtype="bf16")
     assert edit.sample(steps=1)["video"].isfinite().all()
@@ -116,17 +146,33 @@ def test_what_is_given_is_checked_before_the_model_is_loaded(comfyui, edit, monk
     from sama_core.errors import SamplingError
 
     calls = spoil(monkeypatch, 99)
-    model, positive, negative = (edit.values(link) for link in (edit.model, edit.positive, edit.negative))
+    model, positive, negative = (
+        edit.values(link) for link in (edit.model, edit.positive, edit.negative)
+    )
     latent, sigmas = edit.values(edit.latent)["samples"], torch.tensor([1.0, 0.5, 0.0])
 
     def run(positive=positive, latent=latent, sigmas=sigmas):
         with torch.inference_mode():
-            comfy.sample.sample_custom(model, torch.randn(latent.shape), 1.0, comfy.samplers.sampler_object("euler"),
-                                       sigmas, positive, negative, latent, disable_pbar=True, seed=1)
-    (text, extra), = positive
-    cases = {"text conditioning": {"positive": [[text * NAN, extra]]}, "latent": {"latent": latent + NAN},
-             "sigmas": {"sigmas": sigmas * NAN},
-             "source latent": {"positive": [[text, {**extra, "reference_latents": [latent + NAN]}]]}}
+            comfy.sample.sample_custom(
+                model,
+                torch.randn(latent.shape),
+                1.0,
+                comfy.samplers.sampler_object("euler"),
+                sigmas,
+                positive,
+                negative,
+                latent,
+                disable_pbar=True,
+                seed=1,
+            )
+
+    ((text, extra),) = positive
+    cases = {
+        "text conditioning": {"positive": [[text * NAN, extra]]},
+        "latent": {"latent": latent + NAN},
+        "sigmas": {"sigmas": sigmas * NAN},
+        "source latent": {"positive": [[text, {**extra, "reference_latents": [latent + NAN]}]]},
+    }
     for name, changes in cases.items():
         with pytest.raises(SamplingError, match=f"^{name}: got values that are no numbers"):
             run(**changes)
@@ -137,7 +183,9 @@ def test_frames_that_the_vae_spoils(comfyui, edit, monkeypatch):
     import comfy.sd
 
     original = comfy.sd.VAE.decode
-    monkeypatch.setattr(comfy.sd.VAE, "decode", lambda self, *args, **kwargs: original(self, *args, **kwargs) * NAN)
+    monkeypatch.setattr(
+        comfy.sd.VAE, "decode", lambda self, *args, **kwargs: original(self, *args, **kwargs) * NAN
+    )
     for node in (whole_edit(edit), long_edit(edit, keep_segments=False)):
         assert "decoded frames: got values" in comfyui.run(edit.nodes, keep=[node[0]]).errors[0]
         del edit.nodes[node[0]]
@@ -145,12 +193,12 @@ def test_frames_that_the_vae_spoils(comfyui, edit, monkeypatch):
 
 def test_an_entry_of_nan_counts_as_damaged(comfyui, edit, store, caplog):  # noqa: F811
     """Kept by an earlier version: it is removed and computed again."""
-    from sama_core.files import write_safetensors
     from sama_core.long.store import checksum
+    from sama_core.weights.write import write_safetensors
 
     node = long_edit(edit)
     first = edit.values(node)
-    entry, = store.entries()
+    (entry,) = store.entries()
     latent = {"latent": load_file(entry.path)["latent"]}
     latent["latent"][0, 0, 0, 0, 0] = NAN
     write_safetensors(entry.path, latent, {"sha256": checksum(latent)})

@@ -17,7 +17,9 @@ MODEL = embedded.DIT.name
 
 def plan(comfyui, **changes) -> tuple[str, bool, list]:
     """Report, verdict and what the node shows."""
-    settings = dict(model_name=MODEL, weight_dtype="default", frames=17, width=64, height=64, steps=20, cfg=1.0)
+    settings = dict(
+        model_name=MODEL, weight_dtype="default", frames=17, width=64, height=64, steps=20, cfg=1.0
+    )
     graph = Graph()
     node = graph.add("SAMAPlan", **{**settings, **changes})
     result = comfyui.run(graph.nodes, keep=[node[0]]).check()
@@ -36,7 +38,8 @@ def test_plan_of_the_small_model(comfyui, pack):
         "Model: sama_shapes.safetensors, 7.0 million weights, file in float16, computed in float32: 27 MiB in memory\n"
         "Tokens: 225 = source 80 + semantic 65 + target 80\n"
         "Work: 4.42 GFLOP a call, 7% of it attention; 1 call a step (cfg 1), 88.4 GFLOP in all\n"
-        "Device: ")
+        "Device: "
+    )
     assert text.endswith("Verdict: it fits.")
 
 
@@ -45,16 +48,30 @@ def test_frames_from_a_clip(comfyui, small):
     for output, name in ((0, "images"), (1, "clip_info")):
         graph = Graph()
         video = graph.add("LoadVideo", file=CLIP_FILE)
-        source = graph.add("SAMASourceVideo", video=video, frames=7, start=0, stride=1, area=32 * 32, fps=24.0)
-        node = graph.add("SAMAPlan", model_name=MODEL, weight_dtype="default", frames=81, width=832, height=480,
-                         steps=20, cfg=5.0, **{name: [source[0], output]})
+        source = graph.add(
+            "SAMASourceVideo", video=video, frames=7, start=0, stride=1, area=32 * 32, fps=24.0
+        )
+        node = graph.add(
+            "SAMAPlan",
+            model_name=MODEL,
+            weight_dtype="default",
+            frames=81,
+            width=832,
+            height=480,
+            steps=20,
+            cfg=5.0,
+            **{name: [source[0], output]},
+        )
         text = comfyui.run(graph.nodes, keep=[node[0]]).check().values[node[0]][0]
         assert text.startswith("SAMA plan: 9 frames of 32x32, 20 steps, cfg 5\n")
 
 
 def test_padding_and_fitting_are_said(comfyui, pack):
     text, _, _ = plan(comfyui, frames=16, width=100, height=50)
-    assert "\n16 frames will be padded to 17 (4k+1).\nFrames of 100x50 will be fitted to 64x64.\n" in text
+    assert (
+        "\n16 frames will be padded to 17 (4k+1).\nFrames of 100x50 will be fitted to 64x64.\n"
+        in text
+    )
 
 
 def test_named_text_encoder_counts(comfyui, small):
@@ -66,6 +83,7 @@ def test_named_text_encoder_counts(comfyui, small):
     def record(self, machine):
         seen.append(self.text_encoder)
         return original(self, machine)
+
     request.Request.load = record
     try:
         plan(comfyui, text_encoder_name=small.text_encoder)
@@ -75,22 +93,40 @@ def test_named_text_encoder_counts(comfyui, small):
     assert seen == [size, embedded.TEXT_ENCODER.stat().st_size]
 
 
-@pytest.mark.parametrize(("name", "complaint"), [
-    ("wan_small.safetensors", "got a plain Wan model"), ("lora.safetensors", "got a LoRA"),
-    ("delta.safetensors", "got a SAMA delta without the base model"),
-    ("foreign.safetensors", "got a file of another model"), ("broken.safetensors", "no readable safetensors header")])
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("wan_small.safetensors", "got a plain Wan model"),
+        ("lora.safetensors", "got a LoRA"),
+        ("delta.safetensors", "got a SAMA delta without the base model"),
+        ("foreign.safetensors", "got a file of another model"),
+        ("broken.safetensors", "no readable safetensors header"),
+    ],
+)
 def test_wrong_files_are_refused_as_by_the_loader(comfyui, small, name, complaint):
     from safetensors.torch import save_file
+
     one = torch.zeros(2, 2)
-    contents = {"lora.safetensors": {"diffusion_model.blocks.0.self_attn.q.lora_A.weight": one},
-                "delta.safetensors": {"segment_embedding.weight": one}, "foreign.safetensors": {"conv1.weight": one}}
+    contents = {
+        "lora.safetensors": {"diffusion_model.blocks.0.self_attn.q.lora_A.weight": one},
+        "delta.safetensors": {"segment_embedding.weight": one},
+        "foreign.safetensors": {"conv1.weight": one},
+    }
     if name in contents:
         save_file(contents[name], comfyui.models("diffusion_models") / name)
     if name == "broken.safetensors":
         (comfyui.models("diffusion_models") / name).write_bytes(b"nothing")
     graph = Graph()
-    node = graph.add("SAMAPlan", model_name=name, weight_dtype="default", frames=17, width=64, height=64, steps=20,
-                     cfg=1.0)
+    node = graph.add(
+        "SAMAPlan",
+        model_name=name,
+        weight_dtype="default",
+        frames=17,
+        width=64,
+        height=64,
+        steps=20,
+        cfg=1.0,
+    )
     result = comfyui.run(graph.nodes, keep=[node[0]])
     assert not result.ok
     assert complaint in result.errors[0]
@@ -104,30 +140,54 @@ def test_planned_weights_are_what_core_holds(comfyui, pack):
     _, weights, _ = pack.module("sama_core.plan.read_model").read_model(embedded.DIT)
     assert weights.loaded("default", 4) + 4000 == patcher.model_size() == 28_170_464
     loaded = pack.module("sama_core.comfyui.plan").loaded_weights(patcher)
-    assert (loaded.name, loaded.parameters, loaded.stored) == (MODEL, weights.parameters, patcher.model_size())
+    assert (loaded.name, loaded.parameters, loaded.stored) == (
+        MODEL,
+        weights.parameters,
+        patcher.model_size(),
+    )
 
 
 def test_cards_and_modes_as_core_has_them(comfyui, pack, monkeypatch):
     """A card of 24 GiB with 10 free and 8 taken by a model that core would remove."""
     import comfy.memory_management
     import comfy.model_management as management
+
     module = pack.module("sama_core.comfyui.plan")
     card = torch.device("cuda", 0)
     monkeypatch.setattr(management, "get_torch_device", lambda: card)
-    monkeypatch.setattr(management, "get_free_memory", lambda device: (10 if device == card else 30) * GIB)
-    monkeypatch.setattr(management, "get_total_memory", lambda device: (24 if device == card else 64) * GIB)
+    monkeypatch.setattr(
+        management, "get_free_memory", lambda device: (10 if device == card else 30) * GIB
+    )
+    monkeypatch.setattr(
+        management, "get_total_memory", lambda device: (24 if device == card else 64) * GIB
+    )
     monkeypatch.setattr(management, "is_nvidia", lambda: True)
     monkeypatch.setattr(management, "vram_state", management.VRAMState.LOW_VRAM)
     monkeypatch.setattr(management, "NUM_STREAMS", 2)
-    monkeypatch.setattr(management, "current_loaded_models", [
-        SimpleNamespace(model=object(), device=card, model_loaded_memory=lambda: 8 * GIB),
-        SimpleNamespace(model=object(), device=torch.device("cpu"), model_loaded_memory=lambda: GIB),
-        SimpleNamespace(model=None, device=card)])
+    monkeypatch.setattr(
+        management,
+        "current_loaded_models",
+        [
+            SimpleNamespace(model=object(), device=card, model_loaded_memory=lambda: 8 * GIB),
+            SimpleNamespace(
+                model=object(), device=torch.device("cpu"), model_loaded_memory=lambda: GIB
+            ),
+            SimpleNamespace(model=None, device=card),
+        ],
+    )
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce RTX 4090")
     found = module.this_machine(held_ram=GIB)
-    assert (found.kind, found.card, found.free_vram, found.total_vram) == (NVIDIA, "NVIDIA GeForce RTX 4090", 18 * GIB,
-                                                                            24 * GIB)
-    assert (found.free_ram, found.total_ram, found.reserved) == (31 * GIB, 64 * GIB, management.extra_reserved_memory())
+    assert (found.kind, found.card, found.free_vram, found.total_vram) == (
+        NVIDIA,
+        "NVIDIA GeForce RTX 4090",
+        18 * GIB,
+        24 * GIB,
+    )
+    assert (found.free_ram, found.total_ram, found.reserved) == (
+        31 * GIB,
+        64 * GIB,
+        management.extra_reserved_memory(),
+    )
     assert (found.vram_mode, found.streams, found.program) == ("low", 2, 0)
     assert found.dynamic is comfy.memory_management.aimdo_enabled
 
@@ -140,7 +200,11 @@ class Patcher:
 
     def __init__(self, size: int):
         self.size, self.loaded = size, 0
-        self.load_device, self.offload_device, self.parent = torch.device("cuda", 0), torch.device("cpu"), None
+        self.load_device, self.offload_device, self.parent = (
+            torch.device("cuda", 0),
+            torch.device("cpu"),
+            None,
+        )
         self.model = torch.nn.Module()
         self.may_load = None
 
@@ -178,20 +242,31 @@ class Patcher:
 def test_room_for_weights_is_what_core_computes(comfyui, monkeypatch, free, activations, kind):
     """`load_models_gpu` itself, on a card that is only said to be there."""
     import comfy.model_management as management
+
     monkeypatch.setattr(management, "current_loaded_models", [])
     monkeypatch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)
     monkeypatch.setattr(management, "lowvram_available", True)
     monkeypatch.setattr(management, "MIN_WEIGHT_MEMORY_RATIO", 0.0 if kind == NVIDIA else 0.4)
-    monkeypatch.setattr(management, "get_free_memory", lambda device=None, torch_free_too=False:
-                        (free * GIB, 0) if torch_free_too else free * GIB)
+    monkeypatch.setattr(
+        management,
+        "get_free_memory",
+        lambda device=None, torch_free_too=False: (free * GIB, 0) if torch_free_too else free * GIB,
+    )
     monkeypatch.setattr(management, "ensure_pin_budget", lambda size: None)
     monkeypatch.setattr(management, "ensure_pin_registerable", lambda size: None)
     patcher = Patcher(20 * GIB)
-    management.load_models_gpu([patcher], memory_required=2 * activations * GIB,
-                               minimum_memory_required=activations * GIB)
+    management.load_models_gpu(
+        [patcher], memory_required=2 * activations * GIB, minimum_memory_required=activations * GIB
+    )
     load = Load(20 * GIB, layer=0, activations=int(activations * GIB), guided=False, beside=0)
-    machine = Machine(kind, "a card", int(free * GIB), int(free * GIB), dynamic=False,
-                      reserved=int(management.extra_reserved_memory()))
+    machine = Machine(
+        kind,
+        "a card",
+        int(free * GIB),
+        int(free * GIB),
+        dynamic=False,
+        reserved=int(management.extra_reserved_memory()),
+    )
     room = max(0, patcher.may_load)
     assert budget(load, machine).kept == pytest.approx(min(room, 20 * GIB), abs=MIB)
     assert weakref.ref(patcher)() is patcher

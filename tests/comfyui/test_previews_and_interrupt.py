@@ -26,10 +26,17 @@ def test_sama_edit_shows_all_its_stages(edit):
     assert ours[-1].value == 8
     assert [step.value for step in ours if step.has_preview] == [4, 5, 6]
     assert spoken(result) == [
-        "SAMA: loading weights, 0 of 2 blocks", "SAMA: loading weights, 1 of 2 blocks",
-        "SAMA: loading weights, 2 of 2 blocks", "SAMA: reading the instruction", "SAMA: encoding the source",
-        "SAMA: sampling", "SAMA: sampling, step 1 of 3", "SAMA: sampling, step 2 of 3", "SAMA: sampling, step 3 of 3",
-        "SAMA: decoding"]
+        "SAMA: loading weights, 0 of 2 blocks",
+        "SAMA: loading weights, 1 of 2 blocks",
+        "SAMA: loading weights, 2 of 2 blocks",
+        "SAMA: reading the instruction",
+        "SAMA: encoding the source",
+        "SAMA: sampling",
+        "SAMA: sampling, step 1 of 3",
+        "SAMA: sampling, step 2 of 3",
+        "SAMA: sampling, step 3 of 3",
+        "SAMA: decoding",
+    ]
 
 
 def spoken(result) -> list[str]:
@@ -37,7 +44,7 @@ def spoken(result) -> list[str]:
     lines = []
     for _event, data in result.messages:
         if isinstance(data, bytes) and b"SAMA: " in data:
-            lines.append(data[data.index(b"SAMA: "):].decode())
+            lines.append(data[data.index(b"SAMA: ") :].decode())
     return lines
 
 
@@ -96,8 +103,10 @@ def test_an_error_in_mid_sampling_leaves_the_next_run_whole(edit, sampled, monke
     from sama_core.model.dit import SamaDiT
 
     with monkeypatch.context() as broken:
+
         def out_of_memory(*args, **kwargs):
             raise torch.OutOfMemoryError("simulated")
+
         broken.setattr(SamaDiT, "run_blocks", out_of_memory)
         result = edit.comfyui.run(edit.nodes, keep=[edit.ksampler()[0]])
         assert not result.ok

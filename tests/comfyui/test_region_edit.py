@@ -15,8 +15,11 @@ SIDE, BOX, FEATHER = 64, (16, 24, 16), 6
 @pytest.fixture
 def shapes(edit) -> Edit:
     """A graph that edits 5 frames of 64x64 with the model inside the pack."""
-    for link, field, file in ((edit.model, "model_name", embedded.DIT), (edit.vae, "vae_name", embedded.VAE),
-                              (edit.clip, "text_encoder_name", embedded.TEXT_ENCODER)):
+    for link, field, file in (
+        (edit.model, "model_name", embedded.DIT),
+        (edit.vae, "vae_name", embedded.VAE),
+        (edit.clip, "text_encoder_name", embedded.TEXT_ENCODER),
+    ):
         edit.nodes[link[0]]["inputs"][field] = file.name
     edit.nodes[edit.source[0]]["inputs"] |= {"area": 0, "model": edit.model}
     return edit
@@ -26,15 +29,25 @@ def solid(graph: Graph, value: float, width: int, height: int) -> list:
     return graph.add("SolidMask", value=value, width=width, height=height)
 
 
-def white_box(graph: Graph, width: int = SIDE, height: int = SIDE, box: tuple[int, int, int] = BOX) -> list:
+def white_box(
+    graph: Graph, width: int = SIDE, height: int = SIDE, box: tuple[int, int, int] = BOX
+) -> list:
     """A black mask with a white square of `box` (left, top, side)."""
     left, top, side = box
-    return graph.add("MaskComposite", destination=solid(graph, 0.0, width, height), x=left, y=top, operation="add",
-                     source=solid(graph, 1.0, side, side))
+    return graph.add(
+        "MaskComposite",
+        destination=solid(graph, 0.0, width, height),
+        x=left,
+        y=top,
+        operation="add",
+        source=solid(graph, 1.0, side, side),
+    )
 
 
 def region(graph: Edit, mask: list, feather: int = FEATHER, **more) -> list:
-    return graph.add("SAMARegionMask", mask=mask, frames=graph.source, grow=0, feather=feather, **more)
+    return graph.add(
+        "SAMARegionMask", mask=mask, frames=graph.source, grow=0, feather=feather, **more
+    )
 
 
 def run(graph: Edit, *links: list) -> list[torch.Tensor]:
@@ -56,7 +69,7 @@ def test_sama_edit_keeps_every_pixel_outside_the_feather(shapes):
     assert soft.shape == (5, SIDE, SIDE) and edited.shape == source.shape == (5, SIDE, SIDE, 3)
     left, top, side = BOX
     reach = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    reach[top - FEATHER:top + side + FEATHER, left - FEATHER:left + side + FEATHER] = True
+    reach[top - FEATHER : top + side + FEATHER, left - FEATHER : left + side + FEATHER] = True
     assert torch.equal(soft[0] > 0, reach)
     assert torch.equal(edited[:, ~reach], source[:, ~reach]), "bit for bit"
     inside = soft == 1
@@ -68,8 +81,11 @@ def test_a_mask_per_frame_leaves_whole_frames_alone(shapes):
     """White in frames 1 to 4, black in frame 0, which is a latent frame of its own."""
     still = white_box(shapes)
     frames = shapes.add("MaskToImage", mask=still)
-    batch = shapes.add("ImageBatch", image1=shapes.add("MaskToImage", mask=solid(shapes, 0.0, SIDE, SIDE)),
-                       image2=shapes.add("RepeatImageBatch", image=frames, amount=4))
+    batch = shapes.add(
+        "ImageBatch",
+        image1=shapes.add("MaskToImage", mask=solid(shapes, 0.0, SIDE, SIDE)),
+        image2=shapes.add("RepeatImageBatch", image=frames, amount=4),
+    )
     mask = shapes.add("ImageToMask", image=batch, channel="red")
     link = whole_edit(shapes, steps=2, cfg=1.0, mask=mask)
     source, edited = run(shapes, shapes.source, link)
@@ -106,7 +122,9 @@ def test_a_mask_of_the_original_video_is_cropped_as_that_was(shapes):
     """The clip is 48x32 and fitted to 64x64: columns 8 to 40 are kept."""
     mask = white_box(shapes, 48, 32, (8, 0, 32))
     with_info = region(shapes, mask, feather=0, clip_info=output(shapes.source, 1))
-    beyond = region(shapes, white_box(shapes, 48, 32, (0, 0, 8)), feather=0, clip_info=output(shapes.source, 1))
+    beyond = region(
+        shapes, white_box(shapes, 48, 32, (0, 0, 8)), feather=0, clip_info=output(shapes.source, 1)
+    )
     (found,) = run(shapes, with_info)
     assert (found == 1).all()
     assert "got black everywhere in the frames" in failure(shapes, beyond)
@@ -115,14 +133,18 @@ def test_a_mask_of_the_original_video_is_cropped_as_that_was(shapes):
 def test_what_changed_is_found_and_scored(shapes):
     """Changed Mask finds a masked edit again; pasted back, all of its change lies there."""
     edited = whole_edit(shapes, steps=2, cfg=1.0, mask=region(shapes, white_box(shapes)))
-    mask = shapes.add("SAMAChangedMask", source=shapes.source, edited=edited, threshold=8.0, grow=2, feather=4)
+    mask = shapes.add(
+        "SAMAChangedMask", source=shapes.source, edited=edited, threshold=8.0, grow=2, feather=4
+    )
     pasted = shapes.add("SAMAPasteBack", source=shapes.source, edited=edited, mask=mask)
     scores = shapes.add("SAMAScores", source=shapes.source, edited=pasted, mask=mask)
     result = shapes.comfyui.run(shapes.nodes, keep=[mask[0], scores[0]]).check()
     found = result.values[mask[0]][0]
     assert found.any() and not found[:, :8].any()
     text, plot, exclusivity, flicker, follow = result.values[scores[0]]
-    assert text.startswith("5 frames of 64x64\nExclusivity    1.000   100.0% of the change lies in the region")
+    assert text.startswith(
+        "5 frames of 64x64\nExclusivity    1.000   100.0% of the change lies in the region"
+    )
     assert plot.shape[0] == 1 and plot.shape[2:] == (640, 3)
     assert exclusivity == 1.0 and flicker >= 0 and 0 <= follow <= 1
     shown = result.outputs[scores[0]]
@@ -130,27 +152,54 @@ def test_what_changed_is_found_and_scored(shapes):
 
 
 def test_an_unchanged_clip_needs_no_paste_back_and_says_so(shapes, caplog):
-    mask = shapes.add("SAMAChangedMask", source=shapes.source, edited=shapes.source, threshold=8.0, grow=4, feather=8)
+    mask = shapes.add(
+        "SAMAChangedMask",
+        source=shapes.source,
+        edited=shapes.source,
+        threshold=8.0,
+        grow=4,
+        feather=8,
+    )
     pasted = shapes.add("SAMAPasteBack", source=shapes.source, edited=shapes.source, mask=mask)
     source, found, result = run(shapes, shapes.source, mask, pasted)
     assert not found.any() and torch.equal(result, source)
     assert "the mask is black" in caplog.text and "the result is the source" in caplog.text
 
 
-@pytest.mark.parametrize(("value", "frames", "words"), [
-    (0.0, 1, "mask: got black everywhere in the frames, needs some white"),
-    (1.0, 7, "mask: got 7 frames, needs 1 frame for the whole clip, or 5")])
-@pytest.mark.parametrize("node", ["SAMAEdit", "SAMAEditConditioning", "SAMARegionMask", "SAMAScores"])
-def test_masks_that_do_not_fit_are_refused_before_the_first_step(shapes, node, value, frames, words):
+@pytest.mark.parametrize(
+    ("value", "frames", "words"),
+    [
+        (0.0, 1, "mask: got black everywhere in the frames, needs some white"),
+        (1.0, 7, "mask: got 7 frames, needs 1 frame for the whole clip, or 5"),
+    ],
+)
+@pytest.mark.parametrize(
+    "node", ["SAMAEdit", "SAMAEditConditioning", "SAMARegionMask", "SAMAScores"]
+)
+def test_masks_that_do_not_fit_are_refused_before_the_first_step(
+    shapes, node, value, frames, words
+):
     image = shapes.add("MaskToImage", mask=solid(shapes, value, SIDE, SIDE))
-    mask = shapes.add("ImageToMask", image=shapes.add("RepeatImageBatch", image=image, amount=frames), channel="red")
+    mask = shapes.add(
+        "ImageToMask",
+        image=shapes.add("RepeatImageBatch", image=image, amount=frames),
+        channel="red",
+    )
     link = {
         "SAMAEdit": lambda: whole_edit(shapes, mask=mask),
         "SAMAEditConditioning": lambda: shapes.add(
-            node, positive=shapes.positive, negative=shapes.negative, vae=shapes.vae, frames=shapes.source,
-            tiling="automatic", mask=mask),
+            node,
+            positive=shapes.positive,
+            negative=shapes.negative,
+            vae=shapes.vae,
+            frames=shapes.source,
+            tiling="automatic",
+            mask=mask,
+        ),
         "SAMARegionMask": lambda: region(shapes, mask),
-        "SAMAScores": lambda: shapes.add(node, source=shapes.source, edited=shapes.source, mask=mask),
+        "SAMAScores": lambda: shapes.add(
+            node, source=shapes.source, edited=shapes.source, mask=mask
+        ),
     }[node]()
     assert words in failure(shapes, link)
 
@@ -166,9 +215,14 @@ def test_a_mask_and_context_windows(comfyui, small):
     graph = Edit(comfyui, small, area=SMALL_AREA, frames=9)
     black = graph.add("MaskToImage", mask=solid(graph, 0.0, 32, 32))
     left = graph.add("MaskToImage", mask=white_box(graph, 32, 32, (0, 0, 16)))
-    batch = graph.add("ImageBatch", image1=graph.add("RepeatImageBatch", image=black, amount=5),
-                      image2=graph.add("RepeatImageBatch", image=left, amount=4))
-    graph.nodes[graph.conditioning[0]]["inputs"]["mask"] = graph.add("ImageToMask", image=batch, channel="red")
+    batch = graph.add(
+        "ImageBatch",
+        image1=graph.add("RepeatImageBatch", image=black, amount=5),
+        image2=graph.add("RepeatImageBatch", image=left, amount=4),
+    )
+    graph.nodes[graph.conditioning[0]]["inputs"]["mask"] = graph.add(
+        "ImageToMask", image=batch, channel="red"
+    )
     sampled = graph.patch("WanContextWindowsManual", **WINDOWS).ksampler(steps=2, cfg=1.0)
     latent, source = (value["samples"] for value in run(graph, sampled, graph.source_latent))
     edited = torch.zeros(3, 4, 4, dtype=torch.bool)

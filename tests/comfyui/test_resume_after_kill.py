@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sama_core import embedded
-from sama_core.clip import write_clip
+from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.server import ComfyServer, running_server
 
@@ -30,33 +30,78 @@ def picture(number: int) -> np.ndarray:
     """A light square that wanders over a dark ground."""
     frame = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
     left, top = 200 + (number * 7) % 1200, 150 + (number * 3) % 600
-    frame[top:top + 300, left:left + 300] = (60, 90, 230)
+    frame[top : top + 300, left : left + 300] = (60, 90, 230)
     return frame
 
 
 def sound() -> dict:
     times = torch.arange(int(COUNT / FPS * RATE)) / RATE
-    return {"waveform": torch.stack([(times * 440 * 6.2832).sin(), (times * 660 * 6.2832).sin()])[None] * 0.3,
-            "sample_rate": RATE}
+    return {
+        "waveform": torch.stack([(times * 440 * 6.2832).sin(), (times * 660 * 6.2832).sin()])[None]
+        * 0.3,
+        "sample_rate": RATE,
+    }
 
 
 def graph() -> dict:
     return {
-        "1": {"class_type": "SAMALoadModel", "inputs": {"model_name": embedded.DIT.name, "weight_dtype": "default"}},
-        "2": {"class_type": "SAMALoadTextEncoder", "inputs": {"text_encoder_name": embedded.TEXT_ENCODER.name}},
+        "1": {
+            "class_type": "SAMALoadModel",
+            "inputs": {"model_name": embedded.DIT.name, "weight_dtype": "default"},
+        },
+        "2": {
+            "class_type": "SAMALoadTextEncoder",
+            "inputs": {"text_encoder_name": embedded.TEXT_ENCODER.name},
+        },
         "3": {"class_type": "SAMALoadVAE", "inputs": {"vae_name": embedded.VAE.name}},
         "4": {"class_type": "LoadVideo", "inputs": {"file": "long.mp4"}},
-        "5": {"class_type": "SAMASourceVideo", "inputs": {
-            "video": ["4", 0], "model": ["1", 0], "frames": 0, "start": 0, "stride": 1, "area": 0, "fps": 24.0}},
-        "6": {"class_type": "SAMALongEdit", "inputs": {
-            "model": ["1", 0], "clip": ["2", 0], "vae": ["3", 0], "frames": ["5", 0],
-            "instruction": "make the square red", "seed": 1, "steps": 2, "cfg": 1.0, "shift": 5.0,
-            "sampler_name": "euler", "segment_frames": 65, "overlap_frames": 12, "anchor_colours": True,
-            "keep_segments": True, "edit_tag": True, "tiling": "automatic"}},
-        "7": {"class_type": "SAMAFinishVideo",
-              "inputs": {"frames": ["6", 0], "clip_info": ["5", 1], "audio": ["5", 2]}},
-        "8": {"class_type": "SaveVideo", "inputs": {
-            "video": ["7", 0], "filename_prefix": "video/long", "format": "auto", "codec": "auto"}}}
+        "5": {
+            "class_type": "SAMASourceVideo",
+            "inputs": {
+                "video": ["4", 0],
+                "model": ["1", 0],
+                "frames": 0,
+                "start": 0,
+                "stride": 1,
+                "area": 0,
+                "fps": 24.0,
+            },
+        },
+        "6": {
+            "class_type": "SAMALongEdit",
+            "inputs": {
+                "model": ["1", 0],
+                "clip": ["2", 0],
+                "vae": ["3", 0],
+                "frames": ["5", 0],
+                "instruction": "make the square red",
+                "seed": 1,
+                "steps": 2,
+                "cfg": 1.0,
+                "shift": 5.0,
+                "sampler_name": "euler",
+                "segment_frames": 65,
+                "overlap_frames": 12,
+                "anchor_colours": True,
+                "keep_segments": True,
+                "edit_tag": True,
+                "tiling": "automatic",
+            },
+        },
+        "7": {
+            "class_type": "SAMAFinishVideo",
+            "inputs": {"frames": ["6", 0], "clip_info": ["5", 1], "audio": ["5", 2]},
+        },
+        "8": {
+            "class_type": "SaveVideo",
+            "inputs": {
+                "video": ["7", 0],
+                "filename_prefix": "video/long",
+                "format": "auto",
+                "codec": "auto",
+            },
+        },
+    }
 
 
 def kept(base: Path) -> set[str]:
@@ -87,15 +132,26 @@ def facts(path: Path) -> dict:
     """Size, rate, frame times and sound of a file."""
     with av.open(str(path)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
-        times = sorted(packet.pts * packet.time_base for packet in container.demux(video) if packet.pts is not None)
-        return {"size": (video.codec_context.width, video.codec_context.height), "rate": video.average_rate,
-                "times": [time - times[0] for time in times], "layout": audio.codec_context.layout.name,
-                "sample_rate": audio.codec_context.sample_rate, "sound": packets(path)}
+        times = sorted(
+            packet.pts * packet.time_base
+            for packet in container.demux(video)
+            if packet.pts is not None
+        )
+        return {
+            "size": (video.codec_context.width, video.codec_context.height),
+            "rate": video.average_rate,
+            "times": [time - times[0] for time in times],
+            "layout": audio.codec_context.layout.name,
+            "sample_rate": audio.codec_context.sample_rate,
+            "sound": packets(path),
+        }
 
 
 def packets(path: Path) -> list[bytes]:
     with av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
+        return [
+            bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +184,9 @@ def test_killed_twice_and_finished(home):
 
 
 def _file_name(outputs: dict) -> str:
-    return next(item["filename"] for items in outputs.values() for item in items if isinstance(item, dict))
+    return next(
+        item["filename"] for items in outputs.values() for item in items if isinstance(item, dict)
+    )
 
 
 def test_nothing_half_written_is_left(home):

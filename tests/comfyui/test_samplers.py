@@ -19,6 +19,7 @@ RANDOM = "ancestral sde ddpm lcm er_sde seeds sa_solver".split()
 
 def test_the_list_is_complete(comfyui):
     import comfy.samplers
+
     assert set(comfy.samplers.KSampler.SAMPLERS) == set(SAMPLERS)
     assert set(comfy.samplers.KSampler.SCHEDULERS) == set(SCHEDULERS)
 
@@ -30,8 +31,19 @@ def wan_runs(comfyui, small, sampler: str) -> bool:
     clip = graph.add("SAMALoadTextEncoder", text_encoder_name=small.text_encoder)
     prompt = graph.add("CLIPTextEncode", clip=clip, text="a circle")
     latent = graph.add("EmptyHunyuanLatentVideo", width=32, height=32, length=5, batch_size=1)
-    sampled = graph.add("KSampler", model=model, positive=prompt, negative=prompt, latent_image=latent, seed=1,
-                        steps=3, cfg=5.0, sampler_name=sampler, scheduler="simple", denoise=1.0)
+    sampled = graph.add(
+        "KSampler",
+        model=model,
+        positive=prompt,
+        negative=prompt,
+        latent_image=latent,
+        seed=1,
+        steps=3,
+        cfg=5.0,
+        sampler_name=sampler,
+        scheduler="simple",
+        denoise=1.0,
+    )
     result = comfyui.run(graph.nodes, keep=[sampled[0]])
     return result.ok and bool(torch.isfinite(result.values[sampled[0]][0]["samples"]).all())
 
@@ -39,7 +51,9 @@ def wan_runs(comfyui, small, sampler: str) -> bool:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_sampler(comfyui, small, edit, sampler):
     """Finite in both streams, another result than the noise, the video of the latent's shape."""
-    assert wan_runs(comfyui, small, sampler), "the plain Wan model must run, or the case says nothing"
+    assert wan_runs(comfyui, small, sampler), (
+        "the plain Wan model must run, or the case says nothing"
+    )
     out = edit.sample(sampler_name=sampler)
     assert out["video"].shape == (1, 16, 2, 4, 4)
     assert out["semantic"].shape == (1, 65, 48)
@@ -65,7 +79,10 @@ def test_the_same_seed_gives_the_same_edit_and_another_seed_another(edit, sample
 
 
 def test_ancestral_noise_reaches_the_semantic_stream(edit, sampled):
-    assert distance(edit.sample(sampler_name="euler_ancestral")["semantic"], sampled["semantic"])[0] > 0.01
+    assert (
+        distance(edit.sample(sampler_name="euler_ancestral")["semantic"], sampled["semantic"])[0]
+        > 0.01
+    )
 
 
 def test_cfg_1_is_the_positive_prompt_alone(edit):
@@ -78,13 +95,16 @@ def test_cfg_1_is_the_positive_prompt_alone(edit):
 
 def test_custom_sampling_with_our_sigmas_equals_ksampler(edit, sampled):
     """SamplerCustomAdvanced with SAMA Sigmas: `simple` differs from it at 3 steps by table rounding alone."""
-    both = edit.values(edit.custom(edit.add("SAMASigmas", steps=3, shift=5.0, denoise=1.0)))["samples"]
+    both = edit.values(edit.custom(edit.add("SAMASigmas", steps=3, shift=5.0, denoise=1.0)))[
+        "samples"
+    ]
     assert_close(both, sampled["video"], rel_l2=5e-3)
 
 
 def test_partial_denoise_sigmas(edit):
     """`denoise` runs the end of a longer schedule, as KSampler's does."""
-    from sama_core.schedule import flow_sigmas
+    from sama_core.model.schedule import flow_sigmas
+
     sigmas = edit.values(edit.add("SAMASigmas", steps=4, shift=5.0, denoise=0.5))
     assert torch.equal(sigmas, flow_sigmas(8)[-5:])
 
@@ -103,10 +123,12 @@ def test_the_semantic_noise_of_a_seed_is_the_same_at_every_size(comfyui):
     """So a draft of one frame plans like the full edit."""
     import comfy.sample
 
-    from sama_core.semantic_noise import semantic_noise
+    from sama_core.model.semantic import semantic_noise
 
-    noises = [semantic_noise((65, 48), 5, comfy.sample.prepare_noise(torch.zeros(1, 16, *size), 5))
-              for size in ((1, 4, 4), (3, 8, 12), (21, 60, 104))]
+    noises = [
+        semantic_noise((65, 48), 5, comfy.sample.prepare_noise(torch.zeros(1, 16, *size), 5))
+        for size in ((1, 4, 4), (3, 8, 12), (21, 60, 104))
+    ]
     assert torch.equal(noises[0], noises[1])
     assert torch.equal(noises[0], noises[2])
 

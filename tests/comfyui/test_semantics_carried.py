@@ -11,10 +11,22 @@ SAME = 2e-6
 
 def advanced(edit, latent, start: int, end: int, add_noise: bool, leftover: bool) -> list:
     """A KSamplerAdvanced over steps `start` to `end` of four."""
-    return edit.add("KSamplerAdvanced", model=edit.model, positive=edit.positive, negative=edit.negative,
-                    latent_image=latent, add_noise="enable" if add_noise else "disable", noise_seed=1, steps=4, cfg=5.0,
-                    sampler_name="euler", scheduler="simple", start_at_step=start, end_at_step=end,
-                    return_with_leftover_noise="enable" if leftover else "disable")
+    return edit.add(
+        "KSamplerAdvanced",
+        model=edit.model,
+        positive=edit.positive,
+        negative=edit.negative,
+        latent_image=latent,
+        add_noise="enable" if add_noise else "disable",
+        noise_seed=1,
+        steps=4,
+        cfg=5.0,
+        sampler_name="euler",
+        scheduler="simple",
+        start_at_step=start,
+        end_at_step=end,
+        return_with_leftover_noise="enable" if leftover else "disable",
+    )
 
 
 def test_two_advanced_samplers_equal_one(edit, caplog):
@@ -45,8 +57,11 @@ def test_three_stages_of_split_sigmas_with_disabled_noise(edit):
 
 def lose(edit, latent) -> list:
     """A node that makes a new latent tensor, as save, upscale and batch nodes do."""
-    return edit.add("LatentFlip", samples=edit.add("LatentFlip", samples=latent, flip_method="x-axis: vertically"),
-                    flip_method="x-axis: vertically")
+    return edit.add(
+        "LatentFlip",
+        samples=edit.add("LatentFlip", samples=latent, flip_method="x-axis: vertically"),
+        flip_method="x-axis: vertically",
+    )
 
 
 def test_lost_tokens_are_told_and_change_the_result(edit, caplog):
@@ -113,10 +128,12 @@ def test_a_nested_tensor_gives_the_same_result(comfyui, edit, sampler):
     import comfy.sample
     import comfy.samplers
 
-    from sama_core.comfyui.joint_state import carried_semantic
-    from sama_core.semantic_noise import semantic_noise
+    from sama_core.comfyui.carried_semantics import carried_semantic
+    from sama_core.model.semantic import semantic_noise
 
-    model, positive, negative = (edit.values(link) for link in (edit.model, edit.positive, edit.negative))
+    model, positive, negative = (
+        edit.values(link) for link in (edit.model, edit.positive, edit.negative)
+    )
     latent = edit.values(edit.latent)["samples"]
     noise = comfy.sample.prepare_noise(latent, 1)
     sigmas = edit.values(edit.add("SAMASigmas", steps=3, shift=5.0, denoise=1.0))
@@ -125,9 +142,22 @@ def test_a_nested_tensor_gives_the_same_result(comfyui, edit, sampler):
 
     def run(noise, latent):
         with torch.inference_mode():
-            return comfy.sample.sample_custom(model, noise, 5.0, comfy.samplers.sampler_object(sampler), sigmas,
-                                              positive, negative, latent, disable_pbar=True, seed=1)
+            return comfy.sample.sample_custom(
+                model,
+                noise,
+                5.0,
+                comfy.samplers.sampler_object(sampler),
+                sigmas,
+                positive,
+                negative,
+                latent,
+                disable_pbar=True,
+                seed=1,
+            )
+
     plain = run(noise, latent)
-    video, semantic = run(nested([noise, tokens]), nested([latent, torch.zeros_like(tokens)])).unbind()
+    video, semantic = run(
+        nested([noise, tokens]), nested([latent, torch.zeros_like(tokens)])
+    ).unbind()
     assert torch.equal(video, plain)
     assert torch.equal(semantic, carried_semantic(plain))

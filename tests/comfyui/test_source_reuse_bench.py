@@ -25,7 +25,12 @@ def test_a_reusing_call_of_the_same_inputs_gives_the_same(bench, comfyui):
 def test_clips_are_edited_while_the_source_is_reused(bench, comfyui):
     """Of 5 steps every 2. is steps 0, 2, 4; a sigma that may move by 1 is computed once; by 0, always."""
     saving = bench.step_saving
-    settings = [bench.Setting(bench.FULL, 5), bench.every(2, 5), bench.while_near(1.0, 5), bench.while_near(0.0, 5)]
+    settings = [
+        bench.Setting(bench.FULL, 5),
+        bench.every(2, 5),
+        bench.while_near(1.0, 5),
+        bench.while_near(0.0, 5),
+    ]
     saving.measure(saving.Clips(5.0), settings, "recolour", seed=0, first=0, count=1)
     rows = [setting.row() for setting in settings]
     assert [row["calls"] for row in rows] == [1.0, 1.0, 1.0, 1.0]

@@ -21,17 +21,38 @@ def sampling_nodes(edit: Edit) -> dict[str, list]:
     anchor = whole_edit(edit, **settings)
     edit.nodes[anchor[0]]["class_type"] = "SAMAAnchorPreview"
     edit.nodes[anchor[0]]["inputs"] |= {"anchors": 1, "first_frame": 0}
-    common = {"model": edit.model, "positive": edit.positive, "negative": edit.negative, "latent_image": edit.latent}
+    common = {
+        "model": edit.model,
+        "positive": edit.positive,
+        "negative": edit.negative,
+        "latent_image": edit.latent,
+    }
     return {
         "SAMAEdit": whole_edit(edit, **settings),
         "SAMALongEdit": segments(edit),
         "SAMAAnchorPreview": output(anchor, 1),
         "KSampler": edit.ksampler(**settings),
         "KSamplerAdvanced": edit.add(
-            "KSamplerAdvanced", **common, add_noise="enable", noise_seed=1, sampler_name="euler", scheduler="simple",
-            start_at_step=0, end_at_step=2, return_with_leftover_noise="disable", **settings),
-        "SamplerCustom": edit.add("SamplerCustom", **common, add_noise=True, noise_seed=1, cfg=2.0, sampler=euler,
-                                  sigmas=sigmas),
+            "KSamplerAdvanced",
+            **common,
+            add_noise="enable",
+            noise_seed=1,
+            sampler_name="euler",
+            scheduler="simple",
+            start_at_step=0,
+            end_at_step=2,
+            return_with_leftover_noise="disable",
+            **settings,
+        ),
+        "SamplerCustom": edit.add(
+            "SamplerCustom",
+            **common,
+            add_noise=True,
+            noise_seed=1,
+            cfg=2.0,
+            sampler=euler,
+            sigmas=sigmas,
+        ),
         "SamplerCustomAdvanced": edit.custom(sigmas, cfg=2.0),
     }
 
@@ -48,15 +69,23 @@ def with_lora(edit: Edit) -> None:
     path, draw = edit.comfyui.models("loras") / LORA, torch.Generator().manual_seed(0)
     if not path.exists():
         tensors = {}
-        for layer, rows, columns in (("self_attn.q", 256, 256), ("cross_attn.k", 256, 256), ("ffn.0", 512, 256)):
+        for layer, rows, columns in (
+            ("self_attn.q", 256, 256),
+            ("cross_attn.k", 256, 256),
+            ("ffn.0", 512, 256),
+        ):
             name = f"diffusion_model.blocks.0.{layer}"
-            tensors |= {f"{name}.lora_A.weight": torch.randn(2, columns, generator=draw) / 16,
-                        f"{name}.lora_B.weight": torch.randn(rows, 2, generator=draw) / 2}
+            tensors |= {
+                f"{name}.lora_A.weight": torch.randn(2, columns, generator=draw) / 16,
+                f"{name}.lora_B.weight": torch.randn(rows, 2, generator=draw) / 2,
+            }
         save_file(tensors, path)
     edit.patch("LoraLoaderModelOnly", lora_name=LORA, strength_model=1.0)
 
 
-def results(comfyui, small, form: str, nodes=sampling_nodes) -> dict[tuple[str, bool], torch.Tensor]:
+def results(
+    comfyui, small, form: str, nodes=sampling_nodes
+) -> dict[tuple[str, bool], torch.Tensor]:
     """What every node gives with weights in that form: (node id, with the LoRA) → frames or latent."""
     edit = graph(comfyui, small, FRAMES, area=16 * 16)
     use(edit, FORMS[form])
@@ -65,7 +94,10 @@ def results(comfyui, small, form: str, nodes=sampling_nodes) -> dict[tuple[str, 
     links |= {(name, True): link for name, link in nodes(edit).items()}
     ran = comfyui.run(edit.nodes, keep=[link[0] for link in links.values()]).check()
     values = {which: ran.values[node][index] for which, (node, index) in links.items()}
-    return {which: value["samples"] if isinstance(value, dict) else value for which, value in values.items()}
+    return {
+        which: value["samples"] if isinstance(value, dict) else value
+        for which, value in values.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +116,7 @@ def sampled_segments(monkeypatch):
     def count(*args, **kwargs):
         counted.append(1)
         return original(*args, **kwargs)
+
     monkeypatch.setattr(long_edit, "sample_edit", count)
     return counted
 
@@ -102,7 +135,9 @@ def test_every_node_samples_every_form(comfyui, small, float_results, sampled_se
     found = results(comfyui, small, form)
     for (node, lora), values in found.items():
         assert values.isfinite().all(), node
-        error, effect = (distance(values, float_results[node, which])[0] for which in (lora, not lora))
+        error, effect = (
+            distance(values, float_results[node, which])[0] for which in (lora, not lora)
+        )
         assert FORMS[form].least < error <= FORMS[form].limit, f"{node}, LoRA {lora}: {error}"
         assert error < effect, f"{node}, LoRA {lora}: {error}, from the other {effect}"
     assert len(sampled_segments) == 4
@@ -127,7 +162,11 @@ def test_every_sampling_node_is_here(comfyui, edit):
     found = set()
     for name, node in nodes.NODE_CLASS_MAPPINGS.items():
         kinds = node.INPUT_TYPES()
-        taken = {str(kind[0]) for part in ("required", "optional") for kind in kinds.get(part, {}).values()}
+        taken = {
+            str(kind[0])
+            for part in ("required", "optional")
+            for kind in kinds.get(part, {}).values()
+        }
         samples = "GUIDER" in taken or {"MODEL", "CONDITIONING"} <= taken
         if "sampling" in node.CATEGORY and "LATENT" in node.RETURN_TYPES and samples:
             found.add(name)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sama_core.config import DitConfig
 from sama_core.errors import CheckpointError
-from sama_core.untrained import diffusion_model
+from sama_core.model.config import DitConfig
+from tests.harness.untrained import diffusion_model
 
 from ..harness.weight_layouts import (
     LayoutCase,
@@ -23,10 +23,23 @@ from ..harness.weight_layouts import (
     wrong,
 )
 
-TINY = DitConfig(dim=64, num_heads=1, ffn_dim=96, num_layers=2, text_dim=8, freq_dim=16, in_dim=16, out_dim=16,
-                 semantic_dim=12, semantic_hidden=10)
+TINY = DitConfig(
+    dim=64,
+    num_heads=1,
+    ffn_dim=96,
+    num_layers=2,
+    text_dim=8,
+    freq_dim=16,
+    in_dim=16,
+    out_dim=16,
+    semantic_dim=12,
+    semantic_hidden=10,
+)
 WEIGHTS = diffusion_model(torch.Generator().manual_seed(0), TINY)
-RIGHT, WRONG = {case.name: case for case in right(WEIGHTS)}, {case.name: case for case in wrong(WEIGHTS)}
+RIGHT, WRONG = (
+    {case.name: case for case in right(WEIGHTS)},
+    {case.name: case for case in wrong(WEIGHTS)},
+)
 QUANTISED_ERROR = 0.06
 
 
@@ -38,13 +51,18 @@ def written(path: Path, tensors: dict, metadata: dict | None = None) -> str:
 def load(tmp_path, case: LayoutCase):
     from sama_core.comfyui.loaders import load_diffusion_model
 
-    return load_diffusion_model(written(tmp_path / "model.safetensors", case.tensors, case.metadata))
+    return load_diffusion_model(
+        written(tmp_path / "model.safetensors", case.tensors, case.metadata)
+    )
 
 
 def numbers(module, inside: str = "") -> dict[str, torch.Tensor]:
     """What each weight stands for, in float32."""
-    return {name: (value.dequantize() if hasattr(value, "_qdata") else value).float()
-            for name, value in module.named_parameters() if name.startswith(inside)}
+    return {
+        name: (value.dequantize() if hasattr(value, "_qdata") else value).float()
+        for name, value in module.named_parameters()
+        if name.startswith(inside)
+    }
 
 
 def distance(value: torch.Tensor, reference: torch.Tensor) -> float:
@@ -65,8 +83,10 @@ def test_right_files_load_as_the_weights_they_stand_for(comfyui, tmp_path, case)
 
 @pytest.mark.parametrize("name", ["comfy_quant", "metadata", "scaled fp8"])
 def test_every_mark_of_fp8_gives_the_same_numbers(comfyui, tmp_path, name):
-    one, other = (numbers(load(tmp_path, RIGHT[each]).model.diffusion_model)
-                  for each in (name, "metadata with a prefix"))
+    one, other = (
+        numbers(load(tmp_path, RIGHT[each]).model.diffusion_model)
+        for each in (name, "metadata with a prefix")
+    )
     assert all(torch.equal(one[key], other[key]) for key in WEIGHTS)
 
 
@@ -76,15 +96,23 @@ def test_the_smoothing_of_nvfp4_reaches_the_layer(comfyui, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 24), (256, 96)])
-@pytest.mark.parametrize(("name", "layout", "scales"), [
-    ("nvfp4", "TensorCoreNVFP4Layout", {"weight_scale": "block_scale", "weight_scale_2": "scale"}),
-    ("mxfp8", "TensorCoreMXFP8Layout", {"weight_scale": "scale"}),
-    ("int8_tensorwise", "TensorWiseINT8Layout", {"weight_scale": "scale"}),
-    ("float8_e4m3fn", "TensorCoreFP8E4M3Layout", {"weight_scale": "scale"})])
+@pytest.mark.parametrize(
+    ("name", "layout", "scales"),
+    [
+        (
+            "nvfp4",
+            "TensorCoreNVFP4Layout",
+            {"weight_scale": "block_scale", "weight_scale_2": "scale"},
+        ),
+        ("mxfp8", "TensorCoreMXFP8Layout", {"weight_scale": "scale"}),
+        ("int8_tensorwise", "TensorWiseINT8Layout", {"weight_scale": "scale"}),
+        ("float8_e4m3fn", "TensorCoreFP8E4M3Layout", {"weight_scale": "scale"}),
+    ],
+)
 def test_shapes_of_formats_are_those_that_core_makes(comfyui, name, layout, scales, size):
     import comfy.quant_ops
 
-    from sama_core.quantised import FORMATS
+    from sama_core.weights.formats import FORMATS
 
     packed, params = getattr(comfy.quant_ops, layout).quantize(torch.randn(size))
     assert tuple(packed.shape) == FORMATS[name].weight(*size)
@@ -96,7 +124,7 @@ def test_every_format_of_this_core_is_known(comfyui):
     """A new one is accepted from a file, but its shapes are not checked before loading: add it to the table."""
     import comfy.quant_ops
 
-    from sama_core.quantised import FORMATS
+    from sama_core.weights.formats import FORMATS
 
     assert comfy.quant_ops.QUANT_ALGOS.keys() <= FORMATS.keys()
     for name, format_ in comfy.quant_ops.QUANT_ALGOS.items():
@@ -105,11 +133,21 @@ def test_every_format_of_this_core_is_known(comfyui):
 
 
 # Core takes one of two names, which hold the same here, and lets marks of no layer lie.
-CORE_TAKES = {"a tensor twice", "two prefixes", "half under diffusers' names", "a mark for no layer",
-              "a list that names no layer"}
+CORE_TAKES = {
+    "a tensor twice",
+    "two prefixes",
+    "half under diffusers' names",
+    "a mark for no layer",
+    "a list that names no layer",
+}
 # Core reads the metadata before it asks which model it is; a Wan of one head of 64 is none.
-CORE_FAILS = {"metadata with no JSON", "metadata with a list", "metadata with no layers", "metadata with a number",
-              "checkpoint of plain Wan"}
+CORE_FAILS = {
+    "metadata with no JSON",
+    "metadata with a list",
+    "metadata with no layers",
+    "metadata with a number",
+    "checkpoint of plain Wan",
+}
 
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
@@ -120,16 +158,26 @@ def test_the_stock_loader_never_makes_a_sama_of_a_wrong_file(comfyui, tmp_path, 
     path = written(tmp_path / "model.safetensors", case.tensors, case.metadata)
     if case.name in CORE_TAKES:
         found = numbers(comfy.sd.load_diffusion_model(path).model.diffusion_model)
-        assert all(distance(found[name], value) < QUANTISED_ERROR for name, value in WEIGHTS.items())
+        assert all(
+            distance(found[name], value) < QUANTISED_ERROR for name, value in WEIGHTS.items()
+        )
         return
     with pytest.raises(Exception) as caught:
         comfy.sd.load_diffusion_model(path)
     if case.name not in CORE_FAILS:
-        assert isinstance(caught.value, CheckpointError) and str(caught.value).startswith("this SAMA model: got ")
+        assert isinstance(caught.value, CheckpointError) and str(caught.value).startswith(
+            "this SAMA model: got "
+        )
 
 
-@pytest.mark.parametrize("name", [name for name in RIGHT if not name.startswith(("prefix", "diffusers", "some"))
-                                  and "diffusers" not in name])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in RIGHT
+        if not name.startswith(("prefix", "diffusers", "some")) and "diffusers" not in name
+    ],
+)
 def test_the_stock_loader_still_makes_one_of_a_right_file(comfyui, tmp_path, name):
     import comfy.sd
 
@@ -146,7 +194,10 @@ def test_other_packs_operations_read_scales_as_they_like(comfyui):
 
     case = WRONG["fp8 by row, unmarked"]
     options = {"custom_operations": comfy.ops.manual_cast}
-    assert comfy.sd.load_diffusion_model_state_dict(dict(case.tensors), model_options=options) is not None
+    assert (
+        comfy.sd.load_diffusion_model_state_dict(dict(case.tensors), model_options=options)
+        is not None
+    )
 
 
 @pytest.mark.parametrize("by_metadata", [True, False])
@@ -154,15 +205,23 @@ def test_a_delta_over_a_quantised_base_keeps_the_bases_marks(comfyui, tmp_path, 
     """The base's scales are applied, whatever marks them, and the layer that the delta brings is its own."""
     from sama_core.comfyui.loaders import load_diffusion_model
 
-    sama = {key: value for key, value in WEIGHTS.items() if key.startswith(("segment", "siglip", "semantic"))}
+    sama = {
+        key: value
+        for key, value in WEIGHTS.items()
+        if key.startswith(("segment", "siglip", "semantic"))
+    }
     base = {key: value for key, value in WEIGHTS.items() if key not in sama}
     layers = matrices(base)
     trained = {f"{layers[0]}.weight": WEIGHTS[f"{layers[0]}.weight"] + 1}
     quantised = (unmarked_fp8(base), listed(layers)) if by_metadata else (scaled_fp8(base), None)
-    model = load_diffusion_model(written(tmp_path / "delta.safetensors", sama | trained),
-                                 written(tmp_path / "base.safetensors", *quantised))
+    model = load_diffusion_model(
+        written(tmp_path / "delta.safetensors", sama | trained),
+        written(tmp_path / "base.safetensors", *quantised),
+    )
     found = numbers(model.model.diffusion_model)
-    assert all(distance(found[key], value) < QUANTISED_ERROR for key, value in (WEIGHTS | trained).items())
+    assert all(
+        distance(found[key], value) < QUANTISED_ERROR for key, value in (WEIGHTS | trained).items()
+    )
 
 
 # --- text encoder and VAE ----------------------------------------------------------------------
@@ -180,11 +239,15 @@ def encode(path: str) -> torch.Tensor:
     return clip.encode_from_tokens(clip.tokenize("make the circle red")).float()
 
 
-@pytest.mark.parametrize("layout", [
-    lambda weights, layers: (comfy_quant(weights, layers), None),
-    lambda weights, layers: (scaled_fp8(weights, layers), None),
-    lambda weights, layers: (unmarked_fp8(weights, layers), listed(layers)),
-], ids=["comfy_quant", "scaled fp8", "metadata"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda weights, layers: (comfy_quant(weights, layers), None),
+        lambda weights, layers: (scaled_fp8(weights, layers), None),
+        lambda weights, layers: (unmarked_fp8(weights, layers), listed(layers)),
+    ],
+    ids=["comfy_quant", "scaled fp8", "metadata"],
+)
 def test_quantised_text_encoders_encode_as_the_whole_one(tmp_path, encoder, layout):
     layers = matrices(encoder, "encoder.block.")
     layers = [layer for layer in layers if "relative_attention_bias" not in layer]
@@ -202,16 +265,35 @@ def wrong_encoders(whole: dict) -> dict[str, tuple[dict, str]]:
     return {
         "unmarked": (unmarked_fp8(whole, layers), "scales that nothing applies"),
         "old scales": (unmarked_fp8(whole, layers, "scale_weight"), "scales that nothing applies"),
-        "unknown format": (marked | {f"{QUERY}.comfy_quant": mark("sdnq_int4")}, "the quantisation format sdnq_int4"),
-        "nan": (marked | {f"{QUERY}.weight_scale": torch.tensor(float("nan"))}, "NaN or infinite values in"),
-        "no scale": ({key: value for key, value in marked.items() if key != f"{QUERY}.weight_scale"},
-                     f"quantised layers without {QUERY}.weight_scale"),
-        "integers": (whole | {f"{QUERY}.weight": torch.zeros(64, 64, dtype=torch.int8)}, "as I8 without"),
-        "another shape": (whole | {f"{QUERY}.weight": torch.zeros(64, 63)}, f"{QUERY}.weight [64, 63] instead of"),
+        "unknown format": (
+            marked | {f"{QUERY}.comfy_quant": mark("sdnq_int4")},
+            "the quantisation format sdnq_int4",
+        ),
+        "nan": (
+            marked | {f"{QUERY}.weight_scale": torch.tensor(float("nan"))},
+            "NaN or infinite values in",
+        ),
+        "no scale": (
+            {key: value for key, value in marked.items() if key != f"{QUERY}.weight_scale"},
+            f"quantised layers without {QUERY}.weight_scale",
+        ),
+        "integers": (
+            whole | {f"{QUERY}.weight": torch.zeros(64, 64, dtype=torch.int8)},
+            "as I8 without",
+        ),
+        "another shape": (
+            whole | {f"{QUERY}.weight": torch.zeros(64, 63)},
+            f"{QUERY}.weight [64, 63] instead of",
+        ),
         "flat": (whole | {"shared.weight": torch.zeros(9)}, "tensors of shapes that no umT5 has"),
-        "endless": (whole | {"encoder.block.99999999.x": torch.zeros(1)}, "a block 99999999 in a file"),
-        "all in one": (prefixed(whole, "text_encoders.umt5xxl.transformer.") | RIGHT["all in one"].tensors,
-                       "got an all-in-one checkpoint (model, text encoder and VAE), needs umT5"),
+        "endless": (
+            whole | {"encoder.block.99999999.x": torch.zeros(1)},
+            "a block 99999999 in a file",
+        ),
+        "all in one": (
+            prefixed(whole, "text_encoders.umt5xxl.transformer.") | RIGHT["all in one"].tensors,
+            "got an all-in-one checkpoint (model, text encoder and VAE), needs umT5",
+        ),
     }
 
 
@@ -232,13 +314,24 @@ def test_wrong_text_encoders_are_refused_by_name(tmp_path, encoder, name, suffix
 def wrong_vaes(whole: dict) -> dict[str, tuple[dict, str]]:
     name = "decoder.middle.1.proj"
     return {
-        "scales": (whole | {f"{name}.weight_scale": torch.tensor(1.0)}, f"nothing applies ({name}.weight_scale)"),
-        "marks": (whole | {f"{name}.comfy_quant": mark("float8_e4m3fn")},
-                  f"the quantisation format float8_e4m3fn ({name}), needs weights in 16 or 32 bit"),
-        "integers": (whole | {f"{name}.weight": torch.zeros(4, 4, 1, 1, dtype=torch.int8)}, f"{name}.weight as I8"),
+        "scales": (
+            whole | {f"{name}.weight_scale": torch.tensor(1.0)},
+            f"nothing applies ({name}.weight_scale)",
+        ),
+        "marks": (
+            whole | {f"{name}.comfy_quant": mark("float8_e4m3fn")},
+            f"the quantisation format float8_e4m3fn ({name}), needs weights in 16 or 32 bit",
+        ),
+        "integers": (
+            whole | {f"{name}.weight": torch.zeros(4, 4, 1, 1, dtype=torch.int8)},
+            f"{name}.weight as I8",
+        ),
         "another shape": (whole | {f"{name}.bias": torch.zeros(3)}, f"{name}.bias [3] instead of"),
         "no width": (whole | {"decoder.head.0.gamma": torch.tensor(1.0)}, "instead of"),
-        "all in one": (prefixed(whole, "vae.") | RIGHT["all in one"].tensors, "got an all-in-one checkpoint"),
+        "all in one": (
+            prefixed(whole, "vae.") | RIGHT["all in one"].tensors,
+            "got an all-in-one checkpoint",
+        ),
     }
 
 
@@ -274,7 +367,9 @@ def test_a_type_that_this_torch_cannot_read_is_one_sentence(comfyui, tmp_path):
 
     path = Path(written(tmp_path / "model.safetensors", RIGHT["mxfp8"].tensors))
     path.write_bytes(path.read_bytes().replace(b'"dtype":"U8"', b'"dtype":"Q7"'))
-    with pytest.raises(CheckpointError, match=r"model.safetensors: got no readable weights \(.*\), needs a weight"):
+    with pytest.raises(
+        CheckpointError, match=r"model.safetensors: got no readable weights \(.*\), needs a weight"
+    ):
         load_diffusion_model(str(path))
 
 

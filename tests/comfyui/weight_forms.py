@@ -10,8 +10,13 @@ from .graphs import Edit
 
 GGUF_LOADER = "HarnessGGUFLoader"
 CORE_FORMATS = {
-    "float8_e4m3fn": {}, "float8_e5m2": {}, "nvfp4": {}, "mxfp8": {}, "int8_tensorwise": {},
-    "int8_tensorwise, rotated": {"convrot": True, "convrot_groupsize": 256}, "convrot_w4a4": {},
+    "float8_e4m3fn": {},
+    "float8_e5m2": {},
+    "nvfp4": {},
+    "mxfp8": {},
+    "int8_tensorwise": {},
+    "int8_tensorwise, rotated": {"convrot": True, "convrot_groupsize": 256},
+    "convrot_w4a4": {},
     "asym_w4a8_int8": {},
 }
 """Formats of core's `comfy_quant` entries, with their settings; a test compares the list with core's."""
@@ -30,15 +35,33 @@ class Form:
 
 
 # The limits are about three times what two steps of the small random model show; 3 bits of mantissa lie 3 % away.
-FORMS = {form.name: form for form in (
-    Form("dtype", "default", 0.0, -1.0),
-    Form("dtype", "fp8_e4m3fn", 0.1), Form("dtype", "fp8_e4m3fn_fast", 0.1), Form("dtype", "fp8_e5m2", 0.2),
-    Form("file", "bfloat16", 0.03), Form("file", "float16", 0.03, 1e-5),
-    Form("converted", "fp8_scaled", 0.1), Form("converted", "fp8", 0.1), Form("converted", "fp8_fast", 0.1),
-    Form("converted", "gguf_q8_0", 0.03), Form("converted", "gguf_q5_1", 0.12), Form("converted", "gguf_q4_0", 0.25),
-    *(Form("core", name, {"nvfp4": 0.3, "convrot_w4a4": 0.4, "asym_w4a8_int8": 0.4, "float8_e5m2": 0.2}.get(name, 0.1))
-      for name in CORE_FORMATS),
-)}
+FORMS = {
+    form.name: form
+    for form in (
+        Form("dtype", "default", 0.0, -1.0),
+        Form("dtype", "fp8_e4m3fn", 0.1),
+        Form("dtype", "fp8_e4m3fn_fast", 0.1),
+        Form("dtype", "fp8_e5m2", 0.2),
+        Form("file", "bfloat16", 0.03),
+        Form("file", "float16", 0.03, 1e-5),
+        Form("converted", "fp8_scaled", 0.1),
+        Form("converted", "fp8", 0.1),
+        Form("converted", "fp8_fast", 0.1),
+        Form("converted", "gguf_q8_0", 0.03),
+        Form("converted", "gguf_q5_1", 0.12),
+        Form("converted", "gguf_q4_0", 0.25),
+        *(
+            Form(
+                "core",
+                name,
+                {"nvfp4": 0.3, "convrot_w4a4": 0.4, "asym_w4a8_int8": 0.4, "float8_e5m2": 0.2}.get(
+                    name, 0.1
+                ),
+            )
+            for name in CORE_FORMATS
+        ),
+    )
+}
 
 
 def use(edit: Edit, form: Form) -> None:
@@ -95,11 +118,17 @@ def _in_core_format(edit: Edit, name: str):
     kind, settings = name.split(",")[0], CORE_FORMATS[name]
     options = {"scale": "recalculate"} if kind.startswith("float8") else {}
     for key in [key for key in weights if key.startswith("blocks.") and weights[key].ndim == 2]:
-        packed = QuantizedTensor.from_float(weights.pop(key), QUANT_ALGOS[kind]["comfy_tensor_layout"],
-                                            **options, **_layout_settings(settings))
+        packed = QuantizedTensor.from_float(
+            weights.pop(key),
+            QUANT_ALGOS[kind]["comfy_tensor_layout"],
+            **options,
+            **_layout_settings(settings),
+        )
         weights |= {name: value.contiguous() for name, value in packed.state_dict(key).items()}
         entry = json.dumps({"format": kind, **settings}).encode()
-        weights[key.removesuffix("weight") + "comfy_quant"] = torch.tensor(list(entry), dtype=torch.uint8)
+        weights[key.removesuffix("weight") + "comfy_quant"] = torch.tensor(
+            list(entry), dtype=torch.uint8
+        )
     save_file(weights, path)
     return path
 
@@ -123,4 +152,5 @@ def _register_gguf_loader() -> None:
 
         def load(self, path):
             return (load_gguf(path),)
+
     nodes.NODE_CLASS_MAPPINGS.setdefault(GGUF_LOADER, Loader)

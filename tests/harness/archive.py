@@ -12,7 +12,11 @@ from .imports import REPO_ROOT
 
 def write_archive(folder: Path, root: Path = REPO_ROOT) -> Path:
     """Copy what an install from the Registry has into `folder`."""
-    rules = [*_rules(root / ".gitignore"), *_rules(root / ".comfyignore"), "/.git"]  # a file in a second work tree
+    rules = [
+        *_rules(root / ".gitignore"),
+        *_rules(root / ".comfyignore"),
+        "/.git",
+    ]  # a file in a second work tree
     for path in _kept(root, PurePosixPath(), rules):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, folder / path)
@@ -33,8 +37,12 @@ def ignored(path: PurePosixPath, is_folder: bool, rules: list[str]) -> bool:
 
 def _pattern(rule: str) -> str:
     """`**` is any number of folders, `*` stays within one."""
-    pieces = ["(.*/)?" if piece == "**" else fnmatch.translate(piece)[len("(?s:"):-len(r")\Z")].replace(".*", "[^/]*")
-              for piece in rule.split("/")]
+    pieces = [
+        "(.*/)?"
+        if piece == "**"
+        else fnmatch.translate(piece)[len("(?s:") : -len(r")\Z")].replace(".*", "[^/]*")
+        for piece in rule.split("/")
+    ]
     return "/".join(pieces).replace("(.*/)?/", "(.*/)?")
 
 

@@ -66,7 +66,9 @@ class Canvas:
     def open_workflow(self, workflow: dict) -> None:
         """Load a canvas-format workflow, as dropping its file on the canvas does. Its `id` must be a UUID."""
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
-        self.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(workflow["nodes"]))
+        self.page.wait_for_function(
+            "count => app.graph.nodes.length === count", arg=len(workflow["nodes"])
+        )
 
     def drop(self, path: Path, kind: str = "video/mp4") -> None:
         """Drop a file on the canvas, as from a file manager."""
@@ -90,7 +92,9 @@ class Canvas:
         assert reply.ok, f"ComfyUI did not take the graph: {reply.text()}"
         entry = self.server.wait(reply.json()["prompt_id"], timeout)
         if entry["status"]["status_str"] == "success":
-            self.page.wait_for_function("ids => ids.every(id => app.nodeOutputs[id])", arg=list(entry["outputs"]))
+            self.page.wait_for_function(
+                "ids => ids.every(id => app.nodeOutputs[id])", arg=list(entry["outputs"])
+            )
         return entry
 
     def workflow(self) -> dict:
@@ -114,7 +118,11 @@ class Canvas:
 
     def _exported(self, part: str) -> dict:
         # As JSON text, because playwright would turn fields that are undefined into nulls.
-        return json.loads(self.page.evaluate("part => app.graphToPrompt().then(b => JSON.stringify(b[part]))", part))
+        return json.loads(
+            self.page.evaluate(
+                "part => app.graphToPrompt().then(b => JSON.stringify(b[part]))", part
+            )
+        )
 
     def _heard(self, message) -> None:
         address = message.location.get("url", "")
@@ -157,7 +165,10 @@ def browsing(server: ComfyServer) -> Iterator:
         browser = playwright.chromium.launch(executable_path=browser_path(), args=ARGUMENTS)
         try:
             context = browser.new_context(viewport=VIEWPORT)
-            context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
+            context.route(
+                lambda url: not url.startswith((server.url, "data:", "blob:")),
+                lambda route: route.abort(),
+            )
             yield context
         finally:
             browser.close()

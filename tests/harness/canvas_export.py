@@ -80,17 +80,24 @@ BOUNDS_ON_SCREEN = """() => {
 }"""
 
 
-def canvas_workflow(canvas: Canvas, prompt: dict, layout: dict | None = None, name: str = "workflow") -> dict:
+def canvas_workflow(
+    canvas: Canvas, prompt: dict, layout: dict | None = None, name: str = "workflow"
+) -> dict:
     """Load an API-format graph, arrange it, and return it in canvas format with an id made from `name`.
 
     Raises AssertionError if the frontend, given the result, would queue another graph than `prompt`.
     """
     layout = layout or {}
     canvas.open_api(prompt, name)
-    canvas.page.evaluate(PLACE, {**layout, "groups": [{"color": GROUP_COLOR, **g} for g in layout.get("groups", [])]})
+    canvas.page.evaluate(
+        PLACE, {**layout, "groups": [{"color": GROUP_COLOR, **g} for g in layout.get("groups", [])]}
+    )
     canvas.page.evaluate(FIX_SEEDS)
     canvas.fit()
-    workflow = {**canvas.workflow(), "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-sama/{name}"))}
+    workflow = {
+        **canvas.workflow(),
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-sama/{name}")),
+    }
     canvas.open_workflow(workflow)
     differences = prompt_differences(prompt, canvas.prompt())
     assert not differences, "the canvas gives another graph:\n" + "\n".join(differences)
@@ -105,7 +112,9 @@ def prompt_differences(wanted: dict, got: dict) -> list[str]:
             lines.append(f"node {key}: {wanted[key]['class_type']} became {got[key]['class_type']}")
         for name, value in wanted[key]["inputs"].items():
             if got[key]["inputs"].get(name) != value:
-                lines.append(f"node {key}, {name}: {value!r} became {got[key]['inputs'].get(name)!r}")
+                lines.append(
+                    f"node {key}, {name}: {value!r} became {got[key]['inputs'].get(name)!r}"
+                )
     return lines
 
 
@@ -142,7 +151,9 @@ def export(jobs: list[tuple[Path, Path, Path, dict]], inputs: list[Path]) -> Non
                 prompt = json.loads(source.read_text(encoding="utf-8"))
                 workflow = canvas_workflow(canvas, prompt, layout, target.stem)
                 thumbnail(canvas, picture)
-            target.write_text(json.dumps(workflow, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            target.write_text(
+                json.dumps(workflow, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
             print(f"{target}: {len(workflow['nodes'])} nodes, {picture}")
 
 
@@ -152,7 +163,9 @@ def main() -> None:
     parser.add_argument("workflow", type=Path, help="canvas-format file to write")
     parser.add_argument("thumbnail", type=Path, help=".jpg to write")
     parser.add_argument("--layout", type=Path, help="JSON file with positions, groups and notes")
-    parser.add_argument("--input", type=Path, action="append", default=[], help="file for ComfyUI's input folder")
+    parser.add_argument(
+        "--input", type=Path, action="append", default=[], help="file for ComfyUI's input folder"
+    )
     given = parser.parse_args()
     layout = json.loads(given.layout.read_text(encoding="utf-8")) if given.layout else {}
     why = why_no_browser()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sama_core.launch.comfy_main import declare_vision_operators
-from sama_core.launch.failure import LaunchError
 from sama_core.launch.places import Places
-from sama_core.launch.runtime import ComfyUI, find_comfyui
+from sama_core.launch.progress import LaunchError
+from sama_core.launch.server.comfy_main import declare_vision_operators
+from sama_core.launch.setup.comfyui_source import ComfyUI, find_comfyui
 
 MISSING = (
     "No ComfyUI found: run `python3 run.py test`, which fetches one, "
@@ -34,8 +34,11 @@ def comfy_source() -> ComfyUI:
         pytest.exit(MISSING, returncode=3)
     others = {name: told for name, told in other_versions(found).items() if name != FRONTEND}
     if others:
-        pytest.exit(f"ComfyUI in {found.folder}: this environment has {', '.join(others.values())}. "
-                    f"`python3 run.py test --comfyui {found.folder}` makes one for it.", returncode=3)
+        pytest.exit(
+            f"ComfyUI in {found.folder}: this environment has {', '.join(others.values())}. "
+            f"`python3 run.py test --comfyui {found.folder}` makes one for it.",
+            returncode=3,
+        )
     return found
 
 
@@ -54,8 +57,11 @@ def described() -> str | None:
 def other_versions(comfyui: ComfyUI) -> dict[str, str]:
     """Packages that this ComfyUI pins and this environment has otherwise: what is here, and what it pins."""
     pins = re.findall(r"^([\w.-]+)==([\w.]+)\s*$", comfyui.requirements(), re.MULTILINE)
-    return {name: f"{name} {_version(name) or 'none'} where it pins {pinned}" for name, pinned in pins
-            if _version(name) != pinned}
+    return {
+        name: f"{name} {_version(name) or 'none'} where it pins {pinned}"
+        for name, pinned in pins
+        if _version(name) != pinned
+    }
 
 
 def _named() -> ComfyUI | None:

@@ -56,8 +56,13 @@ class Contract:
         counts = ", ".join(f"{count} {what}" for what, count in self.counts.items())
         lines = [f"ComfyUI {self.version}: {counts}; {len(self.missing)} missing"]
         lines += [f"  missing: {line}" for line in self.missing]
-        return "\n".join(lines + [f"  not in the contract (tests/harness/core_contract.py): {line}"
-                                  for line in self.unexplained])
+        return "\n".join(
+            lines
+            + [
+                f"  not in the contract (tests/harness/core_contract.py): {line}"
+                for line in self.unexplained
+            ]
+        )
 
 
 def check(files: list[Path] | None = None) -> Contract:
@@ -79,7 +84,10 @@ def check(files: list[Path] | None = None) -> Contract:
 
 def _check_symbols(found: Contract, every: list[Use]) -> None:
     table = "the contract's own table"
-    every = [*every, *(Use(*path.rsplit(".", 1), table, True, call=call) for path, call in ALSO.items())]
+    every = [
+        *every,
+        *(Use(*path.rsplit(".", 1), table, True, call=call) for path, call in ALSO.items()),
+    ]
     for use in every:
         target, why = find(use.path)
         if target is ABSENT and not use.optional:
@@ -99,7 +107,11 @@ def _check_objects(found: Contract, every: list[Use], classes: list[Override]) -
     for use in every:
         path = class_of(use)
         if path is None:
-            if not use.optional and use.name not in ours | _everyday() and not _on_any(use.name, classes):
+            if (
+                not use.optional
+                and use.name not in ours | _everyday()
+                and not _on_any(use.name, classes)
+            ):
                 found.unexplained.append(f"{use.owner}.{use.name} ({use.where})")
             continue
         checked.add((path, use.name))
@@ -110,13 +122,17 @@ def _check_objects(found: Contract, every: list[Use], classes: list[Override]) -
         elif use.name not in attributes(cls) | inherited:
             found.missing += [] if use.optional else [f"{path}.{use.name} ({use.where})"]
         elif use.call and use.name not in inherited:
-            found.missing += refused(f"{path}.{use.name}", _bound(cls, use.name), use.call, use.where)
+            found.missing += refused(
+                f"{path}.{use.name}", _bound(cls, use.name), use.call, use.where
+            )
     found.counts["attributes"] = len(checked)
 
 
 def class_of(use: Use) -> str | None:
     """The class in OBJECTS of the object in this place: that of the longest name that fits."""
-    fitting = [(len(name), path) for path, names in OBJECTS.items() for name in names if _fits(name, use)]
+    fitting = [
+        (len(name), path) for path, names in OBJECTS.items() for name in names if _fits(name, use)
+    ]
     return max(fitting)[1] if fitting else None
 
 
@@ -124,7 +140,9 @@ def _fits(name: str, use: Use) -> bool:
     file, colon, owner = name.rpartition(":")
     if colon and not use.where.rpartition(":")[0].endswith(f"/{file}"):
         return False
-    return use.owner == owner or (use.owner.endswith(f".{owner}") and not use.owner.startswith("self."))
+    return use.owner == owner or (
+        use.owner.endswith(f".{owner}") and not use.owner.startswith("self.")
+    )
 
 
 def _bound(cls: type, name: str) -> object:
@@ -135,8 +153,10 @@ def _bound(cls: type, name: str) -> object:
 
 def _added(cls: object, classes: list[Override]) -> set[str]:
     """What our subclasses of a class add to it."""
+
     def below(base: object) -> bool:
         return inspect.isclass(base) and inspect.isclass(cls) and issubclass(base, cls)
+
     return {name for ours in classes if below(find(ours.base)[0]) for name in ours.names}
 
 
@@ -152,13 +172,49 @@ def _everyday() -> frozenset[str]:
     import av
     import numpy
     import torch
-    known = [str, dict, list, set, bytes, int, type, Path, os.stat_result, Fraction, re.Match, io.BytesIO, partial,
-             ContextVar, CellType, BaseException, FunctionType, MethodType, ExitStack, hashlib.blake2b, cache(print),
-             logging.Logger, logging.makeLogRecord({}), inspect.Parameter, inspect.Signature,
-             numpy.ndarray, torch.Tensor, torch.nn.Module, torch.device, torch.cuda,
-             av.container.InputContainer, av.container.OutputContainer, av.video.stream.VideoStream,
-             av.audio.stream.AudioStream, av.VideoFrame, av.AudioFrame, av.Packet, av.codec.context.CodecContext,
-             av.VideoCodecContext, av.AudioCodecContext]
+
+    known = [
+        str,
+        dict,
+        list,
+        set,
+        bytes,
+        int,
+        type,
+        Path,
+        os.stat_result,
+        Fraction,
+        re.Match,
+        io.BytesIO,
+        partial,
+        ContextVar,
+        CellType,
+        BaseException,
+        FunctionType,
+        MethodType,
+        ExitStack,
+        hashlib.blake2b,
+        cache(print),
+        logging.Logger,
+        logging.makeLogRecord({}),
+        inspect.Parameter,
+        inspect.Signature,
+        numpy.ndarray,
+        torch.Tensor,
+        torch.nn.Module,
+        torch.device,
+        torch.cuda,
+        av.container.InputContainer,
+        av.container.OutputContainer,
+        av.video.stream.VideoStream,
+        av.audio.stream.AudioStream,
+        av.VideoFrame,
+        av.AudioFrame,
+        av.Packet,
+        av.codec.context.CodecContext,
+        av.VideoCodecContext,
+        av.AudioCodecContext,
+    ]
     return frozenset().union(*map(dir, known))
 
 
@@ -175,7 +231,9 @@ def _check_overrides(found: Contract, classes: list[Override]) -> None:
             core = getattr(base, name, None)
             if name != "__init__" and callable(core):
                 count += 1
-                found.missing += untaken(f"{ours.name}.{name}", parameters, f"{ours.base}.{name}", core, ours.where)
+                found.missing += untaken(
+                    f"{ours.name}.{name}", parameters, f"{ours.base}.{name}", core, ours.where
+                )
     found.counts["overridden methods"] = count
 
 
@@ -209,7 +267,9 @@ def _check_called(found: Contract, core: Path) -> None:
             found.missing.append(f"the call of {called} in {file}")
         for place, name in ours:
             parameters = _ours(found, place, name)
-            found.missing += given(f"{name} ({place})", parameters, seen, file) if parameters else ()
+            found.missing += (
+                given(f"{name} ({place})", parameters, seen, file) if parameters else ()
+            )
     found.counts["calls of ours"] = len(CALLED)
 
 

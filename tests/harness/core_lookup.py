@@ -52,7 +52,11 @@ def attributes(cls: type) -> frozenset[str]:
     names = set(dir(cls))
     for part in cls.__mro__:
         names |= set(vars(part).get("__annotations__", ()))
-        names |= set(re.findall(rf"(?:self|cls|{part.__name__})\.(\w+)\s*(?:[:,][^=\n]*)?=[^=]", _source(part)))
+        names |= set(
+            re.findall(
+                rf"(?:self|cls|{part.__name__})\.(\w+)\s*(?:[:,][^=\n]*)?=[^=]", _source(part)
+            )
+        )
     return frozenset(names)
 
 
@@ -84,17 +88,32 @@ def refused(path: str, target: Any, call: Call, where: str) -> Iterator[str]:
         yield f"{path}{known} as called in {where}: {error}"
 
 
-def untaken(name: str, ours: ast.arguments, path: str, core: Any, where: str, dropped: int = 0,
-            ordered: bool = True) -> Iterator[str]:
+def untaken(
+    name: str,
+    ours: ast.arguments,
+    path: str,
+    core: Any,
+    where: str,
+    dropped: int = 0,
+    ordered: bool = True,
+) -> Iterator[str]:
     """A line for each parameter of ComfyUI's function that ours neither names nor takes by `**`.
 
     If `ordered`, ours must also have them in its places; `dropped` of our first ones it has not.
     """
-    positional = [argument.arg for argument in (*ours.posonlyargs, *ours.args) if argument.arg not in ("self", "cls")]
+    positional = [
+        argument.arg
+        for argument in (*ours.posonlyargs, *ours.args)
+        if argument.arg not in ("self", "cls")
+    ]
     positional = positional[dropped:]
     named = {*positional, *(argument.arg for argument in ours.kwonlyargs)}
     known = signature(core)
-    asked = [part for part in known.parameters.values() if part.name not in ("self", "cls")] if known else []
+    asked = (
+        [part for part in known.parameters.values() if part.name not in ("self", "cls")]
+        if known
+        else []
+    )
     for number, part in enumerate(asked):
         if part.kind in (part.VAR_POSITIONAL, part.VAR_KEYWORD):
             continue
@@ -106,14 +125,21 @@ def untaken(name: str, ours: ast.arguments, path: str, core: Any, where: str, dr
 
 def given(name: str, ours: ast.arguments, calls: list[Call], where: str) -> Iterator[str]:
     """A line for each way in which ComfyUI calls our function in `where` that it would not take."""
-    positional = [argument.arg for argument in (*ours.posonlyargs, *ours.args) if argument.arg not in ("self", "cls")]
-    needed = positional[:len(positional) - len(ours.defaults)]
+    positional = [
+        argument.arg
+        for argument in (*ours.posonlyargs, *ours.args)
+        if argument.arg not in ("self", "cls")
+    ]
+    needed = positional[: len(positional) - len(ours.defaults)]
     for call in dict.fromkeys(calls):
         if call.positional > len(positional) and ours.vararg is None:
             yield f"{name} takes {len(positional)} arguments by position, {where} gives {call.positional}"
         for keyword in call.keywords:
-            if keyword not in (*positional, *(argument.arg for argument in ours.kwonlyargs)) and ours.kwarg is None:
+            if (
+                keyword not in (*positional, *(argument.arg for argument in ours.kwonlyargs))
+                and ours.kwarg is None
+            ):
                 yield f"{name} has no parameter {keyword!r}, which {where} gives"
-        lacking = set(needed[call.positional:]) - set(call.keywords)
+        lacking = set(needed[call.positional :]) - set(call.keywords)
         if lacking and not call.more:
             yield f"{name} needs {', '.join(sorted(lacking))}, which {where} does not give"

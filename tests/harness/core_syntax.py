@@ -30,8 +30,12 @@ def _parse(text: str) -> ast.Module:
 def calls(tree: ast.AST, called: str) -> list[Call]:
     """How `called`, as it is written or behind any dot if it begins with one, is called in this syntax."""
     found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return [call_of(node) for node in found for name in [ast.unparse(node.func)]
-            if name == called or (called.startswith(".") and name.endswith(called))]
+    return [
+        call_of(node)
+        for node in found
+        for name in [ast.unparse(node.func)]
+        if name == called or (called.startswith(".") and name.endswith(called))
+    ]
 
 
 def function(file: Path, name: str) -> ast.arguments:
@@ -56,8 +60,12 @@ def _words_in(tree: ast.AST, dictionaries: set[str]) -> Iterator[str]:
             key, owner = node.slice, node.value
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
             key, owner = node.left, node.comparators[0]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args and (
-                node.func.attr in ("get", "pop", "setdefault")):
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.args
+            and (node.func.attr in ("get", "pop", "setdefault"))
+        ):
             key, owner = node.args[0], node.func.value
         named = {root_of(owner), getattr(owner, "attr", "")} & dictionaries if owner else ()
         if named and isinstance(key, ast.Constant) and isinstance(key.value, str):

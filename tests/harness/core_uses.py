@@ -8,8 +8,18 @@ from pathlib import Path
 
 from .core_syntax import Call, call_of, dotted, parse, root_of, shortened
 
-CORE_MODULES = ("comfy", "comfy_api", "comfy_execution", "execution", "folder_paths", "latent_preview", "node_helpers",
-                "nodes", "server", "utils")
+CORE_MODULES = (
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "execution",
+    "folder_paths",
+    "latent_preview",
+    "node_helpers",
+    "nodes",
+    "server",
+    "utils",
+)
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -66,7 +76,9 @@ def uses(files: Iterable[Path], root: Path) -> list[Use]:
 
 def overrides(files: Iterable[Path], root: Path) -> list[Override]:
     """Every class in these files, nested ones too, whose base is a symbol of ComfyUI."""
-    return [found for file in files for found in _overrides_in(parse(file), str(file.relative_to(root)))]
+    return [
+        found for file in files for found in _overrides_in(parse(file), str(file.relative_to(root)))
+    ]
 
 
 def own_names(files: Iterable[Path]) -> set[str]:
@@ -98,7 +110,9 @@ def _assigned(target: ast.expr) -> set[str]:
 def _core_bases(node: ast.AST, module: _Module) -> list[str]:
     if not isinstance(node, ast.ClassDef):
         return []
-    paths = [path for path in map(dotted, node.bases) if path and path.partition(".")[0] in module.core]
+    paths = [
+        path for path in map(dotted, node.bases) if path and path.partition(".")[0] in module.core
+    ]
     return [_resolved(path, module) for path in paths]
 
 
@@ -114,7 +128,11 @@ def _overrides_in(tree: ast.Module, name: str) -> tuple[Override, ...]:
     for node in ast.walk(tree):
         for base in _core_bases(node, module):
             methods = {part.name: part.args for part in node.body if isinstance(part, FUNCTIONS)}
-            found.append(Override(node.name, base, f"{name}:{node.lineno}", methods, _names_in(node) - {node.name}))
+            found.append(
+                Override(
+                    node.name, base, f"{name}:{node.lineno}", methods, _names_in(node) - {node.name}
+                )
+            )
     return tuple(found)
 
 
@@ -124,8 +142,11 @@ def _read(tree: ast.Module, name: str) -> Iterator[Use]:
     for node in ast.walk(tree):
         for base in _core_bases(node, module):
             yield from _above(node, base, module)
-    asked = {ast.unparse(node.args[0]) + "." + node.args[1].value for node in ast.walk(tree)
-             if _is_question(node) and isinstance(node.args[1], ast.Constant)}
+    asked = {
+        ast.unparse(node.args[0]) + "." + node.args[1].value
+        for node in ast.walk(tree)
+        if _is_question(node) and isinstance(node.args[1], ast.Constant)
+    }
     called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -140,11 +161,19 @@ def _read(tree: ast.Module, name: str) -> Iterator[Use]:
 def _above(node: ast.ClassDef, base: str, module: _Module) -> Iterator[Use]:
     """What a class calls of its base through `super()`."""
     for call in ast.walk(node):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and (
-                ast.unparse(call.func.value) == "super()"):
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and (ast.unparse(call.func.value) == "super()")
+        ):
             with_self = call_of(call)
-            yield Use(base, call.func.attr, f"{module.file}:{call.lineno}", True,
-                      call=Call(with_self.positional + 1, with_self.keywords, with_self.more))
+            yield Use(
+                base,
+                call.func.attr,
+                f"{module.file}:{call.lineno}",
+                True,
+                call=Call(with_self.positional + 1, with_self.keywords, with_self.more),
+            )
 
 
 def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
@@ -179,8 +208,14 @@ def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
                 module.others.add(node.targets[0].id)
 
 
-def _use(owner: ast.expr, name: str, node: ast.AST, module: _Module, optional: bool,
-         call: ast.Call | None = None) -> Iterator[Use]:
+def _use(
+    owner: ast.expr,
+    name: str,
+    node: ast.AST,
+    module: _Module,
+    optional: bool,
+    call: ast.Call | None = None,
+) -> Iterator[Use]:
     path = dotted(owner)
     first = (path or "").partition(".")[0]
     if path and first in module.core:
@@ -190,8 +225,9 @@ def _use(owner: ast.expr, name: str, node: ast.AST, module: _Module, optional: b
         yield Use(written, name, f"{module.file}:{node.lineno}", False, optional, call_of(call))
 
 
-def _symbol(path: str, node: ast.AST, module: _Module, optional: bool = False,
-            call: ast.Call | None = None) -> Iterator[Use]:
+def _symbol(
+    path: str, node: ast.AST, module: _Module, optional: bool = False, call: ast.Call | None = None
+) -> Iterator[Use]:
     owner, _, name = path.rpartition(".")
     yield Use(owner, name, f"{module.file}:{node.lineno}", True, optional, call_of(call))
 

@@ -71,13 +71,19 @@ class ComfyHarness:
         self._interrupt_after = None
         self._server = _recording_server(self)
         self._executor = PromptExecutor(
-            self._server, cache_type=CacheType.CLASSIC, cache_args={"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
+            self._server,
+            cache_type=CacheType.CLASSIC,
+            cache_args={"lru": 0, "ram": 0.0, "ram_inactive": 0.0},
         )
         nodes.NODE_CLASS_MAPPINGS.setdefault(SINK, _Sink)
         self._install_progress_hook()
 
     def run(
-        self, prompt: dict, keep: list[str] | tuple[str, ...] = (), preview: str = "latent2rgb", warm: bool = False
+        self,
+        prompt: dict,
+        keep: list[str] | tuple[str, ...] = (),
+        preview: str = "latent2rgb",
+        warm: bool = False,
     ) -> RunResult:
         """Validate and execute an API-format graph.
 
@@ -116,7 +122,9 @@ class ComfyHarness:
 
     def object_info(self, node_id: str) -> dict:
         """What `GET /object_info/<node_id>` answers for this node, after its trip through JSON."""
-        route = next(r for r in self._server.routes if getattr(r, "path", "") == "/object_info/{node_class}")
+        route = next(
+            r for r in self._server.routes if getattr(r, "path", "") == "/object_info/{node_class}"
+        )
         reply = asyncio.run(route.handler(SimpleNamespace(match_info={"node_class": node_id})))
         return json.loads(reply.text)[node_id]
 
@@ -130,7 +138,9 @@ class ComfyHarness:
         """Output nodes that may run; fills the result's errors."""
         import execution
 
-        valid, error, targets, node_errors = asyncio.run(execution.validate_prompt(prompt_id, prompt, None))
+        valid, error, targets, node_errors = asyncio.run(
+            execution.validate_prompt(prompt_id, prompt, None)
+        )
         self._result.node_errors = node_errors
         for node_id, found in node_errors.items():
             for item in found["errors"]:
@@ -154,7 +164,9 @@ class ComfyHarness:
         for node_id in keep:
             entry = asyncio.run(self._executor.caches.outputs.get(node_id))
             if entry is not None:
-                result.values[node_id] = _unwrap(entry.outputs, self.node_class(prompt[node_id]["class_type"]))
+                result.values[node_id] = _unwrap(
+                    entry.outputs, self.node_class(prompt[node_id]["class_type"])
+                )
 
     def _install_progress_hook(self) -> None:
         """The same hook as ComfyUI's main.hijack_progress (main.py cannot be imported), plus our record."""
@@ -214,7 +226,8 @@ def _unwrap(outputs: list[list], node_class: type) -> tuple:
     """ComfyUI keeps a list per output; give the single value of those that are no lists."""
     lists = getattr(node_class, "OUTPUT_IS_LIST", None) or [False] * len(outputs)
     return tuple(
-        values if is_list or len(values) != 1 else values[0] for values, is_list in zip(outputs, lists, strict=True)
+        values if is_list or len(values) != 1 else values[0]
+        for values, is_list in zip(outputs, lists, strict=True)
     )
 
 

@@ -27,7 +27,9 @@ def load_gguf(path: Path):
         patcher_class = importlib.import_module("gguf_pack.nodes").GGUFModelPatcher
     else:
         weights, operations, patcher_class = _packed_tensors(path), _operations(), _patcher_class()
-    model = comfy.sd.load_diffusion_model_state_dict(weights, model_options={"custom_operations": operations})
+    model = comfy.sd.load_diffusion_model_state_dict(
+        weights, model_options={"custom_operations": operations}
+    )
     return patcher_class.clone(model)
 
 
@@ -55,8 +57,12 @@ class PackedTensor(torch.Tensor):
         return getattr(self, "tensor_shape", None) or self.size()
 
     def to(self, *args, **kwargs):
-        return PackedTensor(super().to(*args, **kwargs), self.tensor_type, self.tensor_shape,
-                            getattr(self, "patches", ()))
+        return PackedTensor(
+            super().to(*args, **kwargs),
+            self.tensor_type,
+            self.tensor_shape,
+            getattr(self, "patches", ()),
+        )
 
     def clone(self, *args, **kwargs):
         return self
@@ -78,7 +84,9 @@ def _packed_tensors(path: Path) -> dict[str, PackedTensor]:
     reader, tensors = gguf.GGUFReader(path), {}
     for tensor in reader.tensors:
         field = reader.get_field(f"comfy.gguf.orig_shape.{tensor.name}")
-        shape = torch.Size(field.contents() if field else [int(size) for size in reversed(tensor.shape)])
+        shape = torch.Size(
+            field.contents() if field else [int(size) for size in reversed(tensor.shape)]
+        )
         data = torch.from_numpy(tensor.data.copy())
         if tensor.tensor_type in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
             data = data.reshape(shape)
@@ -108,19 +116,30 @@ def _operations():
 
         def __init__(self, in_features, out_features, bias=True, device=None, dtype=None):
             torch.nn.Module.__init__(self)
-            self.in_features, self.out_features, self.weight, self.bias = in_features, out_features, None, None
+            self.in_features, self.out_features, self.weight, self.bias = (
+                in_features,
+                out_features,
+                None,
+                None,
+            )
 
         def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
             for name in ("weight", "bias"):
                 if f"{prefix}{name}" in state_dict:
-                    setattr(self, name, torch.nn.Parameter(state_dict[f"{prefix}{name}"], requires_grad=False))
+                    setattr(
+                        self,
+                        name,
+                        torch.nn.Parameter(state_dict[f"{prefix}{name}"], requires_grad=False),
+                    )
 
         def _save_to_state_dict(self, destination, prefix, keep_vars):
             if not is_packed(self.weight):
                 return super()._save_to_state_dict(destination, prefix, keep_vars)
             for name in ("weight", "bias"):
                 if getattr(self, name) is not None:
-                    destination[prefix + name] = torch.zeros_like(getattr(self, name), device="meta")
+                    destination[prefix + name] = torch.zeros_like(
+                        getattr(self, name), device="meta"
+                    )
 
         def forward_comfy_cast_weights(self, input, *args, **kwargs):
             weight = _unpacked(self.weight, input.dtype)
@@ -131,6 +150,7 @@ def _operations():
 
     class Operations(comfy.ops.manual_cast):
         pass
+
     Operations.Linear = Linear
     return Operations()
 
@@ -167,4 +187,5 @@ def _patcher_class():
                 self.__class__ = own
             copy.__class__ = Patcher
             return copy
+
     return Patcher

@@ -55,16 +55,28 @@ class Golden:
 
     def keys(self, prefix: str = "") -> list[str]:
         """Names of the tensors under `prefix`, weights left out unless the prefix asks for them."""
-        return [k for k in self.tensors if k.startswith(prefix) and (prefix or not k.startswith(WEIGHTS))]
+        return [
+            k
+            for k in self.tensors
+            if k.startswith(prefix) and (prefix or not k.startswith(WEIGHTS))
+        ]
 
     def limits(self, name: str) -> dict[str, float]:
         """The manifest's `suggested_tolerance` for tensor `name`: the longest pattern that matches it, as
         assert_close's arguments; "exact" is a distance of zero."""
-        tolerances = {pattern: value for key, value in self.manifest["suggested_tolerance"].items()
-                      for pattern in key.split(", ") if fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}")}
+        tolerances = {
+            pattern: value
+            for key, value in self.manifest["suggested_tolerance"].items()
+            for pattern in key.split(", ")
+            if fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}")
+        }
         assert tolerances, f"the manifest of {self.name} suggests no tolerance for {name}"
         value = tolerances[max(tolerances, key=len)]
-        return {"max_abs": 0.0} if value == "exact" else {key: value[key] for key in ("rel_l2", "max_abs")}
+        return (
+            {"max_abs": 0.0}
+            if value == "exact"
+            else {key: value[key] for key in ("rel_l2", "max_abs")}
+        )
 
     def state_dict(self, prefix: str = "") -> dict[str, torch.Tensor]:
         """Fresh float32 copies of the weights under `weights.<prefix>`, under their official names."""
@@ -108,7 +120,9 @@ def assert_close(
     An all-zero `expected` makes `rel_l2` the plain L2 norm of `actual`.
     """
     assert rel_l2 is not None or max_abs is not None, "assert_close needs rel_l2= or max_abs="
-    assert actual.shape == expected.shape, f"shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    assert actual.shape == expected.shape, (
+        f"shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    )
     got_l2, got_abs = distance(actual, expected)
     file, key = source or getattr(expected, "golden_source", (None, "tensor"))
     if file:
@@ -136,6 +150,11 @@ def parity_table() -> list[str]:
         return []
     rows = [("golden file", "compared", "worst rel L2", "worst abs", "worst tensor")]
     for name, seen in sorted(PARITY.items()):
-        rows.append((name, str(seen.comparisons), f"{seen.rel_l2:.2e}", f"{seen.max_abs:.2e}", seen.worst))
+        rows.append(
+            (name, str(seen.comparisons), f"{seen.rel_l2:.2e}", f"{seen.max_abs:.2e}", seen.worst)
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -9,17 +9,18 @@ from pathlib import Path
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = "sama_core"
+PACKAGES = (LIBRARY, "benchmarks")
 
 
 class LibraryFinder(importlib.abc.MetaPathFinder):
-    """Finds the top-level package `sama_core` in `root`; its submodules follow from the package's path."""
+    """Finds the top-level packages in `root`; their submodules follow from the package's path."""
 
     def __init__(self, root: Path):
         self.root = root
 
     def find_spec(self, fullname, path=None, target=None):
-        folder = self.root / LIBRARY
-        if fullname != LIBRARY or not (folder / "__init__.py").is_file():
+        folder = self.root / fullname
+        if fullname not in PACKAGES or not (folder / "__init__.py").is_file():
             return None
         return importlib.util.spec_from_file_location(
             LIBRARY, folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -57,14 +58,22 @@ def install(root: Path = REPO_ROOT) -> None:
 
 def alias(pack_name: str) -> None:
     """Make `<pack_name>.sama_core` the same modules as `sama_core`. Call before the pack is loaded."""
-    if not any(isinstance(finder, AliasFinder) and finder.pack_name == pack_name for finder in sys.meta_path):
+    if not any(
+        isinstance(finder, AliasFinder) and finder.pack_name == pack_name
+        for finder in sys.meta_path
+    ):
         sys.meta_path.insert(0, AliasFinder(pack_name))
 
 
 def absolute_self_imports(root: Path = REPO_ROOT) -> list[str]:
     """`file:line` of every `import sama_core` in the pack's code: ComfyUI could not resolve it."""
     files = [root / "__init__.py", *(root / "nodes").rglob("*.py"), *(root / LIBRARY).rglob("*.py")]
-    return [f"{file.relative_to(root)}:{line}" for file in files if file.is_file() for line in _offending_lines(file)]
+    return [
+        f"{file.relative_to(root)}:{line}"
+        for file in files
+        if file.is_file()
+        for line in _offending_lines(file)
+    ]
 
 
 def _offending_lines(file: Path) -> list[int]:

@@ -10,10 +10,18 @@ import torch
 from torch import Tensor
 
 RANK = 4
-_DIFFUSERS = {"self_attn.q": "attn1.to_q", "self_attn.k": "attn1.to_k", "self_attn.v": "attn1.to_v",
-              "self_attn.o": "attn1.to_out.0", "cross_attn.q": "attn2.to_q", "cross_attn.k": "attn2.to_k",
-              "cross_attn.v": "attn2.to_v", "cross_attn.o": "attn2.to_out.0", "ffn.0": "ffn.net.0.proj",
-              "ffn.2": "ffn.net.2"}
+_DIFFUSERS = {
+    "self_attn.q": "attn1.to_q",
+    "self_attn.k": "attn1.to_k",
+    "self_attn.v": "attn1.to_v",
+    "self_attn.o": "attn1.to_out.0",
+    "cross_attn.q": "attn2.to_q",
+    "cross_attn.k": "attn2.to_k",
+    "cross_attn.v": "attn2.to_v",
+    "cross_attn.o": "attn2.to_out.0",
+    "ffn.0": "ffn.net.0.proj",
+    "ffn.2": "ffn.net.2",
+}
 
 
 class Spelling(NamedTuple):
@@ -69,11 +77,15 @@ class LoraCase(NamedTuple):
     """Part of the refusal; empty where the file is right."""
 
 
-def pairs(shapes: dict[str, tuple[int, int]], spelling: Spelling, scale: float = 0.05) -> dict[str, Tensor]:
+def pairs(
+    shapes: dict[str, tuple[int, int]], spelling: Spelling, scale: float = 0.05
+) -> dict[str, Tensor]:
     """The same low-rank pairs in one spelling; alpha, where written, equals the rank."""
     draw, tensors = torch.Generator().manual_seed(0), {}
     for layer, (out, into) in shapes.items():
-        tensors[spelling.key(layer, spelling.down)] = torch.randn(RANK, into, generator=draw) * scale
+        tensors[spelling.key(layer, spelling.down)] = (
+            torch.randn(RANK, into, generator=draw) * scale
+        )
         tensors[spelling.key(layer, spelling.up)] = torch.randn(out, RANK, generator=draw) * scale
         if spelling.alpha:
             tensors[spelling.key(layer, "alpha")] = torch.tensor(float(RANK))
@@ -89,20 +101,35 @@ def kinds(out: int, into: int) -> dict[str, dict[str, Tensor]]:
 
     low = {_A: rand(RANK, into), _B: rand(out, RANK)}
     return {
-        "lora": low, "lora with alpha": {**low, "alpha": torch.tensor(2.0)},
+        "lora": low,
+        "lora with alpha": {**low, "alpha": torch.tensor(2.0)},
         "dora": {**low, "dora_scale": rand(out, 1).abs() + 1},
         "dora of PEFT": {**low, "lora_magnitude_vector": rand(out).abs() + 1},
-        "loha": {"hada_w1_a": rand(out, RANK), "hada_w1_b": rand(RANK, into), "hada_w2_a": rand(out, RANK),
-                 "hada_w2_b": rand(RANK, into), "alpha": torch.tensor(2.0)},
+        "loha": {
+            "hada_w1_a": rand(out, RANK),
+            "hada_w1_b": rand(RANK, into),
+            "hada_w2_a": rand(out, RANK),
+            "hada_w2_b": rand(RANK, into),
+            "alpha": torch.tensor(2.0),
+        },
         "lokr": {"lokr_w1": rand(4, 4), "lokr_w2": rand(out // 4, into // 4)},
-        "lokr of pairs": {"lokr_w1_a": rand(4, 2), "lokr_w1_b": rand(2, 4), "lokr_w2_a": rand(out // 4, 2),
-                          "lokr_w2_b": rand(2, into // 4)},
+        "lokr of pairs": {
+            "lokr_w1_a": rand(4, 2),
+            "lokr_w1_b": rand(2, 4),
+            "lokr_w2_a": rand(out // 4, 2),
+            "lokr_w2_b": rand(2, into // 4),
+        },
         "oft": {"oft_blocks": rand(4, out // 4, out // 4)},
         "oft with alpha": {"oft_blocks": rand(4, out // 4, out // 4), "alpha": torch.tensor(0.1)},
         "boft": {"oft_blocks": rand(2, out // 4, 4, 4), "alpha": torch.tensor(0.1)},
-        "glora": {"a1.weight": rand(into, RANK), "a2.weight": rand(RANK, into), "b1.weight": rand(out, RANK),
-                  "b2.weight": rand(RANK, into)},
-        "diff": {"diff": rand(out, into)}, "diff_b": {"diff_b": rand(out)},
+        "glora": {
+            "a1.weight": rand(into, RANK),
+            "a2.weight": rand(RANK, into),
+            "b1.weight": rand(out, RANK),
+            "b2.weight": rand(RANK, into),
+        },
+        "diff": {"diff": rand(out, into)},
+        "diff_b": {"diff_b": rand(out)},
         "set": {"set_weight": rand(out, into)},
         "norm": {"w_norm": rand(out, into), "b_norm": rand(out)},
         "reshape": {**low, "reshape_weight": torch.tensor([out, into])},
@@ -126,43 +153,84 @@ def wrong(shapes: dict[str, tuple[int, int]]) -> Iterator[LoraCase]:
         yield LoraCase(f"{name}, only down", _only(whole, spelling.down), other)
         yield LoraCase(f"{name}, only up", _only(whole, spelling.up), other)
         for value in ("nan", "inf"):
-            yield LoraCase(f"{name}, {value}", _spoilt(whole, float(value)), "NaN or infinite values")
+            yield LoraCase(
+                f"{name}, {value}", _spoilt(whole, float(value)), "NaN or infinite values"
+            )
     for kind in kinds(16, 16):
-        yield LoraCase(f"{kind}, wider", _all(wider, lambda out, into, kind=kind: kinds(out, into)[kind], shapes),
-                       "of another size")
-        yield LoraCase(f"{kind}, integers",
-                       {key: value.to(torch.int8) for key, value in _all(shapes, _kind(kind)).items()}, "a part is")
+        yield LoraCase(
+            f"{kind}, wider",
+            _all(wider, lambda out, into, kind=kind: kinds(out, into)[kind], shapes),
+            "of another size",
+        )
+        yield LoraCase(
+            f"{kind}, integers",
+            {key: value.to(torch.int8) for key, value in _all(shapes, _kind(kind)).items()},
+            "a part is",
+        )
     halved = {"loha": "hada_w2_b", "lokr of pairs": "lokr_w1_b", "glora": "b2.weight"}
     for kind, lost in halved.items():
         tensors = _all(shapes, _kind(kind))
-        yield LoraCase(f"{kind} without {lost}", {k: v for k, v in tensors.items() if not k.endswith(lost)},
-                       "0 of")
+        yield LoraCase(
+            f"{kind} without {lost}",
+            {k: v for k, v in tensors.items() if not k.endswith(lost)},
+            "0 of",
+        )
     for part in ("alpha", "dora_scale", "reshape_weight", "hada_w1_b", "lora_mid.weight"):
-        yield LoraCase(f"only {part}", {f"diffusion_model.{layer}.{part}": torch.ones(1) for layer in shapes},
-                       "a part is missing")
-    yield LoraCase("boft without alpha", {k: v for k, v in _all(shapes, _kind("boft")).items() if "alpha" not in k},
-                   "a part is missing")
-    yield LoraCase("complex", {k: v.to(torch.complex64) for k, v in pairs(shapes, SPELLINGS["comfy"]).items()}, "0 of")
-    yield LoraCase("rank 0", {k: v[:0] if "lora_A" in k else v[:, :0]
-                              for k, v in pairs(shapes, SPELLINGS["comfy"]).items()}
-                   | {f"diffusion_model.{layer}.alpha": torch.tensor(4.0) for layer in shapes}, "0 of")
-    yield LoraCase("another model", {"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(4, 8),
-                                     "lora_unet_down_blocks_0.lora_up.weight": torch.zeros(8, 4)}, "not in this model")
+        yield LoraCase(
+            f"only {part}",
+            {f"diffusion_model.{layer}.{part}": torch.ones(1) for layer in shapes},
+            "a part is missing",
+        )
+    yield LoraCase(
+        "boft without alpha",
+        {k: v for k, v in _all(shapes, _kind("boft")).items() if "alpha" not in k},
+        "a part is missing",
+    )
+    yield LoraCase(
+        "complex",
+        {k: v.to(torch.complex64) for k, v in pairs(shapes, SPELLINGS["comfy"]).items()},
+        "0 of",
+    )
+    yield LoraCase(
+        "rank 0",
+        {
+            k: v[:0] if "lora_A" in k else v[:, :0]
+            for k, v in pairs(shapes, SPELLINGS["comfy"]).items()
+        }
+        | {f"diffusion_model.{layer}.alpha": torch.tensor(4.0) for layer in shapes},
+        "0 of",
+    )
+    yield LoraCase(
+        "another model",
+        {
+            "lora_unet_down_blocks_0.lora_down.weight": torch.zeros(4, 8),
+            "lora_unet_down_blocks_0.lora_up.weight": torch.zeros(8, 4),
+        },
+        "not in this model",
+    )
     yield LoraCase("no LoRA", {"encoder.conv1.weight": torch.zeros(4, 8)}, "not in this model")
     yield LoraCase("empty", {}, "0 of 0")
     one, two = (pairs(shapes, SPELLINGS[name]) for name in ("diffusers", "second transformer"))
-    yield LoraCase("two in one", one | {key: value + 1 for key, value in two.items()}, "two LoRAs in one file")
+    yield LoraCase(
+        "two in one", one | {key: value + 1 for key, value in two.items()}, "two LoRAs in one file"
+    )
 
 
 def _kind(kind: str) -> Callable[[int, int], dict[str, Tensor]]:
     return lambda out, into: kinds(out, into)[kind]
 
 
-def _all(sizes: dict[str, tuple[int, int]], parts: Callable[[int, int], dict[str, Tensor]],
-         layers: dict | None = None) -> dict[str, Tensor]:
+def _all(
+    sizes: dict[str, tuple[int, int]],
+    parts: Callable[[int, int], dict[str, Tensor]],
+    layers: dict | None = None,
+) -> dict[str, Tensor]:
     """One kind of patch for every layer, under ComfyUI's names."""
-    return {f"diffusion_model.{layer}.{part}": value for layer in layers or sizes
-            for part, value in parts(*sizes[layer]).items()}
+    return {
+        f"diffusion_model.{layer}.{part}": value
+        for layer in layers or sizes
+        for part, value in parts(*sizes[layer]).items()
+    }
 
 
 def _only(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:

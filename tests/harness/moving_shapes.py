@@ -9,19 +9,26 @@ from PIL import Image, ImageDraw
 WARM = ((226, 61, 61), (240, 134, 44), (242, 194, 48))
 COOL = ((58, 110, 226), (64, 168, 88), (146, 84, 200))
 BACKGROUNDS = (
-    ((232, 238, 246), (158, 178, 206)), ((246, 236, 222), (206, 176, 150)), ((228, 240, 230), (150, 184, 164)))
+    ((232, 238, 246), (158, 178, 206)),
+    ((246, 236, 222), (206, 176, 150)),
+    ((228, 240, 230), (150, 184, 164)),
+)
 
 # Drawn this many times larger and averaged down: smooth edges, sub-pixel motion.
 SUPERSAMPLING = 4
 
 
-def moving_shapes(frames: int = 17, width: int = 128, height: int = 128, seed: int = 0) -> Iterator[np.ndarray]:
+def moving_shapes(
+    frames: int = 17, width: int = 128, height: int = 128, seed: int = 0
+) -> Iterator[np.ndarray]:
     """Yield `frames` uint8 (height, width, 3) frames: a circle and a square drift over a gradient.
 
     The seed picks colours, places and directions; the same arguments give the same pixels.
     """
     generator = np.random.default_rng(seed)
-    circle, square, ends = (choices[generator.integers(len(choices))] for choices in (WARM, COOL, BACKGROUNDS))
+    circle, square, ends = (
+        choices[generator.integers(len(choices))] for choices in (WARM, COOL, BACKGROUNDS)
+    )
     background = _gradient(width, height, *ends)
     starts = np.array([[0.3, 0.35], [0.7, 0.65]]) + generator.uniform(-0.06, 0.06, (2, 2))
     angles = generator.uniform(0, 2 * np.pi, 2)
@@ -40,8 +47,10 @@ def _draw(background: Image.Image, places: np.ndarray, circle: tuple, square: tu
     """One frame; `places` (2, 2) are the centres (x, y) of circle and square as parts of the frame."""
     canvas = background.resize([side * SUPERSAMPLING for side in background.size])
     pen = ImageDraw.Draw(canvas)
-    circle_box, square_box = (_box_around(place, canvas.size, size)
-                              for place, size in zip(places, (0.17, 0.14), strict=True))
+    circle_box, square_box = (
+        _box_around(place, canvas.size, size)
+        for place, size in zip(places, (0.17, 0.14), strict=True)
+    )
     pen.rectangle(square_box, fill=square)
     pen.ellipse(circle_box, fill=circle)
     return np.asarray(canvas.reduce(SUPERSAMPLING))

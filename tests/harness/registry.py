@@ -33,7 +33,9 @@ def start_registry(base: Path) -> None:
     import nodes
     import server
 
-    server.PromptServer(asyncio.new_event_loop())  # nodes of ComfyUI's own speak to it when they are loaded
+    server.PromptServer(
+        asyncio.new_event_loop()
+    )  # nodes of ComfyUI's own speak to it when they are loaded
     for folders, _extensions in folder_paths.folder_names_and_paths.values():
         for folder in map(Path, folders):
             if folder.is_relative_to(base):
@@ -73,7 +75,9 @@ def load_pack(root: Path = imports.REPO_ROOT) -> Pack | None:
     if not (root / "__init__.py").is_file():
         return None
     offenders = imports.absolute_self_imports(root)
-    assert not offenders, f"inside the pack import {imports.LIBRARY} relatively: {', '.join(offenders)}"
+    assert not offenders, (
+        f"inside the pack import {imports.LIBRARY} relatively: {', '.join(offenders)}"
+    )
 
     name = str(root).replace(".", "_x_")  # nodes.load_custom_node's own rule
     imports.alias(name)
@@ -84,7 +88,9 @@ def load_pack(root: Path = imports.REPO_ROOT) -> Pack | None:
         loaded = asyncio.run(nodes.load_custom_node(str(root), ignore=known))
     finally:
         logging.getLogger().removeHandler(log)
-    assert loaded and not log.lines, "ComfyUI did not load the pack cleanly:\n" + "\n".join(log.lines)
+    assert loaded and not log.lines, "ComfyUI did not load the pack cleanly:\n" + "\n".join(
+        log.lines
+    )
     return Pack(name, tuple(sorted(set(nodes.NODE_CLASS_MAPPINGS) - known)))
 
 

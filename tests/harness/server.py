@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sama_core.launch.client import Client
 from sama_core.launch.places import Places
-from sama_core.launch.server import Server, prepare_base
+from sama_core.launch.server.client import Client
+from sama_core.launch.server.process import Server, prepare_base
 
 from .comfy_home import comfy_source
 
@@ -58,12 +58,16 @@ class ComfyServer:
             if entry is not None:
                 return entry
             time.sleep(0.05)
-        raise AssertionError(f"graph {prompt_id} did not end within {timeout} s:\n{self.log[-3000:]}")
+        raise AssertionError(
+            f"graph {prompt_id} did not end within {timeout} s:\n{self.log[-3000:]}"
+        )
 
     def save_settings(self, **settings: object) -> None:
         """Set frontend settings (dots written as `__`), as its settings dialog would."""
         body = {name.replace("__", "."): value for name, value in settings.items()}
-        self.client._request("/settings", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        self.client._request(
+            "/settings", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from . import imports
 imports.install()
 
 from sama_core.clip import ClipRange, FileSource, fit_clip, save_restored  # noqa: E402
-from sama_core.clip.mixdown import fitting_sound  # noqa: E402
+from sama_core.clip.sound import fitting_sound  # noqa: E402
 
 from .sound_files import pitches  # noqa: E402
 
@@ -31,9 +31,18 @@ def main() -> None:
             back = FileSource(io.BytesIO(saved.getvalue())).audio(0, 0)["waveform"]
         else:
             back = heard
-        print(json.dumps({"frames": info.frame_count, "shape": list(heard.shape), "pitches": pitches(heard[0].numpy()),
-                          "saved": pitches(back[0].numpy()), "remark": fitting_sound(info, info.audio)[1] or ""}),
-              flush=True)
+        print(
+            json.dumps(
+                {
+                    "frames": info.frame_count,
+                    "shape": list(heard.shape),
+                    "pitches": pitches(heard[0].numpy()),
+                    "saved": pitches(back[0].numpy()),
+                    "remark": fitting_sound(info, info.audio)[1] or "",
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -44,14 +44,19 @@ def stepper(comfyui, monkeypatch):
 
 
 def test_core_graph_gives_values_and_outputs(comfyui):
-    image = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 32, "batch_size": 1, "color": 255}}
+    image = {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 64, "height": 32, "batch_size": 1, "color": 255},
+    }
     save = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
 
     result = comfyui.run({"1": image, "9": save}, keep=["1"]).check()
 
     assert result.values["1"][0].shape == (1, 32, 64, 3)
     assert (comfyui.base / "output" / result.outputs["9"]["images"][0]["filename"]).is_file()
-    assert result.messages[0][0] == "execution_start" and result.messages[-1][0] == "execution_success"
+    assert (
+        result.messages[0][0] == "execution_start" and result.messages[-1][0] == "execution_success"
+    )
 
 
 def test_steps_are_recorded_with_previews(stepper):
@@ -75,7 +80,10 @@ def test_errors_are_readable(stepper):
     invalid = stepper.run({"1": {"class_type": STEPPER, "inputs": {"steps": "many"}}}, keep=["1"])
     unknown = stepper.run({"1": {"class_type": "NoSuchNode", "inputs": {}}}, keep=["1"])
 
-    assert failed.errors == ["1 HarnessStepper: ValueError: nothing to count"] and "in count" in failed.traceback
+    assert (
+        failed.errors == ["1 HarnessStepper: ValueError: nothing to count"]
+        and "in count" in failed.traceback
+    )
     assert not invalid.ok and invalid.node_errors["1"]["errors"][0]["type"] == "invalid_input_type"
     assert not unknown.ok and "NoSuchNode" in unknown.errors[0]
 
@@ -108,7 +116,11 @@ def test_golden_comparison_sees_differences(golden, monkeypatch):
     assert seen.comparisons == 3 and seen.worst == "case1.latents"
 
     golden_files.add_parity(golden_files.seen_parity())
-    golden_files.add_parity({"dit_small": {"comparisons": 2, "rel_l2": 1e-9, "max_abs": 1e9, "worst": "x"},
-                             "vae_small": {}})
+    golden_files.add_parity(
+        {
+            "dit_small": {"comparisons": 2, "rel_l2": 1e-9, "max_abs": 1e9, "worst": "x"},
+            "vae_small": {},
+        }
+    )
     assert seen.comparisons == 8 and seen.max_abs == 1e9, "3, the same again, 2 of another process"
     assert golden_files.PARITY["vae_small"].comparisons == 0

@@ -12,7 +12,7 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
     data = bytearray(path.read_bytes())
     a, b, c, d = (ONE * number for number in matrix)
     place = data.index(b"tkhd") + MATRIX_IN_TKHD
-    data[place:place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
 
 

@@ -27,7 +27,9 @@ class Hub:
         self.storage = f"http://localhost:{self._server.server_port}/storage"
 
     def __enter__(self) -> "Hub":
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
         return self
 
     def __exit__(self, *failure) -> None:
@@ -55,9 +57,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if name not in self.owner.files:
             self._head(404, {"X-Error-Code": "EntryNotFound", "Content-Length": "0"})
         elif resolve:
-            self._head(302, {"Location": f"{self.owner.storage}/{name}", "X-Repo-Commit": COMMIT,
-                             "X-Linked-ETag": f'"{self.owner.checksum(name)}"', "ETag": '"pointer"',
-                             "X-Linked-Size": str(len(self.owner.files[name])), "Content-Length": "0"})
+            self._head(
+                302,
+                {
+                    "Location": f"{self.owner.storage}/{name}",
+                    "X-Repo-Commit": COMMIT,
+                    "X-Linked-ETag": f'"{self.owner.checksum(name)}"',
+                    "ETag": '"pointer"',
+                    "X-Linked-Size": str(len(self.owner.files[name])),
+                    "Content-Length": "0",
+                },
+            )
         elif send_body:
             self._send(self.owner.files[name])
         else:
@@ -72,7 +82,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
         self._head(206 if asked else 200, headers)
         if self.owner.cuts:
-            self.wfile.write(body[start:start + self.owner.cuts.pop(0)])
+            self.wfile.write(body[start : start + self.owner.cuts.pop(0)])
             self.close_connection = True
             return
         self.wfile.write(body[start:])

@@ -24,46 +24,97 @@ def installed(tmp_path_factory):
 @pytest.fixture
 def run(installed, tmp_path):
     """`run("edit", …)` in that folder, without pip: (the ended process, the pack's files it opened)."""
+
     def command(*arguments: str) -> tuple[subprocess.CompletedProcess, set[PurePosixPath]]:
         notes = tmp_path / "opened"
         notes.touch()
         environ = {name: value for name, value in os.environ.items() if name != "COMFYUI_PATH"}
-        environ["PYTHONDONTWRITEBYTECODE"] = "1"  # else a second command opens what the first one compiled
-        done = subprocess.run([sys.executable, WATCHED, installed, notes, installed / "run.py", *arguments],
-                              cwd=tmp_path, capture_output=True, text=True, env=environ)
+        environ["PYTHONDONTWRITEBYTECODE"] = (
+            "1"  # else a second command opens what the first one compiled
+        )
+        done = subprocess.run(
+            [sys.executable, WATCHED, installed, notes, installed / "run.py", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environ,
+        )
         return done, {PurePosixPath(line) for line in notes.read_text().splitlines()}
+
     return command
 
 
 def missing(installed: Path, opened: set[PurePosixPath]) -> list[str]:
     """What was opened, is in the repository, and is not in the archive."""
-    return sorted(str(path) for path in opened if "__pycache__" not in path.parts
-                  and (REPO_ROOT / path).is_file() and not (installed / path).is_file())
+    return sorted(
+        str(path)
+        for path in opened
+        if "__pycache__" not in path.parts
+        and (REPO_ROOT / path).is_file()
+        and not (installed / path).is_file()
+    )
 
 
 def test_what_is_left_out(installed):
     assert [name for name in LEFT_OUT if (installed / name).exists()] == []
-    assert all((installed / name).exists() for name in ("run.py", "constraints.txt", "pyproject.toml", "web", "nodes"))
+    assert all(
+        (installed / name).exists()
+        for name in ("run.py", "constraints.txt", "pyproject.toml", "web", "nodes")
+    )
 
 
 def test_an_edit_from_an_install(run, installed, tmp_path):
     """Set-up, a real server that imports the nodes, the edit, its picture."""
-    done, opened = run("edit", "--comfyui", str(comfy_source().folder), "--steps", "1", "--frames", "5",
-                       "--out", "out.mp4", "--picture", "out.png")
+    done, opened = run(
+        "edit",
+        "--comfyui",
+        str(comfy_source().folder),
+        "--steps",
+        "1",
+        "--frames",
+        "5",
+        "--out",
+        "out.mp4",
+        "--picture",
+        "out.png",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out.mp4").stat().st_size and (tmp_path / "out.png").stat().st_size
     assert missing(installed, opened) == []
     read = {str(path) for path in opened}
-    assert {"constraints.txt", "pyproject.toml", "workflows/api/simple_edit.json", "workflows/moving_shapes.mp4",
-            "nodes/convert.py", "sama_core/embedded/vae/sama_shapes_vae.safetensors"} <= read
+    assert {
+        "constraints.txt",
+        "pyproject.toml",
+        "workflows/api/simple_edit.json",
+        "workflows/moving_shapes.mp4",
+        "nodes/convert.py",
+        "sama_core/embedded/vae/sama_shapes_vae.safetensors",
+    } <= read
 
 
-@pytest.mark.parametrize("arguments", [
-    *([name, "--help"] for name in ("edit", "serve", "models", "plan", "convert", "test")), ["models"], ["plan"],
-    ["convert", "sama_shapes.safetensors", "--format", "fp8", "--out", "{out}", "--comfyui", "{comfyui}"]],
-    ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([name, "--help"] for name in ("edit", "serve", "models", "plan", "convert", "test")),
+        ["models"],
+        ["plan"],
+        [
+            "convert",
+            "sama_shapes.safetensors",
+            "--format",
+            "fp8",
+            "--out",
+            "{out}",
+            "--comfyui",
+            "{comfyui}",
+        ],
+    ],
+    ids=" ".join,
+)
 def test_commands_from_an_install(run, installed, tmp_path, arguments):
-    done, opened = run(*(word.format(out=tmp_path, comfyui=comfy_source().folder) for word in arguments))
+    done, opened = run(
+        *(word.format(out=tmp_path, comfyui=comfy_source().folder) for word in arguments)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert PurePosixPath("sama_core/launch/cli.py") in opened and missing(installed, opened) == []
 
@@ -75,11 +126,21 @@ def test_the_test_command_says_where_the_tests_are(run):
     assert "git clone https://github.com/comfyui-sama/ComfyUI-SAMA" in done.stderr
 
 
-@pytest.mark.parametrize(("path", "rule", "expected"), [
-    ("tests", "tests/", True), ("a/tests", "tests/", True), ("a/tests", "/tests/", False),
-    ("tests.py", "tests/", False), ("a/b.part", "*.part", True), ("a/b/c.txt", "a/*.txt", False),
-    ("a/c.txt", "a/*.txt", True),
-    ("a/b/c.txt", "a/**/c.txt", True), ("a/c.txt", "a/**/c.txt", True), ("constraints.txt", "constraints.txt", True)])
+@pytest.mark.parametrize(
+    ("path", "rule", "expected"),
+    [
+        ("tests", "tests/", True),
+        ("a/tests", "tests/", True),
+        ("a/tests", "/tests/", False),
+        ("tests.py", "tests/", False),
+        ("a/b.part", "*.part", True),
+        ("a/b/c.txt", "a/*.txt", False),
+        ("a/c.txt", "a/*.txt", True),
+        ("a/b/c.txt", "a/**/c.txt", True),
+        ("a/c.txt", "a/**/c.txt", True),
+        ("constraints.txt", "constraints.txt", True),
+    ],
+)
 def test_rules(path, rule, expected):
     path = PurePosixPath(path)
     assert ignored(path, not path.suffix, [rule]) is expected

@@ -7,23 +7,32 @@ from contextlib import contextmanager
 
 import pytest
 
-from sama_core.launch.client import Client, Output, Refused, Unreachable, normal_url
-from sama_core.launch.failure import LaunchError
-from sama_core.launch.follow import Follower, saved_file
-from sama_core.launch.progress import Stages
-from sama_core.launch.websocket import TEXT
-from sama_core.launch.workflow import refusal
+from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.server.client import Client, Output, Refused, Unreachable, normal_url
+from sama_core.launch.server.follow import Follower, saved_file
+from sama_core.launch.server.websocket import TEXT
+from sama_core.launch.server.workflow import refusal
 
 
 def copy_graph(file: str) -> dict:
-    return {"1": {"class_type": "LoadVideo", "inputs": {"file": file}},
-            "2": {"class_type": "SaveVideo", "inputs": {"video": ["1", 0], "filename_prefix": "copy",
-                                                        "format": "auto", "codec": "auto"}}}
+    return {
+        "1": {"class_type": "LoadVideo", "inputs": {"file": file}},
+        "2": {
+            "class_type": "SaveVideo",
+            "inputs": {
+                "video": ["1", 0],
+                "filename_prefix": "copy",
+                "format": "auto",
+                "codec": "auto",
+            },
+        },
+    }
 
 
 @contextmanager
 def answering(*answers: tuple[int, dict, bytes]):
     """A server that gives one odd answer to everything; yields its address."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -33,12 +42,16 @@ def answering(*answers: tuple[int, dict, bytes]):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
+
         do_POST = do_GET
 
         def log_message(self, *arguments):
             pass
+
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
@@ -84,22 +97,39 @@ def test_a_bad_graph_is_refused_with_the_nodes_own_words(comfy_server):
 
 
 def test_a_result_that_is_gone_names_itself(comfy_server):
-    with pytest.raises(LaunchError, match="gone.mp4: could not be fetched from .*no longer in that ComfyUI's output"):
+    with pytest.raises(
+        LaunchError,
+        match="gone.mp4: could not be fetched from .*no longer in that ComfyUI's output",
+    ):
         list(Client(comfy_server.url).fetch(Output("gone.mp4", "", "output")))
 
 
 def test_nobody_there():
     for call in (lambda client: client.check(), lambda client: client.listen()):
-        with pytest.raises(Unreachable, match=r"^server at http://127.0.0.1:9: got no answer .*Start it or check"):
+        with pytest.raises(
+            Unreachable, match=r"^server at http://127.0.0.1:9: got no answer .*Start it or check"
+        ):
             call(Client("127.0.0.1:9"))
     assert not Client("127.0.0.1:9").reached()
 
 
-@pytest.mark.parametrize(("status", "body"), [
-    (200, b"<html>"), (200, b"{}"), (404, b"no"), (200, b"null"), (200, b'"system"'), (200, b'["system"]'),
-    (200, b"\xff\xfe")])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>"),
+        (200, b"{}"),
+        (404, b"no"),
+        (200, b"null"),
+        (200, b'"system"'),
+        (200, b'["system"]'),
+        (200, b"\xff\xfe"),
+    ],
+)
 def test_something_else_there(status, body):
-    with answering((status, {}, body)) as url, pytest.raises(LaunchError, match="Check the address"):
+    with (
+        answering((status, {}, body)) as url,
+        pytest.raises(LaunchError, match="Check the address"),
+    ):
         Client(url).check()
 
 
@@ -119,7 +149,10 @@ def test_names_that_no_host_has(host):
 
 
 def test_a_refusal_says_where_to_look():
-    with answering((500, {}, b"oh")) as url, pytest.raises(Refused, match="and look at that ComfyUI's own window.$"):
+    with (
+        answering((500, {}, b"oh")) as url,
+        pytest.raises(Refused, match="and look at that ComfyUI's own window.$"),
+    ):
         Client(url).queue({})
 
 
@@ -137,8 +170,14 @@ def test_a_result_that_ends_early_is_noticed():
         list(Client(url).fetch(Output("a.mp4", "", "output")))
 
 
-@pytest.mark.parametrize(("given", "whole"), [
-    ("localhost:8188", "http://localhost:8188"), ("http://a/b/", "http://a/b"), ("https://a", "https://a")])
+@pytest.mark.parametrize(
+    ("given", "whole"),
+    [
+        ("localhost:8188", "http://localhost:8188"),
+        ("http://a/b/", "http://a/b"),
+        ("https://a", "https://a"),
+    ],
+)
 def test_addresses(given, whole):
     assert normal_url(given) == whole
 

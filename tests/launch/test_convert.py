@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sama_core import embedded
-from sama_core.launch import convert as command
 from sama_core.launch.cli import main
-from sama_core.launch.commands import Commands
-from sama_core.launch.environment import Environment
+from sama_core.launch.commands import convert as command
+from sama_core.launch.setup.environment import Environment
+from sama_core.launch.setup.processes import Commands
 
 from ..harness.imports import REPO_ROOT
 
@@ -35,7 +35,9 @@ def source(tmp_path) -> Path:
 def no_work(monkeypatch):
     """The request that the worker would get, without running it."""
     asked = []
-    monkeypatch.setattr(command, "run", lambda request, places, stages: asked.append(request) or "done")
+    monkeypatch.setattr(
+        command, "run", lambda request, places, stages: asked.append(request) or "done"
+    )
     return asked
 
 
@@ -43,7 +45,11 @@ def test_a_file_is_converted_beside_its_source_and_verified(places, source, caps
     assert main(["convert", str(source), "--format", "fp8"], places) == 0
     target = source.with_name("mön modell_fp8.safetensors")
     shown = capsys.readouterr().out
-    assert "[convert] 0.01 of 0.01 GB" in shown and "14.1 MB → 7.8 MB (55 %)" in shown and str(target) in shown
+    assert (
+        "[convert] 0.01 of 0.01 GB" in shown
+        and "14.1 MB → 7.8 MB (55 %)" in shown
+        and str(target) in shown
+    )
     assert main(["convert", str(target), "--verify"], places) == 0
     assert "mön modell_fp8.safetensors is as it was written, checksum " in capsys.readouterr().out
 
@@ -58,47 +64,72 @@ def test_a_stop_keeps_what_is_written(places, source, monkeypatch, capsys):
     """Ctrl-C after some tensors: the worker ends too, and the same command goes on."""
     target = source.with_name("mön modell_Q5_0.gguf")
     with monkeypatch.context() as patch:
+
         def press_ctrl_c(process, stages):
             journal = target.with_name(f".{target.name}.pieces")
             while not journal.exists() or len(journal.read_text().split()) < 10:
                 time.sleep(0.002)
             raise KeyboardInterrupt
+
         patch.setattr(command, "_follow", press_ctrl_c)
         assert main(["convert", str(source), "--format", "gguf_q5_0"], places) == 1
     assert "the same command starts again" in capsys.readouterr().err
     assert not target.exists() and target.with_name(f".{target.name}.part").exists()
     assert main(["convert", str(source), "--format", "gguf_q5_0"], places) == 0
-    assert "were there from a run that was broken off" in capsys.readouterr().out and target.exists()
+    assert (
+        "were there from a run that was broken off" in capsys.readouterr().out and target.exists()
+    )
 
 
 def test_a_name_in_the_models_folder_is_found(places, no_work):
     folder = places.models / "diffusion_models"
     folder.mkdir(parents=True)
     (folder / "sama.safetensors").symlink_to(embedded.DIT)
-    assert main(["convert", "sama.safetensors", "--format", "gguf_q8_0", "--overwrite"], places) == 0
-    assert no_work == [{"path": str(folder / "sama.safetensors"), "target": str(folder / "sama_Q8_0.gguf"),
-                        "format": "gguf_q8_0", "base": None, "overwrite": True}]
+    assert (
+        main(["convert", "sama.safetensors", "--format", "gguf_q8_0", "--overwrite"], places) == 0
+    )
+    assert no_work == [
+        {
+            "path": str(folder / "sama.safetensors"),
+            "target": str(folder / "sama_Q8_0.gguf"),
+            "format": "gguf_q8_0",
+            "base": None,
+            "overwrite": True,
+        }
+    ]
 
 
 def test_the_packs_own_model_is_converted_into_comfyuis_folder(places, no_work):
     assert main(["convert", str(embedded.DIT)], places) == 0
-    assert no_work[0]["target"] == str(places.models / "diffusion_models" / "sama_shapes_fp8_scaled.safetensors")
+    assert no_work[0]["target"] == str(
+        places.models / "diffusion_models" / "sama_shapes_fp8_scaled.safetensors"
+    )
 
 
-@pytest.mark.parametrize(("out", "expected"), [("small", "small.safetensors"), (".", "mön modell_fp8.safetensors")])
+@pytest.mark.parametrize(
+    ("out", "expected"), [("small", "small.safetensors"), (".", "mön modell_fp8.safetensors")]
+)
 def test_where_the_result_goes(places, source, no_work, monkeypatch, tmp_path, out, expected):
     monkeypatch.chdir(tmp_path)
-    assert main(["convert", str(source), "--format", "fp8", "--out", out, "--base", "."], places) == 0
+    assert (
+        main(["convert", str(source), "--format", "fp8", "--out", out, "--base", "."], places) == 0
+    )
     assert no_work[0]["target"] == str(tmp_path / expected) and no_work[0]["base"] == str(tmp_path)
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["absent.safetensors"], "FILE absent.safetensors: got no such file"),
-    (["{source}", "--base", "absent"], "--base absent: got no such file"),
-    (["{source}", "--format", "int3"], "format: got int3, needs one of fp8_scaled"),
-    (["{source}", "--format", "fp8", "--out", "x.gguf"], "needs the ending .safetensors for fp8"),
-    (["{source}", "--out", "no/such/folder/x"], "got no such folder"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["absent.safetensors"], "FILE absent.safetensors: got no such file"),
+        (["{source}", "--base", "absent"], "--base absent: got no such file"),
+        (["{source}", "--format", "int3"], "format: got int3, needs one of fp8_scaled"),
+        (
+            ["{source}", "--format", "fp8", "--out", "x.gguf"],
+            "needs the ending .safetensors for fp8",
+        ),
+        (["{source}", "--out", "no/such/folder/x"], "got no such folder"),
+    ],
+)
 def test_wrong_arguments_are_told_before_set_up(places, source, no_work, capsys, arguments, words):
     assert main(["convert", *(word.format(source=source) for word in arguments)], places) == 1
     assert words in capsys.readouterr().err and no_work == []
@@ -108,17 +139,26 @@ def test_wrong_arguments_are_told_before_set_up(places, source, no_work, capsys,
 def test_gguf_is_installed_when_it_is_needed(places, source, no_work, monkeypatch, there):
     ran = []
     monkeypatch.setattr(command.subprocess, "call", lambda *arguments, **options: 0 if there else 1)
-    monkeypatch.setattr(Commands, "run", lambda self, argv, what: ran.append([str(word) for word in argv]))
+    monkeypatch.setattr(
+        Commands, "run", lambda self, argv, what: ran.append([str(word) for word in argv])
+    )
     assert main(["convert", str(source), "--format", "fp8"], places) == 0 and ran == []
     assert main(["convert", str(source), "--format", "gguf_q8_0"], places) == 0
     assert [argv[1:4] + argv[8:] for argv in ran] == (
-        [] if there else [["-m", "pip", "install", "gguf", "-c", str(REPO_ROOT / "constraints.txt")]])
+        []
+        if there
+        else [["-m", "pip", "install", "gguf", "-c", str(REPO_ROOT / "constraints.txt")]]
+    )
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_going_on_is_promised_only_where_something_is_written(places, source, monkeypatch, capsys, begun):
+def test_going_on_is_promised_only_where_something_is_written(
+    places, source, monkeypatch, capsys, begun
+):
     monkeypatch.setattr(command, "_follow", lambda process, stages: "")
-    monkeypatch.setattr(command, "clean_env", lambda: {**os.environ, "PYTHONPATH": str(source.parent)})
+    monkeypatch.setattr(
+        command, "clean_env", lambda: {**os.environ, "PYTHONPATH": str(source.parent)}
+    )
     (source.parent / "torch.py").write_text("raise ImportError('no torch here')")
     if begun:
         source.with_name(".mön modell_fp8_scaled.safetensors.pieces").touch()
@@ -128,7 +168,9 @@ def test_going_on_is_promised_only_where_something_is_written(places, source, mo
 
 def test_a_failing_worker_names_its_log(places, source, monkeypatch, capsys):
     """A Python without torch, for one."""
-    monkeypatch.setattr(command, "clean_env", lambda: {**os.environ, "PYTHONPATH": str(source.parent)})
+    monkeypatch.setattr(
+        command, "clean_env", lambda: {**os.environ, "PYTHONPATH": str(source.parent)}
+    )
     (source.parent / "torch.py").write_text("raise ImportError('no torch here')")
     assert main(["convert", str(source)], places) == 1
     said = capsys.readouterr().err
@@ -137,13 +179,18 @@ def test_a_failing_worker_names_its_log(places, source, monkeypatch, capsys):
 
 def test_the_commands_need_no_torch():
     """They are listed by a Python that has nothing installed."""
-    code = "import sys; sys.modules['torch'] = None; sys.modules['gguf'] = None; import sama_core.launch.cli as cli; " \
-           "cli.main(['convert', '--help'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPO_ROOT, capture_output=True, text=True, check=True)
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['gguf'] = None; import sama_core.launch.cli as cli; "
+        "cli.main(['convert', '--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO_ROOT, capture_output=True, text=True, check=True
+    )
     assert "gguf_q5_1   6 bits a weight" in done.stdout
 
 
 def test_the_packs_own_model_is_found_by_its_name(tmp_path):
     from sama_core import embedded
-    from sama_core.launch.convert import found
+    from sama_core.launch.commands.convert import found
+
     assert found("FILE", embedded.DIT.name, [tmp_path]) == embedded.DIT

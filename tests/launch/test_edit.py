@@ -12,18 +12,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sama_core import embedded, schedule
-from sama_core.clip import ClipRange, FileSource, write_clip
-from sama_core.launch import clip_task
-from sama_core.launch import edit as edit_module
+from sama_core import embedded
+from sama_core.clip import ClipRange, FileSource
+from sama_core.launch import clips as clip_task
 from sama_core.launch.cli import main, parser
-from sama_core.launch.client import Client
-from sama_core.launch.edit import RELEASE_CFG, RELEASE_STEPS, area_pixels, sampling, started
-from sama_core.launch.environment import Environment
-from sama_core.launch.failure import LaunchError
-from sama_core.launch.models import Trio
+from sama_core.launch.commands import edit as edit_module
+from sama_core.launch.commands.edit import (
+    RELEASE_CFG,
+    RELEASE_STEPS,
+    area_pixels,
+    sampling,
+    started,
+)
+from sama_core.launch.model_choice import Trio
 from sama_core.launch.places import PACK_ROOT, Places
-from sama_core.launch.progress import Stages
+from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.server.client import Client
+from sama_core.launch.setup.environment import Environment
+from sama_core.model import schedule
+from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.comfy_home import comfy_source
 from ..harness.moving_shapes import moving_shapes
@@ -46,7 +53,12 @@ class Acting(Stages):
 def facts(path: Path) -> tuple:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return stream.width, stream.height, stream.average_rate, sum(1 for _ in container.decode(stream))
+        return (
+            stream.width,
+            stream.height,
+            stream.average_rate,
+            sum(1 for _ in container.decode(stream)),
+        )
 
 
 @pytest.fixture
@@ -57,6 +69,7 @@ def run(places, comfy_server, tmp_path, monkeypatch, capsys):
     def command(*arguments: str, server: str | None = None, places=places) -> tuple[int, str, str]:
         code = main(["edit", "--server", server or comfy_server.url, *arguments], places)
         return code, *capsys.readouterr()
+
     return command
 
 
@@ -67,7 +80,9 @@ def no_set_up(monkeypatch):
 
 
 def test_an_edit_gives_back_size_rate_and_count(run, clip, tmp_path):
-    code, printed, _ = run("--video", str(clip), "--instruction", "make it red", "--steps", "2", "--seed", "7")
+    code, printed, _ = run(
+        "--video", str(clip), "--instruction", "make it red", "--steps", "2", "--seed", "7"
+    )
     result = tmp_path / "källa klip 1_sama.mp4"
     assert code == 0 and facts(result) == (64, 48, Fraction(25, 2), 9)
     assert f"Done: {result}" in printed and "No SAMA-14B here: editing with SAMA-Shapes" in printed
@@ -78,24 +93,59 @@ def test_an_edit_gives_back_size_rate_and_count(run, clip, tmp_path):
 
 def test_options_reach_the_workflow_and_nothing_is_overwritten(run, clip, tmp_path):
     for expected in ("out.mp4", "out_2.mp4"):
-        assert run("--video", str(clip), "--steps", "1", "--cfg", "1", "--frames", "5", "--area", "64x64",
-                   "--out", "out.mp4")[0] == 0
+        assert (
+            run(
+                "--video",
+                str(clip),
+                "--steps",
+                "1",
+                "--cfg",
+                "1",
+                "--frames",
+                "5",
+                "--area",
+                "64x64",
+                "--out",
+                "out.mp4",
+            )[0]
+            == 0
+        )
         assert facts(tmp_path / expected) == (64, 48, Fraction(25, 2), 5)
     with av.open(str(tmp_path / "out.mp4")) as container:
         prompt = container.metadata["prompt"]
-    assert '"steps": 1' in prompt and '"cfg": 1.0' in prompt and '"area": 4096' in prompt and '"frames": 5' in prompt
+    assert (
+        '"steps": 1' in prompt
+        and '"cfg": 1.0' in prompt
+        and '"area": 4096' in prompt
+        and '"frames": 5' in prompt
+    )
 
 
 def saved_under(path: Path) -> str:
     """The name that the server was to give the clip, as the graph inside the file says."""
     with av.open(str(path)) as container:
         graph = json.loads(container.metadata["prompt"])
-    return next(node["inputs"]["filename_prefix"] for node in graph.values() if node["class_type"] == "SaveVideo")
+    return next(
+        node["inputs"]["filename_prefix"]
+        for node in graph.values()
+        if node["class_type"] == "SaveVideo"
+    )
 
 
 def test_the_same_edit_again_after_its_result_was_moved_away(run, comfy_server, clip, tmp_path):
     """The server has the edit and its saved file in memory; what it hands over is this job's, and nothing else."""
-    command = ["--video", str(clip), "--instruction", "make it blue", "--steps", "2", "--seed", "12", "--out", "o.mp4"]
+    command = [
+        "--video",
+        str(clip),
+        "--instruction",
+        "make it blue",
+        "--steps",
+        "2",
+        "--seed",
+        "12",
+        "--out",
+        "o.mp4",
+    ]
     output = comfy_server.base / "output" / "video"
     assert run(*command)[0] == 0
     for saved in output.glob("*.mp4"):
@@ -117,7 +167,9 @@ def test_without_a_video_it_takes_the_packs_own(run, tmp_path):
     assert facts(tmp_path / "moving_shapes_sama.mp4") == (256, 256, 12, 17)
     with av.open(str(tmp_path / "moving_shapes_sama.mp4")) as container:
         prompt = container.metadata["prompt"]
-    assert '"steps": 10' in prompt and '"cfg": 1.3' in prompt and "sama_shapes.safetensors" in prompt
+    assert (
+        '"steps": 10' in prompt and '"cfg": 1.3' in prompt and "sama_shapes.safetensors" in prompt
+    )
     assert '"area": 0' in prompt
 
 
@@ -135,7 +187,9 @@ def test_every_model_has_its_own_steps_and_guidance():
 def test_a_picture_of_source_above_edit(run, no_set_up, clip, tmp_path):
     """Five columns of 64x48 with gaps of 8; the upper row is the source, the lower one the edit."""
     for name in ("sheet.png", "sheet_2.png"):
-        code, printed, _ = run("--video", str(clip), "--steps", "1", "--out", "out.mp4", "--picture", "sheet.png")
+        code, printed, _ = run(
+            "--video", str(clip), "--steps", "1", "--out", "out.mp4", "--picture", "sheet.png"
+        )
         assert code == 0 and f"\nPicture: {tmp_path / name}\n" in printed
     with Image.open(tmp_path / "sheet.png") as picture:
         sheet = np.asarray(picture.convert("RGB")).astype(int)
@@ -144,7 +198,7 @@ def test_a_picture_of_source_above_edit(run, no_set_up, clip, tmp_path):
         frames = list(FileSource(str(path)).frames(ClipRange()))
         for column, number in enumerate((0, 2, 4, 6, 8)):
             left = column * 72
-            assert (sheet[row:row + 48, left:left + 64] == frames[number]).all()
+            assert (sheet[row : row + 48, left : left + 64] == frames[number]).all()
     assert (sheet[48:56] == 255).all() and list(tmp_path.glob(".*")) == []
 
 
@@ -154,7 +208,9 @@ def test_a_picture_of_short_and_large_clips(tmp_path, frames, columns):
     count = min(frames, 17)
     write_clip(tmp_path / "source.mp4", moving_shapes(count, 639, 35), Fraction(12))
     write_clip(tmp_path / "edit.mp4", moving_shapes(count, 640, 36), Fraction(12))
-    written = clip_task.picture(str(tmp_path / "source.mp4"), str(tmp_path / "edit.mp4"), str(tmp_path / "sheet.png"))
+    written = clip_task.picture(
+        str(tmp_path / "source.mp4"), str(tmp_path / "edit.mp4"), str(tmp_path / "sheet.png")
+    )
     with Image.open(written) as sheet:
         assert sheet.size == (columns * 328 - 8, 2 * 18 + 8)
 
@@ -164,7 +220,9 @@ def test_a_file_that_is_no_video(run, tmp_path, places, probed):
     """With an environment it is noticed before anything is sent, without one by the server's nodes."""
     notes = tmp_path / "notes.mp4"
     notes.write_text("no video at all")
-    code, _, error = run("--video", str(notes), places=places if probed else Places(work=tmp_path / "empty"))
+    code, _, error = run(
+        "--video", str(notes), places=places if probed else Places(work=tmp_path / "empty")
+    )
     assert code == 1 and "notes" in error and "video" in error
     assert list(tmp_path.glob("*_sama*")) == [] == list(tmp_path.glob(".*"))
 
@@ -174,26 +232,44 @@ def test_an_unreadable_clip_is_named_as_the_node_names_it(tmp_path):
     clip = tmp_path / "a.webp"
     pictures = [Image.fromarray(frame) for frame in moving_shapes(3, 32, 32)]
     pictures[0].save(clip, save_all=True, append_images=pictures[1:], duration=80)
-    with pytest.raises(ValueError, match=r"^got an animated WebP, .*needs a video that plays .*Convert it to mp4"):
+    with pytest.raises(
+        ValueError, match=r"^got an animated WebP, .*needs a video that plays .*Convert it to mp4"
+    ):
         clip_task.probe(str(clip))
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [
-    (["--video", "absent.mp4"], "absent.mp4: got no such file, needs a video file. Check the path."),
-    (["--video", "."], "got a folder, needs a video file"),
-    (["--video", "empty.mp4"], "got an empty file, needs a video file"),
-    (["--instruction", "  "], "--instruction: got an empty text"),
-    (["--steps", "0"], "--steps: got 0, needs 1 or more"), (["--frames", "0"], "--frames: got 0, needs 1 or more"),
-    (["--seed", "-1"], "--seed: got -1"), (["--cfg", "-0.5"], "--cfg: got -0.5"),
-    (["--cfg", "nan"], "--cfg: got nan, needs a number"), (["--cfg", "inf"], "--cfg: got inf, needs 100 or less"),
-    (["--seed", str(2**70)], "--seed: got 1180591620717411303424, needs 18,446,744,073,709,551,615 or less"),
-    (["--steps", "1001"], "--steps: got 1001, needs 1,000 or less"), (["--seed", "9" * 400], "--seed: got "),
-    (["--area", "100000x100000"], "--area: got 10000000000, needs 16,777,216 or less"),
-    (["--video", ""], "got a folder, needs a video file"),
-    (["--out", "x.avi"], "--out: got x.avi, needs a name ending in .mp4"),
-    (["--picture", "x.jpg"], "--picture: got x.jpg, needs a name ending in .png"),
-    (["--picture", "absent/x.png"], "absent/x.png, needs an existing folder. Make")])
-def test_bad_input_is_one_sentence_before_any_work(tmp_path, monkeypatch, capsys, arguments, sentence):
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--video", "absent.mp4"],
+            "absent.mp4: got no such file, needs a video file. Check the path.",
+        ),
+        (["--video", "."], "got a folder, needs a video file"),
+        (["--video", "empty.mp4"], "got an empty file, needs a video file"),
+        (["--instruction", "  "], "--instruction: got an empty text"),
+        (["--steps", "0"], "--steps: got 0, needs 1 or more"),
+        (["--frames", "0"], "--frames: got 0, needs 1 or more"),
+        (["--seed", "-1"], "--seed: got -1"),
+        (["--cfg", "-0.5"], "--cfg: got -0.5"),
+        (["--cfg", "nan"], "--cfg: got nan, needs a number"),
+        (["--cfg", "inf"], "--cfg: got inf, needs 100 or less"),
+        (
+            ["--seed", str(2**70)],
+            "--seed: got 1180591620717411303424, needs 18,446,744,073,709,551,615 or less",
+        ),
+        (["--steps", "1001"], "--steps: got 1001, needs 1,000 or less"),
+        (["--seed", "9" * 400], "--seed: got "),
+        (["--area", "100000x100000"], "--area: got 10000000000, needs 16,777,216 or less"),
+        (["--video", ""], "got a folder, needs a video file"),
+        (["--out", "x.avi"], "--out: got x.avi, needs a name ending in .mp4"),
+        (["--picture", "x.jpg"], "--picture: got x.jpg, needs a name ending in .png"),
+        (["--picture", "absent/x.png"], "absent/x.png, needs an existing folder. Make"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_any_work(
+    tmp_path, monkeypatch, capsys, arguments, sentence
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.mp4").touch()
     assert main(["edit", *arguments], Places(work=tmp_path / "work")) == 1
@@ -233,7 +309,8 @@ def test_a_value_the_node_refuses_is_told_in_its_words(run, clip, monkeypatch):
 def test_a_full_disk_at_the_end(run, clip, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
-    monkeypatch.setattr("sama_core.launch.output.os.fsync", full)
+
+    monkeypatch.setattr("sama_core.launch.places.os.fsync", full)
     code, _, error = run("--video", str(clip), "--steps", "1")
     assert code == 1 and "got a full disk" in error
     assert list(tmp_path.glob("*.mp4")) == [] == list(tmp_path.glob(".*"))
@@ -242,8 +319,22 @@ def test_a_full_disk_at_the_end(run, clip, tmp_path, monkeypatch):
 def test_ctrl_c_takes_our_work_off_someone_elses_server(comfy_server, places, clip, tmp_path):
     def press() -> None:
         raise KeyboardInterrupt
-    options = parser().parse_args(["edit", "--server", comfy_server.url, "--video", str(clip), "--steps", "1000",
-                                   "--seed", "11", "--out", str(tmp_path / "out.mp4")])
+
+    options = parser().parse_args(
+        [
+            "edit",
+            "--server",
+            comfy_server.url,
+            "--video",
+            str(clip),
+            "--steps",
+            "1000",
+            "--seed",
+            "11",
+            "--out",
+            str(tmp_path / "out.mp4"),
+        ]
+    )
     with pytest.raises(KeyboardInterrupt):
         edit_module.edit(options, places, Acting(press))
     client = Client(comfy_server.url)
@@ -257,9 +348,13 @@ def test_ctrl_c_takes_our_work_off_someone_elses_server(comfy_server, places, cl
 def test_ctrl_c_is_one_sentence(run, clip, monkeypatch):
     def press(*arguments):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(edit_module, "run_edit", press)
     code, _, error = run("--video", str(clip))
-    assert (code, error.strip()) == (1, "Stopped. Nothing was left half-written; the same command starts again.")
+    assert (code, error.strip()) == (
+        1,
+        "Stopped. Nothing was left half-written; the same command starts again.",
+    )
 
 
 def test_a_server_of_its_own_that_dies_in_mid_edit(places, clip, tmp_path, no_set_up, monkeypatch):
@@ -269,9 +364,14 @@ def test_a_server_of_its_own_that_dies_in_mid_edit(places, clip, tmp_path, no_se
         def __enter__(self):
             running.append(self)
             return super().__enter__()
+
     monkeypatch.setattr(edit_module, "Server", Watched)
-    options = parser().parse_args(["edit", "--video", str(clip), "--steps", "1000", "--out", str(tmp_path / "out.mp4")])
-    with pytest.raises(LaunchError, match=r"ComfyUI: ended in the middle of the work \(exit code -9\)"):
+    options = parser().parse_args(
+        ["edit", "--video", str(clip), "--steps", "1000", "--out", str(tmp_path / "out.mp4")]
+    )
+    with pytest.raises(
+        LaunchError, match=r"ComfyUI: ended in the middle of the work \(exit code -9\)"
+    ):
         edit_module.edit(options, places, Acting(lambda: running[0].process.kill()))
     assert not running[0].alive() and not (tmp_path / "out.mp4").exists()
     assert list(places.jobs.iterdir()) == []
@@ -287,7 +387,9 @@ def test_a_server_of_its_own_is_gone_after_the_edit(places, clip, tmp_path, no_s
     assert [path.name for path in (places.runtime / "logs").glob("comfyui-*")] == []
 
 
-@pytest.mark.parametrize(("text", "pixels"), [("832x480", 399360), ("64X48", 3072), (" 4096 ", 4096)])
+@pytest.mark.parametrize(
+    ("text", "pixels"), [("832x480", 399360), ("64X48", 3072), (" 4096 ", 4096)]
+)
 def test_areas(text, pixels):
     assert area_pixels(text) == pixels
 
@@ -302,9 +404,13 @@ def test_impossible_areas(text, capsys):
 
 
 def test_the_launcher_imports_without_torch_or_comfyui():
-    program = ("import sys; sys.path.insert(0, sys.argv[1]); import sama_core.launch.cli; "
-               "print(sorted({'torch', 'numpy', 'av', 'comfy', 'huggingface_hub', 'nodes'} & set(sys.modules)))")
-    told = subprocess.run([sys.executable, "-c", program, str(PACK_ROOT)], capture_output=True, text=True, check=True)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import sama_core.launch.cli; "
+        "print(sorted({'torch', 'numpy', 'av', 'comfy', 'huggingface_hub', 'nodes'} & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(PACK_ROOT)], capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip() == "[]"
 
 
@@ -316,9 +422,14 @@ def test_started_is_a_place_with_a_process(places, monkeypatch):
         url = "http://127.0.0.1:9"
 
         def __init__(self, *arguments): ...
-        def __enter__(self): return self
-        def __exit__(self, *failure): stopped.append(failure[0])
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *failure):
+            stopped.append(failure[0])
+
         def wait_ready(self, tick): ...
+
     monkeypatch.setattr(edit_module, "Server", Still)
     with pytest.raises(LaunchError), started(comfy_source(), places, Stages()):
         raise LaunchError("inside")

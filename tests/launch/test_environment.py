@@ -6,12 +6,11 @@ import sys
 
 import pytest
 
-from sama_core.launch.comfy_main import cpu_only, torch_build
-from sama_core.launch.commands import Commands, remedy
-from sama_core.launch.environment import Environment, strip_cuda_audio
-from sama_core.launch.failure import LaunchError
 from sama_core.launch.places import PACK_ROOT, Places
-from sama_core.launch.progress import Stages
+from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.server.comfy_main import cpu_only, torch_build
+from sama_core.launch.setup.environment import Environment, strip_cuda_audio
+from sama_core.launch.setup.processes import Commands, remedy
 
 REQUIREMENTS = """comfyui-frontend-package==1.0
 comfyui-workflow-templates==1.0
@@ -22,8 +21,14 @@ torchvision
 torchaudio>=2
 numpy>=1.25
 """
-WHOLE_SET_UP = ["making .venv", "installing torch (the largest part)", "installing torchvision",
-                "installing torchaudio", "installing ComfyUI's requirements", "installing the pack's requirements"]
+WHOLE_SET_UP = [
+    "making .venv",
+    "installing torch (the largest part)",
+    "installing torchvision",
+    "installing torchaudio",
+    "installing ComfyUI's requirements",
+    "installing the pack's requirements",
+]
 
 
 class Notes:
@@ -147,14 +152,18 @@ def test_the_artists_own_comfyui_is_not_pinned(pack, tmp_path):
 
 def test_missing_ensurepip_says_what_to_install(pack, monkeypatch):
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ensurepip" else real(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "ensurepip" else real(name)
+    )
     with pytest.raises(LaunchError, match="python3-venv"):
         _ready(pack, Notes(pack))
 
 
 def test_a_failed_command_shows_cause_log_and_remedy(tmp_path):
     log = tmp_path / "setup.log"
-    program = "import sys; print('line before'); print('OSError: No space left on device'); sys.exit(3)"
+    program = (
+        "import sys; print('line before'); print('OSError: No space left on device'); sys.exit(3)"
+    )
     with pytest.raises(LaunchError) as caught:
         Commands(log).run([sys.executable, "-c", program], "installing x")
     text = str(caught.value)
@@ -167,15 +176,23 @@ def test_a_command_that_cannot_start_is_a_sentence(tmp_path):
         Commands(tmp_path / "setup.log").run([tmp_path / "nothing"], "installing x")
 
 
-@pytest.mark.parametrize(("output", "advice"), [
-    ("Temporary failure in name resolution", "check the network"), ("Read timed out.", "check the network"),
-    ("No matching distribution found for torch", "Python 3.11"), ("something else", "delete .venv")])
+@pytest.mark.parametrize(
+    ("output", "advice"),
+    [
+        ("Temporary failure in name resolution", "check the network"),
+        ("Read timed out.", "check the network"),
+        ("No matching distribution found for torch", "Python 3.11"),
+        ("something else", "delete .venv"),
+    ],
+)
 def test_remedies(output, advice):
     assert advice in remedy(output)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux wheels link CUDA")
-@pytest.mark.parametrize(("cuda", "left"), [(None, ["pure.py"]), ("12.8", ["_torchaudio.so", "pure.py"])])
+@pytest.mark.parametrize(
+    ("cuda", "left"), [(None, ["pure.py"]), ("12.8", ["_torchaudio.so", "pure.py"])]
+)
 def test_cuda_audio_is_stripped_from_cpu_torch_only(tmp_path, cuda, left):
     site_packages = tmp_path / "lib" / "python3.11" / "site-packages"
     library = site_packages / "torchaudio" / "lib"
@@ -189,23 +206,31 @@ def test_cuda_audio_is_stripped_from_cpu_torch_only(tmp_path, cuda, left):
     assert torch_build(site_packages) == {"cuda": cuda, "hip": None, "xpu": None}
 
 
-@pytest.mark.parametrize(("cuda", "card", "told"), [(None, True, True), (None, False, False), ("12.8", True, False)])
+@pytest.mark.parametrize(
+    ("cuda", "card", "told"), [(None, True, True), (None, False, False), ("12.8", True, False)]
+)
 def test_a_card_that_torch_cannot_use_is_told(pack, monkeypatch, cuda, card, told):
     torch = pack.venv / "lib" / "python3.11" / "site-packages" / "torch"
     torch.mkdir(parents=True)
     (torch / "version.py").write_text(f"cuda = {cuda!r}\n")
-    monkeypatch.setattr("sama_core.launch.environment.graphics_card_answers", lambda: card)
+    monkeypatch.setattr("sama_core.launch.setup.environment.graphics_card_answers", lambda: card)
     stream = io.StringIO()
     for _ in range(2):
         Environment(pack, Stages(stream), Notes(pack)).ready()
     assert stream.getvalue().count("There is an NVIDIA card") == told
 
 
-@pytest.mark.parametrize(("build", "card", "expected"), [
-    ({"cuda": None, "hip": None, "xpu": None}, False, True), ({"cuda": "12.8", "hip": None, "xpu": None}, False, True),
-    ({"cuda": "12.8", "hip": None, "xpu": None}, True, False), ({"cuda": None, "hip": "6", "xpu": None}, False, False)])
+@pytest.mark.parametrize(
+    ("build", "card", "expected"),
+    [
+        ({"cuda": None, "hip": None, "xpu": None}, False, True),
+        ({"cuda": "12.8", "hip": None, "xpu": None}, False, True),
+        ({"cuda": "12.8", "hip": None, "xpu": None}, True, False),
+        ({"cuda": None, "hip": "6", "xpu": None}, False, False),
+    ],
+)
 def test_when_comfyui_is_told_to_use_the_cpu(monkeypatch, build, card, expected):
-    monkeypatch.setattr("sama_core.launch.comfy_main.graphics_card_answers", lambda: card)
+    monkeypatch.setattr("sama_core.launch.server.comfy_main.graphics_card_answers", lambda: card)
     monkeypatch.setattr(sys, "platform", "linux")
     assert cpu_only(build) is expected
 
@@ -215,5 +240,13 @@ def test_constraints_pin_versions_and_name_no_place():
     pins = [line for line in lines if line and not line.startswith("#")]
     assert all("==" in line and "+" not in line and "/" not in line for line in pins)
     names = {line.partition("==")[0].lower().replace("_", "-") for line in pins}
-    assert {"torch", "torchvision", "torchaudio", "numpy", "ftfy", "pytest", "huggingface-hub"} <= names
+    assert {
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "numpy",
+        "ftfy",
+        "pytest",
+        "huggingface-hub",
+    } <= names
     assert not {"comfy-kitchen", "comfy-aimdo", "comfyui-frontend-package"} & names

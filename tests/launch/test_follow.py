@@ -6,20 +6,27 @@ import struct
 
 import pytest
 
-from sama_core.launch import follow
-from sama_core.launch.client import Output, Unreachable
-from sama_core.launch.failure import LaunchError
-from sama_core.launch.follow import Follower, node_failure, saved_file
-from sama_core.launch.progress import Stages
-from sama_core.launch.websocket import BINARY, TEXT, Closed, Message
+from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.server import follow
+from sama_core.launch.server.client import Output, Unreachable
+from sama_core.launch.server.follow import Follower, node_failure, saved_file
+from sama_core.launch.server.websocket import BINARY, TEXT, Closed, Message
 
-GRAPH = {"1": {"class_type": "LoadVideo", "inputs": {}}, "6": {"class_type": "SAMAEdit", "inputs": {},
-                                                               "_meta": {"title": "SAMA Edit"}},
-         "9": {"class_type": "SaveVideo", "inputs": {}}}
-DONE = {"status": {"status_str": "success", "messages": []},
-        "outputs": {"6": {"images": [{"filename": "preview.png"}]},
-                    "9": {"images": [{"filename": "a.mp4", "subfolder": "video", "type": "output"}],
-                          "animated": [True]}}}
+GRAPH = {
+    "1": {"class_type": "LoadVideo", "inputs": {}},
+    "6": {"class_type": "SAMAEdit", "inputs": {}, "_meta": {"title": "SAMA Edit"}},
+    "9": {"class_type": "SaveVideo", "inputs": {}},
+}
+DONE = {
+    "status": {"status_str": "success", "messages": []},
+    "outputs": {
+        "6": {"images": [{"filename": "preview.png"}]},
+        "9": {
+            "images": [{"filename": "a.mp4", "subfolder": "video", "type": "output"}],
+            "animated": [True],
+        },
+    },
+}
 SILENCE = None
 
 
@@ -83,12 +90,21 @@ def run(messages, *answers, server=None):
 
 
 def test_stages_follow_the_nodes_and_what_they_say():
-    entry, stages, printed = run([
-        told("executing", node="1"), told("executing", node="6"),
-        spoken("6", "SAMA: reading the instruction"), told("progress", node="6", value=1, max=9),
-        spoken("6", "SAMA: encoding the source"), spoken("6", "SAMA: sampling"),
-        *(spoken("6", f"SAMA: sampling, step {step} of 4") for step in (1, 2, 3, 4)),
-        spoken("6", "SAMA: decoding"), told("executing", node="9"), told("executing", node=None)], DONE)
+    entry, stages, printed = run(
+        [
+            told("executing", node="1"),
+            told("executing", node="6"),
+            spoken("6", "SAMA: reading the instruction"),
+            told("progress", node="6", value=1, max=9),
+            spoken("6", "SAMA: encoding the source"),
+            spoken("6", "SAMA: sampling"),
+            *(spoken("6", f"SAMA: sampling, step {step} of 4") for step in (1, 2, 3, 4)),
+            spoken("6", "SAMA: decoding"),
+            told("executing", node="9"),
+            told("executing", node=None),
+        ],
+        DONE,
+    )
     assert entry is DONE
     assert list(stages.seconds()) == ["load", "encode", "sampling", "decode", "save"]
     assert "[sampling] 4/4" in printed and "[encode] encoding the source" in printed
@@ -96,24 +112,42 @@ def test_stages_follow_the_nodes_and_what_they_say():
 
 def test_other_peoples_work_is_not_ours():
     other = {"prompt_id": "theirs"}
-    _, stages, printed = run([
-        told("executing", node="9", **other), spoken("6", "SAMA: decoding"),
-        told("executing", node="1"), spoken("6", "SAMA: decoding"), told("executing", node=None, **other),
-        told("execution_error", **other), Message(BINARY, b"\0\0\0\1preview"), Message(BINARY, b""),
-        told("execution_success")], DONE)
+    _, stages, printed = run(
+        [
+            told("executing", node="9", **other),
+            spoken("6", "SAMA: decoding"),
+            told("executing", node="1"),
+            spoken("6", "SAMA: decoding"),
+            told("executing", node=None, **other),
+            told("execution_error", **other),
+            Message(BINARY, b"\0\0\0\1preview"),
+            Message(BINARY, b""),
+            told("execution_success"),
+        ],
+        DONE,
+    )
     assert list(stages.seconds()) == ["load"]
     assert "decod" not in printed
 
 
 def test_the_queue_is_told_until_it_is_our_turn():
     def status(n):
-        return Message(TEXT, json.dumps({"type": "status", "data": {"status": {"exec_info": {"queue_remaining": n}}}}
-                                        ).encode())
+        return Message(
+            TEXT,
+            json.dumps(
+                {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": n}}}}
+            ).encode(),
+        )
+
     stream = io.StringIO()
     stages = Stages(stream)
     stages.start("load")
-    Follower(Client(DONE), Socket([status(3), status(1), told("executing", node="1"), status(5)]), GRAPH, stages
-             ).wait("mine")
+    Follower(
+        Client(DONE),
+        Socket([status(3), status(1), told("executing", node="1"), status(5)]),
+        GRAPH,
+        stages,
+    ).wait("mine")
     assert stream.getvalue().count("before this one in the queue") == 1
     assert "waiting, 2 before this one" in stream.getvalue()
 
@@ -133,22 +167,34 @@ def test_our_server_that_ended_is_told():
 
 def test_our_busy_server_is_waited_for():
     busy = Unreachable("timed out")
-    assert run([SILENCE] * 6, busy, busy, busy, busy, busy, DONE, server=Process(alive=True))[0] is DONE
+    assert (
+        run([SILENCE] * 6, busy, busy, busy, busy, busy, DONE, server=Process(alive=True))[0]
+        is DONE
+    )
 
 
 def test_someone_elses_server_may_miss_two_answers_but_not_three():
     gone = Unreachable("no answer")
     assert run([Closed("gone")] * 3, gone, gone, DONE)[0] is DONE
-    with pytest.raises(LaunchError, match="^server at http://somewhere: the connection was lost in the middle"):
+    with pytest.raises(
+        LaunchError, match="^server at http://somewhere: the connection was lost in the middle"
+    ):
         run([Closed("gone")] * 3, gone)
 
 
 def _failed(*messages):
-    return {"status": {"status_str": "error", "messages": [["execution_start", {}], *messages]}, "outputs": {}}
+    return {
+        "status": {"status_str": "error", "messages": [["execution_start", {}], *messages]},
+        "outputs": {},
+    }
 
 
 def test_a_nodes_exception_becomes_a_sentence():
-    error = {"node_id": "6", "exception_type": "sama.ClipError", "exception_message": "frame count: got 0, needs 1.\n"}
+    error = {
+        "node_id": "6",
+        "exception_type": "sama.ClipError",
+        "exception_message": "frame count: got 0, needs 1.\n",
+    }
     with pytest.raises(LaunchError, match=r"^SAMA Edit \(node 6\): frame count: got 0, needs 1\.$"):
         run([told("execution_error")], _failed(["execution_error", error]))
 
@@ -158,13 +204,23 @@ def test_an_edit_stopped_on_the_server():
         run([told("execution_interrupted")], _failed(["execution_interrupted", {}]))
 
 
-@pytest.mark.parametrize(("kind", "message", "sentence"), [
-    ("OSError", "[Errno 28] No space left on device: '/x/a.mp4'", "the disk that ComfyUI writes to is full"),
-    ("torch.OutOfMemoryError", "Allocation on device", "memory ran out"),
-    ("RuntimeError", "CUDA error: out of memory", "memory ran out"),
-    ("KeyError", "", "KeyError")])
+@pytest.mark.parametrize(
+    ("kind", "message", "sentence"),
+    [
+        (
+            "OSError",
+            "[Errno 28] No space left on device: '/x/a.mp4'",
+            "the disk that ComfyUI writes to is full",
+        ),
+        ("torch.OutOfMemoryError", "Allocation on device", "memory ran out"),
+        ("RuntimeError", "CUDA error: out of memory", "memory ran out"),
+        ("KeyError", "", "KeyError"),
+    ],
+)
 def test_common_failures_say_what_to_do(kind, message, sentence):
-    text = node_failure(GRAPH, {"node_id": "9", "exception_type": kind, "exception_message": message})
+    text = node_failure(
+        GRAPH, {"node_id": "9", "exception_type": kind, "exception_message": message}
+    )
     assert text.startswith("SaveVideo (node 9): ") and sentence in text
 
 
@@ -174,12 +230,25 @@ def test_the_result_is_what_save_video_saved():
         saved_file({"outputs": {"6": DONE["outputs"]["6"]}}, GRAPH)
 
 
-@pytest.mark.parametrize(("prefix", "subfolder", "ours"), [
-    ("video/a", "video", True), ("a", "", True), ("video/b", "video", False), ("other/a", "video", False),
-    ("two/deep/a", "two\\deep", True)])
+@pytest.mark.parametrize(
+    ("prefix", "subfolder", "ours"),
+    [
+        ("video/a", "video", True),
+        ("a", "", True),
+        ("video/b", "video", False),
+        ("other/a", "video", False),
+        ("two/deep/a", "two\\deep", True),
+    ],
+)
 def test_another_jobs_file_is_no_result(prefix, subfolder, ours):
     graph = {"9": {"class_type": "SaveVideo", "inputs": {"filename_prefix": prefix}}}
-    entry = {"outputs": {"9": {"images": [{"filename": "a_00001_.mp4", "subfolder": subfolder, "type": "output"}]}}}
+    entry = {
+        "outputs": {
+            "9": {
+                "images": [{"filename": "a_00001_.mp4", "subfolder": subfolder, "type": "output"}]
+            }
+        }
+    }
     if ours:
         assert saved_file(entry, graph) == Output("a_00001_.mp4", subfolder, "output")
     else:

@@ -8,11 +8,11 @@ import huggingface_hub
 import huggingface_hub.file_download
 import pytest
 
-from sama_core.launch import hub_download
-from sama_core.launch.failure import LaunchError
-from sama_core.launch.hub_download import Refused, Spec, fetch
-from sama_core.launch.models import ModelFile
-from sama_core.launch.models_command import download
+from sama_core.launch.commands.models import download
+from sama_core.launch.progress import LaunchError
+from sama_core.launch.setup import hub_download
+from sama_core.launch.setup.hub_download import Refused, Spec, fetch
+from sama_core.released_files import ModelFile
 
 NAME = "someone/SAMA/folder/model.safetensors"
 CONTENT = bytes(range(256)) * 4096
@@ -24,8 +24,11 @@ def here(hub, monkeypatch, tmp_path) -> Spec:
     """What to fetch from the local hub, in this process; the library waits for nothing between two tries."""
     hub.files[NAME] = CONTENT
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE",
-                        hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        huggingface_hub.constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+    )
     monkeypatch.setattr(huggingface_hub.file_download.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 64 << 10)
     target = tmp_path / "models" / "diffusion_models" / "model.safetensors"
@@ -65,7 +68,7 @@ def test_a_run_that_gives_up_keeps_what_came(hub, here):
         fetch(here)
     assert not here.target.exists()
     [part] = here.target.parent.iterdir()
-    assert part.read_bytes() == CONTENT[:part.stat().st_size] and part.stat().st_size > 0
+    assert part.read_bytes() == CONTENT[: part.stat().st_size] and part.stat().st_size > 0
 
 
 def test_a_damaged_file_is_refused_and_removed(hub, here):
@@ -104,15 +107,24 @@ def test_a_missing_file_names_itself(hub, here):
 
 
 def test_a_full_disk_is_noticed_before(hub, here, monkeypatch):
-    monkeypatch.setattr(hub_download.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(
+        hub_download.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})
+    )
     with pytest.raises(Refused, match="GB free in"):
         fetch(here)
     assert hub.ranges == []
 
 
 def _model_file(sha256: str = SHA256) -> ModelFile:
-    return ModelFile("SAMA model", "model.safetensors", "diffusion_models", "someone/SAMA",
-                     "folder/model.safetensors", len(CONTENT), sha256)
+    return ModelFile(
+        "SAMA model",
+        "model.safetensors",
+        "diffusion_models",
+        "someone/SAMA",
+        "folder/model.safetensors",
+        len(CONTENT),
+        sha256,
+    )
 
 
 def test_the_command_downloads_through_hf_endpoint(hub, tmp_path):

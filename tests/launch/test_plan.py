@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from sama_core import embedded
-from sama_core.launch import plan as plan_module
 from sama_core.launch.cli import main
+from sama_core.launch.commands import plan as plan_module
+from sama_core.launch.commands.plan import area_or_size, nvidia_card, user_folder
 from sama_core.launch.places import PACK_ROOT
-from sama_core.launch.plan import area_or_size, nvidia_card, user_folder
-from sama_core.plan.calibration import read_calibration
 from sama_core.plan.machine import GIB, MIB
+from sama_core.plan.seconds import read_calibration
 
 
 @pytest.fixture
@@ -26,16 +26,22 @@ def run(places, monkeypatch, capsys):
     def command(*arguments: str) -> tuple[int, str, str]:
         code = main(["plan", *arguments], places)
         return code, *capsys.readouterr()
+
     return command
 
 
 def test_released_model_on_a_card_one_does_not_have(run):
     code, out, err = run("--vram", "12", "--card", "RTX 4070", "--ram", "64")
     assert (code, err) == (0, "")
-    assert out.startswith("No model file named: planning for SAMA-14B as released, by its published sizes. --model "
-                          "plans for a file.\nSAMA plan: 81 frames of 832x480, 50 steps, cfg 5\n")
+    assert out.startswith(
+        "No model file named: planning for SAMA-14B as released, by its published sizes. --model "
+        "plans for a file.\nSAMA plan: 81 frames of 832x480, 50 steps, cfg 5\n"
+    )
     assert "Tokens: 65,585 = source 32,760 + semantic 65 + target 32,760\n" in out
-    assert "Work: 5.12 PFLOP a call, 69% of it attention; 2 calls a step (cfg 5), 512 PFLOP in all\n" in out
+    assert (
+        "Work: 5.12 PFLOP a call, 69% of it attention; 2 calls a step (cfg 5), 512 PFLOP in all\n"
+        in out
+    )
     assert "Card: RTX 4070, 12.0 of 12.0 GiB assumed free\n" in out
     assert "(computed, not measured: 35% to 60% of the card's published peak" in out
     assert "\nVerdict: it fits, with " in out
@@ -43,22 +49,45 @@ def test_released_model_on_a_card_one_does_not_have(run):
 
 def test_nothing_has_to_be_installed(tmp_path):
     """A Python in which neither torch nor any other package can be imported."""
-    script = ("import sys\nfor name in ('torch', 'numpy', 'av', 'safetensors', 'comfy'): sys.modules[name] = None\n"
-              f"sys.path.insert(0, {str(PACK_ROOT)!r})\n"
-              "from sama_core.launch.cli import main\nfrom sama_core.launch.places import Places\n"
-              "from pathlib import Path\n"
-              "sys.exit(main(['plan', '--vram', '24', '--ram', '64'], Places(work=Path(sys.argv[1]))))")
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", script, str(tmp_path)], check=True, capture_output=True,
-                          encoding="utf-8", timeout=120)
+    script = (
+        "import sys\nfor name in ('torch', 'numpy', 'av', 'safetensors', 'comfy'): sys.modules[name] = None\n"
+        f"sys.path.insert(0, {str(PACK_ROOT)!r})\n"
+        "from sama_core.launch.cli import main\nfrom sama_core.launch.places import Places\n"
+        "from pathlib import Path\n"
+        "sys.exit(main(['plan', '--vram', '24', '--ram', '64'], Places(work=Path(sys.argv[1]))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
     assert "Tokens: 65,585" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_clip_and_settings(run):
-    _, out, _ = run("--vram", "24", "--frames", "46", "--area", "1000x500", "--steps", "6", "--cfg", "1",
-                    "--weight-dtype", "fp8_e4m3fn", "--ram", "64")
-    assert ("SAMA plan: 49 frames of 992x512, 6 steps, cfg 1\n46 frames will be padded to 49 (4k+1).\n"
-            "Frames of 1000x500 will be fitted to 992x512.\n") in out
+    _, out, _ = run(
+        "--vram",
+        "24",
+        "--frames",
+        "46",
+        "--area",
+        "1000x500",
+        "--steps",
+        "6",
+        "--cfg",
+        "1",
+        "--weight-dtype",
+        "fp8_e4m3fn",
+        "--ram",
+        "64",
+    )
+    assert (
+        "SAMA plan: 49 frames of 992x512, 6 steps, cfg 1\n46 frames will be padded to 49 (4k+1).\n"
+        "Frames of 1000x500 will be fitted to 992x512.\n"
+    ) in out
     assert "as fp8_e4m3fn: 13.4 GiB in memory" in out
     assert "1 call a step (cfg 1)" in out
 
@@ -66,21 +95,32 @@ def test_clip_and_settings(run):
 def test_video_file(run, clip):
     """Nine frames of 64x48, fitted to 480p as an edit would; asked for more or fewer, the file's count is the most."""
     _, out, _ = run("--video", str(clip), "--vram", "24")
-    assert ("SAMA plan: 9 frames of 736x544, 50 steps, cfg 5\nFrames of 64x48 will be fitted to 736x544.\n"
-            "Clip: 64x48, 12.5 fps.\n") in out
-    assert "SAMA plan: 5 frames of 736x544" in run("--video", str(clip), "--frames", "5", "--vram", "24")[1]
-    assert "SAMA plan: 9 frames of 128x96" in run("--video", str(clip), "--frames", "50", "--area", "128x96",
-                                                  "--vram", "24")[1]
+    assert (
+        "SAMA plan: 9 frames of 736x544, 50 steps, cfg 5\nFrames of 64x48 will be fitted to 736x544.\n"
+        "Clip: 64x48, 12.5 fps.\n"
+    ) in out
+    assert (
+        "SAMA plan: 5 frames of 736x544"
+        in run("--video", str(clip), "--frames", "5", "--vram", "24")[1]
+    )
+    assert (
+        "SAMA plan: 9 frames of 128x96"
+        in run("--video", str(clip), "--frames", "50", "--area", "128x96", "--vram", "24")[1]
+    )
 
 
 def test_model_file_and_shipped_calibration(run, monkeypatch):
     """The small model, with the encoders, steps and guidance it is made for, on the CPU that was measured."""
     monkeypatch.setattr(plan_module, "processor", lambda: "AMD EPYC")
-    code, out, err = run("--model", str(embedded.DIT), "--frames", "17", "--area", "64x64", "--ram", "8")
+    code, out, err = run(
+        "--model", str(embedded.DIT), "--frames", "17", "--area", "64x64", "--ram", "8"
+    )
     assert (code, err) == (0, "")
-    assert out.startswith("SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3\n"
-                          "Model: sama_shapes.safetensors, 7.0 million weights, file in float16, computed in float32: "
-                          "27 MiB in memory\n")
+    assert out.startswith(
+        "SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3\n"
+        "Model: sama_shapes.safetensors, 7.0 million weights, file in float16, computed in float32: "
+        "27 MiB in memory\n"
+    )
     assert "Tokens: 225 = source 80 + semantic 65 + target 80\n" in out
     assert "Device: AMD EPYC; nothing is streamed\n" in out
     assert "text encoder, VAE and frames 9 MiB" in out
@@ -95,8 +135,9 @@ def test_small_model_gets_its_own_clip_size(run, clip, monkeypatch):
     assert run(*small)[1].startswith("SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3\n")
     assert run(*small, "--area", "128x96")[1].startswith("SAMA plan: 17 frames of 128x96, ")
     with_clip = run(*small, "--video", str(clip))[1]
-    assert with_clip.startswith("SAMA plan: 9 frames of 64x64, 10 steps, cfg 1.3\nFrames of 64x48 will be "
-                                "fitted to 64x64.")
+    assert with_clip.startswith(
+        "SAMA plan: 9 frames of 64x64, 10 steps, cfg 1.3\nFrames of 64x48 will be fitted to 64x64."
+    )
 
 
 def test_name_in_the_models_folder(run, places):
@@ -108,13 +149,19 @@ def test_name_in_the_models_folder(run, places):
     assert code == 0 and "\nModel: mine.safetensors, 7.0 million weights" in out
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), [
-    (["--model", "nothere"], "--model nothere: got no such file, needs a SAMA file"),
-    (["--model", str(embedded.DIT), "--base", "nothere"], "--base nothere: got no such file"),
-    (["--base", "nothere"], "--base: got no SAMA delta file with it, needs --model beside it"),
-    (["--video", "absent.mp4"], "absent.mp4: got no such file")])
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--model", "nothere"], "--model nothere: got no such file, needs a SAMA file"),
+        (["--model", str(embedded.DIT), "--base", "nothere"], "--base nothere: got no such file"),
+        (["--base", "nothere"], "--base: got no SAMA delta file with it, needs --model beside it"),
+        (["--video", "absent.mp4"], "absent.mp4: got no such file"),
+    ],
+)
 @pytest.mark.parametrize("calibrate", [[], ["--calibrate"]])
-def test_absent_files_are_refused_before_any_set_up(run, monkeypatch, arguments, complaint, calibrate):
+def test_absent_files_are_refused_before_any_set_up(
+    run, monkeypatch, arguments, complaint, calibrate
+):
     monkeypatch.setattr(plan_module, "require_packages", lambda *args: pytest.fail("set up"))
     code, out, err = run(*arguments, *calibrate)
     assert (code, out) == (1, "")
@@ -123,29 +170,54 @@ def test_absent_files_are_refused_before_any_set_up(run, monkeypatch, arguments,
 
 def test_calibrating_and_using_it(run, places, monkeypatch):
     """The measuring itself is tested elsewhere; here a stand-in for its process writes the file."""
+
     def measured(self, argv, what, cwd):
-        shipped = json.loads((PACK_ROOT / "sama_core/plan/calibrations/amd_epyc.json").read_text(encoding="utf-8"))
+        shipped = json.loads(
+            (PACK_ROOT / "sama_core/plan/calibrations/amd_epyc.json").read_text(encoding="utf-8")
+        )
         Path(argv[-1]).mkdir(parents=True)
-        mine = {**shipped, "card": "my CPU", "date": "2030-01-01", "model": {"name": "a model", "width": 5120}}
+        mine = {
+            **shipped,
+            "card": "my CPU",
+            "date": "2030-01-01",
+            "model": {"name": "a model", "width": 5120},
+        }
         (Path(argv[-1]) / "mine.json").write_text(json.dumps(mine), encoding="utf-8")
-        assert [str(part) for part in argv[1:3]] == ["-m", "sama_core.plan.calibrate"] and cwd == places.root
+        assert [str(part) for part in argv[1:3]] == [
+            "-m",
+            "sama_core.plan.calibrate",
+        ] and cwd == places.root
+
     monkeypatch.setattr(plan_module.Commands, "run", measured)
     monkeypatch.setattr(plan_module, "processor", lambda: "my CPU")
     code, out, _ = run("--calibrate")
     assert code == 0
-    assert "(extrapolated from 161 to 1,217 tokens, measured on my CPU with 1 thread, 2030-01-01, with a model (" in out
+    assert (
+        "(extrapolated from 161 to 1,217 tokens, measured on my CPU with 1 thread, 2030-01-01, with a model ("
+        in out
+    )
     assert read_calibration(user_folder(places) / "mine.json").card == "my CPU"
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), [
-    (["--frames", "0"], "frames: got 0, needs 1 to 100000"), (["--frames", "-4"], "frames: got -4"),
-    (["--area", "20000x480"], "width: got 20000, needs 1 to 16384"),
-    (["--steps", "0"], "steps: got 0, needs 1 or more"), (["--cfg", "-1"], "cfg: got -1.0"),
-    (["--vram", "-1"], "--vram: got -1.0, needs a size in GB"), (["--ram", "nan"], "--ram: got nan"),
-    (["--vram", "12", "--ram", "inf"], "--ram: got inf"),
-    (["--card", "RTX 4090"], "--card: got no memory size with it, needs --vram beside it"),
-    (["--model", str(embedded.VAE)], "sama_shapes_vae.safetensors: got a file of another model"),
-    (["--video", "absent.mp4"], "absent.mp4: got no such file")])
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--frames", "0"], "frames: got 0, needs 1 to 100000"),
+        (["--frames", "-4"], "frames: got -4"),
+        (["--area", "20000x480"], "width: got 20000, needs 1 to 16384"),
+        (["--steps", "0"], "steps: got 0, needs 1 or more"),
+        (["--cfg", "-1"], "cfg: got -1.0"),
+        (["--vram", "-1"], "--vram: got -1.0, needs a size in GB"),
+        (["--ram", "nan"], "--ram: got nan"),
+        (["--vram", "12", "--ram", "inf"], "--ram: got inf"),
+        (["--card", "RTX 4090"], "--card: got no memory size with it, needs --vram beside it"),
+        (
+            ["--model", str(embedded.VAE)],
+            "sama_shapes_vae.safetensors: got a file of another model",
+        ),
+        (["--video", "absent.mp4"], "absent.mp4: got no such file"),
+    ],
+)
 def test_wrong_input(run, arguments, complaint):
     code, out, err = run(*arguments)
     assert (code, out) == (1, "")
@@ -153,7 +225,9 @@ def test_wrong_input(run, arguments, complaint):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(("text", "found"), [("832x480", (832, 480)), ("64X64", (64, 64)), ("399360", 399_360)])
+@pytest.mark.parametrize(
+    ("text", "found"), [("832x480", (832, 480)), ("64X64", (64, 64)), ("399360", 399_360)]
+)
 def test_areas(text, found):
     assert area_or_size(text) == found
 
@@ -165,21 +239,32 @@ def test_areas_that_are_none(text):
 
 
 def test_no_free_memory_on_the_card_that_is_here(run, monkeypatch):
-    monkeypatch.setattr(plan_module, "nvidia_card", lambda: ("NVIDIA GeForce RTX 3060", 0, 12 * GIB))
+    monkeypatch.setattr(
+        plan_module, "nvidia_card", lambda: ("NVIDIA GeForce RTX 3060", 0, 12 * GIB)
+    )
     code, out, _ = run("--ram", "64")
     assert code == 0
     assert "Card: NVIDIA GeForce RTX 3060, 0.0 of 12.0 GiB free for this\n" in out
     assert "Verdict: it does not fit: the card has no free memory.\n" in out
 
 
-@pytest.mark.parametrize(("listed", "found"), [
-    ("NVIDIA GeForce RTX 4090, 22021, 24564\nanother, 1, 2\n",
-     ("NVIDIA GeForce RTX 4090", 22021 * MIB, 24564 * MIB)),
-    ("", None), ("No devices were found\n", None), ("NVIDIA Graphics Device, [N/A], [N/A]\n", None)])
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        (
+            "NVIDIA GeForce RTX 4090, 22021, 24564\nanother, 1, 2\n",
+            ("NVIDIA GeForce RTX 4090", 22021 * MIB, 24564 * MIB),
+        ),
+        ("", None),
+        ("No devices were found\n", None),
+        ("NVIDIA Graphics Device, [N/A], [N/A]\n", None),
+    ],
+)
 def test_what_the_driver_says(monkeypatch, listed, found):
     def answer(command, **options):
         assert command[0] == "nvidia-smi"
         return subprocess.CompletedProcess(command, 0, listed, "")
+
     monkeypatch.setattr(plan_module.subprocess, "run", answer)
     assert nvidia_card() == found
 
@@ -187,5 +272,6 @@ def test_what_the_driver_says(monkeypatch, listed, found):
 def test_no_driver(monkeypatch):
     def absent(*args, **options):
         raise FileNotFoundError("nvidia-smi")
+
     monkeypatch.setattr(plan_module.subprocess, "run", absent)
     assert nvidia_card() is None

@@ -19,7 +19,9 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3725, "1:02:05")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3725, "1:02:05")]
+)
 def test_duration(seconds, text):
     assert duration(seconds) == text
 
@@ -32,10 +34,14 @@ def test_seconds_are_counted_for_each_stage_and_summed():
         clock.now += seconds
     stages.finish()
     assert stages.seconds() == {"load": 3, "sampling": 8.5}
-    assert stages.table() == "  load           3.0 s\n  sampling       8.5 s\n  total         11.5 s"
+    assert (
+        stages.table() == "  load           3.0 s\n  sampling       8.5 s\n  total         11.5 s"
+    )
 
 
-@pytest.mark.parametrize(("pace", "text"), [(1, "1.00 it/s · ETA 0:07"), (4, "4.00 s/it · ETA 0:28")])
+@pytest.mark.parametrize(
+    ("pace", "text"), [(1, "1.00 it/s · ETA 0:07"), (4, "4.00 s/it · ETA 0:28")]
+)
 def test_steps_show_count_rate_and_time_left(pace, text):
     clock, stream = Clock(), io.StringIO()
     stages = Stages(stream, clock)

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from sama_core.launch import serve as serve_module
-from sama_core.launch import testing
 from sama_core.launch.cli import main, parser
-from sama_core.launch.client import Client
-from sama_core.launch.environment import Environment
-from sama_core.launch.failure import LaunchError
-from sama_core.launch.models import MODEL_FILES, Trio
+from sama_core.launch.commands import serve as serve_module
+from sama_core.launch.commands import test as testing
+from sama_core.launch.commands.test import INSTALL_BROWSER, provide_browser, pytest_command
+from sama_core.launch.model_choice import Trio
 from sama_core.launch.places import PACK_ROOT
-from sama_core.launch.progress import Stages
-from sama_core.launch.runtime import ComfyUI
-from sama_core.launch.server import prepare_base
-from sama_core.launch.testing import INSTALL_BROWSER, provide_browser, pytest_command
+from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.server.client import Client
+from sama_core.launch.server.process import prepare_base
+from sama_core.launch.setup.comfyui_source import ComfyUI
+from sama_core.launch.setup.environment import Environment
+from sama_core.released_files import MODEL_FILES
 
-from .test_server import ANSWERING
+from .test_process import ANSWERING
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def no_set_up(monkeypatch, tmp_path):
     folder = tmp_path / "ComfyUI"
     folder.mkdir()
     (folder / "main.py").write_text(ANSWERING.format(line="started"))
-    monkeypatch.setattr(Environment, "ready", lambda self, asked=None, tests=False: ComfyUI(folder, fetched=True))
+    monkeypatch.setattr(
+        Environment, "ready", lambda self, asked=None, tests=False: ComfyUI(folder, fetched=True)
+    )
     shapes = Trio("sama_shapes.safetensors", "b", "c", lacking=(MODEL_FILES[0].where(),))
     monkeypatch.setattr(serve_module, "listed_trio", lambda client: shapes)
     return folder
@@ -45,19 +47,37 @@ def ctrl_c_works():
     signal.signal(signal.SIGINT, before)
 
 
-def test_serve_opens_the_browser_and_stops_on_ctrl_c(places, no_set_up, ctrl_c_works, monkeypatch, capsys):
+def test_serve_opens_the_browser_and_stops_on_ctrl_c(
+    places, no_set_up, ctrl_c_works, monkeypatch, capsys
+):
     opened = []
 
     def look_then_press_ctrl_c(server, stages):
         opened.append(Client(server.url).reached())
         os.kill(os.getpid(), signal.SIGINT)
         server.process.wait()
+
     monkeypatch.setattr(serve_module, "browser_here", lambda: True)
     monkeypatch.setattr(serve_module.webbrowser, "open", opened.append)
     until_stopped = serve_module._until_stopped
-    monkeypatch.setattr(serve_module, "_until_stopped", lambda server, stages: until_stopped(
-        type("Pressed", (), {"process": type("Process", (), {
-            "wait": staticmethod(lambda: look_then_press_ctrl_c(server, stages))})}), stages))
+    monkeypatch.setattr(
+        serve_module,
+        "_until_stopped",
+        lambda server, stages: until_stopped(
+            type(
+                "Pressed",
+                (),
+                {
+                    "process": type(
+                        "Process",
+                        (),
+                        {"wait": staticmethod(lambda: look_then_press_ctrl_c(server, stages))},
+                    )
+                },
+            ),
+            stages,
+        ),
+    )
     assert main(["serve"], places) == 0
     url, answered = opened
     assert answered is True and not Client(url).reached()
@@ -73,7 +93,10 @@ def test_serve_has_the_packs_clip_in_its_own_input_folder_alone(places, no_set_u
     serve_module.provide_clip(places)
     serve_module.provide_clip(places)
     clips = {path.name: path.read_bytes() for path in (places.base / "input").iterdir()}
-    assert clips == {"mine.mp4": b"mine", "moving_shapes.mp4": (PACK_ROOT / "workflows/moving_shapes.mp4").read_bytes()}
+    assert clips == {
+        "mine.mp4": b"mine",
+        "moving_shapes.mp4": (PACK_ROOT / "workflows/moving_shapes.mp4").read_bytes(),
+    }
     assert [path.name for path in no_set_up.iterdir()] == ["main.py"]
 
 
@@ -99,12 +122,15 @@ def test_serve_tells_when_comfyui_ends_by_itself(places, no_set_up, monkeypatch,
         server.process.kill()
         server.process.wait()
         raise server.lost()
+
     monkeypatch.setattr(serve_module, "_until_stopped", end)
     assert main(["serve"], places) == 1
     assert "ComfyUI: ended" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="screens are told by variables on Linux alone")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="screens are told by variables on Linux alone"
+)
 def test_no_browser_without_a_screen(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
@@ -114,11 +140,33 @@ def test_no_browser_without_a_screen(monkeypatch):
 def test_arguments_after_test_belong_to_pytest():
     root = PACK_ROOT
     assert pytest_command(Path("py"), [], root)[1:] == [
-        "-P", "-m", "pytest", "--import-mode=importlib", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile",
-        "--no-loadscope-reorder", "tests"]
-    assert pytest_command(Path("py"), ["-k", "clip", "--co"], root)[-4:] == ["-k", "clip", "--co", "tests"]
+        "-P",
+        "-m",
+        "pytest",
+        "--import-mode=importlib",
+        "-n",
+        "logical",
+        "--maxprocesses",
+        "4",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        "tests",
+    ]
+    assert pytest_command(Path("py"), ["-k", "clip", "--co"], root)[-4:] == [
+        "-k",
+        "clip",
+        "--co",
+        "tests",
+    ]
     assert pytest_command(Path("py"), ["tests/launch/test_steps.py::x", "-x"], root)[1:] == [
-        "-P", "-m", "pytest", "--import-mode=importlib", "tests/launch/test_steps.py::x", "-x"]
+        "-P",
+        "-m",
+        "pytest",
+        "--import-mode=importlib",
+        "tests/launch/test_steps.py::x",
+        "-x",
+    ]
     options, rest = parser().parse_known_args(["test", "-k", "x", "--co", "-q"])
     assert options.command == "test" and rest == ["-k", "x", "--co", "-q"]
 
@@ -129,13 +177,16 @@ def test_unknown_arguments_of_other_commands_are_refused(capsys):
     assert "unrecognized arguments: --stpes 4" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("style", "suite", "expected"), [(0, 0, 0), (1, 0, 1), (0, 2, 2), (1, 2, 2)])
+@pytest.mark.parametrize(
+    ("style", "suite", "expected"), [(0, 0, 0), (1, 0, 1), (0, 2, 2), (1, 2, 2)]
+)
 def test_the_status_is_pytests_or_ruffs(places, no_set_up, monkeypatch, style, suite, expected):
     calls = []
 
     def call(command, cwd, env):
         calls.append((list(map(str, command)), env.get("SAMA_COMFYUI")))
         return style if "ruff" in command else suite
+
     monkeypatch.setattr(testing.subprocess, "call", call)
     monkeypatch.setattr(testing, "provide_browser", lambda *arguments: None)
     assert main(["test", "-x"], places) == expected
@@ -155,21 +206,29 @@ class Apt:
 
 def test_chromium_is_installed_where_that_is_possible(capsys):
     apt = Apt()
-    provide_browser(apt, Stages(), lambda name: "/usr/bin/apt-get" if name == "apt-get" else None, root=True)
+    provide_browser(
+        apt, Stages(), lambda name: "/usr/bin/apt-get" if name == "apt-get" else None, root=True
+    )
     if sys.platform.startswith("linux"):
-        assert apt.did == [["apt-get", "update"],
-                           ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]]
+        assert apt.did == [
+            ["apt-get", "update"],
+            ["apt-get", "install", "-y", "--no-install-recommends", "chromium"],
+        ]
 
 
 @pytest.mark.parametrize(("root", "fails"), [(False, False), (True, True)])
 def test_otherwise_it_says_what_to_install(capsys, root, fails):
     apt = Apt(fails)
-    provide_browser(apt, Stages(), lambda name: "/usr/bin/apt-get" if name == "apt-get" else None, root=root)
+    provide_browser(
+        apt, Stages(), lambda name: "/usr/bin/apt-get" if name == "apt-get" else None, root=root
+    )
     assert apt.did == [] and INSTALL_BROWSER in capsys.readouterr().out
 
 
 def test_a_browser_that_is_there_is_enough(capsys):
-    provide_browser(Apt(fails=True), Stages(), lambda name: name if name == "google-chrome" else None, root=True)
+    provide_browser(
+        Apt(fails=True), Stages(), lambda name: name if name == "google-chrome" else None, root=True
+    )
     assert capsys.readouterr().out == ""
 
 
@@ -179,9 +238,11 @@ def test_ci_calls_the_same_command():
 
 
 def test_the_bootstrap_refuses_an_old_python(tmp_path):
-    program = ("import runpy, sys; sys.version_info = (3, 8, 0); sys.argv = ['run.py', '--help']; "
-               f"runpy.run_path({str(PACK_ROOT / 'run.py')!r}, run_name='__main__')")
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    program = (
+        "import runpy, sys; sys.version_info = (3, 8, 0); sys.argv = ['run.py', '--help']; "
+        f"runpy.run_path({str(PACK_ROOT / 'run.py')!r}, run_name='__main__')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert told.returncode == 1 and "needs 3.11 or newer" in told.stderr
-
-

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from sama_core.launch.places import PACK_ROOT
-from sama_core.launch.steps import Step, only_one, run_steps
+from sama_core.launch.setup.steps import Step, only_one, run_steps
 
 
 class Row:
@@ -19,8 +19,10 @@ class Row:
         self.stop: tuple[str, type[BaseException]] | None = None
 
     def steps(self, **keys: str) -> list[Step]:
-        return [Step(name, f"doing {name}", keys.get(name, "key"), lambda name=name: self._do(name))
-                for name in ("first", "second", "third")]
+        return [
+            Step(name, f"doing {name}", keys.get(name, "key"), lambda name=name: self._do(name))
+            for name in ("first", "second", "third")
+        ]
 
     def _do(self, name: str) -> None:
         if self.stop and self.stop[0] == name:
@@ -37,8 +39,14 @@ def test_every_step_is_done_once_and_reported(tmp_path):
 
 
 @pytest.mark.parametrize("accident", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize(("stopped", "left"), [
-    ("first", ["first", "second", "third"]), ("second", ["second", "third"]), ("third", ["third"])])
+@pytest.mark.parametrize(
+    ("stopped", "left"),
+    [
+        ("first", ["first", "second", "third"]),
+        ("second", ["second", "third"]),
+        ("third", ["third"]),
+    ],
+)
 def test_a_stopped_row_goes_on_at_the_step_that_stopped(tmp_path, accident, stopped, left):
     row = Row()
     row.stop = (stopped, accident)
@@ -58,7 +66,12 @@ row = [steps.Step("first", "", "key", lambda: None), steps.Step("second", "", "k
 steps.run_steps(row, Path(sys.argv[2]), lambda title: None)
 """
     source = sys.modules[run_steps.__module__].__file__
-    assert subprocess.run([sys.executable, "-c", program, source, str(tmp_path)], check=False).returncode == 9
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program, source, str(tmp_path)], check=False
+        ).returncode
+        == 9
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["first.json"]
 
 
@@ -93,6 +106,7 @@ def test_two_set_ups_take_turns(tmp_path):
     def second() -> None:
         with only_one(tmp_path / "lock", waiting.set):
             order.append("second")
+
     thread = threading.Thread(target=second)
     with only_one(tmp_path / "lock", lambda: order.append("waited for nobody")):
         thread.start()

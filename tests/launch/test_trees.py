@@ -5,10 +5,11 @@ import venv
 
 import pytest
 
-from sama_core.launch import cli, testing
-from sama_core.launch.environment import Environment, lay_over
+from sama_core.launch import cli
+from sama_core.launch.commands import test as testing
 from sama_core.launch.places import Places
-from sama_core.launch.runtime import ComfyUI, places_of
+from sama_core.launch.setup.comfyui_source import ComfyUI, places_of
+from sama_core.launch.setup.environment import Environment, lay_over
 
 from .test_environment import REQUIREMENTS, WHOLE_SET_UP, _comfyui, _ready, pack
 from .test_environment import Notes as SetUpNotes
@@ -34,7 +35,9 @@ def own(tmp_path):
     """A second ComfyUI, as an artist has it, that wants another frontend."""
     folder = tmp_path / "mine" / "ComfyUI"
     _comfyui(folder)
-    (folder / "requirements.txt").write_text(REQUIREMENTS.replace("frontend-package==1.0", "frontend-package==2.0"))
+    (folder / "requirements.txt").write_text(
+        REQUIREMENTS.replace("frontend-package==1.0", "frontend-package==2.0")
+    )
     return folder
 
 
@@ -45,7 +48,9 @@ def test_another_comfyui_gets_a_layer_and_shares_torch(pack, own):
     assert notes.did == [*OWN_SET_UP, "installing the test requirements"]
     for name, command in notes.commands.items():
         whole = name in WHOLE_SET_UP[1:4]
-        assert name in (WHOLE_SET_UP[0], LAYER) or command[0] == str((pack if whole else places).python), name
+        assert name in (WHOLE_SET_UP[0], LAYER) or command[0] == str(
+            (pack if whole else places).python
+        ), name
     assert places.venv == pack.venv / "trees" / ComfyUI(own, fetched=False).name()
     assert "frontend-package==2.0" in (pack.runtime / "comfyui_requirements.txt").read_text()
 
@@ -86,10 +91,15 @@ def test_commands_run_in_the_environment_of_the_named_comfyui(pack, own, monkeyp
 def test_the_suite_runs_on_the_named_comfyui_in_its_environment(pack, own, monkeypatch):
     calls = []
     (pack.root / "tests").mkdir()
-    monkeypatch.setattr(Environment, "ready", lambda self, asked=None, tests=False: ComfyUI(own, fetched=False))
+    monkeypatch.setattr(
+        Environment, "ready", lambda self, asked=None, tests=False: ComfyUI(own, fetched=False)
+    )
     monkeypatch.setattr(testing, "provide_browser", lambda *arguments: None)
-    monkeypatch.setattr(testing.subprocess, "call",
-                        lambda command, cwd, env: calls.append((command, env.get("SAMA_COMFYUI"))) or 0)
+    monkeypatch.setattr(
+        testing.subprocess,
+        "call",
+        lambda command, cwd, env: calls.append((command, env.get("SAMA_COMFYUI"))) or 0,
+    )
     assert cli.main(["test", "--comfyui", str(own), "-x"], pack) == 0
     suite, tree = calls[-1]
     assert "pytest" in suite and tree == str(own)
@@ -102,12 +112,24 @@ def test_a_layer_finds_what_lies_below_and_its_own_first(tmp_path):
         venv.create(folder)
     lay_over(above, below)
     (first, second) = (next(folder.glob("[lL]ib/**/site-packages")) for folder in (below, above))
-    for folder, name, text in ((first, "shared", "below"), (first, "both", "below"), (second, "both", "above")):
+    for folder, name, text in (
+        (first, "shared", "below"),
+        (first, "both", "below"),
+        (second, "both", "above"),
+    ):
         (folder / f"{name}.py").write_text(f"told = {text!r}\n")
     python = Places(work=tmp_path).python.relative_to(tmp_path / ".venv")
-    told = subprocess.run([above / python, "-c", "import shared, both; print(shared.told, both.told)"],
-                          capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [above / python, "-c", "import shared, both; print(shared.told, both.told)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert told.stdout.split() == ["below", "above"]
-    alone = subprocess.run([below / python, "-c", "import both; print(both.told)"], capture_output=True, text=True,
-                           check=True)
+    alone = subprocess.run(
+        [below / python, "-c", "import both; print(both.told)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert alone.stdout.split() == ["below"]

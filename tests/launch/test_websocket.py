@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sama_core.launch.websocket import BINARY, TEXT, Closed, Message, WebSocket
+from sama_core.launch.server.websocket import BINARY, TEXT, Closed, Message, WebSocket
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -29,10 +29,14 @@ class Script:
         while b"\r\n\r\n" not in self.request:
             self.request += self.peer.recv(4096)
         lines = self.request.split(b"\r\n")
-        sent = next(line.partition(b": ")[2] for line in lines if line.startswith(b"Sec-WebSocket-Key"))
+        sent = next(
+            line.partition(b": ")[2] for line in lines if line.startswith(b"Sec-WebSocket-Key")
+        )
         accept = base64.b64encode(hashlib.sha1((self.key or sent) + GUID).digest())
-        self.peer.sendall(b"HTTP/1.1 %s\r\nUpgrade: websocket\r\nSEC-WEBSOCKET-ACCEPT: %s\r\n\r\n"
-                          % (self.status.encode(), accept))
+        self.peer.sendall(
+            b"HTTP/1.1 %s\r\nUpgrade: websocket\r\nSEC-WEBSOCKET-ACCEPT: %s\r\n\r\n"
+            % (self.status.encode(), accept)
+        )
         self.shaken.set()
 
     def send(self, data: bytes) -> None:
@@ -73,12 +77,19 @@ def test_messages_of_every_length_form(script, listening, size):
 
 
 def test_fragments_are_joined_around_a_ping(script, listening):
-    script.send(frame(TEXT, b"one ", final=False) + frame(9, b"beat") + frame(0, b"two ", final=False)
-                + frame(0, b"three"))
+    script.send(
+        frame(TEXT, b"one ", final=False)
+        + frame(9, b"beat")
+        + frame(0, b"two ", final=False)
+        + frame(0, b"three")
+    )
     assert listening.receive(30) == Message(TEXT, b"one two three")
     pong = script.peer.recv(100)
     mask, masked = pong[2:6], pong[6:]
-    assert pong[:2] == bytes([0x8A, 0x84]) and bytes(b ^ mask[i % 4] for i, b in enumerate(masked)) == b"beat"
+    assert (
+        pong[:2] == bytes([0x8A, 0x84])
+        and bytes(b ^ mask[i % 4] for i, b in enumerate(masked)) == b"beat"
+    )
 
 
 def test_several_messages_in_one_packet(script, listening):

@@ -5,24 +5,44 @@ import json
 import pytest
 
 from sama_core import embedded
-from sama_core.launch.failure import LaunchError
-from sama_core.launch.follow import NODE_STAGES
-from sama_core.launch.models import MODEL_FILES, Trio
+from sama_core.launch.model_choice import Trio
 from sama_core.launch.places import PACK_ROOT
-from sama_core.launch.workflow import class_types, load_workflow, node_name, refusal, set_inputs, set_models
+from sama_core.launch.progress import LaunchError
+from sama_core.launch.server.follow import NODE_STAGES
+from sama_core.launch.server.workflow import (
+    class_types,
+    load_workflow,
+    node_name,
+    refusal,
+    set_inputs,
+    set_models,
+)
+from sama_core.released_files import MODEL_FILES
 
-SHAPES = {"SAMALoadModel": ("model_name", "sama_shapes.safetensors", "diffusion_models"),
-          "SAMALoadTextEncoder": ("text_encoder_name", "sama_shapes_umt5.safetensors", "text_encoders"),
-          "SAMALoadVAE": ("vae_name", "sama_shapes_vae.safetensors", "vae")}
-GRAPH = {"3": {"class_type": "SAMAEdit", "inputs": {"steps": 50, "cfg": 5.0}, "_meta": {"title": "SAMA Edit"}},
-         "4": {"class_type": "Other", "inputs": {}}}
+SHAPES = {
+    "SAMALoadModel": ("model_name", "sama_shapes.safetensors", "diffusion_models"),
+    "SAMALoadTextEncoder": ("text_encoder_name", "sama_shapes_umt5.safetensors", "text_encoders"),
+    "SAMALoadVAE": ("vae_name", "sama_shapes_vae.safetensors", "vae"),
+}
+GRAPH = {
+    "3": {
+        "class_type": "SAMAEdit",
+        "inputs": {"steps": 50, "cfg": 5.0},
+        "_meta": {"title": "SAMA Edit"},
+    },
+    "4": {"class_type": "Other", "inputs": {}},
+}
 
 
 def test_the_workflow_has_every_node_the_command_sets():
     graph = load_workflow(PACK_ROOT)
     assert set(class_types(graph)) == set(NODE_STAGES)
     set_models(graph, Trio("a", "b", "c"))
-    names = {"SAMALoadModel": "model_name", "SAMALoadTextEncoder": "text_encoder_name", "SAMALoadVAE": "vae_name"}
+    names = {
+        "SAMALoadModel": "model_name",
+        "SAMALoadTextEncoder": "text_encoder_name",
+        "SAMALoadVAE": "vae_name",
+    }
     for node in graph.values():
         if node["class_type"] in names:
             assert node["inputs"][names[node["class_type"]]] in "abc"
@@ -31,10 +51,16 @@ def test_the_workflow_has_every_node_the_command_sets():
 @pytest.mark.parametrize("name", ["simple_edit", "anchor_preview", "native_edit"])
 def test_the_examples_run_on_what_is_in_the_pack(name):
     """Model files, clip, steps and guidance, in the API graph and on the canvas."""
-    graph = json.loads((PACK_ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = json.loads(
+        (PACK_ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8")
+    )
     canvas = json.loads((PACK_ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     inputs = {node["class_type"]: node["inputs"] for node in graph.values()}
-    widgets = {node["type"]: node["widgets_values"] for node in canvas["nodes"] if node.get("widgets_values")}
+    widgets = {
+        node["type"]: node["widgets_values"]
+        for node in canvas["nodes"]
+        if node.get("widgets_values")
+    }
     for loader, (field, file, folder) in SHAPES.items():
         assert inputs[loader][field] == file == widgets[loader][0]
         assert (embedded.FOLDER / folder / file).stat().st_size > 500_000
@@ -42,18 +68,30 @@ def test_the_examples_run_on_what_is_in_the_pack(name):
     assert (PACK_ROOT / "workflows" / "moving_shapes.mp4").is_file()
     (sampler,) = [node for node in inputs.values() if "steps" in node]
     assert (sampler["steps"], sampler["cfg"]) == (embedded.STEPS, embedded.CFG)
-    (numbers,) = [widgets[kind] for kind in ("SAMAEdit", "SAMAAnchorPreview", "KSampler") if kind in widgets]
+    (numbers,) = [
+        widgets[kind] for kind in ("SAMAEdit", "SAMAAnchorPreview", "KSampler") if kind in widgets
+    ]
     fixed = numbers.index("fixed")
-    assert numbers[fixed + 1:fixed + 3] == [embedded.STEPS, embedded.CFG]
-    assert "choose SAMA-14B in the three loaders and set steps 50, cfg 5" in widgets["MarkdownNote"][0]
+    assert numbers[fixed + 1 : fixed + 3] == [embedded.STEPS, embedded.CFG]
+    assert (
+        "choose SAMA-14B in the three loaders and set steps 50, cfg 5" in widgets["MarkdownNote"][0]
+    )
 
 
 def test_the_distilled_lora_goes_with_sama_14b():
-    graph = json.loads((PACK_ROOT / "workflows" / "api" / "few_step_edit.json").read_text(encoding="utf-8"))
-    named = {node["class_type"]: node["inputs"][SHAPES[node["class_type"]][0]] for node in graph.values()
-             if node["class_type"] in SHAPES}
-    assert named == {"SAMALoadModel": "sama_14b_ema.safetensors", "SAMALoadVAE": "wan_2.1_vae.safetensors",
-                     "SAMALoadTextEncoder": "umt5_xxl_fp8_e4m3fn_scaled.safetensors"}
+    graph = json.loads(
+        (PACK_ROOT / "workflows" / "api" / "few_step_edit.json").read_text(encoding="utf-8")
+    )
+    named = {
+        node["class_type"]: node["inputs"][SHAPES[node["class_type"]][0]]
+        for node in graph.values()
+        if node["class_type"] in SHAPES
+    }
+    assert named == {
+        "SAMALoadModel": "sama_14b_ema.safetensors",
+        "SAMALoadVAE": "wan_2.1_vae.safetensors",
+        "SAMALoadTextEncoder": "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+    }
     assert set(named.values()) <= {file.filename for file in MODEL_FILES}
 
 
@@ -84,14 +122,32 @@ def test_nodes_are_called_by_their_titles():
 
 
 def test_refusals_in_words():
-    errors = {"3": {"errors": [
-        {"type": "custom_validation_failed", "message": "Custom validation failed for node",
-         "details": "instruction - The instruction is empty - say what to change."},
-        {"type": "value_smaller_than_min", "message": "Value 0 smaller than min of 1", "details": "steps"}]}}
+    errors = {
+        "3": {
+            "errors": [
+                {
+                    "type": "custom_validation_failed",
+                    "message": "Custom validation failed for node",
+                    "details": "instruction - The instruction is empty - say what to change.",
+                },
+                {
+                    "type": "value_smaller_than_min",
+                    "message": "Value 0 smaller than min of 1",
+                    "details": "steps",
+                },
+            ]
+        }
+    }
     assert refusal(GRAPH, json.dumps({"error": {}, "node_errors": errors}).encode()) == (
         "SAMA Edit (node 3): The instruction is empty - say what to change.\n"
-        "SAMA Edit (node 3): Value 0 smaller than min of 1: steps")
-    told = {"error": {"type": "prompt_no_outputs", "message": "Prompt has no outputs", "details": ""}}
-    assert refusal(GRAPH, json.dumps(told).encode()) == "ComfyUI refused the workflow: Prompt has no outputs"
+        "SAMA Edit (node 3): Value 0 smaller than min of 1: steps"
+    )
+    told = {
+        "error": {"type": "prompt_no_outputs", "message": "Prompt has no outputs", "details": ""}
+    }
+    assert (
+        refusal(GRAPH, json.dumps(told).encode())
+        == "ComfyUI refused the workflow: Prompt has no outputs"
+    )
     assert refusal(GRAPH, b"<html>") == "ComfyUI refused the workflow: <html>"
     assert refusal(GRAPH, b"[]") == "ComfyUI refused the workflow: []"

@@ -19,21 +19,25 @@ def watch() -> None:
         if event == "open" and isinstance(arguments[0], str):
             path = os.path.realpath(arguments[0])  # the server knows the pack by a link
             if path.startswith(inside):
-                notes.write(path[len(inside):] + "\n")
+                notes.write(path[len(inside) :] + "\n")
+
     sys.addaudithook(hook)
 
 
 def no_commands() -> None:
     """Set-up runs nothing; making an environment gives it an interpreter."""
     sys.path.insert(0, PACK)
-    from sama_core.launch.commands import Commands
+    from sama_core.launch.setup.processes import Commands
 
     def run(self, argv, what, cwd=None) -> None:
         if what in ("making .venv", "making an environment for this ComfyUI"):
             python = Path(argv[-1]) / "bin" / "python"
             python.parent.mkdir(parents=True)
-            python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" "{PACK}" "{NOTES}" "$@"\n')
+            python.write_text(
+                f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" "{PACK}" "{NOTES}" "$@"\n'
+            )
             python.chmod(0o755)
+
     Commands.run = run
 
 

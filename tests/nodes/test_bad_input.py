@@ -55,10 +55,12 @@ def tokens_of(edit, text: str, tag: bool = True) -> list[int]:
     assert {weight for _, weight in row} == {1.0}
     ids = [token for token, _ in row]
     assert len(ids) == 512
-    return ids[:ids.index(1) + 1]
+    return ids[: ids.index(1) + 1]
 
 
-@pytest.mark.parametrize("text", ["make it (red:1.3)", "a ((big)) dog", r"keep the \(brackets\)", "100% (sure)"])
+@pytest.mark.parametrize(
+    "text", ["make it (red:1.3)", "a ((big)) dog", r"keep the \(brackets\)", "100% (sure)"]
+)
 def test_parentheses_are_text_not_weights(edit, text):
     """The ids are those of the plain text, all with weight 1."""
     tokenizer = edit.values(edit.clip).tokenizer
@@ -78,7 +80,7 @@ def test_tag_and_negative(edit):
     """Positive carries the trained tag, negative is the bare tag; both without it on request."""
     tagged = tokens_of(edit, "make it snow")
     plain = tokens_of(edit, "make it snow", tag=False)
-    assert tagged[-len(plain):] != tagged
+    assert tagged[-len(plain) :] != tagged
     assert len(tagged) > len(plain)
 
 
@@ -89,18 +91,27 @@ def images(graph: Graph, count: int, width: int, height: int) -> list:
     return graph.add("EmptyImage", width=width, height=height, batch_size=count, color=8421504)
 
 
-@pytest.mark.parametrize(("count", "width", "height", "words"), [
-    (7, 32, 32, ["got 7", "4k+1", "Use 9 frames"]),
-    (5, 33, 47, ["got 33x47", "multiples of 16", "Use 48x48"]),
-])
+@pytest.mark.parametrize(
+    ("count", "width", "height", "words"),
+    [
+        (7, 32, 32, ["got 7", "4k+1", "Use 9 frames"]),
+        (5, 33, 47, ["got 33x47", "multiples of 16", "Use 48x48"]),
+    ],
+)
 @pytest.mark.parametrize("node", ["SAMAEdit", "SAMAEditConditioning"])
 def test_unfitted_frames(edit, node, count, width, height, words):
     edit.source = images(edit, count, width, height)
     if node == "SAMAEdit":
         link = whole_edit(edit)
     else:
-        link = edit.add(node, positive=edit.positive, negative=edit.negative, vae=edit.vae, frames=edit.source,
-                        tiling="automatic")
+        link = edit.add(
+            node,
+            positive=edit.positive,
+            negative=edit.negative,
+            vae=edit.vae,
+            frames=edit.source,
+            tiling="automatic",
+        )
     message = failure(edit, link)
     assert all(word in message for word in words), message
 
@@ -110,8 +121,15 @@ def test_odd_sizes_are_fitted_and_come_back(comfyui, small, size, count):
     """Source Video takes any size and count; Finish Video gives exactly them back."""
     graph = Graph()
     graph.comfyui = comfyui
-    source = graph.add("SAMASourceVideo", images=images(graph, count, *size), frames=0, start=0, stride=1,
-                       area=32 * 32, fps=10.0)
+    source = graph.add(
+        "SAMASourceVideo",
+        images=images(graph, count, *size),
+        frames=0,
+        start=0,
+        stride=1,
+        area=32 * 32,
+        fps=10.0,
+    )
     finish = graph.add("SAMAFinishVideo", frames=source, clip_info=output(source, 1))
     result = comfyui.run(graph.nodes, keep=[source[0], finish[0]]).check()
     frames, _info, audio, fps, frame_count = result.values[source[0]]
@@ -125,13 +143,15 @@ def test_odd_sizes_are_fitted_and_come_back(comfyui, small, size, count):
 
 def test_5000_frames_with_81_asked(comfyui, small):
     """Only the wanted range is read; the rest of a long clip costs nothing."""
-    from sama_core.clip import write_clip
+    from sama_core.shapes.demo_clip import write_clip
 
     frames = (torch.full((16, 16, 3), i % 256, dtype=torch.uint8).numpy() for i in range(5000))
     write_clip(comfyui.base / "input" / "long.mp4", frames, Fraction(60))
     graph = Graph()
     video = graph.add("LoadVideo", file="long.mp4")
-    source = graph.add("SAMASourceVideo", video=video, frames=81, start=100, stride=2, area=32 * 32, fps=24.0)
+    source = graph.add(
+        "SAMASourceVideo", video=video, frames=81, start=100, stride=2, area=32 * 32, fps=24.0
+    )
     result = comfyui.run(graph.nodes, keep=[source[0]]).check()
     images_out, _, _, fps, count = result.values[source[0]]
     assert (images_out.shape[0], count, fps) == (81, 81, 30.0)
@@ -145,12 +165,22 @@ def test_source_needs_exactly_one_input(edit):
     assert "neither a video nor images" in failure(edit, nothing)
     edit.nodes.pop(nothing[0])
     video = edit.add("LoadVideo", file=CLIP_FILE)
-    both = edit.add("SAMASourceVideo", video=video, images=images(edit, 1, 8, 8), frames=1, start=0, stride=1, area=0,
-                    fps=24.0)
+    both = edit.add(
+        "SAMASourceVideo",
+        video=video,
+        images=images(edit, 1, 8, 8),
+        frames=1,
+        start=0,
+        stride=1,
+        area=0,
+        fps=24.0,
+    )
     assert "both a video and images" in failure(edit, both)
 
 
-@pytest.mark.parametrize(("start", "words"), [(9, "start from 0 to 8"), (5000, "start from 0 to 8")])
+@pytest.mark.parametrize(
+    ("start", "words"), [(9, "start from 0 to 8"), (5000, "start from 0 to 8")]
+)
 def test_start_beyond_the_end(edit, start, words):
     edit.nodes[edit.source[0]]["inputs"]["start"] = start
     assert words in failure(edit, edit.source)
@@ -167,12 +197,20 @@ def test_a_text_file_named_mp4(comfyui, edit):
 def test_source_of_another_size_than_the_latent(edit):
     latent = edit.add("EmptyHunyuanLatentVideo", width=64, height=32, length=5, batch_size=1)
     message = failure(edit, edit.ksampler(latent_image=latent))
-    assert "got 2 latent frames of 32x32 pixels, needs the same size as the latent being sampled" in message
+    assert (
+        "got 2 latent frames of 32x32 pixels, needs the same size as the latent being sampled"
+        in message
+    )
     assert "2 latent frames of 64x32 pixels" in message
 
 
-@pytest.mark.parametrize(("shape", "words"), [
-    ((1, 16, 4, 4), "got an image latent with 16 channels"), ((1, 48, 2, 4, 4), "got a video latent with 48 channels")])
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1, 16, 4, 4), "got an image latent with 16 channels"),
+        ((1, 48, 2, 4, 4), "got a video latent with 48 channels"),
+    ],
+)
 def test_latents_of_another_vae(comfyui, edit, shape, words):
     """An image latent would broadcast to a video, a Wan 2.2 one would fail in the middle of core."""
     from sama_core.errors import ConditioningError
@@ -185,14 +223,18 @@ def test_latents_of_another_vae(comfyui, edit, shape, words):
 def test_latent_that_patches_do_not_divide(edit):
     latent = edit.add("EmptyHunyuanLatentVideo", width=40, height=40, length=5, batch_size=1)
     prompts = edit.add("SAMAInstruction", clip=edit.clip, instruction="x", edit_tag=True)
-    message = failure(edit, edit.ksampler(latent_image=latent, positive=prompts, negative=output(prompts, 1)))
+    message = failure(
+        edit, edit.ksampler(latent_image=latent, positive=prompts, negative=output(prompts, 1))
+    )
     # EmptyHunyuanLatentVideo rounds 40 pixels down to 5 latent cells.
     assert "got 5x5, needs an even width and height" in message
 
 
 def test_finishing_frames_of_another_clip(edit):
     wrong = images(edit, 9, 32, 32)
-    message = failure(edit, edit.add("SAMAFinishVideo", frames=wrong, clip_info=output(edit.source, 1)))
+    message = failure(
+        edit, edit.add("SAMAFinishVideo", frames=wrong, clip_info=output(edit.source, 1))
+    )
     assert "9" in message
     assert "5" in message
 
@@ -202,18 +244,22 @@ def test_finishing_frames_of_another_clip(edit):
 
 def test_another_vae(comfyui, edit):
     """A loaded VAE of another kind is named before anything is encoded."""
+
     class FluxVAE:
         latent_channels, latent_dim = 16, 2
 
     from sama_core.comfyui.conditioning import encode_source
     from sama_core.errors import ConditioningError
 
-    with pytest.raises(ConditioningError, match="got an image VAE \\(Flux, SD3\\), needs the Wan 2.1 video VAE"):
+    with pytest.raises(
+        ConditioningError, match="got an image VAE \\(Flux, SD3\\), needs the Wan 2.1 video VAE"
+    ):
         encode_source(FluxVAE(), torch.zeros(5, 32, 32, 3))
 
 
 def test_another_text_encoder(comfyui):
     """A T5 of Flux or SD3 in the clip socket."""
+
     class T5:
         @staticmethod
         def tokenize(text):
@@ -222,7 +268,9 @@ def test_another_text_encoder(comfyui):
     from sama_core.comfyui.conditioning import encode_instruction
     from sama_core.errors import ConditioningError
 
-    with pytest.raises(ConditioningError, match="got a T5-XXL \\(Flux, SD3\\) encoder, needs umT5-xxl"):
+    with pytest.raises(
+        ConditioningError, match="got a T5-XXL \\(Flux, SD3\\) encoder, needs umT5-xxl"
+    ):
         encode_instruction(T5(), "make it red")
 
 
@@ -237,9 +285,14 @@ def test_text_of_another_width_is_named_before_sampling(comfyui, edit):
 
 def test_a_wan_2_2_vae_file(comfyui, small):
     name = "wan22.safetensors"
-    keys = ["decoder.middle.0.residual.0.gamma", "decoder.upsamples.0.upsamples.0.residual.2.weight"]
+    keys = [
+        "decoder.middle.0.residual.0.gamma",
+        "decoder.upsamples.0.upsamples.0.residual.2.weight",
+    ]
     save_file({key: torch.zeros(1) for key in keys}, comfyui.models("vae") / name)
-    result = comfyui.run({"1": {"class_type": "SAMALoadVAE", "inputs": {"vae_name": name}}}, keep=["1"])
+    result = comfyui.run(
+        {"1": {"class_type": "SAMALoadVAE", "inputs": {"vae_name": name}}}, keep=["1"]
+    )
     assert "got a Wan 2.2 VAE, needs the Wan 2.1 VAE" in result.errors[0]
 
 
@@ -247,7 +300,9 @@ def test_names_cannot_leave_the_model_folders(comfyui, tmp_path):
     secret = tmp_path / "secret.safetensors"
     save_file({"x": torch.zeros(1)}, secret)
     for name in (f"../../../..{secret}", str(secret), "..\\secret.safetensors"):
-        result = comfyui.run({"1": {"class_type": "SAMALoadVAE", "inputs": {"vae_name": name}}}, keep=["1"])
+        result = comfyui.run(
+            {"1": {"class_type": "SAMALoadVAE", "inputs": {"vae_name": name}}}, keep=["1"]
+        )
         assert not result.ok
         assert "is not in models/vae" in result.errors[0]
 
@@ -256,9 +311,15 @@ def test_names_cannot_leave_the_model_folders(comfyui, tmp_path):
 
 
 def save(edit, folder: str) -> list:
-    video = edit.add("SAMAFinishVideo", frames=edit.source, clip_info=output(edit.source, 1),
-                     audio=output(edit.source, 2))
-    return edit.add("SaveVideo", video=video, filename_prefix=f"{folder}/disk", format="auto", codec="auto")
+    video = edit.add(
+        "SAMAFinishVideo",
+        frames=edit.source,
+        clip_info=output(edit.source, 1),
+        audio=output(edit.source, 2),
+    )
+    return edit.add(
+        "SaveVideo", video=video, filename_prefix=f"{folder}/disk", format="auto", codec="auto"
+    )
 
 
 @pytest.mark.parametrize("moment", ["while encoding", "at the end"])

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from sama_core.clip import ClipRange, write_clip
+from sama_core.clip import ClipRange
 from sama_core.errors import ClipError
+from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.moving_shapes import moving_shapes
 from ..harness.turned_files import rotate
@@ -23,8 +24,12 @@ def clip_file(comfyui):
     """A clip with stereo sound."""
     path = comfyui.base / "input" / "core_video.mp4"
     wave = 0.4 * torch.sin(torch.linspace(0, 3000, 24000))
-    write_clip(path, moving_shapes(COUNT, *SIZE), Fraction(RATE), {"waveform": wave.expand(1, 2, -1),
-                                                                   "sample_rate": 48000})
+    write_clip(
+        path,
+        moving_shapes(COUNT, *SIZE),
+        Fraction(RATE),
+        {"waveform": wave.expand(1, 2, -1), "sample_rate": 48000},
+    )
     return str(path)
 
 
@@ -62,12 +67,16 @@ def later_class(tells: bool):
 
         def _edited(self, **edit):
             start, duration = self.window
-            return VideoFromFile(self.get_stream_source(), start_time=start, duration=duration, **edit)
+            return VideoFromFile(
+                self.get_stream_source(), start_time=start, duration=duration, **edit
+            )
 
         def as_cropped(self, x, y, width, height):
             return self._edited(crop=(x, y, width, height))
 
-        def as_resized(self, width, height, upscale_method="lanczos", crop="disabled", post_crop=None):
+        def as_resized(
+            self, width, height, upscale_method="lanczos", crop="disabled", post_crop=None
+        ):
             return self._edited(size=(width, height))
 
         def get_dimensions(self):
@@ -77,13 +86,17 @@ def later_class(tells: bool):
             parts = super().get_components()
             if self.crop:
                 x, y, width, height = self.crop
-                parts.images = parts.images[:, y:y + height, x:x + width]
+                parts.images = parts.images[:, y : y + height, x : x + width]
             if self.size:
-                planes = comfy.utils.common_upscale(parts.images.movedim(-1, 1), *self.size, "bilinear", "disabled")
+                planes = comfy.utils.common_upscale(
+                    parts.images.movedim(-1, 1), *self.size, "bilinear", "disabled"
+                )
                 parts.images = planes.movedim(1, -1)
             return parts
 
-        def save_to(self, path, format="auto", codec="auto", metadata=None, bit_depth=None, crf=None):
+        def save_to(
+            self, path, format="auto", codec="auto", metadata=None, bit_depth=None, crf=None
+        ):
             self.written.append(path)
             parts = self.get_components()
             rows, columns = (length // 2 * 2 for length in parts.images.shape[1:3])
@@ -91,8 +104,10 @@ def later_class(tells: bool):
             InputImpl.VideoFromComponents(parts).save_to(path, Types.VideoContainer.MP4, crf=crf)
 
         if tells:
+
             def has_pending_frame_edits(self):
                 return self.crop is not None or self.size is not None
+
     return VideoFromFile
 
 
@@ -252,9 +267,13 @@ def joined_class(comfyui, monkeypatch):
             buffer.seek(0)
             return buffer
 
-        def save_to(self, path, format="auto", codec="auto", metadata=None, bit_depth=None, crf=None):
+        def save_to(
+            self, path, format="auto", codec="auto", metadata=None, bit_depth=None, crf=None
+        ):
             self.asked = crf
-            InputImpl.VideoFromComponents(self.get_components()).save_to(path, Types.VideoContainer.MP4, crf=crf)
+            InputImpl.VideoFromComponents(self.get_components()).save_to(
+                path, Types.VideoContainer.MP4, crf=crf
+            )
 
     monkeypatch.setattr(InputImpl, "VideoFromList", VideoFromList, raising=False)
     return VideoFromList
@@ -309,8 +328,11 @@ def test_transparent_components_are_laid_on_black(comfyui, shape):
 
     class Foreign(Input.Video):
         def get_components(self):
-            return Types.VideoComponents(images=torch.ones(COUNT, 32, 48, 3), frame_rate=Fraction(25),
-                                         alpha=torch.full(shape, 0.5))
+            return Types.VideoComponents(
+                images=torch.ones(COUNT, 32, 48, 3),
+                frame_rate=Fraction(25),
+                alpha=torch.full(shape, 0.5),
+            )
 
         def save_to(self, *_, **__):
             raise NotImplementedError
@@ -348,7 +370,9 @@ def test_cores_own_crop(comfyui, clip_file, rectangle):
 
 @pytest.mark.parametrize("size", [(48, 32), (51, 33), SIZE])
 def test_cores_own_resize(comfyui, clip_file, size):
-    info = is_shown(real("as_resized")(clip_file).as_resized(48, 32, "area").as_resized(*size, "bilinear"), 0.02)
+    info = is_shown(
+        real("as_resized")(clip_file).as_resized(48, 32, "area").as_resized(*size, "bilinear"), 0.02
+    )
     assert (info.width, info.height) == size
 
 
@@ -357,5 +381,7 @@ def test_core_has_no_other_way_to_change_a_video_that_is_not_known_here(comfyui)
     from comfy_api.latest import InputImpl
 
     known = {"as_trimmed", "as_cropped", "as_resized"}
-    ways = {name for name, _ in inspect.getmembers(InputImpl.VideoFromFile) if name.startswith("as_")}
+    ways = {
+        name for name, _ in inspect.getmembers(InputImpl.VideoFromFile) if name.startswith("as_")
+    }
     assert ways <= known

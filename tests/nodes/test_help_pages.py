@@ -39,10 +39,14 @@ def table(text: str) -> list[list[str]]:
     """Rows of the only table in `text`, without its head; every row as wide as the head, and nothing in between."""
     lines = text.splitlines()
     places = [place for place, line in enumerate(lines) if line.startswith("|")]
-    assert places == list(range(places[0], places[-1] + 1)), "lines inside the table that are no rows"
+    assert places == list(range(places[0], places[-1] + 1)), (
+        "lines inside the table that are no rows"
+    )
     rows = [[cell.strip() for cell in lines[place].strip("|").split("|")] for place in places]
     assert len(rows) > 2 and set("".join(rows[1])) == {"-"}, "no table with a head and a row"
-    assert {len(row) for row in rows} == {len(rows[0])}, "rows of different widths; is a | in a cell?"
+    assert {len(row) for row in rows} == {len(rows[0])}, (
+        "rows of different widths; is a | in a cell?"
+    )
     return rows[2:]
 
 
@@ -66,10 +70,16 @@ class Said:
 def said_of(given) -> Said:
     """The row of a schema's input."""
     if not hasattr(given, "default"):
-        return Said([given.get_io_type()], "optional" if given.optional else "required", bool(given.advanced))
+        return Said(
+            [given.get_io_type()],
+            "optional" if given.optional else "required",
+            bool(given.advanced),
+        )
     if getattr(given, "options", None) is not None:
         fixed = [option for option in given.options if "." not in option]  # the others are files
-        return Said(fixed, "first file" if given.default is None else given.default, bool(given.advanced))
+        return Said(
+            fixed, "first file" if given.default is None else given.default, bool(given.advanced)
+        )
     limits = [getattr(given, limit, None) for limit in ("min", "max")]
     named = [number(limit) for limit in limits if limit is not None and limit < BEYOND_COUNTING]
     return Said(named, shown(given.default), bool(given.advanced))
@@ -108,7 +118,10 @@ def nodes_by_title(comfyui, pack):
     """Ids of every registered node, by the title an artist reads."""
     import nodes
 
-    return {nodes.NODE_DISPLAY_NAME_MAPPINGS.get(node_id) or node_id: node_id for node_id in nodes.NODE_CLASS_MAPPINGS}
+    return {
+        nodes.NODE_DISPLAY_NAME_MAPPINGS.get(node_id) or node_id: node_id
+        for node_id in nodes.NODE_CLASS_MAPPINGS
+    }
 
 
 # --- the tests ---------------------------------------------------------------------------------
@@ -144,7 +157,9 @@ def test_tables_are_whole_and_have_no_row_twice(page):
         lines = text.splitlines()
         rows = [number for number, line in enumerate(lines) if line.startswith("|")]
         if heading in TABLES:
-            assert [lines[number] for number in range(rows[0], rows[-1]) if number not in rows] == [], heading
+            assert [
+                lines[number] for number in range(rows[0], rows[-1]) if number not in rows
+            ] == [], heading
             first = [row[0] for row in table(text)]
             assert [cell for cell in first if first.count(cell) > 1] == [], heading
         assert not re.search(r"^(<{7}|={7}|>{7})", text, re.MULTILINE), "what a merge left behind"
@@ -177,17 +192,25 @@ def test_outputs_are_the_schemas(page, schema_of):
 
 @each_page
 def test_nodes_in_bold_exist(page, nodes_by_title):
-    assert [title for title in bold(page.read_text(encoding="utf-8")) if title not in nodes_by_title] == []
+    assert [
+        title for title in bold(page.read_text(encoding="utf-8")) if title not in nodes_by_title
+    ] == []
 
 
 @each_page
-def test_names_in_code_belong_to_this_node_or_to_one_named_beside_them(page, comfyui, schema_of, nodes_by_title):
+def test_names_in_code_belong_to_this_node_or_to_one_named_beside_them(
+    page, comfyui, schema_of, nodes_by_title
+):
     own = _names_of(comfyui, page.stem) | set(output_names(schema_of(page)))
     strangers = []
     for line in page.read_text(encoding="utf-8").splitlines():
         beside = [nodes_by_title[title] for title in bold(line) if title in nodes_by_title]
         known = own.union(*(_names_of(comfyui, node_id) for node_id in beside))
-        strangers += [span for span in code_spans(line) if re.fullmatch(r"[a-z][a-z0-9_]*", span) and span not in known]
+        strangers += [
+            span
+            for span in code_spans(line)
+            if re.fullmatch(r"[a-z][a-z0-9_]*", span) and span not in known
+        ]
     assert strangers == []
 
 
@@ -204,8 +227,12 @@ def _names_of(comfyui, node_id: str) -> set[str]:
 
 @each_page
 def test_quoted_errors_are_what_the_code_says(page):
-    quotes = [quote for row in table(sections(page)["When it goes wrong"]) for quote in code_spans(row[0])
-              if not re.fullmatch(r"[a-z_]+", quote)]
+    quotes = [
+        quote
+        for row in table(sections(page)["When it goes wrong"])
+        for quote in code_spans(row[0])
+        if not re.fullmatch(r"[a-z_]+", quote)
+    ]
     assert [quote for quote in quotes if quote not in _texts()] == []
 
 
@@ -216,8 +243,13 @@ def _texts() -> str:
     for file in [*(ROOT / "nodes").glob("*.py"), *(ROOT / "sama_core").rglob("*.py")]:
         tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        found += [node.value for node in ast.walk(tree)
-                  if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings]
+        found += [
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+        ]
     return "\n".join(found)
 
 

@@ -21,7 +21,11 @@ def test_inputs_that_our_nodes_do_not_know_are_left_out(comfyui):
     graph, mask = region(comfyui)
     sigmas = graph.add("SAMASigmas", steps=4, shift=5.0, denoise=1.0)
     for node in graph.nodes.values():
-        node["inputs"] |= {"invented_later": 1, "seed_mode": ["x"], "control_after_generate": "fixed"}
+        node["inputs"] |= {
+            "invented_later": 1,
+            "seed_mode": ["x"],
+            "control_after_generate": "fixed",
+        }
     result = comfyui.run(graph.nodes, keep=[mask[0], sigmas[0]]).check()
     assert torch.equal(result.values[mask[0]][0], torch.ones(2, 32, 64))
     assert result.values[sigmas[0]][0].shape == (5,)
@@ -30,6 +34,7 @@ def test_inputs_that_our_nodes_do_not_know_are_left_out(comfyui):
 def test_nodes_that_give_more_than_they_did_are_read_as_before(comfyui, monkeypatch):
     """As Get Video Components does, of 0.33: outputs are added behind the others."""
     import nodes
+
     solid = nodes.NODE_CLASS_MAPPINGS["SolidMask"]
     graph, mask = region(comfyui)
     before = comfyui.run(graph.nodes, keep=[mask[0]]).check().values[mask[0]][0]
@@ -41,6 +46,7 @@ def test_nodes_that_give_more_than_they_did_are_read_as_before(comfyui, monkeypa
 
         def give(self, value, width, height):
             return torch.full((1, height, width), value), 1.0, object()
+
     monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "SolidMask", GivesMore)
     assert torch.equal(comfyui.run(graph.nodes, keep=[mask[0]]).check().values[mask[0]][0], before)
 
@@ -53,6 +59,7 @@ def test_schemas_with_new_fields_describe_every_node(comfyui, pack, monkeypatch)
     class LaterSchema(io.Schema):
         invented_later: str = "default"
         tags: list = field(default_factory=list)
+
     monkeypatch.setattr(io, "Schema", LaterSchema)
     for node_id in pack.node_ids:
         schema = comfyui.node_class(node_id).define_schema()
@@ -65,6 +72,7 @@ def test_schemas_with_new_fields_describe_every_node(comfyui, pack, monkeypatch)
 def test_hidden_values_may_come_and_go(comfyui, monkeypatch, given):
     """A node that shows text in itself asks for its id alone; what else ComfyUI hides there is left alone."""
     from comfy_api.latest import _io
+
     told = []
     original = _io.HiddenHolder.from_dict.__func__
 
@@ -73,8 +81,11 @@ def test_hidden_values_may_come_and_go(comfyui, monkeypatch, given):
         for name, value in given.items():
             setattr(holder, name, value)
         return holder
+
     monkeypatch.setattr(_io.HiddenHolder, "from_dict", classmethod(from_dict))
-    monkeypatch.setattr(comfyui._server, "send_progress_text", lambda text, node_id, *later: told.append(node_id))
+    monkeypatch.setattr(
+        comfyui._server, "send_progress_text", lambda text, node_id, *later: told.append(node_id)
+    )
     graph = Graph()
     frames = graph.add("EmptyImage", width=64, height=32, batch_size=2, color=255)
     scores = graph.add("SAMAScores", source=frames, edited=frames)

@@ -13,24 +13,40 @@ def fetch(server, path: str) -> bytes:
 
 def test_templates_are_listed_with_thumbnails(comfy_server):
     """The workflows appear among the templates, each with its picture; the API graphs do not."""
-    listed = {pack: names for pack, names in json.loads(fetch(comfy_server, "/workflow_templates")).items()
-              if "simple_edit" in names}
+    listed = {
+        pack: names
+        for pack, names in json.loads(fetch(comfy_server, "/workflow_templates")).items()
+        if "simple_edit" in names
+    }
     assert len(listed) == 1
-    (pack, names), = listed.items()
-    assert sorted(names) == ["anchor_preview", "context_windows", "few_step_edit", "long_edit", "native_edit",
-                             "region_edit", "simple_edit"]
+    ((pack, names),) = listed.items()
+    assert sorted(names) == [
+        "anchor_preview",
+        "context_windows",
+        "few_step_edit",
+        "long_edit",
+        "native_edit",
+        "region_edit",
+        "simple_edit",
+    ]
     for name in names:
-        assert json.loads(fetch(comfy_server, f"/api/workflow_templates/{pack}/{name}.json"))["nodes"]
+        assert json.loads(fetch(comfy_server, f"/api/workflow_templates/{pack}/{name}.json"))[
+            "nodes"
+        ]
         assert fetch(comfy_server, f"/api/workflow_templates/{pack}/{name}.jpg")[:2] == b"\xff\xd8"
 
 
 def test_the_log_says_once_which_core_the_pack_met(comfy_server):
-    lines = [line for line in comfy_server.log.splitlines() if "ComfyUI-SAMA 0.1.0 on ComfyUI" in line]
+    lines = [
+        line for line in comfy_server.log.splitlines() if "ComfyUI-SAMA 0.1.0 on ComfyUI" in line
+    ]
     assert len(lines) == 1 and lines[0].endswith(": 22 nodes.")
 
 
 def test_help_pages_are_served(comfy_server):
-    extensions = json.loads(fetch(comfy_server, "/object_info/SAMAEdit"))["SAMAEdit"]["python_module"]
+    extensions = json.loads(fetch(comfy_server, "/object_info/SAMAEdit"))["SAMAEdit"][
+        "python_module"
+    ]
     pack = extensions.removeprefix("custom_nodes.")
     page = (REPO_ROOT / "web" / "docs" / "SAMAEdit.md").read_bytes()
     assert fetch(comfy_server, f"/extensions/{pack}/docs/SAMAEdit.md") == page
@@ -41,9 +57,19 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 def declared(node: dict) -> tuple[list[str], int]:
     """The sockets a node definition has, and how many values its widgets save (a seed has its control besides)."""
-    inputs = {name: spec for kind in ("required", "optional") for name, spec in node["input"].get(kind, {}).items()}
-    widgets = {name: spec for name, spec in inputs.items() if isinstance(spec[0], list) or spec[0] in WIDGETS}
-    controls = sum(1 for spec in widgets.values() if len(spec) > 1 and spec[1].get("control_after_generate"))
+    inputs = {
+        name: spec
+        for kind in ("required", "optional")
+        for name, spec in node["input"].get(kind, {}).items()
+    }
+    widgets = {
+        name: spec
+        for name, spec in inputs.items()
+        if isinstance(spec[0], list) or spec[0] in WIDGETS
+    }
+    controls = sum(
+        1 for spec in widgets.values() if len(spec) > 1 and spec[1].get("control_after_generate")
+    )
     return sorted(inputs.keys() - widgets.keys()), len(widgets) + controls
 
 

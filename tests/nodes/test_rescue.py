@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from sama_core.clip import ClipRange, save, write_clip
+from sama_core.clip import ClipRange, save
 from sama_core.errors import ClipError
+from sama_core.shapes.demo_clip import write_clip
 
 from ..comfyui.graphs import Edit, Graph, output
 from ..harness.moving_shapes import moving_shapes
@@ -28,8 +29,15 @@ def graph(comfyui):
         write_clip(path, moving_shapes(COUNT, *SIZE), Fraction(25))
     made = Graph()
     made.comfyui = comfyui
-    made.source = made.add("SAMASourceVideo", video=made.add("LoadVideo", file="rescue.mp4"), frames=0, start=0,
-                           stride=1, area=32 * 32, fps=24.0)
+    made.source = made.add(
+        "SAMASourceVideo",
+        video=made.add("LoadVideo", file="rescue.mp4"),
+        frames=0,
+        start=0,
+        stride=1,
+        area=32 * 32,
+        fps=24.0,
+    )
     made.finish = made.add("SAMAFinishVideo", frames=made.source, clip_info=output(made.source, 1))
     return made
 
@@ -45,8 +53,10 @@ def value(graph, link):
 @pytest.fixture
 def rescued(comfyui):
     """Files kept under the base directory since the test began."""
+
     def kept():
         return {path for path in comfyui.base.rglob("sama_rescued/*")}
+
     before = kept()
     return lambda: kept() - before
 
@@ -59,8 +69,13 @@ def test_the_kept_edit_can_be_loaded_and_saved(graph, rescued, tmp_path):
         video.save_to(str(tmp_path / "nowhere" / "out.mp4"), metadata={"workflow": {"nodes": [1]}})
     (kept,) = rescued()
     text = str(caught.value)
-    assert text.startswith("out.mp4: got No such file or directory, needs room and permission to write it.")
-    assert f"The edit is kept as output/sama_rescued/{kept.name}. To go on from it: Load Video → Get Video" in text
+    assert text.startswith(
+        "out.mp4: got No such file or directory, needs room and permission to write it."
+    )
+    assert (
+        f"The edit is kept as output/sama_rescued/{kept.name}. To go on from it: Load Video → Get Video"
+        in text
+    )
     with av.open(str(kept)) as container:
         assert json.loads(container.metadata["workflow"]) == {"nodes": [1]}
     loaded = graph.add("LoadVideo", file=f"sama_rescued/{kept.name} [output]")
@@ -73,7 +88,7 @@ def test_the_kept_edit_can_be_loaded_and_saved(graph, rescued, tmp_path):
 
 
 def test_deep_clips_are_kept_deep(graph, rescued):
-    from sama_core.comfyui.rescue import keep_edit
+    from sama_core.comfyui.saving import keep_edit
 
     video = value(graph, graph.finish)
     frames = torch.rand(COUNT, *video.frames.shape[1:], generator=torch.Generator().manual_seed(1))
@@ -81,7 +96,9 @@ def test_deep_clips_are_kept_deep(graph, rescued):
     kept = keep_edit(frames, info)
     from comfy_api.latest import InputImpl
 
-    assert (InputImpl.VideoFromFile(str(kept)).get_components().images - frames).abs().max() < 1 / 1023
+    assert (
+        InputImpl.VideoFromFile(str(kept)).get_components().images - frames
+    ).abs().max() < 1 / 1023
 
 
 def test_it_is_kept_once_however_often_saving_fails(graph, rescued, tmp_path):
@@ -99,7 +116,9 @@ def test_it_is_kept_once_however_often_saving_fails(graph, rescued, tmp_path):
 @pytest.mark.parametrize("room", [0, 1000])
 def test_a_full_disk_is_told_with_what_still_helps(graph, rescued, tmp_path, room):
     """No folder takes the edit: nothing half-written is left, the old file stays, and the cache still has it."""
-    resource = pytest.importorskip("resource", reason="file size limits stand in for a full disk; Unix only")
+    resource = pytest.importorskip(
+        "resource", reason="file size limits stand in for a full disk; Unix only"
+    )
     video = value(graph, graph.finish)
     path = tmp_path / "out.mp4"
     path.write_bytes(b"the old file")
@@ -107,8 +126,11 @@ def test_a_full_disk_is_told_with_what_still_helps(graph, rescued, tmp_path, roo
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
-        with pytest.raises(ClipError, match="Free disk space .*The edit could not be kept on disk either, but ComfyUI "
-                                            "still holds it: mend this and queue the same workflow again"):
+        with pytest.raises(
+            ClipError,
+            match="Free disk space .*The edit could not be kept on disk either, but ComfyUI "
+            "still holds it: mend this and queue the same workflow again",
+        ):
             video.save_to(str(path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -118,7 +140,9 @@ def test_a_full_disk_is_told_with_what_still_helps(graph, rescued, tmp_path, roo
 
 def test_queueing_again_after_a_full_disk_samples_nothing(graph, monkeypatch):
     """What that error promises: ComfyUI kept what came before Save Video."""
-    graph.add("SaveVideo", video=graph.finish, filename_prefix="again/clip", format="auto", codec="auto")
+    graph.add(
+        "SaveVideo", video=graph.finish, filename_prefix="again/clip", format="auto", codec="auto"
+    )
     real = save._write
 
     def full(*_):
@@ -129,7 +153,9 @@ def test_queueing_again_after_a_full_disk_samples_nothing(graph, monkeypatch):
     assert "No space left on device" in failed.errors[0] and "sama_rescued" in failed.errors[0]
     monkeypatch.setattr(save, "_write", real)
     result = graph.comfyui.run(graph.nodes, warm=True).check()
-    executed = {data["node"] for event, data in result.messages if event == "executing" and data["node"]}
+    executed = {
+        data["node"] for event, data in result.messages if event == "executing" and data["node"]
+    }
     assert {graph.nodes[node]["class_type"] for node in executed} == {"SaveVideo"}
 
 
@@ -156,7 +182,9 @@ def test_errors_of_the_machine_are_told_in_our_words(graph, rescued, monkeypatch
         raise MemoryError("no room for a picture")
 
     monkeypatch.setattr(save, "_write", fails)
-    with pytest.raises(ClipError, match="saving: got MemoryError: no room for a picture, needs a video that can be"):
+    with pytest.raises(
+        ClipError, match="saving: got MemoryError: no room for a picture, needs a video that can be"
+    ):
         video.save_to(io.BytesIO())
     assert len(rescued()) == 1
 
@@ -173,10 +201,14 @@ def nested(depth):
     return inner
 
 
-@pytest.mark.parametrize("value", ["half \ud83d", {"half": "\ud83d"}, {("a", "b"): 1}, nested(5000), Untold(), b"raw"])
+@pytest.mark.parametrize(
+    "value", ["half \ud83d", {"half": "\ud83d"}, {("a", "b"): 1}, nested(5000), Untold(), b"raw"]
+)
 def test_no_edit_fails_for_its_tags(graph, rescued, tmp_path, value):
     """Prompts of API calls hold anything; what is no text is left out, half characters become question marks."""
-    result(graph).save_to(str(tmp_path / "out.mp4"), metadata={"prompt": value, 3: "three", "key \udc00": "kept"})
+    result(graph).save_to(
+        str(tmp_path / "out.mp4"), metadata={"prompt": value, 3: "three", "key \udc00": "kept"}
+    )
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == COUNT
         assert container.metadata["3"] == "three" and container.metadata["key ?"] == "kept"
@@ -186,7 +218,9 @@ def test_no_edit_fails_for_its_tags(graph, rescued, tmp_path, value):
 @pytest.mark.parametrize("settings", [{"crf": float("nan")}, {"bit_depth": "ten"}])
 def test_what_is_asked_for_in_vain_loses_nothing(graph, rescued, tmp_path, settings):
     with pytest.raises(ClipError, match="The edit is kept as output/sama_rescued/"):
-        value(graph, graph.finish).save_to(str(tmp_path / "out.mp4"), color_space="HDR PQ", **settings)
+        value(graph, graph.finish).save_to(
+            str(tmp_path / "out.mp4"), color_space="HDR PQ", **settings
+        )
     assert len(rescued()) == 1 and not list(tmp_path.iterdir())
 
 
@@ -204,7 +238,9 @@ def with_seven_channels(path: Path):
             picture.pts = number
             container.mux(video.encode(picture))
         container.mux(video.encode(None))
-        sound = av.AudioFrame.from_ndarray(np.full((1, 7 * 19200), 3000, np.int16), format="s16", layout="6.1")
+        sound = av.AudioFrame.from_ndarray(
+            np.full((1, 7 * 19200), 3000, np.int16), format="s16", layout="6.1"
+        )
         sound.sample_rate, sound.pts = 48000, 0
         container.mux([*track.encode(sound), *track.encode(None)])
 
@@ -213,9 +249,18 @@ def test_seven_channel_sound_is_told_at_the_source_and_saved_in_stereo(comfyui):
     """From Load Video to Save Video: told before an edit begins, and no failure after it."""
     with_seven_channels(comfyui.base / "input" / "seven.mkv")
     graph = Graph()
-    source = graph.add("SAMASourceVideo", video=graph.add("LoadVideo", file="seven.mkv"), frames=0, start=0, stride=1,
-                       area=32 * 32, fps=24.0)
-    finish = graph.add("SAMAFinishVideo", frames=source, clip_info=output(source, 1), audio=output(source, 2))
+    source = graph.add(
+        "SAMASourceVideo",
+        video=graph.add("LoadVideo", file="seven.mkv"),
+        frames=0,
+        start=0,
+        stride=1,
+        area=32 * 32,
+        fps=24.0,
+    )
+    finish = graph.add(
+        "SAMAFinishVideo", frames=source, clip_info=output(source, 1), audio=output(source, 2)
+    )
     graph.add("SaveVideo", video=finish, filename_prefix="seven/clip", format="auto", codec="auto")
     result = comfyui.run(graph.nodes).check()
     said = [bytes(data) for _, data in result.messages if isinstance(data, bytes | bytearray)]
@@ -229,16 +274,25 @@ def test_seven_channel_sound_is_told_at_the_source_and_saved_in_stereo(comfyui):
 
 def ahead(graph, **settings):
     """The run of a graph that saves with `settings`, and the classes of the nodes that ran."""
-    graph.add("SaveVideo", video=graph.finish, **{"filename_prefix": "ahead/clip", "format": "auto", "codec": "auto",
-                                                  **settings})
+    graph.add(
+        "SaveVideo",
+        video=graph.finish,
+        **{"filename_prefix": "ahead/clip", "format": "auto", "codec": "auto", **settings},
+    )
     result = graph.comfyui.run(graph.nodes)
     ran = {data["node"] for event, data in result.messages if event == "executing" and data["node"]}
     return result, {graph.nodes[node]["class_type"] for node in ran}
 
 
-@pytest.mark.parametrize("prefix, words", [
-    ("x" * 300, "File name too long"), ("rescue_file.txt/clip", "File exists|Not a directory"),
-    ("../../outside/clip", "needs a place in the output folder"), ("/etc/clip", "needs a place in the output folder")])
+@pytest.mark.parametrize(
+    "prefix, words",
+    [
+        ("x" * 300, "File name too long"),
+        ("rescue_file.txt/clip", "File exists|Not a directory"),
+        ("../../outside/clip", "needs a place in the output folder"),
+        ("/etc/clip", "needs a place in the output folder"),
+    ],
+)
 def test_a_name_that_cannot_be_written_stops_before_the_edit(graph, prefix, words):
     """At SAMA Source Video: nothing behind it has run."""
     (graph.comfyui.base / "output" / "rescue_file.txt").write_text("in the way")
@@ -253,37 +307,76 @@ def test_a_graph_queued_again_with_a_name_that_cannot_be_written(comfyui, small,
     """The source is kept from the run before, and its look ahead with it: the node that samples looks too."""
     edit = Edit(comfyui, small, area=32 * 32)
     comfyui.run(edit.nodes, keep=[edit.source[0]], warm=True).check()
-    long = {} if kind == "SAMAEdit" else {"segment_frames": 9, "overlap_frames": 4, "anchor_colours": False,
-                                          "keep_segments": False}
-    frames = edit.add(kind, model=edit.model, clip=edit.clip, vae=edit.vae, frames=edit.source, seed=1, steps=1,
-                      cfg=1.0, shift=5.0, instruction="make the circle red", sampler_name="euler", edit_tag=True,
-                      tiling="automatic", **long)
+    long = (
+        {}
+        if kind == "SAMAEdit"
+        else {
+            "segment_frames": 9,
+            "overlap_frames": 4,
+            "anchor_colours": False,
+            "keep_segments": False,
+        }
+    )
+    frames = edit.add(
+        kind,
+        model=edit.model,
+        clip=edit.clip,
+        vae=edit.vae,
+        frames=edit.source,
+        seed=1,
+        steps=1,
+        cfg=1.0,
+        shift=5.0,
+        instruction="make the circle red",
+        sampler_name="euler",
+        edit_tag=True,
+        tiling="automatic",
+        **long,
+    )
     scaled = edit.add("ImageScaleBy", image=frames, upscale_method="bilinear", scale_by=1.0)
     finished = edit.add("SAMAFinishVideo", frames=scaled, clip_info=output(edit.source, 1))
     edit.add("SaveVideo", video=finished, filename_prefix=prefix, format="auto", codec="auto")
     result = comfyui.run(edit.nodes, warm=True)
     assert re.search("Save Video's filename_prefix: got ", result.errors[0])
-    ran = {edit.nodes[data["node"]]["class_type"] for event, data in result.messages
-           if event == "executing" and data["node"]}
-    assert kind in ran and not ran & {"SAMASourceVideo", "ImageScaleBy", "SAMAFinishVideo", "SaveVideo"}
+    ran = {
+        edit.nodes[data["node"]]["class_type"]
+        for event, data in result.messages
+        if event == "executing" and data["node"]
+    }
+    assert kind in ran and not ran & {
+        "SAMASourceVideo",
+        "ImageScaleBy",
+        "SAMAFinishVideo",
+        "SaveVideo",
+    }
 
 
 def test_values_that_look_like_links_are_passed_by():
     """Lists, numbers and whatever else other packs' widgets hold, and graphs that go in circles."""
-    from sama_core.comfyui.saving_ahead import check_saving_of
+    from sama_core.comfyui.saving import check_saving_of
 
-    odd = {"points": [[1, 2], [3, 4]], "one": [{}, 0], "none": [], "numbers": [1, 2], "lost": ["absent", 0]}
-    prompt = {"1": {"class_type": "SAMAEdit", "inputs": odd}, "2": {"class_type": "Loop", "inputs": {
-        "a": ["1", 0], "b": ["3", 0]}}, "3": {"class_type": "Loop", "inputs": {"a": ["2", 0], **odd}},
-        "4": {"class_type": "SAMAFinishVideo", "inputs": {"frames": ["3", 0]}}, "6": {"class_type": "Note"},
-        "5": {"class_type": "SaveVideo", "inputs": {"video": ["4", 0], "filename_prefix": "../x"}}}
+    odd = {
+        "points": [[1, 2], [3, 4]],
+        "one": [{}, 0],
+        "none": [],
+        "numbers": [1, 2],
+        "lost": ["absent", 0],
+    }
+    prompt = {
+        "1": {"class_type": "SAMAEdit", "inputs": odd},
+        "2": {"class_type": "Loop", "inputs": {"a": ["1", 0], "b": ["3", 0]}},
+        "3": {"class_type": "Loop", "inputs": {"a": ["2", 0], **odd}},
+        "4": {"class_type": "SAMAFinishVideo", "inputs": {"frames": ["3", 0]}},
+        "6": {"class_type": "Note"},
+        "5": {"class_type": "SaveVideo", "inputs": {"video": ["4", 0], "filename_prefix": "../x"}},
+    }
     assert check_saving_of(prompt, "6") is None is check_saving_of(None, None)
     with pytest.raises(ClipError, match="needs a place in the output folder"):
         check_saving_of(prompt, "1")
 
 
 def test_a_full_output_folder_stops_before_the_edit(graph, monkeypatch):
-    from sama_core.comfyui import saving_ahead
+    from sama_core.comfyui import saving as saving_ahead
 
     usage = saving_ahead.shutil.disk_usage("/")
     monkeypatch.setattr(saving_ahead.shutil, "disk_usage", lambda _: usage._replace(free=100))
@@ -300,28 +393,38 @@ def test_what_will_be_saved_is_not_held_up(graph):
     assert not list((graph.comfyui.base / "output" / "ahead").rglob("*.part"))
 
 
-@pytest.mark.parametrize("settings, words", [
-    ({"format": "webm"}, "video format: got webm, needs one of auto"),
-    ({"format": "mp4", "codec": "av1"}, "video codec: got av1, needs one of auto"),
-    ({"format": "mp4", "format.codec": "vp9"}, "video codec: got vp9, needs one of auto")])
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"format": "webm"}, "video format: got webm, needs one of auto"),
+        ({"format": "mp4", "codec": "av1"}, "video codec: got av1, needs one of auto"),
+        ({"format": "mp4", "format.codec": "vp9"}, "video codec: got vp9, needs one of auto"),
+    ],
+)
 def test_a_form_that_this_comfyui_does_not_write_is_known_ahead(graph, settings, words):
     """ComfyUI refuses such a choice itself where its list lacks it; a graph of a later one is told why."""
     from comfy_api.latest import Types
 
-    from sama_core.comfyui.saving_ahead import check_saving
+    from sama_core.comfyui.saving import check_saving
 
     info = value(graph, graph.finish).info
-    prompt = {"1": {"class_type": "SAMASourceVideo"},
-              "2": {"class_type": "SAMAFinishVideo", "inputs": {"clip_info": ["1", 1]}},
-              "3": {"class_type": "SaveVideo", "inputs": {"video": ["2", 0], **settings}}}
+    prompt = {
+        "1": {"class_type": "SAMASourceVideo"},
+        "2": {"class_type": "SAMAFinishVideo", "inputs": {"clip_info": ["1", 1]}},
+        "3": {"class_type": "SaveVideo", "inputs": {"video": ["2", 0], **settings}},
+    }
     asked = {value for name, value in settings.items()} - {"mp4"}
-    if asked <= {member.value for kind in (Types.VideoContainer, Types.VideoCodec) for member in kind}:
+    if asked <= {
+        member.value for kind in (Types.VideoContainer, Types.VideoCodec) for member in kind
+    }:
         assert check_saving(prompt, "1", info) is None
     else:
         with pytest.raises(ClipError, match=words):
             check_saving(prompt, "1", info)
     vast = replace(info, placement=replace(info.placement, picture_width=16386))
-    with pytest.raises(ClipError, match="video size: got 16386x40, needs at most 16384 pixels on a side"):
+    with pytest.raises(
+        ClipError, match="video size: got 16386x40, needs at most 16384 pixels on a side"
+    ):
         check_saving(prompt, "1", vast)
     prompt["2"]["inputs"]["clip_info"] = ["9", 1]
     assert check_saving(prompt, "1", info) is None is check_saving(None, None, info)
@@ -332,7 +435,9 @@ def test_a_form_that_this_comfyui_does_not_write_is_known_ahead(graph, settings,
 
 def test_the_result_goes_through_cores_video_nodes(graph):
     """Trim Video → Get Video Components → Create Video → Save Video, all of them core's own, in one graph."""
-    trimmed = graph.add("Video Slice", video=graph.finish, start_time=0.08, duration=0.2, strict_duration=False)
+    trimmed = graph.add(
+        "Video Slice", video=graph.finish, start_time=0.08, duration=0.2, strict_duration=False
+    )
     parts = graph.add("GetVideoComponents", video=trimmed)
     made = graph.add("CreateVideo", images=parts, fps=25.0)
     graph.add("SaveVideo", video=made, filename_prefix="chain/clip", format="auto", codec="auto")
@@ -350,7 +455,9 @@ def test_create_video_can_be_a_source(graph):
     """Components of our VIDEO, made a VIDEO again by core, read by SAMA Source Video."""
     parts = graph.add("GetVideoComponents", video=graph.finish)
     made = graph.add("CreateVideo", images=parts, fps=12.5)
-    again = graph.add("SAMASourceVideo", video=made, frames=0, start=0, stride=1, area=32 * 32, fps=24.0)
+    again = graph.add(
+        "SAMASourceVideo", video=made, frames=0, start=0, stride=1, area=32 * 32, fps=24.0
+    )
     result = graph.comfyui.run(graph.nodes, keep=[again[0]]).check()
     info = result.values[again[0]][1]
     assert (info.frame_count, info.fps, info.width, info.height) == (COUNT, Fraction(25, 2), *SIZE)

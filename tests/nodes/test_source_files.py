@@ -12,17 +12,29 @@ from ..harness.numbered_clips import number_in, numbered_picture, write_numbered
 
 WHOLE = {"frames": 0, "start": 0, "stride": 1, "area": 64 * 48, "fps": 24.0, "fit": "keep size"}
 SLICES = [  # file, time of its first picture, packets left out at the beginning, Trim Video's start and duration
-    ("late.mp4", 500, (), 1.0, 0.5), ("late.mp4", 500, (), 0.0, 0.75), ("late.mp4", 500, (), 0.3, 0.0),
-    ("dvr.mkv", 500, range(4), 1.1, 0.4), ("dvr.mkv", 500, range(4), 1.2, 0.0), ("dvr.mkv", 500, range(4), 0.0, 1.5),
-    ("plain.mkv", 0, (), 1 / 3, 1 / 3), ("plain.mkv", 0, (), -0.25, 0.0)]
+    ("late.mp4", 500, (), 1.0, 0.5),
+    ("late.mp4", 500, (), 0.0, 0.75),
+    ("late.mp4", 500, (), 0.3, 0.0),
+    ("dvr.mkv", 500, range(4), 1.1, 0.4),
+    ("dvr.mkv", 500, range(4), 1.2, 0.0),
+    ("dvr.mkv", 500, range(4), 0.0, 1.5),
+    ("plain.mkv", 0, (), 1 / 3, 1 / 3),
+    ("plain.mkv", 0, (), -0.25, 0.0),
+]
 
 
 @pytest.fixture
 def put(comfyui):
     """Writes a numbered clip into ComfyUI's input folder, 25 frames a second; gives its name."""
+
     def written(name, first, dropped):
-        write_numbered(comfyui.base / "input" / name, [first + 40 * number for number in range(36)], dropped=dropped)
+        write_numbered(
+            comfyui.base / "input" / name,
+            [first + 40 * number for number in range(36)],
+            dropped=dropped,
+        )
         return name
+
     return written
 
 
@@ -31,7 +43,9 @@ def run(comfyui, name, trim=None, **changes):
     graph = Graph()
     video = graph.add("LoadVideo", file=name)
     if trim:
-        video = graph.add("Video Slice", video=video, start_time=trim[0], duration=trim[1], strict_duration=False)
+        video = graph.add(
+            "Video Slice", video=video, start_time=trim[0], duration=trim[1], strict_duration=False
+        )
     ours = graph.add("SAMASourceVideo", video=video, **{**WHOLE, **changes})
     core = graph.add("GetVideoComponents", video=video)
     result = comfyui.run(graph.nodes, keep=[ours[0], core[0]])
@@ -43,7 +57,9 @@ def numbers(images):
 
 
 @pytest.mark.parametrize("name, first, dropped, start, duration", SLICES)
-def test_a_trimmed_video_has_the_frames_that_core_shows(comfyui, put, name, first, dropped, start, duration):
+def test_a_trimmed_video_has_the_frames_that_core_shows(
+    comfyui, put, name, first, dropped, start, duration
+):
     result, ours, core = run(comfyui, put(name, first, dropped), (start, duration))
     values = result.check().values
     frames, _, _, _, count = values[ours]
@@ -69,7 +85,9 @@ def test_y4m_and_webp(comfyui):
         stream = container.add_stream("wrapped_avframe", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
         for number in range(5):
-            frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24").reformat(format="yuv444p")
+            frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24").reformat(
+                format="yuv444p"
+            )
             frame.pts = number
             container.mux(stream.encode(frame))
     pictures = [Image.fromarray(np.asarray(numbered_picture(number))) for number in range(3)]
@@ -92,5 +110,7 @@ def test_a_moved_stamp_is_said_in_the_node_once(comfyui, caplog):
     source = graph.add("SAMASourceVideo", video=graph.add("LoadVideo", file="equal.mkv"), **WHOLE)
     finish = graph.add("SAMAFinishVideo", frames=source, clip_info=output(source, 1))
     video = comfyui.run(graph.nodes, keep=[finish[0]]).check().values[finish[0]][0]
-    assert video.get_frame_count() == 24 and video.get_duration() == pytest.approx(24 / 25, abs=1e-3)
+    assert video.get_frame_count() == 24 and video.get_duration() == pytest.approx(
+        24 / 25, abs=1e-3
+    )
     assert caplog.text.count("1 of 24 frames have no time stamp of their own") == 1

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from sama_core.clip import ClipRange, FileSource, Seconds, save, write_clip
+from sama_core.clip import ClipRange, FileSource, Seconds, save
+from sama_core.shapes.demo_clip import write_clip
 
 from ..comfyui.graphs import Graph, output
 from ..harness.moving_shapes import moving_shapes
@@ -40,8 +41,12 @@ def graph(comfyui, clip_file):
     made.comfyui = comfyui
     made.video = made.add("LoadVideo", file=clip_file)
     made.source = made.add("SAMASourceVideo", video=made.video, **OLD_INPUTS)
-    made.finish = made.add("SAMAFinishVideo", frames=made.source, clip_info=output(made.source, 1),
-                           audio=output(made.source, 2))
+    made.finish = made.add(
+        "SAMAFinishVideo",
+        frames=made.source,
+        clip_info=output(made.source, 1),
+        audio=output(made.source, 2),
+    )
     return made
 
 
@@ -49,12 +54,18 @@ def values(graph, link):
     return graph.comfyui.run(graph.nodes, keep=[link[0]]).check().values[link[0]]
 
 
-@pytest.mark.parametrize("name, layout, codec, labels, words", [
-    ("many.mov", "16 channels", "pcm_s16le", None, "16 channels"),
-    ("order.mov", "stereo", "pcm_s16le", [2, 1], None),
-    ("surround.mp4", "7.1", "aac", None, None),
-    ("tracks.mp4", "stereo", "aac", None, "2 sound tracks")])
-def test_a_foreign_clips_sound_comes_through_the_nodes(comfyui, caplog, name, layout, codec, labels, words):
+@pytest.mark.parametrize(
+    "name, layout, codec, labels, words",
+    [
+        ("many.mov", "16 channels", "pcm_s16le", None, "16 channels"),
+        ("order.mov", "stereo", "pcm_s16le", [2, 1], None),
+        ("surround.mp4", "7.1", "aac", None, None),
+        ("tracks.mp4", "stereo", "aac", None, "2 sound tracks"),
+    ],
+)
+def test_a_foreign_clips_sound_comes_through_the_nodes(
+    comfyui, caplog, name, layout, codec, labels, words
+):
     """The server lives, clicks are heard when they are due, in AUDIO and in the saved file; one remark at most."""
     sound = clicks(av.AudioLayout(layout).nb_channels, 2)
     more = (sound,) if words == "2 sound tracks" else ()
@@ -63,7 +74,9 @@ def test_a_foreign_clips_sound_comes_through_the_nodes(comfyui, caplog, name, la
         state_order(path, labels)
     graph = Graph()
     source = graph.add("SAMASourceVideo", video=graph.add("LoadVideo", file=name), **OLD_INPUTS)
-    finish = graph.add("SAMAFinishVideo", frames=source, clip_info=output(source, 1), audio=output(source, 2))
+    finish = graph.add(
+        "SAMAFinishVideo", frames=source, clip_info=output(source, 1), audio=output(source, 2)
+    )
     with caplog.at_level("WARNING"):
         audio = comfyui.run(graph.nodes, keep=[source[0]]).check().values[source[0]][2]
     assert audio["waveform"].shape == (1, *sound.shape)
@@ -71,7 +84,9 @@ def test_a_foreign_clips_sound_comes_through_the_nodes(comfyui, caplog, name, la
     said = [record.getMessage() for record in caplog.records if "sound" in record.getMessage()]
     assert len(said) == (words is not None) and (words is None or words in said[0])
     if sound.shape[0] <= 8:
-        graph.add("SaveVideo", video=finish, filename_prefix=f"sound/{name}", format="auto", codec="auto")
+        graph.add(
+            "SaveVideo", video=finish, filename_prefix=f"sound/{name}", format="auto", codec="auto"
+        )
         comfyui.run(graph.nodes).check()
         (saved_file,) = (comfyui.base / "output" / "sound").glob(f"{name}*.mp4")
         back = FileSource(str(saved_file)).audio(0, 2)
@@ -107,18 +122,36 @@ def test_save_video_writes_exactly_the_source(graph):
         with av.open(str(file)) as container:
             times.append([frame.pts * frame.time_base for frame in container.decode(video=0)])
     assert times[0] == times[1] == [number / NTSC for number in range(COUNT)]
-    assert len(packets[0]) > 15 and packets[0] == packets[1][:len(packets[0])]
-    difference = [np.abs(one.astype(int) - other).mean() for one, other in
-                  zip(result.frames(ClipRange()), FileSource(str(original)).frames(ClipRange()), strict=True)]
+    assert len(packets[0]) > 15 and packets[0] == packets[1][: len(packets[0])]
+    difference = [
+        np.abs(one.astype(int) - other).mean()
+        for one, other in zip(
+            result.frames(ClipRange()), FileSource(str(original)).frames(ClipRange()), strict=True
+        )
+    ]
     assert max(difference) < 8
 
 
-@pytest.mark.parametrize("settings", [
-    {"format": "mp4"}, {"codec": "h264"}, {"codec": "h264", "codec.encoding": "auto"},
-    {"codec": "h264", "codec.encoding": "re-encode", "codec.encoding.crf": 40.0,
-     "codec.encoding.color_space": "auto"}])  # the last since core 0.33, which requires it
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"format": "mp4"},
+        {"codec": "h264"},
+        {"codec": "h264", "codec.encoding": "auto"},
+        {
+            "codec": "h264",
+            "codec.encoding": "re-encode",
+            "codec.encoding.crf": 40.0,
+            "codec.encoding.color_space": "auto",
+        },
+    ],
+)  # the last since core 0.33, which requires it
 def test_every_choice_of_save_video(graph, settings):
-    path = saved(graph, f"choice {len(settings)} {settings.get('codec')} {settings.get('codec.encoding')}", **settings)
+    path = saved(
+        graph,
+        f"choice {len(settings)} {settings.get('codec')} {settings.get('codec.encoding')}",
+        **settings,
+    )
     assert FileSource(str(path)).facts().frame_count == COUNT
 
 
@@ -134,7 +167,10 @@ def test_quality_can_be_chosen(graph):
 @pytest.mark.parametrize("target", ["file", "memory"])
 def test_the_graph_is_stored_inside(graph, tmp_path, target):
     video, where = finished(graph), tmp_path / "out.mp4" if target == "file" else io.BytesIO()
-    metadata = {"workflow": {"nodes": [{"id": 1, "title": "käse"}]}, "prompt": {"1": {"class_type": "SAMAEdit"}}}
+    metadata = {
+        "workflow": {"nodes": [{"id": 1, "title": "käse"}]},
+        "prompt": {"1": {"class_type": "SAMAEdit"}},
+    }
     video.save_to(str(where) if target == "file" else where, metadata=metadata)
     with av.open(str(where) if target == "file" else io.BytesIO(where.getvalue())) as container:
         assert {name: json.loads(container.metadata[name]) for name in metadata} == metadata
@@ -143,17 +179,27 @@ def test_the_graph_is_stored_inside(graph, tmp_path, target):
 def test_save_video_passes_the_prompt_on(graph):
     with av.open(str(saved(graph, "tagged"))) as container:
         stored = json.loads(container.metadata["prompt"])
-    assert {node["class_type"] for node in stored.values()} == {"LoadVideo", "SAMASourceVideo", "SAMAFinishVideo",
-                                                                 "SaveVideo"}
+    assert {node["class_type"] for node in stored.values()} == {
+        "LoadVideo",
+        "SAMASourceVideo",
+        "SAMAFinishVideo",
+        "SaveVideo",
+    }
 
 
 def test_saving_holds_one_frame_at_a_time(graph, monkeypatch, tmp_path):
     from sama_core.comfyui import restored_video
 
     video = finished(graph)
-    monkeypatch.setattr(restored_video, "restore_frames", lambda *_: pytest.fail("all frames at once"))
+    monkeypatch.setattr(
+        restored_video, "restore_frames", lambda *_: pytest.fail("all frames at once")
+    )
     video.save_to(str(tmp_path / "out.mp4"))
-    assert (video.get_dimensions(), video.get_frame_count(), video.get_frame_rate()) == (SIZE, COUNT, NTSC)
+    assert (video.get_dimensions(), video.get_frame_count(), video.get_frame_rate()) == (
+        SIZE,
+        COUNT,
+        NTSC,
+    )
     assert video.get_duration() == pytest.approx(float(COUNT / NTSC)) and video.get_bit_depth() == 8
     assert video.get_container_format() == "mp4"
 
@@ -161,7 +207,9 @@ def test_saving_holds_one_frame_at_a_time(graph, monkeypatch, tmp_path):
 def test_an_interrupt_while_saving_leaves_nothing_behind(graph, monkeypatch):
     import nodes
 
-    graph.add("SaveVideo", video=graph.finish, filename_prefix="stopped/clip", format="auto", codec="auto")
+    graph.add(
+        "SaveVideo", video=graph.finish, filename_prefix="stopped/clip", format="auto", codec="auto"
+    )
     original = save._whole_numbers
 
     def and_the_user_stops(frame, deep):
@@ -178,20 +226,32 @@ def test_an_interrupt_while_saving_leaves_nothing_behind(graph, monkeypatch):
 
 
 def test_get_video_components(graph):
-    images, audio, fps, bit_depth, *later = values(graph, graph.add("GetVideoComponents", video=graph.finish))
+    images, audio, fps, bit_depth, *later = values(
+        graph, graph.add("GetVideoComponents", video=graph.finish)
+    )
     assert tuple(images.shape) == (COUNT, SIZE[1], SIZE[0], 3) and images.dtype == torch.float32
-    assert audio["sample_rate"] == RATE and fps == pytest.approx(23.976, abs=1e-3) and bit_depth == 8
-    assert later in ([], ["sRGB"]), "since core 0.33 the colour space, in words that its Create Video takes"
+    assert (
+        audio["sample_rate"] == RATE and fps == pytest.approx(23.976, abs=1e-3) and bit_depth == 8
+    )
+    assert later in ([], ["sRGB"]), (
+        "since core 0.33 the colour space, in words that its Create Video takes"
+    )
 
 
 def test_trim_video_cuts_frames_and_sound(graph):
-    trimmed = values(graph, graph.add("Video Slice", video=graph.finish, start_time=0.5, duration=0.25,
-                                      strict_duration=True))[0]
+    trimmed = values(
+        graph,
+        graph.add(
+            "Video Slice", video=graph.finish, start_time=0.5, duration=0.25, strict_duration=True
+        ),
+    )[0]
     kept = [number for number in range(COUNT) if 0.5 <= number / NTSC < 0.75]
     assert trimmed.get_frame_count() == len(kept) == 6
     assert trimmed.audio["waveform"].shape[-1] == round(6 / NTSC * RATE)
     whole = finished(graph)
-    assert torch.equal(trimmed.get_components().images, whole.get_components().images[kept[0]:kept[-1] + 1])
+    assert torch.equal(
+        trimmed.get_components().images, whole.get_components().images[kept[0] : kept[-1] + 1]
+    )
     assert whole.as_trimmed(-0.25, 0).get_frame_count() == 5
     assert whole.as_trimmed(0, 99, strict_duration=True) is None and whole.as_trimmed(99, 1) is None
     assert whole.as_trimmed(0, 99).get_frame_count() == COUNT
@@ -201,9 +261,13 @@ def test_the_result_can_be_a_source_again(graph):
     """Two edits in a row: the second takes the first one's size, times and sound, and no more memory."""
     from sama_core.comfyui.restored_video import RestoredVideo
 
-    again = graph.add("SAMASourceVideo", video=graph.finish, **{**OLD_INPUTS, "start": 6, "stride": 2})
+    again = graph.add(
+        "SAMASourceVideo", video=graph.finish, **{**OLD_INPUTS, "start": 6, "stride": 2}
+    )
     frames, info, audio, _, count = values(graph, again)
-    assert (info.width, info.height, count, info.fps) == (*SIZE, 12, NTSC / 2) and frames.shape[0] == 13
+    assert (info.width, info.height, count, info.fps) == (*SIZE, 12, NTSC / 2) and frames.shape[
+        0
+    ] == 13
     assert info.start_seconds == 6 / NTSC and info.source.frame_at(6 / NTSC) == 6
     assert audio["waveform"].shape[-1] == round(info.duration_seconds * RATE)
     expected = finished(graph).get_components().images[6::2]
@@ -244,10 +308,16 @@ def test_an_unknown_fit_is_refused_by_name(graph):
     assert "fit" in result.errors[0] and "fill" in result.errors[0]
 
 
-@pytest.mark.parametrize("changes, start, count", [
-    ({"start_seconds": 0.5}, 12, 18), ({"duration_seconds": 0.5}, 0, 12), ({"every_seconds": 0.25}, 0, 5),
-    ({"start_seconds": 0.5, "duration_seconds": 0.25, "frames": 81}, 12, 6),
-    ({"start": 3, "duration_seconds": 0.5}, 3, 12)])
+@pytest.mark.parametrize(
+    "changes, start, count",
+    [
+        ({"start_seconds": 0.5}, 12, 18),
+        ({"duration_seconds": 0.5}, 0, 12),
+        ({"every_seconds": 0.25}, 0, 5),
+        ({"start_seconds": 0.5, "duration_seconds": 0.25, "frames": 81}, 12, 6),
+        ({"start": 3, "duration_seconds": 0.5}, 3, 12),
+    ],
+)
 def test_seconds_through_the_node(graph, changes, start, count):
     _, info, audio, _, frame_count = source(graph, **changes)
     assert (info.clip_range.start, frame_count) == (start, count)
@@ -255,7 +325,9 @@ def test_seconds_through_the_node(graph, changes, start, count):
 
 
 def test_seconds_in_a_trimmed_video_count_from_its_start(graph):
-    trim = graph.add("Video Slice", video=graph.video, start_time=0.25, duration=0.75, strict_duration=False)
+    trim = graph.add(
+        "Video Slice", video=graph.video, start_time=0.25, duration=0.75, strict_duration=False
+    )
     _, info, *_ = source(graph, video=trim, start_seconds=0.25)
     assert (info.clip_range.start, info.frame_count) == (12, 12)
     _, info, *_ = source(graph, video=trim, start_seconds=0.0, start=2)
@@ -293,11 +365,16 @@ def test_what_is_wrong_with_a_clip_is_shown_in_the_node(comfyui, caplog):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     graph = Graph()
-    link = graph.add("SAMASourceVideo", video=graph.add("LoadVideo", file="fields.mp4"), **OLD_INPUTS)
+    link = graph.add(
+        "SAMASourceVideo", video=graph.add("LoadVideo", file="fields.mp4"), **OLD_INPUTS
+    )
     result = comfyui.run(graph.nodes, keep=[link[0]]).check()
     assert "5 of 5 frames are interlaced" in caplog.text
-    assert any(b"5 of 5 frames are interlaced" in bytes(data) for _, data in result.messages
-               if isinstance(data, bytes | bytearray))
+    assert any(
+        b"5 of 5 frames are interlaced" in bytes(data)
+        for _, data in result.messages
+        if isinstance(data, bytes | bytearray)
+    )
 
 
 # --- graphs saved before the newer inputs ------------------------------------------------------
@@ -307,15 +384,27 @@ def test_new_inputs_come_last_and_may_be_left_out(comfyui):
     """Saved graphs hold widget values in order; API graphs hold only the inputs there were."""
     info = comfyui.object_info("SAMASourceVideo")
     assert info["input_order"]["required"] == ["frames", "start", "stride", "area", "fps"]
-    assert info["input_order"]["optional"] == ["video", "images", "model", "fit", "start_seconds", "duration_seconds",
-                                               "every_seconds"]
+    assert info["input_order"]["optional"] == [
+        "video",
+        "images",
+        "model",
+        "fit",
+        "start_seconds",
+        "duration_seconds",
+        "every_seconds",
+    ]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem
+)
 def test_saved_workflows_hold_values_for_the_first_widgets(comfyui, path):
     widgets = {"frames": int, "start": int, "stride": int, "area": int, "fps": (int, float)}
-    (node,) = [node for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]
-               if node["type"] == "SAMASourceVideo"]
+    (node,) = [
+        node
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        if node["type"] == "SAMASourceVideo"
+    ]
     for value, kind in zip(node["widgets_values"], widgets.values(), strict=False):
         assert isinstance(value, kind)
 
@@ -323,6 +412,8 @@ def test_saved_workflows_hold_values_for_the_first_widgets(comfyui, path):
 def test_an_old_graph_gives_what_it_gave(graph):
     """Without the new inputs, and with their defaults: the same frames and the same receipt."""
     old, old_info, *_ = source(graph)
-    new, new_info, *_ = source(graph, fit="crop to bucket", start_seconds=0.0, duration_seconds=0.0, every_seconds=0.0)
+    new, new_info, *_ = source(
+        graph, fit="crop to bucket", start_seconds=0.0, duration_seconds=0.0, every_seconds=0.0
+    )
     assert torch.equal(old, new)
     assert replace(old_info, source=None) == replace(new_info, source=None)

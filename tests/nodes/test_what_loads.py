@@ -33,15 +33,32 @@ def test_one_line_says_which_core_the_pack_meets(nodes, caplog):
     with caplog.at_level(logging.INFO):
         assert len(start(nodes)) == NODES
     (line,) = start_lines(caplog)
-    assert line.getMessage() == f"ComfyUI-SAMA 0.1.0 on ComfyUI {comfyui_version.__version__}: {NODES} nodes."
+    assert (
+        line.getMessage()
+        == f"ComfyUI-SAMA 0.1.0 on ComfyUI {comfyui_version.__version__}: {NODES} nodes."
+    )
     assert line.levelno == logging.INFO
 
 
-@pytest.mark.parametrize("broken, lost", [
-    ("convert", {"SAMAConvertWeights"}),
-    ("region", {"SAMARegionMask", "SAMAPasteBack", "SAMAChangedMask"}),
-    ("edit", {"SAMAInstruction", "SAMAEditConditioning", "SAMASigmas", "SAMAEdit", "SAMALongEdit",
-              "SAMASegmentStore", "SAMAAnchorPreview"})])
+@pytest.mark.parametrize(
+    "broken, lost",
+    [
+        ("convert", {"SAMAConvertWeights"}),
+        ("region", {"SAMARegionMask", "SAMAPasteBack", "SAMAChangedMask"}),
+        (
+            "edit",
+            {
+                "SAMAInstruction",
+                "SAMAEditConditioning",
+                "SAMASigmas",
+                "SAMAEdit",
+                "SAMALongEdit",
+                "SAMASegmentStore",
+                "SAMAAnchorPreview",
+            },
+        ),
+    ],
+)
 def test_a_family_that_cannot_be_imported_is_left_out(nodes, monkeypatch, caplog, broken, lost):
     """As where ComfyUI lacks a symbol: its nodes go, and those that are built on them; all others stay."""
     for family in nodes.FAMILIES:
@@ -73,7 +90,10 @@ def test_a_node_whose_schema_this_core_refuses_is_left_out_alone(nodes, monkeypa
     monkeypatch.setattr(family.LoadLora, "define_schema", classmethod(refused))
     found = start(nodes)
     assert len(found) == NODES - 1 and "SAMALoadLora" not in found and "SAMALoadModel" in found
-    assert "Left out: SAMALoadLora (TypeError: Schema.__init__() got" in start_lines(caplog)[0].getMessage()
+    assert (
+        "Left out: SAMALoadLora (TypeError: Schema.__init__() got"
+        in start_lines(caplog)[0].getMessage()
+    )
 
 
 def test_a_core_that_takes_no_model_class_still_gets_the_nodes(nodes, pack, monkeypatch, caplog):
@@ -84,11 +104,23 @@ def test_a_core_that_takes_no_model_class_still_gets_the_nodes(nodes, pack, monk
 
     monkeypatch.setattr(register, "register", fails)
     assert len(start(nodes)) == NODES
-    assert "Left out: recognising SAMA files (AttributeError: module" in start_lines(caplog)[0].getMessage()
+    assert (
+        "Left out: recognising SAMA files (AttributeError: module"
+        in start_lines(caplog)[0].getMessage()
+    )
 
 
-@pytest.mark.parametrize("version, told", [("0.29.9", True), ("0.3.75", True), ("0.30.0", False), ("1.0", False),
-                                           ("0.46.0+dev", False), ("nightly", False)])
+@pytest.mark.parametrize(
+    "version, told",
+    [
+        ("0.29.9", True),
+        ("0.3.75", True),
+        ("0.30.0", False),
+        ("1.0", False),
+        ("0.46.0+dev", False),
+        ("nightly", False),
+    ],
+)
 def test_a_core_older_than_the_oldest_tested_is_told(nodes, monkeypatch, caplog, version, told):
     import comfyui_version
 
@@ -104,10 +136,13 @@ def test_newer_fields_are_given_only_where_the_schema_has_them(pack, comfyui):
     """SAMA Edit stands among the essentials of cores that have such a list."""
     from comfy_api.latest import io
 
-    from sama_core.comfyui.what_loads import newer_fields
+    from sama_core.comfyui.later_core import newer_fields
 
     assert newer_fields(io.Schema, essentials_category="Video Tools", of_2031=1) == {
-        "essentials_category": "Video Tools"}
+        "essentials_category": "Video Tools"
+    }
     assert newer_fields(object, essentials_category="Video Tools") == {}
-    assert comfyui.object_info("SAMAEdit").get("essentials_category", "Video Tools") == "Video Tools"
+    assert (
+        comfyui.object_info("SAMAEdit").get("essentials_category", "Video Tools") == "Video Tools"
+    )
     assert pack.module("nodes.edit").Edit.GET_SCHEMA().essentials_category == "Video Tools"

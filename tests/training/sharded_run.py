@@ -12,9 +12,14 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
 
-ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-         "FSDP_TRANSFORMER_CLS_TO_WRAP": "DitBlock", "FSDP_RESHARD_AFTER_FORWARD": "true",
-         "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
+ASKED = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "DitBlock",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+}
 
 
 class ShardedState(AcceleratorState):
@@ -30,10 +35,16 @@ class ShardedState(AcceleratorState):
 def main() -> None:
     os.environ.update(ASKED)
     import accelerate.accelerator
+
     accelerate.accelerator.AcceleratorState = ShardedState
     import tiny_run
+
     trainer = tiny_run.main()
-    whole = [name for name, weight in trainer.trainee.named_parameters() if not isinstance(weight, DTensor)]
+    whole = [
+        name
+        for name, weight in trainer.trainee.named_parameters()
+        if not isinstance(weight, DTensor)
+    ]
     if whole:
         raise SystemExit(f"not sharded: {', '.join(whole)}")
 

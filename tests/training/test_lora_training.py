@@ -11,12 +11,19 @@ from sama_core.training.__main__ import main
 
 from ..comfyui.graphs import CLIP_FILE, SMALL_AREA, Edit, SmallModels, output
 from ..harness.moving_shapes import moving_shapes
-from .pairs_files import BLUE, RED, clip, jsonl, losses, models, pair, recipe, settings
+from .rows_files import BLUE, RED, clip, jsonl, losses, models, pair, recipe, settings
 
 RANK = 8
 STEPS = 70
-LAYERS = [f"blocks.{block}.{layer}" for block in (0, 1) for layer in (
-    *(f"{attention}.{part}" for attention in ("self_attn", "cross_attn") for part in "qkvo"), "ffn.0", "ffn.2")]
+LAYERS = [
+    f"blocks.{block}.{layer}"
+    for block in (0, 1)
+    for layer in (
+        *(f"{attention}.{part}" for attention in ("self_attn", "cross_attn") for part in "qkvo"),
+        "ffn.0",
+        "ffn.2",
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +33,19 @@ def out(tmp_path_factory):
     clip(folder / "a.mp4", RED, frames=1)
     clip(folder / "b.mp4", BLUE, frames=1)
     data = jsonl(folder / "data.jsonl", [pair("a.mp4", "b.mp4", "make it blue")])
-    values = settings(data, folder / "out", steps=STEPS, batch_size=2, frames=1, lora_rank=RANK, learning_rate=1e-2,
-                      warmup=5, text_dropout=0.0, ema=0.9, checkpoint_every=STEPS)
+    values = settings(
+        data,
+        folder / "out",
+        steps=STEPS,
+        batch_size=2,
+        frames=1,
+        lora_rank=RANK,
+        learning_rate=1e-2,
+        warmup=5,
+        text_dropout=0.0,
+        ema=0.9,
+        checkpoint_every=STEPS,
+    )
     AcceleratorState._reset_state(True)
     assert main(["train", str(recipe(folder / "recipe.toml", values))]) == 0
     return folder / "out"
@@ -46,7 +64,9 @@ def test_loss_falls(out):
 
 
 def test_only_the_lora_is_written(lora):
-    assert set(lora) == {f"diffusion_model.{layer}.lora_{side}.weight" for layer in LAYERS for side in "AB"}
+    assert set(lora) == {
+        f"diffusion_model.{layer}.lora_{side}.weight" for layer in LAYERS for side in "AB"
+    }
     assert all(value.dtype == torch.float32 and value.abs().sum() > 0 for value in lora.values())
     assert {value.shape[0] for name, value in lora.items() if ".lora_A." in name} == {RANK}
 
@@ -54,8 +74,9 @@ def test_only_the_lora_is_written(lora):
 @pytest.fixture(scope="module")
 def files(comfyui, lora) -> SmallModels:
     """In ComfyUI's folders: the model, the LoRA, and the model with the LoRA multiplied into its weights."""
-    from sama_core.clip import write_clip
-    from sama_core.untrained import write_untrained
+    from sama_core.shapes.demo_clip import write_clip
+    from tests.harness.untrained import write_untrained
+
     names = write_untrained(comfyui.base / "models")
     write_clip(comfyui.base / "input" / CLIP_FILE, moving_shapes(9, 48, 32), Fraction(12))
     save_file(lora, comfyui.models("loras") / "trained.safetensors")
@@ -65,14 +86,20 @@ def files(comfyui, lora) -> SmallModels:
         down, up = (lora[f"diffusion_model.{layer}.lora_{side}.weight"].double() for side in "AB")
         merged[f"{layer}.weight"] = (merged[f"{layer}.weight"].double() + up @ down).float()
     save_file(merged, comfyui.models("diffusion_models") / "merged.safetensors")
-    return SmallModels(names["diffusion_models"], names["text_encoders"], names["vae"], "merged.safetensors")
+    return SmallModels(
+        names["diffusion_models"], names["text_encoders"], names["vae"], "merged.safetensors"
+    )
 
 
 def test_comfyui_applies_it_as_the_merged_weights(comfyui, files):
     plain = Edit(comfyui, files, area=SMALL_AREA).sample()
-    merged = Edit(comfyui, SmallModels(files.wan, files.text_encoder, files.vae, files.wan), area=SMALL_AREA).sample()
+    merged = Edit(
+        comfyui, SmallModels(files.wan, files.text_encoder, files.vae, files.wan), area=SMALL_AREA
+    ).sample()
     graph = Edit(comfyui, files, area=SMALL_AREA)
-    graph.model = graph.add("SAMALoadLora", model=graph.model, lora_name="trained.safetensors", strength=1.0)
+    graph.model = graph.add(
+        "SAMALoadLora", model=graph.model, lora_name="trained.safetensors", strength=1.0
+    )
     assert graph.values(output(graph.model, 1)) == "20 of 20 LoRA layers matched"
     found = graph.sample()
     for name in ("video", "semantic"):

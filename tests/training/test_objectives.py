@@ -55,7 +55,11 @@ def test_bfloat16_data_gets_the_same_noise_and_an_exact_velocity():
 
 
 def test_a_samples_own_generator_makes_it_independent_of_its_batch():
-    objective, latents, tokens = JointObjective(), torch.randn(4, 16, 1, 2, 2), torch.randn(4, 65, 8)
+    objective, latents, tokens = (
+        JointObjective(),
+        torch.randn(4, 16, 1, 2, 2),
+        torch.randn(4, 65, 8),
+    )
     whole = objective.prepare(latents, tokens, per_sample(10, 11, 12, 13))
     rest = objective.prepare(latents[2:], tokens[2:], per_sample(12, 13))
     assert torch.equal(whole.sigma[2:], rest.sigma)
@@ -84,8 +88,12 @@ def test_sigmas_are_the_shifted_levels():
 
 
 def test_other_shifts():
-    torch.testing.assert_close(draw_sigmas(500, seeded(), shift=1.0) * 1000,
-                               1000.0 - torch.randint(1000, (500,), generator=seeded()), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        draw_sigmas(500, seeded(), shift=1.0) * 1000,
+        1000.0 - torch.randint(1000, (500,), generator=seeded()),
+        rtol=0,
+        atol=1e-3,
+    )
     with pytest.raises(SamaError, match="needs more than 0"):
         draw_sigmas(1, seeded(), shift=0.0)
 
@@ -107,7 +115,9 @@ def test_bell_weight_has_mean_one_and_vanishes_at_pure_noise():
     assert math.isclose(weights.double().mean(), 1, rel_tol=1e-6)
     # By hand: (e^0 - e^-½) and (e^-0.08 - e^-½), in the ratio 1 : 0.8046.
     middle, side = timestep_weight(torch.tensor([0.5, 0.7]), 5.0, "bell").tolist()
-    assert math.isclose(side / middle, (math.exp(-0.08) - math.exp(-0.5)) / (1 - math.exp(-0.5)), rel_tol=1e-5)
+    assert math.isclose(
+        side / middle, (math.exp(-0.08) - math.exp(-0.5)) / (1 - math.exp(-0.5)), rel_tol=1e-5
+    )
 
 
 def test_unknown_weighting_is_refused():
@@ -147,19 +157,25 @@ def test_semantic_loss_is_the_mean_absolute_error_of_each_sample():
 
 def test_total_is_flow_plus_a_tenth_of_semantic():
     video, tokens = torch.zeros(2, 1, 1, 1, 2), torch.zeros(2, 1, 2)
-    inputs = JointInputs(torch.ones(2), torch.ones(2), Noised(video, video + 2), Noised(tokens, tokens - 3))
+    inputs = JointInputs(
+        torch.ones(2), torch.ones(2), Noised(video, video + 2), Noised(tokens, tokens - 3)
+    )
     breakdown = JointObjective().losses((video, tokens), inputs)
     assert breakdown.flow.tolist() == [4, 4]
     assert breakdown.semantic.tolist() == [3, 3]
     torch.testing.assert_close(breakdown.total, torch.tensor([4.3, 4.3]))
     assert list(breakdown.parts()) == ["flow", "semantic", "total"]
-    assert all(loss.shape == (2,) and loss.dtype == torch.float32 for loss in breakdown.parts().values())
+    assert all(
+        loss.shape == (2,) and loss.dtype == torch.float32 for loss in breakdown.parts().values()
+    )
 
 
 def test_shapes_that_would_broadcast_are_refused():
     with pytest.raises(SamaError, match="predicted video velocity"):
         FlowMatching().losses(torch.zeros(2, 1, 1, 1, 1), torch.zeros(2, 1, 1, 1, 2), torch.ones(2))
-    with pytest.raises(SamaError, match=r"predicted semantic velocity: got shape \(2, 1, 2\), needs \(2, 65, 2\)"):
+    with pytest.raises(
+        SamaError, match=r"predicted semantic velocity: got shape \(2, 1, 2\), needs \(2, 65, 2\)"
+    ):
         SemanticAnchoring().losses(torch.zeros(2, 1, 2), torch.zeros(2, 65, 2))
 
 
@@ -171,13 +187,19 @@ class Recorder:
 
     def __call__(self, latents, timestep, context, source_latents, semantic_latents):
         self.given = latents, timestep, context, source_latents, semantic_latents
-        return torch.zeros_like(latents), None if semantic_latents is None else torch.zeros_like(semantic_latents)
+        return torch.zeros_like(latents), None if semantic_latents is None else torch.zeros_like(
+            semantic_latents
+        )
 
 
 @pytest.fixture
 def batch() -> dict[str, Tensor]:
-    shapes = {"latents": (3, 16, 2, 6, 8), "context": (3, 9, 32), "source_latents": (3, 16, 2, 6, 8),
-              "semantics": (3, 65, 48)}
+    shapes = {
+        "latents": (3, 16, 2, 6, 8),
+        "context": (3, 9, 32),
+        "source_latents": (3, 16, 2, 6, 8),
+        "semantics": (3, 65, 48),
+    }
     generator = seeded(5)
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
@@ -192,13 +214,20 @@ def test_both_streams_share_one_timestep_per_sample(batch):
     breakdown = objective(model, **batch, generators=seeded(3))
     inputs = objective.prepare(batch["latents"], batch["semantics"], seeded(3))
     latents, timestep, context, source, semantic = model.given
-    assert torch.equal(timestep, (inputs.sigma * 1000).bfloat16().float()) and len(set(timestep.tolist())) == 3
+    assert (
+        torch.equal(timestep, (inputs.sigma * 1000).bfloat16().float())
+        and len(set(timestep.tolist())) == 3
+    )
     sigma = inputs.sigma.view(3, 1, 1)
     torch.testing.assert_close(semantic, batch["semantics"] + sigma * inputs.semantic.velocity)
-    torch.testing.assert_close(latents, batch["latents"] + sigma[..., None, None] * inputs.video.velocity)
+    torch.testing.assert_close(
+        latents, batch["latents"] + sigma[..., None, None] * inputs.video.velocity
+    )
     assert context is batch["context"] and source is batch["source_latents"]
     torch.testing.assert_close(breakdown.flow, inputs.video.velocity.square().flatten(1).mean(1))
-    torch.testing.assert_close(breakdown.semantic, inputs.semantic.velocity.abs().flatten(1).mean(1))
+    torch.testing.assert_close(
+        breakdown.semantic, inputs.semantic.velocity.abs().flatten(1).mean(1)
+    )
 
 
 def test_without_anchoring_there_are_no_tokens_and_the_video_noise_is_the_same(batch):
@@ -206,13 +235,16 @@ def test_without_anchoring_there_are_no_tokens_and_the_video_noise_is_the_same(b
     JointObjective()(with_tokens, **batch, generators=seeded(3))
     breakdown = JointObjective(anchoring=None)(without, **batch, generators=seeded(3))
     assert without.given[4] is None
-    assert all(torch.equal(a, b) for a, b in zip(with_tokens.given[:2], without.given[:2], strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(with_tokens.given[:2], without.given[:2], strict=True)
+    )
     assert torch.equal(breakdown.total, breakdown.flow) and not breakdown.semantic.any()
 
 
 def test_same_generator_same_losses(dit, batch):
     def losses(seed: int) -> Tensor:
         return JointObjective()(dit, **batch, generators=seeded(seed)).total.detach()
+
     assert torch.equal(losses(1), losses(1))
     assert not torch.equal(losses(1), losses(2))
 
@@ -222,7 +254,9 @@ def test_losses_of_parts_are_the_losses_of_the_whole(dit, batch):
     whole = JointObjective()(dit, **batch, generators=per_sample(1, 2, 3)).total
     for part, seeds in ((slice(0, 1), (1,)), (slice(1, 3), (2, 3))):
         inputs = {name: value[part] for name, value in batch.items()}
-        torch.testing.assert_close(JointObjective()(dit, **inputs, generators=per_sample(*seeds)).total, whole[part])
+        torch.testing.assert_close(
+            JointObjective()(dit, **inputs, generators=per_sample(*seeds)).total, whole[part]
+        )
 
 
 def sama_tensors(dit: SamaDiT) -> dict[str, Tensor]:
@@ -234,15 +268,25 @@ def test_gradient_reaches_all_sama_tensors(dit, batch):
     JointObjective()(dit, **batch, generators=seeded()).total.mean().backward()
     tensors = sama_tensors(dit)
     assert len(tensors) == SAMA_TENSORS
-    assert [name for name, value in tensors.items() if value.grad is None or not value.grad.any()] == []
-    assert dit.segment_embedding.weight.grad.abs().sum(1).gt(0).all()  # source, semantic and target row
+    assert [
+        name for name, value in tensors.items() if value.grad is None or not value.grad.any()
+    ] == []
+    assert (
+        dit.segment_embedding.weight.grad.abs().sum(1).gt(0).all()
+    )  # source, semantic and target row
     assert all(value.grad is not None and value.grad.any() for value in dit.parameters())
 
 
 def test_unsupervised_tokens_leave_the_head_alone(dit, batch):
     """λ = 0 keeps the tokens: the projector still learns through the video, the head does not."""
-    JointObjective(anchoring=SemanticAnchoring(weight=0.0))(dit, **batch, generators=seeded()).total.mean().backward()
-    moved = {name for name, value in sama_tensors(dit).items() if value.grad is not None and value.grad.any()}
+    JointObjective(anchoring=SemanticAnchoring(weight=0.0))(
+        dit, **batch, generators=seeded()
+    ).total.mean().backward()
+    moved = {
+        name
+        for name, value in sama_tensors(dit).items()
+        if value.grad is not None and value.grad.any()
+    }
     assert len(moved) == 7 and not any(name.startswith("semantic_head.") for name in moved)
 
 
@@ -250,19 +294,29 @@ def test_a_few_steps_lower_both_losses(dit, batch):
     objective, optimizer = JointObjective(), torch.optim.Adam(dit.parameters(), 3e-3)
     history: list[Breakdown] = []
     for _ in range(30):
-        history.append(objective(dit, **batch, generators=seeded()))  # the same noise: a fit, not a training
+        history.append(
+            objective(dit, **batch, generators=seeded())
+        )  # the same noise: a fit, not a training
         optimizer.zero_grad()
         history[-1].total.mean().backward()
         optimizer.step()
-    for name, factor in {"flow": 0.8, "semantic": 0.9, "total": 0.8}.items():  # λ makes the semantic part slow
+    for name, factor in {
+        "flow": 0.8,
+        "semantic": 0.9,
+        "total": 0.8,
+    }.items():  # λ makes the semantic part slow
         assert history[-1].parts()[name].mean() < factor * history[0].parts()[name].mean(), name
 
 
 def test_missing_or_wrong_semantic_targets_are_refused(batch):
-    with pytest.raises(SamaError, match="semantic targets: got none, needs the tokens of 3 anchor frames"):
+    with pytest.raises(
+        SamaError, match="semantic targets: got none, needs the tokens of 3 anchor frames"
+    ):
         JointObjective()(Recorder(), **(batch | {"semantics": None}), generators=seeded())
     with pytest.raises(SamaError, match="got 2 samples"):
-        JointObjective()(Recorder(), **(batch | {"semantics": batch["semantics"][:2]}), generators=seeded())
+        JointObjective()(
+            Recorder(), **(batch | {"semantics": batch["semantics"][:2]}), generators=seeded()
+        )
 
 
 @pytest.mark.parametrize("name", ["latents", "source_latents", "context", "semantics"])
@@ -301,8 +355,12 @@ class FirstStep:
 @pytest.fixture
 def on_the_data_path() -> JointInputs:
     sigma = torch.tensor(SIGMAS)
-    return JointInputs(sigma, model_timestep(sigma), add_noise(torch.ones(3, 16, 1, 2, 2), sigma, seeded(1)),
-                       add_noise(torch.ones(3, 5, 8), sigma, seeded(2)))
+    return JointInputs(
+        sigma,
+        model_timestep(sigma),
+        add_noise(torch.ones(3, 16, 1, 2, 2), sigma, seeded(1)),
+        add_noise(torch.ones(3, 5, 8), sigma, seeded(2)),
+    )
 
 
 NUMBERS = torch.arange(3.0)[:, None]
@@ -312,10 +370,15 @@ def test_own_path_is_where_one_euler_step_leads(on_the_data_path):
     """A mistake of d in the velocity moves x_σ by (σ - 1)·d; what is left to learn still leads to the clean batch."""
     before, model = on_the_data_path, FirstStep(on_the_data_path)
     after = on_own_path(model, before, NUMBERS, NUMBERS, 1.0, seeded())
-    for stream, old, mistake in ((after.video, before.video, 1), (after.semantic, before.semantic, 2)):
+    for stream, old, mistake in (
+        (after.video, before.video, 1),
+        (after.semantic, before.semantic, 2),
+    ):
         moved = (stream.noisy - old.noisy).flatten(1)
         for row, sigma in enumerate(SIGMAS[:2]):
-            torch.testing.assert_close(moved[row], torch.full_like(moved[row], mistake * (sigma - 1)))
+            torch.testing.assert_close(
+                moved[row], torch.full_like(moved[row], mistake * (sigma - 1))
+            )
             clean = stream.noisy[row] - sigma * stream.velocity[row]
             torch.testing.assert_close(clean, torch.ones_like(clean))
     assert torch.equal(after.sigma, before.sigma) and torch.equal(after.timestep, before.timestep)
@@ -326,7 +389,9 @@ def test_low_levels_stay_on_the_data_path(on_the_data_path):
     after = on_own_path(model, before, NUMBERS, NUMBERS, 1.0, seeded())
     assert model.given[2].flatten().tolist() == [0, 1]
     for stream, old in ((after.video, before.video), (after.semantic, before.semantic)):
-        assert torch.equal(stream.noisy[2], old.noisy[2]) and torch.equal(stream.velocity[2], old.velocity[2])
+        assert torch.equal(stream.noisy[2], old.noisy[2]) and torch.equal(
+            stream.velocity[2], old.velocity[2]
+        )
 
 
 def test_own_path_begins_at_pure_noise_with_the_samples_own_conditions(on_the_data_path):
@@ -334,7 +399,9 @@ def test_own_path_begins_at_pure_noise_with_the_samples_own_conditions(on_the_da
     on_own_path(model, on_the_data_path, NUMBERS, NUMBERS + 7, 1.0, seeded())
     video, timestep, context, source, semantic = model.given
     assert timestep.tolist() == [1000, 1000]
-    torch.testing.assert_close(video, on_the_data_path.video.velocity[:2] + 1)  # noise = velocity + clean
+    torch.testing.assert_close(
+        video, on_the_data_path.video.velocity[:2] + 1
+    )  # noise = velocity + clean
     torch.testing.assert_close(semantic, on_the_data_path.semantic.velocity[:2] + 1)
     assert torch.equal(source, context + 7)
 
@@ -347,8 +414,12 @@ def test_without_a_share_the_model_is_called_and_nothing_moves(on_the_data_path)
 
 def test_about_a_share_takes_its_own_path():
     sigma = torch.full((400,), 0.5)
-    inputs = JointInputs(sigma, model_timestep(sigma), add_noise(torch.ones(400, 1), sigma, seeded(1)),
-                         add_noise(torch.ones(400, 1), sigma, seeded(2)))
+    inputs = JointInputs(
+        sigma,
+        model_timestep(sigma),
+        add_noise(torch.ones(400, 1), sigma, seeded(1)),
+        add_noise(torch.ones(400, 1), sigma, seeded(2)),
+    )
     numbers = torch.arange(400.0)[:, None]
     after = on_own_path(FirstStep(inputs), inputs, numbers, numbers, 0.3, seeded())
     moved = (after.video.noisy != inputs.video.noisy).flatten()
@@ -359,6 +430,12 @@ def test_about_a_share_takes_its_own_path():
 def test_no_gradient_runs_through_the_first_step(on_the_data_path):
     weight = torch.ones((), requires_grad=True)
     model = FirstStep(on_the_data_path)
-    after = on_own_path(lambda *given: tuple(weight * part for part in model(*given)), on_the_data_path, NUMBERS,
-                        NUMBERS, 1.0, seeded())
+    after = on_own_path(
+        lambda *given: tuple(weight * part for part in model(*given)),
+        on_the_data_path,
+        NUMBERS,
+        NUMBERS,
+        1.0,
+        seeded(),
+    )
     assert not after.video.noisy.requires_grad and not after.video.velocity.requires_grad

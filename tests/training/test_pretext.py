@@ -59,7 +59,10 @@ def shuffle_calls(arguments: dict, video: Tensor, calls: int = 2):
     for _ in range(calls):
         tubes = tubes_of(tuple(video.shape[:3]), splits, arguments["keep_last_frame"])
         order = shuffled(tubes, generator)
-        yield {"output": moved(video, tubes, order), "source_index": moved(coordinates(video), tubes, order)}
+        yield {
+            "output": moved(video, tubes, order),
+            "source_index": moved(coordinates(video), tubes, order),
+        }
 
 
 def mask_calls(arguments: dict, video: Tensor, calls: int = 2):
@@ -110,10 +113,13 @@ def replay(case: str, video: Tensor) -> list[dict]:
 
 def reproduced() -> dict[str, Tensor]:
     """Every tensor our functions give for the golden cases, by golden name."""
-    return {f"{case}.call{number}.{what}": value
-            for case in CASES
-            for number, call in enumerate(replay(case, GOLDEN["video"]), start=1)
-            for what, value in call.items() if what != "speed"}
+    return {
+        f"{case}.call{number}.{what}": value
+        for case in CASES
+        for number, call in enumerate(replay(case, GOLDEN["video"]), start=1)
+        for what, value in call.items()
+        if what != "speed"
+    }
 
 
 @pytest.mark.parametrize("name", sorted(set(GOLDEN.keys()) - {"video"}))
@@ -126,8 +132,12 @@ def test_golden_tensor_is_reproduced_exactly(name):
 def test_golden_file_is_covered_completely():
     listed = {tensor["name"] for tensor in GOLDEN.manifest["tensors"]}
     assert listed == set(GOLDEN.keys())
-    unstored = {f"{case}.call{call}.output" for case in CASES for call in (2, 3)
-                if CASES[case]["class"] in ("TimeWarpFrames", "SpeedChangeFrames")}  # pixels of call 1 only
+    unstored = {
+        f"{case}.call{call}.output"
+        for case in CASES
+        for call in (2, 3)
+        if CASES[case]["class"] in ("TimeWarpFrames", "SpeedChangeFrames")
+    }  # pixels of call 1 only
     assert set(reproduced()) - unstored == listed - {"video"}
     assert len(listed) == 61
 
@@ -148,11 +158,19 @@ def test_golden_manifest_figures_hold(case):
 def test_operators_themselves_equal_the_release():
     """The public functions, at the settings that a golden case has."""
     video = GOLDEN["video"]
-    assert torch.equal(cube_inpainting(video, seeded(0)), GOLDEN["mask_random_frames.0.call1.output"])
-    assert torch.equal(speed_perturbation(video, time_warp=True), GOLDEN["speed_change_frames.1.call1.output"])
+    assert torch.equal(
+        cube_inpainting(video, seeded(0)), GOLDEN["mask_random_frames.0.call1.output"]
+    )
+    assert torch.equal(
+        speed_perturbation(video, time_warp=True), GOLDEN["speed_change_frames.1.call1.output"]
+    )
     resampled = GOLDEN["speed_change_frames.0.call1.output"]
-    assert torch.equal(speed_perturbation(video), torch.cat([resampled, resampled[-1:].expand(8, -1, -1, -1)]))
-    assert torch.equal(tube_shuffle(video, seeded(5), (2, 3, 2)), GOLDEN["swap_four_blocks.1.call1.output"])
+    assert torch.equal(
+        speed_perturbation(video), torch.cat([resampled, resampled[-1:].expand(8, -1, -1, -1)])
+    )
+    assert torch.equal(
+        tube_shuffle(video, seeded(5), (2, 3, 2)), GOLDEN["swap_four_blocks.1.call1.output"]
+    )
 
 
 # --- every operator ----------------------------------------------------------------------------
@@ -200,7 +218,9 @@ def test_none_is_the_clip():
 # --- cube inpainting ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("frames", "masked"), [(1, 0), (2, 1), (5, 2), (17, 5), (25, 8), (49, 15), (81, 24)])
+@pytest.mark.parametrize(
+    ("frames", "masked"), [(1, 0), (2, 1), (5, 2), (17, 5), (25, 8), (49, 15), (81, 24)]
+)
 def test_thirty_percent_of_the_frames_are_masked(frames, masked):
     assert len(masked_frames(frames, seeded())) == masked
 
@@ -229,11 +249,23 @@ def test_twice_as_fast_is_trimmed_to_4k_plus_1_and_padded_back():
 
 def test_time_warp_reaches_the_end_of_a_short_clip():
     assert time_warp_indices(17).tolist() == [0, 2, 4, 6, 8, 10, 12, 14, *[16] * 9]
-    assert speed_perturbation(numbered(5), time_warp=True)[:, 0, 0, 0].tolist() == [0, 32, 64, 64, 64]
+    assert speed_perturbation(numbered(5), time_warp=True)[:, 0, 0, 0].tolist() == [
+        0,
+        32,
+        64,
+        64,
+        64,
+    ]
 
 
 def test_slow_motion_is_cut_to_length():
-    assert speed_perturbation(numbered(5), speed=0.5)[:, 0, 0, 0].tolist() == [0, 0, 16, 32, 32]  # halves round to even
+    assert speed_perturbation(numbered(5), speed=0.5)[:, 0, 0, 0].tolist() == [
+        0,
+        0,
+        16,
+        32,
+        32,
+    ]  # halves round to even
     assert fit_length(torch.tensor([0, 1, 2]), 2).tolist() == [0, 1]
 
 
@@ -249,8 +281,11 @@ def test_speed_must_be_positive(speed):
 def crosses_the_middle(frames: int, keep_last_frame: bool, seeds: int = 30) -> bool:
     """Whether any of `seeds` shuffles moves content from one temporal half to the other."""
     tubes = tubes_of((frames, 4, 4), keep_last_frame=keep_last_frame)
-    return any(index // 4 != place // 4 for seed in range(seeds)
-               for place, index in enumerate(shuffled(tubes, seeded(seed))))
+    return any(
+        index // 4 != place // 4
+        for seed in range(seeds)
+        for place, index in enumerate(shuffled(tubes, seeded(seed)))
+    )
 
 
 @pytest.mark.parametrize("frames", [17, 49, 81])
@@ -262,6 +297,7 @@ def test_4k_plus_1_frames_mix_in_time_only_with_the_last_frame_kept(frames):
 def test_49_frames_split_25_and_24_or_24_and_24():
     def lengths(keep):
         return [t.stop - t.start for t, _, _ in tubes_of((49, 4, 4), keep_last_frame=keep)[::4]]
+
     assert lengths(False) == [25, 24]
     assert lengths(True) == [24, 24]
 
@@ -296,11 +332,15 @@ def test_tags_are_the_papers():
         "none": "",
         "cube_inpainting": "[Complete the missing regions in the video.]",
         "speed_perturbation": "[Restore the video to normal playback speed.]",
-        "tube_shuffle": "[Restore the correct spatio-temporal order of the video segments.]"}
+        "tube_shuffle": "[Restore the correct spatio-temporal order of the video segments.]",
+    }
 
 
 def test_tag_goes_before_the_caption():
-    assert PRETEXTS["cube_inpainting"].caption("A seal.") == "[Complete the missing regions in the video.] A seal."
+    assert (
+        PRETEXTS["cube_inpainting"].caption("A seal.")
+        == "[Complete the missing regions in the video.] A seal."
+    )
     assert PRETEXTS["none"].caption("A seal.") == "A seal."
     assert PRETEXTS["tube_shuffle"].caption("") == PRETEXTS["tube_shuffle"].tag
 
@@ -312,8 +352,15 @@ def test_mix_draws_1_2_3_4():
     counts = Counter(mix.draw(generator).name for _ in range(draws))
     for name, ratio in RATIOS.items():
         share = ratio / 10
-        assert abs(counts[name] - draws * share) <= 3.5 * math.sqrt(draws * share * (1 - share)), name
-    assert counts == {"none": 375, "cube_inpainting": 845, "speed_perturbation": 1178, "tube_shuffle": 1602}
+        assert abs(counts[name] - draws * share) <= 3.5 * math.sqrt(draws * share * (1 - share)), (
+            name
+        )
+    assert counts == {
+        "none": 375,
+        "cube_inpainting": 845,
+        "speed_perturbation": 1178,
+        "tube_shuffle": 1602,
+    }
 
 
 def test_mix_perturbs_as_its_parts_do():
@@ -329,16 +376,27 @@ def test_mix_perturbs_as_its_parts_do():
 
 
 def test_mix_takes_other_ratios_and_pretexts():
-    assert {PretextMix({"tube_shuffle": 2}).draw(seeded(seed)).name for seed in range(20)} == {"tube_shuffle"}
-    assert {PretextMix({"none": 1, "tube_shuffle": 0}).draw(seeded(seed)).name for seed in range(20)} == {"none"}
+    assert {PretextMix({"tube_shuffle": 2}).draw(seeded(seed)).name for seed in range(20)} == {
+        "tube_shuffle"
+    }
+    assert {
+        PretextMix({"none": 1, "tube_shuffle": 0}).draw(seeded(seed)).name for seed in range(20)
+    } == {"none"}
     flipped = Pretext("flip", "[Flip.]", lambda frames, generator: frames.flip(-2))
     mix = PretextMix({"flip": 1}, {**PRETEXTS, "flip": flipped})
     assert mix.perturb(numbered(1), "Up.", seeded()).caption == "[Flip.] Up."
 
 
-@pytest.mark.parametrize(("ratios", "message"), [
-    ({"cube": 1}, "unknown names cube"), ({}, "at least 0"), ({"none": 0}, "above 0"),
-    ({"none": -1, "tube_shuffle": 2}, "at least 0"), ({"none": math.nan}, "at least 0")])
+@pytest.mark.parametrize(
+    ("ratios", "message"),
+    [
+        ({"cube": 1}, "unknown names cube"),
+        ({}, "at least 0"),
+        ({"none": 0}, "above 0"),
+        ({"none": -1, "tube_shuffle": 2}, "at least 0"),
+        ({"none": math.nan}, "at least 0"),
+    ],
+)
 def test_bad_ratios_are_refused(ratios, message):
     with pytest.raises(SamaError, match=message):
         PretextMix(ratios)

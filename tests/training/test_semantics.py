@@ -10,8 +10,11 @@ from torch.nn import functional as F
 
 from sama_core.errors import RuntimeSetupError, SamaError
 from sama_core.training.semantics import PixelEncoder, SiglipEncoder, anchor_frame
-from sama_core.training.semantics.calibration import calibration_frames
-from sama_core.training.semantics.cell_statistics import STATISTICS, cell_statistics
+from sama_core.training.semantics.pixel_encoder import (
+    STATISTICS,
+    calibration_frames,
+    cell_statistics,
+)
 from sama_core.training.semantics.siglip import siglip_pixels
 
 from ..harness.comfy_home import declare_torchvision_schemas
@@ -29,9 +32,16 @@ def vision(image_size: int = 48, patch_size: int = 4, head: bool = True):
     """A SigLIP vision model of 12 x 12 patches, 24 wide, with random weights."""
     declare_torchvision_schemas()  # transformers imports torchvision
     from transformers import SiglipVisionConfig, SiglipVisionModel
+
     torch.manual_seed(0)
-    config = SiglipVisionConfig(hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-                                image_size=image_size, patch_size=patch_size)
+    config = SiglipVisionConfig(
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=image_size,
+        patch_size=patch_size,
+    )
     config.vision_use_head = head
     return SiglipVisionModel(config)
 
@@ -46,10 +56,16 @@ def encoder(request):
     return request.getfixturevalue(request.param)
 
 
-def square(colour: tuple[float, float, float], side: int = 64, top: int = 24, left: int = 24, size: int = 16) -> Tensor:
+def square(
+    colour: tuple[float, float, float],
+    side: int = 64,
+    top: int = 24,
+    left: int = 24,
+    size: int = 16,
+) -> Tensor:
     """(1, H, W, 3): one square on grey."""
     frame = torch.tensor(GREY).expand(1, side, side, 3).clone()
-    frame[:, top:top + size, left:left + size] = torch.tensor(colour)
+    frame[:, top : top + size, left : left + size] = torch.tensor(colour)
     return frame
 
 
@@ -80,7 +96,11 @@ def test_a_token_sees_its_own_cell_row_by_row(pixels):
 def test_siglip_tokens_lie_row_by_row(siglip):
     """Against the patches themselves: token 8·row + column is the mean of the patches that its cell touches."""
     frame = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(1))
-    patches = siglip.vision(pixel_values=siglip_pixels(frame, 48)).last_hidden_state[0].unflatten(0, (12, 12))
+    patches = (
+        siglip.vision(pixel_values=siglip_pixels(frame, 48))
+        .last_hidden_state[0]
+        .unflatten(0, (12, 12))
+    )
     tokens = siglip.encode(frame)[0]
     torch.testing.assert_close(tokens[0], patches[0:2, 0:2].mean((0, 1)))
     torch.testing.assert_close(tokens[8 * 2 + 5], patches[3:5, 7:9].mean((0, 1)))
@@ -92,14 +112,19 @@ def test_tokens_do_not_depend_on_the_batch_or_the_global_generator(encoder):
     state = torch.get_rng_state()
     together = encoder.encode(frames)
     assert torch.equal(torch.get_rng_state(), state)
-    torch.testing.assert_close(torch.cat([encoder.encode(frame[None]) for frame in frames]), together)
+    torch.testing.assert_close(
+        torch.cat([encoder.encode(frame[None]) for frame in frames]), together
+    )
     assert torch.equal(encoder.encode(frames), together)
 
 
 def test_encoders_have_nothing_to_train(encoder):
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
-    assert not any(module.training for module in torch.nn.Sequential(encoder).train().modules()
-                   if isinstance(module, SiglipEncoder) or "Siglip" in type(module).__name__)
+    assert not any(
+        module.training
+        for module in torch.nn.Sequential(encoder).train().modules()
+        if isinstance(module, SiglipEncoder) or "Siglip" in type(module).__name__
+    )
 
 
 def test_a_nan_stays_in_its_own_frame(encoder):
@@ -109,20 +134,33 @@ def test_a_nan_stays_in_its_own_frame(encoder):
     assert tokens[1].isnan().any() and tokens[[0, 2]].isfinite().all()
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(64, 64, 3), torch.zeros(1, 3, 64, 64),
-                                 torch.zeros(1, 64, 64, 3, dtype=torch.uint8), torch.zeros(1, 5, 64, 64, 3)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        torch.zeros(64, 64, 3),
+        torch.zeros(1, 3, 64, 64),
+        torch.zeros(1, 64, 64, 3, dtype=torch.uint8),
+        torch.zeros(1, 5, 64, 64, 3),
+    ],
+)
 def test_other_frames_are_refused(encoder, bad):
-    with pytest.raises(SamaError, match=r"needs \(B, H, W, 3\) floating point in 0..1. Divide 8-bit frames by 255"):
+    with pytest.raises(
+        SamaError, match=r"needs \(B, H, W, 3\) floating point in 0..1. Divide 8-bit frames by 255"
+    ):
         encoder.encode(bad)
 
 
 def test_wrong_teacher_width(pixels, siglip):
     pixels.check_width(48)
-    message = ("semantic encoder: got PixelEncoder with tokens 48 wide, needs the model's 1152. "
-               "Choose the encoder the model was made for")
+    message = (
+        "semantic encoder: got PixelEncoder with tokens 48 wide, needs the model's 1152. "
+        "Choose the encoder the model was made for"
+    )
     with pytest.raises(SamaError, match=message):
         pixels.check_width(1152)
-    with pytest.raises(SamaError, match="SiglipEncoder with tokens 24 wide, needs the model's 1152"):
+    with pytest.raises(
+        SamaError, match="SiglipEncoder with tokens 24 wide, needs the model's 1152"
+    ):
         siglip.check_width(1152)
 
 
@@ -135,8 +173,10 @@ def test_anchor_is_frame_0():
 
 def test_importing_the_package_is_light():
     """Neither torch nor transformers for the map; no transformers for the encoders."""
-    lines = ("import sys; import sama_core.training; assert 'torch' not in sys.modules; "
-             "import sama_core.training.semantics; assert 'transformers' not in sys.modules")
+    lines = (
+        "import sys; import sama_core.training; assert 'torch' not in sys.modules; "
+        "import sama_core.training.semantics; assert 'transformers' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", lines], cwd=REPO_ROOT, check=True)
 
 
@@ -160,7 +200,9 @@ def test_pixel_width_has_limits(width):
 def test_channels_have_about_unit_variance(pixels):
     """Exactly where it was calibrated; within a quarter on other pictures of the kind."""
     for seed, slack in ((None, 1e-4), (5, 0.25)):
-        tokens = pixels.encode(calibration_frames() if seed is None else calibration_frames(seed=seed))
+        tokens = pixels.encode(
+            calibration_frames() if seed is None else calibration_frames(seed=seed)
+        )
         for part in (tokens[:, :64].flatten(0, 1), tokens[:, 64]):
             assert (part.std(0) - 1).abs().max() < slack
             assert part.mean(0).abs().max() < max(slack, 1e-4)
@@ -175,7 +217,9 @@ def test_own_frames_calibrate_exactly():
 
 def test_two_pixel_encoders_are_equal_and_can_be_saved(pixels):
     again = PixelEncoder()
-    assert all(torch.equal(again.state_dict()[name], value) for name, value in pixels.state_dict().items())
+    assert all(
+        torch.equal(again.state_dict()[name], value) for name, value in pixels.state_dict().items()
+    )
     again.load_state_dict(PixelEncoder(48, torch.rand(4, 16, 16, 3)).state_dict())
     again.load_state_dict(pixels.state_dict())
     assert torch.equal(again.encode(square(RED)), pixels.encode(square(RED)))
@@ -185,7 +229,9 @@ def test_statistics_of_a_plain_cell_are_its_colours():
     """By hand for (0.9, 0.1, 0.1): brightness 1.1/3, red - green 0.4, blue - yellow -0.2, no foreground, no detail."""
     plain = cell_statistics(torch.tensor(RED).expand(1, 32, 32, 3), 8)
     assert plain.shape == (1, 64, STATISTICS)
-    torch.testing.assert_close(plain[0, :, :4], torch.tensor([1.1 / 3, 0.4, -0.2, 0.0]).expand(64, 4))
+    torch.testing.assert_close(
+        plain[0, :, :4], torch.tensor([1.1 / 3, 0.4, -0.2, 0.0]).expand(64, 4)
+    )
     assert plain[..., 4:].abs().max() < 1e-4
 
 
@@ -199,7 +245,9 @@ def test_statistics_of_a_foreground_cell():
 
 def test_colour_and_shape_are_told_apart(pixels):
     """Recolouring changes the object's cells only; another shape of the same colour changes its edge cells."""
-    red, blue, round_ = (pixels.encode(frame)[0, :64] for frame in (square(RED), square(BLUE), disc(RED)))
+    red, blue, round_ = (
+        pixels.encode(frame)[0, :64] for frame in (square(RED), square(BLUE), disc(RED))
+    )
     inside = torch.zeros(8, 8, dtype=torch.bool)
     inside[3:5, 3:5] = True
     recoloured = (red - blue).norm(dim=-1)
@@ -234,8 +282,11 @@ def test_siglip_pixels_are_what_its_processor_makes():
     """Within the two 8-bit steps of 1/127.5 that the processor rounds by, once along each axis."""
     declare_torchvision_schemas()
     from transformers import SiglipImageProcessor
+
     frame = (calibration_frames(4)[:, :40] * 255).byte().flatten(0, 1)[None]
-    wanted = SiglipImageProcessor(size={"height": 48, "width": 48})(frame[0].movedim(-1, 0), return_tensors="pt")
+    wanted = SiglipImageProcessor(size={"height": 48, "width": 48})(
+        frame[0].movedim(-1, 0), return_tensors="pt"
+    )
     assert (siglip_pixels(frame / 255, 48) - wanted["pixel_values"]).abs().max() < 2 / 127.5
 
 
@@ -243,7 +294,9 @@ def test_27_by_27_patches_pool_to_8_by_8():
     """so400m at 384 pixels has 27 x 27 patches, which 8 does not divide: neighbouring cells share patches."""
     encoder = SiglipEncoder(vision(image_size=27 * 2, patch_size=2))
     frame = torch.rand(1, 30, 30, 3, generator=torch.Generator().manual_seed(8))
-    patches = encoder.vision(pixel_values=siglip_pixels(frame, 54)).last_hidden_state.transpose(1, 2)
+    patches = encoder.vision(pixel_values=siglip_pixels(frame, 54)).last_hidden_state.transpose(
+        1, 2
+    )
     pooled = F.adaptive_avg_pool2d(patches.unflatten(2, (27, 27)), 8).flatten(2).transpose(1, 2)
     torch.testing.assert_close(encoder.encode(frame)[:, :64], pooled)
 
@@ -259,5 +312,7 @@ def test_siglip_loads_from_a_folder(siglip, tmp_path):
 
 def test_siglip_says_why_it_does_not_load(tmp_path):
     declare_torchvision_schemas()
-    with pytest.raises(RuntimeSetupError, match='which does not load .*needs transformers and a SigLIP checkpoint'):
+    with pytest.raises(
+        RuntimeSetupError, match="which does not load .*needs transformers and a SigLIP checkpoint"
+    ):
         SiglipEncoder.from_pretrained(str(tmp_path))

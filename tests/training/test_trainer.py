@@ -13,9 +13,9 @@ import torch
 from accelerate.state import AcceleratorState
 
 from sama_core.errors import SamaError
-from sama_core.training import state as state_module
-from sama_core.training.recipe import ConfigError
-from sama_core.training.state import StateError, load_state
+from sama_core.training import outputs as state_module
+from sama_core.training.config import ConfigError
+from sama_core.training.outputs import StateError, load_state
 from sama_core.training.trainer import DivergedError
 
 from ..harness.imports import REPO_ROOT
@@ -32,7 +32,9 @@ def fresh_accelerator():
 
 
 def logged(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def losses(folder: Path, name: str = "total") -> list[float]:
@@ -41,23 +43,43 @@ def losses(folder: Path, name: str = "total") -> list[float]:
 
 def command(folder: Path, *settings: str, processes: int = 1, program: Path = PROGRAM) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [sys.executable, *(launcher if processes > 1 else ()), str(program), str(folder), *settings]
+    return [
+        sys.executable,
+        *(launcher if processes > 1 else ()),
+        str(program),
+        str(folder),
+        *settings,
+    ]
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(REPO_ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(REPO_ROOT),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
 
 def run_program(folder: Path, *settings: str, processes: int = 1, program: Path = PROGRAM) -> None:
-    done = subprocess.run(command(folder, *settings, processes=processes, program=program), env=environment(),
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command(folder, *settings, processes=processes, program=program),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def kill_when(reached, folder: Path, *settings: str) -> None:
     """Start the program and SIGKILL it as soon as `reached()`."""
-    running = subprocess.Popen(command(folder, *settings), env=environment(), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        command(folder, *settings),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         until = time.monotonic() + 60
         while not reached():
@@ -79,8 +101,16 @@ def lines_in(folder: Path) -> int:
 
 def test_loss_falls(tmp_path):
     """The flow loss of the last 20 of 200 steps is less than half of the first 20's."""
-    tiny_trainer(tiny_config(tmp_path, steps=200, batch_size=8, learning_rate=2e-3, muon_rate=0.02,
-                             checkpoint_every=200)).run()
+    tiny_trainer(
+        tiny_config(
+            tmp_path,
+            steps=200,
+            batch_size=8,
+            learning_rate=2e-3,
+            muon_rate=0.02,
+            checkpoint_every=200,
+        )
+    ).run()
     flow = losses(tmp_path, "flow")
     assert len(flow) == 200
     assert sum(flow[-20:]) < 0.5 * sum(flow[:20])
@@ -93,7 +123,10 @@ def test_log_line(tmp_path):
     tiny_trainer(tiny_config(tmp_path, steps=6, log_every=4)).run()
     assert [line["step"] for line in logged(tmp_path)] == [0, 4, 5]
     assert set(logged(tmp_path)[0]) == {"step", "flow", "semantic", "total", "rate"}
-    assert all(line["total"] == pytest.approx(line["flow"] + 0.1 * line["semantic"]) for line in logged(tmp_path))
+    assert all(
+        line["total"] == pytest.approx(line["flow"] + 0.1 * line["semantic"])
+        for line in logged(tmp_path)
+    )
     assert logged(tmp_path)[0]["rate"] == 0.5
 
 
@@ -111,8 +144,12 @@ def test_kill_at_any_moment_and_resume(tmp_path):
     assert not (killed / "state.pt").exists()
     kill_when(lambda: lines_in(killed) >= 5, killed, *settings, "stall_in_save=3")
     assert load_state(killed)["step"] in (3, 6)
-    kill_when(lambda: any(killed.glob(".state.pt.*.part")) and lines_in(killed) >= 9, killed, *settings,
-              "stall_in_save=2")
+    kill_when(
+        lambda: any(killed.glob(".state.pt.*.part")) and lines_in(killed) >= 9,
+        killed,
+        *settings,
+        "stall_in_save=2",
+    )
     assert load_state(killed)["step"] in (6, 9)
     with open(killed / "log.jsonl", "a", encoding="utf-8") as log:
         log.write('{"step": 9, "total": 1')  # what a kill while writing leaves
@@ -139,7 +176,9 @@ def test_finished_run_does_nothing(tmp_path):
 def test_resume_with_changed_settings_is_refused(tmp_path):
     tiny_trainer(tiny_config(tmp_path)).run()
     AcceleratorState._reset_state(True)
-    with pytest.raises(ConfigError, match=r"learning_rate 0.001 → 0.002; ema 0.9 → 0.95.*new output folder"):
+    with pytest.raises(
+        ConfigError, match=r"learning_rate 0.001 → 0.002; ema 0.9 → 0.95.*new output folder"
+    ):
         tiny_trainer(tiny_config(tmp_path, learning_rate=2e-3, ema=0.95))
 
 
@@ -167,7 +206,9 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     run_program(tmp_path / "one", *told)
     run_program(tmp_path / "two", *told, processes=2)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
-    assert losses(tmp_path / "two", "semantic") == pytest.approx(losses(tmp_path / "one", "semantic"), abs=1e-5)
+    assert losses(tmp_path / "two", "semantic") == pytest.approx(
+        losses(tmp_path / "one", "semantic"), abs=1e-5
+    )
     one, two = load_state(tmp_path / "one"), load_state(tmp_path / "two")
     assert one["model"].keys() == two["model"].keys() and one["ema"].keys() == two["ema"].keys()
     assert tiny_trainer(tiny_config(tmp_path / "two", **settings)).step == 6
@@ -186,11 +227,20 @@ def test_sharded_weights_give_the_losses_of_whole_ones(tmp_path):
     assert load_state(tmp_path / "two")["step"] == 3
     run_program(tmp_path / "two", *settings, processes=2, program=SHARDED)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
-    assert losses(tmp_path / "two", "semantic") == pytest.approx(losses(tmp_path / "one", "semantic"), abs=1e-5)
-    one, two = (torch.load(tmp_path / name / "averaged.pt", weights_only=True) for name in ("one", "two"))
+    assert losses(tmp_path / "two", "semantic") == pytest.approx(
+        losses(tmp_path / "one", "semantic"), abs=1e-5
+    )
+    one, two = (
+        torch.load(tmp_path / name / "averaged.pt", weights_only=True) for name in ("one", "two")
+    )
     assert one.keys() == two.keys()
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-4
-    assert tiny_trainer(tiny_config(tmp_path / "two", steps=6, checkpoint_every=3, muon_rate=0.02)).step == 6
+    assert (
+        tiny_trainer(
+            tiny_config(tmp_path / "two", steps=6, checkpoint_every=3, muon_rate=0.02)
+        ).step
+        == 6
+    )
 
 
 def test_accumulation_equals_one_pass(tmp_path):
@@ -210,7 +260,9 @@ def test_batch_that_cannot_be_divided(tmp_path):
 
 def test_nan_stops_names_the_sample_and_keeps_the_checkpoint(tmp_path):
     trainer = tiny_trainer(tiny_config(tmp_path), poison=6)
-    with pytest.raises(DivergedError, match="loss at step 6: got not a number for step 6 sample 1, needs"):
+    with pytest.raises(
+        DivergedError, match="loss at step 6: got not a number for step 6 sample 1, needs"
+    ):
         trainer.run()
     assert load_state(tmp_path)["step"] == 4
     assert [line["step"] for line in logged(tmp_path)] == list(range(6))
@@ -236,7 +288,10 @@ def test_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     def limited(folder, content):
         if content["step"] < 8:
             return save(folder, content)
-        before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        before, handler = (
+            resource.getrlimit(resource.RLIMIT_FSIZE),
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+        )
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
         try:
             save(folder, content)
@@ -271,14 +326,24 @@ def gradients(config) -> dict[str, torch.Tensor]:
     for name, weight in trainee.named_parameters():
         if "head" in name:  # starts at zero, and would hide every other gradient
             weight.data.normal_(std=0.1, generator=generator)
-    video, semantic = trainee(batch.target_latents, torch.tensor([500., 900]), batch.text, batch.source_latents,
-                              batch.semantic)
+    video, semantic = trainee(
+        batch.target_latents,
+        torch.tensor([500.0, 900]),
+        batch.text,
+        batch.source_latents,
+        batch.semantic,
+    )
     (video.square().mean() + semantic.square().mean()).backward()
-    return {name.replace("_checkpoint_wrapped_module.", ""): weight.grad for name, weight in trainee.named_parameters()}
+    return {
+        name.replace("_checkpoint_wrapped_module.", ""): weight.grad
+        for name, weight in trainee.named_parameters()
+    }
 
 
 def test_gradient_checkpointing_changes_no_gradient(tmp_path):
-    plain, saving = (gradients(tiny_config(tmp_path, gradient_checkpointing=on)) for on in (False, True))
+    plain, saving = (
+        gradients(tiny_config(tmp_path, gradient_checkpointing=on)) for on in (False, True)
+    )
     assert plain.keys() == saving.keys() and all(value.abs().sum() > 0 for value in plain.values())
     assert all(torch.equal(value, saving[name]) for name, value in plain.items())
 
@@ -316,10 +381,16 @@ def test_only_the_named_parts_are_trained(tmp_path):
     assert sum(len(group["params"]) for group in trainer.optimizers[0].param_groups) == len(named)
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"trained_parts": "blocks.1. blocks.7."}, r"trained_parts.*blocks\.7\..*blocks\.0\., blocks\.1\., .*head\."),
-    ({"trained_parts": "head.", "lora_rank": 4}, "trained_parts.*empty with a lora_rank"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"trained_parts": "blocks.1. blocks.7."},
+            r"trained_parts.*blocks\.7\..*blocks\.0\., blocks\.1\., .*head\.",
+        ),
+        ({"trained_parts": "head.", "lora_rank": 4}, "trained_parts.*empty with a lora_rank"),
+    ],
+)
 def test_parts_that_cannot_be_trained_are_refused(tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
         tiny_trainee(tiny_config(tmp_path, **settings))

@@ -9,24 +9,21 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from sama_core.checkpoint import SAMA_KEYS, plan_checkpoint
+from sama_core.encoders.umt5 import PaddedText, Umt5Encoder
+from sama_core.encoders.umt5_layout import Umt5Sizes, comfy_name
 from sama_core.errors import CheckpointError, SamaError
 from sama_core.model.attention import sdpa
 from sama_core.model.dit import SamaDiT
-from sama_core.training.batch import TrainBatch
-from sama_core.training.codec.pixel_share import channel_weights
-from sama_core.training.config import load_config
-from sama_core.training.ema import Ema
-from sama_core.training.muon import orthogonalise
-from sama_core.training.objective import SamaObjective, edited_cells
-from sama_core.training.optimizers import build_optimizers, rate_at, set_rates
+from sama_core.shapes.training.channel_weights import channel_weights
+from sama_core.training.config import ConfigError, load_config
+from sama_core.training.objective import SamaObjective, TrainBatch, edited_cells
+from sama_core.training.objectives.noising import chance, stream
+from sama_core.training.optim.muon import orthogonalise
+from sama_core.training.optim.optimizers import Ema, build_optimizers, rate_at, set_rates
 from sama_core.training.outputs import delta_of, lora_of, metadata, write_weights
-from sama_core.training.padded_text import PaddedText
-from sama_core.training.randomness import chance, stream
-from sama_core.training.recipe import ConfigError
 from sama_core.training.semantics import PixelEncoder
-from sama_core.training.umt5_encoder import Umt5Encoder
-from sama_core.umt5 import Umt5Sizes, comfy_name
+from sama_core.weights.checkpoint import plan_checkpoint
+from sama_core.weights.names import SAMA_KEYS
 
 from ..harness.comfy_home import declare_torchvision_schemas
 from ..harness.golden import assert_close, load_golden
@@ -48,21 +45,27 @@ def test_recipe_and_overrides(tmp_path):
     assert (config.steps, config.ema, config.shift, config.semantic_weight) == (7, 0.5, 3, 0.1)
 
 
-@pytest.mark.parametrize(("more", "message"), [
-    ("learing_rate = 1e-3\n", "unknown settings learing_rate"),
-    ("learning_rate = \"fast\"\n", "learning_rate: got 'fast', needs a value of type float"),
-    ("accumulation = 0\n", "accumulation: got 0, needs a divisor of batch_size 2"),
-    ("frames = 16\n", "frames: got 16, needs 4k\\+1"),
-    ("height = 60\n", "size: got 64x60"),
-    ("ema = 1.0\n", "ema: got 1.0"),
-    ("own_path_share = 1.5\n", "own_path_share: got 1.5, needs 0 to 1"),
-    ("pixel_weight = -0.5\n", "pixel_weight: got -0.5, needs 0 or more"),
-    ('trained_parts = "head."\nreading_weight = 1.0\n', "trained_parts: got head., needs empty with a reading_weight"),
-    ("precision = \"fp8\"\n", "precision: got fp8"),
-    ("pretexts = 1\n", "pretexts: got 1, needs a value of type bool"),
-    ("image_share = 1.5\n", "image_share: got 1.5, needs 0 to 1"),
-    ("this is no TOML", "recipe.toml, which is not TOML"),
-])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("learing_rate = 1e-3\n", "unknown settings learing_rate"),
+        ('learning_rate = "fast"\n', "learning_rate: got 'fast', needs a value of type float"),
+        ("accumulation = 0\n", "accumulation: got 0, needs a divisor of batch_size 2"),
+        ("frames = 16\n", "frames: got 16, needs 4k\\+1"),
+        ("height = 60\n", "size: got 64x60"),
+        ("ema = 1.0\n", "ema: got 1.0"),
+        ("own_path_share = 1.5\n", "own_path_share: got 1.5, needs 0 to 1"),
+        ("pixel_weight = -0.5\n", "pixel_weight: got -0.5, needs 0 or more"),
+        (
+            'trained_parts = "head."\nreading_weight = 1.0\n',
+            "trained_parts: got head., needs empty with a reading_weight",
+        ),
+        ('precision = "fp8"\n', "precision: got fp8"),
+        ("pretexts = 1\n", "pretexts: got 1, needs a value of type bool"),
+        ("image_share = 1.5\n", "image_share: got 1.5, needs 0 to 1"),
+        ("this is no TOML", "recipe.toml, which is not TOML"),
+    ],
+)
 def test_recipe_with_a_slip_is_refused(tmp_path, more, message):
     with pytest.raises(ConfigError, match=message):
         load_config(recipe(tmp_path, more))
@@ -82,8 +85,24 @@ def test_recipe_that_lacks_something(tmp_path):
 
 def test_learning_rate_schedule(tmp_path):
     config = tiny_config(tmp_path, steps=10, warmup=4, decay_from=0.6)
-    assert [rate_at(step, config) for step in range(10)] == [0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25]
-    assert [rate_at(step, tiny_config(tmp_path, steps=4, warmup=0)) for step in range(4)] == [1, 1, 1, 1]
+    assert [rate_at(step, config) for step in range(10)] == [
+        0.25,
+        0.5,
+        0.75,
+        1,
+        1,
+        1,
+        1,
+        0.75,
+        0.5,
+        0.25,
+    ]
+    assert [rate_at(step, tiny_config(tmp_path, steps=4, warmup=0)) for step in range(4)] == [
+        1,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(tmp_path):
@@ -93,12 +112,25 @@ def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(tmp_path):
     adamw, muon = build_optimizers(trainee.named_parameters(), config)
     chosen = {names[id(weight)] for weight in muon.param_groups[0]["params"]}
     rest = {names[id(weight)] for weight in adamw.param_groups[0]["params"]}
-    per_block = [f"{attention}.{layer}" for attention in ("self_attn", "cross_attn") for layer in "qkvo"]
-    per_layer = [*(f"0.SelfAttention.{layer}" for layer in "qkvo"),
-                 *(f"1.DenseReluDense.{layer}" for layer in ("wi_0", "wi_1", "wo"))]
+    per_block = [
+        f"{attention}.{layer}" for attention in ("self_attn", "cross_attn") for layer in "qkvo"
+    ]
+    per_layer = [
+        *(f"0.SelfAttention.{layer}" for layer in "qkvo"),
+        *(f"1.DenseReluDense.{layer}" for layer in ("wi_0", "wi_1", "wo")),
+    ]
     assert chosen == {
-        *(f"dit.blocks.{block}.{layer}.weight" for block in (0, 1) for layer in (*per_block, "ffn.0", "ffn.2")),
-        *(f"text_encoder.encoder.block.{block}.layer.{layer}.weight" for block in (0, 1) for layer in per_layer)}
+        *(
+            f"dit.blocks.{block}.{layer}.weight"
+            for block in (0, 1)
+            for layer in (*per_block, "ffn.0", "ffn.2")
+        ),
+        *(
+            f"text_encoder.encoder.block.{block}.layer.{layer}.weight"
+            for block in (0, 1)
+            for layer in per_layer
+        ),
+    }
     assert not chosen & rest and len(chosen | rest) == len(names)
     assert {f"dit.{name}" for name in SAMA_KEYS} <= rest
     set_rates([adamw, muon], 0.5)
@@ -108,8 +140,10 @@ def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(tmp_path):
 
 def test_adamw_alone_without_a_muon_rate(tmp_path):
     config = tiny_config(tmp_path)
-    assert [type(found).__name__ for found in build_optimizers(tiny_trainee(config).named_parameters(), config)] == [
-        "AdamW"]
+    assert [
+        type(found).__name__
+        for found in build_optimizers(tiny_trainee(config).named_parameters(), config)
+    ] == ["AdamW"]
 
 
 @pytest.mark.parametrize("shape", [(8, 24), (24, 8), (16, 16)])
@@ -140,9 +174,16 @@ def test_average_of_frozen_weights_is_not_kept():
 
 
 def test_streams_depend_on_every_part_of_their_key():
-    first = {key: torch.rand(1, generator=stream(*key)).item()
-             for key in [(0, "noise", 1, 2), (0, "noise", 2, 1), (0, "text", 1, 2), (1, "noise", 1, 2),
-                         (0, "noise", 12)]}
+    first = {
+        key: torch.rand(1, generator=stream(*key)).item()
+        for key in [
+            (0, "noise", 1, 2),
+            (0, "noise", 2, 1),
+            (0, "text", 1, 2),
+            (1, "noise", 1, 2),
+            (0, "noise", 12),
+        ]
+    }
     assert len(set(first.values())) == 5
     assert torch.rand(1, generator=stream(0, "noise", 1, 2)).item() == first[0, "noise", 1, 2]
 
@@ -193,7 +234,9 @@ def pair() -> TrainBatch:
 
 def flow_losses(tmp_path, batch: TrainBatch, weights=None, **settings) -> torch.Tensor:
     config = tiny_config(tmp_path, semantic_weight=0.0, **settings)
-    return SamaObjective(config, None, weights)(tiny_trainee(config), batch, [stream("noise")]).total
+    return SamaObjective(config, None, weights)(
+        tiny_trainee(config), batch, [stream("noise")]
+    ).total
 
 
 def test_edited_cells():
@@ -212,10 +255,13 @@ def test_weights_of_cells_and_channels_make_a_weighted_mean(tmp_path):
     """Worked out from the losses of parts: a channel of weight 0 is left out, and so is nothing else."""
     first, rest = torch.zeros(16), torch.ones(16)
     first[0], rest[0] = 1, 0
-    whole, of_first, of_rest = (flow_losses(tmp_path, pair(), weights).item() for weights in (None, first, rest))
+    whole, of_first, of_rest = (
+        flow_losses(tmp_path, pair(), weights).item() for weights in (None, first, rest)
+    )
     assert whole == pytest.approx((of_first + 15 * of_rest) / 16, rel=1e-5)
     assert flow_losses(tmp_path, pair(), 1 + 2 * first).item() == pytest.approx(
-        (3 * of_first + 15 * of_rest) / 18, rel=1e-5)
+        (3 * of_first + 15 * of_rest) / 18, rel=1e-5
+    )
     assert flow_losses(tmp_path, pair(), torch.ones(16)).item() == pytest.approx(whole, rel=1e-6)
     assert flow_losses(tmp_path, pair(), edit_weight=1.0).item() != pytest.approx(whole, rel=1e-3)
 
@@ -234,7 +280,9 @@ def test_channels_weigh_what_they_show():
     latents = torch.randn(2, 4, 1, 8, 8, generator=stream("latents"))
     shown = channel_weights(PlainSpace(), latents, 1.0).tolist()
     assert shown == pytest.approx([0, 4 / 14, 16 / 14, 36 / 14], rel=1e-4)
-    assert channel_weights(PlainSpace(), latents, 0.5).tolist() == pytest.approx([0, 4 / 6, 8 / 6, 12 / 6], rel=1e-4)
+    assert channel_weights(PlainSpace(), latents, 0.5).tolist() == pytest.approx(
+        [0, 4 / 6, 8 / 6, 12 / 6], rel=1e-4
+    )
     assert channel_weights(PlainSpace(), latents, 0.0).tolist() == [1, 1, 1, 1]
 
 
@@ -249,16 +297,28 @@ def test_teacher_of_another_width_is_refused():
 @pytest.fixture(scope="module")
 def weights():
     torch.manual_seed(0)
-    return {name: value.detach().clone().normal_(std=0.1) for name, value in SamaDiT(DIT).state_dict().items()}
+    return {
+        name: value.detach().clone().normal_(std=0.1)
+        for name, value in SamaDiT(DIT).state_dict().items()
+    }
 
 
 def test_full_file_is_accepted(tmp_path, weights):
     path = tmp_path / "full.safetensors"
-    write_weights(path, weights, metadata(DIT, "Tiny", 64 * 64, steps="7", recipe=json.dumps({"seed": 3})), torch.half)
+    write_weights(
+        path,
+        weights,
+        metadata(DIT, "Tiny", 64 * 64, steps="7", recipe=json.dumps({"seed": 3})),
+        torch.half,
+    )
     plan = plan_checkpoint(path)
     assert plan.config == DIT and plan.report.ok
     assert plan.metadata["modelspec.title"] == "Tiny" and plan.metadata["steps"] == "7"
-    assert json.loads(plan.metadata["config"])["transformer"] == {"num_heads": 1, "semantic_tokens": 65, "area": 4096}
+    assert json.loads(plan.metadata["config"])["transformer"] == {
+        "num_heads": 1,
+        "semantic_tokens": 65,
+        "area": 4096,
+    }
     assert {value.dtype for value in load_file(path).values()} == {torch.half}
 
 
@@ -271,7 +331,9 @@ def test_delta_file_is_accepted_over_its_base(tmp_path, weights):
     write_weights(tmp_path / "delta.safetensors", delta, metadata(DIT, "Delta"))
     with pytest.raises(CheckpointError, match="delta without the base"):
         plan_checkpoint(tmp_path / "delta.safetensors")
-    assert plan_checkpoint(tmp_path / "delta.safetensors", tmp_path / "base.safetensors").config == DIT
+    assert (
+        plan_checkpoint(tmp_path / "delta.safetensors", tmp_path / "base.safetensors").config == DIT
+    )
 
 
 def test_failed_write_leaves_the_old_file(tmp_path, weights, monkeypatch):
@@ -281,10 +343,12 @@ def test_failed_write_leaves_the_old_file(tmp_path, weights, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sama_core.files.save_file", full)
+    monkeypatch.setattr("sama_core.weights.write.save_file", full)
     with pytest.raises(OSError, match="No space"):
         write_weights(path, weights, {})
-    assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["full.safetensors"]
+    assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == [
+        "full.safetensors"
+    ]
 
 
 def test_a_written_file_has_the_mode_of_any_new_file(tmp_path, weights):
@@ -299,7 +363,8 @@ def test_a_written_file_has_the_mode_of_any_new_file(tmp_path, weights):
 
 def test_lora_trains_alone_and_has_the_names_comfyui_knows(tmp_path, comfyui):
     """Rank 4 on every attention and feed-forward layer; nothing else gets a gradient."""
-    from sama_core.lora_names import split
+    from sama_core.weights.foreign_names import split
+
     declare_torchvision_schemas()  # peft imports transformers, which imports torchvision
     trainee = tiny_trainee(tiny_config(tmp_path, lora_rank=4))
     trained = {name for name, weight in trainee.named_parameters() if weight.requires_grad}
@@ -307,8 +372,19 @@ def test_lora_trains_alone_and_has_the_names_comfyui_knows(tmp_path, comfyui):
     state = {name.removeprefix("dit."): value for name, value in trainee.state_dict().items()}
     lora = lora_of(state)
     layers = {split(name)[0] for name in lora}
-    assert layers == {f"diffusion_model.blocks.{block}.{layer}" for block in (0, 1) for layer in (
-        *(f"{attention}.{part}" for attention in ("self_attn", "cross_attn") for part in "qkvo"), "ffn.0", "ffn.2")}
+    assert layers == {
+        f"diffusion_model.blocks.{block}.{layer}"
+        for block in (0, 1)
+        for layer in (
+            *(
+                f"{attention}.{part}"
+                for attention in ("self_attn", "cross_attn")
+                for part in "qkvo"
+            ),
+            "ffn.0",
+            "ffn.2",
+        )
+    }
     down, up = (lora[f"diffusion_model.blocks.0.ffn.0.lora_{side}.weight"] for side in "AB")
     assert (tuple(down.shape), tuple(up.shape)) == ((4, 128), (256, 4))
     assert not math.isclose(down.abs().sum().item(), 0) and up.abs().sum() == 0

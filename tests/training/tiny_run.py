@@ -13,19 +13,28 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sama_core.config import DitConfig
+from sama_core.encoders.umt5 import Umt5Encoder
+from sama_core.encoders.umt5_layout import Umt5Sizes
+from sama_core.model.config import DitConfig
 from sama_core.model.dit import SamaDiT
-from sama_core.training.batch import TrainBatch
+from sama_core.shapes.model.sizes import init_weights
 from sama_core.training.config import TrainConfig
-from sama_core.training.models import init_weights
-from sama_core.training.objective import SamaObjective
-from sama_core.training.randomness import stream
+from sama_core.training.objective import SamaObjective, TrainBatch
+from sama_core.training.objectives.noising import stream
 from sama_core.training.trainee import Trainee
-from sama_core.training.umt5_encoder import Umt5Encoder
-from sama_core.umt5 import Umt5Sizes
 
-DIT = DitConfig(dim=128, num_heads=1, ffn_dim=256, num_layers=2, text_dim=32, freq_dim=64, in_dim=16, out_dim=16,
-                semantic_dim=24, semantic_hidden=32)
+DIT = DitConfig(
+    dim=128,
+    num_heads=1,
+    ffn_dim=256,
+    num_layers=2,
+    text_dim=32,
+    freq_dim=64,
+    in_dim=16,
+    out_dim=16,
+    semantic_dim=24,
+    semantic_hidden=32,
+)
 TEXT = Umt5Sizes(vocab_size=64, d_model=32, d_ff=64, d_kv=16, num_heads=2, num_layers=2)
 
 
@@ -37,7 +46,11 @@ class NoiseData:
 
     def batch(self, step: int, part: slice) -> TrainBatch:
         generator = stream("noise data", step)
-        source = torch.randn(self.size, 16, 1, 1, 1, generator=generator).expand(-1, -1, 1, 4, 4).contiguous()
+        source = (
+            torch.randn(self.size, 16, 1, 1, 1, generator=generator)
+            .expand(-1, -1, 1, 4, 4)
+            .contiguous()
+        )
         negative = torch.rand(self.size, generator=generator) < 0.5
         text = torch.zeros(self.size, 6, dtype=torch.long)
         text[:, 0], text[:, 1] = torch.where(negative, 5, 9), 1
@@ -50,8 +63,20 @@ class NoiseData:
 
 
 def tiny_config(output: Path | str, **settings) -> TrainConfig:
-    defaults = {"stage": 1, "data": "shapes", "model": "shapes", "steps": 8, "batch_size": 4, "learning_rate": 1e-3,
-                "warmup": 2, "checkpoint_every": 4, "log_every": 1, "frames": 1, "ema": 0.9, "text_length": 6}
+    defaults = {
+        "stage": 1,
+        "data": "shapes",
+        "model": "shapes",
+        "steps": 8,
+        "batch_size": 4,
+        "learning_rate": 1e-3,
+        "warmup": 2,
+        "checkpoint_every": 4,
+        "log_every": 1,
+        "frames": 1,
+        "ema": 0.9,
+        "text_length": 6,
+    }
     return TrainConfig(**{**defaults, "output": str(output), **settings})
 
 
@@ -63,12 +88,16 @@ def tiny_trainee(config: TrainConfig) -> Trainee:
 
 def tiny_trainer(config: TrainConfig, poison: int | None = None):
     from sama_core.training.trainer import Trainer
-    return Trainer(config, tiny_trainee(config), NoiseData(config.batch_size, poison), SamaObjective(config))
+
+    return Trainer(
+        config, tiny_trainee(config), NoiseData(config.batch_size, poison), SamaObjective(config)
+    )
 
 
 def stall_in_save(number: int) -> None:
     """Hang in the `number`-th checkpoint, when half of it is on disk."""
-    from sama_core.training import state
+    from sama_core.training import outputs as state
+
     save, count = torch.save, 0
 
     def half(content, file):
@@ -91,7 +120,9 @@ def stop_after_save(trainer, step: int) -> None:
         save()
         if trainer.step == step:
             trainer.accelerator.end_training()
-            os._exit(0)  # at once: tearing threads down in mid-step aborts a loaded machine's process now and then
+            os._exit(
+                0
+            )  # at once: tearing threads down in mid-step aborts a loaded machine's process now and then
 
     trainer.save = save_and_stop
 

@@ -15,5 +15,14 @@ from .noising import Generators, Noised, add_noise
 from .own_path import on_own_path
 from .semantic_anchoring import SemanticAnchoring
 
-__all__ = ["Breakdown", "FlowMatching", "Generators", "JointInputs", "JointObjective", "Noised", "SemanticAnchoring",
-           "add_noise", "on_own_path"]
+__all__ = [
+    "Breakdown",
+    "FlowMatching",
+    "Generators",
+    "JointInputs",
+    "JointObjective",
+    "Noised",
+    "SemanticAnchoring",
+    "add_noise",
+    "on_own_path",
+]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...schedule import DEFAULT_SHIFT
+from ...model.schedule import DEFAULT_SHIFT
 from .noising import Generators, Noised, add_noise, check_same_shape
 from .timesteps import draw_sigmas, timestep_weight
 
@@ -30,8 +30,13 @@ class FlowMatching:
         """Clean latents (B, C, T, H, W) and levels (B,) → noisy latents and their velocity."""
         return add_noise(clean, sigma, generators)
 
-    def losses(self, predicted: Tensor, velocity: Tensor, sigma: Tensor,
-               element_weight: Tensor | None = None) -> Tensor:
+    def losses(
+        self,
+        predicted: Tensor,
+        velocity: Tensor,
+        sigma: Tensor,
+        element_weight: Tensor | None = None,
+    ) -> Tensor:
         """Predicted and true velocity (B, C, T, H, W), levels (B,) → mean squared error (B,), float32.
 
         `element_weight` ≥ 0 broadcasts to the latents and makes it a weighted mean: weights of 0 leave cells out,
@@ -48,4 +53,6 @@ def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     if weight is None:
         return values.flatten(1).mean(1)
     weight = weight.to(values).expand_as(values).flatten(1)
-    return (weight * values.flatten(1)).sum(1) / weight.sum(1).clamp_min(torch.finfo(values.dtype).tiny)
+    return (weight * values.flatten(1)).sum(1) / weight.sum(1).clamp_min(
+        torch.finfo(values.dtype).tiny
+    )

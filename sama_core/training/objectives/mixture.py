@@ -34,7 +34,9 @@ class Breakdown:
 
     def plus(self, name: str, losses: Tensor, weight: float) -> "Breakdown":
         """With another loss (B,) in the total."""
-        return Breakdown(self.flow, self.semantic, self.total + weight * losses, {**self.added, name: losses})
+        return Breakdown(
+            self.flow, self.semantic, self.total + weight * losses, {**self.added, name: losses}
+        )
 
     def broken(self) -> list[int]:
         """Samples with a loss that is not a finite number."""
@@ -64,7 +66,9 @@ class JointObjective:
     anchoring: SemanticAnchoring | None = field(default_factory=SemanticAnchoring)
     """None trains without semantic tokens in the sequence: the paper's baseline (Tab. 5)."""
 
-    def prepare(self, latents: Tensor, semantics: Tensor | None, generators: Generators) -> JointInputs:
+    def prepare(
+        self, latents: Tensor, semantics: Tensor | None, generators: Generators
+    ) -> JointInputs:
         """Clean latents (B, C, T, H, W) and semantic tokens (B, S, E) → noisy ones at one timestep per sample.
 
         Drawn in this order: timestep, video noise, semantic noise; so the video's do not depend on anchoring.
@@ -75,19 +79,35 @@ class JointObjective:
         if self.anchoring is None:
             return JointInputs(sigma, model_timestep(sigma), video, None)
         if semantics is None or len(semantics) != len(latents):
-            raise SamaError(needed("semantic targets", "none" if semantics is None else f"{len(semantics)} samples",
-                                   f"the tokens of {len(latents)} anchor frames",
-                                   "Encode the anchor frames, or train without semantic anchoring."))
-        return JointInputs(sigma, model_timestep(sigma), video, self.anchoring.prepare(semantics, sigma, generators))
+            raise SamaError(
+                needed(
+                    "semantic targets",
+                    "none" if semantics is None else f"{len(semantics)} samples",
+                    f"the tokens of {len(latents)} anchor frames",
+                    "Encode the anchor frames, or train without semantic anchoring.",
+                )
+            )
+        return JointInputs(
+            sigma,
+            model_timestep(sigma),
+            video,
+            self.anchoring.prepare(semantics, sigma, generators),
+        )
 
     @staticmethod
-    def predict(model: Callable[..., Prediction], inputs: JointInputs, context: Tensor,
-                source_latents: Tensor | None) -> Prediction:
+    def predict(
+        model: Callable[..., Prediction],
+        inputs: JointInputs,
+        context: Tensor,
+        source_latents: Tensor | None,
+    ) -> Prediction:
         """What `model` makes of the noisy inputs."""
         noisy_tokens = None if inputs.semantic is None else inputs.semantic.noisy
         return model(inputs.video.noisy, inputs.timestep, context, source_latents, noisy_tokens)
 
-    def losses(self, prediction: Prediction, inputs: JointInputs, element_weight: Tensor | None = None) -> Breakdown:
+    def losses(
+        self, prediction: Prediction, inputs: JointInputs, element_weight: Tensor | None = None
+    ) -> Breakdown:
         """The prediction against its inputs' velocities. `element_weight` is the flow loss's alone."""
         flow = self.flow.losses(prediction[0], inputs.video.velocity, inputs.sigma, element_weight)
         if self.anchoring is None:
@@ -95,12 +115,21 @@ class JointObjective:
         semantic = self.anchoring.losses(prediction[1], inputs.semantic.velocity)
         return Breakdown(flow, semantic, flow + self.anchoring.weight * semantic)
 
-    def __call__(self, model: Callable[..., Prediction], latents: Tensor, context: Tensor,
-                 source_latents: Tensor | None, semantics: Tensor | None, generators: Generators,
-                 element_weight: Tensor | None = None) -> Breakdown:
+    def __call__(
+        self,
+        model: Callable[..., Prediction],
+        latents: Tensor,
+        context: Tensor,
+        source_latents: Tensor | None,
+        semantics: Tensor | None,
+        generators: Generators,
+        element_weight: Tensor | None = None,
+    ) -> Breakdown:
         """Noise, one forward pass, losses. `model` takes what SamaDiT.forward takes.
 
         latents, source_latents (B, C, T, H, W) clean · context (B, L, text_dim) · semantics (B, S, E) clean.
         """
         inputs = self.prepare(latents, semantics, generators)
-        return self.losses(self.predict(model, inputs, context, source_latents), inputs, element_weight)
+        return self.losses(
+            self.predict(model, inputs, context, source_latents), inputs, element_weight
+        )

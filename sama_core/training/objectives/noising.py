@@ -1,10 +1,13 @@
-"""Noise on clean data, and where it is drawn from.
+"""Random streams by name: what is drawn depends on seed, step and sample, never on the process that draws it.
+
+Noise on clean data, and where it is drawn from.
 
 Draws happen in float32 on the generator's own device, whatever the data's: a CPU generator gives the same noise to
 a CPU and a GPU. With one generator per sample the noise of a sample does not depend on its neighbours, so any split
 of a batch over processes trains on the same noise.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +15,21 @@ import torch
 from torch import Generator, Tensor
 
 from ...errors import SamaError, needed
+
+
+def stream(*key: int | str) -> torch.Generator:
+    """A CPU generator seeded by a hash of `key`, e.g. (seed, "noise", step, sample).
+
+    The CPU generator keeps only the low 32 bits of a seed, so 32 are made.
+    """
+    digest = hashlib.blake2s(":".join(map(str, key)).encode(), digest_size=4).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+def chance(share: float, *key: int | str) -> bool:
+    """True in about `share` of all keys."""
+    return torch.rand(1, generator=stream(*key), dtype=torch.float64).item() < share
+
 
 Generators = Generator | Sequence[Generator]
 """One generator for the whole batch, or one for each of its samples."""
@@ -33,8 +51,13 @@ def add_noise(clean: Tensor, sigma: Tensor, generators: Generators) -> Noised:
     SAMA Eq. 1 counts time from noise to data (t = 1 - σ, v = data - noise). The released sampler integrates
     noise - clean over σ, and so does this.
     """
-    noise = per_sample(len(clean), generators, lambda count, generator: torch.randn(
-        (count, *clean.shape[1:]), generator=generator, device=generator.device)).to(clean.device)
+    noise = per_sample(
+        len(clean),
+        generators,
+        lambda count, generator: torch.randn(
+            (count, *clean.shape[1:]), generator=generator, device=generator.device
+        ),
+    ).to(clean.device)
     exact, level = clean.float(), level_for(sigma, clean)
     return Noised(((1 - level) * exact + level * noise).to(clean.dtype), noise - exact)
 
@@ -44,7 +67,9 @@ def level_for(sigma: Tensor, batch: Tensor) -> Tensor:
     return sigma.to(batch.device, torch.float32).reshape(-1, *[1] * (batch.ndim - 1))
 
 
-def per_sample(batch: int, generators: Generators, draw: Callable[[int, Generator], Tensor]) -> Tensor:
+def per_sample(
+    batch: int, generators: Generators, draw: Callable[[int, Generator], Tensor]
+) -> Tensor:
     """`draw(count, generator)` → (count, …) for the whole batch, or sample by sample where each has its generator.
 
     Raises SamaError when there are generators for another number of samples.
@@ -52,13 +77,25 @@ def per_sample(batch: int, generators: Generators, draw: Callable[[int, Generato
     if isinstance(generators, Generator):
         return draw(batch, generators)
     if len(generators) != batch:
-        raise SamaError(needed("generators", len(generators), f"one, or one for each of {batch} samples",
-                               "Give every sample of the batch its generator."))
+        raise SamaError(
+            needed(
+                "generators",
+                len(generators),
+                f"one, or one for each of {batch} samples",
+                "Give every sample of the batch its generator.",
+            )
+        )
     return torch.cat([draw(1, generator) for generator in generators])
 
 
 def check_same_shape(what: str, predicted: Tensor, wanted: Tensor) -> None:
     """SamaError unless the shapes are equal: the difference would broadcast without a word."""
     if predicted.shape != wanted.shape:
-        raise SamaError(needed(what, f"shape {tuple(predicted.shape)}", f"{tuple(wanted.shape)}",
-                               "Prediction and target must come from the same batch and model."))
+        raise SamaError(
+            needed(
+                what,
+                f"shape {tuple(predicted.shape)}",
+                f"{tuple(wanted.shape)}",
+                "Prediction and target must come from the same batch and model.",
+            )
+        )

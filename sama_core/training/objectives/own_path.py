@@ -21,27 +21,45 @@ LOWEST_SIGMA = 0.25
 
 
 @torch.no_grad()
-def on_own_path(model: Callable[..., Prediction], inputs: JointInputs, context: Tensor, source_latents: Tensor | None,
-                share: float, generators: Generators) -> JointInputs:
+def on_own_path(
+    model: Callable[..., Prediction],
+    inputs: JointInputs,
+    context: Tensor,
+    source_latents: Tensor | None,
+    share: float,
+    generators: Generators,
+) -> JointInputs:
     """`inputs`, with video and semantic tokens of about `share` of the samples where the model's first step leads.
 
     Draws one number per sample. The model is called even if no sample takes part: sharded processes wait for it.
     """
-    drawn = per_sample(len(context), generators, lambda count, generator: torch.rand(
-        count, generator=generator, device=generator.device)).to(inputs.sigma.device)
+    drawn = per_sample(
+        len(context),
+        generators,
+        lambda count, generator: torch.rand(count, generator=generator, device=generator.device),
+    ).to(inputs.sigma.device)
     chosen = (drawn < share) & (inputs.sigma >= LOWEST_SIGMA)
     rows = (chosen if chosen.any() else drawn == drawn.min()).nonzero().flatten()
-    predicted = JointObjective.predict(model, _pure_noise(inputs, rows), context[rows],
-                                       None if source_latents is None else source_latents[rows])
+    predicted = JointObjective.predict(
+        model,
+        _pure_noise(inputs, rows),
+        context[rows],
+        None if source_latents is None else source_latents[rows],
+    )
     if not chosen.any():
         return inputs
     sigma = inputs.sigma[rows]
-    semantic = None if inputs.semantic is None else _stepped(inputs.semantic, rows, sigma, predicted[1])
-    return replace(inputs, video=_stepped(inputs.video, rows, sigma, predicted[0]), semantic=semantic)
+    semantic = (
+        None if inputs.semantic is None else _stepped(inputs.semantic, rows, sigma, predicted[1])
+    )
+    return replace(
+        inputs, video=_stepped(inputs.video, rows, sigma, predicted[0]), semantic=semantic
+    )
 
 
 def _pure_noise(inputs: JointInputs, rows: Tensor) -> JointInputs:
     """These samples where the sampler begins."""
+
     def noise(stream: Noised | None) -> Noised | None:
         if stream is None:
             return None
@@ -57,5 +75,7 @@ def _stepped(stream: Noised, rows: Tensor, sigma: Tensor, predicted: Tensor) -> 
     level, velocity = level_for(sigma, stream.noisy), stream.velocity[rows]
     clean = stream.noisy[rows].float() - level * velocity
     noisy = clean + velocity - (1 - level) * predicted.float()
-    return Noised(stream.noisy.index_copy(0, rows, noisy.to(stream.noisy.dtype)),
-                  stream.velocity.index_copy(0, rows, (noisy - clean) / level))
+    return Noised(
+        stream.noisy.index_copy(0, rows, noisy.to(stream.noisy.dtype)),
+        stream.velocity.index_copy(0, rows, (noisy - clean) / level),
+    )

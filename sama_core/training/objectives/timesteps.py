@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import SamaError, needed
-from ...schedule import DEFAULT_SHIFT, TRAIN_TIMESTEPS, flow_sigmas, round_timestep
+from ...model.schedule import DEFAULT_SHIFT, TRAIN_TIMESTEPS, flow_sigmas, round_timestep
 from .noising import Generators, per_sample
 
 WEIGHTINGS = ("uniform", "bell")
@@ -18,8 +18,13 @@ WEIGHTINGS = ("uniform", "bell")
 
 def draw_sigmas(batch: int, generators: Generators, shift: float = DEFAULT_SHIFT) -> Tensor:
     """(B,) float32 noise levels in 0.001·s / (1 + 0.001·(s - 1)) … 1, on the generators' device."""
-    index = per_sample(batch, generators, lambda count, generator: torch.randint(
-        TRAIN_TIMESTEPS, (count,), generator=generator, device=generator.device))
+    index = per_sample(
+        batch,
+        generators,
+        lambda count, generator: torch.randint(
+            TRAIN_TIMESTEPS, (count,), generator=generator, device=generator.device
+        ),
+    )
     return _levels(shift).to(index.device)[index]
 
 
@@ -32,7 +37,9 @@ def model_timestep(sigma: Tensor) -> Tensor:
     return round_timestep(sigma * TRAIN_TIMESTEPS)
 
 
-def timestep_weight(sigma: Tensor, shift: float = DEFAULT_SHIFT, weighting: str = "uniform") -> Tensor:
+def timestep_weight(
+    sigma: Tensor, shift: float = DEFAULT_SHIFT, weighting: str = "uniform"
+) -> Tensor:
     """(B,) weight of each sample's loss by its noise level; 1 on average over the levels.
 
     "uniform" is 1. "bell" is the framework's exp(-2·((t - 500) / 1000)²), lowered so that it is 0 at t = 1000, where it
@@ -42,7 +49,9 @@ def timestep_weight(sigma: Tensor, shift: float = DEFAULT_SHIFT, weighting: str 
     if weighting == "uniform":
         return torch.ones_like(sigma)
     if weighting != "bell":
-        raise SamaError(needed("timestep weighting", repr(weighting), " or ".join(WEIGHTINGS), 'Use "uniform".'))
+        raise SamaError(
+            needed("timestep weighting", repr(weighting), " or ".join(WEIGHTINGS), 'Use "uniform".')
+        )
     levels = _bell(_levels(shift))
     floor = levels.min()
     return ((_bell(sigma) - floor) / (levels - floor).mean()).to(sigma.dtype)
@@ -56,5 +65,12 @@ def _bell(sigma: Tensor) -> Tensor:
 def _levels(shift: float) -> Tensor:
     """The 1000 noise levels, from 1 down; 0 is not one of them."""
     if not shift > 0:
-        raise SamaError(needed("timestep shift", shift, "more than 0", f"Use {DEFAULT_SHIFT}, the released sampler's."))
+        raise SamaError(
+            needed(
+                "timestep shift",
+                shift,
+                "more than 0",
+                f"Use {DEFAULT_SHIFT}, the released sampler's.",
+            )
+        )
     return flow_sigmas(TRAIN_TIMESTEPS, shift)[:-1]

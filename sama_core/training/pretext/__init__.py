@@ -10,11 +10,20 @@ generator; it returns new frames of the same shape. `PretextMix` draws one of th
 Source: SAMA §3.3 and App. C (ratios, settings, tags); release `trainers/pretext.py` (operators).
 """
 
+from .clips import none
 from .cube import cube_inpainting
 from .mix import PRETEXTS, RATIOS, Perturbed, Pretext, PretextMix
 from .speed import speed_perturbation
 from .tubes import tube_shuffle
-from .untouched import none
 
-__all__ = ["PRETEXTS", "RATIOS", "Perturbed", "Pretext", "PretextMix", "cube_inpainting", "none",
-           "speed_perturbation", "tube_shuffle"]
+__all__ = [
+    "PRETEXTS",
+    "RATIOS",
+    "Perturbed",
+    "Pretext",
+    "PretextMix",
+    "cube_inpainting",
+    "none",
+    "speed_perturbation",
+    "tube_shuffle",
+]

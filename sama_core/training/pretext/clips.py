@@ -1,9 +1,12 @@
-"""One clip or a batch of clips: the shapes every pretext takes."""
+"""One clip or a batch of clips: the shapes every pretext takes.
+
+No pretext: the source is the clip itself.
+"""
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...errors import SamaError, needed
 
@@ -16,6 +19,25 @@ def each_clip(frames: Tensor, perturb: Callable[[Tensor], Tensor]) -> Tensor:
     if frames.ndim == 4:
         return perturb(frames)
     if frames.ndim != 5:
-        raise SamaError(needed("frames", f"shape {tuple(frames.shape)}", "(F, H, W, C), or (B, F, H, W, C) for a batch",
-                               "Move the colour channels last and keep the frame axis."))
+        raise SamaError(
+            needed(
+                "frames",
+                f"shape {tuple(frames.shape)}",
+                "(F, H, W, C), or (B, F, H, W, C) for a batch",
+                "Move the colour channels last and keep the frame axis.",
+            )
+        )
     return torch.stack([perturb(clip) for clip in frames]) if len(frames) else frames.clone()
+
+
+TAG = ""
+"""Unverified: the paper gives a tag for the three pretexts only; nothing is put before the caption here."""
+
+
+def none(frames: Tensor, generator: Generator | None = None) -> Tensor:
+    """Frames (F, H, W, C) or (B, F, H, W, C), copied; draws nothing.
+
+    Unverified: that the source of these samples is the target itself. The paper does not say, and the framework
+    SAMA was trained in does so where a sample has no source.
+    """
+    return each_clip(frames, Tensor.clone)

@@ -14,7 +14,9 @@ MASK_RATIO = 0.3
 
 def cube_inpainting(frames: Tensor, generator: Generator, ratio: float = MASK_RATIO) -> Tensor:
     """Frames (F, H, W, C) or (B, F, H, W, C) with one run of whole frames set to 0; the same shape."""
-    return each_clip(frames, lambda clip: blackened(clip, masked_frames(len(clip), generator, ratio)))
+    return each_clip(
+        frames, lambda clip: blackened(clip, masked_frames(len(clip), generator, ratio))
+    )
 
 
 def masked_frames(frames: int, generator: Generator, ratio: float = MASK_RATIO) -> range:
@@ -33,5 +35,5 @@ def masked_frames(frames: int, generator: Generator, ratio: float = MASK_RATIO) 
 def blackened(clip: Tensor, masked: range) -> Tensor:
     """A copy of `clip` (F, H, W, C) with the frames `masked` set to 0."""
     clip = clip.clone()
-    clip[masked.start:masked.stop] = 0
+    clip[masked.start : masked.stop] = 0
     return clip

@@ -9,7 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from ...errors import SamaError, needed
-from . import cube, speed, tubes, untouched
+from . import clips as untouched
+from . import cube, speed, tubes
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,21 @@ class Perturbed:
     """The pretext's name."""
 
 
-PRETEXTS: Mapping[str, Pretext] = {pretext.name: pretext for pretext in (
-    Pretext("none", untouched.TAG, untouched.none),
-    Pretext("cube_inpainting", cube.TAG, cube.cube_inpainting),
-    Pretext("speed_perturbation", speed.TAG, speed.speed_perturbation),
-    Pretext("tube_shuffle", tubes.TAG, tubes.tube_shuffle),
-)}
-RATIOS: Mapping[str, float] = {"none": 1, "cube_inpainting": 2, "speed_perturbation": 3, "tube_shuffle": 4}
+PRETEXTS: Mapping[str, Pretext] = {
+    pretext.name: pretext
+    for pretext in (
+        Pretext("none", untouched.TAG, untouched.none),
+        Pretext("cube_inpainting", cube.TAG, cube.cube_inpainting),
+        Pretext("speed_perturbation", speed.TAG, speed.speed_perturbation),
+        Pretext("tube_shuffle", tubes.TAG, tubes.tube_shuffle),
+    )
+}
+RATIOS: Mapping[str, float] = {
+    "none": 1,
+    "cube_inpainting": 2,
+    "speed_perturbation": 3,
+    "tube_shuffle": 4,
+}
 """SAMA App. C."""
 
 
@@ -60,11 +69,26 @@ class PretextMix:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.ratios) - set(self.pretexts))
         if unknown:
-            raise SamaError(needed("pretext ratios", f"unknown names {', '.join(unknown)}",
-                                   f"some of {', '.join(self.pretexts)}", "Correct the names."))
-        if any(not ratio >= 0 for ratio in self.ratios.values()) or not sum(self.ratios.values()) > 0:
-            raise SamaError(needed("pretext ratios", dict(self.ratios), "numbers of at least 0, one of them above 0",
-                                   f"Use {dict(RATIOS)}, the paper's."))
+            raise SamaError(
+                needed(
+                    "pretext ratios",
+                    f"unknown names {', '.join(unknown)}",
+                    f"some of {', '.join(self.pretexts)}",
+                    "Correct the names.",
+                )
+            )
+        if (
+            any(not ratio >= 0 for ratio in self.ratios.values())
+            or not sum(self.ratios.values()) > 0
+        ):
+            raise SamaError(
+                needed(
+                    "pretext ratios",
+                    dict(self.ratios),
+                    "numbers of at least 0, one of them above 0",
+                    f"Use {dict(RATIOS)}, the paper's.",
+                )
+            )
 
     def draw(self, generator: Generator) -> Pretext:
         """One pretext. One draw from `generator`, whatever the outcome."""

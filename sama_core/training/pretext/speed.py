@@ -22,8 +22,12 @@ TAG = "[Restore the video to normal playback speed.]"
 SPEED = 2.0
 
 
-def speed_perturbation(frames: Tensor, generator: Generator | None = None, speed: float = SPEED,
-                       time_warp: bool = False) -> Tensor:
+def speed_perturbation(
+    frames: Tensor,
+    generator: Generator | None = None,
+    speed: float = SPEED,
+    time_warp: bool = False,
+) -> Tensor:
     """Frames (F, H, W, C) or (B, F, H, W, C) at `speed` times their pace, the same shape; draws nothing.
 
     Deviation: the released operator alternates between 0.5x and 2x; the paper trains 2x only.
@@ -31,8 +35,11 @@ def speed_perturbation(frames: Tensor, generator: Generator | None = None, speed
     of its last frame, and cuts a long one, before encoding it.
     Raises SamaError unless `speed` is above 0.
     """
+
     def perturb(clip: Tensor) -> Tensor:
-        indices = time_warp_indices(len(clip), speed) if time_warp else resample_indices(len(clip), speed)
+        indices = (
+            time_warp_indices(len(clip), speed) if time_warp else resample_indices(len(clip), speed)
+        )
         return clip[fit_length(indices, len(clip)).to(clip.device)]
 
     return each_clip(frames, perturb)

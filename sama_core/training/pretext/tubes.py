@@ -23,13 +23,18 @@ Tube = tuple[slice, slice, slice]
 """Where a tube lies: frames, rows, columns."""
 
 
-def tube_shuffle(frames: Tensor, generator: Generator, splits: tuple[int, int, int] = SPLITS,
-                 keep_last_frame: bool = True) -> Tensor:
+def tube_shuffle(
+    frames: Tensor,
+    generator: Generator,
+    splits: tuple[int, int, int] = SPLITS,
+    keep_last_frame: bool = True,
+) -> Tensor:
     """Frames (F, H, W, C) or (B, F, H, W, C) with their tubes in random order; the same shape.
 
     All orders are equally likely, so one in 8! leaves 2 x 2 x 2 equal tubes in place. An axis shorter than its
     number of splits leaves the clip as it is, without a draw: images are never shuffled.
     """
+
     def perturb(clip: Tensor) -> Tensor:
         tubes = tubes_of(tuple(clip.shape[:3]), splits, keep_last_frame)
         return moved(clip, tubes, shuffled(tubes, generator))
@@ -37,8 +42,9 @@ def tube_shuffle(frames: Tensor, generator: Generator, splits: tuple[int, int, i
     return each_clip(frames, perturb)
 
 
-def tubes_of(size: tuple[int, int, int], splits: tuple[int, int, int] = SPLITS,
-             keep_last_frame: bool = True) -> list[Tube]:
+def tubes_of(
+    size: tuple[int, int, int], splits: tuple[int, int, int] = SPLITS, keep_last_frame: bool = True
+) -> list[Tube]:
     """The tubes of a clip of `size` (F, H, W), frames outermost; empty where an axis is shorter than its splits."""
     frames, height, width = size
     if keep_last_frame and frames > 1:

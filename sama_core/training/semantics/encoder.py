@@ -13,8 +13,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from ...config import DEFAULT_SEMANTIC_TOKENS
 from ...errors import SamaError, needed
+from ...model.config import DEFAULT_SEMANTIC_TOKENS
 
 GRID = 8
 """Cells per side: M = 64 local tokens. Unverified: that they are a square grid; §4.1 gives the number only."""
@@ -38,17 +38,28 @@ class SemanticEncoder(nn.Module, ABC):
         A frame with a NaN gives NaN tokens, for that frame alone. Raises SamaError for another shape or dtype.
         """
         if frame.ndim != 4 or frame.shape[-1] != 3 or not frame.is_floating_point():
-            raise SamaError(needed("anchor frame", f"{tuple(frame.shape)} {str(frame.dtype).removeprefix('torch.')}",
-                                   "(B, H, W, 3) floating point in 0..1", "Divide 8-bit frames by 255."))
+            raise SamaError(
+                needed(
+                    "anchor frame",
+                    f"{tuple(frame.shape)} {str(frame.dtype).removeprefix('torch.')}",
+                    "(B, H, W, 3) floating point in 0..1",
+                    "Divide 8-bit frames by 255.",
+                )
+            )
         local, whole = self.tokens(frame.float())
         return torch.cat([local, whole[:, None]], dim=1).float()
 
     def check_width(self, width: int) -> None:
         """SamaError unless the model's semantic tokens are as wide as this encoder's."""
         if width != self.width:
-            raise SamaError(needed(
-                "semantic encoder", f"{type(self).__name__} with tokens {self.width} wide", f"the model's {width}",
-                "Choose the encoder the model was made for (SigLIP so400m is 1152 wide), or train a new model."))
+            raise SamaError(
+                needed(
+                    "semantic encoder",
+                    f"{type(self).__name__} with tokens {self.width} wide",
+                    f"the model's {width}",
+                    "Choose the encoder the model was made for (SigLIP so400m is 1152 wide), or train a new model.",
+                )
+            )
 
 
 def anchor_frame(clip: Tensor) -> Tensor:
@@ -58,5 +69,12 @@ def anchor_frame(clip: Tensor) -> Tensor:
     help speaks of "first-frame" semantics.
     """
     if clip.ndim != 5:
-        raise SamaError(needed("target clips", f"shape {tuple(clip.shape)}", "(B, F, H, W, 3)", "Add the batch axis."))
+        raise SamaError(
+            needed(
+                "target clips",
+                f"shape {tuple(clip.shape)}",
+                "(B, F, H, W, 3)",
+                "Add the batch axis.",
+            )
+        )
     return clip[:, 0]

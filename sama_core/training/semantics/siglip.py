@@ -1,16 +1,32 @@
-"""SigLIP's image encoder as the semantic teacher of real training (SAMA §3.2).
+"""A torchvision whose compiled part does not load must not stop transformers and peft, which need none of it.
+
+SigLIP's image encoder as the semantic teacher of real training (SAMA §3.2).
 
 Unverified: the checkpoint (E = 1152 makes it the so400m family), its input size, the pooling of patches to 8 x 8, the
 making of the global token, and any scaling. Here: average pooling, SigLIP's own attention pooling, no scaling.
 """
+
+import importlib.util
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import RuntimeSetupError, SamaError, needed
-from ..torchvision_gap import mend_torchvision
+from ...launch.server.comfy_main import declare_vision_operators
 from .encoder import GRID, SemanticEncoder
+
+
+def mend_torchvision() -> None:
+    """Call before importing transformers or peft. Does nothing where torchvision is absent or works.
+
+    CPU torch with the registry's torchvision is such a pair: "operator torchvision::nms does not exist".
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is not None and spec.origin:
+        declare_vision_operators(Path(spec.origin).parent)
+
 
 GLOBAL_TOKENS = ("pooler", "mean")
 
@@ -25,17 +41,25 @@ class SiglipEncoder(SemanticEncoder):
         super().__init__()
         has_pooler = getattr(vision.config, "vision_use_head", True)
         if global_token not in GLOBAL_TOKENS or (global_token == "pooler" and not has_pooler):
-            raise SamaError(needed("global token", repr(global_token),
-                                   " or ".join(GLOBAL_TOKENS) if has_pooler else '"mean", as the model has no pooler',
-                                   'Use "mean".'))
+            raise SamaError(
+                needed(
+                    "global token",
+                    repr(global_token),
+                    " or ".join(GLOBAL_TOKENS)
+                    if has_pooler
+                    else '"mean", as the model has no pooler',
+                    'Use "mean".',
+                )
+            )
         self.vision = vision.eval().requires_grad_(False)
         self.global_token = global_token
         self.width = vision.config.hidden_size
         self.side = vision.config.image_size
 
     @classmethod
-    def from_pretrained(cls, path: str, global_token: str = "pooler",
-                        dtype: torch.dtype = torch.float32) -> "SiglipEncoder":
+    def from_pretrained(
+        cls, path: str, global_token: str = "pooler", dtype: torch.dtype = torch.float32
+    ) -> "SiglipEncoder":
         """The vision tower of a SigLIP checkpoint: a local folder, or a hub name, which is downloaded.
 
         Raises RuntimeSetupError when transformers, or the model, cannot be loaded.
@@ -43,11 +67,17 @@ class SiglipEncoder(SemanticEncoder):
         mend_torchvision()
         try:
             from transformers import SiglipVisionModel
+
             vision = SiglipVisionModel.from_pretrained(path, dtype=dtype)
         except (ImportError, OSError, ValueError) as error:
-            raise RuntimeSetupError(needed(
-                "semantic encoder", f"{path}, which does not load ({error})", "transformers and a SigLIP checkpoint",
-                'Install transformers, and give the folder of a checkpoint, or train with "pixels".')) from error
+            raise RuntimeSetupError(
+                needed(
+                    "semantic encoder",
+                    f"{path}, which does not load ({error})",
+                    "transformers and a SigLIP checkpoint",
+                    'Install transformers, and give the folder of a checkpoint, or train with "pixels".',
+                )
+            ) from error
         return cls(vision, global_token)
 
     def train(self, mode: bool = True) -> "SiglipEncoder":
@@ -56,7 +86,9 @@ class SiglipEncoder(SemanticEncoder):
 
     def tokens(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, H, W, 3) in 0..1, on the encoder's device → (B, 64, E), (B, E)."""
-        seen = self.vision(pixel_values=siglip_pixels(frame, self.side).to(next(self.vision.parameters()).dtype))
+        seen = self.vision(
+            pixel_values=siglip_pixels(frame, self.side).to(next(self.vision.parameters()).dtype)
+        )
         patches = seen.last_hidden_state.float()
         rows = round(patches.shape[1] ** 0.5)
         cells = F.adaptive_avg_pool2d(patches.transpose(1, 2).unflatten(2, (rows, rows)), GRID)

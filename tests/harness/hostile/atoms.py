@@ -14,7 +14,12 @@ def set_channel_order(mov: bytes, labels: list[int]) -> bytes:
     moov = mov.rindex(b"moov") - 4
 
     def edit(kind: bytes, body: bytes) -> bytes:
-        return _with_order(body, chan) if kind == b"stsd" and b"vide" not in body and _is_sound(body) else body
+        return (
+            _with_order(body, chan)
+            if kind == b"stsd" and b"vide" not in body and _is_sound(body)
+            else body
+        )
+
     return mov[:moov] + _rewritten(mov[moov:], edit)
 
 
@@ -29,6 +34,7 @@ def set_matrix(mov: bytes, matrix: tuple[int, ...]) -> bytes:
             return body
         done.append(True)
         return body[:40] + packed + body[76:]
+
     return mov[:moov] + _rewritten(mov[moov:], edit)
 
 
@@ -36,22 +42,32 @@ def _rewritten(atoms: bytes, edit) -> bytes:
     """Every atom's body passed through `edit(kind, body)`, with the sizes of those around it mended."""
     out, at = b"", 0
     while at + 8 <= len(atoms):
-        size, kind = struct.unpack(">I4s", atoms[at:at + 8])
-        body = atoms[at + 8:at + size]
+        size, kind = struct.unpack(">I4s", atoms[at : at + 8])
+        body = atoms[at + 8 : at + size]
         out += _atom(kind, _rewritten(body, edit) if kind in CONTAINERS else edit(kind, body))
         at += size
     return out + atoms[at:]
 
 
 def _is_sound(stsd: bytes) -> bool:
-    return stsd[12:16] in (b"sowt", b"twos", b"lpcm", b"in24", b"in32", b"fl32", b"fl64", b"ipcm", b"raw ")
+    return stsd[12:16] in (
+        b"sowt",
+        b"twos",
+        b"lpcm",
+        b"in24",
+        b"in32",
+        b"fl32",
+        b"fl64",
+        b"ipcm",
+        b"raw ",
+    )
 
 
 def _with_order(stsd: bytes, chan: bytes) -> bytes:
     """The sample description with this `chan` in place of its own."""
-    size, = struct.unpack(">I", stsd[8:12])
-    entry, rest = stsd[8:8 + size], stsd[8 + size:]
-    version, = struct.unpack(">H", entry[16:18])
+    (size,) = struct.unpack(">I", stsd[8:12])
+    entry, rest = stsd[8 : 8 + size], stsd[8 + size :]
+    (version,) = struct.unpack(">H", entry[16:18])
     begin = _SOUND_DESCRIPTION.get(version, len(entry))
     extensions = _rewritten_without(entry[begin:], b"chan")
     entry = entry[:begin] + extensions + chan
@@ -61,8 +77,8 @@ def _with_order(stsd: bytes, chan: bytes) -> bytes:
 def _rewritten_without(atoms: bytes, unwanted: bytes) -> bytes:
     out, at = b"", 0
     while at + 8 <= len(atoms):
-        size, kind = struct.unpack(">I4s", atoms[at:at + 8])
-        out += b"" if kind == unwanted else atoms[at:at + size]
+        size, kind = struct.unpack(">I4s", atoms[at : at + 8])
+        out += b"" if kind == unwanted else atoms[at : at + size]
         at += size
     return out
 

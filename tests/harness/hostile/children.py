@@ -24,7 +24,10 @@ def in_child(work: Callable[[], dict]) -> dict:
         said = pipe.read()
     _, status = os.waitpid(child, 0)
     if status:
-        return {"outcome": "crash", "text": signal.strsignal(os.waitstatus_to_exitcode(status) * -1) or str(status)}
+        return {
+            "outcome": "crash",
+            "text": signal.strsignal(os.waitstatus_to_exitcode(status) * -1) or str(status),
+        }
     return json.loads(said)
 
 
@@ -34,5 +37,9 @@ def all_under(folder) -> dict[str, tuple]:
     for place, _, names in os.walk(folder):
         for path in (place, *(os.path.join(place, name) for name in names)):
             status = os.lstat(path)
-            found[os.path.relpath(path, folder)] = (status.st_size, status.st_mtime_ns, status.st_mode)
+            found[os.path.relpath(path, folder)] = (
+                status.st_size,
+                status.st_mtime_ns,
+                status.st_mode,
+            )
     return found

@@ -14,13 +14,23 @@ from ..moving_shapes import moving_shapes
 
 FRAMES, WIDTH, HEIGHT = 12, 48, 32
 BASES = ("clip.mp4", "clip.mkv", "clip.webm", "clip.avi", "clip.mov", "clip.ts", "clip.gif")
-CODECS = {".mp4": ("libx264", "yuv420p", "aac"), ".mkv": ("libx264", "yuv420p", "flac"), ".gif": ("gif", "rgb8", None),
-          ".webm": ("libvpx-vp9", "yuv420p", "libopus"), ".avi": ("mpeg4", "yuv420p", "libmp3lame"),
-          ".mov": ("prores_ks", "yuv422p10le", "pcm_s16le"), ".ts": ("libx264", "yuv420p", "aac"),
-          ".nut": ("ffv1", "yuv444p", None), ".h264": ("libx264", "yuv420p", None),
-          ".mjpeg": ("mjpeg", "yuvj420p", None)}
-OPTIONS = {"libx264": {"g": "4", "preset": "ultrafast"}, "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
-           "libaom-av1": {"cpu-used": "8", "usage": "realtime"}}
+CODECS = {
+    ".mp4": ("libx264", "yuv420p", "aac"),
+    ".mkv": ("libx264", "yuv420p", "flac"),
+    ".gif": ("gif", "rgb8", None),
+    ".webm": ("libvpx-vp9", "yuv420p", "libopus"),
+    ".avi": ("mpeg4", "yuv420p", "libmp3lame"),
+    ".mov": ("prores_ks", "yuv422p10le", "pcm_s16le"),
+    ".ts": ("libx264", "yuv420p", "aac"),
+    ".nut": ("ffv1", "yuv444p", None),
+    ".h264": ("libx264", "yuv420p", None),
+    ".mjpeg": ("mjpeg", "yuvj420p", None),
+}
+OPTIONS = {
+    "libx264": {"g": "4", "preset": "ultrafast"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
+    "libaom-av1": {"cpu-used": "8", "usage": "realtime"},
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +57,26 @@ class Hostile:
     "Seconds at which its sound must have its one click."
 
 
-def make(path: Path, frames: int = FRAMES, width: int = WIDTH, height: int = HEIGHT, rate: Fraction | int = 24,
-         sound: bool = True, first: int = 0, codec: tuple | None = None) -> Path:
+def make(
+    path: Path,
+    frames: int = FRAMES,
+    width: int = WIDTH,
+    height: int = HEIGHT,
+    rate: Fraction | int = 24,
+    sound: bool = True,
+    first: int = 0,
+    codec: tuple | None = None,
+) -> Path:
     """A small good file of the kind its name says."""
     video_codec, pix_fmt, sound_codec = codec or CODECS[path.suffix]
     with av.open(str(path), "w") as container:
         video = container.add_stream(video_codec, rate=rate, options=OPTIONS.get(video_codec, {}))
         video.width, video.height, video.pix_fmt = width, height, pix_fmt
-        track = container.add_stream(sound_codec, rate=48000, layout="mono") if sound and sound_codec else None
+        track = (
+            container.add_stream(sound_codec, rate=48000, layout="mono")
+            if sound and sound_codec
+            else None
+        )
         for number, pixels in enumerate(moving_shapes(frames, width, height)):
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt)
             picture.pts = first + number
@@ -77,8 +99,19 @@ def _add_sound(container, track, seconds: Fraction | float) -> None:
 
 def hostile_clips(folder: Path) -> Iterator[Hostile]:
     """Write every file under `folder`, and say what must come of it."""
-    for kind in (_truncated, _flipped, _sizes_and_rates, _time_stamps, _no_pictures, _mislabelled, _texts, _names,
-                 _not_files, _glued, _disks):
+    for kind in (
+        _truncated,
+        _flipped,
+        _sizes_and_rates,
+        _time_stamps,
+        _no_pictures,
+        _mislabelled,
+        _texts,
+        _names,
+        _not_files,
+        _glued,
+        _disks,
+    ):
         place = folder / kind.__name__.strip("_")
         place.mkdir(parents=True)
         yield from kind(place)
@@ -92,7 +125,7 @@ def _truncated(folder: Path) -> Iterator[Hostile]:
     for name, data in _bases(folder).items():
         for tenth in range(1, 10):
             path = folder / f"{tenth}_{name}"
-            path.write_bytes(data[:len(data) * tenth // 10])
+            path.write_bytes(data[: len(data) * tenth // 10])
             yield Hostile("truncated at a tenth", path)
 
 
@@ -113,9 +146,21 @@ def _flipped(folder: Path) -> Iterator[Hostile]:
 def _sizes_and_rates(folder: Path) -> Iterator[Hostile]:
     lossless, full = ("ffv1", "yuv444p", None), ("libx264", "yuv444p", None)
     for name in BASES:
-        yield Hostile("one frame", make(folder / f"one_{name}", frames=1, sound=False), "right", size=(WIDTH, HEIGHT))
-    for name, codec in (("tiny.mp4", full), ("tiny.mkv", lossless), ("tiny.mov", full), ("tiny.gif", None)):
-        yield Hostile("1x1", make(folder / name, 3, 1, 1, sound=False, codec=codec), "right", size=(1, 1))
+        yield Hostile(
+            "one frame",
+            make(folder / f"one_{name}", frames=1, sound=False),
+            "right",
+            size=(WIDTH, HEIGHT),
+        )
+    for name, codec in (
+        ("tiny.mp4", full),
+        ("tiny.mkv", lossless),
+        ("tiny.mov", full),
+        ("tiny.gif", None),
+    ):
+        yield Hostile(
+            "1x1", make(folder / name, 3, 1, 1, sound=False, codec=codec), "right", size=(1, 1)
+        )
     for width, height in ((16384, 16), (16, 16384), (16383, 3)):
         path = make(folder / f"{width}x{height}.mp4", 2, width, height, sound=False, codec=full)
         yield Hostile("16,384 wide", path, "right", size=(width, height))
@@ -131,14 +176,14 @@ def _no_rate(folder: Path) -> Iterator[Hostile]:
     avi = make(folder / "no_rate.avi", sound=False)
     data = bytearray(avi.read_bytes())
     strh = data.index(b"strh")
-    data[strh + 32:strh + 36] = bytes(4)  # dwRate
+    data[strh + 32 : strh + 36] = bytes(4)  # dwRate
     avi.write_bytes(data)
     yield Hostile("0 fps", avi, "right", size=(WIDTH, HEIGHT))
     for name, atom, offset in (("no_lengths.mp4", b"stts", 16), ("no_clock.mp4", b"mdhd", 16)):
         path = make(folder / name, sound=False)
         data = bytearray(path.read_bytes())
         place = data.index(atom) + offset
-        data[place:place + 4] = bytes(4)
+        data[place : place + 4] = bytes(4)
         path.write_bytes(data)
         yield Hostile("0 fps", path)
 
@@ -146,14 +191,21 @@ def _no_rate(folder: Path) -> Iterator[Hostile]:
 def _time_stamps(folder: Path) -> Iterator[Hostile]:
     for name in ("untimed.h264", "untimed.mjpeg"):
         yield Hostile("no time stamps", make(folder / name), "right", size=(WIDTH, HEIGHT))
-    yield Hostile("no time stamps", make(folder / "untimed.avi", codec=("libx264", "yuv420p", None)), "right")
+    yield Hostile(
+        "no time stamps", make(folder / "untimed.avi", codec=("libx264", "yuv420p", None)), "right"
+    )
     for name in ("negative.mp4", "negative.mkv", "negative.ts", "negative.nut"):
         yield Hostile("negative time stamps", make(folder / name, first=-5, sound=False), "right")
 
 
 def _no_pictures(folder: Path) -> Iterator[Hostile]:
-    for name, codec in (("song.m4a", "aac"), ("song.mp3", "libmp3lame"), ("song.wav", "pcm_s16le"),
-                        ("song.mkv", "flac"), ("song.mp4", "aac")):
+    for name, codec in (
+        ("song.m4a", "aac"),
+        ("song.mp3", "libmp3lame"),
+        ("song.wav", "pcm_s16le"),
+        ("song.mkv", "flac"),
+        ("song.mp4", "aac"),
+    ):
         with av.open(str(folder / name), "w") as container:
             _add_sound(container, container.add_stream(codec, rate=48000, layout="mono"), 1)
         yield Hostile("audio only", folder / name, "error", "a file without pictures")
@@ -163,8 +215,15 @@ def _no_pictures(folder: Path) -> Iterator[Hostile]:
 
 
 def _mislabelled(folder: Path) -> Iterator[Hostile]:
-    for written, shown in (("clip.mp4", "a.avi"), ("clip.webm", "b.mp4"), ("clip.gif", "c.mp4"), ("clip.mkv", "d.txt"),
-                           ("clip.avi", "e"), ("clip.mov", "f.png"), ("clip.ts", "g.mp3")):
+    for written, shown in (
+        ("clip.mp4", "a.avi"),
+        ("clip.webm", "b.mp4"),
+        ("clip.gif", "c.mp4"),
+        ("clip.mkv", "d.txt"),
+        ("clip.avi", "e"),
+        ("clip.mov", "f.png"),
+        ("clip.ts", "g.mp3"),
+    ):
         path = make(folder / written)
         yield Hostile("wrong extension", path.rename(folder / shown), "right", size=(WIDTH, HEIGHT))
 
@@ -172,28 +231,63 @@ def _mislabelled(folder: Path) -> Iterator[Hostile]:
 def _texts(folder: Path) -> Iterator[Hostile]:
     secret = make(folder / "secret.mp4")
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
-    texts = {"notes": "this is not a video\n" * 99, "page": "<html><video src='x'></html>", "graph": '{"nodes": []}',
-             "playlist": playlist, "remote": playlist.replace("file://", "http://127.0.0.1:9"),
-             "script": "ffconcat version 1.0\nfile secret.mp4\n",
-             "session": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
-             "manifest": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>',
-             "zeros": "\0" * 5000, "letter": "a"}
+    texts = {
+        "notes": "this is not a video\n" * 99,
+        "page": "<html><video src='x'></html>",
+        "graph": '{"nodes": []}',
+        "playlist": playlist,
+        "remote": playlist.replace("file://", "http://127.0.0.1:9"),
+        "script": "ffconcat version 1.0\nfile secret.mp4\n",
+        "session": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        "manifest": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>',
+        "zeros": "\0" * 5000,
+        "letter": "a",
+    }
     for name, text in texts.items():
         (folder / f"{name}.mp4").write_text(text)
-        yield Hostile("text renamed .mp4", folder / f"{name}.mp4", "error", "a file that is not a video")
+        yield Hostile(
+            "text renamed .mp4", folder / f"{name}.mp4", "error", "a file that is not a video"
+        )
 
 
 def _names(folder: Path) -> Iterator[Hostile]:
     data = make(folder / "good.mp4").read_bytes()
-    for name in ("two\nlines.mp4", "tab\tbell\a.mp4", "\x1b[31mred.mp4", "-i.mp4", "..mp4", "file:x.mp4",
-                 "concat:good.mp4|good.mp4", "http:x.mp4", "pipe:0", "data:video,x.mp4", "%s%n%08d.mp4",
-                 "shot%03d.mp4", "$(touch owned).mp4", "`touch owned`.mp4", "; rm -rf x.mp4", "a b  .mp4", "日本語.mp4",
-                 "\u202egpm.mp4", os.fsdecode(b"\xff\xfe.mp4"), "n" * 251 + ".mp4", "quote'\".mp4",
-                 "back\\slash.mp4", "?*.mp4", "{a,b}.mp4"):
+    for name in (
+        "two\nlines.mp4",
+        "tab\tbell\a.mp4",
+        "\x1b[31mred.mp4",
+        "-i.mp4",
+        "..mp4",
+        "file:x.mp4",
+        "concat:good.mp4|good.mp4",
+        "http:x.mp4",
+        "pipe:0",
+        "data:video,x.mp4",
+        "%s%n%08d.mp4",
+        "shot%03d.mp4",
+        "$(touch owned).mp4",
+        "`touch owned`.mp4",
+        "; rm -rf x.mp4",
+        "a b  .mp4",
+        "日本語.mp4",
+        "\u202egpm.mp4",
+        os.fsdecode(b"\xff\xfe.mp4"),
+        "n" * 251 + ".mp4",
+        "quote'\".mp4",
+        "back\\slash.mp4",
+        "?*.mp4",
+        "{a,b}.mp4",
+    ):
         path = folder / name
         path.write_bytes(data)
         yield Hostile("path tricks and control characters", path, "right", size=(WIDTH, HEIGHT))
-    for missing in ("../../../nowhere/../x.mp4", "no\0body.mp4", "gone\n.mp4", "x" * 300 + ".mp4", "good.mp4/x"):
+    for missing in (
+        "../../../nowhere/../x.mp4",
+        "no\0body.mp4",
+        "gone\n.mp4",
+        "x" * 300 + ".mp4",
+        "good.mp4/x",
+    ):
         yield Hostile("path tricks and control characters", folder / missing, "error", "video '")
 
 
@@ -203,18 +297,31 @@ def _not_files(folder: Path) -> Iterator[Hostile]:
     (folder / "zero.mp4").symlink_to("/dev/zero")
     (folder / "loop.mp4").symlink_to("loop.mp4")
     for name in ("folder.mp4", "pipe.mp4", "zero.mp4", "loop.mp4"):
-        yield Hostile("folders, pipes and devices", folder / name, "error", "a file that is not a video")
+        yield Hostile(
+            "folders, pipes and devices", folder / name, "error", "a file that is not a video"
+        )
     (folder / "dangling.mp4").symlink_to("nowhere.mp4")
     yield Hostile("folders, pipes and devices", folder / "dangling.mp4", "error", "no such file")
     (folder / "link.mp4").symlink_to(make(folder / "real.mp4"))
     yield Hostile("folders, pipes and devices", folder / "link.mp4", "right")
     if os.geteuid() == 0:  # only then can the worker become nobody and come back
         make(folder / "locked.mp4").chmod(0)
-        yield Hostile("unreadable permissions", folder / "locked.mp4", "error", "may not be read", as_nobody=True)
+        yield Hostile(
+            "unreadable permissions",
+            folder / "locked.mp4",
+            "error",
+            "may not be read",
+            as_nobody=True,
+        )
         (folder / "closed").mkdir(mode=0)
         make(folder / "closed" / "inside.mp4")
-        yield Hostile("unreadable permissions", folder / "closed" / "inside.mp4", "error", "may not be read",
-                      as_nobody=True)
+        yield Hostile(
+            "unreadable permissions",
+            folder / "closed" / "inside.mp4",
+            "error",
+            "may not be read",
+            as_nobody=True,
+        )
 
 
 def _glued(folder: Path) -> Iterator[Hostile]:
@@ -230,5 +337,10 @@ def _glued(folder: Path) -> Iterator[Hostile]:
 
 def _disks(folder: Path) -> Iterator[Hostile]:
     for room in (0, 1, 40, 300, 1000, 2000, 2500, 3000):
-        yield Hostile("disk full", make(folder / f"full_{room}.mp4", frames=20), "error", "room and permission",
-                      disk=room)
+        yield Hostile(
+            "disk full",
+            make(folder / f"full_{room}.mp4", frames=20),
+            "error",
+            "room and permission",
+            disk=room,
+        )

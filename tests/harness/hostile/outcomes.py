@@ -9,8 +9,10 @@ _seen: dict[str, dict[str, dict[str, int]]] = {}
 def record(what: str, cases: list[dict]) -> None:
     """Count a worker's lines under `what`: the files' family."""
     counts = Counter((case["kind"], case["outcome"]) for case in cases)
-    _seen[what] = {kind: {outcome: counts[kind, outcome] for outcome in OUTCOMES}
-                   for kind in dict.fromkeys(case["kind"] for case in cases)}
+    _seen[what] = {
+        kind: {outcome: counts[kind, outcome] for outcome in OUTCOMES}
+        for kind in dict.fromkeys(case["kind"] for case in cases)
+    }
 
 
 def seen() -> dict:

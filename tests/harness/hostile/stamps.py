@@ -17,25 +17,40 @@ MILLISECONDS = Fraction(1, 1000)
 _STEP = 42
 # Rows a b u, c d v, x y w of the eight ways a picture can lie, and the size shown.
 MATRICES = {
-    "upright": (1, 0, 0, 0, 1, 0, 0, 0, 1), "turned_90": (0, 1, 0, -1, 0, 0, HEIGHT, 0, 1),
-    "turned_180": (-1, 0, 0, 0, -1, 0, WIDTH, HEIGHT, 1), "turned_270": (0, -1, 0, 1, 0, 0, 0, WIDTH, 1),
-    "mirrored": (-1, 0, 0, 0, 1, 0, WIDTH, 0, 1), "flipped": (1, 0, 0, 0, -1, 0, 0, HEIGHT, 1),
-    "mirrored_90": (0, 1, 0, 1, 0, 0, 0, 0, 1), "mirrored_270": (0, -1, 0, -1, 0, 0, HEIGHT, WIDTH, 1),
+    "upright": (1, 0, 0, 0, 1, 0, 0, 0, 1),
+    "turned_90": (0, 1, 0, -1, 0, 0, HEIGHT, 0, 1),
+    "turned_180": (-1, 0, 0, 0, -1, 0, WIDTH, HEIGHT, 1),
+    "turned_270": (0, -1, 0, 1, 0, 0, 0, WIDTH, 1),
+    "mirrored": (-1, 0, 0, 0, 1, 0, WIDTH, 0, 1),
+    "flipped": (1, 0, 0, 0, -1, 0, 0, HEIGHT, 1),
+    "mirrored_90": (0, 1, 0, 1, 0, 0, 0, 0, 1),
+    "mirrored_270": (0, -1, 0, -1, 0, 0, HEIGHT, WIDTH, 1),
 }
 
 
 def hostile_stamps(folder: Path) -> Iterator[Hostile]:
     """Write every file under `folder`, and say what must come of it."""
-    for kind in (_odd_stamps, _before_a_keyframe, _matrices, _edit_lists, _size_changes, _rare_formats):
+    for kind in (
+        _odd_stamps,
+        _before_a_keyframe,
+        _matrices,
+        _edit_lists,
+        _size_changes,
+        _rare_formats,
+    ):
         place = folder / kind.__name__.strip("_")
         place.mkdir(parents=True)
         yield from kind(place)
 
 
-def _packets(path: Path, stamp: Callable[[int], int | None], frames: int = FRAMES, gop: int = 1) -> Path:
+def _packets(
+    path: Path, stamp: Callable[[int], int | None], frames: int = FRAMES, gop: int = 1
+) -> Path:
     """A clip whose picture n carries the stamp `stamp(n)` in milliseconds; None leaves it without one."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=24, options={**OPTIONS["libx264"], "g": str(gop), "bf": "0"})
+        stream = container.add_stream(
+            "libx264", rate=24, options={**OPTIONS["libx264"], "g": str(gop), "bf": "0"}
+        )
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         packets = []
         for number, pixels in enumerate(moving_shapes(frames, WIDTH, HEIGHT)):
@@ -89,7 +104,9 @@ def _before_a_keyframe(folder: Path) -> Iterator[Hostile]:
     """Recordings that begin in the middle of a group of pictures: the first ones cannot be decoded."""
     for ending in (".mkv", ".ts", ".mov", ".nut"):
         for gop, dropped in ((4, 1), (4, 3), (12, 1), (6, 5)):
-            source = make(folder / f"whole{gop}_{dropped}{ending}", codec=("libx264", "yuv420p", None))
+            source = make(
+                folder / f"whole{gop}_{dropped}{ending}", codec=("libx264", "yuv420p", None)
+            )
             path = folder / f"from{gop}_{dropped}{ending}"
             with av.open(str(source)) as read, av.open(str(path), "w") as write:
                 copy = write.add_stream_from_template(read.streams.video[0])
@@ -108,8 +125,11 @@ def _matrices(folder: Path) -> Iterator[Hostile]:
             path.write_bytes(set_matrix(plain, matrix))
             shown = _as_shown(next(moving_shapes(1, WIDTH, HEIGHT)), matrix)
             yield Hostile("display matrices", path, "right", size=shown.shape[1::-1], first=shown)
-        for name, matrix in (("zeros", (0,) * 9), ("skewed", (1, 1, 0, 0, 1, 0, 0, 0, 1)),
-                             ("doubled", (2, 0, 0, 0, 2, 0, 0, 0, 1))):
+        for name, matrix in (
+            ("zeros", (0,) * 9),
+            ("skewed", (1, 1, 0, 0, 1, 0, 0, 0, 1)),
+            ("doubled", (2, 0, 0, 0, 2, 0, 0, 0, 1)),
+        ):
             path = folder / f"{name}{ending}"
             path.write_bytes(set_matrix(plain, matrix))
             yield Hostile("display matrices", path, "either")
@@ -135,7 +155,9 @@ def _size_changes(folder: Path) -> Iterator[Hostile]:
     """Two sizes in one stream: what lies before the change is a clip, or one error says where it is."""
     sizes = ((WIDTH, HEIGHT), (64, 48), (HEIGHT, WIDTH), (16, 16))
     for ending in (".ts", ".h264", ".mjpeg"):
-        parts = [make(folder / f"{w}x{h}{ending}", 2, w, h, sound=False).read_bytes() for w, h in sizes]
+        parts = [
+            make(folder / f"{w}x{h}{ending}", 2, w, h, sound=False).read_bytes() for w, h in sizes
+        ]
         for number, part in enumerate(parts[1:], 1):
             path = folder / f"change{number}{ending}"
             path.write_bytes(parts[0] + part)
@@ -143,22 +165,35 @@ def _size_changes(folder: Path) -> Iterator[Hostile]:
 
 
 def _rare_formats(folder: Path) -> Iterator[Hostile]:
-    for name, codec in (("raw.y4m", ("wrapped_avframe", "yuv420p", None)), ("deep.y4m", None), ("raw.avi", None),
-                        ("huff.mkv", ("ffvhuff", "yuv420p", None)), ("apng.apng", ("apng", "rgb24", None)),
-                        ("flv.flv", ("flv1", "yuv420p", None)), ("asf.asf", ("msmpeg4v3", "yuv420p", None)),
-                        ("theora.ogv", ("libtheora", "yuv420p", None)), ("mpeg.mpg", ("mpeg1video", "yuv420p", None)),
-                        ("av1.mkv", ("libaom-av1", "yuv420p", None)),
-                        ("mpeg.mxf", ("mpeg2video", "yuv420p", None)), ("grey.mkv", ("ffv1", "gray", None)),
-                        ("alpha.mov", ("qtrle", "argb", None)), ("float.mkv", ("ffv1", "gbrp16le", None))):
+    for name, codec in (
+        ("raw.y4m", ("wrapped_avframe", "yuv420p", None)),
+        ("deep.y4m", None),
+        ("raw.avi", None),
+        ("huff.mkv", ("ffvhuff", "yuv420p", None)),
+        ("apng.apng", ("apng", "rgb24", None)),
+        ("flv.flv", ("flv1", "yuv420p", None)),
+        ("asf.asf", ("msmpeg4v3", "yuv420p", None)),
+        ("theora.ogv", ("libtheora", "yuv420p", None)),
+        ("mpeg.mpg", ("mpeg1video", "yuv420p", None)),
+        ("av1.mkv", ("libaom-av1", "yuv420p", None)),
+        ("mpeg.mxf", ("mpeg2video", "yuv420p", None)),
+        ("grey.mkv", ("ffv1", "gray", None)),
+        ("alpha.mov", ("qtrle", "argb", None)),
+        ("float.mkv", ("ffv1", "gbrp16le", None)),
+    ):
         path = folder / name
         try:
-            made = _y4m(path, name == "deep.y4m") if path.suffix == ".y4m" else make(
-                path, sound=False, rate=25, codec=codec or ("rawvideo", "bgr24", None))
+            made = (
+                _y4m(path, name == "deep.y4m")
+                if path.suffix == ".y4m"
+                else make(path, sound=False, rate=25, codec=codec or ("rawvideo", "bgr24", None))
+            )
         except (av.error.FFmpegError, ValueError):
             path.unlink(missing_ok=True)
             continue
         yield Hostile("rare formats", made, "right", size=(WIDTH, HEIGHT))
     from PIL import Image
+
     images = [Image.fromarray(pixels) for pixels in moving_shapes(FRAMES, WIDTH, HEIGHT)]
     images[0].save(folder / "moving.webp", save_all=True, append_images=images[1:], duration=42)
     yield Hostile("rare formats", folder / "moving.webp", "error", "WebP")
@@ -170,6 +205,10 @@ def _y4m(path: Path, deep: bool) -> Path:
     with path.open("wb") as file:
         file.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F24:1 Ip A1:1 C{kind}\n".encode())
         for pixels in moving_shapes(FRAMES, WIDTH, HEIGHT):
-            planes = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt).to_ndarray()
+            planes = (
+                av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                .reformat(format=pix_fmt)
+                .to_ndarray()
+            )
             file.write(b"FRAME\n" + planes.tobytes())
     return path

@@ -12,7 +12,13 @@ Ended = tuple[subprocess.CompletedProcess, list[dict]]
 
 def run_worker(module: str, folder: Path, empty: Path, **variables: str) -> Ended:
     """`tests.harness.hostile.<module>` on `folder`, started in `empty` → the ended process and its lines."""
-    done = subprocess.run([sys.executable, "-m", f"tests.harness.hostile.{module}", str(folder)], capture_output=True,
-                          text=True, timeout=900, check=False, cwd=empty,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **variables})
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.harness.hostile.{module}", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+        cwd=empty,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **variables},
+    )
     return done, [json.loads(line) for line in done.stdout.splitlines()]

@@ -17,25 +17,54 @@ from .stamps import _packets
 
 _HOURS = 36_000_000
 """Ten hours in milliseconds."""
-_KEY = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
-        "encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}
+_KEY = {
+    "encryption_scheme": "cenc-aes-ctr",
+    "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
+    "encryption_kid": "a7e61c373e219033c21091fa607bf3b8",
+}
 
 
 def hostile_strange_clips(folder: Path) -> Iterator[Hostile]:
     """Write every file under `folder`, and say what must come of it."""
-    for kind in (_encrypted, _unfinished, _huge, _few_frames, _far_stamps, _fields, _layers, _deep, _patterns,
-                 _sequences, _sparse, _wide_sound):
+    for kind in (
+        _encrypted,
+        _unfinished,
+        _huge,
+        _few_frames,
+        _far_stamps,
+        _fields,
+        _layers,
+        _deep,
+        _patterns,
+        _sequences,
+        _sparse,
+        _wide_sound,
+    ):
         place = folder / kind.__name__.strip("_")
         place.mkdir(parents=True)
         yield from kind(place)
 
 
-def _written(path: Path, codec: str = "libx264", pix_fmt: str = "yuv420p", options: dict | None = None,
-             mux: dict | None = None, frames: int = FRAMES, tags: dict | None = None, target=None) -> Path:
+def _written(
+    path: Path,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    options: dict | None = None,
+    mux: dict | None = None,
+    frames: int = FRAMES,
+    tags: dict | None = None,
+    target=None,
+) -> Path:
     """A clip with options of the encoder and of the container."""
-    with av.open(target or str(path), "w", options=mux or {},
-                 format={".mkv": "matroska", ".webm": "webm"}[path.suffix] if target else None) as container:
-        stream = container.add_stream(codec, rate=24, options={**OPTIONS.get(codec, {}), **(options or {})})
+    with av.open(
+        target or str(path),
+        "w",
+        options=mux or {},
+        format={".mkv": "matroska", ".webm": "webm"}[path.suffix] if target else None,
+    ) as container:
+        stream = container.add_stream(
+            codec, rate=24, options={**OPTIONS.get(codec, {}), **(options or {})}
+        )
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         for name, value in (tags or {}).items():
             setattr(stream.codec_context, name, value)
@@ -57,34 +86,54 @@ def _encrypted(folder: Path) -> Iterator[Hostile]:
             path = folder / f"{codec}{ending}"
             _written(path, codec, mux=_KEY)
             yield Hostile("encrypted", path, "error", "encrypted")
-        plain = make(folder / f"plain{ending}", sound=False, codec=("libx264", "yuv420p", None)).read_bytes()
+        plain = make(
+            folder / f"plain{ending}", sound=False, codec=("libx264", "yuv420p", None)
+        ).read_bytes()
         (folder / f"mark{ending}").write_bytes(plain.replace(b"avc1", b"drmi"))
         yield Hostile("encrypted", folder / f"mark{ending}", "error")
 
 
 def _unfinished(folder: Path) -> Iterator[Hostile]:
     """Recordings that a crash ended, and streams that never had an end."""
-    parts = {"frag_keyframe+empty_moov": "4", "frag_keyframe+empty_moov+default_base_moof": "4",
-             "frag_every_frame": "1"}
+    parts = {
+        "frag_keyframe+empty_moov": "4",
+        "frag_keyframe+empty_moov+default_base_moof": "4",
+        "frag_every_frame": "1",
+    }
     for flags, gop in parts.items():
         path = _written(folder / f"{flags}.mp4", options={"g": gop}, mux={"movflags": flags})
-        yield Hostile("unfinished recordings", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES, first=_shown())
+        yield Hostile(
+            "unfinished recordings",
+            path,
+            "right",
+            size=(WIDTH, HEIGHT),
+            frames=FRAMES,
+            first=_shown(),
+        )
         data = path.read_bytes()
         for share in (5, 7, 9):
             cut = folder / f"{share}_{flags}.mp4"
-            cut.write_bytes(data[:len(data) * share // 10])
+            cut.write_bytes(data[: len(data) * share // 10])
             yield Hostile("unfinished recordings", cut, "either")
     data = make(folder / "whole.mp4").read_bytes()
-    (folder / "no_moov.mp4").write_bytes(data[:data.rindex(b"moov") - 4])
+    (folder / "no_moov.mp4").write_bytes(data[: data.rindex(b"moov") - 4])
     yield Hostile("unfinished recordings", folder / "no_moov.mp4", "error")
     for ending, codec in ((".mkv", "libx264"), (".webm", "libvpx-vp9")):
         for name, mux in (("live", {"live": "1"}), ("clusters", {"cluster_time_limit": "50"})):
             path = _written(folder / f"{name}{ending}", codec, mux=mux)
-            yield Hostile("unfinished recordings", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES)
+            yield Hostile(
+                "unfinished recordings", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES
+            )
         piped = _Pipe()
         _written(folder / f"piped{ending}", codec, target=piped)
         (folder / f"piped{ending}").write_bytes(piped.data)
-        yield Hostile("unfinished recordings", folder / f"piped{ending}", "right", size=(WIDTH, HEIGHT), frames=FRAMES)
+        yield Hostile(
+            "unfinished recordings",
+            folder / f"piped{ending}",
+            "right",
+            size=(WIDTH, HEIGHT),
+            frames=FRAMES,
+        )
 
 
 class _Pipe:
@@ -101,17 +150,26 @@ class _Pipe:
 def _huge(folder: Path) -> Iterator[Hostile]:
     """Pictures of another size than the header says, or larger than anybody has."""
     for ending in (".mp4", ".mov"):
-        data = make(folder / f"plain{ending}", sound=False, codec=("libx264", "yuv420p", None)).read_bytes()
+        data = make(
+            folder / f"plain{ending}", sound=False, codec=("libx264", "yuv420p", None)
+        ).read_bytes()
         place = data.rindex(b"avc1") + 28
         path = folder / f"stated{ending}"
-        path.write_bytes(data[:place] + struct.pack(">HH", 65535, 65535) + data[place + 4:])
+        path.write_bytes(data[:place] + struct.pack(">HH", 65535, 65535) + data[place + 4 :])
         yield Hostile("huge sizes", path, "right", size=(WIDTH, HEIGHT))
     gif = make(folder / "plain.gif").read_bytes()
     (folder / "canvas.gif").write_bytes(gif[:6] + struct.pack("<HH", 65535, 65535) + gif[10:])
     yield Hostile("huge sizes", folder / "canvas.gif", "error")
-    for name, size in (("wide", "W1000000 H2"), ("endless", "W99999999999 H99999999999"), ("zero", "W0 H0"),
-                       ("negative", "W-16 H-16"), ("square", "W60000 H60000")):
-        (folder / f"{name}.y4m").write_bytes(f"YUV4MPEG2 {size} F24:1 Ip C420jpeg\nFRAME\n".encode() + bytes(3000))
+    for name, size in (
+        ("wide", "W1000000 H2"),
+        ("endless", "W99999999999 H99999999999"),
+        ("zero", "W0 H0"),
+        ("negative", "W-16 H-16"),
+        ("square", "W60000 H60000"),
+    ):
+        (folder / f"{name}.y4m").write_bytes(
+            f"YUV4MPEG2 {size} F24:1 Ip C420jpeg\nFRAME\n".encode() + bytes(3000)
+        )
         yield Hostile("huge sizes", folder / f"{name}.y4m", "error")
 
 
@@ -127,7 +185,13 @@ def _few_frames(folder: Path) -> Iterator[Hostile]:
         path = folder / f"one{ending}"
         _encoded_one(path)
         yield Hostile("few or no pictures", path, "right", size=(WIDTH, HEIGHT), frames=1)
-    for ending, cover_first in ((".mp4", True), (".mp4", False), (".mkv", False), (".m4a", None), (".mp3", None)):
+    for ending, cover_first in (
+        (".mp4", True),
+        (".mp4", False),
+        (".mkv", False),
+        (".m4a", None),
+        (".mp3", None),
+    ):
         path = folder / f"cover_{cover_first}{ending}"
         try:
             _with_cover(path, cover_first)
@@ -137,7 +201,14 @@ def _few_frames(folder: Path) -> Iterator[Hostile]:
         if cover_first is None:
             yield Hostile("few or no pictures", path, "error", "without pictures")
         else:
-            yield Hostile("few or no pictures", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES, first=_shown())
+            yield Hostile(
+                "few or no pictures",
+                path,
+                "right",
+                size=(WIDTH, HEIGHT),
+                frames=FRAMES,
+                first=_shown(),
+            )
     (folder / "texts.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     (folder / "texts.mp4").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nhello\n")
     for name in ("texts.srt", "texts.mp4"):
@@ -171,6 +242,7 @@ def _encoded_one(path: Path) -> None:
 def _with_cover(path: Path, first: bool | None) -> None:
     """A clip, or with None a song, with a cover picture as a stream before or behind it."""
     from PIL import Image
+
     cover = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(cover, "png")
 
@@ -179,13 +251,16 @@ def _with_cover(path: Path, first: bool | None) -> None:
         stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
         stream.disposition = Disposition.attached_pic
         return stream
+
     with av.open(str(path), "w") as container:
         stream = add(container) if first else None
         if first is not None:
             video = container.add_stream("libx264", rate=24, options=OPTIONS["libx264"])
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         else:
-            track = container.add_stream("libmp3lame" if path.suffix == ".mp3" else "aac", rate=48000, layout="mono")
+            track = container.add_stream(
+                "libmp3lame" if path.suffix == ".mp3" else "aac", rate=48000, layout="mono"
+            )
         stream = stream or add(container)
         packet = av.Packet(cover.getvalue())
         packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 24)
@@ -201,9 +276,12 @@ def _with_cover(path: Path, first: bool | None) -> None:
 
 
 def _far_stamps(folder: Path) -> Iterator[Hostile]:
-    stamps = {"ten_hours_late": lambda n: 42 * n + _HOURS, "ten_hours_apart": lambda n: n * _HOURS,
-              "last_ten_hours_late": lambda n: 42 * n + _HOURS * (n == FRAMES - 1),
-              "a_year": lambda n: 42 * n + 365 * 24 * 3_600_000}
+    stamps = {
+        "ten_hours_late": lambda n: 42 * n + _HOURS,
+        "ten_hours_apart": lambda n: n * _HOURS,
+        "last_ten_hours_late": lambda n: 42 * n + _HOURS * (n == FRAMES - 1),
+        "a_year": lambda n: 42 * n + 365 * 24 * 3_600_000,
+    }
     for ending in (".mkv", ".mov", ".ts", ".nut"):
         for name, stamp in stamps.items():
             path = folder / f"{name}{ending}"
@@ -212,8 +290,13 @@ def _far_stamps(folder: Path) -> Iterator[Hostile]:
             except (av.error.FFmpegError, ValueError, OverflowError):
                 path.unlink(missing_ok=True)
                 continue
-            yield Hostile("far stamps", path, "either" if ending == ".ts" else "right", size=(WIDTH, HEIGHT),
-                          frames=None if ending == ".ts" else FRAMES)
+            yield Hostile(
+                "far stamps",
+                path,
+                "either" if ending == ".ts" else "right",
+                size=(WIDTH, HEIGHT),
+                frames=None if ending == ".ts" else FRAMES,
+            )
     for clock in ("1000000", "1000000000", "7", "2147483647"):
         path = folder / f"clock{clock}.mov"
         try:
@@ -227,7 +310,14 @@ def _fields(folder: Path) -> Iterator[Hostile]:
     """Interlaced and telecined pictures, and a track of time codes."""
     for ending in (".mp4", ".mkv", ".mov", ".ts"):
         path = _written(folder / f"fields{ending}", options={"x264-params": "tff=1"})
-        yield Hostile("fields and time codes", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES, first=_shown())
+        yield Hostile(
+            "fields and time codes",
+            path,
+            "right",
+            size=(WIDTH, HEIGHT),
+            frames=FRAMES,
+            first=_shown(),
+        )
         path = _written(folder / f"telecine{ending}", options={"x264-params": "pulldown=32"})
         yield Hostile("fields and time codes", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES)
     for ending in (".mov", ".mp4", ".mxf"):
@@ -238,7 +328,9 @@ def _fields(folder: Path) -> Iterator[Hostile]:
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
             stream.metadata["timecode"] = "10:00:00:00"
             for number, pixels in enumerate(moving_shapes(FRAMES, WIDTH, HEIGHT)):
-                picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+                picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+                    format="yuv420p"
+                )
                 picture.pts = number
                 container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
@@ -247,42 +339,69 @@ def _fields(folder: Path) -> Iterator[Hostile]:
 
 def _layers(folder: Path) -> Iterator[Hostile]:
     """Transparency in every codec that has it."""
-    for name, codec, pix_fmt in (("vp9.webm", "libvpx-vp9", "yuva420p"), ("4444.mov", "prores_ks", "yuva444p10le"),
-                                 ("deep4444.mkv", "ffv1", "yuva444p12le"), ("planes.mkv", "ffv1", "gbrap12le"),
-                                 ("deepest.mkv", "ffv1", "yuva444p16le"), ("png.mov", "png", "rgba64be"),
-                                 ("vp8.webm", "libvpx", "yuva420p")):
+    for name, codec, pix_fmt in (
+        ("vp9.webm", "libvpx-vp9", "yuva420p"),
+        ("4444.mov", "prores_ks", "yuva444p10le"),
+        ("deep4444.mkv", "ffv1", "yuva444p12le"),
+        ("planes.mkv", "ffv1", "gbrap12le"),
+        ("deepest.mkv", "ffv1", "yuva444p16le"),
+        ("png.mov", "png", "rgba64be"),
+        ("vp8.webm", "libvpx", "yuva420p"),
+    ):
         path = folder / name
         try:
             _written(path, codec, pix_fmt)
         except (av.error.FFmpegError, ValueError):
             path.unlink(missing_ok=True)
             continue
-        yield Hostile("transparent pictures", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES, first=_shown())
+        yield Hostile(
+            "transparent pictures",
+            path,
+            "right",
+            size=(WIDTH, HEIGHT),
+            frames=FRAMES,
+            first=_shown(),
+        )
 
 
 def _deep(folder: Path) -> Iterator[Hostile]:
     """HDR10, HLG and Dolby Vision's tags, and rare colour spaces."""
-    for name, tags in (("pq", {"color_primaries": 9, "color_trc": 16, "colorspace": 9}),
-                       ("hlg", {"color_primaries": 9, "color_trc": 18, "colorspace": 9}),
-                       ("ictcp", {"color_primaries": 9, "color_trc": 16, "colorspace": 14}),
-                       ("reserved", {"color_primaries": 3, "color_trc": 3, "colorspace": 3}),
-                       ("rgb", {"colorspace": 0})):
-        for ending, codec, pix_fmt in ((".mkv", "ffv1", "yuv420p10le"), (".mov", "prores_ks", "yuv422p10le")):
+    for name, tags in (
+        ("pq", {"color_primaries": 9, "color_trc": 16, "colorspace": 9}),
+        ("hlg", {"color_primaries": 9, "color_trc": 18, "colorspace": 9}),
+        ("ictcp", {"color_primaries": 9, "color_trc": 16, "colorspace": 14}),
+        ("reserved", {"color_primaries": 3, "color_trc": 3, "colorspace": 3}),
+        ("rgb", {"colorspace": 0}),
+    ):
+        for ending, codec, pix_fmt in (
+            (".mkv", "ffv1", "yuv420p10le"),
+            (".mov", "prores_ks", "yuv422p10le"),
+        ):
             path = folder / f"{name}{ending}"
             try:
                 _written(path, codec, pix_fmt, tags=tags)
             except (av.error.FFmpegError, ValueError):
                 path.unlink(missing_ok=True)
                 continue
-            yield Hostile("deep and rare colours", path, "either", size=(WIDTH, HEIGHT), frames=FRAMES)
+            yield Hostile(
+                "deep and rare colours", path, "either", size=(WIDTH, HEIGHT), frames=FRAMES
+            )
 
 
 def _patterns(folder: Path) -> Iterator[Hostile]:
     """Single pictures whose names FFmpeg reads as patterns of other files."""
     from PIL import Image
+
     right = _shown()
-    for ending, name in ((".png", "shot%03d"), (".png", "%d"), (".bmp", "shot%%03d"), (".tiff", "shot*"),
-                         (".png", "%?*"), (".png", "shot[0-9]"), (".webp", "%03d")):
+    for ending, name in (
+        (".png", "shot%03d"),
+        (".png", "%d"),
+        (".bmp", "shot%%03d"),
+        (".tiff", "shot*"),
+        (".png", "%?*"),
+        (".png", "shot[0-9]"),
+        (".webp", "%03d"),
+    ):
         place = folder / f"{len(list(folder.iterdir()))}"
         place.mkdir()
         for number in range(3):  # what must not be read in its place
@@ -290,28 +409,48 @@ def _patterns(folder: Path) -> Iterator[Hostile]:
                 Image.new("RGB", (64, 64), "white").save(place / f"{other}{ending}")
         path = place / f"{name}{ending}"
         Image.fromarray(right).save(path, **({"lossless": True} if ending == ".webp" else {}))
-        yield Hostile("names like patterns", path, "right", size=(WIDTH, HEIGHT), frames=1, first=right)
+        yield Hostile(
+            "names like patterns", path, "right", size=(WIDTH, HEIGHT), frames=1, first=right
+        )
 
 
 def _sequences(folder: Path) -> Iterator[Hostile]:
     """Animations of picture formats: a palette of each picture's own, and sequences of AVIF."""
     from PIL import Image
+
     pictures = [Image.fromarray(pixels) for pixels in moving_shapes(FRAMES, WIDTH, HEIGHT)]
     palettes = [picture.quantize(4 + 8 * number) for number, picture in enumerate(pictures)]
-    palettes[-1].save(folder / "palettes.gif", save_all=True, append_images=palettes[:-1], duration=40)
-    yield Hostile("animations", folder / "palettes.gif", "right", size=(WIDTH, HEIGHT), frames=FRAMES)
+    palettes[-1].save(
+        folder / "palettes.gif", save_all=True, append_images=palettes[:-1], duration=40
+    )
+    yield Hostile(
+        "animations", folder / "palettes.gif", "right", size=(WIDTH, HEIGHT), frames=FRAMES
+    )
     layers = [picture.convert("RGBA") for picture in pictures]
-    layers[0].save(folder / "disposal.gif", save_all=True, append_images=layers[1:], duration=40, disposal=2)
-    yield Hostile("animations", folder / "disposal.gif", "right", size=(WIDTH, HEIGHT), frames=FRAMES, first=_shown())
+    layers[0].save(
+        folder / "disposal.gif", save_all=True, append_images=layers[1:], duration=40, disposal=2
+    )
+    yield Hostile(
+        "animations",
+        folder / "disposal.gif",
+        "right",
+        size=(WIDTH, HEIGHT),
+        frames=FRAMES,
+        first=_shown(),
+    )
     pictures[0].save(folder / "a.png", save_all=True, append_images=pictures[1:], duration=40)
     yield Hostile("animations", folder / "a.png", "right", size=(WIDTH, HEIGHT), first=_shown())
     for ending in (".avif", ".heic", ".jxl"):
         try:
-            pictures[0].save(folder / f"a{ending}", save_all=True, append_images=pictures[1:], duration=40)
+            pictures[0].save(
+                folder / f"a{ending}", save_all=True, append_images=pictures[1:], duration=40
+            )
         except (ValueError, OSError, KeyError):
             (folder / f"a{ending}").unlink(missing_ok=True)
             continue
-        yield Hostile("animations", folder / f"a{ending}", "right", size=(WIDTH, HEIGHT), frames=FRAMES)
+        yield Hostile(
+            "animations", folder / f"a{ending}", "right", size=(WIDTH, HEIGHT), frames=FRAMES
+        )
 
 
 def _sparse(folder: Path) -> Iterator[Hostile]:
@@ -339,5 +478,7 @@ def _wide_sound(folder: Path) -> Iterator[Hostile]:
         packet.stream, packet.pts, packet.dts, packet.time_base = track, 0, 0, Fraction(1, 48000)
         container.mux(packet)
     yield Hostile("very many channels", folder / "32.wav", "error", "without pictures")
-    if _encoded(folder / "skip.webm", "libopus", 2):  # opus begins with samples that are to be skipped
+    if _encoded(
+        folder / "skip.webm", "libopus", 2
+    ):  # opus begins with samples that are to be skipped
         yield Hostile("very many channels", folder / "skip.webm", "right", click=CLICK)

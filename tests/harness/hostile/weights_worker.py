@@ -27,8 +27,12 @@ from ..registry import import_core  # noqa: E402
 from .children import all_under, in_child  # noqa: E402
 from .strange_weights import OWNED, Strange, other_loras, strange_weights  # noqa: E402
 
-LAYERS = {"blocks.0.self_attn.q": (256, 256), "blocks.0.cross_attn.o": (256, 256), "blocks.1.ffn.0": (512, 256),
-          "blocks.1.ffn.2": (256, 512)}
+LAYERS = {
+    "blocks.0.self_attn.q": (256, 256),
+    "blocks.0.cross_attn.o": (256, 256),
+    "blocks.1.ffn.0": (512, 256),
+    "blocks.1.ffn.2": (256, 512),
+}
 QUANTISED_ERROR = 0.06
 
 
@@ -46,23 +50,52 @@ def cases(model, tiny: dict) -> Iterator[Case]:
     """LoRAs for `model`, layouts of the weights `tiny`, and stranger files for every loader."""
     for case in right(LAYERS):
         wanted = "right"
-        yield Case("LoRA kinds" if case.name in kinds(16, 16) else "LoRA spellings", case.name, wanted, "",
-                   lambda folder, case=case: _lora(model, folder, case.name, case.tensors))
+        yield Case(
+            "LoRA kinds" if case.name in kinds(16, 16) else "LoRA spellings",
+            case.name,
+            wanted,
+            "",
+            lambda folder, case=case: _lora(model, folder, case.name, case.tensors),
+        )
     for case in wrong(LAYERS):
-        yield Case("LoRAs broken", case.name, "error", case.words,
-                   lambda folder, case=case: _lora(model, folder, case.name, case.tensors))
+        yield Case(
+            "LoRAs broken",
+            case.name,
+            "error",
+            case.words,
+            lambda folder, case=case: _lora(model, folder, case.name, case.tensors),
+        )
     for name, tensors, words in other_loras(LAYERS):
         expected = "right" if words.startswith("4 of") else "error"
-        yield Case("LoRAs of other models", name, expected, words if expected == "error" else "",
-                   lambda folder, name=name, tensors=tensors, words=words: _lora(model, folder, name, tensors, words))
+        yield Case(
+            "LoRAs of other models",
+            name,
+            expected,
+            words if expected == "error" else "",
+            lambda folder, name=name, tensors=tensors, words=words: _lora(
+                model, folder, name, tensors, words
+            ),
+        )
     for case in weight_layouts.right(tiny):
-        yield Case("layouts", case.name, "right", "", lambda folder, case=case: _layout(folder, case, tiny))
+        yield Case(
+            "layouts", case.name, "right", "", lambda folder, case=case: _layout(folder, case, tiny)
+        )
     for case in weight_layouts.wrong(tiny):
-        yield Case("layouts broken", case.name, "error", case.words,
-                   lambda folder, case=case: _layout(folder, case, tiny))
+        yield Case(
+            "layouts broken",
+            case.name,
+            "error",
+            case.words,
+            lambda folder, case=case: _layout(folder, case, tiny),
+        )
     for case in strange_weights(tiny):
-        yield Case(case.kind, f"{case.name} as {case.loader}", case.expected, case.words,
-                   lambda folder, case=case: _strange(model, folder, case, tiny))
+        yield Case(
+            case.kind,
+            f"{case.name} as {case.loader}",
+            case.expected,
+            case.words,
+            lambda folder, case=case: _strange(model, folder, case, tiny),
+        )
 
 
 def _lora(model, folder: Path, name: str, tensors: dict, words: str = "") -> str:
@@ -84,9 +117,12 @@ def _lora(model, folder: Path, name: str, tensors: dict, words: str = "") -> str
 def _expected(model) -> dict:
     """The patched weights, worked out by hand."""
     tensors, state = pairs(LAYERS, SPELLINGS["comfy"]), model.model.state_dict()
-    return {f"diffusion_model.{layer}.weight": state[f"diffusion_model.{layer}.weight"].float()
-            + tensors[f"diffusion_model.{layer}.lora_B.weight"] @ tensors[f"diffusion_model.{layer}.lora_A.weight"]
-            for layer in LAYERS}
+    return {
+        f"diffusion_model.{layer}.weight": state[f"diffusion_model.{layer}.weight"].float()
+        + tensors[f"diffusion_model.{layer}.lora_B.weight"]
+        @ tensors[f"diffusion_model.{layer}.lora_A.weight"]
+        for layer in LAYERS
+    }
 
 
 def _patched(model) -> dict:
@@ -105,14 +141,20 @@ def _layout(folder: Path, case, tiny: dict) -> str:
     from sama_core.comfyui.loaders import load_diffusion_model
 
     path = folder / "model.safetensors"
-    save_file({key: value.contiguous() for key, value in case.tensors.items()}, path, metadata=case.metadata)
+    save_file(
+        {key: value.contiguous() for key, value in case.tensors.items()},
+        path,
+        metadata=case.metadata,
+    )
     return _same(load_diffusion_model(str(path)), tiny, packed_noise="nvfp4" in case.name)
 
 
 def _same(loaded, tiny: dict, packed_noise: bool = False) -> str:
     """Whether a model holds the weights that its file stands for."""
-    found = {name: (value.dequantize() if hasattr(value, "_qdata") else value).float()
-             for name, value in loaded.model.diffusion_model.named_parameters()}
+    found = {
+        name: (value.dequantize() if hasattr(value, "_qdata") else value).float()
+        for name, value in loaded.model.diffusion_model.named_parameters()
+    }
     if not all(value.isfinite().all() for value in found.values()):
         return "weights that are not finite"
     return "" if packed_noise else _far(found, tiny, QUANTISED_ERROR)
@@ -133,8 +175,12 @@ def _strange(model, folder: Path, case: Strange, tiny: dict) -> str:
     path = folder / case.name
     case.write(path)
     before = all_under(folder)
-    load = {"model": loaders.load_diffusion_model, "text encoder": loaders.load_text_encoder, "vae": loaders.load_vae,
-            "lora": lambda path: load_lora(model, path, 1.0)}[case.loader]
+    load = {
+        "model": loaders.load_diffusion_model,
+        "text encoder": loaders.load_text_encoder,
+        "vae": loaders.load_vae,
+        "lora": lambda path: load_lora(model, path, 1.0),
+    }[case.loader]
     try:
         loaded = load(str(path))
     finally:
@@ -155,7 +201,11 @@ def outcome(case: Case, folder: Path) -> dict:
         return {"outcome": "error", "text": str(error)}
     except BaseException as error:
         return {"outcome": "failure", "text": f"{type(error).__name__}: {error}"[:2000]}
-    return {"outcome": "failure", "text": wrong_result} if wrong_result else {"outcome": "right", "text": ""}
+    return (
+        {"outcome": "failure", "text": wrong_result}
+        if wrong_result
+        else {"outcome": "right", "text": ""}
+    )
 
 
 def main(folder: Path) -> None:
@@ -163,25 +213,49 @@ def main(folder: Path) -> None:
     import_core(folder / "comfyui")
     from sama_core.comfyui import register
     from sama_core.comfyui.loaders import load_diffusion_model
-    from sama_core.config import DitConfig
-    from sama_core.untrained import diffusion_model, write_untrained
+    from sama_core.model.config import DitConfig
+    from tests.harness.untrained import diffusion_model, write_untrained
 
     register.register()
     torch.set_num_threads(1)
     logging.disable()
     names = write_untrained(folder / "comfyui" / "models")
-    model = load_diffusion_model(str(folder / "comfyui" / "models" / "diffusion_models" / names["diffusion_models"]))
-    tiny = diffusion_model(torch.Generator().manual_seed(0), DitConfig(
-        dim=64, num_heads=1, ffn_dim=96, num_layers=2, text_dim=8, freq_dim=16, in_dim=16, out_dim=16,
-        semantic_dim=12, semantic_hidden=10))
+    model = load_diffusion_model(
+        str(folder / "comfyui" / "models" / "diffusion_models" / names["diffusion_models"])
+    )
+    tiny = diffusion_model(
+        torch.Generator().manual_seed(0),
+        DitConfig(
+            dim=64,
+            num_heads=1,
+            ffn_dim=96,
+            num_layers=2,
+            text_dim=8,
+            freq_dim=16,
+            in_dim=16,
+            out_dim=16,
+            semantic_dim=12,
+            semantic_hidden=10,
+        ),
+    )
     (folder / "cases").mkdir()
     before = all_under(folder / "comfyui")
     for number, case in enumerate(cases(model, tiny)):
         place = folder / "cases" / str(number)
         place.mkdir()
         said = in_child(lambda case=case, place=place: outcome(case, place))
-        print(json.dumps({"kind": case.kind, "name": case.name, "expected": case.expected, "words": case.words,
-                          **said}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "kind": case.kind,
+                    "name": case.name,
+                    "expected": case.expected,
+                    "words": case.words,
+                    **said,
+                }
+            ),
+            flush=True,
+        )
         shutil.rmtree(place)
     after = all_under(folder / "comfyui")
     touched = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]

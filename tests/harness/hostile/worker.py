@@ -139,13 +139,27 @@ def main(folder: Path) -> None:
     before = all_under(folder / "clips")
     for number, case in enumerate(cases):
         result = folder / "results" / f"{number}.mp4"
-        said = in_child(lambda case=case, result=result, number=number: outcome(case, result, FITS[number % len(FITS)]))
-        line = {"kind": case.kind, "name": case.path.name, "expected": case.expected, "words": case.words,
-                "saved": result.exists(), **said}
+        said = in_child(
+            lambda case=case, result=result, number=number: outcome(
+                case, result, FITS[number % len(FITS)]
+            )
+        )
+        line = {
+            "kind": case.kind,
+            "name": case.path.name,
+            "expected": case.expected,
+            "words": case.words,
+            "saved": result.exists(),
+            **said,
+        }
         print(json.dumps(line), flush=True)
     after = all_under(folder / "clips")
     touched = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
-    print(json.dumps({"end": True, "touched": touched, "results": sorted(os.listdir(folder / "results"))}))
+    print(
+        json.dumps(
+            {"end": True, "touched": touched, "results": sorted(os.listdir(folder / "results"))}
+        )
+    )
 
 
 if __name__ == "__main__":

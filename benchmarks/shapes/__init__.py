@@ -1,0 +1,1 @@
+"""What SAMA-Shapes can do, measured."""

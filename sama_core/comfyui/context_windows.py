@@ -1,0 +1,142 @@
+"""TODO."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ConditioningError, needed
+from .packing import JointShape, is_packed, packed_behind
+
+_TIME = 2  # axis of the frames in (B, C, T, H, W)
+
+
+# --- context windows ---------------------------------------------------------------------------
+class VideoWindows:
+    """A context handler over the packed state, around core's handler over the video.
+
+    FreeNoise is off here because `free_noise` has shuffled the video's noise already; core would
+    shuffle the packed state. Unknown attributes are the wrapped handler's.
+    """
+
+    freenoise = False
+
+    def __init__(self, handler: Any, shape: JointShape):
+        """Raises ConditioningError for windows over another axis than time: SAMA sees a whole picture or nothing."""
+        dim = getattr(handler, "dim", _TIME)
+        if dim != _TIME:
+            raise ConditioningError(
+                needed(
+                    "context windows",
+                    f"dim {dim}",
+                    f"dim {_TIME}, the frames",
+                    f"Set dim to {_TIME}, or use Wan Context Windows.",
+                )
+            )
+        self.handler, self.shape = handler, shape
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.handler, name)
+
+    def should_use_context(self, model, conds, x_in: Tensor, *args, **kwargs) -> bool:
+        return self.handler.should_use_context(
+            model, conds, _video(x_in, self.shape), *args, **kwargs
+        )
+
+    def execute(
+        self,
+        calc_cond_batch: Callable,
+        model,
+        conds,
+        x_in: Tensor,
+        timestep,
+        model_options,
+        *args,
+        **kwargs,
+    ) -> list[Tensor]:
+        """Predictions of the packed state, one per conditioning; of the video, where a CFG function asks with it."""
+        whole = packed_behind(x_in)
+        if whole is not None:
+            packed = self.shape.with_video(whole[1], x_in)
+            outs = self.execute(
+                calc_cond_batch, model, conds, packed, timestep, model_options, *args, **kwargs
+            )
+            return [self.shape.video_of(out) for out in outs]
+        semantic_in = self.shape.semantic_of(x_in)
+        seen: list[list[Tensor]] = []
+
+        def window(
+            model, conds, video: Tensor, _timestep, options, *args, **kwargs
+        ) -> list[Tensor]:
+            conds = _cut_masks(
+                conds, options["transformer_options"].get("context_window"), self.shape
+            )
+            outs = calc_cond_batch(
+                model,
+                conds,
+                self.shape.pack(video, semantic_in),
+                timestep,
+                options,
+                *args,
+                **kwargs,
+            )
+            seen.append([self.shape.semantic_of(out) for out in outs])
+            return [self.shape.video_of(out) for out in outs]
+
+        # Core indexes the timestep with frame numbers when the batch is larger than one.
+        videos = self.handler.execute(
+            window,
+            model,
+            conds,
+            _video(x_in, self.shape),
+            timestep[:1],
+            model_options,
+            *args,
+            **kwargs,
+        )
+        semantics = [
+            torch.stack(predictions).mean(dim=0) for predictions in zip(*seen, strict=True)
+        ]
+        return [
+            self.shape.pack(video, semantic)
+            for video, semantic in zip(videos, semantics, strict=True)
+        ]
+
+
+def _cut_masks(conds: list, window: Any, shape: JointShape) -> list:
+    """The conditioning of one window: flat masks (1, N) cut to its frames, everything else as it is."""
+
+    def cut(entry: dict) -> dict:
+        if "mask" not in entry or window is None:
+            return entry
+        whole = entry["mask"].unsqueeze(1)
+        return {
+            **entry,
+            "mask": shape.with_video(whole, window.get_tensor(shape.video_of(whole), dim=2))[:, 0],
+        }
+
+    return [entries and [cut(entry) for entry in entries] for entries in conds]
+
+
+def _video(x: Tensor, shape: JointShape) -> Tensor:
+    if packed_behind(x) is not None:
+        return x
+    if not is_packed(x):
+        raise ConditioningError(
+            needed(
+                "context window",
+                list(x.shape),
+                "the packed joint state",
+                "Put Prepare SAMA Model before the context-window node.",
+            )
+        )
+    return shape.video_of(x)
+
+
+def free_noise(options: dict, noise: Tensor, seed: int | None) -> Tensor:
+    """The video noise (B, C, T, H, W), shuffled by the context handler where FreeNoise is on."""
+    handler = options.get("context_handler")
+    if not getattr(handler, "freenoise", False) or not hasattr(handler, "_apply_freenoise"):
+        return noise
+    return handler._apply_freenoise(noise.clone(), [], seed)

@@ -1,0 +1,223 @@
+"""Whether the result will be saved, looked at before the work begins: format, size, name, folder and room.
+
+What becomes of an edit that cannot be saved: it is kept beside the results, and the error says where.
+"""
+
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import folder_paths
+from torch import Tensor
+
+from ..clip import ClipInfo
+from ..clip.save import check_size, write_lossless
+from ..errors import ClipError, SamaError, needed
+from .transcode import check_offered, wanted_file
+
+# Fewer bytes for a pixel of a frame than any video that is worth an edit; so nothing is refused that could be saved.
+LEAST_BYTES = 0.005
+
+
+CLIP_INFO = 1
+"""The output of SAMA Source Video that SAMA Finish Video takes."""
+
+
+def check_saving(prompt: Mapping | None, node_id: str | None, info: ClipInfo) -> None:
+    """Look at each Save Video that gets the edit of source node `node_id` in the queued graph `prompt`.
+
+    Raises ClipError where saving is known to fail. What comes over a link, or passes through other nodes on its
+    way, is not known yet and not looked at.
+    """
+    for settings in _savers(
+        prompt or {}, lambda given: given.get("clip_info") == [node_id, CLIP_INFO]
+    ):
+        check_size(info.width, info.height)
+        _check(
+            settings,
+            info.width,
+            info.height,
+            LEAST_BYTES * info.width * info.height * info.frame_count,
+        )
+
+
+def check_saving_of(prompt: Mapping | None, node_id: str | None) -> None:
+    """As `check_saving`, for the editing node `node_id`: of a graph queued again, the source need not run again.
+
+    The clip's own size is not known here, and not looked at.
+    """
+    prompt = prompt or {}
+    for settings in _savers(prompt, lambda given: node_id in _behind(prompt, given.get("frames"))):
+        _check(settings, 2, 2, 0)
+
+
+def _check(settings: Mapping, width: int, height: int, least: float) -> None:
+    """The form and the place of a Save Video with these inputs; `least` bytes are needed."""
+    container, codec = wanted_file(
+        "edit.mp4",
+        _text(settings, "format"),
+        _text(settings, "format.codec") or _text(settings, "codec"),
+    )
+    check_offered(container, codec, width, height)
+    prefix = settings.get("filename_prefix")
+    if isinstance(prefix, str) and "%" not in prefix:
+        _check_place(prefix, container, least)
+
+
+def _savers(prompt: Mapping, is_ours: Callable[[Mapping], bool]) -> Iterator[Mapping]:
+    """The inputs of every Save Video behind a SAMA Finish Video whose inputs are `is_ours`."""
+
+    def inputs(kind: str) -> dict[str, Mapping]:
+        return {
+            name: node.get("inputs", {})
+            for name, node in prompt.items()
+            if node.get("class_type") == kind
+        }
+
+    finished = [name for name, given in inputs("SAMAFinishVideo").items() if is_ours(given)]
+    return (
+        given
+        for given in inputs("SaveVideo").values()
+        if given.get("video") in [[name, 0] for name in finished]
+    )
+
+
+def _behind(prompt: Mapping, link: object) -> set[str]:
+    """The nodes whose results go into what `link` gives, its own included."""
+    found, links = set(), [link]
+    while links:
+        link = links.pop()
+        # Other lists are values: points, colours, whatever a pack's widget holds.
+        is_link = (
+            isinstance(link, list)
+            and len(link) == 2
+            and isinstance(link[0], str)
+            and link[0] in prompt
+        )
+        if is_link and link[0] not in found:
+            found.add(link[0])
+            links += prompt[link[0]].get("inputs", {}).values()
+    return found
+
+
+def _text(settings: Mapping, name: str) -> str | None:
+    value = settings.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _check_place(prefix: str, container: str, least: float) -> None:
+    """The folder takes a file of that name, and has room for the `least` bytes that it can be."""
+    output = Path(folder_paths.get_output_directory()).resolve()
+    path = Path(os.path.normpath(output / f"{prefix}_00001_.{container}"))
+    if not path.is_relative_to(output):
+        raise ClipError(
+            needed(
+                "Save Video's filename_prefix",
+                prefix,
+                "a place in the output folder",
+                "Remove .. and the leading / from it.",
+            )
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as failed:
+        raise _no_place(prefix, failed) from failed
+    probe = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        probe.touch()
+    except OSError as failed:
+        raise _no_place(prefix, failed) from failed
+    finally:
+        probe.unlink(missing_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if free < least:
+        raise ClipError(
+            needed(
+                "room for the result",
+                f"{free / 1e6:.1f} MB free in the output folder",
+                f"at least {least / 1e6:.1f} MB",
+                "Free some disk space.",
+            )
+        )
+
+
+def _no_place(prefix: str, failed: Exception) -> ClipError:
+    got = getattr(failed, "strerror", None) or str(failed)
+    return ClipError(
+        needed(
+            "Save Video's filename_prefix",
+            f"{prefix[:60]} ({got})",
+            "a name and folder that can be written to",
+            "Choose a shorter or another name.",
+        )
+    )
+
+
+log = logging.getLogger(__name__)
+
+
+FOLDER = "sama_rescued"
+
+
+LOAD = (
+    "To go on from it: Load Video → Get Video Components → frames of SAMA Finish Video, with the clip_info of the "
+    "same SAMA Source Video."
+)
+
+
+IN_MEMORY = (
+    "The edit could not be kept on disk either, but ComfyUI still holds it: mend this and queue the same "
+    "workflow again before you close ComfyUI; it is not sampled again."
+)
+
+
+def keep_edit(frames: Tensor, info: ClipInfo, tags: dict[str, str] | None = None) -> Path | None:
+    """The lossless file in which the fitted edit now is; None where no folder of ComfyUI's takes it."""
+    name = f"edit_{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4().hex[:6]}.mov"
+    for root in (
+        folder_paths.get_output_directory(),
+        folder_paths.get_user_directory(),
+        folder_paths.get_temp_directory(),
+    ):
+        folder = Path(root) / FOLDER
+        made = not folder.exists()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_lossless(
+                folder / name, frames[: info.frame_count], info.fps, info.facts.bit_depth > 8, tags
+            )
+            return folder / name
+        except (
+            Exception
+        ) as failed:  # whatever it is, it must not take the place of what is to be told
+            log.info("SAMA: %s did not take the edit: %s", folder, failed)
+            if made and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+    return None
+
+
+def not_saved(failed: Exception, kept: Path | None) -> ClipError:
+    """`failed`, and where the edit is."""
+    cause = (
+        str(failed)
+        if isinstance(failed, SamaError)
+        else needed(
+            "saving",
+            f"{type(failed).__name__}: {failed}",
+            "a video that can be written",
+            "Try format and codec auto.",
+        )
+    )
+    where = (
+        IN_MEMORY
+        if kept is None
+        else f"The edit is kept as {kept.parent.parent.name}/{FOLDER}/{kept.name}. {LOAD}"
+    )
+    return ClipError(f"{cause} {where}")

@@ -1,0 +1,179 @@
+"""The tensors of a SAMA model on disk, read in chunks; nothing is mapped and nothing whole is kept in memory."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError, needed
+from ..weights.checkpoint import CheckpointPlan, plan_checkpoint
+from ..weights.formats import is_quant_key
+from ..weights.header import WeightFile
+
+DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+CHUNK = 1 << 20
+"""Values in a chunk."""
+_SAMPLE = 1 << 16
+_WHOLE = "Choose the full 16- or 32-bit file; quantising twice adds both errors."
+
+
+@dataclass(frozen=True)
+class SourceTensor:
+    """Where one tensor's values lie."""
+
+    name: str
+    file: Path
+    offset: int
+    """Bytes from the file's beginning."""
+    dtype: str
+    """A key of DTYPES."""
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Values."""
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.count * DTYPES[self.dtype].itemsize
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All values in order, as (rows, last dimension) in the file's own type.
+
+        Raises CheckpointError for NaN and infinity.
+        """
+        dtype, row = DTYPES[self.dtype], self.shape[-1] if self.shape else 1
+        step, left = max(1, CHUNK // max(1, row)) * row, self.count
+        with open(self.file, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            while left:
+                count = min(step, left)
+                chunk = torch.frombuffer(
+                    _read(file, count * dtype.itemsize, self.file), dtype=dtype
+                ).view(-1, row)
+                if not all(map(math.isfinite, torch.stack(chunk.aminmax()).tolist())):
+                    raise CheckpointError(
+                        needed(
+                            self.file.name,
+                            f"NaN or infinite values in {self.name}",
+                            "finite weights",
+                            "The file is damaged or its training broke: download it again.",
+                        )
+                    )
+                yield chunk
+                left -= count
+
+
+@dataclass(frozen=True)
+class Source:
+    """One SAMA model, of one file or several."""
+
+    plan: CheckpointPlan
+    tensors: dict[str, SourceTensor]
+    """By name without prefix, in the files' order."""
+
+    @property
+    def files(self) -> list[Path]:
+        return [file.path for file in self.plan.files]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.stat().st_size for file in self.files)
+
+    def state(self) -> list[tuple[str, int, int]]:
+        """Changes when a file does."""
+        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the headers' tensors and the first 64 KiB of every one.
+
+        The whole source is not hashed before: that would read 28 GB once more.
+        """
+        digest = hashlib.sha256()
+        for tensor in self.tensors.values():
+            digest.update(f"{tensor.name} {tensor.dtype} {tensor.shape}\n".encode())
+            with open(tensor.file, "rb", buffering=0) as file:
+                file.seek(tensor.offset)
+                digest.update(file.read(min(tensor.size, _SAMPLE)))
+        return digest.hexdigest()
+
+
+def open_source(path: str | Path, base: str | Path | None = None) -> Source:
+    """The model in `path`, over the Wan shards of `base` where it is a delta. Reads headers only.
+
+    Raises CheckpointError, naming what is wrong and what to choose, for every file that cannot be converted.
+    """
+    path = Path(path)
+    _refuse_gguf(path)
+    plan = plan_checkpoint(path, base)
+    tensors: dict[str, SourceTensor] = {}
+    for file in plan.files:
+        tensors |= _tensors(file)
+    return Source(plan, tensors)
+
+
+def _refuse_gguf(path: Path) -> None:
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.read(4) == b"GGUF":
+                raise CheckpointError(
+                    needed(
+                        path.name,
+                        "a GGUF file, already quantised",
+                        "a full SAMA file in safetensors",
+                        _WHOLE,
+                    )
+                )
+
+
+def _tensors(file: WeightFile) -> dict[str, SourceTensor]:
+    """All tensors of a file whose header `read_header` has found sound."""
+    found = {}
+    for name, place in file.places.items():
+        if is_quant_key(name) or place.dtype.startswith(("F8", "I", "U", "F4", "F6")):
+            raise CheckpointError(
+                needed(
+                    file.path.name,
+                    f"an already quantised file ({name})",
+                    "weights in 16 or 32 bit",
+                    _WHOLE,
+                )
+            )
+        tensor = SourceTensor(name, file.path, place.start, place.dtype, file.shapes[name])
+        if tensor.dtype not in DTYPES or place.size != tensor.size:
+            raise CheckpointError(
+                needed(
+                    file.path.name,
+                    f"{name} of type {tensor.dtype} in {place.size} bytes",
+                    "BF16, F16 or F32 values for its shape",
+                    "The file is damaged or of another kind: download it again.",
+                )
+            )
+        found[name] = tensor
+    return found
+
+
+def _read(file, size: int, path: Path) -> bytearray:
+    """Exactly `size` bytes. Raises CheckpointError if the file has become shorter."""
+    data = bytearray(size)
+    view, got = memoryview(data), 0
+    while got < size:
+        more = file.readinto(view[got:])
+        if not more:
+            raise CheckpointError(
+                needed(
+                    path.name,
+                    "a file that became shorter while it was read",
+                    "a whole file",
+                    "Download it again.",
+                )
+            )
+        got += more
+    return data

@@ -1,0 +1,109 @@
+"""Frames to the latents that the DiT sees, and back: a VAE between its two changes of range.
+
+Spatial tiles as the SAMA release uses them for its VAE, blended with linear ramps.
+
+Tile size and stride are in latent units. Tiles start at 0, stride, 2·stride, …; a start is skipped
+when the tile before already reached the end. A tile's weight is the smaller of its row and column
+ramp, (i + 1) / border on inner edges; the result is the weighted mean.
+Source: release `wan_video_vae.py` (`tiled_encode`, `tiled_decode`, `build_mask`).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..geometry import SPATIAL_FACTOR
+from .vae import WanVae
+from .vae_layout import WAN_MEAN, WAN_STD
+
+
+class LatentSpace:
+    """Wan 2.1's normalisation around a VAE, on the VAE's device; the VAE computes in its own dtype."""
+
+    def __init__(self, vae: WanVae):
+        """`vae` is used as it is, where it is; call `skip_idle` on it for speed."""
+        self.vae, weight = vae, next(vae.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        self.mean, self.deviation = (
+            torch.tensor(values, device=self.device).view(-1, 1, 1, 1)
+            for values in (WAN_MEAN, WAN_STD)
+        )
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """(B, F, H, W, 3) in 0..1 → normalised (B, 16, T, H/8, W/8) float32."""
+        signed = (clips.movedim(-1, 1) * 2 - 1).to(self.device, self.dtype)
+        return (self.vae.encode(signed).float() - self.mean) / self.deviation
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Normalised latents → (B, F, H, W, 3), around 0..1, not clamped."""
+        return (
+            self.vae.decode((latents * self.deviation + self.mean).to(self.dtype)).movedim(1, -1)
+            / 2
+            + 0.5
+        )
+
+
+class Tiles(NamedTuple):
+    """Tile size and stride in latent units, (height, width)."""
+
+    size: tuple[int, int] = (30, 52)
+    stride: tuple[int, int] = (15, 26)
+
+
+def _starts(length: int, size: int, stride: int) -> Iterator[int]:
+    for start in range(0, length, stride):
+        if start == 0 or start - stride + size < length:
+            yield start
+
+
+def tile_boxes(height: int, width: int, tiles: Tiles) -> list[tuple[int, int, int, int]]:
+    """`(top, bottom, left, right)` of every tile of a latent, row by row; ends may exceed the latent."""
+    return [
+        (top, top + tiles.size[0], left, left + tiles.size[1])
+        for top in _starts(height, tiles.size[0], tiles.stride[0])
+        for left in _starts(width, tiles.size[1], tiles.stride[1])
+    ]
+
+
+def _ramp(length: int, first: bool, last: bool, border: int) -> Tensor:
+    weight = torch.ones(length)
+    rise = (torch.arange(border) + 1) / border
+    if not first:
+        weight[:border] = rise
+    if not last:
+        weight[length - border :] = rise.flip(0)
+    return weight
+
+
+def blend_tiles(fn: Callable[[Tensor], Tensor], x: Tensor, tiles: Tiles, encode: bool) -> Tensor:
+    """Apply `fn` tile by tile and blend.
+
+    `encode` True: x (B, 3, F, H, W) pixels → latents; False: x (B, C, T, h, w) latents → pixels.
+    """
+    factor_in, factor_out = (SPATIAL_FACTOR, 1) if encode else (1, SPATIAL_FACTOR)
+    latent_height, latent_width = x.shape[3] // factor_in, x.shape[4] // factor_in
+    borders = [
+        (size - stride) * factor_out for size, stride in zip(tiles.size, tiles.stride, strict=True)
+    ]
+    values = weights = None
+    for top, bottom, left, right in tile_boxes(latent_height, latent_width, tiles):
+        part = fn(
+            x[..., top * factor_in : bottom * factor_in, left * factor_in : right * factor_in]
+        )
+        rows = _ramp(part.shape[3], top == 0, bottom >= latent_height, borders[0])
+        columns = _ramp(part.shape[4], left == 0, right >= latent_width, borders[1])
+        mask = torch.minimum(rows[:, None], columns[None, :]).to(part)
+        if values is None:
+            size = (latent_height * factor_out, latent_width * factor_out)
+            values = part.new_zeros(*part.shape[:3], *size)
+            weights = part.new_zeros(*size)
+        window = (
+            ...,
+            slice(top * factor_out, top * factor_out + part.shape[3]),
+            slice(left * factor_out, left * factor_out + part.shape[4]),
+        )
+        values[window] += part * mask
+        weights[window] += mask
+    return values / weights

@@ -1,0 +1,92 @@
+"""Small jobs on clips that need the environment's packages: `python -m sama_core.launch.clips JOB FILE …`.
+
+The answer is JSON; the last line of standard error is a sentence for the artist if the job fails.
+"""
+
+import json
+import os
+import sys
+from io import BytesIO
+from pathlib import Path
+
+from .places import write_new
+
+COLUMNS, WIDEST, GAP = 5, 320, 8
+
+
+def probe(path: str) -> dict:
+    """`width`, `height`, `fps`, `frames` (0 if the file does not say). Raises ValueError if it is no video."""
+    import av
+
+    try:
+        # A name is a file's, whatever it looks like, and a playlist in it may not lead into the network.
+        with av.open(
+            f"file:{os.path.abspath(path)}", container_options={"protocol_whitelist": "file"}
+        ) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                raise ValueError(
+                    "it has no video in it, needs a video file (mp4, mov, mkv, webm …)"
+                )
+            next(container.decode(stream))
+            return {
+                "width": stream.width,
+                "height": stream.height,
+                "frames": stream.frames,
+                "fps": str(stream.average_rate or 0),
+            }
+    except (av.error.FFmpegError, StopIteration, OSError) as error:
+        reason = getattr(error, "strerror", None) or "no picture in it can be read"
+        raise ValueError(
+            _as_the_node_says(path)
+            or f"it cannot be read as a video ({reason}), needs a video file "
+            "(mp4, mov, mkv, webm …)"
+        ) from error
+
+
+def _as_the_node_says(path: str) -> str | None:
+    """What SAMA Source Video would say of an unreadable file: it knows more kinds. None if it reads the file.
+
+    Imported here only, since it takes torch, which a readable clip need not wait for.
+    """
+    from ..clip import ClipRange, FileSource
+    from ..errors import ClipError
+
+    try:
+        next(iter(FileSource(path).frames(ClipRange(frames=1))), None)
+    except ClipError as error:
+        return str(error).removeprefix(f"video '{Path(path).name}': ")
+    return None
+
+
+def picture(source: str, edited: str, target: str) -> str:
+    """Writes a PNG of up to five source frames above the same frames of their edit, and returns its path.
+
+    Both clips start at the same frame. An existing file is kept and another name taken, as for the clip itself.
+    """
+    from PIL import Image
+
+    from ..clip import ClipRange, FileSource
+
+    clips = FileSource(source), FileSource(edited)
+    count, facts = sum(1 for _ in clips[1].frames(ClipRange())), clips[0].facts()
+    shown, width = min(COLUMNS, count), min(facts.width, WIDEST)
+    height = round(facts.height * width / facts.width)
+    chosen = [round(column * (count - 1) / max(shown - 1, 1)) for column in range(shown)]
+    sheet = Image.new("RGB", (shown * (width + GAP) - GAP, 2 * height + GAP), "white")
+    for row, clip in enumerate(clips):
+        for number, frame in enumerate(clip.frames(ClipRange(frames=count))):
+            if number in chosen:
+                place = (chosen.index(number) * (width + GAP), row * (height + GAP))
+                sheet.paste(Image.fromarray(frame).resize((width, height)), place)
+    data = BytesIO()
+    sheet.save(data, "PNG")
+    return str(write_new(Path(target), [data.getvalue()]))
+
+
+if __name__ == "__main__":
+    job = {"probe": probe, "picture": picture}[sys.argv[1]]
+    try:
+        print(json.dumps(job(*sys.argv[2:])))
+    except ValueError as error:
+        sys.exit(str(error))

@@ -1,0 +1,174 @@
+"""`run.py convert`: a quantised file of a SAMA model. The work is done by `sama_core.convert` in `.venv`'s Python."""
+
+import json
+import os
+import subprocess
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from ... import embedded
+from ...convert.formats import GGUF, format_named
+from ...convert.targets import check_folder, checked_name, default_name, partial_files
+from ...errors import ConversionError, needed
+from ..places import Places, clean_env
+from ..progress import LaunchError, Stages, duration, log_tail
+from ..setup.environment import Environment
+from .models import look_in
+
+FOLDER = "diffusion_models"
+TENTHS = 10
+
+
+def convert(options: Namespace, places: Places, stages: Stages) -> int:
+    """Converts one file, or with `--verify` checks one, and prints the report."""
+    folders = [
+        folder / FOLDER for folder in look_in(Namespace(dir=None, comfyui=options.comfyui), places)
+    ]
+    try:
+        asked = request(options, places, folders)
+    except ConversionError as error:
+        raise LaunchError(str(error)) from error
+    stages.start("set-up")
+    environment = Environment(places, stages)
+    environment.ready(options.comfyui)
+    if Path(asked.get("target", "")).suffix == GGUF:
+        provide_gguf(environment, places, stages)
+    stages.start("verify" if options.verify else "convert", Path(asked["path"]).name)
+    report = run(asked, places, stages)
+    stages.finish()
+    stages.say(report)
+    return 0
+
+
+def request(options: Namespace, places: Places, folders: list[Path]) -> dict:
+    """What the worker is asked for. Raises LaunchError or ConversionError for files and names that cannot be used."""
+    source = found("FILE", options.file, folders)
+    if options.verify:
+        return {"path": str(source), "verify": True}
+    made = format_named(options.format)
+    given = (
+        Path(os.path.abspath(os.path.expanduser(options.out)))
+        if options.out
+        else default_folder(source, places, folders)
+    )
+    target = given / default_name(source, made) if given.is_dir() else given
+    target = target.with_name(checked_name(target.name, made))
+    check_folder(target.parent)
+    base = str(found("--base", options.base, folders, shards=True)) if options.base else None
+    return {
+        "path": str(source),
+        "target": str(target),
+        "format": made.name,
+        "base": base,
+        "overwrite": options.overwrite,
+    }
+
+
+def found(option: str, given: str, folders: list[Path], shards: bool = False) -> Path:
+    """A path as given, or a name in the models folders or in the pack; with `shards` a folder too.
+
+    Raises LaunchError if it is absent.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(given)))
+    places = [path, *(folder / given for folder in (*folders, embedded.DIT.parent))]
+    for place in places:
+        if place.is_file() or (shards and place.is_dir()):
+            return place
+    raise LaunchError(
+        needed(
+            f"{option} {given}",
+            "no such file",
+            "a SAMA file (.safetensors)",
+            f"Give its path, or its name in {', '.join(map(str, folders))}.",
+        )
+    )
+
+
+def default_folder(source: Path, places: Places, folders: list[Path]) -> Path:
+    """Beside the source; for the model inside the pack, ComfyUI's folder."""
+    if not source.is_relative_to(places.root / "sama_core"):
+        return source.parent
+    folders[0].mkdir(parents=True, exist_ok=True)
+    return folders[0]
+
+
+def provide_gguf(environment: Environment, places: Places, stages: Stages) -> None:
+    """Installs the library `gguf`, which only GGUF files need, where it is not there yet."""
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('gguf') is None)"
+    if subprocess.call([str(places.python), "-c", look], cwd=places.root, env=clean_env()):
+        stages.update("installing gguf")
+        environment.commands.run(
+            [
+                places.python,
+                "-m",
+                "pip",
+                "install",
+                "--no-input",
+                "--progress-bar",
+                "off",
+                "--disable-pip-version-check",
+                "gguf",
+                "-c",
+                environment.constraints,
+            ],
+            "installing gguf",
+        )
+
+
+def run(asked: dict, places: Places, stages: Stages) -> str:
+    """Runs the worker to its end, showing how far it is, and returns its report. Raises LaunchError in its words."""
+    log = places.log("convert")
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [str(places.python), "-m", "sama_core.convert", json.dumps(asked)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            cwd=places.root,
+            env=clean_env(),
+            encoding="utf-8",
+        )
+        try:
+            report = _follow(process, stages)
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+            process.stdout.close()
+    if code or not report:
+        last = log_tail(log, lines=1).strip() or f"the conversion ended with exit code {code}"
+        raise LaunchError(f"{last}\n  {_goes_on(asked)}Whole log: {log}")
+    return report
+
+
+def _goes_on(asked: dict) -> str:
+    """A sentence where a part of the result is on disk, with the checksums that only a conversion writes."""
+    begun = "target" in asked and partial_files(Path(asked["target"]))[1].is_file()
+    return "What is written is kept: the same command goes on there. " if begun else ""
+
+
+def _follow(process: subprocess.Popen, stages: Stages) -> str:
+    """Shows the worker's lines as progress until it ends; returns the report, empty if there is none."""
+    report, first, shown = "", None, 0
+    for line in process.stdout:
+        said = json.loads(line)
+        if "report" in said:
+            report = said["report"]
+            continue
+        done, total = said["done"], said["total"]
+        first = first or (done, time.monotonic())
+        tenth = TENTHS * done // total
+        stages.update(_progress(done, total, *first), transient=tenth == shown)
+        shown = tenth
+    return report
+
+
+def _progress(done: int, total: int, first: int, since: float) -> str:
+    text = f"{done / 1e9:.2f} of {total / 1e9:.2f} GB"
+    seconds = time.monotonic() - since
+    if done > first and seconds > 1:
+        rate = (done - first) / seconds
+        text += f" · {rate / 1e6:.0f} MB/s · ETA {duration((total - done) / rate)}"
+    return text

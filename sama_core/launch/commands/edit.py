@@ -1,0 +1,269 @@
+"""`run.py edit`: one clip, one instruction, one mp4."""
+
+import json
+import os
+import re
+import uuid
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ... import embedded
+from ...errors import needed
+from ...geometry import RELEASE_FRAMES
+from ..model_choice import Trio
+from ..places import PICTURE, Places, choose_target, placed, write_new
+from ..progress import LaunchError, Stages
+from ..server.client import QUEUE_PATH, Client, Refused
+from ..server.follow import LOAD, SAVE, Follower, saved_file
+from ..server.process import Server, job_folder, job_options, prepare_base, server_options
+from ..server.workflow import (
+    class_types,
+    listed_trio,
+    load_workflow,
+    refusal,
+    set_inputs,
+    set_models,
+)
+from ..setup.comfyui_source import ComfyUI
+from ..setup.environment import Environment
+from ..setup.processes import answer
+
+SET_UP, START = "set-up", "start ComfyUI"
+ALL_FRAMES = 0
+RESULTS = "video/SAMA"
+DEFAULT_INSTRUCTION = "make the circle red"
+# SAMA-14B as released.
+RELEASE_STEPS, RELEASE_CFG = 50, 5.0
+# As the nodes' inputs have them; NaN lies in none.
+LIMITS = {
+    "steps": (1, 1000),
+    "frames": (1, 100_000),
+    "cfg": (0, 100),
+    "seed": (0, 2**64 - 1),
+    "area": (32 * 32, 4096 * 4096),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A ComfyUI to edit on; `server` is its process if this command started it."""
+
+    client: Client
+    server: Server | None = None
+
+
+def edit(options: Namespace, places: Places, stages: Stages) -> int:
+    """Edits one clip and prints where the result is and how long each stage took."""
+    check_options(options)
+    clip = check_clip(options.video) if options.video is not None else embedded.CLIP
+    target = choose_target(options.out, clip)
+    picture = placed("--picture", options.picture, PICTURE) if options.picture else None
+    stages.start(SET_UP)
+    if options.server:
+        Client(options.server).check()
+    comfyui = (
+        None
+        if options.server and not picture
+        else Environment(places, stages).ready(options.comfyui)
+    )
+    if places.python.is_file():
+        describe_clip(clip, options, places, stages)
+    running = someone_elses(options.server) if options.server else started(comfyui, places, stages)
+    with running as place:
+        result = run_edit(place, clip, target, options, places, stages)
+    stages.finish()
+    stages.say(f"\nDone: {result}")
+    if picture:
+        stages.say(f"Picture: {_clip_task('picture', places, clip, result, picture)}")
+    stages.say(f"\n{stages.table()}")
+    return 0
+
+
+def run_edit(
+    place: Place, clip: Path, target: Path, options: Namespace, places: Places, stages: Stages
+) -> Path:
+    """Uploads, queues, follows and fetches; the clip is on disk whole when this returns."""
+    client = place.client
+    stages.start(LOAD, "sending the clip")
+    graph = edit_graph(client, clip, options, places, stages)
+    socket = client.listen()
+    prompt_id = None
+    try:
+        prompt_id = client.queue(graph)
+        entry = Follower(client, socket, graph, stages, place.server).wait(prompt_id)
+    except Refused as error:
+        if error.path != QUEUE_PATH:
+            raise
+        raise LaunchError(refusal(graph, error.body)) from error
+    except KeyboardInterrupt:
+        if prompt_id and place.server is None:
+            client.cancel(prompt_id)
+        raise
+    finally:
+        socket.close()
+    stages.start(SAVE, "fetching the result")
+    return write_new(target, client.fetch(saved_file(entry, graph)))
+
+
+def edit_graph(
+    client: Client, clip: Path, options: Namespace, places: Places, stages: Stages
+) -> dict:
+    """The edit workflow for this clip, these options and the files the server has; the clip is uploaded."""
+    graph = load_workflow(places.root)
+    require_nodes(client, graph)
+    trio = listed_trio(client)
+    if trio.small:
+        stages.say(trio.notice())
+    set_models(graph, trio)
+    set_inputs(graph, "LoadVideo", file=client.upload(clip))
+    set_inputs(graph, "SAMASourceVideo", frames=options.frames or ALL_FRAMES, area=options.area)
+    set_inputs(graph, "SaveVideo", filename_prefix=own_name())
+    set_inputs(
+        graph,
+        "SAMAEdit",
+        instruction=options.instruction,
+        seed=options.seed,
+        **sampling(trio, options),
+    )
+    return graph
+
+
+def own_name() -> str:
+    """How the result's name begins on the server: as no other job's.
+
+    Under one name for all, a server that has made this edit before would save nothing and name the earlier file, which
+    may be gone, or be another by now.
+    """
+    return f"{RESULTS}_{uuid.uuid4().hex[:12]}"
+
+
+def sampling(trio: Trio, options: Namespace) -> dict[str, float]:
+    """Steps and guidance as asked for, else as the model was made for."""
+    steps, cfg = (embedded.STEPS, embedded.CFG) if trio.small else (RELEASE_STEPS, RELEASE_CFG)
+    return {
+        "steps": steps if options.steps is None else options.steps,
+        "cfg": cfg if options.cfg is None else options.cfg,
+    }
+
+
+@contextmanager
+def someone_elses(url: str) -> Iterator[Place]:
+    """The artist's running ComfyUI; it goes on running afterwards."""
+    yield Place(Client(url))
+
+
+@contextmanager
+def started(comfyui: ComfyUI, places: Places, stages: Stages) -> Iterator[Place]:
+    """A ComfyUI that runs for this edit alone and is stopped afterwards, whatever happens."""
+    prepare_base(places)
+    with job_folder(places) as folder:
+        stages.start(START)
+        arguments = server_options(places, comfyui) + job_options(folder)
+        log = places.log(f"comfyui-{folder.name}")
+        with Server(places.python, comfyui, arguments, log) as server:
+            server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
+            yield Place(Client(server.url), server)
+        log.unlink(missing_ok=True)
+
+
+def require_nodes(client: Client, graph: dict) -> None:
+    """Raises LaunchError unless the server has every node of the workflow."""
+    missing = [name for name in class_types(graph) if client.node(name) is None]
+    if any(name.startswith("SAMA") for name in missing):
+        raise LaunchError(
+            needed(
+                f"server at {client.url}",
+                f"no node {', '.join(missing)}",
+                "the SAMA pack",
+                "Install ComfyUI-SAMA there (ComfyUI Manager, or into custom_nodes) and restart it.",
+            )
+        )
+    if missing:
+        raise LaunchError(
+            needed(
+                f"server at {client.url}",
+                f"no node {', '.join(missing)}",
+                "ComfyUI 0.30 or newer",
+                "Update that ComfyUI.",
+            )
+        )
+
+
+def check_options(options: Namespace) -> None:
+    """Raises LaunchError for values no edit can have, before anything is set up."""
+    if not options.instruction.strip():
+        raise LaunchError(
+            needed(
+                "--instruction",
+                "an empty text",
+                "what to change, in plain words",
+                'For example --instruction "make the car red".',
+            )
+        )
+    for name, (least, most) in LIMITS.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:
+            need = (
+                f"{least} or more"
+                if value < least
+                else f"{most:,} or less"
+                if value > most
+                else "a number"
+            )
+            raise LaunchError(needed(f"--{name}", str(value)[:40], need, f"Give another --{name}."))
+
+
+def area_pixels(text: str) -> int:
+    """`832x480` or a number of pixels as pixels. Raises ValueError for anything else."""
+    found = re.fullmatch(r"(\d+)(?:[xX×](\d+))?", text.strip())
+    pixels = int(found[1]) * int(found[2] or 1) if found else 0
+    if pixels < 32 * 32:
+        raise ValueError(text)
+    return pixels
+
+
+def check_clip(given: str) -> Path:
+    """The clip's path. Raises LaunchError if there is no such file or nothing in it."""
+    clip = Path(os.path.abspath(os.path.expanduser(given)))
+    if not clip.is_file():
+        got = "a folder" if clip.is_dir() else "no such file"
+        raise LaunchError(needed(f"--video {clip}", got, "a video file", "Check the path."))
+    if not os.access(clip, os.R_OK) or not clip.stat().st_size:
+        got = "an empty file" if os.access(clip, os.R_OK) else "a file that may not be read"
+        raise LaunchError(needed(f"--video {clip}", got, "a video file", "Check the file."))
+    return clip
+
+
+def probe(clip: Path, places: Places) -> dict:
+    """Size, rate and frame count of a clip. Raises LaunchError if it is no video."""
+    return _clip_task("probe", places, clip)
+
+
+def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages) -> None:
+    """Says what the clip is, and if it is longer than SAMA was released for. Raises LaunchError if it is no video."""
+    facts = probe(clip, places)
+    stages.say(
+        f"Clip: {describe(facts)}"
+        + ("" if options.video else ", the one in the pack; --video takes yours")
+    )
+    if not options.frames and facts["frames"] > RELEASE_FRAMES:
+        stages.say(
+            f"That is more than the {RELEASE_FRAMES} frames SAMA was released for, and all are edited at once; "
+            f"--frames {RELEASE_FRAMES} takes the first ones only."
+        )
+
+
+def describe(facts: dict) -> str:
+    """A clip's facts in one line."""
+    frames = f"{facts['frames']} frames, " if facts["frames"] else ""
+    return f"{frames}{facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):g} fps"
+
+
+def _clip_task(task: str, places: Places, *files: Path) -> dict | str:
+    """What a job of `clip_task` answers. Raises LaunchError in its words if it fails."""
+    command = [places.python, "-m", "sama_core.launch.clips", task, *files]
+    return json.loads(answer(command, files[-1].name, cwd=places.root, log=places.log("clip")))

@@ -1,0 +1,93 @@
+"""`run.py models`: what is here, what is missing, and the download if it is asked for."""
+
+import json
+import os
+import subprocess
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...released_files import MODEL_FILES, ModelFile
+from ..model_choice import table, to_download
+from ..places import Places, clean_env
+from ..progress import LaunchError, Stages
+from ..setup.comfyui_source import find_comfyui
+from ..setup.environment import Environment
+
+
+def models(options: Namespace, places: Places, stages: Stages) -> int:
+    """Prints the table; with `--download` fetches what is missing first."""
+    folders = look_in(options, places)
+    wanted = to_download(folders)
+    if options.download and wanted:
+        stages.start("set-up")
+        Environment(places, stages).ready(options.comfyui)
+        stages.start("download")
+        for file in wanted:
+            stages.say(f"{file.filename}: {file.size / 1e9:.2f} GB from {file.repo}")
+            download(file, folders[0], places.python)
+        stages.finish()
+    print(table(folders))
+    print(f"\nLooked in {', '.join(map(str, folders))}")
+    wanted = to_download(folders)
+    if wanted:
+        total = sum(file.size for file in wanted) / 1e9
+        print(
+            f"Missing: {', '.join(file.filename for file in wanted)} ({total:.1f} GB). "
+            "`python3 run.py models --download` fetches them; until then `edit` uses SAMA-Shapes, the small model "
+            "inside the pack, which knows coloured shapes only."
+        )
+    else:
+        print("Everything an edit needs is here. Of files for the same thing, one is enough.")
+    return 0
+
+
+def look_in(options: Namespace, places: Places) -> list[Path]:
+    """The models folders to look in; downloads go to the first.
+
+    The artist's own ComfyUI comes before ours: other programs look there, too.
+    """
+    if options.dir:
+        return [Path(os.path.abspath(os.path.expanduser(options.dir)))]
+    comfyui = find_comfyui(places, options.comfyui)
+    own = comfyui is not None and comfyui.folder != places.comfyui
+    return [*([comfyui.folder / "models"] if own else []), places.models]
+
+
+def download(file: ModelFile, models_dir: Path, python: Path) -> None:
+    """Fetches one file to its place, going on where an earlier run stopped. Raises LaunchError if it cannot."""
+    target = file.place(models_dir)
+    spec = {
+        "repo": file.repo,
+        "path": file.path,
+        "size": file.size,
+        "sha256": file.sha256,
+        "target": str(target),
+    }
+    worker = Path(__file__).parents[1] / "setup" / "hub_download.py"
+    process = subprocess.Popen(
+        [str(python), "-I", str(worker), json.dumps(spec)],
+        stderr=subprocess.PIPE,
+        env=clean_env(HF_HUB_DISABLE_TELEMETRY="1"),
+        encoding="utf-8",
+        errors="replace",
+    )
+    last = _pass_on(process.stderr)
+    if process.wait():
+        raise LaunchError(
+            last
+            or f"{file.filename}: the download ended with exit code {process.returncode}. Run the "
+            "same command again, it goes on where it was."
+        )
+
+
+def _pass_on(lines: Iterable[str]) -> str:
+    """Shows what the download says and returns its last line."""
+    last = ""
+    for line in lines:
+        last = line.strip() or last
+        print(line, end="", flush=True)
+    return last
+
+
+__all__ = ["MODEL_FILES", "download", "look_in", "models"]

@@ -1,0 +1,233 @@
+"""`run.py plan`: what an edit will need and whether it fits, before anything is downloaded or loaded."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from argparse import ArgumentTypeError, Namespace
+from fractions import Fraction
+from pathlib import Path
+
+from ... import embedded
+from ...errors import SamaError, needed
+from ...geometry import DEFAULT_AREA, RELEASE_FRAMES
+from ...model.config import DitConfig
+from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, windows_reserve
+from ...plan.planning import make_plan
+from ...plan.read_model import FP8_STORAGES, RELEASED, RELEASED_CONFIG, Weights
+from ...plan.request import Request, default_size, encoder_sizes, fitted_clip, is_small
+from ...plan.seconds import USER_FOLDER, read_calibrations
+from ...plan.summary import report
+from ..places import Places
+from ..progress import LaunchError, Stages
+from ..setup.environment import Environment
+from ..setup.processes import Commands, answer
+from .convert import FOLDER, found
+from .edit import RELEASE_CFG, RELEASE_STEPS, area_pixels, check_clip, probe
+from .models import look_in
+
+STORAGES = ("default", *FP8_STORAGES)
+# Frames of the clips SAMA-Shapes was trained on.
+SMALL_FRAMES = 17
+NO_FILE = "No model file named: planning for SAMA-14B as released, by its published sizes. --model plans for a file."
+
+
+def plan(options: Namespace, places: Places, stages: Stages) -> int:
+    """Prints the plan; 0 whether it fits or not. With `--calibrate` measures this machine first."""
+    files = model_files(options, places)
+    video = check_clip(options.video) if options.video is not None else None
+    try:
+        if options.calibrate:
+            measure(options, places, stages)
+        request = requested(options, files, video, places, stages)
+        made = make_plan(request, this_machine(options), read_calibrations(user_folder(places)))
+    except LaunchError:
+        raise
+    except SamaError as refused:
+        raise LaunchError(str(refused)) from refused
+    stages.say(report(made) if files else f"{NO_FILE}\n{report(made)}")
+    return 0
+
+
+def user_folder(places: Places) -> Path:
+    """Where the user's own calibrations lie; the pack on a canvas of `run.py serve` finds them there, too."""
+    return places.base / "user" / USER_FOLDER
+
+
+def model_files(options: Namespace, places: Places) -> list[Path]:
+    """The model's file and the base's, where they are named. Raises LaunchError for absent ones, before any set-up."""
+    if not options.model:
+        if options.base:
+            raise LaunchError(
+                needed(
+                    "--base",
+                    "no SAMA delta file with it",
+                    "--model beside it",
+                    "Name the delta file with --model.",
+                )
+            )
+        return []
+    folders = [
+        folder / FOLDER for folder in look_in(Namespace(dir=None, comfyui=options.comfyui), places)
+    ]
+    base = [found("--base", options.base, folders, shards=True)] if options.base else []
+    return [found("--model", options.model, folders), *base]
+
+
+def requested(
+    options: Namespace, files: list[Path], video: Path | None, places: Places, stages: Stages
+) -> Request:
+    """The edit the options describe, like `edit` would make it. Files are judged by their headers."""
+    config, weights, area = RELEASED_CONFIG, RELEASED, None
+    if files or video:
+        require_packages(options, places, stages)
+    if files:
+        config, weights, area = model_facts(files, places)
+    small = is_small(config)
+    steps, cfg, usual = (
+        (embedded.STEPS, embedded.CFG, SMALL_FRAMES)
+        if small
+        else (RELEASE_STEPS, RELEASE_CFG, RELEASE_FRAMES)
+    )
+    if video:
+        facts = probe(video, places)
+        clip, remarks = fitted_clip(
+            _frames(options.frames, facts["frames"], usual),
+            facts["width"],
+            facts["height"],
+            area=_pixels(options.area) or area or DEFAULT_AREA,
+        )
+        if options.frames is None and not facts["frames"]:
+            remarks += (f"The file does not say how many frames it has; {usual} are assumed.",)
+        remarks += (
+            f"Clip: {facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):g} fps.",
+        )
+    else:
+        size = (
+            options.area if isinstance(options.area, tuple) else default_size(options.area or area)
+        )
+        clip, remarks = fitted_clip(usual if options.frames is None else options.frames, *size)
+    return Request(
+        clip,
+        config,
+        weights,
+        storage=options.weight_dtype,
+        remarks=remarks,
+        **encoder_sizes(config),
+        steps=steps if options.steps is None else options.steps,
+        cfg=cfg if options.cfg is None else options.cfg,
+    )
+
+
+def model_facts(files: list[Path], places: Places) -> tuple[DitConfig, Weights, int | None]:
+    """Sizes of the named file, and its own area. Raises LaunchError in the loader's words if it is no SAMA model."""
+    command = [places.python, "-m", "sama_core.plan.read_model", *files]
+    told = json.loads(answer(command, "--model", cwd=places.root, log=places.log("plan")))
+    return DitConfig(**told["config"]), Weights(**told["weights"]), told["area"]
+
+
+def measure(options: Namespace, places: Places, stages: Stages) -> None:
+    """Times the model on this machine and keeps the result for later plans."""
+    require_packages(options, places, stages)
+    stages.start("calibrate")
+    commands = Commands(
+        places.log("calibrate"), lambda seconds: stages.update(f"{seconds:.0f} s", transient=True)
+    )
+    commands.run(
+        [places.python, "-m", "sama_core.plan.calibrate", user_folder(places)],
+        "calibrating",
+        cwd=places.root,
+    )
+    stages.finish()
+
+
+def require_packages(options: Namespace, places: Places, stages: Stages) -> None:
+    """Sets `.venv` up if it is not there yet: reading model and video files needs its packages."""
+    if not places.python.is_file():
+        stages.start("set-up")
+        Environment(places, stages).ready(options.comfyui)
+        stages.finish()
+
+
+def this_machine(options: Namespace) -> Machine:
+    """The card that is here, or the one described by `--vram` and `--card`."""
+    free_ram, total_ram = memory()
+    ram = {"free_ram": free_ram, "total_ram": total_ram}
+    if options.ram is not None:
+        ram = {
+            "free_ram": _bytes("--ram", options.ram),
+            "total_ram": _bytes("--ram", options.ram),
+            "assumed_ram": True,
+        }
+    if options.vram is not None:
+        given = _bytes("--vram", options.vram)
+        return Machine(
+            NVIDIA, options.card, given, given, assumed_vram=True, reserved=_reserve(given), **ram
+        )
+    here = nvidia_card()
+    if here is None:
+        if options.card:
+            raise LaunchError(
+                needed(
+                    "--card",
+                    "no memory size with it",
+                    "--vram beside it",
+                    "For example --card 'RTX 4090' --vram 24.",
+                )
+            )
+        apple = sys.platform == "darwin" and platform.machine() == "arm64"
+        return Machine(MPS, **ram) if apple else Machine(CPU, processor(), **ram)
+    name, free, total = here
+    return Machine(NVIDIA, options.card or name, free, total, reserved=_reserve(total), **ram)
+
+
+def nvidia_card() -> tuple[str, int, int] | None:
+    """Name, free and total bytes of the first NVIDIA card; None without card or driver."""
+    query = [
+        "nvidia-smi",
+        "--query-gpu=name,memory.free,memory.total",
+        "--format=csv,noheader,nounits",
+    ]
+    try:
+        listed = subprocess.run(
+            query, check=True, capture_output=True, timeout=30, encoding="utf-8"
+        )
+        name, free, total = listed.stdout.splitlines()[0].rsplit(",", 2)
+        return name.strip(), int(free) * MIB, int(total) * MIB
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+
+
+def _reserve(total: int) -> int:
+    return windows_reserve(total) if os.name == "nt" else Machine().reserved
+
+
+def _bytes(option: str, gib: float) -> int:
+    if not 0 <= gib < 1e6:
+        raise LaunchError(needed(option, gib, "a size in GB", f"For example {option} 12."))
+    return int(gib * GIB)
+
+
+def _frames(asked: int | None, there: int, usual: int) -> int:
+    """The first frames of a clip; 0 `there` means that its file does not say, and then it is the `usual` number."""
+    if asked is None:
+        return there or usual
+    return min(asked, there) if there else asked
+
+
+def area_or_size(text: str) -> int | tuple[int, int]:
+    """`832x480` as a size, a number as pixels. Raises ArgumentTypeError for anything else."""
+    try:
+        pixels = area_pixels(text)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"got {text}, needs WxH such as 832x480, or a number of pixels from 1024 on"
+        ) from None
+    sides = [int(number) for number in re.findall(r"\d+", text)]
+    return (sides[0], sides[1]) if len(sides) == 2 else pixels
+
+
+def _pixels(area: int | tuple[int, int] | None) -> int | None:
+    return area[0] * area[1] if isinstance(area, tuple) else area

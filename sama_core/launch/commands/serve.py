@@ -1,0 +1,90 @@
+"""`run.py serve`: the canvas in the browser with the pack loaded."""
+
+import os
+import shutil
+import sys
+import webbrowser
+from argparse import Namespace
+
+from ... import embedded
+from ..places import Places
+from ..progress import LaunchError, Stages
+from ..server.client import Client
+from ..server.process import Server, check_port, free_port, prepare_base, server_options
+from ..server.workflow import listed_trio
+from ..setup.environment import Environment
+
+USUAL_PORT = 8188
+EVERYWHERE = "0.0.0.0"
+
+
+def serve(options: Namespace, places: Places, stages: Stages) -> int:
+    """Starts ComfyUI and waits until Ctrl-C; 1 if it ends by itself."""
+    host = EVERYWHERE if options.listen else "127.0.0.1"
+    if options.port is not None:
+        check_port(options.port, host)
+    stages.start("set-up")
+    comfyui = Environment(places, stages).ready(options.comfyui)
+    prepare_base(places)
+    provide_clip(places)
+    stages.start("start ComfyUI")
+    port = options.port or usual_or_free(host)
+    database = places.base / "user" / f"comfyui-{port}.db"
+    arguments = [
+        *server_options(places, comfyui),
+        "--database-url",
+        f"sqlite:///{database}",
+        "--disable-auto-launch",
+    ]
+    with Server(
+        places.python, comfyui, arguments, places.log(f"serve-{port}"), host, port
+    ) as server:
+        server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
+        stages.finish()
+        stages.say(f"\nComfyUI with SAMA: {server.url}   (log: {server.log}; Ctrl-C stops it)")
+        trio = listed_trio(Client(server.url))
+        if trio.small:
+            stages.say(trio.notice())
+        if browser_here():
+            webbrowser.open(server.url)
+        return _until_stopped(server, stages)
+
+
+def provide_clip(places: Places) -> None:
+    """Puts the pack's clip, which the example workflows load, into the input folder of our own base directory."""
+    target = places.base / "input" / embedded.CLIP.name
+    if not target.exists():
+        partial = target.with_suffix(".part")
+        shutil.copyfile(embedded.CLIP, partial)
+        partial.replace(target)
+
+
+def usual_or_free(host: str) -> int:
+    """ComfyUI's usual port, or a free one if that is taken."""
+    try:
+        check_port(USUAL_PORT, host)
+    except LaunchError:
+        return free_port()
+    return USUAL_PORT
+
+
+def browser_here() -> bool:
+    """Whether a browser can be opened: not on a machine without a screen, or where text browsers would answer."""
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def _until_stopped(server: Server, stages: Stages) -> int:
+    try:
+        server.process.wait()
+    except KeyboardInterrupt:
+        stages.say("Stopping ComfyUI.")
+        return 0
+    raise server.lost()

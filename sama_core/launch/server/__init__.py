@@ -1,0 +1,1 @@
+"""A ComfyUI server of our own: started, asked, listened to, and always stopped."""

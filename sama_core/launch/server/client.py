@@ -1,0 +1,248 @@
+"""Talks to a running ComfyUI: what it has, upload, queue, listen, history, result."""
+
+import http.client
+import json
+import re
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote, urlencode, urlsplit
+
+from ...errors import needed
+from ..progress import LaunchError
+from .websocket import WebSocket
+
+CHUNK = 1 << 20
+TIMEOUT = 60.0
+STATS_PATH, QUEUE_PATH = "/system_stats", "/prompt"
+
+# A proxy set for the internet must not come between us and a server in the same room.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class Unreachable(LaunchError):
+    """No ComfyUI answered."""
+
+
+class Refused(LaunchError):
+    """ComfyUI answered a request with an error status."""
+
+    def __init__(self, url: str, path: str, status: int, body: bytes):
+        self.path, self.status, self.body = path, status, body
+        told = body[:200].decode("utf-8", "replace").strip().partition("\n")[0]
+        super().__init__(
+            f"server at {url}: refused {path} with status {status} ({told}), needs a ComfyUI there. "
+            "Check the address given with --server, and look at that ComfyUI's own window."
+        )
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file a node saved on the server."""
+
+    filename: str
+    subfolder: str
+    type: str
+
+
+class Client:
+    """One ComfyUI, by its address, and this client's own id there."""
+
+    def __init__(self, url: str):
+        self.url = normal_url(url)
+        self.id = uuid.uuid4().hex
+
+    def reached(self) -> bool:
+        """Whether a ComfyUI answers at the address."""
+        try:
+            return "system" in self._json(STATS_PATH, timeout=5)
+        except LaunchError:
+            return False
+
+    def check(self) -> None:
+        """Raises LaunchError unless a ComfyUI answers at the address."""
+        if "system" not in self._json(STATS_PATH):
+            raise self._no_comfyui()
+
+    def node(self, class_type: str) -> dict | None:
+        """What the server says about a node class, None if it does not have it."""
+        try:
+            return self._json(f"/object_info/{quote(class_type)}").get(class_type)
+        except Refused:
+            return None
+
+    def choices(self, class_type: str, name: str) -> list[str]:
+        """The values a node's list input offers there; empty if there is no such input."""
+        inputs = (self.node(class_type) or {}).get("input", {})
+        for group in ("required", "optional"):
+            kind, *options = inputs.get(group, {}).get(name, [None])
+            if isinstance(kind, list):
+                return kind
+            if kind == "COMBO" and options:
+                return options[0].get("options", [])
+        return []
+
+    def upload(self, clip: Path) -> str:
+        """Sends a clip into the server's input folder and returns its name there."""
+        boundary = uuid.uuid4().hex
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", clip.name).lstrip(".") or "clip"
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        size = len(head) + clip.stat().st_size + len(tail)
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(size),
+        }
+        try:
+            answer = self._object(
+                self._request("/upload/image", _parts(head, clip, tail), headers), "name"
+            )
+        except (Refused, Unreachable) as error:
+            if not self.reached():
+                raise
+            raise LaunchError(
+                f"{clip.name}: the server at {self.url} did not take its "
+                f"{clip.stat().st_size / 1e6:.0f} MB, needs a ComfyUI that accepts uploads of that size. "
+                "Start it with a larger --max-upload-size (in MB), or give a shorter clip."
+            ) from error
+        return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
+
+    def queue(self, graph: dict) -> str:
+        """Queues a graph in API format and returns its id. Raises Refused with the server's node errors."""
+        body = json.dumps({"prompt": graph, "client_id": self.id}).encode()
+        answer = self._request(QUEUE_PATH, body, {"Content-Type": "application/json"})
+        return self._object(answer, "prompt_id")["prompt_id"]
+
+    def listen(self) -> WebSocket:
+        """Opens the connection on which the server tells how far this client's work is."""
+        parts = urlsplit(self.url)
+        scheme = "wss" if parts.scheme == "https" else "ws"
+        try:
+            return WebSocket(
+                f"{scheme}://{parts.netloc}{parts.path}/ws?clientId={self.id}", TIMEOUT
+            )
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def history(self, prompt_id: str) -> dict | None:
+        """What became of a queued graph; None while it waits or runs."""
+        return self._json(f"/history/{prompt_id}").get(prompt_id)
+
+    def cancel(self, prompt_id: str) -> None:
+        """Takes a graph out of the queue, or stops it if it runs; other people's work goes on."""
+        headers = {"Content-Type": "application/json"}
+        try:
+            self._request("/queue", json.dumps({"delete": [prompt_id]}).encode(), headers)
+            self._request("/interrupt", json.dumps({"prompt_id": prompt_id}).encode(), headers)
+        except LaunchError:
+            # It cannot be reached, so there is nobody to tell.
+            pass
+
+    def fetch(self, output: Output) -> Iterator[bytes]:
+        """The bytes of a saved file. Raises LaunchError if it is gone or the connection breaks."""
+        target = f"/view?{urlencode(vars(output))}"
+        try:
+            with _open(self.url + target, timeout=TIMEOUT) as reply:
+                left = int(reply.headers.get("Content-Length") or -1)
+                while chunk := reply.read(CHUNK):
+                    left -= len(chunk)
+                    yield chunk
+        except (OSError, http.client.HTTPException) as error:
+            where = (
+                "It is no longer in that ComfyUI's output folder: run the command again."
+                if getattr(error, "code", None) == HTTPStatus.NOT_FOUND
+                else "It lies in that ComfyUI's output folder."
+            )
+            raise LaunchError(
+                f"{output.filename}: could not be fetched from {self.url} ({_reason(error)}). {where}"
+            ) from error
+        if left > 0:
+            raise LaunchError(
+                f"{output.filename}: the connection to {self.url} ended before the whole file had "
+                "come. It lies in that ComfyUI's output folder."
+            )
+
+    def _json(self, path: str, timeout: float = TIMEOUT) -> dict:
+        return self._object(self._request(path, timeout=timeout))
+
+    def _object(self, body: bytes, *keys: str) -> dict:
+        """The JSON object that ComfyUI answers with. Raises LaunchError for anything else, or without one of `keys`."""
+        try:
+            answer = json.loads(body)
+        except ValueError as error:
+            raise self._no_comfyui() from error
+        if not isinstance(answer, dict) or not all(key in answer for key in keys):
+            raise self._no_comfyui()
+        return answer
+
+    def _request(
+        self,
+        path: str,
+        data: bytes | Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = TIMEOUT,
+    ) -> bytes:
+        request = urllib.request.Request(self.url + path, data=data, headers=headers or {})
+        try:
+            with _open(request, timeout=timeout) as reply:
+                return reply.read()
+        except urllib.error.HTTPError as error:
+            raise Refused(self.url, path, error.code, error.read()) from error
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            # No host has a name that cannot be encoded.
+            raise self._unreachable(error) from error
+
+    def _no_comfyui(self) -> LaunchError:
+        return LaunchError(
+            needed(
+                f"server at {self.url}",
+                "an answer that is not ComfyUI's",
+                "a ComfyUI",
+                "Check the address given with --server.",
+            )
+        )
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(
+            needed(
+                f"server at {self.url}",
+                f"no answer ({_reason(error)})",
+                "a running ComfyUI",
+                "Start it or check the address; without --server, one is started for you.",
+            )
+        )
+
+
+def normal_url(url: str) -> str:
+    """`url` with a scheme and without a slash at its end. Raises LaunchError if there is no host in it."""
+    whole = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(whole)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise LaunchError(
+            needed("--server", url, "an address such as http://127.0.0.1:8188", "Give that.")
+        )
+    return whole.rstrip("/")
+
+
+def _parts(head: bytes, clip: Path, tail: bytes) -> Iterator[bytes]:
+    yield head
+    with clip.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+    yield tail
+
+
+def _reason(error: Exception) -> str:
+    inner = getattr(error, "reason", error)
+    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__

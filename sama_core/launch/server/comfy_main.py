@@ -1,0 +1,104 @@
+"""Starts ComfyUI's main.py: `python comfy_main.py COMFYUI_FOLDER [ComfyUI's own options]`.
+
+Runs as a plain script, never as a module of the pack: the pack's `nodes` folder must not come before ComfyUI's
+`nodes.py` on the search path. It adds what ComfyUI needs on a machine without a graphics card, and ends the server
+when the process that started it is gone.
+"""
+
+import importlib.util
+import os
+import runpy
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+PARENT_PIPE = "SAMA_STOP_WITH_PARENT"
+
+_declared = []
+
+
+def torch_build(site_packages: Path) -> dict[str, str | None]:
+    """`cuda`, `hip` and `xpu` of the installed torch, read without importing it.
+
+    ComfyUI sets up the memory allocator before the first import of torch, so a GPU machine must not import it here.
+    """
+    spec = importlib.util.spec_from_file_location(
+        "torch_version", site_packages / "torch" / "version.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name: getattr(module, name, None) for name in ("cuda", "hip", "xpu")}
+
+
+def graphics_card_answers() -> bool:
+    """Whether the NVIDIA driver lists at least one card."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], check=False, capture_output=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return listed.returncode == 0 and b"GPU" in listed.stdout
+
+
+def cpu_only(build: dict[str, str | None]) -> bool:
+    """Whether ComfyUI must be told `--cpu`: without it, it expects a card and stops."""
+    if sys.platform == "darwin" or build["hip"] or build["xpu"]:
+        return False
+    return not (build["cuda"] and graphics_card_answers())
+
+
+def declare_vision_operators(vision: Path) -> bool:
+    """Declares torchvision's two operators where its C++ part does not load, as with CPU torch from the registry.
+
+    Without them `import torchvision` stops with "operator torchvision::nms does not exist". Returns whether it did;
+    a second call does nothing.
+    """
+    if _declared:
+        return False
+    import torch
+
+    for library in [*vision.glob("_C*.so"), *vision.glob("_C*.pyd")]:
+        try:
+            torch.ops.load_library(str(library))
+            return False
+        except OSError:
+            continue
+    operators = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(operators)
+    return True
+
+
+def end_with_parent() -> None:
+    """Ends this process when standard input closes, which happens even if the parent was killed."""
+
+    def watch() -> None:
+        # Not sys.stdin: a buffered read that is still waiting makes the interpreter abort when it ends.
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(comfyui: Path, options: list[str]) -> None:
+    """Runs ComfyUI's main.py in this process, as if it had been started with `options`."""
+    sys.path[0] = str(comfyui)
+    if os.environ.pop(PARENT_PIPE, None):
+        end_with_parent()
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        sys.exit("torch is not installed in this environment")
+    build = torch_build(Path(spec.origin).parents[1])
+    if "--cpu" not in options and cpu_only(build):
+        options = ["--cpu", *options]
+    vision = importlib.util.find_spec("torchvision")
+    if not any(build.values()) and vision is not None and vision.origin:
+        declare_vision_operators(Path(vision.origin).parent)
+    sys.argv = [str(comfyui / "main.py"), *options]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,197 @@
+"""Follows one queued edit to its end: which stage it is in, how far, and why it failed if it did."""
+
+import json
+import re
+import struct
+import time
+from pathlib import PurePosixPath
+
+from ..progress import LaunchError, Stages
+from .client import Client, Output, Refused, Unreachable
+from .process import Server
+from .websocket import TEXT, Message, WebSocket
+from .workflow import node_name
+
+LOAD, ENCODE, SAMPLING, DECODE, SAVE = "load", "encode", "sampling", "decode", "save"
+
+NODE_STAGES = {
+    "LoadVideo": LOAD,
+    "SAMALoadModel": LOAD,
+    "SAMALoadTextEncoder": LOAD,
+    "SAMALoadVAE": LOAD,
+    "SAMASourceVideo": LOAD,
+    "SAMAEdit": ENCODE,
+    "SAMAFinishVideo": SAVE,
+    "SaveVideo": SAVE,
+}
+# SAMA Edit says what it does as a line of text under the node.
+SPOKEN_STAGES = (("reading", ENCODE), ("encod", ENCODE), ("sampling", SAMPLING), ("decod", DECODE))
+
+TEXT_EVENT = 3
+QUIET_SECONDS = 5.0
+TRIES_WITHOUT_ANSWER = 3
+
+
+class Follower:
+    """Listens to the server for one graph; `server` is the process if it is ours, None if it is someone else's."""
+
+    def __init__(
+        self,
+        client: Client,
+        socket: WebSocket,
+        graph: dict,
+        stages: Stages,
+        server: Server | None = None,
+    ):
+        self.client, self.socket, self.graph, self.stages, self.server = (
+            client,
+            socket,
+            graph,
+            stages,
+            server,
+        )
+        self.node: str | None = None
+        self.spoken = False
+        self.failures = 0
+
+    def wait(self, prompt_id: str) -> dict:
+        """Shows progress until the graph has ended and returns its history entry.
+
+        Raises LaunchError if a node failed, the work was stopped, or the server is gone.
+        """
+        while True:
+            try:
+                message = self.socket.receive(QUIET_SECONDS)
+            except OSError:
+                # Without the connection there is still the history to ask.
+                message = None
+                time.sleep(1)
+            if message is not None and not self._ended(message, prompt_id):
+                continue
+            entry = self._entry(prompt_id)
+            if entry is not None:
+                self._raise_if_failed(entry)
+                return entry
+
+    def _entry(self, prompt_id: str) -> dict | None:
+        try:
+            entry = self.client.history(prompt_id)
+        except (Unreachable, Refused) as error:
+            if self.server is not None and self.server.alive():
+                # Ours, and busy: a long step on the CPU can keep it from answering.
+                return None
+            self.failures += 1
+            if self.server is not None:
+                raise self.server.lost() from error
+            if self.failures >= TRIES_WITHOUT_ANSWER:
+                raise LaunchError(
+                    f"server at {self.client.url}: the connection was lost in the middle of the edit "
+                    f"({error}). Look at that ComfyUI's own window, and run the command again when it "
+                    "is back."
+                ) from error
+            return None
+        self.failures = 0
+        return entry
+
+    def _ended(self, message: Message, prompt_id: str) -> bool:
+        """Takes in one message; True if it says that the graph has ended."""
+        if message.kind != TEXT:
+            self._text(message.data)
+            return False
+        told = json.loads(message.data)
+        kind, data = told.get("type"), told.get("data") or {}
+        if kind == "status" and self.node is None:
+            waiting = data.get("status", {}).get("exec_info", {}).get("queue_remaining", 0)
+            if waiting > 1:
+                self.stages.update(f"waiting, {waiting - 1} before this one in the queue")
+        if data.get("prompt_id") != prompt_id:
+            return False
+        if kind == "executing" and data.get("node") is not None:
+            self._begin(data["node"])
+        elif kind == "progress" and not self.spoken:
+            self._progress(data)
+        return kind in ("execution_error", "execution_interrupted", "execution_success") or (
+            kind == "executing" and data.get("node") is None
+        )
+
+    def _begin(self, node_id: str) -> None:
+        self.node, self.spoken = node_id, False
+        node = self.graph.get(node_id, {})
+        stage = NODE_STAGES.get(node.get("class_type"), self.stages.name or LOAD)
+        self.stages.start(stage, node.get("_meta", {}).get("title") or node.get("class_type", ""))
+
+    def _progress(self, data: dict) -> None:
+        self.stages.update(f"{data['value']:.0f}/{data['max']:.0f}", transient=True)
+
+    def _text(self, data: bytes) -> None:
+        """A line a node shows about itself: event, length of the node's id, the id, the line."""
+        if len(data) < 8 or struct.unpack_from(">I", data)[0] != TEXT_EVENT:
+            return
+        length = struct.unpack_from(">I", data, 4)[0]
+        node, text = (
+            data[8 : 8 + length].decode("utf-8", "replace"),
+            data[8 + length :].decode("utf-8", "replace"),
+        )
+        stage = next((stage for word, stage in SPOKEN_STAGES if word in text.lower()), None)
+        if node != self.node or stage is None:
+            return
+        self.spoken = True
+        self.stages.start(stage)
+        counted = re.search(r"(\d+) of (\d+)", text)
+        if counted:
+            self.stages.step(int(counted[1]), int(counted[2]))
+        elif " " in (doing := text.removeprefix("SAMA: ")):
+            self.stages.update(doing)
+
+    def _raise_if_failed(self, entry: dict) -> None:
+        status = entry.get("status") or {}
+        if status.get("status_str") != "error":
+            return
+        told = {kind: data for kind, data in status.get("messages", [])}
+        if "execution_interrupted" in told:
+            raise LaunchError(
+                f"server at {self.client.url}: the edit was stopped there. Run the command again."
+            )
+        raise LaunchError(node_failure(self.graph, told.get("execution_error", {})))
+
+
+def node_failure(graph: dict, error: dict) -> str:
+    """A node's exception as a sentence for the artist, with the node's name."""
+    name = node_name(graph, error.get("node_id", "?"))
+    kind = error.get("exception_type", "")
+    message = (error.get("exception_message") or kind).strip()
+    if "Errno 28" in message or "No space left" in message:
+        return f"{name}: the disk that ComfyUI writes to is full. Free some room there and run the command again."
+    if "OutOfMemory" in kind or "out of memory" in message.lower() or kind == "MemoryError":
+        return f"{name}: memory ran out. Use fewer --frames or a smaller --area, or close other programs."
+    return f"{name}: {message}"
+
+
+def saved_file(entry: dict, graph: dict) -> Output:
+    """The clip that the workflow's SaveVideo node saved, by the beginning of its name that the workflow gave.
+
+    Raises LaunchError if there is none.
+    """
+    for node_id, output in entry.get("outputs", {}).items():
+        node = graph.get(node_id, {})
+        if node.get("class_type") != "SaveVideo":
+            continue
+        for items in output.values():
+            for item in items:
+                if (
+                    isinstance(item, dict)
+                    and "filename" in item
+                    and _is_named(item, node["inputs"])
+                ):
+                    return Output(
+                        item["filename"], item.get("subfolder", ""), item.get("type", "output")
+                    )
+    raise LaunchError(
+        "ComfyUI: ended the edit without saving a clip, needs a SaveVideo node that runs. Look at "
+        "ComfyUI's log; update or reinstall the pack if the workflow was changed."
+    )
+
+
+def _is_named(item: dict, inputs: dict) -> bool:
+    path = PurePosixPath(item.get("subfolder", "").replace("\\", "/"), item["filename"])
+    return str(path).startswith(inputs.get("filename_prefix", ""))

@@ -1,0 +1,264 @@
+"""Starts a ComfyUI server with this pack in it, waits until it answers, and always stops it again."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from ...errors import needed
+from ..places import PACK_NAME, Places, clean_env
+from ..progress import LaunchError, with_log
+from ..setup.comfyui_source import ComfyUI
+from .client import Client
+from .comfy_main import PARENT_PIPE
+
+FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
+MODEL_FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
+START_SECONDS = 300
+STOP_SECONDS = 10
+OLD_JOB_SECONDS = 2 * 24 * 3600
+
+
+class Server:
+    """One ComfyUI process. Use as a context manager; leaving it stops the process whatever happened."""
+
+    def __init__(
+        self,
+        python: Path,
+        comfyui: ComfyUI,
+        options: list[str],
+        log: Path,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+    ):
+        self.python, self.comfyui, self.options, self.log = python, comfyui, options, log
+        self.host = host
+        self.port = port or free_port()
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        command = [
+            self.python,
+            Path(__file__).with_name("comfy_main.py"),
+            self.comfyui.folder,
+            "--listen",
+            self.host,
+            "--port",
+            self.port,
+            "--disable-api-nodes",
+            *self.options,
+        ]
+        extra = {PARENT_PIPE: "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.comfyui.folder,
+                env=clean_env(**extra),
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the process: politely first, by force after ten seconds."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        finally:
+            process.stdin.close()
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def wait_ready(
+        self, tick: Callable[[float], None] = lambda seconds: None, limit: float = START_SECONDS
+    ) -> None:
+        """Waits until the server answers. Raises LaunchError if it ends, does not answer or cannot load the pack."""
+        began = time.monotonic()
+        client = Client(self.url)
+        while not client.reached():
+            waited = time.monotonic() - began
+            if not self.alive():
+                raise LaunchError(self._why_ended("while starting"))
+            if waited > limit:
+                raise LaunchError(
+                    with_log(
+                        f"ComfyUI: did not answer within {limit:.0f} s. Close other programs "
+                        "and run the same command again.",
+                        self.log,
+                    )
+                )
+            tick(waited)
+            time.sleep(0.25)
+        self._check_pack_loaded()
+
+    def lost(self) -> LaunchError:
+        """The error for a connection that broke: says whether the server ended and shows its last words."""
+        if self.alive():
+            return LaunchError(
+                with_log(
+                    "ComfyUI: is running but does not answer any more. Run the same command again.",
+                    self.log,
+                )
+            )
+        return LaunchError(self._why_ended("in the middle of the work"))
+
+    def _why_ended(self, when: str) -> str:
+        code = self.process.poll() if self.process else None
+        text = self._log_text()
+        if "address already in use" in text or "Errno 98" in text or "10048" in text:
+            return needed(
+                f"port {self.port}",
+                "in use by another program",
+                "a free port",
+                "Give another one with --port, or leave --port out.",
+            )
+        killed = code in (-9, 137)
+        advice = (
+            "It was ended by the system, most often because memory ran out: close other programs, or use "
+            "fewer frames or a smaller --area."
+            if killed
+            else "The lines below say why; run the same command again when that is mended."
+        )
+        return with_log(f"ComfyUI: ended {when} (exit code {code}). {advice}", self.log)
+
+    def _check_pack_loaded(self) -> None:
+        for line in self._log_text().splitlines():
+            if "IMPORT FAILED" in line and PACK_NAME in line:
+                raise LaunchError(
+                    with_log(
+                        "The SAMA pack: ComfyUI could not import it (IMPORT FAILED), needs all of "
+                        "its files and requirements. Update the pack, delete .venv and run the "
+                        "same command again.",
+                        self.log,
+                    )
+                )
+
+    def _log_text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nothing listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def check_port(port: int, host: str) -> None:
+    """Raises LaunchError if `port` cannot be listened on."""
+    with socket.socket() as probe:
+        if os.name != "nt":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise LaunchError(
+                needed(
+                    f"port {port}",
+                    f"not usable ({error})",
+                    "a free port from 1 to 65535",
+                    "Give another one with --port, or leave --port out.",
+                )
+            ) from error
+
+
+def prepare_base(places: Places) -> None:
+    """Makes ComfyUI's base directory with the pack linked into its custom_nodes."""
+    for name in FOLDERS:
+        (places.base / name).mkdir(parents=True, exist_ok=True)
+    for name in MODEL_FOLDERS:
+        (places.models / name).mkdir(exist_ok=True)
+    link = places.base / "custom_nodes" / PACK_NAME
+    if link.exists() and link.resolve() == places.root.resolve():
+        return
+    if link.is_symlink():
+        link.unlink()
+    try:
+        link.symlink_to(places.root, target_is_directory=True)
+    except FileExistsError:
+        # Another command made it in this moment.
+        return
+    except OSError:
+        if os.name != "nt":
+            raise
+        # Windows allows links to few users, but junctions to everyone.
+        import _winapi
+
+        _winapi.CreateJunction(str(places.root), str(link))
+
+
+def server_options(places: Places, comfyui: ComfyUI) -> list[str]:
+    """Options every server gets; with the artist's own ComfyUI its models are found too."""
+    options = ["--base-directory", str(places.base)]
+    if comfyui.fetched:
+        return options
+    folders = {name: f"models/{name}" for name in MODEL_FOLDERS}
+    folders["diffusion_models"] += "\nmodels/unet"
+    folders["text_encoders"] += "\nmodels/clip"
+    config = places.base / "extra_model_paths.yaml"
+    # JSON is YAML.
+    config.write_text(
+        json.dumps({"comfyui": {"base_path": str(comfyui.folder), **folders}}), encoding="utf-8"
+    )
+    return [*options, "--extra-model-paths-config", str(config)]
+
+
+@contextmanager
+def job_folder(places: Places) -> Iterator[Path]:
+    """A folder with input, output, temp and user for one edit; it is gone afterwards, whatever happened.
+
+    So two edits at once do not meet, and a failed one leaves nothing half-written behind.
+    """
+    places.jobs.mkdir(parents=True, exist_ok=True)
+    for old in places.jobs.iterdir():
+        if time.time() - old.stat().st_mtime > OLD_JOB_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="edit-", dir=places.jobs))
+    try:
+        for name in ("input", "output", "temp", "user"):
+            (folder / name).mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def job_options(folder: Path) -> list[str]:
+    """Options that send one edit's files into its own folder; any clip size may be uploaded."""
+    return [
+        "--input-directory",
+        str(folder / "input"),
+        "--output-directory",
+        str(folder / "output"),
+        "--temp-directory",
+        str(folder / "temp"),
+        "--user-directory",
+        str(folder / "user"),
+        "--database-url",
+        "sqlite:///:memory:",
+        "--max-upload-size",
+        "1000000",
+        "--disable-auto-launch",
+    ]

@@ -1,0 +1,96 @@
+"""The edit workflow in API format: loading it, setting its inputs, and naming its nodes in errors."""
+
+import json
+from pathlib import Path
+
+from ...errors import needed
+from ..model_choice import Trio, choose_trio
+from ..progress import LaunchError
+from .client import Client
+
+EDIT_WORKFLOW = Path("workflows") / "api" / "simple_edit.json"
+# The loader of each file of a trio and the input that names it.
+LOADERS = (
+    ("SAMALoadModel", "model_name"),
+    ("SAMALoadTextEncoder", "text_encoder_name"),
+    ("SAMALoadVAE", "vae_name"),
+)
+
+
+def load_workflow(root: Path) -> dict:
+    """The edit workflow, `{node id: {class_type, inputs}}`. Raises LaunchError if it is missing or broken."""
+    path = root / EDIT_WORKFLOW
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LaunchError(
+            needed(
+                "edit workflow",
+                f"{path} ({error})",
+                "the file that comes with the pack",
+                "Update or reinstall the pack.",
+            )
+        ) from error
+
+
+def set_inputs(graph: dict, class_type: str, **values: object) -> None:
+    """Sets inputs on every node of a class; a value of None leaves what the workflow has.
+
+    Raises LaunchError if the workflow has no such node.
+    """
+    found = [node for node in graph.values() if node["class_type"] == class_type]
+    if not found:
+        raise LaunchError(
+            needed("edit workflow", f"no {class_type} node", "one", "Update or reinstall the pack.")
+        )
+    for node in found:
+        node["inputs"].update({name: value for name, value in values.items() if value is not None})
+
+
+def listed_trio(client: Client) -> Trio:
+    """The files to edit with, of those the server's loaders list. Raises LaunchError if there are none."""
+    return choose_trio(*(client.choices(class_type, name) for class_type, name in LOADERS))
+
+
+def set_models(graph: dict, trio: Trio) -> None:
+    """Puts the three file names on the loaders."""
+    for (class_type, name), file in zip(
+        LOADERS, (trio.diffusion_model, trio.text_encoder, trio.vae), strict=True
+    ):
+        set_inputs(graph, class_type, **{name: file})
+
+
+def class_types(graph: dict) -> list[str]:
+    """Every node class in the workflow, once."""
+    return list(dict.fromkeys(node["class_type"] for node in graph.values()))
+
+
+def node_name(graph: dict, node_id: str) -> str:
+    """How an error calls a node: its title if it has one, else its class, and its number."""
+    node = graph.get(str(node_id), {})
+    title = node.get("_meta", {}).get("title") or node.get("class_type", "node")
+    return f"{title} (node {node_id})"
+
+
+def refusal(graph: dict, body: bytes) -> str:
+    """What the server found wrong with a queued graph, one line for each node."""
+    try:
+        answer = json.loads(body)
+        if not isinstance(answer, dict):
+            raise ValueError
+    except ValueError:
+        return f"ComfyUI refused the workflow: {body[:300].decode('utf-8', 'replace')}"
+    lines = [
+        f"{node_name(graph, node_id)}: {_reason(error)}"
+        for node_id, found in (answer.get("node_errors") or {}).items()
+        for error in found["errors"]
+    ]
+    return "\n".join(lines) or f"ComfyUI refused the workflow: {_reason(answer.get('error') or {})}"
+
+
+def _reason(error: dict) -> str:
+    details = error.get("details") or ""
+    if error.get("type") == "custom_validation_failed":
+        # Here the node's own sentence stands behind the input's name.
+        return details.partition(" - ")[2] or details
+    return ": ".join(part for part in (error.get("message"), details) if part)

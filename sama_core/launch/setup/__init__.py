@@ -1,0 +1,1 @@
+"""From a bare Python to everything the pack needs: packages, ComfyUI, model files."""

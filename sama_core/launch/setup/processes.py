@@ -1,0 +1,115 @@
+"""Runs one outside command with its output in a log, and says in plain words why it failed."""
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..places import clean_env
+from ..progress import LaunchError, log_tail, with_log
+
+CAUSES = (
+    (
+        ("No space left on device", "Errno 28"),
+        "The disk is full: free about 4 GB and run the same command again; it goes on from this step.",
+    ),
+    (
+        (
+            "Temporary failure in name resolution",
+            "Failed to establish a new connection",
+            "Connection refused",
+            "Read timed out",
+            "ConnectTimeout",
+            "NewConnectionError",
+            "Network is unreachable",
+            "ProxyError",
+        ),
+        "The package registry was not reached: check the network or proxy and run it again; it goes on from this step.",
+    ),
+    (
+        ("Could not find a version", "No matching distribution"),
+        "The registry has no such package for this Python and system: use Python 3.11 to 3.13 on a 64-bit system.",
+    ),
+    (
+        ("Permission denied",),
+        "A file may not be written: make the pack's folder writable for you and run it again.",
+    ),
+)
+OTHERWISE = "Run the same command again, it goes on from this step; if it fails again, delete .venv and start over."
+
+
+class Commands:
+    """Runs commands one after another; `tick(seconds)` is called about every second meanwhile."""
+
+    def __init__(self, log: Path, tick: Callable[[float], None] = lambda seconds: None):
+        self.log = log
+        self.tick = tick
+
+    def run(self, argv: Sequence[str | Path], what: str, cwd: Path | None = None) -> None:
+        """Runs `argv` to its end. Raises LaunchError with cause, last log lines and remedy if it fails."""
+        with self.log.open("ab") as log:
+            log.write(f"\n=== {what}\n".encode())
+            log.flush()
+            start = log.tell()
+            try:
+                process = subprocess.Popen(
+                    [str(a) for a in argv],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL,
+                    close_fds=False,
+                    env=clean_env(PIP_USER="0"),
+                )
+            except OSError as error:
+                raise LaunchError(
+                    f"{what}: could not start {argv[0]} ({error.strerror}). {OTHERWISE}"
+                ) from error
+            code = self._wait(process)
+        if code:
+            with self.log.open("rb") as log:
+                log.seek(start)
+                output = log.read().decode("utf-8", "replace")
+            raise LaunchError(
+                with_log(f"{what}: failed with exit code {code}. {remedy(output)}", self.log)
+            )
+
+    def _wait(self, process: subprocess.Popen) -> int:
+        began = time.monotonic()
+        try:
+            while True:
+                try:
+                    return process.wait(timeout=1)
+                except subprocess.TimeoutExpired:
+                    self.tick(time.monotonic() - began)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+
+
+def remedy(output: str) -> str:
+    """What to do about a command that printed `output` and failed."""
+    for signs, advice in CAUSES:
+        if any(sign in output for sign in signs):
+            return advice
+    return OTHERWISE
+
+
+def answer(argv: Sequence[str | Path], what: str, cwd: Path, log: Path) -> str:
+    """Standard output of a short command. Raises LaunchError with the end of its error output if it fails."""
+    with log.open("w", encoding="utf-8") as errors:
+        done = subprocess.run(
+            [str(a) for a in argv],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            env=clean_env(),
+            encoding="utf-8",
+        )
+    if done.returncode:
+        last = log_tail(log, lines=1).strip() or f"exit code {done.returncode}"
+        raise LaunchError(f"{what}: {last}\n  Whole log: {log}")
+    return done.stdout

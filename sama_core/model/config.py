@@ -1,0 +1,118 @@
+"""Model sizes of a SAMA diffusion transformer, inferred from its weights."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import CheckpointError, needed
+from ..geometry import PATCH
+
+WAN_HEAD_SIZE = 128
+DEFAULT_SEMANTIC_TOKENS = 65
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class DitConfig:
+    """Sizes of one SAMA DiT. The 14B model's values are given with each field."""
+
+    dim: int
+    """Model width D (5120)."""
+    num_heads: int
+    """Attention heads (40); `dim / num_heads` is the head size, 128 for every Wan model."""
+    ffn_dim: int
+    """Hidden width of the feed-forward layers (13824)."""
+    num_layers: int
+    """Transformer blocks (40)."""
+    text_dim: int
+    """Width of the text embeddings (4096, umT5-xxl)."""
+    freq_dim: int
+    """Width of the sinusoidal timestep embedding (256)."""
+    in_dim: int
+    """Latent channels going in (16)."""
+    out_dim: int
+    """Latent channels coming out (16)."""
+    semantic_dim: int
+    """Width E of the semantic tokens (1152, SigLIP so400m)."""
+    semantic_hidden: int
+    """Hidden width of the semantic projector (1024)."""
+    semantic_tokens: int = DEFAULT_SEMANTIC_TOKENS
+    """Semantic tokens S per clip (65 = 64 local + 1 global)."""
+    eps: float = 1e-6
+    """Epsilon of every LayerNorm and RMSNorm."""
+
+    def __post_init__(self) -> None:
+        if self.num_heads < 1 or self.dim % self.num_heads or self.head_dim % 2:
+            raise CheckpointError(
+                needed(
+                    "attention heads",
+                    f"{self.num_heads} heads for width {self.dim}",
+                    "a head count that divides the width into even head sizes",
+                    "Set num_heads in the loader, or in the file's metadata: config = "
+                    '{"transformer": {"num_heads": …}}.',
+                )
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Head size K."""
+        return self.dim // self.num_heads
+
+    @classmethod
+    def from_shapes(
+        cls,
+        shapes: Mapping[str, tuple[int, ...]],
+        num_heads: int | None = None,
+        semantic_tokens: int | None = None,
+        name: str = "weights",
+    ) -> "DitConfig":
+        """Sizes from a state dict's shapes, under Wan's own names, without a prefix.
+
+        `num_heads` is `dim / 128`, as in every Wan model, unless given. Biases are read rather
+        than weights where both tell the size, because quantised formats may pack weights.
+        Raises CheckpointError, about `name`, when a tensor that tells a size is absent.
+        """
+        try:
+            dim = shapes["head.modulation"][-1]
+            layers = 1 + max(int(m[1]) for m in map(_BLOCK.match, shapes) if m)
+            if layers > len(shapes):
+                raise CheckpointError(
+                    needed(
+                        name,
+                        f"a block {layers - 1} in a file of {len(shapes)} tensors",
+                        "a SAMA diffusion model",
+                        "Download the file again.",
+                    )
+                )
+            return cls(
+                dim=dim,
+                num_heads=num_heads or max(1, dim // WAN_HEAD_SIZE),
+                ffn_dim=shapes["blocks.0.ffn.0.bias"][0],
+                num_layers=layers,
+                text_dim=shapes["text_embedding.0.weight"][1],
+                freq_dim=shapes["time_embedding.0.weight"][1],
+                in_dim=shapes["patch_embedding.weight"][1],
+                out_dim=shapes["head.head.bias"][0] // math.prod(PATCH),
+                semantic_dim=shapes["semantic_head.proj.bias"][0],
+                semantic_hidden=shapes["siglip_feat_mlp.fc1.bias"][0],
+                semantic_tokens=semantic_tokens or DEFAULT_SEMANTIC_TOKENS,
+            )
+        except KeyError as missing:
+            raise CheckpointError(
+                needed(
+                    name,
+                    f"no tensor {missing}",
+                    "a full SAMA diffusion model",
+                    "Choose sama_14b_ema.safetensors, or base Wan shards with a SAMA delta file.",
+                )
+            ) from missing
+        except IndexError as flat:
+            raise CheckpointError(
+                needed(
+                    name,
+                    "a tensor with too few dimensions",
+                    "the shapes of a Wan 2.1 model",
+                    "Download the file again; packed formats (GGUF, nf4) need their own loader.",
+                )
+            ) from flat

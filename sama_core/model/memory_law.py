@@ -1,0 +1,73 @@
+"""How much memory one call of the DiT needs beside its weights, as a function of the clip.
+
+Read off the block (`model/blocks.py`) and checked by counting every tensor that lives (`benchmarks/memory_law.py`).
+With h = batch · tokens · width · element size, the most lives at one of four places:
+
+    self-attention   6 h    the block's input, its normed copy, q, k, v and the result
+    feed-forward     3 h    the input, the sum before and the one after; and for one slice of tokens the normed rows
+                            and the hidden layer before and after its activation
+    norms            4 h    the input, its normed copy, q, k; and what normalises one slice in float32. It decides only
+                            for single frames, where a slice is all there is
+    text             3 h    the input, the sum, its normed copy; and the text's keys while they are normed. It decides
+                            only where text outnumbers the clip, as with the embedded model
+
+Attention is taken for a fused kernel (SDPA's flash and memory-efficient ones, flash-attn), which holds nothing but its
+result. Unverified: what a GPU's allocator and its kernels need on top; no GPU has been at hand.
+"""
+
+from ..geometry import LatentShape
+from .attention import NORM_SLICE, feed_forward_slice
+from .config import DitConfig
+
+ATTENTION_STATES = 6
+FEED_FORWARD_STATES = 3
+NORM_STATES = 4
+TEXT_STATES = 3
+NORM_BYTES = 12
+"""Of each number in a slice that is normed, where no kernel does it in one go."""
+TABLE_BYTES = 4
+"""Of each rotary factor, cosine or sine."""
+TEXT_ROWS = 512
+"""Of embedded text, as ComfyUI pads it."""
+
+HEADROOM = 1.2
+"""Unverified: what kernels, the allocator and layers under a LoRA hold beside the tensors that the law counts."""
+
+
+def sequence_tokens(config: DitConfig, latent: LatentShape, source: bool = True) -> int:
+    """Tokens of one sequence: source, semantic, target."""
+    return (2 if source else 1) * latent.tokens() + config.semantic_tokens
+
+
+def activation_bytes(
+    config: DitConfig,
+    latent: LatentShape,
+    batch: int = 1,
+    element_size: int = 2,
+    source: bool = True,
+) -> int:
+    """Peak bytes of activations of one forward call without grad; `element_size` is that of the compute dtype."""
+    tokens = sequence_tokens(config, latent, source)
+    state = batch * tokens * config.dim * element_size
+    slice_rows = batch * feed_forward_slice(tokens)
+    hidden = slice_rows * (config.dim + 2 * config.ffn_dim) * element_size
+    text = batch * TEXT_ROWS * config.dim
+    kept = tokens * config.head_dim * TABLE_BYTES + text * element_size
+    normed = batch * min(tokens, NORM_SLICE) * config.dim * NORM_BYTES
+    return kept + max(
+        ATTENTION_STATES * state,
+        FEED_FORWARD_STATES * state + hidden,
+        NORM_STATES * state + normed,
+        TEXT_STATES * state + text * (element_size + NORM_BYTES),
+    )
+
+
+def estimated_bytes(
+    config: DitConfig,
+    latent: LatentShape,
+    batch: int = 1,
+    element_size: int = 2,
+    source: bool = True,
+) -> int:
+    """`activation_bytes` with headroom: what ComfyUI is told, and plans with."""
+    return round(HEADROOM * activation_bytes(config, latent, batch, element_size, source))

@@ -1,0 +1,74 @@
+"""SAMA's noise schedule and the reference denoising loop, for tests and scripts.
+
+Inside ComfyUI its own samplers run; `flow_sigmas` is what SAMA Sigmas gives them.
+Source: release `FlowMatchScheduler(shift=5, sigma_min=0, extra_one_step=True)` and pipeline loop.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..errors import ConditioningError, needed
+
+DEFAULT_STEPS = 50
+DEFAULT_SHIFT = 5.0
+DEFAULT_CFG = 5.0
+TRAIN_TIMESTEPS = 1000
+
+
+def flow_sigmas(steps: int, shift: float = DEFAULT_SHIFT) -> Tensor:
+    """`(steps + 1,)` float32 noise levels from 1 to 0: σ = shift·u / (1 + (shift − 1)·u), u = 1 − i/steps."""
+    if steps < 1:
+        raise ConditioningError(
+            needed("steps", steps, "at least 1", "Use 50 for the trained quality.")
+        )
+    u = torch.linspace(1, 0, steps + 1)
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def round_timestep(timestep: Tensor) -> Tensor:
+    """`timestep` rounded to the nearest bfloat16 value, in its own dtype.
+
+    SAMA was trained with bfloat16 timesteps (995.93 → 996, 991.74 → 992, …); without the rounding
+    its time embedding is about 22 % off.
+    """
+    return timestep.to(torch.bfloat16).to(timestep.dtype)
+
+
+@torch.no_grad()
+def denoise(
+    model,
+    noise: Tensor,
+    semantic_noise: Tensor | None,
+    positive: Tensor,
+    negative: Tensor,
+    source_latents: Tensor | None,
+    sigmas: Tensor,
+    cfg: float = DEFAULT_CFG,
+    bf16_timestep: bool = True,
+) -> tuple[Tensor, Tensor | None]:
+    """The reference Euler loop: both streams share timestep, sigmas and classifier-free guidance.
+
+    noise (B, C, T, H, W) · semantic_noise (B, S, E) or None · positive, negative (B, L, text_dim) ·
+    source_latents like noise or None, given to both branches · sigmas (steps + 1,).
+    `bf16_timestep` rounds the timestep's value only; state and sinusoid stay float32.
+    With `cfg` 1 the negative branch is not evaluated. Returns the final (latents, semantic latents).
+    """
+    latents, semantic = noise, semantic_noise
+    for sigma, sigma_next in pairwise(sigmas):
+        timestep = (sigma * TRAIN_TIMESTEPS).to(noise.device).reshape(1)
+        if bf16_timestep:
+            timestep = round_timestep(timestep)
+        velocity = model(latents, timestep, positive, source_latents, semantic)
+        if cfg != 1.0:
+            away = model(latents, timestep, negative, source_latents, semantic)
+            velocity = tuple(_guide(v, u, cfg) for v, u in zip(velocity, away, strict=True))
+        step = (sigma_next - sigma).to(noise.device)
+        latents = latents + velocity[0] * step
+        semantic = None if semantic is None else semantic + velocity[1] * step
+    return latents, semantic
+
+
+def _guide(positive: Tensor | None, negative: Tensor | None, cfg: float) -> Tensor | None:
+    return None if positive is None else negative + cfg * (positive - negative)

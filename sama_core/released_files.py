@@ -1,0 +1,84 @@
+"""TODO."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+WAN_REPO = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One public file that SAMA can use."""
+
+    role: str
+    """What it is; files with the same role stand in for each other, the first being the default."""
+    filename: str
+    """Its name below the models folder."""
+    folder: str
+    """ComfyUI's name for the models subfolder it belongs in."""
+    repo: str
+    """Repository on the model hub."""
+    path: str
+    """Path inside the repository."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal checksum."""
+
+    def place(self, models_dir: Path) -> Path:
+        """Where the file belongs below a models folder."""
+        return models_dir / self.folder / self.filename
+
+    def where(self) -> str:
+        """For error messages: the file, its folder and its source."""
+        return f"{self.filename} in models/{self.folder}, from {self.repo} ({self.path})"
+
+
+DIFFUSION_MODEL, TEXT_ENCODER, VAE = "SAMA model", "text encoder", "VAE"
+
+
+# Sizes and checksums: SAMA's from its repository's listing, the others as published for
+# Comfy-Org/Wan_2.1_ComfyUI_repackaged at revision 06e001fc.
+MODEL_FILES = (
+    ModelFile(
+        DIFFUSION_MODEL,
+        "sama_14b_ema.safetensors",
+        "diffusion_models",
+        "syxbb/SAMA-14B",
+        "sama_14b_ema.safetensors",
+        28_601_809_776,
+        "a3bf2bef8366573e04798b9454fabef7aeb2cfd514952a477a09572903e22e98",
+    ),
+    ModelFile(
+        TEXT_ENCODER,
+        "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+        "text_encoders",
+        WAN_REPO,
+        "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+        6_735_906_897,
+        "c3355d30191f1f066b26d93fba017ae9809dce6c627dda5f6a66eaa651204f68",
+    ),
+    ModelFile(
+        TEXT_ENCODER,
+        "umt5_xxl_fp16.safetensors",
+        "text_encoders",
+        WAN_REPO,
+        "split_files/text_encoders/umt5_xxl_fp16.safetensors",
+        11_366_399_385,
+        "7b8850f1961e1cf8a77cca4c964a358d303f490833c6c087d0cff4b2f99db2af",
+    ),
+    ModelFile(
+        VAE,
+        "wan_2.1_vae.safetensors",
+        "vae",
+        WAN_REPO,
+        "split_files/vae/wan_2.1_vae.safetensors",
+        253_815_318,
+        "2fc39d31359a4b0a64f55876d8ff7fa8d780956ae2cb13463b0223e15148976b",
+    ),
+)
+
+
+def default_file(role: str) -> ModelFile:
+    """The first file of a role: what a download fetches unless the artist already has another one."""
+    return next(file for file in MODEL_FILES if file.role == role)

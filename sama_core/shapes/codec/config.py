@@ -1,0 +1,82 @@
+"""Settings of a codec training: one documented dataclass."""
+
+from dataclasses import dataclass
+
+from ...training.config import refuse_bad
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """One training of the small VAE."""
+
+    steps: int
+    """Optimiser steps; the schedule follows them, never the clock."""
+    output: str = "codec"
+    """Folder for checkpoint, log and weights."""
+    seed: int = 0
+    """Decides new weights, clips and latent noise; the clips of a step depend on (seed, step) only."""
+    init: str = ""
+    """Exported VAE to start from; empty starts linear, from PCA and least squares."""
+    decoder_only: bool = False
+    """Leave the encoder of `init` as it is: latents, and models trained on them, stay valid."""
+    width: int = 16
+    """Channels at full size (96 in Wan 2.1)."""
+    batch_size: int = 4
+    """Clips per step."""
+    frames: tuple[int, ...] = (9, 17)
+    """Clip lengths (4k+1), one drawn per step; each as likely as it is often named."""
+    size: int = 64
+    """Height and width in pixels."""
+    planar: tuple[str, ...] = ("decoder",)
+    """Prefixes of residual units trained with the newest of three frames only, a third of the cost."""
+    full: tuple[str, ...] = ()
+    """Prefixes of residual units trained whole. Units in neither list stay plain shortcuts."""
+    muon_rate: float = 0.02
+    """Rate of Muon, for the convolutions inside residual units."""
+    learning_rate: float = 5e-4
+    """Rate of AdamW, for all others."""
+    warmup: int = 50
+    """Steps of linear warm-up."""
+    decay_from: float = 0.6
+    """Part of the steps after which the rates fall linearly to 0."""
+    clip_norm: float = 1.0
+    """Largest gradient norm."""
+    ema: float = 0.99
+    """Decay of the averaged weights, which are the ones exported."""
+    floor: float = 3e-4
+    """Squared error (of the unit range) below which a clip counts for little: 35 dB."""
+    latent_noise: float = 0.05
+    """Standard deviation of noise on the latents (of unit variance), so that a DiT's errors decode gracefully."""
+    latent_weight: float = 0.01
+    """Weight of keeping each latent channel at mean 0 and deviation 1."""
+    compiled: bool = False
+    """Compile norm and SiLU into one kernel (needs a C++ compiler)."""
+    start_clips: int = 32
+    """Clips that the linear start is fitted on."""
+    val_clips: int = 48
+    """Held-out clips of 17 frames that the PSNR is measured on."""
+    val_every: int = 100
+    """Steps between measurements."""
+    checkpoint_every: int = 50
+    """Steps between resumable checkpoints."""
+    log_every: int = 10
+    """Steps between lines of the log."""
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.steps > 0, "steps", self.steps, "at least 1"),
+            (self.batch_size > 0, "batch_size", self.batch_size, "at least 1"),
+            (
+                self.frames and all(count % 4 == 1 for count in self.frames),
+                "frames",
+                self.frames,
+                "4k+1",
+            ),
+            (self.size % 8 == 0, "size", self.size, "a multiple of 8"),
+            (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
+        )
+        refuse_bad(checks)
+
+
+# Settings that a resumed run may change: they do not touch what is computed.
+FREE_TO_CHANGE = frozenset({"output", "val_clips", "val_every", "checkpoint_every", "log_every"})

@@ -1,0 +1,244 @@
+"""Train the small Wan-layout VAE end to end on procedural clips.
+
+    python -m sama_core.shapes.codec.train --config sama_core/training/recipes/shapes_codec.toml --output FOLDER
+
+The folder gets `state.pt` (resumed from if there; a kill costs the steps since the last one, and no bit changes),
+`log.jsonl` and `vae.safetensors`. Threads: as torch is told by OMP_NUM_THREADS; on shared cores use 1.
+
+Loss: the mean over clips of log(squared error + floor), i.e. what their mean PSNR asks for, and a light pull of each
+latent channel towards mean 0 and deviation 1.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ...encoders.vae import Scale, WanVae, load_wan_vae, normalised_silu
+from ...training.config import as_saved, read_recipe, refuse_changes
+from ...training.optim.muon import Muon
+from ...training.outputs import load_state, save_state
+from ..world import render, sample_scenes
+from .config import FREE_TO_CHANGE, CodecConfig
+from .export import export, fold_standard, unfold_wan
+from .linear_start import linear_start
+
+_VALIDATION_SEED = 20_000_003
+
+
+def clips_at(seed: int, count: int, frames: int, size: int, split: str = "train") -> Tensor:
+    """Clips (B, 3, F, H, W) in [-1, 1] that depend on the arguments only."""
+    scenes = sample_scenes(torch.Generator().manual_seed(seed), count, frames, split)
+    return render(scenes, frames, size, size).movedim(-1, 1) * 2 - 1
+
+
+def psnr(decoded: Tensor, clips: Tensor) -> Tensor:
+    """(B,) dB of each clip, both in [-1, 1]."""
+    return -10 * ((decoded.clamp(-1, 1) - clips) / 2).square().flatten(1).mean(1).log10()
+
+
+def codec_loss(
+    vae: WanVae, clips: Tensor, config: CodecConfig, generator: torch.Generator
+) -> Tensor:
+    """The scalar loss on clips (B, 3, F, H, W)."""
+    latents = vae.encode(clips)
+    noise = torch.randn(latents.shape, generator=generator)
+    decoded = vae.decode(latents + config.latent_noise * noise)
+    errors = ((decoded - clips) / 2).square().flatten(1).mean(1)
+    spread, centre = latents.std((0, 2, 3, 4)), latents.mean((0, 2, 3, 4))
+    scale = (spread - 1).square().mean() + centre.square().mean()
+    return (errors + config.floor).log().mean() + config.latent_weight * scale
+
+
+class CodecTrainer:
+    """A training that can be stopped after any step; `run()` goes on from where the folder's checkpoint is."""
+
+    def __init__(self, config: CodecConfig):
+        self.config, self.folder = config, Path(config.output)
+        self.step, self.core_seconds = 0, 0.0
+        saved = load_state(self.folder)
+        if saved:
+            refuse_changes(saved["config"], config, FREE_TO_CHANGE)
+        self.vae = self._new_vae() if saved is None else WanVae(config.width)
+        self.vae.set_reach("skip")
+        for reach, prefixes in (("planar", config.planar), ("full", config.full)):
+            if prefixes:
+                self.vae.set_reach(reach, prefixes)
+        if config.decoder_only:
+            for weight in (*self.vae.encoder.parameters(), *self.vae.conv1.parameters()):
+                weight.requires_grad_(False)
+        named = {name: value for name, value in self.vae.named_parameters() if value.requires_grad}
+        inner = [name for name in named if ".residual." in name and named[name].ndim == 5]
+        others = [value for name, value in named.items() if name not in set(inner)]
+        self.optimizers = [
+            Muon([named[name] for name in inner], config.muon_rate),
+            torch.optim.AdamW(others, config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+        self.bases = [config.muon_rate, config.learning_rate]
+        self.average = {name: value.detach().clone() for name, value in self.vae.named_parameters()}
+        if saved:
+            self._restore(saved)
+        Scale.activate = staticmethod(
+            _compiled_activation() if config.compiled else normalised_silu
+        )
+
+    def run(self, until: int | None = None) -> float:
+        """Train up to step `until` (default: all) and export; returns the held-out PSNR of the averaged weights."""
+        while self.step < (self.config.steps if until is None else until):
+            started = time.process_time()
+            loss = self._train_step()
+            self.step += 1
+            self.core_seconds += time.process_time() - started
+            if self.step % self.config.log_every == 0:
+                self._log(loss=loss, core_seconds=round(self.core_seconds, 1))
+            if self.step % self.config.val_every == 0 and self.step < self.config.steps:
+                self._log(val_psnr=self.validate(), core_seconds=round(self.core_seconds, 1))
+            if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                save_state(self.folder, self._state())
+        value = self.validate()
+        self._log(val_psnr=value, core_seconds=round(self.core_seconds, 1))
+        self._export(value)
+        return value
+
+    def validate(self) -> float:
+        """Mean of the PSNR per held-out clip, with the averaged weights."""
+        now = {name: value.detach().clone() for name, value in self.vae.named_parameters()}
+        self.vae.load_state_dict(self.average)
+        found = [
+            psnr(self._round_trip(index), self._held_out(index))
+            for index in range(0, self.config.val_clips, 8)
+        ]
+        self.vae.load_state_dict(now)
+        return round(torch.cat(found).mean().item(), 3)
+
+    @torch.no_grad()
+    def _round_trip(self, index: int) -> Tensor:
+        return self.vae.decode(self.vae.encode(self._held_out(index)))
+
+    def _held_out(self, index: int) -> Tensor:
+        count = min(8, self.config.val_clips - index)
+        return clips_at(
+            _VALIDATION_SEED + index, count, max(self.config.frames), self.config.size, "test"
+        )
+
+    def _train_step(self) -> float:
+        """One optimiser step; its randomness comes from (seed, step) alone."""
+        config = self.config
+        seed = config.seed * 1_000_003 + self.step
+        generator = torch.Generator().manual_seed(seed)
+        frames = config.frames[int(torch.randint(len(config.frames), (1,), generator=generator))]
+        # Short clips come in larger batches, so that every step costs about the same.
+        count = max(1, config.batch_size * max(config.frames) // frames)
+        loss = codec_loss(
+            self.vae,
+            clips_at(seed, min(count, 4 * config.batch_size), frames, config.size),
+            config,
+            generator,
+        )
+        for optimizer, base in zip(self.optimizers, self.bases, strict=True):
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = base * rate_at(self.step, config)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), config.clip_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"step {self.step}: the gradient is {norm}; the last checkpoint is intact"
+            )
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self._average()
+        return round(loss.item(), 5)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        for name, value in self.vae.named_parameters():
+            self.average[name].lerp_(value, 1 - keep)
+
+    def _new_vae(self) -> WanVae:
+        config = self.config
+        if config.init:
+            vae = load_wan_vae(load_file(config.init))
+            unfold_wan(vae)
+            return vae
+        vae = WanVae(config.width)
+        clips = clips_at(
+            config.seed * 1_000_003 + 500_000, config.start_clips, max(config.frames), config.size
+        )
+        linear_start(vae, clips, torch.Generator().manual_seed(config.seed))
+        return vae
+
+    def _state(self) -> dict:
+        return {
+            "config": as_saved(self.config),
+            "step": self.step,
+            "core_seconds": self.core_seconds,
+            "vae": self.vae.state_dict(),
+            "average": self.average,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def _restore(self, saved: dict) -> None:
+        self.step, self.core_seconds, self.average = (
+            saved["step"],
+            saved["core_seconds"],
+            saved["average"],
+        )
+        self.vae.load_state_dict(saved["vae"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+
+    def _log(self, **values: float) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": self.step, "seed": self.config.seed, **values}) + "\n")
+
+    def _export(self, value: float) -> None:
+        vae = WanVae(self.config.width)
+        vae.load_state_dict(self.average)
+        if not self.config.decoder_only:
+            fold_standard(
+                vae, clips_at(_VALIDATION_SEED - 1, 32, max(self.config.frames), self.config.size)
+            )
+        facts = {
+            "steps": self.step,
+            "seed": self.config.seed,
+            "width": self.config.width,
+            "val_psnr": value,
+        }
+        export(vae, self.folder / "vae.safetensors", facts)
+
+
+def _compiled_activation() -> Callable[[Tensor, Tensor], Tensor]:
+    """One kernel per width and kind of clip. Beyond torch's usual limit it would mix in uncompiled ones, whose last
+    bits differ, in an order that a resume does not repeat."""
+    torch._dynamo.config.recompile_limit = 64
+    return torch.compile(normalised_silu, dynamic=True)
+
+
+def rate_at(step: int, config: CodecConfig) -> float:
+    """Factor on the rates at `step` (from 0): linear warm-up, constant, linear decay to 0 at the last step."""
+    start = config.decay_from * config.steps
+    falling = (config.steps - step) / max(1.0, config.steps - start)
+    return min(1.0, (step + 1) / max(1, config.warmup), falling)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="TOML recipe")
+    parser.add_argument("--output", help="folder, instead of the recipe's")
+    chosen = parser.parse_args()
+    overrides = {"output": chosen.output} if chosen.output else {}
+    trainer = CodecTrainer(read_recipe(chosen.config, CodecConfig, **overrides))
+    value = trainer.run()
+    print(json.dumps({"step": trainer.step, "val_psnr": value}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The small model itself: its sizes, its vocabulary and its first weights."""

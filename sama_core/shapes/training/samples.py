@@ -1,0 +1,202 @@
+"""Encoded samples kept on disk in shards, so that a pass through them costs no rendering and no encoding.
+
+A shard is a function of its number: any process may make it, in any order, and a second one only fills the pool
+ahead of the trainer. Files are written under a temporary name and renamed.
+
+The embedded model's samples, encoded: procedural pairs and pretext clips as latents, tokens and wordings.
+
+    edits     EditSampler ──render──▶ source, target ──VAE──▶ latents; target's frame 0 ──▶ semantic tokens
+    pretexts  sample_scenes ──render──▶ target; perturbed ▶ source; the pretext's tag is the whole text
+
+Every function depends on its arguments only.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ...encoders.latent_space import LatentSpace
+from ...encoders.umt5 import Tokens
+from ...encoders.vae import WanVae
+from ...text import clean_instruction, tagged
+from ...training.objectives.noising import stream
+from ...training.pretext import PRETEXTS, RATIOS, Pretext, PretextMix
+from ...training.pretext.speed import TAG as SPEED_TAG
+from ...training.pretext.speed import speed_perturbation
+from ...training.semantics import PixelEncoder
+from ...training.semantics.encoder import anchor_frame
+from ...weights.write import write_safetensors
+from ..world import EditSampler, generator_for, render, sample_scenes
+from ..world.wordings import instructions
+from .scene_reader import edit_labels
+
+Samples = dict[str, Tensor]
+"""Named tensors that all start with the number of samples."""
+
+
+class LatentPool:
+    """`shards` shards of `size` samples under `folder`, made by `make(number=…)` where they are missing."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        shards: int,
+        size: int,
+        make: Callable[..., Samples],
+        device: torch.device | str = "cpu",
+    ):
+        """`name` says all that the samples depend on: pools of different names share nothing. `device` keeps the loaded
+        shards.
+        """
+        self.folder, self.name, self.device = Path(folder), name, torch.device(device)
+        self.shards, self.size, self.make = shards, size, make
+        self._loaded: dict[int, Samples] = {}
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{self.name}_{number:04}.safetensors"
+
+    def samples(self, rows: Tensor) -> Samples:
+        """The samples of these numbers (B,), 0 to shards · size - 1, in order."""
+        shards = rows // self.size
+        order = torch.argsort(shards, stable=True)
+        groups: list[Samples] = []
+        for shard in shards.unique().tolist():
+            within = (rows[shards == shard] % self.size).to(self.device)
+            groups.append({name: value[within] for name, value in self._shard(shard).items()})
+        back = torch.argsort(order).to(self.device)
+        return {name: torch.cat([group[name] for group in groups])[back] for name in groups[0]}
+
+    def fill(self, number: int) -> bool:
+        """Make one shard; False if it is there."""
+        if self.path(number).exists():
+            return False
+        write_safetensors(self.path(number), self.make(number=number))
+        return True
+
+    def _shard(self, number: int) -> Samples:
+        if number not in self._loaded:
+            self.fill(number)
+            try:
+                self._loaded[number] = load_file(self.path(number), device=str(self.device))
+            except (SafetensorError, OSError):  # damaged: it can be made again
+                os.unlink(self.path(number))
+                self.fill(number)
+                self._loaded[number] = load_file(self.path(number), device=str(self.device))
+        return self._loaded[number]
+
+
+WORDINGS = 4
+"""Ways in which the instruction of a pair is told; a draw takes one of them."""
+
+
+CLIPS_AT_ONCE = 8
+
+
+_STOPPED = 0.2
+"""Share of instructions that end with a full stop."""
+
+
+_PRETEXT_SEED = 77_003
+
+
+class ShapesEncoder:
+    """Frames and words of the embedded world to what the DiT sees."""
+
+    def __init__(self, vae: WanVae, semantics: PixelEncoder, tokens: Tokens, text_length: int):
+        """`vae` is used as it is, on the device it is on; call `skip_idle` on it for speed."""
+        self.vae, self.semantics, self.tokens, self.text_length = (
+            vae,
+            semantics,
+            tokens,
+            text_length,
+        )
+        self.space = LatentSpace(vae)
+        self.device = self.space.device
+
+    @torch.no_grad()
+    def latents(self, clips: Tensor) -> Tensor:
+        """(B, F, H, W, 3) in 0..1 → normalised (B, 16, T, H/8, W/8) float16."""
+        at_once = CLIPS_AT_ONCE * max(1, 17 // clips.shape[1])
+        return torch.cat([self.space.encode(part) for part in clips.split(at_once)]).half()
+
+    def samples(self, source: Tensor, target: Tensor, wordings: list[list[str]]) -> Samples:
+        """Clips (B, F, H, W, 3) of both, and per wording B tagged texts."""
+        return {
+            "source": self.latents(source),
+            "target": self.latents(target),
+            "semantic": self.semantics.encode(anchor_frame(target)).half(),
+            "text": torch.stack(
+                [self.tokens.rows(texts, self.text_length) for texts in wordings], 1
+            )
+            .short()
+            .to(self.device),
+        }
+
+
+def edit_samples(encoder: ShapesEncoder, sampler: EditSampler, size: int, number: int) -> Samples:
+    """`size` pairs, number `number` of their kind, each told in WORDINGS ways."""
+    batch = sampler.batch(number, size)
+    generator = stream(sampler.seed, "wordings", sampler.split, number)
+    texts = [
+        batch.instructions,
+        *(
+            instructions(batch.source_scenes, batch.edits, sampler.split, generator)
+            for _ in range(WORDINGS - 1)
+        ),
+    ]
+    stops = (torch.rand(WORDINGS, size, generator=generator) < _STOPPED).tolist()
+    return encoder.samples(
+        batch.source,
+        batch.target,
+        [
+            [
+                tagged(clean_instruction(text + "." * stop))
+                for text, stop in zip(row, row_stops, strict=True)
+            ]
+            for row, row_stops in zip(texts, stops, strict=True)
+        ],
+    )
+
+
+def label_samples(sampler: EditSampler, size: int, number: int) -> Samples:
+    """What is where in the pairs of `edit_samples`."""
+    source, edits, _ = sampler.plan(number, size)
+    return {"labels": edit_labels(source, edits, sampler.frames, sampler.height, sampler.width)}
+
+
+def pretext_samples(
+    encoder: ShapesEncoder,
+    seed: int,
+    size: int,
+    frames: int,
+    height: int,
+    width: int,
+    number: int,
+    ratios: Mapping[str, float] = RATIOS,
+) -> Samples:
+    """`size` clips to restore from their perturbed selves; `ratios` of the pretexts as in `PretextMix`.
+
+    Deviation: 2x speed as a time warp, for the released resampling would show half of a 17-frame clip.
+    """
+    scenes = sample_scenes(generator_for(seed + _PRETEXT_SEED, "train", number), size, frames)
+    target = render(scenes.to(encoder.device), frames, height, width)
+    mix, texts, sources = _mix(ratios), [], []
+    for row, clip in enumerate(target):
+        perturbed = mix.perturb(clip, "", stream(seed, "pretext", number, row))
+        sources.append(perturbed.source)
+        texts.append(perturbed.caption)
+    return encoder.samples(torch.stack(sources), target, [texts] * WORDINGS)
+
+
+def _mix(ratios: Mapping[str, float]) -> PretextMix:
+    warped: Callable[..., Tensor] = partial(speed_perturbation, time_warp=True)
+    return PretextMix(
+        ratios, {**PRETEXTS, "speed_perturbation": Pretext("speed_perturbation", SPEED_TAG, warped)}
+    )

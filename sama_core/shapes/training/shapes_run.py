@@ -1,0 +1,159 @@
+"""The embedded model's training: what a recipe's settings make, and the files that come out."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ... import embedded
+from ...encoders.umt5 import Tokens, Umt5Encoder
+from ...encoders.vae import load_wan_vae
+from ...errors import CheckpointError, needed
+from ...model.dit import SamaDiT
+from ...training.config import TrainConfig
+from ...training.objectives.noising import stream
+from ...training.outputs import metadata, provenance, write_weights
+from ...training.semantics import PixelEncoder
+from ...training.trainee import Trainee
+from ...weights.report import load_state_dict_report
+from ...weights.write import write_safetensors
+from ..model.copy_start import copy_start
+from ..model.sizes import init_weights, shapes_dit_config, shapes_text_sizes, train_vocabulary
+from ..world import generator_for, render, sample_scenes
+from .batches import ShapesData
+from .channel_weights import channel_weights
+from .samples import ShapesEncoder
+
+WEIGHTS = "weights.safetensors"
+SPIECE = "spiece_model"
+PROBED_CLIPS = 8
+"""Clips on which the channels' weights are measured."""
+
+
+@dataclass(frozen=True)
+class ShapesRun:
+    """A training of the embedded model, ready for the trainer."""
+
+    config: TrainConfig
+    trainee: Trainee
+    data: ShapesData
+    vocabulary: bytes
+
+    @classmethod
+    def of(cls, config: TrainConfig, **sizes: int) -> "ShapesRun":
+        """New weights, or those of `config.init`; `sizes` of the DiT other than the embedded one's, for experiments.
+
+        Raises CheckpointError where `config.init` does not fit.
+        """
+        start = load_start(Path(config.init)) if config.init else {}
+        vocabulary = start.pop(SPIECE).numpy().tobytes() if start else train_vocabulary()
+        tokens, semantics = Tokens(vocabulary), PixelEncoder()
+        dit = SamaDiT(replace(shapes_dit_config(semantics.width), **sizes), dtype=torch.float32)
+        text_encoder = Umt5Encoder(shapes_text_sizes(tokens.pieces.get_piece_size()))
+        init_weights(nn.ModuleList([dit, text_encoder]), stream(config.seed, "weights"))
+        if config.start == "copy":
+            copy_start(dit)
+        if start:
+            load_state_dict_report(
+                nn.ModuleDict({"dit": dit, "text_encoder": text_encoder}), start
+            ).raise_if_bad()
+        path = Path(config.vae) if config.vae else embedded.VAE
+        vae = load_wan_vae(load_file(path)).eval()
+        vae.skip_idle()
+        device = training_device()
+        encoder = ShapesEncoder(vae.to(device), semantics.to(device), tokens, config.text_length)
+        return cls(
+            config,
+            Trainee(dit, text_encoder, config),
+            ShapesData(config, encoder, identity(path, vocabulary)),
+            vocabulary,
+        )
+
+    @property
+    def channel_weights(self) -> Tensor | None:
+        """See `Run`. Measured when asked for: only the trainer needs it."""
+        config, encoder = self.config, self.data.encoder
+        if not config.pixel_weight:
+            return None
+        scenes = sample_scenes(generator_for(config.seed, "train", 0), PROBED_CLIPS, config.frames)
+        clips = render(scenes, config.frames, config.height, config.width).to(encoder.device)
+        return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
+
+    def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
+        """Weights to go on from (float32), and the loaders' two files (float16); returns their paths."""
+        folder = Path(self.config.output)
+        spiece = torch.frombuffer(bytearray(self.vocabulary), dtype=torch.uint8)
+        dit, text = (_without(prefix, averaged) for prefix in ("dit.", "text_encoder."))
+        facts = provenance(self.config, steps)
+        info = metadata(
+            self.trainee.dit.config, "SAMA-Shapes", self.config.height * self.config.width, **facts
+        )
+        write_safetensors(
+            folder / WEIGHTS,
+            {**_with("dit.", averaged), **_with("text_encoder.", averaged), SPIECE: spiece},
+        )
+        write_weights(folder / embedded.DIT.name, dit, info, torch.float16)
+        write_safetensors(
+            folder / embedded.TEXT_ENCODER.name,
+            {**{name: value.half() for name, value in text.items()}, SPIECE: spiece},
+            {"format": "pt", "modelspec.title": "SAMA-Shapes text encoder (umT5 layout)"},
+        )
+        return [folder / name for name in (WEIGHTS, embedded.DIT.name, embedded.TEXT_ENCODER.name)]
+
+
+def load_start(path: Path) -> dict[str, Tensor]:
+    """An earlier stage's `weights.safetensors`; "embedded" starts from the pack's own."""
+    try:
+        if str(path) == "embedded":
+            text, dit = load_file(embedded.TEXT_ENCODER), load_file(embedded.DIT)
+            parts = {
+                f"text_encoder.{name}": value.float()
+                for name, value in text.items()
+                if name != SPIECE
+            }
+            return {
+                **parts,
+                **{f"dit.{name}": value.float() for name, value in dit.items()},
+                SPIECE: text[SPIECE],
+            }
+        weights = load_file(path)
+        return weights if SPIECE in weights else _refuse(path, "no vocabulary")
+    except (OSError, KeyError) as broken:
+        return _refuse(path, str(broken), broken)
+
+
+def _refuse(path: Path, got: str, cause: Exception | None = None) -> dict[str, Tensor]:
+    raise CheckpointError(
+        needed(
+            f"init {path.name}",
+            got,
+            f'a {WEIGHTS} of an earlier stage, or "embedded"',
+            "Set init in the recipe.",
+        )
+    ) from cause
+
+
+def training_device() -> torch.device:
+    """This process's accelerator, else the CPU."""
+    if not torch.accelerator.is_available():
+        return torch.device("cpu")
+    return torch.device(
+        torch.accelerator.current_accelerator().type, int(os.environ.get("LOCAL_RANK", "0"))
+    )
+
+
+def identity(vae: Path, vocabulary: bytes) -> str:
+    """What encoded samples depend on beside the settings."""
+    return hashlib.sha256(vae.read_bytes() + vocabulary).hexdigest()[:16]
+
+
+def _with(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _without(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in _with(prefix, weights).items()}

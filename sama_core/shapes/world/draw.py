@@ -1,0 +1,217 @@
+"""Random scenes: unlimited, seeded by an explicit generator, with a choice of which colour-shape pairs may appear.
+
+Shape legend: B scenes, N object slots, P = len(COLOURS) * len(SHAPES) pairs (index = colour * len(SHAPES) + shape).
+"""
+
+import math
+
+import torch
+
+from .edits import Edits, add
+from .scene import (
+    COLOURS,
+    CONTRAST,
+    EMPTY,
+    GROUND_COLOURS,
+    GROUNDS,
+    ROUND_SHAPES,
+    SHAPES,
+    SLOTS,
+    STYLES,
+    Scenes,
+    intrusion,
+    palette,
+    standing_out,
+    usual_geometry,
+)
+
+# Pairs that training never shows, neither as source nor as target: every colour once, every shape at least once.
+HELD_OUT_PAIRS = (
+    ("red", "star"),
+    ("orange", "circle"),
+    ("yellow", "cross"),
+    ("green", "triangle"),
+    ("cyan", "square"),
+    ("blue", "ring"),
+    ("purple", "star"),
+    ("pink", "triangle"),
+)
+# How often an unpaired scene has no object, one, two.
+COUNT_ODDS = (0.06, 0.38, 0.56)
+# The share of unpaired scenes that are not in normal style.
+STYLED = 0.25
+# The size of an object that is alone, and of two, in parts of the shorter side: 10.6 to 15.4 pixels of 64.
+RADIUS_ALONE, RADIUS_OF_TWO = (0.19, 0.24), (0.165, 0.2)
+# How far an object may stand askew at frame 0, and turn per frame. Together 36 degrees in 17 frames, half a star's
+# symmetry: beyond that a frame would not tell how the shape that replaces another has to stand.
+ASKEW, TURN = math.radians(12), math.radians(1.5)
+TINT = 0.03
+# The least saturation and value (HSV) of an object in another shade.
+VIVID = 0.45
+# Motions tried for every scene, of which the first is taken in which the objects touch least; shades for an object.
+TRIES = 64
+
+
+def held_out() -> torch.Tensor:
+    """(P,) bool: the pairs kept for testing."""
+    mask = torch.zeros(len(COLOURS) * len(SHAPES), dtype=torch.bool)
+    mask[
+        [
+            list(COLOURS).index(colour) * len(SHAPES) + SHAPES.index(shape)
+            for colour, shape in HELD_OUT_PAIRS
+        ]
+    ] = True
+    return mask
+
+
+def subject_pairs(split: str) -> torch.Tensor:
+    """(P,) bool: the pairs that an edit of this split is about."""
+    return held_out() if split == "test" else ~held_out()
+
+
+def other_pairs(split: str) -> torch.Tensor:
+    """(P,) bool: the pairs that anything else in a scene of this split may have."""
+    return torch.ones_like(held_out()) if split == "test" else ~held_out()
+
+
+def sample_scenes(
+    generator: torch.Generator, count: int, frames: int = 17, split: str = "train"
+) -> Scenes:
+    """`count` unpaired scenes in all styles, for the codec and for stage 0.
+
+    Of the split `test`, the first object of every scene is a pair that training never shows.
+    """
+    objects = choose(generator, torch.tensor(COUNT_ODDS).expand(count, -1))
+    first = choose(generator, subject_pairs(split).expand(count, -1))
+    pairs = torch.stack([first, choose(generator, other_pairs(split) & ~one_pair(first))], 1)
+    odds = torch.full((count, len(STYLES)), STYLED / (len(STYLES) - 1))
+    odds[:, 0] = 1 - STYLED
+    scenes = draw_scenes(generator, pairs, torch.arange(SLOTS) < objects[:, None], frames)
+    return scenes.replace(style=choose(generator, odds))
+
+
+def draw_scenes(
+    generator: torch.Generator,
+    pairs: torch.Tensor,
+    present: torch.Tensor,
+    frames: int,
+    beside: torch.Tensor | None = None,
+    added: Edits | None = None,
+) -> Scenes:
+    """Scenes in normal style with objects of these `pairs` (B, N), where `present` (B, N).
+
+    The background also stands out from the colours of the pairs `beside` (B,), which an edit will bring in. With
+    `added`, the objects that these edits add are there already, and the others keep away from them.
+    """
+    seen = torch.cat([pairs, pairs[:, :1] if beside is None else beside[:, None]], 1) // len(SHAPES)
+    shown = torch.cat([present, torch.full((len(pairs), 1), beside is not None)], 1)
+    still = {
+        "shape": torch.where(present, pairs % len(SHAPES), EMPTY),
+        "colour": pairs // len(SHAPES),
+        "tint": TINT * signed(generator, *pairs.shape, 3),
+        **_draw_ground(generator, choose(generator, standing_out(seen, shown))),
+    }
+    tries = {name: value.repeat_interleave(TRIES, 0) for name, value in still.items()}
+    scenes = _move(generator, tries)
+    if added is not None:
+        scenes = add(scenes, added.repeat(TRIES))
+    touching = intrusion(scenes, frames).mean(1).view(-1, TRIES)
+    return scenes[torch.arange(len(touching)) * TRIES + touching.argmin(1)]
+
+
+def shaded(generator: torch.Generator, scenes: Scenes, share: float) -> Scenes:
+    """A `share` of the objects in vivid colours of any kind that still go by the same name.
+
+    That is the nearest one in RGB. What stands out from the background by less than CONTRAST is not taken. With eight
+    colours alone, a model learns which pairs of colour and shape there are, and draws no others.
+    """
+    size, colours = scenes.colour.shape, palette(COLOURS)
+    shades = _vivid(generator, *size, TRIES)
+    ground = palette(GROUND_COLOURS)[scenes.ground_colour][:, None, None]
+    fits = (
+        torch.cdist(shades.flatten(0, 2), colours).argmin(-1).view(shades.shape[:3])
+        == scenes.colour[..., None]
+    )
+    fits &= (shades - ground).norm(dim=-1) >= CONTRAST
+    taken = fits.any(-1) & (torch.rand(size, generator=generator) < share)
+    chosen = choose(generator, (fits | ~taken[..., None]).flatten(0, 1))
+    shade = shades.flatten(0, 1)[torch.arange(len(chosen)), chosen].view(*size, 3)
+    return scenes.replace(
+        tint=torch.where(taken[..., None], shade - colours[scenes.colour], scenes.tint)
+    )
+
+
+def _vivid(generator: torch.Generator, *size: int) -> torch.Tensor:
+    """Random RGB colours (*size, 3) of all hues, their saturation and value VIVID or more."""
+    hue = 6 * torch.rand(size, generator=generator)
+    saturation, value = (uniform(generator, VIVID, 1.0, *size) for _ in range(2))
+    sector = (torch.tensor([5.0, 3.0, 1.0]) + hue[..., None]) % 6
+    return value[..., None] * (
+        1 - saturation[..., None] * torch.minimum(sector, 4 - sector).clamp(0, 1)
+    )
+
+
+def _draw_ground(
+    generator: torch.Generator, ground_colour: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Background fields of scenes: half with the usual geometry, half turned, scaled and shifted."""
+    count = len(ground_colour)
+    ground = torch.randint(len(GROUNDS), (count,), generator=generator)
+    usual = torch.rand(count, generator=generator) < 0.5
+    geometry = usual_geometry(ground)
+    return {
+        "ground": ground,
+        "ground_colour": ground_colour,
+        "ground_tint": TINT * signed(generator, count, 3),
+        "ground_angle": torch.where(
+            usual, geometry["ground_angle"], math.pi * signed(generator, count)
+        ),
+        "ground_period": geometry["ground_period"]
+        * torch.where(usual, 1.0, uniform(generator, 1.0, 1.5, count)),
+        "ground_phase": torch.where(usual[:, None], 0.0, torch.rand(count, 2, generator=generator)),
+    }
+
+
+def _move(generator: torch.Generator, still: dict[str, torch.Tensor]) -> Scenes:
+    """Scenes with random size, place, motion, turning and pulsing."""
+    shape = still["shape"]
+    size, spread = shape.shape, torch.rand(shape.shape, generator=generator)
+    two = (shape != EMPTY).all(1, keepdim=True)
+    heading = math.pi * signed(generator, *size)
+    # `place` counts in the room an object has, about 0.55 of the frame: 0.3 to 1.3 pixels of 64 per frame.
+    speed = uniform(generator, 0.008, 0.036, *size) * (torch.rand(size, generator=generator) > 0.1)
+    turns = ~torch.isin(shape, torch.tensor(ROUND_SHAPES))
+    return Scenes(
+        **still,
+        radius=torch.where(two, _between(spread, *RADIUS_OF_TWO), _between(spread, *RADIUS_ALONE)),
+        place=torch.rand(*size, 2, generator=generator),
+        velocity=speed[..., None] * torch.stack([heading.cos(), heading.sin()], -1),
+        angle=ASKEW * signed(generator, *size) * turns,
+        spin=TURN * signed(generator, *size) * turns,
+        pulse=uniform(generator, 0.06, 0.14, *size) * (torch.rand(size, generator=generator) < 0.4),
+        pulse_rate=uniform(generator, 0.2, 0.45, *size),
+        style=torch.zeros(len(shape), dtype=torch.long),
+    )
+
+
+def one_pair(pair: torch.Tensor) -> torch.Tensor:
+    """(B, P) bool: only this pair (B,) of each row."""
+    return torch.arange(len(COLOURS) * len(SHAPES)) == pair[:, None]
+
+
+def choose(generator: torch.Generator, odds: torch.Tensor) -> torch.Tensor:
+    """(B,) an index per row of `odds` (B, K), with those odds or, of bools, equal ones."""
+    return torch.multinomial(odds.float(), 1, generator=generator)[:, 0]
+
+
+def signed(generator: torch.Generator, *size: int) -> torch.Tensor:
+    """Uniform in -1..1."""
+    return uniform(generator, -1.0, 1.0, *size)
+
+
+def uniform(generator: torch.Generator, low: float, high: float, *size: int) -> torch.Tensor:
+    return _between(torch.rand(*size, generator=generator), low, high)
+
+
+def _between(part: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    return low + (high - low) * part

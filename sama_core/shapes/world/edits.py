@@ -1,0 +1,256 @@
+"""Edits as pure functions on scenes.
+
+Whatever an instruction leaves open is fixed here, so that source and instruction determine the target completely: a
+named colour is the palette's own, a new background has its usual geometry, an added object stands still and upright.
+
+Shape legend: B scenes, F frames, H x W pixels.
+
+Wrong edits: what a result must not resemble more than the truth.
+
+Each is an edit of the same kind that the same source allows: another colour, another shape, the other object, another
+background. The accuracy of an edit is the share of results that are nearer, in pixels, to the truth than to the source
+and to all of these.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from .scene import (
+    COLOURS,
+    EMPTY,
+    GROUNDS,
+    SHAPES,
+    STYLES,
+    Rows,
+    Scenes,
+    contrasting,
+    join,
+    standing_out,
+    usual_geometry,
+)
+
+KINDS = ("recolour", "remove", "replace", "background", "style", "add")
+"""What the world can draw. The order counts: drawn pairs and held-out clips depend on it."""
+
+
+TAUGHT = ("recolour", "remove", "replace", "background", "style")
+"""What the recipes train, and so what is drawn and measured unless others are named."""
+
+
+# Where an added object stands, as `Scenes.place`.
+POSITIONS = {
+    "left": (0.05, 0.5),
+    "right": (0.95, 0.5),
+    "top": (0.5, 0.05),
+    "bottom": (0.5, 0.95),
+    "centre": (0.5, 0.5),
+}
+
+
+ADDED_RADIUS = 0.17
+
+
+NOT_ASKED = -1
+
+
+@dataclass(frozen=True)
+class Edits(Rows):
+    """B edits as tensors (B,) of indices; what an edit's kind does not use is NOT_ASKED."""
+
+    kind: torch.Tensor
+    """index into KINDS"""
+    slot: torch.Tensor
+    """the object meant, or the empty slot that `add` fills"""
+    colour: torch.Tensor
+    """new colour of `recolour`, colour of `add`"""
+    shape: torch.Tensor
+    """new shape of `replace`, shape of `add`"""
+    ground: torch.Tensor
+    """new kind of background"""
+    ground_colour: torch.Tensor
+    """new colour of the background"""
+    style: torch.Tensor
+    """new style"""
+    position: torch.Tensor
+    """index into POSITIONS for `add`"""
+
+
+def ask(kind: str, count: int, **asked: torch.Tensor) -> Edits:
+    """`count` edits of one kind, with the fields that this kind uses."""
+    blank = torch.full((count,), NOT_ASKED)
+    fields = dict.fromkeys(
+        ("slot", "colour", "shape", "ground", "ground_colour", "style", "position"), blank
+    )
+    return Edits(kind=torch.full((count,), KINDS.index(kind)), **(fields | asked))
+
+
+def apply(scenes: Scenes, edits: Edits) -> Scenes:
+    """The scenes after their edits, in the same order."""
+    parts, rows = [], []
+    for number, kind in enumerate(KINDS):
+        chosen = (edits.kind == number).nonzero()[:, 0]
+        if len(chosen):
+            rows.append(chosen)
+            parts.append(OPERATIONS[kind](scenes[chosen], edits[chosen]))
+    return join(parts)[torch.cat(rows).argsort()] if parts else scenes
+
+
+def recolour(scenes: Scenes, edits: Edits) -> Scenes:
+    return _set_object(scenes, edits.slot, colour=edits.colour, tint=torch.zeros(len(edits), 3))
+
+
+def remove(scenes: Scenes, edits: Edits) -> Scenes:
+    return _set_object(scenes, edits.slot, shape=torch.full((len(edits),), EMPTY))
+
+
+def replace(scenes: Scenes, edits: Edits) -> Scenes:
+    """Another shape with the same colour, size and motion."""
+    return _set_object(scenes, edits.slot, shape=edits.shape)
+
+
+def background(scenes: Scenes, edits: Edits) -> Scenes:
+    return scenes.replace(
+        ground=edits.ground,
+        ground_colour=edits.ground_colour,
+        ground_tint=torch.zeros_like(scenes.ground_tint),
+        **usual_geometry(edits.ground),
+    )
+
+
+def style(scenes: Scenes, edits: Edits) -> Scenes:
+    return scenes.replace(style=edits.style)
+
+
+def add(scenes: Scenes, edits: Edits) -> Scenes:
+    """A new object that stands still and upright at the named position."""
+    nothing = torch.zeros(len(edits))
+    still = dict.fromkeys(("angle", "spin", "pulse", "pulse_rate"), nothing)
+    return _set_object(
+        scenes,
+        edits.slot,
+        shape=edits.shape,
+        colour=edits.colour,
+        tint=torch.zeros(len(edits), 3),
+        radius=nothing + ADDED_RADIUS,
+        place=torch.tensor(list(POSITIONS.values()))[edits.position],
+        velocity=torch.zeros(len(edits), 2),
+        **still,
+    )
+
+
+OPERATIONS: dict[str, Callable[[Scenes, Edits], Scenes]] = {
+    "recolour": recolour,
+    "remove": remove,
+    "replace": replace,
+    "background": background,
+    "style": style,
+    "add": add,
+}
+
+
+def edit_mask(source: torch.Tensor, target: torch.Tensor, threshold: float = 0.01) -> torch.Tensor:
+    """(B, F, H, W) bool: the pixels an edit may change, given both renders (B, F, H, W, 3)."""
+    return ((source - target).abs() > threshold).any(-1)
+
+
+def _set_object(scenes: Scenes, slot: torch.Tensor, **values: torch.Tensor) -> Scenes:
+    """The scenes whose object in `slot` (B,) has the given values (B, ...)."""
+    rows = torch.arange(len(scenes))
+    changed = {}
+    for name, value in values.items():
+        changed[name] = getattr(scenes, name).clone()
+        changed[name][rows, slot] = value
+    return scenes.replace(**changed)
+
+
+def wrong_scenes(source: Scenes, edit: Edits) -> Scenes:
+    """Every wrong edit for one scene and one edit (batches of one); none equals the source or the truth."""
+    return join(WRONG[KINDS[int(edit.kind)]](source, edit))
+
+
+def _wrong_recolour(source: Scenes, edit: Edits) -> list[Scenes]:
+    return [
+        _vary(source, edit, "colour", _new_colours(source, edit)),
+        *_on_the_other(source, edit, "colour"),
+    ]
+
+
+def _wrong_replace(source: Scenes, edit: Edits) -> list[Scenes]:
+    return [
+        _vary(source, edit, "shape", _new_shapes(source, edit)),
+        *_on_the_other(source, edit, "shape"),
+    ]
+
+
+def _wrong_remove(source: Scenes, edit: Edits) -> list[Scenes]:
+    """The object changed and not removed; the other one removed, or both."""
+    recoloured = _vary(
+        source, ask("recolour", 1, slot=edit.slot), "colour", _new_colours(source, edit)
+    )
+    replaced = _vary(source, ask("replace", 1, slot=edit.slot), "shape", _new_shapes(source, edit))
+    if not source.present.all():
+        return [recoloured, replaced]
+    other = edit.replace(slot=1 - edit.slot)
+    return [recoloured, replaced, remove(source, other), remove(remove(source, edit), other)]
+
+
+def _wrong_background(source: Scenes, edit: Edits) -> list[Scenes]:
+    """The asked pattern in other colours, and other patterns in the asked colour."""
+    colours, grounds = (
+        standing_out(source.colour, source.present)[0],
+        torch.ones(len(GROUNDS), dtype=torch.bool),
+    )
+    colours[source.ground_colour[edit.ground == source.ground]] = False
+    grounds[source.ground[edit.ground_colour == source.ground_colour]] = False
+    return [_vary(source, edit, "ground_colour", colours), _vary(source, edit, "ground", grounds)]
+
+
+def _wrong_style(source: Scenes, edit: Edits) -> list[Scenes]:
+    return [_vary(source, edit, "style", torch.arange(len(STYLES)) != source.style)]
+
+
+def _wrong_add(source: Scenes, edit: Edits) -> list[Scenes]:
+    return [
+        _vary(source, edit, "colour", contrasting()[:, int(source.ground_colour)]),
+        _vary(source, edit, "shape", torch.ones(len(SHAPES), dtype=torch.bool)),
+        _vary(source, edit, "position", torch.ones(len(POSITIONS), dtype=torch.bool)),
+    ]
+
+
+WRONG = {
+    "recolour": _wrong_recolour,
+    "remove": _wrong_remove,
+    "replace": _wrong_replace,
+    "background": _wrong_background,
+    "style": _wrong_style,
+    "add": _wrong_add,
+}
+
+
+def _vary(source: Scenes, edit: Edits, field: str, allowed: torch.Tensor) -> Scenes:
+    """The scene under every allowed value (mask) of one field of the edit, except the asked one."""
+    values = allowed.nonzero()[:, 0]
+    values = values[values != getattr(edit, field)]
+    return apply(source.repeat(len(values)), edit.repeat(len(values)).replace(**{field: values}))
+
+
+def _on_the_other(source: Scenes, edit: Edits, field: str) -> list[Scenes]:
+    """The edit made on the other object, where there is one that it would change."""
+    other = 1 - edit.slot
+    same = getattr(source, field)[0, other] == getattr(edit, field)
+    return (
+        [] if bool(same) or not source.present.all() else [apply(source, edit.replace(slot=other))]
+    )
+
+
+def _new_colours(source: Scenes, edit: Edits) -> torch.Tensor:
+    """(K,) bool: colours that stand out from the background and are not the object's own."""
+    own = source.colour[0, edit.slot]
+    return contrasting()[:, int(source.ground_colour)] & (torch.arange(len(COLOURS)) != own)
+
+
+def _new_shapes(source: Scenes, edit: Edits) -> torch.Tensor:
+    """(K,) bool: shapes that are not the object's own."""
+    return torch.arange(len(SHAPES)) != source.shape[0, edit.slot]

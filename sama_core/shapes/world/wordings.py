@@ -1,0 +1,230 @@
+"""Free wordings of an edit: many for training, some kept for testing, in fewer than 120 words.
+
+A wording is a template whose blanks are filled with phrases. The object that is meant is named by its shape, by its
+colour or by both, whichever identifies it among the objects of the scene.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+import torch
+
+from .edits import KINDS, Edits
+from .scene import COLOURS, EMPTY, GROUND_COLOURS, GROUNDS, SHAPES, STYLES, Scenes
+
+# A template's blank -> the phrases that may fill it, all of the same meaning.
+Blanks = dict[str, tuple[str, ...]]
+
+TRAINING = {
+    "recolour": (
+        "make {it} {colour}",
+        "turn {it} {colour}",
+        "change the colour of {it} to {colour}",
+        "change {it}'s colour to {colour}",
+        "recolour {it} to {colour}",
+        "paint {it} {colour}",
+        "{it} should be {colour}",
+        "give {it} a new colour: {colour}",
+        "make the colour of {it} {colour}",
+        "{it}'s colour should be {colour}",
+        "the new colour of {it} should be {colour}",
+    ),
+    "remove": (
+        "remove {it}",
+        "delete {it}",
+        "erase {it} from the video",
+        "take {it} away",
+        "make {it} disappear",
+        "get rid of {it}",
+        "{it} should disappear",
+        "delete {it} from the video",
+    ),
+    "replace": (
+        "replace {it} with {a shape}",
+        "turn {it} into {a shape}",
+        "change {it} into {a shape}",
+        "make {it} {a shape}",
+        "swap {it} for {a shape}",
+        "{it} should be {a shape}",
+        "put {a shape} in place of {it}",
+        "{it} should turn into {a shape}",
+        "{a shape} should replace {it}",
+    ),
+    "background": (
+        "change the background to {ground}",
+        "make the background {ground}",
+        "replace the background with {ground}",
+        "set the background to {ground}",
+        "turn the background into {ground}",
+        "give the video a new background: {ground}",
+        "swap the background for {ground}",
+        "{ground} should be the background",
+        "put {ground} in the background",
+    ),
+    "style": (
+        "make the video {look}",
+        "turn the video into {look}",
+        "change the style to {look}",
+        "show the video in {style} style",
+        "give the video a {style} style",
+        "apply a {style} style",
+        "the video should be {look}",
+        "change it to {look}",
+    ),
+    "add": (
+        "add {a thing} {where}",
+        "put {a thing} {where}",
+        "place {a thing} {where}",
+        "draw {a thing} {where}",
+        "{where} add {a thing}",
+        "there should be {a thing} {where}",
+        "make {a thing} appear {where}",
+    ),
+}
+# Kept from training: new orders and combinations of words that training knows.
+HELD_OUT = {
+    "recolour": (
+        "change {it} to {colour}",
+        "the colour of {it} should be {colour}",
+        "make {it}'s colour {colour}",
+    ),
+    "remove": ("take away {it}", "remove {it} from the video"),
+    "replace": ("swap {it} with {a shape}", "change {it} to {a shape}", "make {it} into {a shape}"),
+    "background": ("the background should be {ground}", "change the background into {ground}"),
+    "style": ("turn it into {look}", "change the video to a {style} style", "make it {look}"),
+    "add": (
+        "{where} put {a thing}",
+        "draw {where} {a thing}",
+        "there should appear {a thing} {where}",
+    ),
+}
+SPLITS = {"train": TRAINING, "test": HELD_OUT}
+
+GROUND_PHRASES = {
+    "plain": ("plain {colour}", "{colour}"),
+    "gradient": ("a {colour} gradient",),
+    "stripes": ("{colour} stripes",),
+    "checks": ("{colour} checks",),
+    "dots": ("{colour} dots",),
+}
+LOOKS = {
+    "greyscale": ("greyscale", "black and white"),
+    "sepia": ("sepia", "an old photo"),
+    "negative": ("a negative",),
+    "sketch": ("a sketch", "a pencil drawing"),
+}
+PLACES = {
+    "left": "on the left",
+    "right": "on the right",
+    "top": "at the top",
+    "bottom": "at the bottom",
+    "centre": "in the centre",
+}
+
+
+def instructions(source: Scenes, edits: Edits, split: str, generator: torch.Generator) -> list[str]:
+    """One instruction per edit, in a random wording of `split` and with random but unambiguous phrases."""
+    draws = torch.randint(2**31, (len(edits), 2), generator=generator).tolist()
+    return [
+        _fill(_pick(SPLITS[split][kind], wording), blanks, phrase)
+        for (kind, blanks), (wording, phrase) in zip(described(source, edits), draws, strict=True)
+    ]
+
+
+def described(source: Scenes, edits: Edits) -> Iterator[tuple[str, Blanks]]:
+    """Per edit its kind and, for every blank of that kind's wordings, all phrases that say the same."""
+    table = zip(*(value.tolist() for value in edits.tensors().values()), strict=True)
+    for asked, colours, shapes in zip(
+        table, source.colour.tolist(), source.shape.tolist(), strict=True
+    ):
+        edit = dict(zip(edits.tensors(), asked, strict=True))
+        objects = [
+            (list(COLOURS)[colour], SHAPES[shape])
+            for colour, shape in zip(colours, shapes, strict=True)
+            if shape != EMPTY
+        ]
+        yield KINDS[edit["kind"]], _blanks(edit, objects)
+
+
+def namings(objects: list[tuple[str, str]], slot: int) -> tuple[str, ...]:
+    """Phrases that fit the object in `slot` and no other of `objects`, each a (colour, shape)."""
+    colour, shape = objects[slot]
+    others = objects[:slot] + objects[slot + 1 :]
+    phrases = [f"the {colour} {shape}"] if (colour, shape) not in others else []
+    if shape not in [other[1] for other in others]:
+        phrases.append(f"the {shape}")
+    if colour not in [other[0] for other in others]:
+        phrases.append(f"the {colour} shape")
+    return tuple(phrases) if others else (*phrases, "the shape")
+
+
+def corpus(split: str = "train") -> Iterator[str]:
+    """Every instruction that the wordings of `split` can make, for the trainer of the vocabulary."""
+    things = ("shape", *SHAPES)
+    its = (
+        *(f"the {thing}" for thing in things),
+        *(f"the {colour} {thing}" for colour in COLOURS for thing in things),
+    )
+    anything = {
+        "it": its,
+        "colour": tuple(COLOURS),
+        "a shape": tuple(map(_with_article, SHAPES)),
+        "a thing": tuple(
+            _with_article(f"{colour} {shape}") for colour in COLOURS for shape in SHAPES
+        ),
+        "where": tuple(PLACES.values()),
+        "style": STYLES[1:],
+        "look": tuple(phrase for name in STYLES[1:] for phrase in LOOKS[name]),
+        "ground": tuple(
+            phrase.format(colour=colour)
+            for name in GROUNDS
+            for phrase in GROUND_PHRASES[name]
+            for colour in GROUND_COLOURS
+        ),
+    }
+    for wordings in SPLITS[split].values():
+        for wording in wordings:
+            blanks = [name for name in anything if f"{{{name}}}" in wording]
+            for phrases in itertools.product(*(anything[name] for name in blanks)):
+                yield wording.format(**dict(zip(blanks, phrases, strict=True)))
+
+
+def vocabulary() -> list[str]:
+    """Every word of every instruction, training and testing, sorted."""
+    return sorted(
+        {word for split in SPLITS for line in corpus(split) for word in re.findall(r"[a-z]+", line)}
+    )
+
+
+def _blanks(edit: dict[str, int], objects: list[tuple[str, str]]) -> Blanks:
+    """The blanks of one edit; `objects` are the source's."""
+    kind = KINDS[edit["kind"]]
+    colour, shape = list(COLOURS)[edit["colour"]], SHAPES[edit["shape"]]
+    if kind == "background":
+        ground, behind = GROUNDS[edit["ground"]], list(GROUND_COLOURS)[edit["ground_colour"]]
+        return {"ground": tuple(phrase.format(colour=behind) for phrase in GROUND_PHRASES[ground])}
+    if kind == "style":
+        return {"look": LOOKS[STYLES[edit["style"]]], "style": (STYLES[edit["style"]],)}
+    if kind == "add":
+        return {
+            "a thing": (_with_article(f"{colour} {shape}"),),
+            "where": (list(PLACES.values())[edit["position"]],),
+        }
+    return {
+        "it": namings(objects, edit["slot"]),
+        "colour": (colour,),
+        "a shape": (_with_article(shape),),
+    }
+
+
+def _fill(wording: str, blanks: Blanks, draw: int) -> str:
+    return wording.format(**{name: _pick(phrases, draw) for name, phrases in blanks.items()})
+
+
+def _pick(options: tuple[str, ...], draw: int) -> str:
+    return options[draw % len(options)]
+
+
+def _with_article(phrase: str) -> str:
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"

@@ -1,0 +1,1 @@
+"""Optimisers and the average of the weights."""

@@ -1,0 +1,1 @@
+"""Training SAMA on rows of a file: clips, instructions and edits that lie on disk."""

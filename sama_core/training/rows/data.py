@@ -1,0 +1,194 @@
+"""Frames of a row, read by the pack's own clip reader and fitted to the training size.
+
+Training rows as batches: which row a sample is, its frames, and what the model sees of them.
+
+    seed, step, sample ──▶ row ──read──▶ frames ──pretext (stage 0 clips)──▶ encoders ──▶ TrainBatch
+
+Every row comes once before any comes again. A row whose files turn out damaged is left out for good, and the next good
+one of the file stands in for it: a damaged file is damaged every time, so a resumed run sees the same samples.
+Frames are encoded as they are read, not pooled: a pretext and an instruction are drawn anew each time, and real
+data does not fit the pool's memory.
+"""
+
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...clip import ClipRange, FileSource, resize_frame
+from ...errors import ClipError, needed
+from ...geometry import ClipShape, crop_box
+from ...text import EDIT_TAG, tagged
+from ..config import TrainConfig
+from ..objective import TrainBatch
+from ..objectives.noising import chance, stream
+from ..pretext import PretextMix
+from .frozen_encoders import FrozenEncoders
+from .rows import BadRows, Row, RowError, read_rows, row_error, unreadable
+
+ASPECT_SLACK = 0.02
+"""Largest relative difference of two aspect ratios that still crop alike."""
+
+
+def read_row(row: Row, shape: ClipShape) -> tuple[Tensor | None, Tensor]:
+    """Source and target frames, each (F, H, W, 3) float32 in 0..1; no source for a clip to restore.
+
+    The first F frames of both, centre-cropped and resized as `fit_clip` does, without resampling the rate. Raises
+    RowError for a file that cannot be read or is too short, and for a target that the source's crop does not fit.
+    Deviation: the released loader crops source and target apart, whatever their sizes, and to the source's bucket;
+    here all samples have the size of the settings.
+    """
+    try:
+        target = FileSource(row.target)
+        if row.source is None:
+            return None, _frames(row, target, shape)
+        source = FileSource(row.source)
+        _check_aspects(row, source, target)
+        return _frames(row, source, shape), _frames(row, target, shape)
+    except ClipError as error:
+        raise unreadable(row, error) from error
+
+
+def _frames(row: Row, source: FileSource, shape: ClipShape) -> Tensor:
+    facts = source.facts()
+    box = crop_box(facts.width, facts.height, shape.width, shape.height)
+    frames = [
+        resize_frame(frame, box, shape.width, shape.height)
+        for frame in source.frames(ClipRange(frames=shape.frames))
+    ]
+    if len(frames) < shape.frames:
+        raise row_error(row.number, f"{len(frames)} frames in {source.name!r}", f"{shape.frames}")
+    return torch.from_numpy(np.stack(frames)).to(torch.float32).div_(255)
+
+
+def _check_aspects(row: Row, source: FileSource, target: FileSource) -> None:
+    sizes = [(facts.width, facts.height) for facts in (source.facts(), target.facts())]
+    (width, height), (target_width, target_height) = sizes
+    if abs(width * target_height / (height * target_width) - 1) > ASPECT_SLACK:
+        raise row_error(
+            row.number,
+            f"a target of {target_width}x{target_height}",
+            f"the shape of its source, {width}x{height}",
+        )
+
+
+class PairsData:
+    """A `BatchSource` on a JSONL file, see `pairs_rows`. The file must stay as it is until the run is done."""
+
+    def __init__(self, config: TrainConfig, encoders: FrozenEncoders, write_report: bool = True):
+        """Reads the file and looks whether its clips exist. Raises RowError where no row is left to train on."""
+        self.config, self.encoders, self.path = config, encoders, Path(config.data)
+        rows, wrong = read_rows(self.path, config.stage)
+        self.bad = BadRows(
+            Path(config.output), self.path.name, len(rows) + len(wrong), wrong, write_report
+        )
+        self.images, self.clips = (
+            [row for row in rows if row.is_image is image] for image in (True, False)
+        )
+        self._check_kinds()
+        self.mix = PretextMix() if config.pretexts else PretextMix({"none": 1})
+        self._seen: list[tuple[int, int]] = [(0, 0)]
+
+    def batch(self, step: int, part: slice) -> TrainBatch:
+        """See `BatchSource`. Raises RowError once no good row of the step's kind is left."""
+        image, size = self.config.is_image_step(step), self.config.size_at(step)
+        first = self._before(step)[image]
+        samples = [self._sample(step, index, first + index) for index in range(size)[part]]
+        names, sources, targets, texts, anchors = zip(*samples, strict=True)
+        semantic = None
+        if self.config.is_semantic_step(step):
+            semantic = torch.stack([self.encoders.semantic(frame) for frame in anchors])
+        return TrainBatch(
+            target_latents=torch.stack(targets),
+            source_latents=torch.stack(sources),
+            text=torch.stack(texts),
+            semantic=semantic,
+            names=list(names),
+        )
+
+    # --- one sample ----------------------------------------------------------------------------
+
+    def _sample(
+        self, step: int, index: int, place: int
+    ) -> tuple[str, Tensor, Tensor, Tensor, Tensor]:
+        """Name, source and target latents, text embeddings, and the anchor frame (N = 1: the target's first)."""
+        config = self.config
+        shape = ClipShape(
+            1 if config.is_image_step(step) else config.frames, config.height, config.width
+        )
+        row, source, target = self._frames(self._rows(step), place, shape)
+        text = tagged(row.text)
+        if source is None:
+            perturbed = self.mix.perturb(
+                target, row.text, stream(config.seed, "pretext", step, index)
+            )
+            source, text = perturbed.source, perturbed.caption
+        if chance(config.text_dropout, config.seed, "text", step, index):
+            text = EDIT_TAG
+        encode = self.encoders
+        return (
+            f"step {step} row {row.number} of {self.path.name}",
+            encode.latents(source),
+            encode.latents(target),
+            encode.text(text),
+            target[0],
+        )
+
+    def _frames(
+        self, rows: list[Row], place: int, shape: ClipShape
+    ) -> tuple[Row, Tensor | None, Tensor]:
+        """The row at `place` of the endless order with its frames, or the next in the file that is good."""
+        round_, at = divmod(place, len(rows))
+        start = shuffled(
+            len(rows), self.config.seed, "images" if rows is self.images else "videos", round_
+        )[at]
+        for row in chain(rows[start:], rows[:start]):
+            if row.number not in self.bad:
+                try:
+                    return row, *read_row(row, shape)
+                except RowError as wrong:
+                    self.bad.add(row.number, str(wrong))
+        raise self._nothing_left("images" if rows is self.images else "videos")
+
+    # --- the order of rows ---------------------------------------------------------------------
+
+    def _rows(self, step: int) -> list[Row]:
+        return self.images if self.config.is_image_step(step) else self.clips
+
+    def _before(self, step: int) -> tuple[int, int]:
+        """Samples of clips and of images that the steps before `step` took."""
+        while len(self._seen) <= step:
+            last = len(self._seen) - 1
+            clips, images = self._seen[-1]
+            size, image = self.config.size_at(last), self.config.is_image_step(last)
+            self._seen.append((clips + size * (not image), images + size * image))
+        return self._seen[step]
+
+    # --- nothing to train on -------------------------------------------------------------------
+
+    def _check_kinds(self) -> None:
+        share = self.config.image_share
+        if not self.images and share > 0:
+            raise self._nothing_left("images", "Correct the rows, or set image_share to 0.")
+        if not self.clips and share < 1:
+            raise self._nothing_left("videos", "Correct the rows, or set image_share to 1.")
+
+    def _nothing_left(self, kind: str, fix: str = "Correct the rows.") -> RowError:
+        first = next(iter(self.bad.reasons.values()), "")
+        return RowError(
+            needed(
+                f"data {self.path.name}",
+                f"no good row with {kind} among {self.bad.total}",
+                "at least one",
+                f"{fix} {first}".strip(),
+            )
+        )
+
+
+@lru_cache(maxsize=4)
+def shuffled(count: int, seed: int, kind: str, round_: int) -> list[int]:
+    """All rows of a kind in the random order of one round."""
+    return torch.randperm(count, generator=stream(seed, "rows", kind, round_)).tolist()

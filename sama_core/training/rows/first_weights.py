@@ -1,0 +1,148 @@
+"""The model that real training begins with, put together from files and judged before weights are read.
+
+full SAMA file                       as it is
+SAMA delta file + base Wan shards    the delta laid over the shards
+plain Wan 2.1                        SAMA's 11 tensors are new: how stage 0 begins (SAMA §3.1)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Generator, Tensor, nn
+
+from ...errors import CheckpointError, needed
+from ...model.config import DitConfig
+from ...model.dit import SamaDiT
+from ...weights.checkpoint import (
+    CheckpointPlan,
+    merge,
+    model_shapes,
+    plan_checkpoint,
+    transformer_settings,
+)
+from ...weights.formats import is_quant_key
+from ...weights.header import read_header, shard_paths
+from ...weights.names import strip_prefix
+from ...weights.report import compare
+
+SEMANTIC_HIDDEN = 1024
+"""Hidden width of a new semantic projector (released checkpoint)."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a model comes from: its files, and what they lack."""
+
+    plan: CheckpointPlan
+    new: dict[str, tuple[int, ...]]
+    """Shapes of the SAMA tensors that plain Wan has not."""
+
+    @classmethod
+    def of(cls, model: str, base_model: str, semantic_dim: int) -> "ModelFiles":
+        """Reads headers only. Raises CheckpointError for files that are no SAMA, or that cannot be trained."""
+        path = Path(model)
+        shards = [path] if path.is_file() else shard_paths(path)
+        if base_model or read_header(shards[0]).kind != "wan":
+            files = cls(plan_checkpoint(shards[0], base_model or None), {})
+        else:
+            files = cls._of_wan(path, semantic_dim)
+        quantised = [key for file in files.plan.files for key in file.shapes if is_quant_key(key)]
+        if quantised:
+            raise CheckpointError(
+                needed(
+                    f"model {path.name}",
+                    f"quantised weights ({quantised[0]})",
+                    "weights in bfloat16 or float32",
+                    "Choose the file that is not quantised.",
+                )
+            )
+        return files
+
+    @classmethod
+    def _of_wan(cls, path: Path, semantic_dim: int) -> "ModelFiles":
+        files = [read_header(shard) for shard in shard_paths(path)]
+        shapes = {key: shape for file in files for key, shape in file.shapes.items()}
+        new = new_shapes(shapes.get("head.modulation", (0,))[-1], semantic_dim)
+        settings = transformer_settings(files[0].metadata)
+        config = DitConfig.from_shapes(shapes | new, settings.get("num_heads"), name=path.name)
+        report = compare(shapes | new, model_shapes(config))
+        report.raise_if_bad(f"model {path.name}")
+        return cls(CheckpointPlan(files, config, report), new)
+
+    def load(self, dtype: torch.dtype, generator: Generator) -> SamaDiT:
+        """The model, new tensors drawn from `generator`. Memory: the weights once, and one file.
+
+        Matrices of layers are in `dtype`. Norms, biases, modulations and segments stay float32: under autocast they are
+        used as they are, while matrices are rounded in every pass.
+        """
+        dit = SamaDiT(self.plan.config, device="meta")
+        rounded = {
+            f"{name}.weight"
+            for name, layer in dit.named_modules()
+            if isinstance(layer, nn.Linear | nn.Conv3d)
+        }
+        weights: dict[str, Tensor] = {}
+        for file in self.plan.files:
+            loaded = strip_prefix(load_file(file.path))
+            merge(
+                weights,
+                {
+                    name: loaded.pop(name).to(dtype if name in rounded else torch.float32)
+                    for name in list(loaded)
+                },
+            )
+        weights |= {
+            name: value.to(dtype if name in rounded else torch.float32)
+            for name, value in new_tensors(self.new, generator).items()
+        }
+        dit.load_state_dict(weights, assign=True)
+        return dit
+
+    def base(self) -> dict[str, Tensor]:
+        """The weights that a delta file lies over, as stored; none for a full file."""
+        weights: dict[str, Tensor] = {}
+        for file in self.plan.files[:-1]:
+            weights |= strip_prefix(load_file(file.path))
+        return weights
+
+
+def new_shapes(dim: int, semantic_dim: int) -> dict[str, tuple[int, ...]]:
+    """SAMA's 11 tensors for a Wan model of width `dim`."""
+    hidden = SEMANTIC_HIDDEN
+    return {
+        "segment_embedding.weight": (3, dim),
+        "siglip_feat_mlp.norm.weight": (semantic_dim,),
+        "siglip_feat_mlp.norm.bias": (semantic_dim,),
+        "siglip_feat_mlp.fc1.weight": (hidden, semantic_dim),
+        "siglip_feat_mlp.fc1.bias": (hidden,),
+        "siglip_feat_mlp.fc2.weight": (dim, hidden),
+        "siglip_feat_mlp.fc2.bias": (dim,),
+        "semantic_head.norm.weight": (dim,),
+        "semantic_head.norm.bias": (dim,),
+        "semantic_head.proj.weight": (semantic_dim, dim),
+        "semantic_head.proj.bias": (semantic_dim,),
+    }
+
+
+@torch.no_grad()
+def new_tensors(shapes: dict[str, tuple[int, ...]], generator: Generator) -> dict[str, Tensor]:
+    """First values, float32: segments 0, the head Xavier-uniform with a bias of deviation 0.001 (release).
+
+    Unverified: the projector. Here torch's own: uniform, bounded by 1 / √fan-in.
+    """
+    found = {name: torch.empty(shape) for name, shape in shapes.items()}
+    for name, value in found.items():
+        if name == "segment_embedding.weight":
+            value.zero_()
+        elif ".norm." in name:
+            value.fill_(1.0 if name.endswith("weight") else 0.0)
+        elif name == "semantic_head.proj.weight":
+            torch.nn.init.xavier_uniform_(value, generator=generator)
+        elif name == "semantic_head.proj.bias":
+            value.normal_(std=1e-3, generator=generator)
+        else:
+            bound = shapes[f"{name.rpartition('.')[0]}.weight"][1] ** -0.5
+            value.uniform_(-bound, bound, generator=generator)
+    return found

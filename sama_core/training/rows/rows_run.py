@@ -1,0 +1,121 @@
+"""Training on real data: what a recipe with paths makes, and the files that come out.
+
+model (+ base_model) ──▶ Trainee      vae, text_encoder, semantic_encoder ──▶ FrozenEncoders ──▶ PairsData
+sama.safetensors · sama_delta.safetensors (over base_model) · sama_lora.safetensors (lora_rank > 0)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from ...errors import needed
+from ..config import ConfigError, TrainConfig
+from ..objectives.noising import stream
+from ..outputs import delta_of, lora_of, metadata, provenance, write_weights
+from ..trainee import Trainee
+from .data import PairsData
+from .first_weights import ModelFiles
+from .frozen_encoders import FrozenEncoders
+
+FULL, DELTA, LORA = "sama.safetensors", "sama_delta.safetensors", "sama_lora.safetensors"
+
+
+@dataclass(frozen=True)
+class PairsRun:
+    """A training of a SAMA model, ready for the trainer."""
+
+    config: TrainConfig
+    files: ModelFiles
+    trainee: Trainee
+    data: PairsData
+    channel_weights: None = None
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "PairsRun":
+        """Raises SamaError for settings, files or data that do not fit; weights are read last."""
+        _check(config)
+        process = PartialState(cpu=not torch.accelerator.is_available())
+        encoders = FrozenEncoders.of(config, process.device)
+        files = ModelFiles.of(config.model, config.base_model, encoders.semantics.width)
+        if config.lora_rank and files.new:
+            raise ConfigError(
+                needed(
+                    "lora_rank",
+                    f"{config.lora_rank} on plain Wan",
+                    "a trained SAMA model",
+                    "Choose a SAMA file as model, or train all weights with lora_rank 0.",
+                )
+            )
+        encoders.semantics.check_width(files.plan.config.semantic_dim)
+        encoders.check_text_width(files.plan.config.text_dim)
+        data = PairsData(config, encoders, write_report=process.is_main_process)
+        # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
+        matrices = _computed_in(config) if config.lora_rank else torch.float32
+        dit = files.load(matrices, stream(config.seed, "weights"))
+        trainee = Trainee(dit, None, config)
+        for weight in trainee.parameters():
+            weight.data = weight.data.float() if weight.requires_grad else weight.data
+        return cls(config, files, trainee, data)
+
+    def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
+        """What the loaders take: a LoRA, or the model as it came, full or delta. Returns the file's path. Says how many
+        rows were left out.
+
+        Models are written in the precision they were computed in, LoRAs in float32.
+        """
+        config = self.config
+        weights = {name.removeprefix("dit."): value for name, value in averaged.items()}
+        facts = provenance(config, steps)
+        if config.lora_rank:
+            name, weights, dtype = LORA, lora_of(weights), torch.float32
+            info = {
+                "format": "pt",
+                "modelspec.title": f"SAMA LoRA, rank {config.lora_rank}",
+                **facts,
+            }
+        else:
+            name, dtype = (DELTA if config.base_model else FULL), _computed_in(config)
+            weights = delta_of(weights, self.files.base()) if config.base_model else weights
+            info = metadata(self.files.plan.config, "SAMA", config.height * config.width, **facts)
+        path = Path(config.output) / name
+        write_weights(path, weights, info, dtype)
+        self.data.bad.tell()
+        return [path]
+
+
+def _check(config: TrainConfig) -> None:
+    """ConfigError for settings that mean nothing here."""
+    for name, got, need, fix in (
+        (
+            "model",
+            "shapes",
+            "the path of a SAMA or Wan 2.1 file",
+            'Set it, or set data to "shapes".',
+        ),
+        ("vae", "", "the path of the model's Wan 2.1 VAE", "Set it in the recipe."),
+        ("text_encoder", "", "the path of umT5", "Set it in the recipe."),
+    ):
+        if getattr(config, name) == got:
+            raise ConfigError(needed(name, repr(got), f"{need} for data of your own", fix))
+    for name, why in (
+        ("reading_weight", "Only procedural scenes say what is where."),
+        ("pixel_weight", "It is measured on the procedural clips."),
+    ):
+        if getattr(config, name):
+            raise ConfigError(needed(name, getattr(config, name), "0 with data of your own", why))
+    if config.init:
+        raise ConfigError(
+            needed(
+                "init",
+                config.init,
+                "nothing with data of your own",
+                f"Set model to the {FULL} of the earlier stage.",
+            )
+        )
+
+
+def _computed_in(config: TrainConfig) -> torch.dtype:
+    return torch.bfloat16 if config.precision == "bf16" else torch.float32

@@ -1,0 +1,95 @@
+"""`benchmarks/clip_io.py` on small clips, and the memory that a range of a long 1080p clip takes."""
+
+import json
+import os
+
+import av
+import numpy as np
+import pytest
+
+from sama_core.clip import ClipRange, FileSource
+
+from ..harness.benchmarks import load_benchmark
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return load_benchmark("clip_io")
+
+
+def test_the_clip_is_as_long_as_asked(bench, tmp_path):
+    bench.make_clip(tmp_path / "clip.mp4", 96, 64, 6)
+    facts = FileSource(str(tmp_path / "clip.mp4")).facts()
+    assert (facts.width, facts.height, facts.fps, facts.frame_count) == (96, 64, 24, 144)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert abs(container.duration / av.time_base - 6) < 0.1
+    numbers = [
+        round(picture.time * 24)
+        for picture in bench.pictures(tmp_path / "clip.mp4", ClipRange(70, 5))
+    ]
+    assert numbers == [70, 71, 72, 73, 74]
+
+
+def test_every_figure_is_taken(bench, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "in_a_process", lambda case, path, wanted: {"frames": wanted.frames})
+    asked = [
+        "--width",
+        "96",
+        "--height",
+        "64",
+        "--seconds",
+        "4",
+        "--start",
+        "30",
+        "--frames",
+        "5",
+        "--repeats",
+        "1",
+    ]
+    assert bench.main([*asked, "--json", str(tmp_path / "out.json")]) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert json.loads(capsys.readouterr().out) == result
+    assert set(result["fit_per_decode"]) == {"crop to bucket", "letterbox", "stretch", "keep size"}
+    assert set(result["memory"]) == set(bench.MEMORY_CASES)
+    assert all(
+        value > 0
+        for value in (
+            result["save_per_transcode"],
+            result["fit_frames_per_second"],
+            *result["fit_per_decode"].values(),
+        )
+    )
+
+
+def moving_grain(width, height):
+    """Quickly made pictures that are not quickly decoded."""
+    pixels = np.random.default_rng(0).integers(
+        90, 110, (height // 8, width // 8, 3), dtype=np.uint8
+    )
+    pixels = np.kron(pixels, np.ones((8, 8, 1), np.uint8))
+    for number in range(48):
+        picture = av.VideoFrame.from_ndarray(np.roll(pixels, 8 * number, axis=1), format="rgb24")
+        picture.pts = number
+        yield picture.reformat(format="yuv420p")
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/clear_refs"), reason="peak memory is read from Linux' /proc"
+)
+def test_81_frames_of_a_minute_of_1080p_add_less_than_300_mb(bench, tmp_path, monkeypatch):
+    """On top of the frames themselves, which are 388 MB as float32 of 832x480."""
+    monkeypatch.setattr(bench, "_pattern", moving_grain)
+    bench.make_clip(tmp_path / "clip.mp4", 1920, 1080, 60)
+    taken = bench.in_a_process("fit", tmp_path / "clip.mp4", ClipRange(700, 81))
+    assert taken["result_mb"] == pytest.approx(388.2, abs=0.1)
+    assert taken["added_mb"] < 300
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/clear_refs"), reason="peak memory is read from Linux' /proc"
+)
+def test_saving_takes_no_more_memory_for_a_longer_clip(bench, tmp_path):
+    """81 restored frames of 640x360 would be 224 MB."""
+    bench.make_clip(tmp_path / "clip.mp4", 640, 360, 6)
+    taken = bench.in_a_process("save three times as long", tmp_path / "clip.mp4", ClipRange(10, 27))
+    assert taken["frames"] == 81 and taken["added_mb"] < 100

@@ -1,0 +1,81 @@
+"""The result file: whole or not at all, never over another one."""
+
+import errno
+import os
+
+import pytest
+
+from sama_core.launch import places as output
+from sama_core.launch.places import choose_target, write_new
+from sama_core.launch.progress import LaunchError
+
+
+def test_an_existing_file_is_never_overwritten(tmp_path):
+    target = tmp_path / "clip.final.mp4"
+    written = [write_new(target, [text]).name for text in (b"1", b"2", b"3")]
+    assert written == ["clip.final.mp4", "clip.final_2.mp4", "clip.final_3.mp4"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "clip.final.mp4": b"1",
+        "clip.final_2.mp4": b"2",
+        "clip.final_3.mp4": b"3",
+    }
+
+
+def test_without_hard_links_it_is_the_same(tmp_path, monkeypatch):
+    def no_links(*arguments):
+        raise OSError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(output.os, "link", no_links)
+    assert [write_new(tmp_path / "a.mp4", [b"x"]).name for _ in range(2)] == ["a.mp4", "a_2.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a_2.mp4"]
+
+
+def test_the_file_is_not_there_before_it_is_whole(tmp_path):
+    def chunks():
+        yield b"first"
+        assert not (tmp_path / "a.mp4").exists()
+        yield b"second"
+
+    assert write_new(tmp_path / "a.mp4", chunks()).read_bytes() == b"firstsecond"
+
+
+@pytest.mark.parametrize(
+    ("code", "moment"), [(errno.ENOSPC, "fsync"), (errno.ENOSPC, "link"), (errno.EDQUOT, "fsync")]
+)
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, code, moment):
+    def full(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(output.os, moment, full)
+    with pytest.raises(
+        LaunchError, match=r"saving a.mp4: got a full disk at .* nothing was left half-written"
+    ):
+        write_new(tmp_path / "a.mp4", [b"text"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("accident", [KeyboardInterrupt, LaunchError])
+def test_an_accident_in_mid_download_leaves_nothing(tmp_path, accident):
+    def chunks():
+        yield b"half"
+        raise accident("stopped")
+
+    with pytest.raises(accident):
+        write_new(tmp_path / "a.mp4", chunks())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_and_completed_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clip = tmp_path / "in" / "my clip.mov"
+    assert choose_target(None, clip) == tmp_path / "my clip_sama.mp4"
+    assert choose_target(str(tmp_path), clip) == tmp_path / "my clip_sama.mp4"
+    assert choose_target("result", clip) == tmp_path / "result.mp4"
+    assert choose_target("RESULT.MP4", clip) == tmp_path / "RESULT.MP4"
+
+
+def test_impossible_names_are_refused_before_the_work(tmp_path):
+    with pytest.raises(LaunchError, match="--out: got x.mov, needs a name ending in .mp4"):
+        choose_target(str(tmp_path / "x.mov"), tmp_path / "clip.mp4")
+    with pytest.raises(LaunchError, match="needs an existing folder"):
+        choose_target(str(tmp_path / "absent" / "x.mp4"), tmp_path / "clip.mp4")

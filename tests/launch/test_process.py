@@ -1,0 +1,211 @@
+"""Starting and stopping ComfyUI, with small stand-ins for its main.py where a real one would not misbehave."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sama_core.launch.places import PACK_NAME, PACK_ROOT
+from sama_core.launch.progress import LaunchError
+from sama_core.launch.server import comfy_main
+from sama_core.launch.server import process as server
+from sama_core.launch.server.process import (
+    Server,
+    check_port,
+    free_port,
+    job_folder,
+    prepare_base,
+    server_options,
+)
+from sama_core.launch.setup.comfyui_source import ComfyUI
+
+ANSWERING = """
+import http.server, sys
+print({line!r}, flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b'{{"system": {{}}}}')
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """A function that gives a Server for a main.py of the test's own."""
+
+    def make(program: str, **options) -> Server:
+        folder = tmp_path / "ComfyUI"
+        folder.mkdir(exist_ok=True)
+        (folder / "main.py").write_text(program)
+        return Server(
+            Path(sys.executable),
+            ComfyUI(folder, fetched=False),
+            [],
+            tmp_path / "server.log",
+            **options,
+        )
+
+    return make
+
+
+def test_a_server_that_ends_while_starting_shows_its_last_words(stand_in):
+    with (
+        stand_in("import sys; print('first'); sys.exit('the last word')") as running,
+        pytest.raises(LaunchError) as caught,
+    ):
+        running.wait_ready()
+    text = str(caught.value)
+    assert text.startswith("ComfyUI: ended while starting (exit code 1).")
+    assert "the last word" in text and str(running.log) in text
+
+
+def test_a_server_killed_by_the_system_points_to_memory(stand_in):
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    with stand_in(program) as running, pytest.raises(LaunchError, match="memory ran out"):
+        running.wait_ready()
+
+
+def test_a_port_that_someone_took_in_between(stand_in):
+    program = "import sys; sys.exit('OSError: [Errno 98] error while attempting to bind: address already in use')"
+    with (
+        stand_in(program, port=4321) as running,
+        pytest.raises(LaunchError, match="port 4321: got in use"),
+    ):
+        running.wait_ready()
+
+
+def test_a_pack_that_did_not_import_is_told(stand_in):
+    line = f"   0.0 seconds (IMPORT FAILED): /x/custom_nodes/{PACK_NAME}"
+    with (
+        stand_in(ANSWERING.format(line=line)) as running,
+        pytest.raises(LaunchError, match="could not import it"),
+    ):
+        running.wait_ready()
+
+
+def test_another_packs_failure_is_not_ours(stand_in):
+    with stand_in(ANSWERING.format(line="(IMPORT FAILED): /x/custom_nodes/other")) as running:
+        running.wait_ready()
+        assert running.alive()
+    assert not running.alive()
+
+
+def test_a_server_that_never_answers(stand_in):
+    with (
+        stand_in("import threading; threading.Event().wait()") as running,
+        pytest.raises(LaunchError, match="did not answer within 0 s"),
+    ):
+        running.wait_ready(limit=0)
+
+
+def test_a_server_that_will_not_end_is_killed(stand_in, monkeypatch):
+    monkeypatch.setattr(server, "STOP_SECONDS", 0.05)
+    program = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + ANSWERING.format(
+        line=""
+    )
+    with stand_in(program) as running:
+        running.wait_ready()
+        process = running.process
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("accident", [KeyboardInterrupt, LaunchError])
+def test_whatever_happens_the_server_is_stopped(stand_in, accident):
+    with contextlib.suppress(accident), stand_in(ANSWERING.format(line="")) as running:
+        process = running.process
+        raise accident
+    assert process.returncode is not None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_the_server_ends_when_its_starter_is_killed(tmp_path):
+    listener = socket.create_server(("127.0.0.1", 0))
+    (tmp_path / "main.py").write_text(
+        f"import socket, threading\nline = socket.create_connection(('127.0.0.1', {listener.getsockname()[1]}))\n"
+        "threading.Event().wait()\n"
+    )
+    starter = f"""
+import sys, threading
+from pathlib import Path
+sys.path.insert(0, {str(PACK_ROOT)!r})
+from sama_core.launch.runtime import ComfyUI
+from sama_core.launch.server import Server
+with Server(Path(sys.executable), ComfyUI(Path({str(tmp_path)!r}), False), [], Path({str(tmp_path / "log")!r})):
+    threading.Event().wait()
+"""
+    process = subprocess.Popen([sys.executable, "-c", starter])
+    listener.settimeout(60)
+    line, _ = listener.accept()
+    process.kill()
+    process.wait()
+    line.settimeout(60)
+    assert line.recv(1) == b""
+
+
+def test_ports():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(LaunchError, match=rf"^port {port}: got not usable .*--port"):
+            check_port(port, "127.0.0.1")
+    check_port(free_port(), "127.0.0.1")
+    with pytest.raises(LaunchError, match="port 70000"):
+        check_port(70000, "127.0.0.1")
+
+
+def test_the_base_directory_links_the_pack(places):
+    prepare_base(places)
+    link = places.base / "custom_nodes" / PACK_NAME
+    assert link.resolve() == PACK_ROOT.resolve()
+    assert (places.models / "diffusion_models").is_dir()
+    link.unlink()
+    link.symlink_to(places.base)
+    prepare_base(places)
+    assert link.resolve() == PACK_ROOT.resolve()
+
+
+def test_the_artists_own_models_are_found(places, tmp_path):
+    prepare_base(places)
+    assert "--extra-model-paths-config" not in server_options(
+        places, ComfyUI(tmp_path, fetched=True)
+    )
+    options = server_options(places, ComfyUI(tmp_path, fetched=False))
+    config = json.loads(Path(options[-1]).read_text())["comfyui"]
+    assert config["base_path"] == str(tmp_path)
+    assert config["diffusion_models"].split("\n") == ["models/diffusion_models", "models/unet"]
+
+
+def test_a_jobs_folder_is_gone_afterwards_and_old_ones_are_swept(places):
+    old = places.jobs / "edit-old"
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    with contextlib.suppress(KeyboardInterrupt), job_folder(places) as folder:
+        assert (folder / "output").is_dir() and not old.exists()
+        raise KeyboardInterrupt
+    assert list(places.jobs.iterdir()) == []
+
+
+def test_operators_are_declared_once_and_only_without_the_library(monkeypatch, tmp_path):
+    monkeypatch.setattr(comfy_main, "_declared", ["done before"])
+    assert comfy_main.declare_vision_operators(tmp_path) is False
+    assert comfy_main._declared == ["done before"]
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("echo 'GPU 0: A card'", True), ("echo none", False), ("exit 9", False)],
+)
+def test_graphics_cards_are_asked_for_by_the_drivers_tool(tmp_path, monkeypatch, output, expected):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{output}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    assert comfy_main.graphics_card_answers() is expected
+    tool.unlink()
+    assert comfy_main.graphics_card_answers() is False

@@ -1,0 +1,53 @@
+"""The clip in the pack: what its generator draws, and a scene of the world that training shows."""
+
+import math
+
+import numpy as np
+import torch
+
+from sama_core import embedded
+from sama_core.clip import ClipRange, FileSource
+from sama_core.shapes.demo_clip import demo_frames, demo_scene
+from sama_core.shapes.world.draw import held_out
+from sama_core.shapes.world.scene import centres, standing_out
+
+# Indices into COLOURS and SHAPES.
+RED, YELLOW, BLUE = 0, 2, 5
+CIRCLE, TRIANGLE = 0, 2
+
+
+def test_the_scene_is_a_blue_circle_and_a_yellow_triangle_that_turns():
+    scene = demo_scene()
+    assert scene.colour.tolist() == [[BLUE, YELLOW]] and scene.shape.tolist() == [
+        [CIRCLE, TRIANGLE]
+    ]
+    assert int(scene.style[0]) == 0 and abs(scene.spin[0, 1]) * 16 > math.radians(5)
+    shown = [colour * 6 + CIRCLE for colour in (BLUE, RED)] + [YELLOW * 6 + TRIANGLE]
+    assert not held_out()[shown].any()
+    red = torch.tensor([[RED]])
+    assert standing_out(red, torch.ones(1, 1, dtype=torch.bool))[0, scene.ground_colour[0]]
+
+
+def test_the_file_is_that_scene():
+    """Decoded, it differs from what the generator draws by no more than H.264 does."""
+    source = FileSource(str(embedded.CLIP))
+    facts = source.facts()
+    assert (facts.width, facts.height, facts.fps, facts.frame_count, facts.has_audio) == (
+        256,
+        256,
+        12,
+        17,
+        False,
+    )
+    shown = np.stack(list(source.frames(ClipRange()))).astype(int)
+    assert np.abs(shown - np.stack(demo_frames())).mean() < 2
+
+
+def test_both_move_and_are_where_the_scene_says():
+    shown = np.stack(list(FileSource(str(embedded.CLIP)).frames(ClipRange()))).astype(int)
+    places = (centres(demo_scene(), 17, 256, 256)[0] * 256).round().int()
+    assert all((path[0] - path[16]).float().norm() > 20 for path in places)
+    for path, colour in zip(places, ((36, 79, 235), (247, 222, 41)), strict=True):
+        for frame, (x, y) in zip(shown, path.tolist(), strict=True):
+            # The named colour, with the scene's small tint and what the codec changes.
+            assert np.abs(frame[y, x] - np.array(colour)).max() < 20
