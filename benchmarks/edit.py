@@ -32,10 +32,7 @@ from sama_core import embedded  # noqa: E402
 from sama_core.launch.cli import parser as launch_parser  # noqa: E402
 from sama_core.launch.commands.edit import SET_UP, describe, probe, run_edit, started  # noqa: E402
 from sama_core.launch.places import Places  # noqa: E402
-from sama_core.launch.progress import (
-    LaunchError,
-    Stages,
-)
+from sama_core.launch.progress import LaunchError, Stages  # noqa: E402
 from sama_core.launch.setup.comfyui_source import ComfyUI, find_comfyui, places_of  # noqa: E402
 from sama_core.launch.setup.environment import Environment  # noqa: E402
 

@@ -55,7 +55,7 @@ PACKAGES = {
 def sizes(dry: bool):
     """The model's sizes."""
     from sama_core.model.config import DitConfig
-    from sama_core.plan.read_model import RELEASED_CONFIG
+    from sama_core.plan.weight_bytes import RELEASED_CONFIG
 
     return DitConfig(**DRY) if dry else RELEASED_CONFIG
 

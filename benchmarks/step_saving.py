@@ -53,10 +53,7 @@ from sama_core.shapes.gate.core_editor import (  # noqa: E402
     clip_seed,
     joint_noise,
 )
-from sama_core.shapes.gate.evaluate import (
-    check_plan,
-    held_out,
-)
+from sama_core.shapes.gate.evaluate import check_plan, held_out  # noqa: E402
 from sama_core.shapes.world import EditBatch  # noqa: E402
 
 FILES = ModelFiles(embedded.DIT, embedded.TEXT_ENCODER, embedded.VAE)

@@ -34,10 +34,7 @@ from process_memory import peak  # noqa: E402
 from sama_core.model.config import DitConfig  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
 from sama_core.training.config import TrainConfig  # noqa: E402
-from sama_core.training.objective import (
-    SamaObjective,
-    TrainBatch,
-)
+from sama_core.training.objective import SamaObjective, TrainBatch  # noqa: E402
 from sama_core.training.objectives.noising import stream  # noqa: E402
 from sama_core.training.optim.optimizers import build_optimizers  # noqa: E402
 from sama_core.training.trainee import Trainee  # noqa: E402

@@ -31,7 +31,7 @@ class SamaExtension(ComfyExtension):
     async def on_load(self) -> None:
         for part, module, function in (
             ("recognising SAMA files", "register", "register"),
-            ("the models that ship with the pack", "embedded_files", "offer"),
+            ("the models that ship with the pack", "register", "offer"),
         ):
             self.loading.part(
                 part, lambda module=module, function=function: _core_part(module, function)

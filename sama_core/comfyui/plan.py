@@ -12,9 +12,9 @@ from ..geometry import LatentShape
 from ..model.config import DitConfig
 from ..plan.machine import CPU, MPS, NVIDIA, OTHER_GPU, Machine, processor
 from ..plan.planning import Plan, make_plan
-from ..plan.read_model import StoredTensor, Weights, count
 from ..plan.request import Request, encoder_sizes
 from ..plan.seconds import USER_FOLDER, Calibration, read_calibrations
+from ..plan.weight_bytes import StoredTensor, Weights, count
 
 _MODES = {"HIGH_VRAM": "high", "NO_VRAM": "no", "LOW_VRAM": "low"}
 

@@ -1,45 +1,14 @@
-"""Long sequences in slices: what is done token by token need not be done for all tokens at once.
-
-Self- and cross-attention under Wan 2.1's names: q, k, v, o, norm_q, norm_k.
-"""
-
-from __future__ import annotations
+"""Self- and cross-attention under Wan 2.1's names: q, k, v, o, norm_q, norm_k."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .once_per_run import once
 from .rotary import RotaryTable
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-NORM_SLICE = 2_048
-"""Tokens normed and rotated at once. Their float32 copies are the only temporaries, and no large weight is used."""
-
-
-FEED_FORWARD_SLICES = 2
-"""With two, the wide hidden layer before and after its activation takes little more than attention holds anyway. More
-would save nothing, and a feed-forward whose weights are streamed to the GPU is streamed once a slice."""
-
-
-WHOLE_TOKENS = 8_192
-"""So many tokens and fewer stay whole in the feed-forward: their memory is small, and weights come over once."""
-
-
-def feed_forward_slice(tokens: int) -> int:
-    """Tokens that the feed-forward takes at once."""
-    return tokens if tokens <= WHOLE_TOKENS else -(-tokens // FEED_FORWARD_SLICES)
-
-
-def token_slices(size: int, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Views of slices of tensors (B, N, …), of `size` tokens each but the last."""
-    return list(zip(*(tensor.split(size, dim=1) for tensor in tensors), strict=True))
-
+from .slices import NORM_SLICE, token_slices
 
 AttentionFn = Callable[..., Tensor]
 """`fn(q, k, v, heads, transformer_options=…)`: (B, N, D) tensors in, (B, N, D) out. ComfyUI's

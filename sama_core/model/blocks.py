@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attention import AttentionFn, CrossAttention, SelfAttention, feed_forward_slice, token_slices
+from .attention import AttentionFn, CrossAttention, SelfAttention
 from .config import DitConfig
 from .rotary import RotaryTable
+from .slices import feed_forward_slice, token_slices
 
 
 def _cast(parameter: Tensor, like: Tensor) -> Tensor:

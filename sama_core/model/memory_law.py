@@ -16,8 +16,8 @@ result. Unverified: what a GPU's allocator and its kernels need on top; no GPU h
 """
 
 from ..geometry import LatentShape
-from .attention import NORM_SLICE, feed_forward_slice
 from .config import DitConfig
+from .slices import NORM_SLICE, feed_forward_slice
 
 ATTENTION_STATES = 6
 FEED_FORWARD_STATES = 3

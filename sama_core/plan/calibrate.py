@@ -25,8 +25,8 @@ from ..model.dit import SamaDiT
 from ..model.memory_law import TEXT_ROWS, sequence_tokens
 from ..version import VERSION
 from .machine import processor
-from .read_model import RELEASED_CONFIG
 from .seconds import forward_flops
+from .weight_bytes import RELEASED_CONFIG
 
 # Clips that are timed, smallest first.
 CARD_CLIPS = (ClipShape(17, 480, 832), ClipShape(33, 480, 832), ClipShape(81, 480, 832))

@@ -10,9 +10,9 @@ from ..geometry import ClipShape, LatentShape, choose_bucket
 from ..model.memory_law import sequence_tokens
 from .budget import Budget, Load, budget
 from .machine import Machine
-from .read_model import SMALLER_FORMATS
 from .request import Request
 from .seconds import Calibration, Flops, Seconds, forward_flops, seconds_per_step
+from .weight_bytes import SMALLER_FORMATS
 
 # Areas tried, as parts of the wanted one.
 _AREAS = [part / 20 for part in range(19, 0, -1)]

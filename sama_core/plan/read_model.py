@@ -1,6 +1,4 @@
-"""How many bytes the weights take: in their file, and in memory as ComfyUI holds them.
-
-What a plan needs of a model file, from its header alone: `python -m sama_core.plan.read_model FILE [BASE]`.
+"""What a plan needs of a model file, from its header alone: `python -m sama_core.plan.read_model FILE [BASE]`.
 
 The answer is JSON; the last line of standard error is a sentence for the artist if the file is no SAMA model.
 """
@@ -9,178 +7,16 @@ import dataclasses
 import json
 import math
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..convert.formats import is_matrix
 from ..errors import CheckpointError, RuntimeSetupError, SamaError, needed
 from ..model.config import DitConfig
 from ..weights.checkpoint import model_shapes, plan_checkpoint, transformer_settings
-from ..weights.formats import is_quant_key
 from ..weights.header import WeightFile
 from ..weights.report import compare
-
-# Kept in float32 by the loader, whatever the others are stored in.
-FLOAT32_MODULES = ("patch_embedding", "segment_embedding", "siglip_feat_mlp", "semantic_head")
-
-
-FP8_STORAGES = ("fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
-
-
-FAST_STORAGE = "fp8_e4m3fn_fast"
-
-
-_NAMES = {
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "fp8",
-    "F8_E5M2": "fp8",
-}
-
-
-class StoredTensor(NamedTuple):
-    """One line of a file's header."""
-
-    name: str
-    dtype: str
-    """As the file writes it: BF16, F8_E4M3, Q8_0 …"""
-    parameters: int
-    stored: int
-    """Bytes."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A model's weights, counted."""
-
-    name: str
-    """What an artist reads: the file's name."""
-    format: str
-    """bfloat16, fp8, Q8_0 …: what most weights are stored in."""
-    parameters: int
-    stored: int
-    """Bytes of the files."""
-    float32: int
-    """Weights that are kept in float32."""
-    largest: int
-    """Weights of the largest layer in the blocks. Core keeps larger ones on the card before all others."""
-    quantised: bool
-    """Whether the file's own packed numbers stay in memory: scaled fp8, ComfyUI's quantised files, GGUF."""
-    matrices: int
-    """Weights in the blocks' matrices, which are all that smaller files shrink."""
-    rest: int
-    """Bytes of everything else, as the file has it."""
-    gguf_rest: int
-    """The same in a GGUF file, which keeps small tensors and SAMA's own modules in float32."""
-
-    @property
-    def gguf(self) -> bool:
-        """Whether they come from a GGUF file, or would."""
-        return self.format.startswith(("Q", "IQ", "GGUF"))
-
-    def loaded(self, storage: str, compute_size: int) -> int:
-        """Bytes in memory with a loader's `weight_dtype`; `compute_size` is the size of what the device computes in."""
-        if self.quantised:
-            return self.stored
-        size = 1 if storage in FP8_STORAGES or self.format == "fp8" else compute_size
-        return size * (self.parameters - self.float32) + 4 * self.float32
-
-    def layer(self, storage: str, compute_size: int) -> int:
-        """Bytes of the largest layer in memory."""
-        return round(self.largest * self.loaded(storage, compute_size) / self.parameters)
-
-    def as_format(self, name: str, bits: float) -> "Weights":
-        """The same model from a file in which the blocks' matrices take `bits` each and all else stays."""
-        kept = self.gguf_rest if name.startswith("GGUF") else self.rest
-        return replace(
-            self,
-            name=f"{'an' if name.startswith('fp8') else 'a'} {name} file",
-            format=name,
-            quantised=True,
-            stored=round(self.matrices * bits / 8) + kept,
-        )
-
-
-# Bits a weight of a matrix takes, scales included.
-SMALLER_FORMATS = (
-    ("fp8", 8.0),
-    ("GGUF Q8_0", 8.5),
-    ("GGUF Q5_1", 6.0),
-    ("GGUF Q5_0", 5.5),
-    ("GGUF Q4_1", 5.0),
-    ("GGUF Q4_0", 4.5),
-)
-
-
-# SAMA-14B as released: sizes from its repository, counts from its shapes.
-RELEASED_CONFIG = DitConfig(
-    dim=5120,
-    num_heads=40,
-    ffn_dim=13824,
-    num_layers=40,
-    text_dim=4096,
-    freq_dim=256,
-    in_dim=16,
-    out_dim=16,
-    semantic_dim=1152,
-    semantic_hidden=1024,
-)
-
-
-RELEASED = Weights(
-    "sama_14b_ema.safetensors",
-    "bfloat16",
-    parameters=14_300_847_552,
-    stored=28_601_809_776,
-    float32=12_688_768,
-    largest=5120 * 13824,
-    quantised=False,
-    matrices=14_050_918_400,
-    rest=499_858_304,
-    gguf_rest=535_066_368,
-)
-
-
-def exact_in_gguf(name: str) -> bool:
-    """True for tensors that a GGUF file keeps in float32: SAMA's own, and all that are no matrix of two dimensions."""
-    return name.startswith(FLOAT32_MODULES) or not name.endswith(".weight") or ".norm" in name
-
-
-def count(name: str, tensors: Iterable[StoredTensor]) -> Weights:
-    """The tally of a header, or of several where a delta lies over base shards (later lines win)."""
-    tensors = list({tensor.name: tensor for tensor in tensors}.values())
-    weighing = [tensor for tensor in tensors if not is_quant_key(tensor.name)]
-    by_format = Counter()
-    for tensor in weighing:
-        by_format[_NAMES.get(tensor.dtype, tensor.dtype)] += tensor.parameters
-    major = by_format.most_common(1)[0][0]
-    others = [tensor for tensor in weighing if not is_matrix(tensor.name)]
-    packed = len(weighing) < len(tensors) or major not in set(_NAMES.values())
-    return Weights(
-        name,
-        major,
-        sum(tensor.parameters for tensor in weighing),
-        sum(tensor.stored for tensor in tensors),
-        float32=sum(
-            tensor.parameters for tensor in weighing if tensor.name.startswith(FLOAT32_MODULES)
-        ),
-        largest=max(
-            (tensor.parameters for tensor in weighing if tensor.name.startswith("blocks.")),
-            default=0,
-        ),
-        quantised=packed,
-        matrices=sum(tensor.parameters for tensor in weighing if is_matrix(tensor.name)),
-        rest=sum(tensor.stored for tensor in others),
-        gguf_rest=sum(
-            4 * tensor.parameters if exact_in_gguf(tensor.name) else tensor.stored
-            for tensor in others
-        ),
-    )
-
+from .weight_bytes import StoredTensor, Weights, count
 
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 

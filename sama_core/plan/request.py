@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from .. import embedded
 from ..errors import GeometryError, SamaError, needed
 from ..geometry import DEFAULT_AREA, SIDE_MULTIPLE, ClipShape, choose_bucket, pad_frame_count
-from ..model.attention import feed_forward_slice
 from ..model.config import DitConfig
 from ..model.memory_law import estimated_bytes, sequence_tokens
+from ..model.slices import feed_forward_slice
 from .budget import Load
 from .machine import Machine
-from .read_model import RELEASED, RELEASED_CONFIG, Weights
+from .weight_bytes import RELEASED, RELEASED_CONFIG, Weights
 
 MAX_FRAMES, MAX_SIDE = 100_000, 16_384
 # The released umT5 in fp8 and the Wan 2.1 VAE, as files.

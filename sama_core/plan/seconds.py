@@ -25,7 +25,7 @@ from ..model.config import DitConfig
 from ..model.memory_law import TEXT_ROWS, sequence_tokens
 from .budget import Budget
 from .machine import EFFICIENCY, TRANSFER, Machine, peak
-from .read_model import FAST_STORAGE
+from .weight_bytes import FAST_STORAGE
 
 SHIPPED = Path(__file__).with_name("calibrations")
 

@@ -6,9 +6,9 @@ from ..geometry import RELEASE_FRAMES
 from .budget import Budget
 from .machine import CPU, GIB, MIB, MPS, Machine
 from .planning import Plan, options
-from .read_model import FP8_STORAGES
 from .request import is_small
 from .seconds import CALIBRATE
+from .weight_bytes import FP8_STORAGES
 
 OUT_OF_MEMORY = "Nothing is broken: change a setting and queue it again."
 # Where memory ran out although it should have sufficed, this part of it is aimed at.

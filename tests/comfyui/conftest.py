@@ -17,7 +17,8 @@ def small(comfyui) -> SmallModels:
     """The untrained SAMA, the same weights without SAMA's tensors (a plain Wan), and a 9-frame clip."""
     from sama_core.shapes.demo_clip import write_clip
     from sama_core.weights.names import SAMA_KEYS
-    from tests.harness.untrained import write_untrained
+
+    from ..harness.untrained import write_untrained
 
     names = write_untrained(comfyui.base / "models")
     folder = comfyui.models("diffusion_models")

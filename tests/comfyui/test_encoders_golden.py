@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from tests.harness.pixels import to_signed, to_uint8
-
 from ..harness.golden import assert_close
+from ..harness.pixels import to_signed, to_uint8
 
 # --- umT5 --------------------------------------------------------------------------------------
 
@@ -14,7 +13,8 @@ from ..harness.golden import assert_close
 def text_encoder(comfyui, golden, tmp_path_factory):
     """The golden umT5, written as an official `.pth` with a tokenizer beside it, and loaded by the pack."""
     from sama_core.comfyui.loaders import load_text_encoder
-    from tests.harness.untrained import TEXT, _tokenizer
+
+    from ..harness.untrained import TEXT, _tokenizer
 
     folder = tmp_path_factory.mktemp("official")
     torch.save(golden("t5_small").state_dict(), folder / "models_t5_umt5-small-enc.pth")

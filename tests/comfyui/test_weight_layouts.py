@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from sama_core.errors import CheckpointError
 from sama_core.model.config import DitConfig
-from tests.harness.untrained import diffusion_model
 
+from ..harness.untrained import diffusion_model
 from ..harness.weight_layouts import (
     LayoutCase,
     comfy_quant,

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from sama_core.convert.formats import is_matrix
 from sama_core.model.config import DitConfig
 from sama_core.weights.names import SAMA_KEYS
-from tests.harness.untrained import diffusion_model
+
+from ..harness.untrained import diffusion_model
 
 TINY = DitConfig(
     dim=128,

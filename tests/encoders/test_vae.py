@@ -5,9 +5,9 @@ import torch
 
 from sama_core.encoders.vae import WanVae, load_wan_vae
 from sama_core.encoders.vae_layout import vae_shapes
-from tests.harness.untrained import vae
 
 from ..harness.golden import assert_close, load_golden
+from ..harness.untrained import vae
 
 CASES = ("video1_9x32x48", "video2_17x64x64", "image_1x24x40")
 

@@ -145,6 +145,7 @@ ALSO = {
 # Keys of ComfyUI's dictionaries, and other words that it must know → in one of these files of its.
 WORDS = {
     ("comfy/samplers.py",): (
+        "uuids",
         "sampler_cfg_function",
         "sampler_pre_cfg_function",
         "sampler_post_cfg_function",

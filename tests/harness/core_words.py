@@ -11,10 +11,10 @@ from .core_syntax import parse, words
 from .imports import REPO_ROOT
 
 SERVERS = [
-    REPO_ROOT / "sama_core" / "launch" / "server.py",
+    REPO_ROOT / "sama_core" / "launch" / "server" / "process.py",
     REPO_ROOT / "tests" / "harness" / "server.py",
 ]
-CLIENT = REPO_ROOT / "sama_core" / "launch" / "client.py"
+CLIENT = REPO_ROOT / "sama_core" / "launch" / "server" / "client.py"
 WORKFLOWS = REPO_ROOT / "workflows" / "api"
 
 

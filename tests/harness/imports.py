@@ -23,7 +23,7 @@ class LibraryFinder(importlib.abc.MetaPathFinder):
         if fullname not in PACKAGES or not (folder / "__init__.py").is_file():
             return None
         return importlib.util.spec_from_file_location(
-            LIBRARY, folder / "__init__.py", submodule_search_locations=[str(folder)]
+            fullname, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
 
 

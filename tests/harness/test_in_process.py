@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from tests.harness import golden as golden_files
-from tests.harness.golden import assert_close
+
+from .golden import assert_close
 
 STEPPER = "HarnessStepper"
 STEPS = {"1": {"class_type": STEPPER, "inputs": {"steps": 5}}}

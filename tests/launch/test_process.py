@@ -135,8 +135,8 @@ def test_the_server_ends_when_its_starter_is_killed(tmp_path):
 import sys, threading
 from pathlib import Path
 sys.path.insert(0, {str(PACK_ROOT)!r})
-from sama_core.launch.runtime import ComfyUI
-from sama_core.launch.server import Server
+from sama_core.launch.setup.comfyui_source import ComfyUI
+from sama_core.launch.server.process import Server
 with Server(Path(sys.executable), ComfyUI(Path({str(tmp_path)!r}), False), [], Path({str(tmp_path / "log")!r})):
     threading.Event().wait()
 """

@@ -125,8 +125,8 @@ def test_what_a_killed_set_up_left_running_is_waited_for(tmp_path):
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(PACK_ROOT)!r})
-from sama_core.launch.commands import Commands
-from sama_core.launch.steps import only_one
+from sama_core.launch.setup.processes import Commands
+from sama_core.launch.setup.steps import only_one
 with only_one(Path({str(tmp_path / "lock")!r}), lambda: None):
     Commands(Path({str(tmp_path / "log")!r})).run([sys.executable, "-c", {install!r}], "installing")
 """

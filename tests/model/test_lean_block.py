@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from sama_core import SamaDiT
 from sama_core.model import attention, blocks
-from sama_core.model.attention import feed_forward_slice, token_slices
 from sama_core.model.config import DitConfig
+from sama_core.model.slices import feed_forward_slice, token_slices
 
 from ..harness.benchmarks import load_benchmark
 from ..harness.golden import assert_close

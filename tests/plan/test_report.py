@@ -7,9 +7,9 @@ import pytest
 from sama_core.plan import request as request_module
 from sama_core.plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine
 from sama_core.plan.planning import Plan, make_plan
-from sama_core.plan.read_model import RELEASED
 from sama_core.plan.request import Request, fitted_clip
 from sama_core.plan.summary import _span, out_of_memory_text, report, size
+from sama_core.plan.weight_bytes import RELEASED
 
 CARD = Machine(NVIDIA, "NVIDIA GeForce RTX 4090", 22 * GIB, 24 * GIB, 64 * GIB, 64 * GIB)
 

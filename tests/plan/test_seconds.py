@@ -10,7 +10,6 @@ from sama_core.geometry import ClipShape
 from sama_core.plan.budget import Budget
 from sama_core.plan.calibrate import calibrate
 from sama_core.plan.machine import NVIDIA, Machine, peak
-from sama_core.plan.read_model import RELEASED_CONFIG
 from sama_core.plan.seconds import (
     SHIPPED,
     Flops,
@@ -19,6 +18,7 @@ from sama_core.plan.seconds import (
     read_calibrations,
     seconds_per_step,
 )
+from sama_core.plan.weight_bytes import RELEASED_CONFIG
 
 WORK = Flops(attention=660 * 10**12, linear=330 * 10**12)
 PLACED = Budget(kept=0, streamed=0, batched=False, activations=0, peak=0, ram=0)

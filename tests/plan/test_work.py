@@ -13,7 +13,9 @@ from sama_core.errors import CheckpointError
 from sama_core.geometry import ClipShape
 from sama_core.model.dit import SamaDiT
 from sama_core.model.memory_law import TEXT_ROWS, sequence_tokens
-from sama_core.plan.read_model import (
+from sama_core.plan.read_model import read_model
+from sama_core.plan.seconds import forward_flops
+from sama_core.plan.weight_bytes import (
     FLOAT32_MODULES,
     RELEASED,
     RELEASED_CONFIG,
@@ -21,13 +23,12 @@ from sama_core.plan.read_model import (
     StoredTensor,
     count,
     exact_in_gguf,
-    read_model,
 )
-from sama_core.plan.seconds import forward_flops
 from sama_core.weights.checkpoint import model_shapes
 from sama_core.weights.names import SAMA_KEYS
 from sama_core.weights.write import write_safetensors
-from tests.harness.untrained import DIT, diffusion_model
+
+from ..harness.untrained import DIT, diffusion_model
 
 GIB = 2**30
 # frames, width, height: tokens, PFLOP, share of attention; and PFLOP as an earlier study of ours counted them.

@@ -6,7 +6,8 @@ import torch
 from sama_core import embedded
 from sama_core.shapes.gate.clip_scores import to_bytes
 from sama_core.shapes.gate.core_editor import Edited, ModelFiles
-from tests.harness.untrained import write_untrained
+
+from ..harness.untrained import write_untrained
 
 
 @pytest.fixture(scope="session")

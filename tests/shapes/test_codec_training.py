@@ -22,9 +22,9 @@ from sama_core.shapes.codec.linear_start import linear_start
 from sama_core.shapes.codec.train import CodecTrainer, clips_at, psnr, rate_at
 from sama_core.training.config import ConfigError, read_recipe
 from sama_core.training.optim.muon import orthogonalise
-from tests.harness.untrained import vae
 
 from ..harness.golden import assert_close, load_golden
+from ..harness.untrained import vae
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "sama_core" / "training" / "recipes" / "shapes_codec.toml"

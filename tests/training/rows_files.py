@@ -12,7 +12,8 @@ from PIL import Image
 from sama_core import embedded
 from sama_core.shapes.demo_clip import write_clip
 from sama_core.training.config import TrainConfig
-from tests.harness.untrained import write_untrained
+
+from ..harness.untrained import write_untrained
 
 RED, BLUE, GREEN = (220, 30, 30), (30, 30, 220), (30, 200, 30)
 

@@ -14,8 +14,8 @@ from sama_core.training.rows import data as pairs_data
 from sama_core.training.rows.data import PairsData, read_row, shuffled
 from sama_core.training.rows.frozen_encoders import FrozenEncoders, load_text_encoder, load_vae
 from sama_core.training.rows.rows import RowError, read_rows
-from tests.harness.untrained import FILES
 
+from ..harness.untrained import FILES
 from .rows_files import BLUE, GREEN, RED, clip, config, image, jsonl, models, pair, report
 
 SHAPE = ClipShape(5, 32, 32)

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save, save_file
 from sama_core import SamaDiT, load_state_dict_report
 from sama_core.errors import CheckpointError
 from sama_core.model.config import DitConfig
-from sama_core.weights import header
 from sama_core.weights import header as header_module
 from sama_core.weights.checkpoint import (
     model_shapes,
@@ -28,9 +27,9 @@ from sama_core.weights.checkpoint import (
 from sama_core.weights.header import WeightFile, read_header, shard_paths
 from sama_core.weights.names import SAMA_KEYS, strip_prefix
 from sama_core.weights.report import LoadReport, compare
-from tests.harness.untrained import diffusion_model
 
 from ..harness.benchmarks import load_benchmark
+from ..harness.untrained import diffusion_model
 from ..model.test_config import SAMA_14B
 
 TINY = DitConfig(
@@ -328,7 +327,9 @@ def test_many_tensors_are_judged_in_no_time(tmp_path):
     path.write_bytes(framed(json.dumps(names).encode()) + bytes(len(names)))
     calls = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(names, "own_name", lambda name, diffusers=False: calls.append(name) or name)
+        patch.setattr(
+            header_module, "own_name", lambda name, diffusers=False: calls.append(name) or name
+        )
         refusal(lambda: plan_checkpoint(path), "a file of another model")
     assert len(calls) <= 10 * len(names)
 

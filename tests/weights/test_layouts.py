@@ -14,8 +14,8 @@ from sama_core.weights.checkpoint import plan_checkpoint
 from sama_core.weights.foreign_names import to_diffusers, to_wan, uses_diffusers_names
 from sama_core.weights.header import read_header
 from sama_core.weights.names import strip_prefix
-from tests.harness.untrained import diffusion_model
 
+from ..harness.untrained import diffusion_model
 from ..harness.weight_layouts import (
     LayoutCase,
     comfy_quant,

@@ -16,10 +16,10 @@ from ...geometry import DEFAULT_AREA, RELEASE_FRAMES
 from ...model.config import DitConfig
 from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, windows_reserve
 from ...plan.planning import make_plan
-from ...plan.read_model import FP8_STORAGES, RELEASED, RELEASED_CONFIG, Weights
 from ...plan.request import Request, default_size, encoder_sizes, fitted_clip, is_small
 from ...plan.seconds import USER_FOLDER, read_calibrations
 from ...plan.summary import report
+from ...plan.weight_bytes import FP8_STORAGES, RELEASED, RELEASED_CONFIG, Weights
 from ..places import Places
 from ..progress import LaunchError, Stages
 from ..setup.environment import Environment

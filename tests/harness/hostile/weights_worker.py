@@ -214,7 +214,8 @@ def main(folder: Path) -> None:
     from sama_core.comfyui import register
     from sama_core.comfyui.loaders import load_diffusion_model
     from sama_core.model.config import DitConfig
-    from tests.harness.untrained import diffusion_model, write_untrained
+
+    from ..untrained import diffusion_model, write_untrained
 
     register.register()
     torch.set_num_threads(1)
