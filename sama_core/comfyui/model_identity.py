@@ -82,8 +82,9 @@ OF_A_MODULES_LOAD = {
     "_v_block",
     "_v_block_faulted",
     "_comfy_graph",
+    "latent_shapes",
 }
-"""What core writes on modules as it loads them, and wipes. What it stands for is the patcher's own."""
+"""What core writes on modules as it loads them or begins a run, and wipes. What it stands for is the patcher's own."""
 OF_A_RUN = {
     comfy.hooks.HookKeyframeGroup: {
         "_current_keyframe",

@@ -234,6 +234,14 @@ def test_the_plain_graph_has_its_first_key_after_all_the_others(bench, plain):
     assert again[0] == plain[0] and torch.equal(again[1], plain[1])
 
 
+def test_what_a_later_core_writes_on_the_model_for_a_run_is_no_part_of_the_key(bench, plain):
+    """ComfyUI 0.33 leaves the shapes of the last run on the model."""
+    before = bench.identity(bench.model).key()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.model.model, "latent_shapes", [[1, 16, 5, 4, 4]], raising=False)
+        assert bench.identity(bench.model).key() == before
+
+
 def test_a_bypass_lora_from_none_to_three(bench, plain):
     lora = {"lora_name": "identity_a.safetensors", "strength_model": 3.0}
     differ(plain, bench.run(bench.patched("LoraLoaderBypassModelOnly", **lora)))

@@ -120,6 +120,10 @@ def test_shapes_of_formats_are_those_that_core_makes(comfyui, name, layout, scal
         assert FORMATS[name].scales[part](*size, tuple(getattr(params, held).shape)), part
 
 
+DECLARED_BUT_NOT_READ = {"asym_w4a8_int8": {"weight_scale"}}
+"""What ComfyUI 0.33 lists for a format while its loader reads other names (comfy/ops.py)."""
+
+
 def test_every_format_of_this_core_is_known(comfyui):
     """A new one is accepted from a file, but its shapes are not checked before loading: add it to the table."""
     import comfy.quant_ops
@@ -129,7 +133,7 @@ def test_every_format_of_this_core_is_known(comfyui):
     assert comfy.quant_ops.QUANT_ALGOS.keys() <= FORMATS.keys()
     for name, format_ in comfy.quant_ops.QUANT_ALGOS.items():
         known = FORMATS[name].scales.keys() | FORMATS[name].optional.keys()
-        assert format_["parameters"] <= known, name
+        assert format_["parameters"] <= known | DECLARED_BUT_NOT_READ.get(name, set()), name
 
 
 # Core takes one of two names, which hold the same here, and lets marks of no layer lie.

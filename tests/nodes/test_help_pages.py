@@ -217,11 +217,20 @@ def test_names_in_code_belong_to_this_node_or_to_one_named_beside_them(
 def _names_of(comfyui, node_id: str) -> set[str]:
     """Inputs, outputs and choices of a node."""
     info = comfyui.object_info(node_id)
-    found = set(info["output_name"])
+    return set(info["output_name"]) | _names_in(info["input"])
+
+
+def _names_in(inputs: dict) -> set[str]:
+    """Inputs and choices, those behind the choices of a dynamic combo too."""
+    found = set()
     for group in ("required", "optional"):
-        for name, (_, *settings) in info["input"].get(group, {}).items():
-            choices = settings[0].get("options", []) if settings else []
-            found |= {name, *(choice for choice in choices if isinstance(choice, str))}
+        for name, (_, *settings) in inputs.get(group, {}).items():
+            found.add(name)
+            for choice in settings[0].get("options", []) if settings else []:
+                if isinstance(choice, str):
+                    found.add(choice)
+                elif isinstance(choice, dict):
+                    found |= {choice["key"], *_names_in(choice["inputs"])}
     return found
 
 
