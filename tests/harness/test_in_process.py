@@ -6,8 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.harness import golden as golden_files
-
+from . import golden as golden_files
 from .golden import assert_close
 
 STEPPER = "HarnessStepper"
