@@ -93,12 +93,11 @@ class Measure:
                 self.golden.get(f"{case}.{name}")
                 for name in ("context", "source_latents", "semantic_latents")
             ]
-            for key in sorted(
-                key for key in self.golden if key.startswith(case) and key.endswith(".timestep")
-            ):
-                out.append(
-                    dit(self.golden[f"{case}.latents"], self.golden[key], *inputs)[0].flatten()
-                )
+            out += [
+                dit(self.golden[f"{case}.latents"], self.golden[key], *inputs)[0].flatten()
+                for key in sorted(self.golden)
+                if key.startswith(case) and key.endswith(".timestep")
+            ]
         return torch.cat(out)
 
     def shapes_velocity(self, dit: LoadedDit) -> torch.Tensor:

@@ -9,7 +9,7 @@ from itertools import repeat
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from ..errors import ClipError, needed
 from .fit import Progress
@@ -86,8 +86,8 @@ def _restored(
     untouched, done = _untouched(frames, info), 0
     originals = repeat(None) if untouched or info.placement.takes_all else _originals(info)
     for frame, original in zip(frames[: info.frame_count], originals, strict=False):
-        frame = frame.to("cpu", torch.float32)
-        yield frame if untouched else _compose(frame, original, info)
+        on_cpu = frame.to("cpu", torch.float32)
+        yield on_cpu if untouched else _compose(on_cpu, original, info)
         done += 1
         if progress is not None:
             progress(done, info.frame_count)
@@ -143,7 +143,7 @@ def _resize(frame: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """(h, w, 3) → (height, width, 3) in 0..1; the frame itself when its size is right."""
     if frame.shape[:2] == (height, width):
         return frame
-    planes = F.interpolate(
+    planes = functional.interpolate(
         frame.permute(2, 0, 1).contiguous()[None], (height, width), mode="bicubic", antialias=True
     )
     return planes[0].permute(1, 2, 0).clamp(0, 1)

@@ -179,8 +179,8 @@ def _write(
     ) as container:
         container.metadata.update(encoding.metadata)
         video = _video_stream(container, info, encoding, tick)
-        with sound_of(container, heard, fitting_sound(heard, audio)[0]) as sound:
-            sound = _Waiting(sound if is_mp4 else _from_zero(sound))
+        with sound_of(container, heard, fitting_sound(heard, audio)[0]) as packets:
+            sound = _Waiting(packets if is_mp4 else _from_zero(packets))
             for picture in _pictures(
                 frames, video.codec_context.pix_fmt, _tags(info, encoding), ticks, tick
             ):

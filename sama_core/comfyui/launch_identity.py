@@ -187,11 +187,11 @@ def _device() -> list:
 @functools.cache
 def kernels() -> tuple[str, ...]:
     """Libraries with kernels of their own, and their versions."""
-    found = []
-    for name in KERNELS:
-        if name in sys.modules or importlib.util.find_spec(name) is not None:
-            found.append(f"{name} {origin(name)}")
-    return tuple(found)
+    return tuple(
+        f"{name} {origin(name)}"
+        for name in KERNELS
+        if name in sys.modules or importlib.util.find_spec(name) is not None
+    )
 
 
 def _add_code(into: Description, module: types.ModuleType) -> Description:

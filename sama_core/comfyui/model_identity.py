@@ -195,8 +195,8 @@ def as_loaded(patcher: ModelPatcher) -> Iterator[tuple[str, torch.nn.Module]]:
         seen.add(id(module))
         yield path, module
         replaced = _replaced(patcher, path)
-        for name, child in module._modules.items():
-            child = replaced.get(name, child)
+        for name, current in module._modules.items():
+            child = replaced.get(name, current)
             if isinstance(child, torch.nn.Module):
                 waiting.append((f"{path}.{name}".lstrip("."), child))
 

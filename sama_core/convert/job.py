@@ -73,10 +73,14 @@ class Report:
         size = self.layout.size
         kept = ", ".join(f"{count} {dtype}" for dtype, count in self.layout.kept.items())
         lines = [
-            f"{self.target.name}: {_gigabytes(self.source_size)} → {_gigabytes(size)} "
-            f"({100 * size / self.source_size:.0f} %), {self.made.says}",
-            f"{self.layout.quantised} matrices converted; kept as {kept}: embeddings, norms, modulation, biases, "
-            "projections, both heads",
+            (
+                f"{self.target.name}: {_gigabytes(self.source_size)} → {_gigabytes(size)} "
+                f"({100 * size / self.source_size:.0f} %), {self.made.says}"
+            ),
+            (
+                f"{self.layout.quantised} matrices converted; kept as {kept}: embeddings, norms, modulation, biases, "
+                "projections, both heads"
+            ),
         ]
         if self.existed:
             lines.append("The file was there already, made of the same source: nothing was done.")

@@ -17,8 +17,8 @@ Every residual unit has a `reach`, so that a short training need not pay for wha
 from collections.abc import Callable, Iterable
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn import functional
 
 LATENT_CHANNELS = 16
 REACHES = ("skip", "planar", "full")

@@ -60,39 +60,53 @@ def name_of(thing: Any) -> str:
 
 def callable_parts(value: Any, into: "Description") -> Iterator[bytes | Part] | None:
     """The parts of functions and what comes with them; None for anything else."""
-    if isinstance(value, types.FunctionType):
-        return _function_parts(value, into)
-    if isinstance(value, types.MethodType):
-        return iter([b"method", Part("", value.__func__), Part(".__self__", value.__self__)])
-    if isinstance(value, types.ModuleType):
-        return _module_parts(value, into)
-    if isinstance(value, functools.partial):
-        return iter(
-            [
-                b"partial",
-                Part("", value.func),
-                Part(".args", value.args),
-                Part(".keywords", value.keywords),
-                Part("", vars(value)),
-            ]
-        )
-    if isinstance(value, functools._lru_cache_wrapper):
-        return iter(
-            [b"lru_cache", *(Part(f".{name}", held) for name, held in sorted(vars(value).items()))]
-        )
-    if isinstance(value, (staticmethod, classmethod)):
-        return iter([type(value).__name__.encode(), Part("", value.__func__)])
-    if isinstance(value, property):
-        return iter([b"property", Part(".fget", value.fget), Part(".fset", value.fset)])
-    if isinstance(value, types.CellType):
-        return _cell_parts(value, into)
-    if isinstance(value, types.CodeType):
-        return iter([code_bytes(value)])
+    for kinds, parts in _PARTS:
+        if isinstance(value, kinds):
+            return parts(value, into)
     if type(value).__name__ == "CustomOpDef":  # torch.library's
         return iter([f"operator {value._qualname}".encode(), Part("", value._init_fn)])
     if isinstance(value, _BUILT_IN) or type(value).__name__ in ("OpOverload", "OpOverloadPacket"):
         return _built_in_parts(value)
     return None
+
+
+def _method_parts(method: types.MethodType, into: "Description") -> Iterator[bytes | Part]:
+    yield b"method"
+    yield Part("", method.__func__)
+    yield Part(".__self__", method.__self__)
+
+
+def _partial_parts(partial: functools.partial, into: "Description") -> Iterator[bytes | Part]:
+    yield b"partial"
+    yield Part("", partial.func)
+    yield Part(".args", partial.args)
+    yield Part(".keywords", partial.keywords)
+    yield Part("", vars(partial))
+
+
+def _cached_parts(
+    cached: functools._lru_cache_wrapper, into: "Description"
+) -> Iterator[bytes | Part]:
+    yield b"lru_cache"
+    for name, held in sorted(vars(cached).items()):
+        yield Part(f".{name}", held)
+
+
+def _unbound_parts(
+    method: staticmethod | classmethod, into: "Description"
+) -> Iterator[bytes | Part]:
+    yield type(method).__name__.encode()
+    yield Part("", method.__func__)
+
+
+def _property_parts(value: property, into: "Description") -> Iterator[bytes | Part]:
+    yield b"property"
+    yield Part(".fget", value.fget)
+    yield Part(".fset", value.fset)
+
+
+def _code_parts(value: types.CodeType, into: "Description") -> Iterator[bytes | Part]:
+    yield code_bytes(value)
 
 
 def _built_in_parts(value: Any) -> Iterator[bytes | Part]:
@@ -366,3 +380,16 @@ def replaced_functions(library: type | types.ModuleType) -> Iterator[bytes | Par
 
 def _is_code(value: Any) -> bool:
     return isinstance(value, (types.FunctionType, staticmethod, classmethod, property))
+
+
+_PARTS: tuple[tuple[type | tuple[type, ...], Callable[..., Iterator[bytes | Part]]], ...] = (
+    (types.FunctionType, _function_parts),
+    (types.MethodType, _method_parts),
+    (types.ModuleType, _module_parts),
+    (functools.partial, _partial_parts),
+    (functools._lru_cache_wrapper, _cached_parts),
+    ((staticmethod, classmethod), _unbound_parts),
+    (property, _property_parts),
+    (types.CellType, _cell_parts),
+    (types.CodeType, _code_parts),
+)

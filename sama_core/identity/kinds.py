@@ -143,13 +143,21 @@ def _content(value: Any) -> Iterator[bytes | Part]:
         for key, held in dict.items(value) if isinstance(value, dict) else value.items():
             yield Part(".key", key)
             yield Part(f"[{_short(key)}]", held)
-    elif isinstance(value, (set, frozenset)):
-        yield f"set {len(value)}".encode()
-        yield from sorted(_alone(member) for member in value)
     elif isinstance(value, (list, tuple, collections.deque)):
         yield f"list {len(value)} {getattr(value, 'maxlen', '')}".encode()
         for number, held in enumerate(value):
             yield Part(f"[{number}]", held)
+    elif isinstance(value, weakref.ref):
+        yield Part("()", value())
+    else:
+        yield from _flat_content(value)
+
+
+def _flat_content(value: Any) -> Iterator[bytes | Part]:
+    """Of what holds no parts that could lead back to it; a SimpleNamespace is all in its `__dict__`."""
+    if isinstance(value, (set, frozenset)):
+        yield f"set {len(value)}".encode()
+        yield from sorted(_alone(member) for member in value)
     elif isinstance(value, (str, bytes, bytearray, int, float, complex)):
         # Not `repr(value)`: a class of its own may show anything.
         own = next(
@@ -166,10 +174,6 @@ def _content(value: Any) -> Iterator[bytes | Part]:
     elif isinstance(value, torch.Generator):
         yield f"{value.device}".encode()
         yield from full_bytes(value.get_state())
-    elif isinstance(value, weakref.ref):
-        yield Part("()", value())
-    elif isinstance(value, types.SimpleNamespace):
-        pass  # all of it is in __dict__
 
 
 _SHOWN = (

@@ -122,17 +122,17 @@ def state(file: ModelFile, models_dirs: Iterable[Path]) -> str:
 def table(models_dirs: list[Path], files: Iterable[ModelFile] = MODEL_FILES) -> str:
     """Every file, what it is for, its state, size, folder and source, as lines of text."""
     rows = [("for", "file", "state", "GB", "folder", "source")]
-    for file in files:
-        rows.append(
-            (
-                file.role,
-                file.filename,
-                state(file, models_dirs),
-                f"{file.size / 1e9:.2f}",
-                f"models/{file.folder}",
-                f"{file.repo}/{file.path}",
-            )
+    rows += [
+        (
+            file.role,
+            file.filename,
+            state(file, models_dirs),
+            f"{file.size / 1e9:.2f}",
+            f"models/{file.folder}",
+            f"{file.repo}/{file.path}",
         )
+        for file in files
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -58,8 +58,10 @@ def _unforeseen(plan: Plan) -> list[str]:
         else lambda placed: placed.fits and placed.ram <= _LIGHTER * plan.placed.ram,
     )
     lines = [
-        "By these figures it should have fitted: other programs or nodes took the rest, or the figures are too "
-        "low. Try one of:",
+        (
+            "By these figures it should have fitted: other programs or nodes took the rest, or the figures are too "
+            "low. Try one of:"
+        ),
         *(f"  - {_described(plan, option)}" for option in found),
     ]
     if plan.machine.has_card:
@@ -94,8 +96,10 @@ def _what(plan: Plan) -> list[str]:
         *request.remarks,
         f"Model: {weights.name}, {_short(weights.parameters)} weights, {storage}: {size(plan.load.weights)} in memory",
         f"Tokens: {plan.tokens:,} = source {video:,} + semantic {request.config.semantic_tokens} + target {video:,}",
-        f"Work: {_flop(plan.flops.total)} a call, {plan.flops.attention_share:.0%} of it attention; {calls}, "
-        f"{_flop(work)} in all",
+        (
+            f"Work: {_flop(plan.flops.total)} a call, {plan.flops.attention_share:.0%} of it attention; {calls}, "
+            f"{_flop(work)} in all"
+        ),
     ]
 
 
@@ -111,8 +115,10 @@ def _where(plan: Plan) -> list[str]:
         where = {CPU: "CPU", MPS: "Apple GPU, which shares the computer's memory"}[machine.kind]
         return [f"Device: {machine.card or where}; nothing is streamed", ram]
     lines = [
-        f"Card: {machine.card or 'a card'}, {machine.free_vram / GIB:.1f} of {machine.total_vram / GIB:.1f} GiB "
-        f"{'assumed free' if machine.assumed_vram else 'free for this'}",
+        (
+            f"Card: {machine.card or 'a card'}, {machine.free_vram / GIB:.1f} of {machine.total_vram / GIB:.1f} GiB "
+            f"{'assumed free' if machine.assumed_vram else 'free for this'}"
+        ),
         f"On the card: {activations} activations{pair}, {size(machine.reserved)} left to others, "
         + (
             f"and all {size(load.weights)} of weights"

@@ -183,7 +183,7 @@ def named(
     Raises CheckpointError where two tensors of the file are the same part of one layer and differ.
     """
     table, layers, targets, origins = spellings(weights), {}, {}, {}
-    for key, value in lora.items():
+    for key, stored in lora.items():
         layer, part = split(key)
         target = table.get(_WRAPPERS.sub("", layer, count=1) if _WRAPPERS.match(layer) else layer)
         if target is not None:
@@ -192,7 +192,7 @@ def named(
             target = known[layer]
         else:
             layer = PREFIX + layer if layer.startswith(_WAN_ROOTS) else layer
-        part, value = _as_core_reads(part, value)
+        part, value = _as_core_reads(part, stored)
         parts = layers.setdefault(layer, {})
         if layer + part in parts and not _same(parts[layer + part], value):
             raise CheckpointError(

@@ -68,18 +68,18 @@ class Edit(Graph):
 
     def ksampler(self, **changes) -> list:
         """A KSampler on the graph's model, conditioning and latent: three euler steps, cfg 5, seed 1."""
-        settings = dict(
-            seed=1,
-            steps=3,
-            cfg=5.0,
-            sampler_name="euler",
-            scheduler="simple",
-            denoise=1.0,
-            model=self.model,
-            positive=self.positive,
-            negative=self.negative,
-            latent_image=self.latent,
-        )
+        settings = {
+            "seed": 1,
+            "steps": 3,
+            "cfg": 5.0,
+            "sampler_name": "euler",
+            "scheduler": "simple",
+            "denoise": 1.0,
+            "model": self.model,
+            "positive": self.positive,
+            "negative": self.negative,
+            "latent_image": self.latent,
+        }
         return self.add("KSampler", **{**settings, **changes})
 
     def custom(

@@ -17,9 +17,15 @@ MODEL = embedded.DIT.name
 
 def plan(comfyui, **changes) -> tuple[str, bool, list]:
     """Report, verdict and what the node shows."""
-    settings = dict(
-        model_name=MODEL, weight_dtype="default", frames=17, width=64, height=64, steps=20, cfg=1.0
-    )
+    settings = {
+        "model_name": MODEL,
+        "weight_dtype": "default",
+        "frames": 17,
+        "width": 64,
+        "height": 64,
+        "steps": 20,
+        "cfg": 1.0,
+    }
     graph = Graph()
     node = graph.add("SAMAPlan", **{**settings, **changes})
     result = comfyui.run(graph.nodes, keep=[node[0]]).check()

@@ -190,5 +190,5 @@ def _file_name(outputs: dict) -> str:
 
 
 def test_nothing_half_written_is_left(home):
-    assert not [path for path in home.rglob("*.part")]
+    assert not list(home.rglob("*.part"))
     assert not [path for path in (home / "base" / "output").rglob(".*") if path.is_file()]

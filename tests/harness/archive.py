@@ -26,9 +26,9 @@ def write_archive(folder: Path, root: Path = REPO_ROOT) -> Path:
 def ignored(path: PurePosixPath, is_folder: bool, rules: list[str]) -> bool:
     """What the last rule that fits says; a rule with a slash before its end counts from the root, others anywhere."""
     said = False
-    for rule in rules:
-        kept, rule = rule.startswith("!"), rule.removeprefix("!")
-        folders_only, rule = rule.endswith("/"), rule.rstrip("/")
+    for line in rules:
+        kept, folders_only = line.startswith("!"), line.endswith("/")
+        rule = line.removeprefix("!").rstrip("/")
         name = str(path) if "/" in rule else path.name
         if (is_folder or not folders_only) and re.fullmatch(_pattern(rule.removeprefix("/")), name):
             said = not kept

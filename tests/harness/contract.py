@@ -262,7 +262,8 @@ def _check_called(found: Contract, core: Path) -> None:
         try:
             seen = calls(parse(core / file), called)
         except (OSError, SyntaxError) as error:
-            seen, called = [], f"{called} ({error})"
+            found.missing.append(f"the call of {called} ({error}) in {file}")
+            continue
         if not seen:
             found.missing.append(f"the call of {called} in {file}")
         for place, name in ours:

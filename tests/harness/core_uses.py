@@ -179,24 +179,9 @@ def _above(node: ast.ClassDef, base: str, module: _Module) -> Iterator[Use]:
 def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for name in node.names:
-                bound = name.asname or name.name.partition(".")[0]
-                if name.name.partition(".")[0] in CORE_MODULES:
-                    module.core[bound] = name.name if name.asname else bound
-                    yield Use("", name.name, f"{module.file}:{node.lineno}", symbol=True)
-                else:
-                    module.others.add(bound)
-                    module.foreign.add(bound)
+            yield from _whole_modules(node, module)
         elif isinstance(node, ast.ImportFrom):
-            core = node.level == 0 and node.module.partition(".")[0] in CORE_MODULES
-            for name in node.names:
-                if core:
-                    module.core[name.asname or name.name] = f"{node.module}.{name.name}"
-                    yield Use(node.module, name.name, f"{module.file}:{node.lineno}", symbol=True)
-                else:
-                    module.others.add(name.asname or name.name)
-                    if node.level == 0:
-                        module.foreign.add(name.asname or name.name)
+            yield from _names_of_modules(node, module)
     for node in ast.walk(tree):
         # `management = comfy.model_management`
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -206,6 +191,32 @@ def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
                 module.core[node.targets[0].id] = _resolved(path, module)
             elif first in module.foreign and dot:
                 module.others.add(node.targets[0].id)
+
+
+def _whole_modules(node: ast.Import, module: _Module) -> Iterator[Use]:
+    """`import comfy.sd`: what it names of ComfyUI; what it binds is noted in `module`."""
+    for name in node.names:
+        bound = name.asname or name.name.partition(".")[0]
+        if name.name.partition(".")[0] in CORE_MODULES:
+            module.core[bound] = name.name if name.asname else bound
+            yield Use("", name.name, f"{module.file}:{node.lineno}", symbol=True)
+        else:
+            module.others.add(bound)
+            module.foreign.add(bound)
+
+
+def _names_of_modules(node: ast.ImportFrom, module: _Module) -> Iterator[Use]:
+    """`from comfy import sd`, likewise."""
+    core = node.level == 0 and node.module.partition(".")[0] in CORE_MODULES
+    for name in node.names:
+        bound = name.asname or name.name
+        if core:
+            module.core[bound] = f"{node.module}.{name.name}"
+            yield Use(node.module, name.name, f"{module.file}:{node.lineno}", symbol=True)
+        else:
+            module.others.add(bound)
+            if node.level == 0:
+                module.foreign.add(bound)
 
 
 def _use(

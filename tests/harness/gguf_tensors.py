@@ -106,6 +106,13 @@ def _unpacked(tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(values.copy()).reshape(tensor.tensor_shape).to(dtype)
 
 
+def _note_empty(layer: torch.nn.Module, destination: dict, prefix: str) -> None:
+    """Puts empty tensors of the layer's shapes into a state dict."""
+    for name in ("weight", "bias"):
+        if getattr(layer, name) is not None:
+            destination[prefix + name] = torch.zeros_like(getattr(layer, name), device="meta")
+
+
 def _operations():
     """Layers that hold packed tensors; all but Linear are core's own."""
     import comfy.lora
@@ -126,20 +133,14 @@ def _operations():
         def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
             for name in ("weight", "bias"):
                 if f"{prefix}{name}" in state_dict:
-                    setattr(
-                        self,
-                        name,
-                        torch.nn.Parameter(state_dict[f"{prefix}{name}"], requires_grad=False),
-                    )
+                    held = torch.nn.Parameter(state_dict[f"{prefix}{name}"], requires_grad=False)
+                    setattr(self, name, held)
 
         def _save_to_state_dict(self, destination, prefix, keep_vars):
-            if not is_packed(self.weight):
-                return super()._save_to_state_dict(destination, prefix, keep_vars)
-            for name in ("weight", "bias"):
-                if getattr(self, name) is not None:
-                    destination[prefix + name] = torch.zeros_like(
-                        getattr(self, name), device="meta"
-                    )
+            if is_packed(self.weight):
+                _note_empty(self, destination, prefix)
+            else:
+                super()._save_to_state_dict(destination, prefix, keep_vars)
 
         def forward_comfy_cast_weights(self, input, *args, **kwargs):
             weight = _unpacked(self.weight, input.dtype)

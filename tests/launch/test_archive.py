@@ -38,6 +38,7 @@ def run(installed, tmp_path):
             capture_output=True,
             text=True,
             env=environ,
+            check=False,
         )
         return done, {PurePosixPath(line) for line in notes.read_text().splitlines()}
 

@@ -369,10 +369,14 @@ def test_a_server_of_its_own_that_dies_in_mid_edit(places, clip, tmp_path, no_se
     options = parser().parse_args(
         ["edit", "--video", str(clip), "--steps", "1000", "--out", str(tmp_path / "out.mp4")]
     )
+
+    def kill() -> None:
+        running[0].process.kill()
+
     with pytest.raises(
         LaunchError, match=r"ComfyUI: ended in the middle of the work \(exit code -9\)"
     ):
-        edit_module.edit(options, places, Acting(lambda: running[0].process.kill()))
+        edit_module.edit(options, places, Acting(kill))
     assert not running[0].alive() and not (tmp_path / "out.mp4").exists()
     assert list(places.jobs.iterdir()) == []
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 import sama_core
 from sama_core import SamaDiT
@@ -207,11 +207,11 @@ def plain_wan(
     weights = {name: value.double() for name, value in weights.items()}
 
     def linear(name, x):
-        return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        return functional.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
     def norm(x, name=None):
         affine = (weights[f"{name}.weight"], weights[f"{name}.bias"]) if name else (None, None)
-        return F.layer_norm(x, x.shape[-1:], *affine, eps=1e-6)
+        return functional.layer_norm(x, x.shape[-1:], *affine, eps=1e-6)
 
     def attention(name, x, y, factors=None):
         def normed(part, z):
@@ -239,7 +239,7 @@ def plain_wan(
         )
 
     latents, context = latents.double(), context.double()
-    x = F.conv3d(
+    x = functional.conv3d(
         latents,
         weights["patch_embedding.weight"],
         weights["patch_embedding.bias"],
@@ -252,10 +252,12 @@ def plain_wan(
     angles = timestep.double()[:, None] / 10_000 ** (torch.arange(half).double() / half)
     t = linear(
         "time_embedding.2",
-        F.silu(linear("time_embedding.0", torch.cat([angles.cos(), angles.sin()], -1))),
+        functional.silu(linear("time_embedding.0", torch.cat([angles.cos(), angles.sin()], -1))),
     )
-    e = linear("time_projection.1", F.silu(t)).unflatten(-1, (6, dim))
-    y = linear("text_embedding.2", F.gelu(linear("text_embedding.0", context), approximate="tanh"))
+    e = linear("time_projection.1", functional.silu(t)).unflatten(-1, (6, dim))
+    y = linear(
+        "text_embedding.2", functional.gelu(linear("text_embedding.0", context), approximate="tanh")
+    )
 
     pairs = dim // heads // 2
     side = dim // heads // 6
@@ -281,7 +283,7 @@ def plain_wan(
         z = norm(x) * (1 + c1) + s1
         x = x + g1 * attention(f"{block}.self_attn", z, z, factors)
         x = x + attention(f"{block}.cross_attn", norm(x, f"{block}.norm3"), y)
-        z = F.gelu(linear(f"{block}.ffn.0", norm(x) * (1 + c2) + s2), approximate="tanh")
+        z = functional.gelu(linear(f"{block}.ffn.0", norm(x) * (1 + c2) + s2), approximate="tanh")
         x = x + g2 * linear(f"{block}.ffn.2", z)
     shift, scale = (weights["head.modulation"] + t[:, None]).chunk(2, dim=1)
     x = linear("head.head", norm(x) * (1 + scale) + shift)

@@ -55,9 +55,20 @@ def is_shown(video, tolerance=0.01):
 # --- later ComfyUIs, emulated ------------------------------------------------------------------
 
 
+def _edited_images(images, crop, size):
+    import comfy.utils
+
+    if crop:
+        x, y, width, height = crop
+        images = images[:, y : y + height, x : x + width]
+    if not size:
+        return images
+    planes = comfy.utils.common_upscale(images.movedim(-1, 1), *size, "bilinear", "disabled")
+    return planes.movedim(1, -1)
+
+
 def later_class(tells: bool):
     """A VideoFromFile that can be cropped and resized; `tells` by has_pending_frame_edits, as core does since then."""
-    import comfy.utils
     from comfy_api.latest import InputImpl, Types
 
     class VideoFromFile(InputImpl.VideoFromFile):
@@ -67,9 +78,7 @@ def later_class(tells: bool):
 
         def _edited(self, **edit):
             start, duration = self.window
-            return VideoFromFile(
-                self.get_stream_source(), start_time=start, duration=duration, **edit
-            )
+            return type(self)(self.get_stream_source(), start_time=start, duration=duration, **edit)
 
         def as_cropped(self, x, y, width, height):
             return self._edited(crop=(x, y, width, height))
@@ -84,14 +93,7 @@ def later_class(tells: bool):
 
         def get_components(self):
             parts = super().get_components()
-            if self.crop:
-                x, y, width, height = self.crop
-                parts.images = parts.images[:, y : y + height, x : x + width]
-            if self.size:
-                planes = comfy.utils.common_upscale(
-                    parts.images.movedim(-1, 1), *self.size, "bilinear", "disabled"
-                )
-                parts.images = planes.movedim(1, -1)
+            parts.images = _edited_images(parts.images, self.crop, self.size)
             return parts
 
         def save_to(
@@ -103,12 +105,11 @@ def later_class(tells: bool):
             parts.images = parts.images[:, :rows, :columns]  # as core does for its encoders
             InputImpl.VideoFromComponents(parts).save_to(path, Types.VideoContainer.MP4, crf=crf)
 
-        if tells:
+    class TellingVideoFromFile(VideoFromFile):
+        def has_pending_frame_edits(self):
+            return self.crop is not None or self.size is not None
 
-            def has_pending_frame_edits(self):
-                return self.crop is not None or self.size is not None
-
-    return VideoFromFile
+    return TellingVideoFromFile if tells else VideoFromFile
 
 
 @pytest.fixture(params=[False, True], ids=["of 0.35", "of 0.46"])

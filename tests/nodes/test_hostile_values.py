@@ -312,7 +312,9 @@ def test_linked_values(hostile, node_id):
     bench, wrong = Bench(*hostile, node_id), []
     for entry in bench.inputs:
         kind = entry.get_io_type()
-        for value in LINKED.get(kind) or [*WRONG, *SOCKETS.get(kind, ())]:
-            if text := bench.linked(entry.id, value):
-                wrong.append((entry.id, ascii(value)[:60], text))
+        wrong += [
+            (entry.id, ascii(value)[:60], text)
+            for value in LINKED.get(kind) or [*WRONG, *SOCKETS.get(kind, ())]
+            if (text := bench.linked(entry.id, value))
+        ]
     assert wrong == []

@@ -55,7 +55,7 @@ def rescued(comfyui):
     """Files kept under the base directory since the test began."""
 
     def kept():
-        return {path for path in comfyui.base.rglob("sama_rescued/*")}
+        return set(comfyui.base.rglob("sama_rescued/*"))
 
     before = kept()
     return lambda: kept() - before

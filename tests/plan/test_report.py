@@ -64,8 +64,10 @@ def test_feed_forwards_that_are_not_kept_come_over_twice():
     """10.6 of 26.7 GiB are feed-forwards: 5.2 GiB kept leave 5.3 GiB that cross once more."""
     plan = planned(replace(CARD, free_vram=10 * GIB))
     assert lines(plan, "On the card") == [
-        "On the card: 4.0 GiB activations, 0.4 GiB left to others, 5.2 GiB of weights; 21.4 GiB of weights are "
-        "streamed from RAM in every call, the feed-forward layers twice: about 26.8 GiB in all"
+        (
+            "On the card: 4.0 GiB activations, 0.4 GiB left to others, 5.2 GiB of weights; 21.4 GiB of weights are "
+            "streamed from RAM in every call, the feed-forward layers twice: about 26.8 GiB in all"
+        )
     ]
     assert report(plan).endswith("Streaming adds at most 10 % to the time.")
 
@@ -148,8 +150,10 @@ def test_card_without_free_memory():
 def test_model_larger_than_ram_and_card_names_a_file():
     plan = planned(replace(CARD, free_vram=8 * GIB, free_ram=20 * GIB))
     assert lines(plan, "  - ") == [
-        "  - an fp8 file (13.6 GiB, from SAMA Convert Weights), with 10.1 GiB of the "
-        "weights streamed"
+        (
+            "  - an fp8 file (13.6 GiB, from SAMA Convert Weights), with 10.1 GiB of the "
+            "weights streamed"
+        )
     ]
 
 
@@ -163,8 +167,10 @@ def test_highvram_is_named_where_it_is_in_the_way():
 def test_cpu_and_apple():
     on_cpu = planned(Machine(CPU, "AMD EPYC", free_ram=64 * GIB))
     assert lines(on_cpu, "Model") == [
-        "Model: sama_14b_ema.safetensors, 14.3 billion weights, file in bfloat16, "
-        "computed in float32: 53.3 GiB in memory"
+        (
+            "Model: sama_14b_ema.safetensors, 14.3 billion weights, file in bfloat16, "
+            "computed in float32: 53.3 GiB in memory"
+        )
     ]
     assert lines(on_cpu, "Device") == ["Device: AMD EPYC; nothing is streamed"]
     assert lines(on_cpu, "Time") == [

@@ -309,6 +309,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
         text=True,
         capture_output=True,
         timeout=240,
+        check=False,
     )
 
 

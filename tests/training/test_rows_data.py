@@ -154,8 +154,10 @@ def test_target_of_another_resolution_and_the_same_shape(folder):
         (
             "a.mp4",
             "broken.mp4",
-            "row 1: video 'broken.mp4': got a file that is not a video, or is damaged, "
-            "needs a video that plays (mp4, mov, webm, mkv, avi or gif).",
+            (
+                "row 1: video 'broken.mp4': got a file that is not a video, or is damaged, "
+                "needs a video that plays (mp4, mov, webm, mkv, avi or gif)."
+            ),
         ),
     ],
 )

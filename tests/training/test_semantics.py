@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from sama_core.errors import RuntimeSetupError, SamaError
 from sama_core.training.semantics import PixelEncoder, SiglipEncoder, anchor_frame
@@ -297,7 +297,9 @@ def test_27_by_27_patches_pool_to_8_by_8():
     patches = encoder.vision(pixel_values=siglip_pixels(frame, 54)).last_hidden_state.transpose(
         1, 2
     )
-    pooled = F.adaptive_avg_pool2d(patches.unflatten(2, (27, 27)), 8).flatten(2).transpose(1, 2)
+    pooled = (
+        functional.adaptive_avg_pool2d(patches.unflatten(2, (27, 27)), 8).flatten(2).transpose(1, 2)
+    )
     torch.testing.assert_close(encoder.encode(frame)[:, :64], pooled)
 
 

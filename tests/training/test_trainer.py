@@ -68,6 +68,7 @@ def run_program(folder: Path, *settings: str, processes: int = 1, program: Path 
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -103,11 +103,11 @@ def stall_in_save(number: int) -> None:
     def half(content, file):
         nonlocal count
         count += 1
-        if count < number:
-            return save(content, file)
-        file.write(b"half a checkpoint")
-        file.flush()
-        time.sleep(600)
+        if count == number:
+            file.write(b"half a checkpoint")
+            file.flush()
+            time.sleep(600)
+        return save(content, file)
 
     state.torch.save = half
 

@@ -147,7 +147,7 @@ class Follower:
         status = entry.get("status") or {}
         if status.get("status_str") != "error":
             return
-        told = {kind: data for kind, data in status.get("messages", [])}
+        told = dict(status.get("messages", []))
         if "execution_interrupted" in told:
             raise LaunchError(
                 f"server at {self.client.url}: the edit was stopped there. Run the command again."

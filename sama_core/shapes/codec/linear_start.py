@@ -10,8 +10,8 @@ the layers themselves. Independent of the papers.
 """
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ...encoders.vae import LATENT_CHANNELS, CausalConv, Down, Residual, Up, WanVae
 
@@ -76,14 +76,14 @@ def _fit_encoder(vae: WanVae, clips: Tensor) -> dict[str, Tensor]:
     x = torch.cat(
         [x[:, :-1], torch.full_like(x[:, -1:], encoder.downsamples[8].time_conv.bias[-1].item())], 1
     )
-    components = _components(x[:, :-1].movedim(1, -1).flatten(0, -2), LATENT_CHANNELS)
+    components = _Components(x[:, :-1].movedim(1, -1).flatten(0, -2), LATENT_CHANNELS)
     flat = (x[:, :-1].movedim(1, -1) - components.mean) @ components.basis / components.spread
     encoder.head[0].gamma.fill_(_GENTLE)
     _fit(encoder.head[2], encoder.head[0](x), flat.movedim(-1, 1))
     return seen
 
 
-class _components:
+class _Components:
     """Leading principal components of rows (N, C): mean (C,), basis (C, K) and standard deviations (K,)."""
 
     def __init__(self, rows: Tensor, count: int):

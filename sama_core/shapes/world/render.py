@@ -13,7 +13,7 @@ Shape legend: B scenes, N object slots, F frames, H x W pixels. Compositing work
 import math
 
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 from .scene import (
     COLOURS,

@@ -18,7 +18,7 @@ import math
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ...errors import SamaError, needed
 from .encoder import GRID, SemanticEncoder
@@ -48,7 +48,7 @@ def cell_statistics(frame: Tensor, cells: int) -> Tensor:
 
     Frames of fewer than 4 points per cell repeat pixels, larger ones average them.
     """
-    points = F.adaptive_avg_pool2d(_planes(frame), cells * POINTS)
+    points = functional.adaptive_avg_pool2d(_planes(frame), cells * POINTS)
     patches = points.unflatten(3, (cells, POINTS)).unflatten(
         2, (cells, POINTS)
     )  # (B, plane, row, y, column, x)

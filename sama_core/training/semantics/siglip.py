@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ...errors import RuntimeSetupError, SamaError, needed
 from ...launch.server.comfy_main import declare_vision_operators
@@ -91,7 +91,9 @@ class SiglipEncoder(SemanticEncoder):
         )
         patches = seen.last_hidden_state.float()
         rows = round(patches.shape[1] ** 0.5)
-        cells = F.adaptive_avg_pool2d(patches.transpose(1, 2).unflatten(2, (rows, rows)), GRID)
+        cells = functional.adaptive_avg_pool2d(
+            patches.transpose(1, 2).unflatten(2, (rows, rows)), GRID
+        )
         whole = patches.mean(1) if self.global_token == "mean" else seen.pooler_output.float()
         return cells.flatten(2).transpose(1, 2), whole
 
@@ -101,5 +103,7 @@ def siglip_pixels(frame: Tensor, side: int) -> Tensor:
 
     Deviation: the processor resizes 8-bit pictures and rounds; this stays in float32.
     """
-    square = F.interpolate(frame.movedim(-1, 1), size=(side, side), mode="bicubic", antialias=True)
+    square = functional.interpolate(
+        frame.movedim(-1, 1), size=(side, side), mode="bicubic", antialias=True
+    )
     return square.clamp(0, 1) * 2 - 1
