@@ -1,7 +1,8 @@
 """Makes a canvas-format workflow and its thumbnail out of an API-format graph, with ComfyUI's own frontend.
 
     python -m tests.harness.canvas_export workflows/api/simple_edit.json workflows/simple_edit.json \\
-        workflows/simple_edit.jpg [--layout simple_edit.layout.json] [--input workflows/moving_shapes.mp4]
+        workflows/simple_edit.jpg [--layout tests/browser/layouts/simple_edit.json] \\
+        [--input workflows/moving_shapes.mp4]
 
 Run from the repository root. The frontend loads and serialises the graph, so widget order, hidden widgets and
 node sizes are its own. What was written is read back and must give the same API graph, or nothing is kept.

@@ -51,11 +51,7 @@ def check_words(found, core: Path, ours: list[Path]) -> None:
 
 
 def _nodes_in_workflows() -> list[str]:
-    graphs = (
-        json.loads(file.read_text(encoding="utf-8"))
-        for file in WORKFLOWS.glob("*.json")
-        if not file.name.endswith(".layout.json")
-    )
+    graphs = (json.loads(file.read_text(encoding="utf-8")) for file in WORKFLOWS.glob("*.json"))
     return sorted(
         {
             node["class_type"]
