@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip, resize_frame
 from sama_core.geometry import choose_bucket, crop_box
-from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.moving_shapes import moving_shapes
+from ..harness.write_clip import write_clip
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -19,9 +19,9 @@ from sama_core.clip import (
     restore_frames,
 )
 from sama_core.errors import ClipError
-from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.moving_shapes import moving_shapes
+from ..harness.write_clip import write_clip
 
 
 def images(count, height, width, seed=0):

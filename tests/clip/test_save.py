@@ -28,10 +28,10 @@ from sama_core.clip.colours import Colours
 from sama_core.clip.save import Encoding
 from sama_core.clip.sound import fitting_sound, is_copied
 from sama_core.errors import ClipError
-from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.moving_shapes import moving_shapes
 from ..harness.turned_files import rotate
+from ..harness.write_clip import write_clip
 
 RATE = 48000
 NTSC = Fraction(24000, 1001)

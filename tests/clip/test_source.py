@@ -14,10 +14,10 @@ from PIL import Image
 
 from sama_core.clip import ClipFacts, ClipRange, FileSource, ImageSource, seek
 from sama_core.errors import ClipError
-from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.moving_shapes import moving_shapes
 from ..harness.turned_files import rotate
+from ..harness.write_clip import write_clip
 
 RATE = 8000
 

@@ -15,10 +15,10 @@ WAN_SETTINGS = '{"transformer": {"num_heads": 2, "text_dim": 64, "freq_dim": 64}
 @pytest.fixture(scope="session")
 def small(comfyui) -> SmallModels:
     """The untrained SAMA, the same weights without SAMA's tensors (a plain Wan), and a 9-frame clip."""
-    from sama_core.shapes.demo_clip import write_clip
     from sama_core.weights.names import SAMA_KEYS
 
     from ..harness.untrained import write_untrained
+    from ..harness.write_clip import write_clip
 
     names = write_untrained(comfyui.base / "models")
     folder = comfyui.models("diffusion_models")

@@ -38,7 +38,7 @@ def store(comfyui):
 
 
 def graph(comfyui, small, frames=FRAMES, area=SMALL_AREA) -> Edit:
-    from sama_core.shapes.demo_clip import write_clip
+    from ..harness.write_clip import write_clip
 
     path = comfyui.base / "input" / LONG_FILE
     if not path.exists():

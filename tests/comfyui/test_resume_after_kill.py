@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from sama_core import embedded
-from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.server import ComfyServer, running_server
+from ..harness.write_clip import write_clip
 
 WIDTH, HEIGHT, SECONDS = 1920, 1080, 40
 FPS = Fraction(24000, 1001)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sama_core.launch.places import Places
-from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.moving_shapes import moving_shapes
 from ..harness.server import TestPlaces
+from ..harness.write_clip import write_clip
 from .hub import Hub
 
 

@@ -30,10 +30,10 @@ from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server.client import Client
 from sama_core.launch.setup.environment import Environment
 from sama_core.model import schedule
-from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.comfy_home import comfy_source
 from ..harness.moving_shapes import moving_shapes
+from ..harness.write_clip import write_clip
 from .test_client import answering
 
 

@@ -143,7 +143,7 @@ def test_odd_sizes_are_fitted_and_come_back(comfyui, small, size, count):
 
 def test_5000_frames_with_81_asked(comfyui, small):
     """Only the wanted range is read; the rest of a long clip costs nothing."""
-    from sama_core.shapes.demo_clip import write_clip
+    from ..harness.write_clip import write_clip
 
     frames = (torch.full((16, 16, 3), i % 256, dtype=torch.uint8).numpy() for i in range(5000))
     write_clip(comfyui.base / "input" / "long.mp4", frames, Fraction(60))

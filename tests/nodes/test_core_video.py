@@ -11,10 +11,10 @@ import torch
 
 from sama_core.clip import ClipRange
 from sama_core.errors import ClipError
-from sama_core.shapes.demo_clip import write_clip
 
 from ..harness.moving_shapes import moving_shapes
 from ..harness.turned_files import rotate
+from ..harness.write_clip import write_clip
 
 COUNT, SIZE, RATE = 12, (96, 64), 24
 

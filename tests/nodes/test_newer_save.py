@@ -15,10 +15,10 @@ import torch
 from sama_core.clip import ClipRange, FileSource, ImageSource, fit_clip
 from sama_core.clip.colours import Colours
 from sama_core.errors import ClipError
-from sama_core.shapes.demo_clip import write_clip
 
 from ..comfyui.graphs import Graph, output
 from ..harness.moving_shapes import moving_shapes
+from ..harness.write_clip import write_clip
 
 COUNT, SIZE, RATE = 12, (64, 48), 24
 METADATA = {"prompt": {"1": {"class_type": "SAMAEdit"}}, "workflow": {"nodes": []}}

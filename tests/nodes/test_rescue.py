@@ -14,10 +14,10 @@ import torch
 
 from sama_core.clip import ClipRange, save
 from sama_core.errors import ClipError
-from sama_core.shapes.demo_clip import write_clip
 
 from ..comfyui.graphs import Edit, Graph, output
 from ..harness.moving_shapes import moving_shapes
+from ..harness.write_clip import write_clip
 
 COUNT, SIZE = 10, (96, 40)
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from sama_core.clip import ClipRange, FileSource, Seconds, save
-from sama_core.shapes.demo_clip import write_clip
 
 from ..comfyui.graphs import Graph, output
 from ..harness.moving_shapes import moving_shapes
 from ..harness.sound_files import click_times, clicks, state_order, write
+from ..harness.write_clip import write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 NTSC = Fraction(24000, 1001)

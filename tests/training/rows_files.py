@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from sama_core import embedded
-from sama_core.shapes.demo_clip import write_clip
 from sama_core.training.config import TrainConfig
 
 from ..harness.untrained import write_untrained
+from ..harness.write_clip import write_clip
 
 RED, BLUE, GREEN = (220, 30, 30), (30, 30, 220), (30, 200, 30)
 

@@ -74,9 +74,8 @@ def test_only_the_lora_is_written(lora):
 @pytest.fixture(scope="module")
 def files(comfyui, lora) -> SmallModels:
     """In ComfyUI's folders: the model, the LoRA, and the model with the LoRA multiplied into its weights."""
-    from sama_core.shapes.demo_clip import write_clip
-
     from ..harness.untrained import write_untrained
+    from ..harness.write_clip import write_clip
 
     names = write_untrained(comfyui.base / "models")
     write_clip(comfyui.base / "input" / CLIP_FILE, moving_shapes(9, 48, 32), Fraction(12))

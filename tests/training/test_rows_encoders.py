@@ -22,9 +22,8 @@ from .rows_files import models
 
 @pytest.fixture(scope="module")
 def edit(comfyui) -> Edit:
-    from sama_core.shapes.demo_clip import write_clip
-
     from ..harness.untrained import write_untrained
+    from ..harness.write_clip import write_clip
 
     names = write_untrained(comfyui.base / "models")
     write_clip(comfyui.base / "input" / CLIP_FILE, moving_shapes(9, 48, 32), Fraction(12))

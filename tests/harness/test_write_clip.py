@@ -11,9 +11,9 @@ import torch
 
 from sama_core.clip import ClipRange, FileSource
 from sama_core.errors import ClipError
-from sama_core.shapes.demo_clip import write_clip
 
-from ..harness.moving_shapes import moving_shapes
+from .moving_shapes import moving_shapes
+from .write_clip import write_clip
 
 
 def pixel_format(path):
