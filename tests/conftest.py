@@ -9,6 +9,9 @@ imports.install()  # before any test module is imported
 from .harness import golden as golden_files  # noqa: E402
 from .harness.hostile import outcomes  # noqa: E402
 
+NEED_COMFYUI = {"comfyui", "comfy_server"}
+"""Fixtures that start a ComfyUI: tests with one of them get the marker `comfyui`."""
+
 
 class _PlainRoot:
     """Keeps pytest from importing the pack's `__init__.py` as a test package: only ComfyUI loads the pack."""
@@ -30,6 +33,9 @@ def pytest_collection_modifyitems(items):
             "training" not in item.path.parts,
         )
     )
+    for item in items:
+        if not NEED_COMFYUI.isdisjoint(item.fixturenames):
+            item.add_marker("comfyui")
 
 
 @pytest.fixture(scope="session")

@@ -65,9 +65,14 @@ def parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_convert(commands)
     runs_tests = commands.add_parser(
-        "test", allow_abbrev=False, help="run all tests; further arguments go to pytest"
+        "test",
+        allow_abbrev=False,
+        help="check the code and run all tests; further arguments go to pytest",
     )
     runs_tests.set_defaults(run=test)
+    runs_tests.add_argument(
+        "--checks", action="store_true", help="run the checks of the code alone, without the tests"
+    )
     for command in commands.choices.values():
         command.add_argument(
             "--comfyui",

@@ -17,6 +17,7 @@ from sama_core.convert.layouts import fp8_scale, to_fp8, verify
 from sama_core.convert.targets import checked_name, default_name
 from sama_core.convert.weight_source import open_source
 from sama_core.errors import CheckpointError, ConversionError
+from sama_core.version import VERSION
 from sama_core.weights.names import SAMA_KEYS
 
 from .convert_files import (
@@ -211,7 +212,7 @@ def test_metadata_is_kept_and_extended(source):
         "other": 1,
     }
     facts = json.loads(metadata["sama.converted"])
-    assert facts["format"] == "fp8" and facts["pack"] == "0.1.0"
+    assert facts["format"] == "fp8" and facts["pack"] == VERSION
     assert facts["sources"] == [["sama.safetensors", source.stat().st_size]]
 
 

@@ -11,7 +11,7 @@ from ..harness.archive import ignored, write_archive
 from ..harness.comfy_home import comfy_source
 from ..harness.imports import REPO_ROOT
 
-LEFT_OUT = ("tests", "benchmarks", ".ci", "requirements-test.txt")
+LEFT_OUT = ("tests", "benchmarks", ".ci", ".github", "requirements-test.txt")
 WATCHED = Path(__file__).with_name("watched.py")
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -177,18 +178,53 @@ def test_unknown_arguments_of_other_commands_are_refused(capsys):
     assert "unrecognized arguments: --stpes 4" in capsys.readouterr().err
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """Programs that `test` starts; `calls.status` is what each one ends with, by a word of its command."""
+
+    class Calls(list):
+        status: ClassVar[dict[str, int]] = {}
+
+        def __call__(self, command, cwd, env):
+            self.append((list(map(str, command)), env.get("SAMA_COMFYUI")))
+            return next((code for word, code in self.status.items() if word in command), 0)
+
+        def programs(self) -> list[str]:
+            return [" ".join(command[2:4]) for command, _ in self if command[1] == "-m"]
+
+    calls = Calls()
+    monkeypatch.setattr(testing.subprocess, "call", calls)
+    monkeypatch.setattr(testing, "provide_browser", lambda *arguments: None)
+    return calls
+
+
+def test_all_checks_run_before_the_whole_suite(places, no_set_up, calls, capsys):
+    assert main(["test"], places) == 0
+    assert calls.programs() == ["ruff check", "ruff format"]
+    assert "pytest" in calls[-1][0] and calls[-1][1] == str(no_set_up)
+    assert "Failed" not in capsys.readouterr().out
+
+
+def test_every_check_says_that_it_failed(places, no_set_up, calls, capsys):
+    calls.status = {"format": 1, "pytest": 2}
+    assert main(["test"], places) == 2
+    assert len(calls) == len(testing.CHECKS) + 1, "a failed check does not end the command"
+    assert "Failed: ruff format, pytest." in capsys.readouterr().out
+
+
+def test_the_checks_alone(places, no_set_up, calls):
+    calls.status = {"check": 1}
+    assert main(["test", "--checks"], places) == 1
+    assert len(calls) == len(testing.CHECKS)
+
+
 @pytest.mark.parametrize(
     ("style", "suite", "expected"), [(0, 0, 0), (1, 0, 1), (0, 2, 2), (1, 2, 2)]
 )
-def test_the_status_is_pytests_or_ruffs(places, no_set_up, monkeypatch, style, suite, expected):
-    calls = []
-
-    def call(command, cwd, env):
-        calls.append((list(map(str, command)), env.get("SAMA_COMFYUI")))
-        return style if "ruff" in command else suite
-
-    monkeypatch.setattr(testing.subprocess, "call", call)
-    monkeypatch.setattr(testing, "provide_browser", lambda *arguments: None)
+def test_a_part_of_the_tests_is_checked_by_ruff_alone(
+    places, no_set_up, calls, style, suite, expected
+):
+    calls.status = {"ruff": style, "pytest": suite}
     assert main(["test", "-x"], places) == expected
     assert [command[-1] for command, _ in calls] == [".", "tests"]
     assert calls[1][1] == str(no_set_up)
@@ -230,11 +266,6 @@ def test_a_browser_that_is_there_is_enough(capsys):
         Apt(fails=True), Stages(), lambda name: name if name == "google-chrome" else None, root=True
     )
     assert capsys.readouterr().out == ""
-
-
-def test_ci_calls_the_same_command():
-    script = PACK_ROOT / ".ci" / "run"
-    assert "python3 run.py test" in script.read_text() and os.access(script, os.X_OK)
 
 
 def test_the_bootstrap_refuses_an_old_python(tmp_path):

@@ -3,6 +3,8 @@
 import json
 import urllib.request
 
+from sama_core.version import VERSION
+
 from ..harness.imports import REPO_ROOT
 
 
@@ -38,7 +40,9 @@ def test_templates_are_listed_with_thumbnails(comfy_server):
 
 def test_the_log_says_once_which_core_the_pack_met(comfy_server):
     lines = [
-        line for line in comfy_server.log.splitlines() if "ComfyUI-SAMA 0.1.0 on ComfyUI" in line
+        line
+        for line in comfy_server.log.splitlines()
+        if f"ComfyUI-SAMA {VERSION} on ComfyUI" in line
     ]
     assert len(lines) == 1 and lines[0].endswith(": 22 nodes.")
 

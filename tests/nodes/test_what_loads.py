@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from sama_core.version import VERSION
+
 NODES = 22
 
 
@@ -35,7 +37,7 @@ def test_one_line_says_which_core_the_pack_meets(nodes, caplog):
     (line,) = start_lines(caplog)
     assert (
         line.getMessage()
-        == f"ComfyUI-SAMA 0.1.0 on ComfyUI {comfyui_version.__version__}: {NODES} nodes."
+        == f"ComfyUI-SAMA {VERSION} on ComfyUI {comfyui_version.__version__}: {NODES} nodes."
     )
     assert line.levelno == logging.INFO
 

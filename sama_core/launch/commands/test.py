@@ -1,4 +1,4 @@
-"""`run.py test`: everything the suite needs, then ruff and pytest."""
+"""`run.py test`: set-up with everything the tests need, then the code checks, then pytest."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ...errors import needed
@@ -15,6 +15,12 @@ from ..progress import LaunchError, Stages
 from ..setup.environment import Environment
 from ..setup.processes import Commands
 
+RUFF_CHECK = ("ruff check", ("-m", "ruff", "check", "--extend-exclude", ".runtime", "."))
+CHECKS = (
+    RUFF_CHECK,
+    ("ruff format", ("-m", "ruff", "format", "--check", "--extend-exclude", ".runtime", ".")),
+)
+"""Name of each check of the code, and what Python is given to run it; settings are in pyproject."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL_BROWSER = (
     "Chromium: not found, needed for the tests in the browser. Install it (Debian, Ubuntu: "
@@ -32,25 +38,43 @@ EVERY_PROCESSOR = (
 
 
 def test(options: Namespace, places: Places, stages: Stages) -> int:
-    """Runs `ruff check`, then pytest; returns pytest's status, or ruff's if only ruff complains."""
+    """Runs every check of the code, then pytest; returns pytest's status, or 1 if only a check failed.
+
+    With arguments for pytest `ruff check` is the only check, so that a part of the tests starts at once. With
+    `--checks` only the checks run.
+    """
     require_tests(places.root)
     stages.start("set-up")
     environment = Environment(places, stages)
     comfyui = environment.ready(options.comfyui, tests=True)
-    provide_browser(environment.commands, stages)
+    if not options.checks:
+        provide_browser(environment.commands, stages)
     stages.finish()
     stages.say(f"{stages.table()}\n")
-    style = subprocess.call(
-        [places.python, "-m", "ruff", "check", "--extend-exclude", ".runtime", "."],
-        cwd=places.root,
-        env=clean_env(),
-    )
-    suite = subprocess.call(
-        pytest_command(places.python, options.pytest_args, places.root),
-        cwd=places.root,
-        env=clean_env(SAMA_COMFYUI=str(comfyui.folder), OMP_NUM_THREADS="1"),
-    )
-    return suite or style
+    failed = run_checks([RUFF_CHECK] if options.pytest_args else CHECKS, places, stages)
+    suite = 0
+    if not options.checks:
+        suite = subprocess.call(
+            pytest_command(places.python, options.pytest_args, places.root),
+            cwd=places.root,
+            env=clean_env(SAMA_COMFYUI=str(comfyui.folder), OMP_NUM_THREADS="1"),
+        )
+    failed += ["pytest"] if suite else []
+    if failed:
+        stages.say(f"Failed: {', '.join(failed)}.")
+    return suite or int(bool(failed))
+
+
+def run_checks(
+    checks: Iterable[tuple[str, tuple[str, ...]]], places: Places, stages: Stages
+) -> list[str]:
+    """Runs each check to its end, below its name; returns the names of those that failed."""
+    failed = []
+    for name, arguments in checks:
+        stages.say(f"== {name}")
+        if subprocess.call([places.python, *arguments], cwd=places.root, env=clean_env()):
+            failed.append(name)
+    return failed
 
 
 def require_tests(root: Path) -> None:
