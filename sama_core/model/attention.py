@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .once_per_run import once
 from .rotary import RotaryTable
@@ -12,15 +13,15 @@ from .slices import NORM_SLICE, token_slices
 
 AttentionFn = Callable[..., Tensor]
 """`fn(q, k, v, heads, transformer_options=…)`: (B, N, D) tensors in, (B, N, D) out. ComfyUI's
-`optimized_attention` has this form, so its back ends and overrides apply."""
+`optimized_attention` has this signature, so its back ends and overrides apply."""
 
 
 def sdpa(
     q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None
 ) -> Tensor:
-    """Torch's scaled dot product attention in the form of `AttentionFn`."""
+    """Torch's scaled dot product attention with the signature of `AttentionFn`."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class _Projections(nn.Module):
@@ -39,7 +40,7 @@ class _Projections(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.attention = attention
-        factory = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.q = operations.Linear(dim, dim, **factory)
         self.k = operations.Linear(dim, dim, **factory)
         self.v = operations.Linear(dim, dim, **factory)
@@ -50,25 +51,23 @@ class _Projections(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))
 
-    def _normed(
+    def _normalise(
         self, projected: Tensor, norm: nn.Module, freqs: RotaryTable | None = None
     ) -> Tensor:
-        """(B, N, D) normed, and rotated if `freqs` are given. Without grad written over `projected`, in slices.
+        """RMS norm of `projected` (B, N, D), then the rotation if `freqs` are given.
 
-        So a forward hook that keeps what q or k gave finds it changed. A compiler fuses all of it by itself.
+        Without grad this overwrites `projected` in slices: a forward hook that keeps the output
+        of q or k must clone it. Under a compiler nothing is sliced; it fuses the operations.
         """
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self._turned(norm(projected), freqs)
+            return self._rotate(norm(projected), freqs)
         tables = () if freqs is None else (freqs.cos[None], freqs.sin[None])
         for rows, *factors in token_slices(NORM_SLICE, projected, *tables):
-            rows.copy_(
-                self._turned(
-                    norm(rows), RotaryTable(*(part[0] for part in factors)) if factors else None
-                )
-            )
+            table = RotaryTable(*(part[0] for part in factors)) if factors else None
+            rows.copy_(self._rotate(norm(rows), table))
         return projected
 
-    def _turned(self, x: Tensor, freqs: RotaryTable | None) -> Tensor:
+    def _rotate(self, x: Tensor, freqs: RotaryTable | None) -> Tensor:
         return x if freqs is None else freqs.rotate(self._heads(x)).flatten(2)
 
 
@@ -78,10 +77,10 @@ class SelfAttention(_Projections):
     def forward(
         self, x: Tensor, freqs: RotaryTable, transformer_options: dict | None = None
     ) -> Tensor:
-        """`x` (B, N, D) → (B, N, D). `attn1_patch` hooks see the attention's output, q and k."""
+        """`x` (B, N, D) → (B, N, D). `attn1_patch` hooks get the attention's output, q and k."""
         options = {} if transformer_options is None else transformer_options
-        q = self._normed(self.q(x), self.norm_q, freqs)
-        k = self._normed(self.k(x), self.norm_k, freqs)
+        q = self._normalise(self.q(x), self.norm_q, freqs)
+        k = self._normalise(self.k(x), self.norm_k, freqs)
         out = self.attention(q, k, self.v(x), self.num_heads, transformer_options=options)
         for patch in options.get("patches", {}).get("attn1_patch", ()):
             out = patch(
@@ -99,8 +98,8 @@ class CrossAttention(_Projections):
     ) -> Tensor:
         """`x` (B, N, D), `context` (B, L, D) → (B, N, D).
 
-        Extra keywords are taken and ignored because Wan packs call and replace this method with
-        Wan's image-context arguments.
+        Extra keywords are accepted and ignored: node packs for Wan call and replace this method
+        with Wan's image-context arguments.
         """
         options = {} if transformer_options is None else transformer_options
         k, v = once(
@@ -110,12 +109,7 @@ class CrossAttention(_Projections):
             of=context,
             by=(self.k, self.v, self.norm_k),
         )
-        return self.o(
-            self.attention(
-                self._normed(self.q(x), self.norm_q),
-                k,
-                v,
-                self.num_heads,
-                transformer_options=options,
-            )
-        )
+        q = self._normalise(self.q(x), self.norm_q)
+        out = self.attention(q, k, v, self.num_heads, transformer_options=options)
+        del q
+        return self.o(out)

@@ -12,7 +12,10 @@ from .slices import feed_forward_slice, token_slices
 
 
 def _cast(parameter: Tensor, like: Tensor) -> Tensor:
-    """Bare parameters are not leaf modules, so ComfyUI's weight casting does not reach them."""
+    """`parameter` on the device and in the dtype of `like`.
+
+    ComfyUI casts the weights of layers only; a bare parameter of a block is cast here.
+    """
     return parameter.to(device=like.device, dtype=like.dtype)
 
 
@@ -28,7 +31,8 @@ class DitBlock(nn.Module):
         dtype: torch.dtype | None,
     ):
         super().__init__()
-        dim, eps, factory = config.dim, config.eps, {"device": device, "dtype": dtype}
+        dim, eps = config.dim, config.eps
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.norm1 = operations.LayerNorm(dim, eps, elementwise_affine=False, **factory)
         self.self_attn = SelfAttention(dim, config.num_heads, eps, operations, attention, **factory)
         self.norm3 = operations.LayerNorm(dim, eps, elementwise_affine=True, **factory)
@@ -65,10 +69,13 @@ class DitBlock(nn.Module):
         x = x + self.cross_attn(self.norm3(x), context, transformer_options=options)
         for patch in options.get("patches", {}).get("attn2_patch", ()):
             x = patch({"x": x, "transformer_options": options})
-        return self._fed_forward(x, shift_mlp, 1 + scale_mlp, gate_mlp)
+        return self._feed_forward(x, shift_mlp, 1 + scale_mlp, gate_mlp)
 
-    def _fed_forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
-        """x + gate · ffn(modulated norm of x); without grad slice by slice, so that the wide hidden layer is small."""
+    def _feed_forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
+        """x + gate · ffn(modulated norm of x).
+
+        Without grad it runs slice by slice, so that the wide hidden layer takes less memory.
+        """
         if torch.is_grad_enabled():
             return torch.addcmul(x, self.ffn(torch.addcmul(shift, self.norm2(x), scale)), gate)
         out = torch.empty_like(x)
@@ -91,7 +98,7 @@ class Head(nn.Module):
         dtype: torch.dtype | None,
     ):
         super().__init__()
-        factory = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.norm = operations.LayerNorm(
             config.dim, config.eps, elementwise_affine=False, **factory
         )

@@ -9,7 +9,9 @@ from ..errors import CheckpointError, needed
 from ..geometry import PATCH
 
 WAN_HEAD_SIZE = 128
+"""Head size of every Wan model."""
 DEFAULT_SEMANTIC_TOKENS = 65
+"""Semantic tokens of a clip in the released model: 64 local and 1 global. No tensor states it."""
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
@@ -69,9 +71,10 @@ class DitConfig:
     ) -> "DitConfig":
         """Sizes from a state dict's shapes, under Wan's own names, without a prefix.
 
-        `num_heads` is `dim / 128`, as in every Wan model, unless given. Biases are read rather
-        than weights where both tell the size, because quantised formats may pack weights.
-        Raises CheckpointError, about `name`, when a tensor that tells a size is absent.
+        `num_heads` is `dim / 128`, as in every Wan model, unless given. A size that both a bias
+        and a weight state is read from the bias, because quantised formats may pack weights.
+        Raises CheckpointError, which names the file `name`, if a tensor that states a size is
+        absent.
         """
         try:
             dim = shapes["head.modulation"][-1]

@@ -1,7 +1,7 @@
 """The SAMA diffusion transformer: Wan 2.1's DiT over source, semantic and target tokens."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from .attention import AttentionFn, sdpa
 from .blocks import DitBlock, Head
 from .config import DitConfig
 from .once_per_run import once
-from .rotary import UNSCALED, GridScale, grid_table, sequence_table
+from .rotary import UNSCALED, GridScale, RotaryTable, grid_table, sequence_table
 from .semantic import SemanticHead, SemanticProjector
 from .tokens import SEMANTIC, SOURCE, TARGET, TokenLayout
 
@@ -45,15 +45,20 @@ class SamaDiT(nn.Module):
         dtype: torch.dtype | None = None,
         head_dtype: torch.dtype | None = None,
     ):
-        """`head_operations` and `head_dtype` are for the modules that must not be quantised."""
+        """Allocate the modules; their weights are not initialised for use.
+
+        `head_operations` and `head_dtype` are for the modules that must not be quantised: patch
+        and segment embedding, semantic projector and semantic head.
+        """
         super().__init__()
         self.config, self.dtype, self.head_dtype = config, dtype, head_dtype
-        dim, factory = config.dim, {"device": device, "dtype": dtype}
-        kept = {"device": device, "dtype": head_dtype or dtype}
-        kept_ops = head_operations or operations
+        dim = config.dim
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        head_factory: dict[str, Any] = {"device": device, "dtype": head_dtype or dtype}
+        head_ops = head_operations or operations
 
-        self.patch_embedding = kept_ops.Conv3d(
-            config.in_dim, dim, kernel_size=PATCH, stride=PATCH, **kept
+        self.patch_embedding = head_ops.Conv3d(
+            config.in_dim, dim, kernel_size=PATCH, stride=PATCH, **head_factory
         )
         self.text_embedding = nn.Sequential(
             operations.Linear(config.text_dim, dim, **factory),
@@ -71,9 +76,9 @@ class SamaDiT(nn.Module):
         )
         self.head = Head(config, math.prod(PATCH), operations, **factory)
 
-        self.segment_embedding = kept_ops.Embedding(3, dim, **kept)
-        self.siglip_feat_mlp = SemanticProjector(config, kept_ops, device, head_dtype, dtype)
-        self.semantic_head = SemanticHead(config, kept_ops, device, head_dtype, dtype)
+        self.segment_embedding = head_ops.Embedding(3, dim, **head_factory)
+        self.siglip_feat_mlp = SemanticProjector(config, head_ops, device, head_dtype, dtype)
+        self.semantic_head = SemanticHead(config, head_ops, device, head_dtype, dtype)
 
     @classmethod
     def from_state_dict(
@@ -130,7 +135,7 @@ class SamaDiT(nn.Module):
         text = once(
             options, "text", lambda: self.text_embedding(context), by=(self.text_embedding,)
         )
-        # The tokens are handed over unnamed: a name would keep the first of them through all blocks.
+        # Not bound to a name: a reference would keep the first activations alive in all blocks.
         x = self.run_blocks(
             self.embed(latents, source_latents, semantic_latents, options),
             e,
@@ -156,7 +161,10 @@ class SamaDiT(nn.Module):
         semantic_latents: Tensor | None,
         options: dict,
     ) -> Tensor:
-        """Tokens (B, N, D): source, semantic, target, as far as they are there, with their segments' rows added."""
+        """Tokens (B, N, D): source, semantic, target, each plus the row of its segment.
+
+        A source or semantic segment that is None is left out.
+        """
         rows = self.segment_embedding(torch.arange(3, device=latents.device)).to(latents.dtype)
         segments = {TARGET: self.embed_video(latents)}
         if source_latents is not None:
@@ -182,14 +190,18 @@ class SamaDiT(nn.Module):
         x: Tensor,
         e: Tensor,
         t: Tensor,
-        freqs: Any,
+        freqs: RotaryTable,
         context: Tensor,
         latents: Tensor,
         grid: tuple[int, int, int],
         layout: TokenLayout,
         options: dict,
     ) -> Tensor:
-        """All blocks, with the patch points Wan publishes in ComfyUI."""
+        """All blocks on tokens `x` (B, N, D), with the patch points of Wan in ComfyUI.
+
+        e (B, 6, D) and t (B, D) timestep embeddings · context (B, L, D) embedded text ·
+        `latents` is only passed on to patches → (B, N, D).
+        """
         options.update(
             grid_sizes=torch.Size(grid), total_blocks=len(self.blocks), block_type="double"
         )
@@ -224,12 +236,14 @@ class SamaDiT(nn.Module):
         return x
 
     def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """(B, n, patch volume · C) → (B, C, T, H, W)."""
+        """(B, n, patch volume · C) with n = prod(grid) → (B, C, T, H, W)."""
         x = x.unflatten(1, grid).unflatten(-1, (*PATCH, self.config.out_dim))
         return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
-def _original(block: nn.Module):
+def _original(block: nn.Module) -> Callable[[dict], dict]:
+    """`block` in the form that `patches_replace` functions call it: one dict in, one dict out."""
+
     def run(args: dict) -> dict:
         return {
             "img": block(
@@ -245,13 +259,13 @@ def _original(block: nn.Module):
 
 
 def _grid_scale(options: dict) -> GridScale:
+    """ComfyUI's RoPE options, given per axis as t, y, x."""
     rope = options.get("rope_options")
     if not rope:
         return UNSCALED
-    return GridScale(
-        scale=tuple(rope.get(f"scale_{axis}", 1.0) for axis in "tyx"),
-        shift=tuple(rope.get(f"shift_{axis}", 0.0) for axis in "tyx"),
-    )
+    scale_t, scale_y, scale_x = (rope.get(f"scale_{axis}", 1.0) for axis in "tyx")
+    shift_t, shift_y, shift_x = (rope.get(f"shift_{axis}", 0.0) for axis in "tyx")
+    return GridScale(scale=(scale_t, scale_y, scale_x), shift=(shift_t, shift_y, shift_x))
 
 
 def _check_source(source: Tensor, target: Tensor) -> None:

@@ -1,18 +1,22 @@
 """How much memory one call of the DiT needs beside its weights, as a function of the clip.
 
-Read off the block (`model/blocks.py`) and checked by counting every tensor that lives (`benchmarks/memory_law.py`).
-With h = batch · tokens · width · element size, the most lives at one of four places:
+Derived from the block (`model/blocks.py`) and checked by counting all live tensors
+(`benchmarks/memory_law.py`). With h = batch · tokens · width · element size, the peak is at one
+of four places:
 
     self-attention   6 h    the block's input, its normed copy, q, k, v and the result
-    feed-forward     3 h    the input, the sum before and the one after; and for one slice of tokens the normed rows
-                            and the hidden layer before and after its activation
-    norms            4 h    the input, its normed copy, q, k; and what normalises one slice in float32. It decides only
-                            for single frames, where a slice is all there is
-    text             3 h    the input, the sum, its normed copy; and the text's keys while they are normed. It decides
-                            only where text outnumbers the clip, as with the embedded model
+    feed-forward     3 h    the input, the sum before and the sum after; and, for one slice of
+                            tokens, the normed rows and the hidden layer before and after its
+                            activation
+    norms            4 h    the input, its normed copy, q, k; and the float32 copies of one slice.
+                            The largest only for single frames, which fit in one slice
+    text             3 h    the input, the sum, its normed copy; and the text's keys while they
+                            are normed. The largest only if the text has more tokens than the
+                            clip, as with the embedded model
 
-Attention is taken for a fused kernel (SDPA's flash and memory-efficient ones, flash-attn), which holds nothing but its
-result. Unverified: what a GPU's allocator and its kernels need on top; no GPU has been at hand.
+Attention is assumed to be a fused kernel (SDPA's flash and memory-efficient kernels, flash-attn),
+which holds only its result.
+Unverified: what a GPU's allocator and kernels need in addition; not measured on a GPU.
 """
 
 from ..geometry import LatentShape
@@ -24,14 +28,15 @@ FEED_FORWARD_STATES = 3
 NORM_STATES = 4
 TEXT_STATES = 3
 NORM_BYTES = 12
-"""Of each number in a slice that is normed, where no kernel does it in one go."""
+"""Bytes per number of a slice while it is normed without a fused kernel."""
 TABLE_BYTES = 4
-"""Of each rotary factor, cosine or sine."""
+"""Bytes per rotary factor, cosine or sine."""
 TEXT_ROWS = 512
-"""Of embedded text, as ComfyUI pads it."""
+"""Rows of embedded text, as ComfyUI pads it."""
 
 HEADROOM = 1.2
-"""Unverified: what kernels, the allocator and layers under a LoRA hold beside the tensors that the law counts."""
+"""Factor for kernels, the allocator and layers with a LoRA, which the law does not count.
+Unverified."""
 
 
 def sequence_tokens(config: DitConfig, latent: LatentShape, source: bool = True) -> int:
@@ -46,15 +51,19 @@ def activation_bytes(
     element_size: int = 2,
     source: bool = True,
 ) -> int:
-    """Peak bytes of activations of one forward call without grad; `element_size` is that of the compute dtype."""
+    """Peak bytes of activations of one forward call without grad.
+
+    `element_size` is the bytes per number of the compute dtype. Raises GeometryError if patches
+    do not fit the latent.
+    """
     tokens = sequence_tokens(config, latent, source)
     state = batch * tokens * config.dim * element_size
     slice_rows = batch * feed_forward_slice(tokens)
     hidden = slice_rows * (config.dim + 2 * config.ffn_dim) * element_size
     text = batch * TEXT_ROWS * config.dim
-    kept = tokens * config.head_dim * TABLE_BYTES + text * element_size
+    constant = tokens * config.head_dim * TABLE_BYTES + text * element_size
     normed = batch * min(tokens, NORM_SLICE) * config.dim * NORM_BYTES
-    return kept + max(
+    return constant + max(
         ATTENTION_STATES * state,
         FEED_FORWARD_STATES * state + hidden,
         NORM_STATES * state + normed,
@@ -69,5 +78,5 @@ def estimated_bytes(
     element_size: int = 2,
     source: bool = True,
 ) -> int:
-    """`activation_bytes` with headroom: what ComfyUI is told, and plans with."""
+    """`activation_bytes` with headroom: the estimate that ComfyUI gets and plans with."""
     return round(HEADROOM * activation_bytes(config, latent, batch, element_size, source))

@@ -15,16 +15,22 @@ import torch
 from torch import Tensor
 
 THETA = 10_000.0
+"""Base of the rotation rates, as in Wan 2.1."""
 
 
 class RotaryTable(NamedTuple):
     """Cosine and sine factors, each (N, K/2) float32; both zero for semantic tokens."""
 
     cos: Tensor
+    """(N, K/2) factors of the even channels' own part."""
     sin: Tensor
+    """(N, K/2) factors of the other channel of each pair."""
 
     def rotate(self, x: Tensor) -> Tensor:
-        """Rotate adjacent channel pairs of `x` (B, N, heads, K), in float32 or better; returns x's dtype."""
+        """Rotate adjacent channel pairs of `x` (B, N, heads, K) → the same shape and dtype.
+
+        Computed in float32, or in x's dtype if that is wider.
+        """
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
         even, odd = exact.unflatten(-1, (-1, 2)).unbind(-1)
         cos, sin = self.cos[:, None, :], self.sin[:, None, :]
@@ -36,13 +42,16 @@ class RotaryTable(NamedTuple):
 
 
 class GridScale(NamedTuple):
-    """Scale and shift of the rotary positions per axis (t, h, w); ComfyUI's RoPE options."""
+    """ComfyUI's RoPE options: position · scale + shift."""
 
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Factor per axis (t, h, w)."""
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Offset per axis (t, h, w), in token positions."""
 
 
 UNSCALED = GridScale()
+"""Positions as they were trained."""
 
 
 def axis_pairs(head_dim: int) -> tuple[int, int, int]:

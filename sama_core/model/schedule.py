@@ -1,9 +1,10 @@
 """SAMA's noise schedule and the reference denoising loop, for tests and scripts.
 
-Inside ComfyUI its own samplers run; `flow_sigmas` is what SAMA Sigmas gives them.
+Inside ComfyUI its own samplers run; the node SAMA Sigmas gives them `flow_sigmas`.
 Source: release `FlowMatchScheduler(shift=5, sigma_min=0, extra_one_step=True)` and pipeline loop.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -15,10 +16,14 @@ DEFAULT_STEPS = 50
 DEFAULT_SHIFT = 5.0
 DEFAULT_CFG = 5.0
 TRAIN_TIMESTEPS = 1000
+"""The model's timestep at σ = 1."""
 
 
 def flow_sigmas(steps: int, shift: float = DEFAULT_SHIFT) -> Tensor:
-    """`(steps + 1,)` float32 noise levels from 1 to 0: σ = shift·u / (1 + (shift − 1)·u), u = 1 − i/steps."""
+    """`(steps + 1,)` float32 noise levels σ from 1 to 0.
+
+    σ = shift·u / (1 + (shift − 1)·u) with u = 1 − i/steps. Raises ConditioningError for 0 steps.
+    """
     if steps < 1:
         raise ConditioningError(
             needed("steps", steps, "at least 1", "Use 50 for the trained quality.")
@@ -31,14 +36,14 @@ def round_timestep(timestep: Tensor) -> Tensor:
     """`timestep` rounded to the nearest bfloat16 value, in its own dtype.
 
     SAMA was trained with bfloat16 timesteps (995.93 → 996, 991.74 → 992, …); without the rounding
-    its time embedding is about 22 % off.
+    the time embedding differs by about 22 %.
     """
     return timestep.to(torch.bfloat16).to(timestep.dtype)
 
 
 @torch.no_grad()
 def denoise(
-    model,
+    model: Callable[..., tuple[Tensor, Tensor | None]],
     noise: Tensor,
     semantic_noise: Tensor | None,
     positive: Tensor,
@@ -53,22 +58,25 @@ def denoise(
     noise (B, C, T, H, W) · semantic_noise (B, S, E) or None · positive, negative (B, L, text_dim) ·
     source_latents like noise or None, given to both branches · sigmas (steps + 1,).
     `bf16_timestep` rounds the timestep's value only; state and sinusoid stay float32.
-    With `cfg` 1 the negative branch is not evaluated. Returns the final (latents, semantic latents).
+    With `cfg` 1 the negative branch is not evaluated.
+    → the final latents and semantic latents.
     """
     latents, semantic = noise, semantic_noise
     for sigma, sigma_next in pairwise(sigmas):
         timestep = (sigma * TRAIN_TIMESTEPS).to(noise.device).reshape(1)
         if bf16_timestep:
             timestep = round_timestep(timestep)
-        velocity = model(latents, timestep, positive, source_latents, semantic)
+        video, plan = model(latents, timestep, positive, source_latents, semantic)
         if cfg != 1.0:
-            away = model(latents, timestep, negative, source_latents, semantic)
-            velocity = tuple(_guide(v, u, cfg) for v, u in zip(velocity, away, strict=True))
+            away, away_plan = model(latents, timestep, negative, source_latents, semantic)
+            video = _guide(video, away, cfg)
+            plan = None if plan is None or away_plan is None else _guide(plan, away_plan, cfg)
         step = (sigma_next - sigma).to(noise.device)
-        latents = latents + velocity[0] * step
-        semantic = None if semantic is None else semantic + velocity[1] * step
+        latents = latents + video * step
+        semantic = None if semantic is None or plan is None else semantic + plan * step
     return latents, semantic
 
 
-def _guide(positive: Tensor | None, negative: Tensor | None, cfg: float) -> Tensor | None:
-    return None if positive is None else negative + cfg * (positive - negative)
+def _guide(positive: Tensor, negative: Tensor, cfg: float) -> Tensor:
+    """Classifier-free guidance of one stream's velocity."""
+    return negative + cfg * (positive - negative)

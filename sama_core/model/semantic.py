@@ -1,10 +1,8 @@
-"""The two modules that carry semantic tokens in and out of the transformer (SAMA §3.2).
+"""Semantic tokens (SAMA §3.2): the way into the transformer, the way out, and their first noise.
 
-They hold 0.1 % of the parameters, so ComfyUI keeps them in float32 (`compute_dtype`) whatever the
-blocks are stored in: quantising them costs more than it saves. Without a compute dtype they follow
-their own weights.
-
-The noise that the semantic tokens of a run start from.
+The two modules hold 0.1 % of the parameters, so ComfyUI keeps them in float32 (`compute_dtype`)
+whatever dtype the blocks are stored in: quantising them costs more than it saves. Without a
+compute dtype they use the dtype of their own weights.
 """
 
 import hashlib
@@ -12,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .config import DitConfig
 
@@ -37,11 +36,11 @@ class SemanticProjector(nn.Module):
     def forward(self, semantic_latents: Tensor) -> Tensor:
         """(B, S, E) → (B, S, D)."""
         x = self.norm(semantic_latents.to(self.compute_dtype or self.norm.weight.dtype))
-        return self.fc2(nn.functional.gelu(self.fc1(x))).to(semantic_latents.dtype)
+        return self.fc2(functional.gelu(self.fc1(x))).to(semantic_latents.dtype)
 
 
 class SemanticHead(nn.Module):
-    """`semantic_head`: LayerNorm and Linear, without timestep modulation; hidden states → velocity."""
+    """`semantic_head`: LayerNorm and Linear, no timestep modulation; hidden states → velocity."""
 
     def __init__(
         self,
@@ -65,16 +64,17 @@ class SemanticHead(nn.Module):
 
 
 def semantic_noise(size: tuple[int, int], seed: int | None, video_noise: Tensor) -> Tensor:
-    """Float32 noise (B, S, E) for video noise (B, …): a function of the seed and of each sample's own noise.
+    """Float32 noise (B, S, E), a function of the seed and of each sample's own video noise (B, …).
 
-    So an item taken out of a batch can be made again alone, and, since the first values of the first
-    sample do not depend on the size, a draft and the full edit plan alike.
+    `size` is (S, E). An item of a batch can therefore be sampled again alone. The first values of
+    the first sample do not depend on the clip's size, so a draft and the full edit start from the
+    same semantic noise.
     Deviation: the released script draws it from the GPU's unseeded generator, so that the same
     seed gives another result on every run.
     """
 
     def one(sample: Tensor) -> Tensor:
-        # Coarse enough that a last-digit difference between processors does not matter.
+        # Rounded so coarsely that differences in the last digit between processors do not matter.
         start = (sample.flatten()[:16].float() * 64).round().to("cpu", torch.int16)
         mark = int.from_bytes(
             hashlib.blake2b(start.numpy().tobytes(), digest_size=8).digest(), "big"

@@ -1,4 +1,4 @@
-"""Long sequences in slices: what is done token by token need not be done for all tokens at once."""
+"""Long sequences in slices: operations on single tokens need not run on all tokens at once."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NORM_SLICE = 2_048
-"""Tokens normed and rotated at once. Their float32 copies are the only temporaries, and no large weight is used."""
+"""Tokens that are normed and rotated at once. Their float32 copies are the only temporaries, and
+no large weight is involved."""
 FEED_FORWARD_SLICES = 2
-"""With two, the wide hidden layer before and after its activation takes little more than attention holds anyway. More
-would save nothing, and a feed-forward whose weights are streamed to the GPU is streamed once a slice."""
+"""With two, the wide hidden layer before and after its activation takes little more memory than
+attention needs anyway. More slices would save nothing, and weights that are streamed to the GPU
+cross once per slice."""
 WHOLE_TOKENS = 8_192
-"""So many tokens and fewer stay whole in the feed-forward: their memory is small, and weights come over once."""
+"""Up to this many tokens the feed-forward is not sliced: it needs little memory, and streamed
+weights cross once."""
 
 
 def feed_forward_slice(tokens: int) -> int:
-    """Tokens that the feed-forward takes at once."""
+    """How many of `tokens` tokens the feed-forward processes at once."""
     return tokens if tokens <= WHOLE_TOKENS else -(-tokens // FEED_FORWARD_SLICES)
 
 
 def token_slices(size: int, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Views of slices of tensors (B, N, …), of `size` tokens each but the last."""
+    """Views of tensors (B, N, …), cut along N into slices of `size` tokens, the last shorter.
+
+    Every entry holds one view of each tensor.
+    """
     return list(zip(*(tensor.split(size, dim=1) for tensor in tensors), strict=True))

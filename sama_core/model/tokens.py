@@ -17,20 +17,25 @@ class TokenLayout:
     """How many tokens each segment holds, and where it lies in the sequence."""
 
     source: int
+    """Tokens of the source video, 0 without one."""
     semantic: int
+    """Semantic tokens, 0 without them."""
     target: int
+    """Tokens of the target video."""
 
     @classmethod
     def of(cls, video: int, source: bool, semantic: int) -> "TokenLayout":
-        """The layout of segments of `video` tokens, with a source or without."""
+        """The layout for videos of `video` tokens each, with a source or without."""
         return cls(video if source else 0, semantic, video)
 
     @property
     def semantic_slice(self) -> slice:
+        """Where the semantic tokens are in the sequence."""
         return slice(self.source, self.source + self.semantic)
 
     @property
     def target_slice(self) -> slice:
+        """Where the target's tokens are in the sequence."""
         start = self.source + self.semantic
         return slice(start, start + self.target)
 

@@ -8,7 +8,7 @@ from sama_core.encoders.latent_space import Tiles, blend_tiles, tile_boxes
 
 
 def pool(pixels: torch.Tensor) -> torch.Tensor:
-    """A stand-in encoder: (1, 3, F, H, W) → (1, 3, F, H/8, W/8), each value from its own 8x8 pixels."""
+    """A stand-in encoder: (1, 3, F, H, W) → (1, 3, F, H/8, W/8), each value of its 8x8 pixels."""
     return avg_pool3d(pixels, (1, 8, 8))
 
 
@@ -56,7 +56,7 @@ def test_where_tiles_lie(size, tiles, boxes):
 )
 @pytest.mark.parametrize("size", [(4, 6), (7, 9), (11, 23)], ids=str)
 def test_blending_changes_nothing_where_tiles_agree(size, tiles):
-    """A function of each place alone gives every tile the same values, so any blend is the untiled result."""
+    """A function of each place alone is equal in all tiles, so any blend is the untiled result."""
     latent = torch.randn(1, 3, 2, *size, generator=torch.Generator().manual_seed(1))
     pixels = enlarge(latent)
     torch.testing.assert_close(blend_tiles(enlarge, latent, tiles, encode=False), pixels)
@@ -77,7 +77,7 @@ def test_ramps_by_hand():
 
 
 def test_corners_by_hand():
-    """Four tiles of 4x6, two rows and four columns in common: a weight is the smaller of both ramps."""
+    """Four tiles of 4x6 that share two rows and four columns: a weight is the smaller ramp."""
     values = iter([0.0, 0.0, 0.0, 1.0])
     blended = blend_tiles(
         lambda tile: torch.full((1, 1, 1, 4, 6), next(values)),

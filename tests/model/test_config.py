@@ -85,7 +85,7 @@ def test_told_settings_win():
 
 @pytest.mark.parametrize("heads", [3, 256, -1])
 def test_heads_that_do_not_fit_are_refused(heads):
-    """3 does not divide 256; 256 heads would be one channel wide, and rotary positions turn pairs."""
+    """3 does not divide 256; 256 heads would have one channel each, and positions rotate pairs."""
     with pytest.raises(
         CheckpointError,
         match=f"attention heads: got {heads} heads for width 256, needs a head count "

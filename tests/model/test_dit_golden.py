@@ -1,4 +1,4 @@
-"""The DiT against the official code: every tensor of the dit_* golden files, intermediate ones included."""
+"""The DiT against the official code: every tensor of the dit_* golden files."""
 
 import pytest
 import torch
@@ -113,7 +113,7 @@ def small_amplitude(model: SamaDiT, inputs: Inputs) -> dict[str, Tensor]:
 
 
 def official_model(golden, group: str) -> SamaDiT:
-    """The model with a group's weights; only the head count is told, every other size is inferred."""
+    """The model with a group's weights; all sizes but the head count are inferred."""
     weights = {}
     for name in GROUPS[group]:
         weights |= golden(name).state_dict()

@@ -1,4 +1,4 @@
-"""What the DiT must do whatever its weights: semantics without positions, batches, hooks, gradients, dtypes."""
+"""What the DiT does with any weights: semantic tokens, batches, hooks, gradients, dtypes."""
 
 import subprocess
 import sys
@@ -115,7 +115,7 @@ def test_semantic_positions_give_queries_and_keys_no_gradient(weights):
 
 
 def test_semantic_tokens_are_exchangeable(model):
-    """Permuting them permutes their velocities and leaves the video alone: they carry no position."""
+    """Permuting them permutes their velocities and keeps the video: they carry no position."""
     inputs, order = draw(), torch.randperm(65, generator=torch.Generator().manual_seed(0))
     video, semantic = model(**inputs)
     permuted = model(**inputs | {"semantic_latents": inputs["semantic_latents"][:, order]})
@@ -293,7 +293,7 @@ def plain_wan(
 
 @pytest.mark.parametrize(("group", "heads"), [("dit_small", 4), ("dit_headdim128", 2)])
 def test_without_source_and_semantics_it_is_wan(golden, group, heads):
-    """With a zero target segment, as SAMA's training starts, nothing of SAMA is left in the function."""
+    """With a zero target segment, as SAMA's training starts, the function is Wan's."""
     weights = golden(group).state_dict()
     weights["segment_embedding.weight"][2] = 0
     model = SamaDiT.from_state_dict(weights, num_heads=heads)

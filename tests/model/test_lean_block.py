@@ -1,4 +1,4 @@
-"""The block's economies: slices change nothing, nothing of the caller's is written over, and memory is saved."""
+"""Slices in the block change no result, overwrite nothing of the caller's, and save memory."""
 
 import pytest
 import torch
@@ -108,7 +108,7 @@ def test_live_bytes_counts_what_lives_at_once():
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("grad", [False, True])
 def test_the_model_compiles_without_a_break(backend, grad):
-    """torch.compile with fullgraph, so that nothing in forward leaves the graph, looks at values or waits for them."""
+    """torch.compile with fullgraph: nothing in forward leaves the graph or waits for values."""
     torch.manual_seed(0)
     model = SamaDiT(DitConfig(48, 2, 96, 2, 32, 32, 16, 16, 24, 24)).requires_grad_(grad)
     for weight in model.parameters():

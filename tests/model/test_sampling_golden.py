@@ -1,4 +1,4 @@
-"""The denoising loop and the sigmas against the official pipeline: every tensor of sampling_small."""
+"""The denoising loop and sigmas against the official pipeline: every tensor of sampling_small."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ class Recorder:
 def loop_tensors(
     golden, model, dtype=torch.float32, **options
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Golden names of the whole loop's states and velocities → ours, and the timesteps the model was given."""
+    """Golden names of the loop's states and velocities → ours, and the timesteps that were used."""
     start = {name: golden(GROUP)[name].to(dtype) for name in INPUTS}
     model = Recorder(model)
     final = denoise(
@@ -159,7 +159,7 @@ def reproduced(golden, model) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_equals_the_official_pipeline(golden, reproduced, name):
     expected = golden(GROUP)[name]
-    # The weak bfloat16 reference gets its own line in the parity table, so that it hides no other figure.
+    # The weak bfloat16 reference gets its own line in the parity table and hides no other figure.
     row = f"{GROUP}, all bf16" if name.startswith("all_bf16") else GROUP
     assert_close(
         reproduced[name].float(), expected, **golden(GROUP).limits(name), source=(row, name)
@@ -171,7 +171,7 @@ def test_no_golden_tensor_is_left_out(reproduced):
 
 
 def test_the_bf16_run_stays_in_bf16(reproduced):
-    """As in the official pipeline, where the zero-dimensional float32 step does not promote the state."""
+    """As in the official pipeline, where the zero-dimensional float32 step promotes no state."""
     assert {value.dtype for name, value in reproduced.items() if name.startswith("all_bf16")} == {
         torch.bfloat16
     }
