@@ -1,0 +1,89 @@
+"""The README is short for good, and what it says of files, nodes, workflows and cards is so."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sama_core.released_files import default_file
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = TEXT.splitlines()
+MOST_LINES = 160
+MOST_BYTES = 2_000_000
+STEPS = {"50 steps": [], "6 steps": ["--steps", "6", "--cfg", "1"]}
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the table below a heading, without its head."""
+    section = re.split(r"^## ", TEXT.partition(f"\n## {heading}\n")[2], flags=re.MULTILINE)[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def plan(*options: str) -> str:
+    """What `run.py plan` prints, on a bare interpreter as the README promises."""
+    command = [sys.executable, "run.py", "plan", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_it_is_short():
+    assert len(LINES) <= MOST_LINES
+
+
+def test_the_picture_moves_and_is_small():
+    (link,) = re.findall(r"!\[[^\]]+\]\((\S+)\)", TEXT)
+    path = ROOT / link
+    assert path.stat().st_size < MOST_BYTES
+    with Image.open(path) as picture:
+        assert picture.is_animated and picture.n_frames >= 17
+
+
+@pytest.mark.parametrize("row", table("Which card"), ids=lambda row: row[0])
+def test_the_table_of_cards_is_what_the_plan_prints(row):
+    card, ram, dtype, frames, weights, *times = row
+    vram, name = card.split(" GB, ")
+    options = ["--vram", vram, "--card", name, "--ram", ram.removesuffix(" GB")]
+    options += ["--weight-dtype", dtype.strip("`"), "--frames", frames]
+    here, streamed = weights.removesuffix(" GiB").split(" / ")
+    for time, settings in zip(times, STEPS.values(), strict=True):
+        printed = plan(*options, *settings)
+        assert f"SAMA plan: {frames} frames of 832x480" in printed
+        assert "Verdict: it fits" in printed
+        assert f", {time} of sampling (computed, not measured" in printed
+        if not settings:
+            assert f"{here} GiB of weights; {streamed} GiB of weights are streamed" in printed
+
+
+def test_the_command_for_a_card_is_a_row_of_the_table():
+    (command,) = re.findall(r'run.py plan --vram (\d+) --card "(.+)" --ram (\d+) (.+)', TEXT)
+    vram, name, ram, rest = command
+    (row,) = (row for row in table("Which card") if row[0] == f"{vram} GB, {name}")
+    assert row[1] == f"{ram} GB"
+    assert rest == f"--weight-dtype {row[2].strip('`')} --frames {row[3]}"
+
+
+def test_the_model_files_are_those_that_are_fetched():
+    files = [default_file(role) for role in ("SAMA model", "text encoder", "VAE")]
+    rows = [[cell.strip("`") for cell in row] for row in table("Model files")]
+    assert len(rows) == len(files)
+    for (name, size, folder, source), file in zip(rows, files, strict=True):
+        assert (name, folder, source) == (file.filename, f"models/{file.folder}", file.repo)
+        assert float(size.removesuffix(" GB")) == pytest.approx(file.size / 1e9, abs=0.05)
+    total = sum(file.size for file in files)
+    assert f"(about {round(total / 1e9)} GB)" in TEXT
+
+
+def test_every_workflow_is_in_it():
+    named = [row[0].strip("`") for row in table("Workflows")]
+    assert sorted(named) == [path.stem for path in sorted((ROOT / "workflows").glob("*.json"))]
+
+
+def test_every_node_is_in_it(comfyui, pack):
+    named = [name for row in table("Nodes") for name in row[0].split(", ")]
+    schemas = [comfyui.node_class(node_id).define_schema() for node_id in pack.node_ids]
+    assert sorted(named) == sorted(schema.display_name for schema in schemas)
