@@ -1,13 +1,15 @@
 """The README is short for good, and what it says of files, nodes, workflows and cards is so."""
 
 import re
-import subprocess
-import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from sama_core.launch.cli import parser
+from sama_core.launch.places import Places
+from sama_core.launch.progress import Stages
 from sama_core.released_files import default_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,10 +27,12 @@ def table(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
-def plan(*options: str) -> str:
-    """What `run.py plan` prints, on a bare interpreter as the README promises."""
-    command = [sys.executable, "run.py", "plan", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def plan(folder: Path, *options: str) -> str:
+    """What `run.py plan` prints where nothing has been measured: `folder` holds no calibrations."""
+    printed = StringIO()
+    asked = parser().parse_args(["plan", *options])
+    assert asked.run(asked, Places(work=folder), Stages(printed)) == 0
+    return printed.getvalue()
 
 
 def test_it_is_short():
@@ -44,14 +48,14 @@ def test_the_picture_moves_and_is_small():
 
 
 @pytest.mark.parametrize("row", table("Which card"), ids=lambda row: row[0])
-def test_the_table_of_cards_is_what_the_plan_prints(row):
+def test_the_table_of_cards_is_what_the_plan_prints(row, tmp_path):
     card, ram, dtype, frames, weights, *times = row
     vram, name = card.split(" GB, ")
     options = ["--vram", vram, "--card", name, "--ram", ram.removesuffix(" GB")]
     options += ["--weight-dtype", dtype.strip("`"), "--frames", frames]
     here, streamed = weights.removesuffix(" GiB").split(" / ")
     for time, settings in zip(times, STEPS.values(), strict=True):
-        printed = plan(*options, *settings)
+        printed = plan(tmp_path, *options, *settings)
         assert f"SAMA plan: {frames} frames of 832x480" in printed
         assert "Verdict: it fits" in printed
         assert f", {time} of sampling (computed, not measured" in printed
