@@ -57,13 +57,10 @@ def test_links_lead_to_files_and_headings(page):
 def test_files_that_are_named_exist(page):
     """Paths into the repository, in code spans and commands, and sources that are named without their folder."""
     text = page.read_text(encoding="utf-8")
-    missing = []
-    for path in re.findall(rf"(?<![\w/.-])(?:{'|'.join(ROOMS)})(?:/[\w.-]+)+", text):
-        if not (ROOT / path.rstrip(".")).exists():
-            missing.append(path)
-    for name in re.findall(r"(?<![\w/.-])[\w-]+\.(?:py|toml)\b", text):
-        if name not in source_names():
-            missing.append(name)
+    paths = re.findall(rf"(?<![\w/.-])(?:{'|'.join(ROOMS)})(?:/[\w.-]+)+", text)
+    names = re.findall(r"(?<![\w/.-])[\w-]+\.(?:py|toml)\b", text)
+    missing = [path for path in paths if not (ROOT / path.rstrip(".")).exists()]
+    missing += [name for name in names if name not in source_names()]
     assert missing == []
 
 
