@@ -281,7 +281,7 @@ def _sampled(order: dict, dynamic: bool) -> dict:
 def work(config, latent) -> dict:
     """Tokens and operations of one call."""
     from sama_core.model.memory_law import sequence_tokens
-    from sama_core.plan.seconds import forward_flops
+    from sama_core.plan.request import forward_flops
 
     flops = forward_flops(config, latent)
     return {

@@ -31,7 +31,7 @@ from sama_core.model.attention import sdpa  # noqa: E402
 from sama_core.model.config import DitConfig  # noqa: E402
 from sama_core.model.dit import SamaDiT  # noqa: E402
 from sama_core.model.memory_law import activation_bytes, sequence_tokens  # noqa: E402
-from sama_core.plan.seconds import forward_flops  # noqa: E402
+from sama_core.plan.request import forward_flops  # noqa: E402
 
 WIDE = DitConfig(
     dim=5120,

@@ -1,15 +1,17 @@
 """What ComfyUI will keep on the card and what it will stream: core's own rule, in numbers.
 
-Restated from ComfyUI 0.30.0: `comfy.model_management.load_models_gpu`, `comfy.sampler_helpers.estimate_memory`,
-`ModelPatcher.load` and the batching in `comfy.samplers`. In words:
+Restated from ComfyUI 0.30.0: `comfy.model_management.load_models_gpu`,
+`comfy.sampler_helpers.estimate_memory`, `ModelPatcher.load` and the batching in `comfy.samplers`:
 
-    estimate-based   Room for the activations of one sample and a reserve is kept free; what is left goes to weights.
-                     The rest of the weights stays in RAM and comes over, layer by layer, in every forward.
-    dynamic VRAM     (core's default on NVIDIA) Weights take what is free and give way when the activations grow. The
-                     balance is the same, but found while the model runs instead of estimated.
+    estimate-based   Room for the activations of one sample and a reserve stays free; the remaining
+                     room is for weights. Weights without room stay in RAM and are copied to the
+                     card, layer by layer, in every forward pass.
+    dynamic VRAM     (core's default on NVIDIA) Weights take what is free and are removed when the
+                     activations grow. The balance is the same, but it is found while the model
+                     runs instead of being estimated.
     CPU, MPS         Everything is in the computer's memory; nothing is streamed.
 
-Core keeps the largest modules on the card first: those are the feed-forwards, which long sequences call twice.
+Core keeps the largest modules on the card first: the feed-forwards. Long sequences call them twice.
 
 Unverified: on a card. Every figure here is computed.
 """
@@ -18,18 +20,20 @@ from dataclasses import dataclass, replace
 
 from .machine import GIB, NVIDIA, Machine
 
-# `minimum_inference_memory` without the reserve.
 _LEAST_FREE = round(0.8 * GIB)
+"""Core's `minimum_inference_memory` without the reserve, in bytes."""
 _OTHER_CARDS_SHARE = 0.4
+"""On cards that are not NVIDIA's, core gives weights at least this fraction of the free memory."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What has to be somewhere. Bytes."""
+    """The memory that one edit needs, in bytes, wherever it will be."""
 
     weights: int
+    """All weights of the model, as they are held in memory."""
     layer: int
-    """The largest layer."""
+    """Weights of the largest layer."""
     activations: int
     """Peak of one call with one sample."""
     guided: bool
@@ -37,48 +41,52 @@ class Load:
     beside: int
     """What else is in RAM: text encoder, VAE, frames."""
     feed_forward: int = 0
-    """Part of `weights`: the feed-forwards."""
+    """The part of `weights` that belongs to the feed-forwards."""
     slices: int = 1
-    """How often one call runs each feed-forward."""
+    """How many slices of the sequence each feed-forward runs on, one after another, in one call."""
     moves: bool = True
-    """Whether core's dynamic VRAM may move the weights: GGUF loaders bring a patcher of their own, which has none."""
+    """Whether core's dynamic VRAM may move the weights. It may not with GGUF files: their loaders
+    bring a model patcher of their own, without dynamic VRAM."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Where it goes. Bytes."""
+    """Where ComfyUI will put that memory, in bytes."""
 
     kept: int
     """Weights that stay on the card."""
     streamed: int
-    """Weights that cross to the card in every forward."""
+    """Weights that are copied to the card in every forward pass."""
     batched: bool
     """Whether both calls of a guided step run as one."""
     activations: int
-    """Peak of one call as core runs it: of both samples where it is batched."""
+    """Peak of one call as core runs it: with both samples where the calls are batched."""
     peak: int
-    """Memory for the work at its highest: kept weights, layers on their way, activations, reserve."""
+    """The most card memory in use at once: kept weights, layers on their way to the card,
+    activations, reserve. On a CPU or with MPS: the same as `ram`."""
     ram: int
     """RAM that is needed."""
     short_vram: int = 0
-    """What the work memory lacks; 0 if it suffices."""
+    """Bytes of card memory that are missing; 0 if it suffices."""
     short_ram: int = 0
-    """What RAM lacks."""
+    """Bytes of RAM that are missing; 0 if it suffices."""
     again: int = 0
-    """What crosses more than once in a forward, beyond the first time: feed-forwards that are not kept."""
+    """Bytes streamed again: feed-forward weights that are not kept on the card are copied once per
+    slice. The first copy counts in `streamed`, the others here."""
 
     @property
     def traffic(self) -> int:
-        """All that crosses to the card in a forward."""
+        """All bytes that are copied to the card in one forward pass."""
         return self.streamed + self.again
 
     @property
     def fits(self) -> bool:
+        """Whether neither card memory nor RAM is missing."""
         return not (self.short_vram or self.short_ram)
 
 
 def budget(load: Load, machine: Machine) -> Budget:
-    """Core's decision for this load on this machine."""
+    """Core's decision for this load on this machine, and the memory that is missing."""
     machine = replace(machine, dynamic=machine.dynamic and load.moves)
     return _on_card(load, machine) if machine.has_card else _in_ram(load, machine)
 
@@ -91,7 +99,7 @@ def _on_card(load: Load, machine: Machine) -> Budget:
     batched = load.guided and _batches(load, machine, kept)
     activations = load.activations * (2 if batched else 1)
     if batched and machine.dynamic:
-        # The weights give way to the larger activations.
+        # Weights are removed from the card to make room for the larger activations.
         kept = min(kept, max(0, machine.free_vram - activations - machine.reserved - passing))
         streamed = load.weights - kept
     peak = kept + passing + activations + machine.reserved
@@ -129,7 +137,11 @@ def _weights_on_card(load: Load, machine: Machine, keep_free: int) -> int:
 
 
 def _batches(load: Load, machine: Machine, kept: int) -> bool:
-    """Core runs both calls at once where half as much again would fit; dynamic VRAM counts weights as free."""
+    """Whether core runs both calls of a guided step at once.
+
+    It does where one and a half times their activations would fit. With dynamic VRAM it counts the
+    memory of weights as free.
+    """
     free = machine.free_vram - (0 if machine.dynamic else kept)
     return 2 * load.activations * 1.5 < free
 

@@ -1,8 +1,9 @@
-"""Times the model on this machine: `python -m sama_core.plan.calibrate FOLDER` writes one calibration there.
+"""Times the model on this machine: `python -m sama_core.plan.calibrate FOLDER`.
 
-On a graphics card two blocks of SAMA-14B's shape are timed in bfloat16, with random weights made on the card: the
-seconds of all forty follow from the operations. On a CPU it is SAMA-Shapes, the model inside the pack, in float32,
-which says nothing about SAMA-14B there.
+It writes one calibration file into FOLDER. On a graphics card two blocks of SAMA-14B's shape are
+timed in bfloat16, with random weights made on the card; the seconds of all forty blocks follow from
+the number of operations. On a CPU SAMA-Shapes, the model inside the pack, is timed in float32; that
+says nothing about SAMA-14B on this CPU.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .. import embedded
 from ..errors import SamaError
@@ -25,19 +27,22 @@ from ..model.dit import SamaDiT
 from ..model.memory_law import TEXT_ROWS, sequence_tokens
 from ..version import VERSION
 from .machine import processor
-from .seconds import forward_flops
+from .request import forward_flops
 from .weight_bytes import RELEASED_CONFIG
 
-# Clips that are timed, smallest first.
 CARD_CLIPS = (ClipShape(17, 480, 832), ClipShape(33, 480, 832), ClipShape(81, 480, 832))
+"""Clips that are timed on a card, smallest first."""
 CPU_CLIPS = (
     ClipShape(9, 64, 64),
     ClipShape(17, 64, 64),
     ClipShape(17, 128, 128),
     ClipShape(33, 128, 128),
 )
+"""Clips that are timed on a CPU, smallest first."""
 RUNS = 5
+"""Timed calls for each clip, after one that is not counted."""
 BLOCKS_ON_CARD = 2
+"""Blocks of the model that is timed on a card."""
 
 
 def calibrate(
@@ -46,29 +51,23 @@ def calibrate(
     runs: int = RUNS,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Measures and writes; returns the file, which is named after the device. Clips that do not fit are left out."""
+    """Measures, writes a file named after the device, and returns its path.
+
+    `clips` are those to time (default: the ones above), `runs` the calls for each, `say` takes
+    lines about the progress. Clips that do not fit into memory are left out; raises SamaError if
+    none fits.
+    """
     card = torch.cuda.is_available()
     device = torch.device("cuda" if card else "cpu")
     name = torch.cuda.get_device_name(device) if card else processor()
     model, what = _card_model(device) if card else _cpu_model()
-    points = []
-    for clip in clips or (CARD_CLIPS if card else CPU_CLIPS):
-        try:
-            points.append(_point(model, clip, device, runs))
-        except torch.OutOfMemoryError:
-            say(
-                f"{clip.frames} frames of {clip.width}x{clip.height}: more than this card can hold, left out"
-            )
-            continue
-        say(
-            f"{clip.frames} frames of {clip.width}x{clip.height}: {min(points[-1]['seconds']):.3g} to "
-            f"{max(points[-1]['seconds']):.3g} s a call"
-        )
+    points = _measure(model, clips or (CARD_CLIPS if card else CPU_CLIPS), device, runs, say)
     if not points:
         raise SamaError(
-            "Calibration: no clip fitted into the card's memory. Close what else uses it, and try again."
+            "Calibration: no clip fitted into the card's memory. "
+            "Close what else uses it, and try again."
         )
-    found = {
+    calibration = {
         "card": name,
         "kind": "card" if card else "CPU",
         "threads": None if card else torch.get_num_threads(),
@@ -77,7 +76,28 @@ def calibrate(
         "model": {"name": what, "width": model.config.dim, "blocks": model.config.num_layers},
         "points": points,
     }
-    return _write(folder / f"{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}.json", found)
+    filename = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return _write(folder / f"{filename}.json", calibration)
+
+
+def _measure(
+    model: SamaDiT,
+    clips: Iterable[ClipShape],
+    device: torch.device,
+    runs: int,
+    say: Callable[[str], None],
+) -> list[dict]:
+    points = []
+    for clip in clips:
+        size = f"{clip.frames} frames of {clip.width}x{clip.height}"
+        try:
+            point = _measure_clip(model, clip, device, runs)
+        except torch.OutOfMemoryError:
+            say(f"{size}: more than this card can hold, left out")
+            continue
+        points.append(point)
+        say(f"{size}: {min(point['seconds']):.3g} to {max(point['seconds']):.3g} s a call")
+    return points
 
 
 def _card_model(device: torch.device) -> tuple[SamaDiT, str]:
@@ -99,23 +119,24 @@ def _cpu_model() -> tuple[SamaDiT, str]:
     return SamaDiT.from_state_dict(weights, heads).eval(), "SAMA-Shapes"
 
 
-def _point(model: SamaDiT, clip: ClipShape, device: torch.device, runs: int) -> dict:
+def _measure_clip(model: SamaDiT, clip: ClipShape, device: torch.device, runs: int) -> dict:
     latent, config = clip.latent(), model.config
     dtype = next(model.parameters()).dtype
     generator = torch.Generator(device).manual_seed(0)
 
-    def drawn(*shape: int) -> torch.Tensor:
+    def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, device=device, dtype=dtype)
 
     size = (1, config.in_dim, latent.frames, latent.height, latent.width)
     inputs = (
-        drawn(*size),
+        draw(*size),
         torch.tensor([500.0], device=device),
-        drawn(1, TEXT_ROWS, config.text_dim),
-        drawn(*size),
-        drawn(1, config.semantic_tokens, config.semantic_dim),
+        draw(1, TEXT_ROWS, config.text_dim),
+        draw(*size),
+        draw(1, config.semantic_tokens, config.semantic_dim),
     )
-    seconds = [_timed(model, inputs, device) for _ in range(runs + 1)][1:]  # the first one warms up
+    # The first call is not counted: it warms up.
+    seconds = [_time_call(model, inputs, device) for _ in range(runs + 1)][1:]
     flops = forward_flops(config, latent)
     return {
         "tokens": sequence_tokens(config, latent),
@@ -126,7 +147,7 @@ def _point(model: SamaDiT, clip: ClipShape, device: torch.device, runs: int) -> 
     }
 
 
-def _timed(model: SamaDiT, inputs: tuple, device: torch.device) -> float:
+def _time_call(model: SamaDiT, inputs: tuple, device: torch.device) -> float:
     with torch.inference_mode():
         began = _now(device)
         model(*inputs)
@@ -140,18 +161,18 @@ def _now(device: torch.device) -> float:
 
 
 def _comfyui_version() -> str | None:
-    """Known where this runs inside ComfyUI only; the timing itself does not use it."""
+    """Known only where this runs inside ComfyUI; the timing itself does not use it."""
     try:
         return importlib.metadata.version("comfyui")
     except importlib.metadata.PackageNotFoundError:
         return getattr(sys.modules.get("comfyui_version"), "__version__", None)
 
 
-def _write(path: Path, found: dict) -> Path:
+def _write(path: Path, calibration: dict) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

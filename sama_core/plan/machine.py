@@ -1,13 +1,7 @@
-"""What a plan has to know of the card and the computer.
+"""The card and the computer that a plan is made for.
 
-The computer's processor and memory, asked of the system without any library.
-
-Peaks that makers publish for their cards, and what part of them a model gets.
-
-Dense matrix products, bfloat16 with float32 sums, in TFLOPS; fp8 where the card has it. GeForce cards from the
-appendices of NVIDIA's Ampere GA102, Ada and Blackwell whitepapers, where the bfloat16 figure is twice the card's
-float32 one (71.2 and 35.6 for the RTX 3090, 165.2 and 82.6 for the RTX 4090) and fp8 twice that; the others from
-their data sheets, without sparsity.
+`Machine` holds the facts, `processor` and `memory` read those of the computer from the system
+without any library, and `peak` gives the speed that makers publish for their cards.
 """
 
 import ctypes
@@ -19,57 +13,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-GIB = 1 << 30
-
-
-MIB = 1 << 20
-
-
+GIB, MIB = 1 << 30, 1 << 20
 NVIDIA, OTHER_GPU, MPS, CPU = "nvidia", "other GPU", "MPS", "CPU"
+"""Kinds of devices."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One card in one computer, at one moment. Bytes throughout."""
+    """One card in one computer, at one moment. Memory is in bytes."""
 
     kind: str = NVIDIA
     """NVIDIA, OTHER_GPU, MPS or CPU."""
     card: str | None = None
     """The device's name as torch gives it."""
     free_vram: int = 0
-    """What core can use: free for the driver, held by torch without use, or taken by weights that core would remove."""
+    """Card memory that core can use: free for the driver, held by torch without use, or taken by
+    weights that core would remove."""
     total_vram: int = 0
+    """All memory of the card."""
     free_ram: int | None = None
-    """None where it is unknown."""
+    """RAM that programs can still have; None where it is unknown."""
     total_ram: int | None = None
+    """All RAM; None where it is unknown."""
     reserved: int = 400 * MIB
-    """What core leaves to other programs (`--reserve-vram`); 600 MiB on Windows, 700 with more than 15 GiB."""
+    """Card memory that core leaves to other programs (`--reserve-vram`), see `windows_reserve`."""
     vram_mode: str = "normal"
     """normal, low, no or high, as core's command line sets it."""
     dynamic: bool = True
     """Core's dynamic VRAM: weights move while the model runs."""
     streams: int = 2
-    """Layers that are on their way to the card at once (`--async-offload`)."""
+    """Layers that are copied to the card at the same time (`--async-offload`)."""
     program: int = 2 * GIB
-    """RAM that ComfyUI takes for itself; 0 where it runs already. Unverified: 1 to 2 GiB were seen on a CPU machine."""
+    """RAM that ComfyUI takes for itself; 0 where it already runs. Unverified: 1 to 2 GiB were
+    measured on a machine without a card."""
     assumed_vram: bool = False
-    """Whether the card's memory was given by the user rather than read."""
+    """Whether the user gave the card's memory, instead of it being read."""
     assumed_ram: bool = False
-    """The same of the computer's memory."""
+    """Whether the user gave the computer's memory, instead of it being read."""
 
     @property
     def has_card(self) -> bool:
-        """Whether the memory for the work is another than the computer's."""
+        """Whether the device has memory of its own, apart from the computer's."""
         return self.kind in (NVIDIA, OTHER_GPU)
 
     @property
     def compute_size(self) -> int:
-        """Bytes of a number in the dtype that core computes SAMA in: bfloat16 on cards, float32 on a CPU."""
+        """Bytes of one number in the dtype that core computes in: bfloat16, float32 on a CPU."""
         return 4 if self.kind == CPU else 2
 
 
 def windows_reserve(total_vram: int) -> int:
-    """What core leaves free on Windows."""
+    """Bytes that core leaves free on Windows: 600 MiB, 700 MiB on cards with more than 15 GiB."""
     return (700 if total_vram > 15 * GIB else 600) * MIB
 
 
@@ -83,7 +77,7 @@ def processor() -> str:
 
 
 def memory() -> tuple[int | None, int | None]:
-    """Bytes of RAM that programs can still have, and of all RAM; None where the system does not say."""
+    """Free and total RAM in bytes; None where the system does not say."""
     if sys.platform == "win32":
         return _windows_memory()
     total = _pages("SC_PHYS_PAGES")
@@ -124,26 +118,32 @@ def _windows_memory() -> tuple[int | None, int | None]:
         ]
 
     status = Status(length=ctypes.sizeof(Status))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+    if sys.platform != "win32" or not ctypes.windll.kernel32.GlobalMemoryStatusEx(
+        ctypes.byref(status)
+    ):
         return None, None
     return status.free, status.total
 
 
 class Peak(NamedTuple):
-    """Operations per second."""
+    """Operations per second of dense matrix products."""
 
     bf16: float
+    """With bfloat16 factors and float32 sums."""
     fp8: float | None
+    """With fp8 factors; None for cards without fp8."""
 
 
-# Assumed, not measured: the part of the peak that attention and large matrix products of a video model reach.
 EFFICIENCY = (0.35, 0.60)
-
-
-# Assumed, not measured: bytes a second from RAM to the card, PCIe 3.0 x16 with pageable memory to PCIe 5.0 x16.
+"""Lowest and highest fraction of the peak that attention and large matrix products of a video model
+reach. Assumed, not measured."""
 TRANSFER = (6e9, 40e9)
+"""Bytes per second from RAM to the card: PCIe 3.0 x16 with pageable memory, and PCIe 5.0 x16.
+Assumed, not measured."""
 
-
+# Peaks as published, in TFLOPS, without sparsity. GeForce cards: float32, from the appendices of
+# NVIDIA's Ampere GA102, Ada and Blackwell whitepapers. There bfloat16 is twice the float32 figure
+# (71.2 and 35.6 for the RTX 3090, 165.2 and 82.6 for the RTX 4090) and fp8 twice bfloat16.
 _GEFORCE_FLOAT32 = {
     "3050": 9.1,
     "3060": 12.7,
@@ -170,8 +170,7 @@ _GEFORCE_FLOAT32 = {
     "5080": 56.3,
     "5090": 104.8,
 }
-
-
+# Other cards: bfloat16 and fp8, from their data sheets.
 _OTHERS = {
     "a100": (312, None),
     "a100pcie": (312, None),
@@ -187,16 +186,14 @@ _OTHERS = {
     "h100": (989, 1979),
     "h200": (989, 1979),
 }
-
-
-# What torch adds to a card's name: maker, series, memory, socket. "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3".
+# Maker, series, memory and socket, which torch adds to a card's name: "NVIDIA A100-SXM4-80GB".
 _BESIDE_THE_NAME = re.compile(r"nvidia|geforce|tesla|\b\d+ ?gb\b|\bhbm\de?\b|\bsxm\d?\b")
 
 
 def peak(card: str | None) -> Peak | None:
-    """The published peak of a card, by the name torch gives it; None for cards that are not in the table.
+    """The published peak of a card, by the name torch gives it; None for cards not in the tables.
 
-    Laptop cards share names with desktop ones and are slower, so they have none.
+    Laptop cards are left out: they share names with desktop cards and are slower.
     """
     if not card or re.search(r"laptop|max-q|mobile", card.lower()):
         return None

@@ -1,6 +1,6 @@
-"""The nearest settings that fit: one change at a time, the smallest that does it.
+"""One plan: what a request needs on a machine, and the nearest settings that would fit.
 
-One plan: the request, what comes of it on a machine, and the text an artist reads.
+The nearest settings are found by changing one thing at a time: the smallest change that suffices.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,38 +10,39 @@ from ..geometry import ClipShape, LatentShape, choose_bucket
 from ..model.memory_law import sequence_tokens
 from .budget import Budget, Load, budget
 from .machine import Machine
-from .request import Request
-from .seconds import Calibration, Flops, Seconds, forward_flops, seconds_per_step
+from .request import Flops, Request, forward_flops
+from .seconds import Calibration, Seconds, seconds_per_step
 from .weight_bytes import SMALLER_FORMATS
 
-# Areas tried, as parts of the wanted one.
 _AREAS = [part / 20 for part in range(19, 0, -1)]
-
-
-# Lengths tried where more than one thing has to change.
+"""Areas that are tried, as fractions of the requested one."""
 _LENGTHS = (81, 65, 49, 33, 17, 9, 5, 1)
+"""Frame counts that are tried where more than one setting has to change."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """A setting to change, in words, and what would come of it."""
+    """A change of settings and its effect."""
 
     text: str
+    """The new settings, in words."""
     request: Request
+    """The request with the new settings."""
     placed: Budget
+    """Where ComfyUI would put the memory of that request."""
 
 
 def options(request: Request, machine: Machine, good: Callable[[Budget], bool]) -> list[Option]:
-    """The smallest change of each kind after which the plan is `good`; if no single one does it, several at once.
+    """The smallest change of each kind after which the budget is `good`.
 
-    Empty if nothing helps.
+    If no single change suffices, one option that changes several settings; empty if nothing helps.
     """
     kinds = (_fewer_frames, _smaller_areas, _smaller_files)
-    found = [option for kind in kinds if (option := _first(kind(request), machine, good))]
-    if found:
-        return found
-    both = _first(_smaller_everything(request), machine, good)
-    return [both] if both else []
+    single = [option for kind in kinds if (option := _first(kind(request), machine, good))]
+    if single:
+        return single
+    several = _first(_smaller_everything(request), machine, good)
+    return [several] if several else []
 
 
 def _first(
@@ -78,7 +79,7 @@ def _smaller_files(request: Request) -> Iterator[tuple[str, Request]]:
 
 
 def _smaller_everything(request: Request) -> Iterator[tuple[str, Request]]:
-    """All three at once, from the clip that keeps most pixels; each with the largest file first."""
+    """All three at once: clips with the most pixels first, each with the largest file first."""
     files = [("", request), *_smaller_files(request)]
     frames = [count for count in _LENGTHS if count <= request.clip.frames]
     clips = [
@@ -97,7 +98,7 @@ def _smaller_everything(request: Request) -> Iterator[tuple[str, Request]]:
 
 
 def _sizes(clip: ClipShape) -> list[tuple[int, int]]:
-    """Buckets of the clip's aspect with fewer pixels, largest first."""
+    """Width and height of buckets of the clip's aspect with fewer pixels, largest first."""
     area = clip.width * clip.height
     found = dict.fromkeys(
         choose_bucket(clip.width, clip.height, int(part * area))
@@ -114,31 +115,40 @@ class Plan:
     """Everything that is known before the first weight is read."""
 
     request: Request
+    """The edit."""
     machine: Machine
+    """The machine it would run on."""
     tokens: int
-    """Of the whole sequence: source, semantic, target."""
+    """Tokens of the whole sequence: source, semantic, target."""
     flops: Flops
-    """Of one call."""
+    """Work of one call of the model with one sample."""
     load: Load
+    """Memory that is needed."""
     placed: Budget
+    """Where ComfyUI will put it."""
     seconds: Seconds | None
-    """Of one step."""
+    """Time of one step; None where it is not known."""
     nearest: list[Option]
-    """If it does not fit: what would."""
+    """If it does not fit: settings that would fit."""
     resident: list[Option]
-    """If streaming costs time: what would keep all weights on the card."""
+    """If streaming costs time: settings that would keep all weights on the card."""
 
     @property
     def fits(self) -> bool:
+        """Whether the memory suffices."""
         return self.placed.fits
 
     @property
     def latent(self) -> LatentShape:
+        """Shape of the clip's latent."""
         return self.request.clip.latent()
 
 
 def make_plan(request: Request, machine: Machine, calibrations: Iterable[Calibration] = ()) -> Plan:
-    """Counts, places and times one edit; nothing is read, nothing is run."""
+    """Plans one edit by arithmetic alone: no file is read, no model is run.
+
+    `calibrations` are measured speeds, the preferred ones last, see `read_calibrations`.
+    """
     load, latent = request.load(machine), request.clip.latent()
     placed, flops = budget(load, machine), forward_flops(request.config, latent)
     tokens = sequence_tokens(request.config, latent)

@@ -1,6 +1,7 @@
-"""What a plan needs of a model file, from its header alone: `python -m sama_core.plan.read_model FILE [BASE]`.
+"""What a plan needs of a model file, read from its header alone.
 
-The answer is JSON; the last line of standard error is a sentence for the artist if the file is no SAMA model.
+As a program: `python -m sama_core.plan.read_model FILE [BASE]` prints the facts as JSON. If the
+file is no SAMA model, the last line on standard error says why, in words for the user.
 """
 
 import dataclasses
@@ -25,30 +26,35 @@ class ModelFacts(NamedTuple):
     """What the header says."""
 
     config: DitConfig
+    """Sizes of the model."""
     weights: Weights
+    """Its weights, counted."""
     area: int | None = None
-    """Pixels the model was made for; None where the file does not say."""
+    """Pixels of a frame the model was made for; None where the file does not say."""
 
 
 def read_model(path: str | Path, base: str | Path | None = None) -> ModelFacts:
-    """Sizes and weights of a safetensors or GGUF file, of a delta with its base.
+    """Sizes and weights of a safetensors or GGUF file, or of a delta file with its `base` shards.
 
-    Raises CheckpointError, as loading would, for anything that is no SAMA model; RuntimeSetupError for a GGUF file
-    where the library `gguf` is not installed.
+    Raises CheckpointError, as loading would, for anything that is no SAMA model, and
+    RuntimeSetupError for a GGUF file where the library `gguf` is not installed.
     """
     path = Path(path)
     if path.suffix.lower() == ".gguf":
         return _read_gguf(path)
     plan = plan_checkpoint(path, base)
     shapes = model_shapes(plan.config)
-    tensors = [tensor for file in plan.files for tensor in _stored(file, shapes)]
+    tensors = [tensor for file in plan.files for tensor in _tensors_of(file, shapes)]
     return ModelFacts(
         plan.config, count(path.name, tensors), transformer_settings(plan.metadata).get("area")
     )
 
 
-def _stored(file: WeightFile, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[StoredTensor]:
-    """Every tensor of the file; weights are counted by the model's `shapes`, since the file's may be packed bytes."""
+def _tensors_of(file: WeightFile, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[StoredTensor]:
+    """Every tensor of the file, with the parameters of the model's `shapes`.
+
+    The file's own shapes may be those of packed bytes.
+    """
     for name, place in file.places.items():
         yield StoredTensor(
             name, place.dtype, math.prod(shapes.get(name, file.shapes[name])), place.size
@@ -92,8 +98,8 @@ def _read_gguf(path: Path) -> ModelFacts:
                 tensor.name, tensor.tensor_type.name, math.prod(shape), int(tensor.n_bytes)
             )
         )
-    told = reader.get_field("config")
-    settings = transformer_settings({"config": told.contents()} if told else None)
+    stored = reader.get_field("config")
+    settings = transformer_settings({"config": stored.contents()} if stored else None)
     config = DitConfig.from_shapes(
         shapes, settings.get("num_heads"), settings.get("semantic_tokens"), path.name
     )
@@ -102,7 +108,7 @@ def _read_gguf(path: Path) -> ModelFacts:
 
 
 def to_json(facts: ModelFacts) -> str:
-    """For another process, which may lack torch."""
+    """The facts as JSON, for a process that may lack torch."""
     return json.dumps(
         {
             "config": dataclasses.asdict(facts.config),

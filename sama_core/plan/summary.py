@@ -1,35 +1,38 @@
-"""A plan as text an artist understands. Every figure says whether it was measured or computed."""
+"""A plan as text for the user. Every figure says whether it was measured or computed."""
 
 import math
 
 from ..geometry import RELEASE_FRAMES
 from .budget import Budget
 from .machine import CPU, GIB, MIB, MPS, Machine
-from .planning import Plan, options
+from .planning import Option, Plan, options
 from .request import is_small
 from .seconds import CALIBRATE
 from .weight_bytes import FP8_STORAGES
 
 OUT_OF_MEMORY = "Nothing is broken: change a setting and queue it again."
-# Where memory ran out although it should have sufficed, this part of it is aimed at.
 _LIGHTER = 0.75
+"""Where memory ran out although it should have sufficed, aim for this fraction of it."""
 
 
 def report(plan: Plan) -> str:
-    """All of it, a line per question."""
+    """The whole plan: what, where, how long, and the verdict."""
     return "\n".join(
         [*_what(plan), *_where(plan), _time(plan), _beside_sampling(plan), *_verdict(plan)]
     )
 
 
 def verdict_first(text: str) -> str:
-    """A report with its verdict in front, for a node, which shows two lines until somebody enlarges it."""
+    """A report with its verdict in front, for a node: until enlarged it shows only two lines."""
     figures, _, verdict = text.partition("\nVerdict: ")
     return f"Verdict: {verdict}\n{figures}"
 
 
 def out_of_memory_text(plan: Plan) -> str:
-    """What stands above core's own words when sampling ran out of memory. The plan may have thought it would fit."""
+    """The text above core's own message when sampling ran out of memory.
+
+    The plan may have said that the edit fits; then the advice is to use a quarter less.
+    """
     return "\n".join(
         [
             f"SAMA ran out of memory. {OUT_OF_MEMORY}",
@@ -41,7 +44,7 @@ def out_of_memory_text(plan: Plan) -> str:
 
 
 def _unforeseen(plan: Plan) -> list[str]:
-    """Advice where the figures said that it fits: the same with a quarter less."""
+    """Advice where the figures said that it fits: settings that need a quarter less."""
 
     def lighter(placed: Budget) -> bool:
         return (
@@ -50,7 +53,7 @@ def _unforeseen(plan: Plan) -> list[str]:
             and placed.activations <= _LIGHTER * plan.placed.activations
         )
 
-    found = options(
+    lighter_options = options(
         plan.request,
         plan.machine,
         lighter
@@ -59,10 +62,10 @@ def _unforeseen(plan: Plan) -> list[str]:
     )
     lines = [
         (
-            "By these figures it should have fitted: other programs or nodes took the rest, or the figures are too "
-            "low. Try one of:"
+            "By these figures it should have fitted: other programs or nodes took the rest, "
+            "or the figures are too low. Try one of:"
         ),
-        *(f"  - {_described(plan, option)}" for option in found),
+        *(f"  - {_option_line(plan, option)}" for option in lighter_options),
     ]
     if plan.machine.has_card:
         lines.append("  - ComfyUI started with --reserve-vram 2, which streams more of the weights")
@@ -70,7 +73,7 @@ def _unforeseen(plan: Plan) -> list[str]:
 
 
 def size(count: float) -> str:
-    """Bytes as GiB, or MiB where that reads better."""
+    """Bytes in GiB, or in MiB if there are few."""
     return f"{count / GIB:.1f} GiB" if count >= 0.1 * GIB else f"{count / MIB:.0f} MiB"
 
 
@@ -94,11 +97,17 @@ def _what(plan: Plan) -> list[str]:
     return [
         f"SAMA plan: {_clip(plan)}, {request.steps} steps, cfg {request.cfg:g}",
         *request.remarks,
-        f"Model: {weights.name}, {_short(weights.parameters)} weights, {storage}: {size(plan.load.weights)} in memory",
-        f"Tokens: {plan.tokens:,} = source {video:,} + semantic {request.config.semantic_tokens} + target {video:,}",
         (
-            f"Work: {_flop(plan.flops.total)} a call, {plan.flops.attention_share:.0%} of it attention; {calls}, "
-            f"{_flop(work)} in all"
+            f"Model: {weights.name}, {_short(weights.parameters)} weights, {storage}: "
+            f"{size(plan.load.weights)} in memory"
+        ),
+        (
+            f"Tokens: {plan.tokens:,} = source {video:,} "
+            f"+ semantic {request.config.semantic_tokens} + target {video:,}"
+        ),
+        (
+            f"Work: {_flop(plan.flops.total)} a call, {plan.flops.attention_share:.0%} of it "
+            f"attention; {calls}, {_flop(work)} in all"
         ),
     ]
 
@@ -116,15 +125,16 @@ def _where(plan: Plan) -> list[str]:
         return [f"Device: {machine.card or where}; nothing is streamed", ram]
     lines = [
         (
-            f"Card: {machine.card or 'a card'}, {machine.free_vram / GIB:.1f} of {machine.total_vram / GIB:.1f} GiB "
+            f"Card: {machine.card or 'a card'}, {machine.free_vram / GIB:.1f} of "
+            f"{machine.total_vram / GIB:.1f} GiB "
             f"{'assumed free' if machine.assumed_vram else 'free for this'}"
         ),
         f"On the card: {activations} activations{pair}, {size(machine.reserved)} left to others, "
         + (
             f"and all {size(load.weights)} of weights"
             if not placed.streamed
-            else f"{size(placed.kept)} of weights; {size(placed.streamed)} of weights are streamed from RAM in every "
-            f"call{_again(plan)}"
+            else f"{size(placed.kept)} of weights; {size(placed.streamed)} of weights are "
+            f"streamed from RAM in every call{_again(plan)}"
         ),
     ]
     if placed.streamed and machine.dynamic and load.moves:
@@ -135,7 +145,7 @@ def _where(plan: Plan) -> list[str]:
 
 
 def _again(plan: Plan) -> str:
-    """What crosses more than once."""
+    """What is streamed more than once in a call."""
     placed = plan.placed
     return (
         f", the feed-forward layers twice: about {size(placed.traffic)} in all"
@@ -168,48 +178,56 @@ def _beside_sampling(plan: Plan) -> str:
     amount = (
         ""
         if is_small(plan.request.config)
-        else f", {size(plan.request.vae_bytes(plan.machine))} to decode these frames by ComfyUI's rule,"
+        else f", {size(plan.request.vae_bytes(plan.machine))} to decode these frames by "
+        "ComfyUI's rule,"
     )
-    return f"This is sampling only: the VAE needs memory of its own{amount} and works in tiles where that is missing."
+    return (
+        f"This is sampling only: the VAE needs memory of its own{amount} "
+        "and works in tiles where that is missing."
+    )
 
 
 def _verdict(plan: Plan) -> list[str]:
-    placed = plan.placed
-    if plan.fits:
-        lines = [
-            "Verdict: it fits."
-            if not placed.streamed
-            else f"Verdict: it fits, with {size(placed.streamed)} of the weights streamed."
-        ]
-        if placed.streamed and plan.resident:
-            lines += [
-                "To keep all weights on the card, one of:",
-                *(f"  - {option.text}" for option in plan.resident),
-            ]
-        elif placed.streamed and plan.seconds and not plan.seconds.streaming_counts:
-            share = math.ceil(100 * plan.seconds.streaming / plan.seconds.low)
-            lines.append(f"Streaming adds at most {share} % to the time.")
-    else:
-        lines = [f"Verdict: it does not fit: {_lacking(plan)}."]
-        if plan.nearest:
-            lines += [
-                "What would fit, one of:",
-                *(f"  - {_described(plan, option)}" for option in plan.nearest),
-            ]
-        else:
-            lines.append(
-                "No frame count, area or file of this model fits: close what else uses memory, or use a "
-                "larger machine."
-            )
-        if plan.machine.has_card and plan.machine.vram_mode == "high" and placed.short_vram:
-            lines.append(
-                "  - ComfyUI without --highvram or --gpu-only, so that it may stream weights"
-            )
+    lines = _if_it_fits(plan) if plan.fits else _if_it_does_not_fit(plan)
     if plan.request.clip.frames > RELEASE_FRAMES:
         lines.append(
-            f"SAMA was released for {RELEASE_FRAMES} frames: SAMA Long Edit works through longer clips in "
-            f"segments, and needs the memory of {RELEASE_FRAMES}."
+            f"SAMA was released for {RELEASE_FRAMES} frames: SAMA Long Edit works through longer "
+            f"clips in segments, and needs the memory of {RELEASE_FRAMES}."
         )
+    return lines
+
+
+def _if_it_fits(plan: Plan) -> list[str]:
+    streamed = plan.placed.streamed
+    if not streamed:
+        return ["Verdict: it fits."]
+    lines = [f"Verdict: it fits, with {size(streamed)} of the weights streamed."]
+    if plan.resident:
+        lines += [
+            "To keep all weights on the card, one of:",
+            *(f"  - {option.text}" for option in plan.resident),
+        ]
+    elif plan.seconds and not plan.seconds.streaming_counts:
+        share = math.ceil(100 * plan.seconds.streaming / plan.seconds.low)
+        lines.append(f"Streaming adds at most {share} % to the time.")
+    return lines
+
+
+def _if_it_does_not_fit(plan: Plan) -> list[str]:
+    lines = [f"Verdict: it does not fit: {_lacking(plan)}."]
+    if plan.nearest:
+        lines += [
+            "What would fit, one of:",
+            *(f"  - {_option_line(plan, option)}" for option in plan.nearest),
+        ]
+    else:
+        lines.append(
+            "No frame count, area or file of this model fits: close what else uses memory, "
+            "or use a larger machine."
+        )
+    machine = plan.machine
+    if machine.has_card and machine.vram_mode == "high" and plan.placed.short_vram:
+        lines.append("  - ComfyUI without --highvram or --gpu-only, so that it may stream weights")
     return lines
 
 
@@ -225,7 +243,7 @@ def _lacking(plan: Plan) -> str:
     return " and ".join(parts)
 
 
-def _described(plan: Plan, option) -> str:
+def _option_line(plan: Plan, option: Option) -> str:
     weights = option.request.weights
     text = (
         option.text
@@ -254,9 +272,9 @@ def _flop(count: float) -> str:
 def _span(low: float, high: float) -> str:
     """Two durations in the unit that suits the longer one."""
     unit, scale = ("s", 1) if high < 300 else ("min", 60) if high < 100 * 60 else ("h", 3600)
-    first, last = (_rounded(value / scale) for value in (low, high))
+    first, last = (_two_digits(value / scale) for value in (low, high))
     return f"about {last} {unit}" if first == last else f"{first} to {last} {unit}"
 
 
-def _rounded(value: float) -> str:
+def _two_digits(value: float) -> str:
     return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"

@@ -9,10 +9,12 @@ from ..convert.formats import is_matrix
 from ..model.config import DitConfig
 from ..weights.formats import is_quant_key
 
-# Kept in float32 by the loader, whatever the others are stored in.
 FLOAT32_MODULES = ("patch_embedding", "segment_embedding", "siglip_feat_mlp", "semantic_head")
+"""Modules that the loader keeps in float32, however the others are stored."""
 FP8_STORAGES = ("fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
+"""Values of the loader's `weight_dtype` that store weights in fp8."""
 FAST_STORAGE = "fp8_e4m3fn_fast"
+"""The one of them that multiplies in fp8 too."""
 _NAMES = {
     "F32": "float32",
     "F16": "float16",
@@ -23,14 +25,16 @@ _NAMES = {
 
 
 class StoredTensor(NamedTuple):
-    """One line of a file's header."""
+    """One tensor of a file's header."""
 
     name: str
+    """Its name in the model."""
     dtype: str
     """As the file writes it: BF16, F8_E4M3, Q8_0 …"""
     parameters: int
+    """Numbers in it."""
     stored: int
-    """Bytes."""
+    """Bytes in the file."""
 
 
 @dataclass(frozen=True)
@@ -38,43 +42,50 @@ class Weights:
     """A model's weights, counted."""
 
     name: str
-    """What an artist reads: the file's name."""
+    """The file's name, for the report."""
     format: str
-    """bfloat16, fp8, Q8_0 …: what most weights are stored in."""
+    """What most weights are stored in: bfloat16, fp8, Q8_0 …"""
     parameters: int
+    """Number of all weights."""
     stored: int
     """Bytes of the files."""
     float32: int
-    """Weights that are kept in float32."""
+    """Number of weights that are kept in float32."""
     largest: int
-    """Weights of the largest layer in the blocks. Core keeps larger ones on the card before all others."""
+    """Number of weights in the largest layer of the blocks. Core keeps larger layers outside the
+    blocks on the card before all others."""
     quantised: bool
-    """Whether the file's own packed numbers stay in memory: scaled fp8, ComfyUI's quantised files, GGUF."""
+    """Whether the weights stay in memory as packed in the file: scaled fp8, ComfyUI's quantised
+    files, GGUF."""
     matrices: int
-    """Weights in the blocks' matrices, which are all that smaller files shrink."""
+    """Number of weights in the blocks' matrices, the only ones that smaller files shrink."""
     rest: int
-    """Bytes of everything else, as the file has it."""
+    """Bytes of everything else, as stored in the file."""
     gguf_rest: int
-    """The same in a GGUF file, which keeps small tensors and SAMA's own modules in float32."""
+    """Bytes of everything else in a GGUF file, which keeps small tensors and SAMA's own modules in
+    float32."""
 
     @property
     def gguf(self) -> bool:
-        """Whether they come from a GGUF file, or would."""
+        """Whether they are stored in a GGUF file."""
         return self.format.startswith(("Q", "IQ", "GGUF"))
 
     def loaded(self, storage: str, compute_size: int) -> int:
-        """Bytes in memory with a loader's `weight_dtype`; `compute_size` is the size of what the device computes in."""
+        """Bytes in memory with the loader's `weight_dtype` set to `storage`.
+
+        `compute_size` is the number of bytes of the dtype that the device computes in.
+        """
         if self.quantised:
             return self.stored
         size = 1 if storage in FP8_STORAGES or self.format == "fp8" else compute_size
         return size * (self.parameters - self.float32) + 4 * self.float32
 
     def layer(self, storage: str, compute_size: int) -> int:
-        """Bytes of the largest layer in memory."""
+        """Bytes of the largest layer in memory, with the same arguments as `loaded`."""
         return round(self.largest * self.loaded(storage, compute_size) / self.parameters)
 
     def as_format(self, name: str, bits: float) -> "Weights":
-        """The same model from a file in which the blocks' matrices take `bits` each and all else stays."""
+        """The same model in a file whose block matrices take `bits` per weight; the rest stays."""
         kept = self.gguf_rest if name.startswith("GGUF") else self.rest
         return replace(
             self,
@@ -85,7 +96,6 @@ class Weights:
         )
 
 
-# Bits a weight of a matrix takes, scales included.
 SMALLER_FORMATS = (
     ("fp8", 8.0),
     ("GGUF Q8_0", 8.5),
@@ -94,6 +104,7 @@ SMALLER_FORMATS = (
     ("GGUF Q4_1", 5.0),
     ("GGUF Q4_0", 4.5),
 )
+"""Formats that SAMA Convert Weights writes, and bits per weight of a matrix, scales included."""
 
 # SAMA-14B as released: sizes from its repository, counts from its shapes.
 RELEASED_CONFIG = DitConfig(
@@ -123,15 +134,15 @@ RELEASED = Weights(
 
 
 def exact_in_gguf(name: str) -> bool:
-    """True for tensors that a GGUF file keeps in float32: SAMA's own, and all that are no matrix of two dimensions."""
+    """Whether a GGUF file keeps a tensor in float32: SAMA's own, and all that are no matrix."""
     return name.startswith(FLOAT32_MODULES) or not name.endswith(".weight") or ".norm" in name
 
 
 def count(name: str, tensors: Iterable[StoredTensor]) -> Weights:
-    """The tally of a header, or of several where a delta lies over base shards (later lines win)."""
+    """Counts the tensors of one header, or of several: of equal names the last one counts."""
     tensors = list({tensor.name: tensor for tensor in tensors}.values())
     weighing = [tensor for tensor in tensors if not is_quant_key(tensor.name)]
-    by_format = Counter()
+    by_format: Counter[str] = Counter()
     for tensor in weighing:
         by_format[_NAMES.get(tensor.dtype, tensor.dtype)] += tensor.parameters
     major = by_format.most_common(1)[0][0]

@@ -76,10 +76,10 @@ def test_nearest_points_count_and_beyond_them_all(tmp_path, tokens, rates, cover
 def test_source_is_named(tmp_path):
     found = read_calibration(write(tmp_path, threads=1))
     assert (
-        found.described(10)
+        found.source(10)
         == "measured on card with 1 thread, 2026-01-01, with a model (torch 2, pack 1)"
     )
-    assert found.described(1217) == "extrapolated from 10 to 30 tokens, " + found.described(10)
+    assert found.source(1217) == "extrapolated from 10 to 30 tokens, " + found.source(10)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"points": []}', "not json"])

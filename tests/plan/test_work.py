@@ -14,7 +14,7 @@ from sama_core.geometry import ClipShape
 from sama_core.model.dit import SamaDiT
 from sama_core.model.memory_law import TEXT_ROWS, sequence_tokens
 from sama_core.plan.read_model import read_model
-from sama_core.plan.seconds import forward_flops
+from sama_core.plan.request import forward_flops
 from sama_core.plan.weight_bytes import (
     FLOAT32_MODULES,
     RELEASED,
