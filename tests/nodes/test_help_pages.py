@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sama_core import embedded
+from sama_core.launch.commands.edit import RELEASE_CFG, RELEASE_STEPS
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "web" / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -181,6 +184,24 @@ def test_inputs_are_the_schemas_with_their_limits_and_defaults(page, schema_of):
         assert effect.endswith("*advanced*") == said.advanced, f"{name}: the mark *advanced*"
         many = len(said.values) > 6  # samplers: the page need not list them
         assert values_in(values, given) == ([] if many else said.values), f"values of {name}"
+
+
+OWN_SETTINGS = {
+    "SAMA-14B": {"steps": RELEASE_STEPS, "cfg": RELEASE_CFG},
+    "SAMA-Shapes": {"steps": embedded.STEPS, "cfg": embedded.CFG},
+}
+
+
+@each_page
+def test_each_models_own_steps_and_cfg_are_the_codes(page):
+    """Where a node samples, or plans to: the effects of `steps` and `cfg` name both models' own values."""
+    effects = {row[0].strip("`"): row[1] for row in table(sections(page)["Inputs"])}
+    if not effects.keys() >= {"steps", "cfg"}:
+        assert "SAMA-Shapes:" not in " ".join(effects.values())
+        return
+    for name in ("steps", "cfg"):
+        said = dict(re.findall(r"(SAMA-\w+): (\d+(?:\.\d+)?)", effects[name]))
+        assert said == {model: f"{own[name]:g}" for model, own in OWN_SETTINGS.items()}, name
 
 
 @each_page
