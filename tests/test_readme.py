@@ -1,6 +1,7 @@
 """The README is short for good, and what it says of files, nodes, workflows and cards is so."""
 
 import re
+import shlex
 from io import StringIO
 from pathlib import Path
 
@@ -61,6 +62,30 @@ def test_the_table_of_cards_is_what_the_plan_prints(row, tmp_path):
         assert f", {time} of sampling (computed, not measured" in printed
         if not settings:
             assert f"{here} GiB of weights; {streamed} GiB of weights are streamed" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "time"),
+    [
+        ('--vram 8 --card "RTX 4060" --ram 32 --weight-dtype fp8_e4m3fn', "7.9 to 14 h"),
+        ('--vram 12 --card "RTX 4070" --ram 32 --weight-dtype fp8_e4m3fn', "4.1 to 7 h"),
+        (
+            '--vram 8 --card "RTX 4060" --ram 16 --weight-dtype fp8_e4m3fn '
+            "--frames 65 --area 320x192",
+            "24 to 42 min",
+        ),
+    ],
+)
+def test_what_docs_say_of_cards_is_what_the_plan_prints(options, time, tmp_path):
+    printed = plan(tmp_path, *shlex.split(options))
+    assert "Verdict: it fits" in printed and f", {time} of sampling" in printed
+    assert time in (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("vram", "card"), [("12", "RTX 4070"), ("16", "RTX 4080")])
+def test_the_16_bit_file_fits_beside_32_gb_of_ram(vram, card, tmp_path):
+    printed = plan(tmp_path, "--vram", vram, "--card", card, "--ram", "32")
+    assert "Verdict: it fits" in printed and "Streaming adds at most 3 %" in printed
 
 
 def test_the_command_for_a_card_is_a_row_of_the_table():
