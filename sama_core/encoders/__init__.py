@@ -1,1 +1,1 @@
-"""The VAE and the text encoder that SAMA takes from Wan 2.1: their layouts, and torch models of them for training."""
+"""The VAE and the text encoder of Wan 2.1, which SAMA uses: layouts and torch models."""

@@ -1,10 +1,11 @@
-"""Frames to the latents that the DiT sees, and back: a VAE between its two changes of range.
+"""From frames to the latents of the DiT and back: Wan's normalisation, and the VAE in tiles.
 
-Spatial tiles as the SAMA release uses them for its VAE, blended with linear ramps.
+The DiT's latents are (z − mean) / deviation per channel, with constants of Wan 2.1.
 
-Tile size and stride are in latent units. Tiles start at 0, stride, 2·stride, …; a start is skipped
-when the tile before already reached the end. A tile's weight is the smaller of its row and column
-ramp, (i + 1) / border on inner edges; the result is the weighted mean.
+Large frames go through the VAE in overlapping tiles, as in the SAMA release. Sizes and strides are
+in latent units. Tiles start at 0, stride, 2·stride, …; a start is skipped if the tile before it
+already reaches the end. A tile's weight is the smaller of its row ramp and its column ramp,
+(i + 1) / border on inner edges; the result is the weighted mean.
 Source: release `wan_video_vae.py` (`tiled_encode`, `tiled_decode`, `build_mask`).
 """
 
@@ -20,10 +21,10 @@ from .vae_layout import WAN_MEAN, WAN_STD
 
 
 class LatentSpace:
-    """Wan 2.1's normalisation around a VAE, on the VAE's device; the VAE computes in its own dtype."""
+    """A VAE with Wan 2.1's normalisation, on the VAE's device; the VAE keeps its own dtype."""
 
     def __init__(self, vae: WanVae):
-        """`vae` is used as it is, where it is; call `skip_idle` on it for speed."""
+        """`vae` is neither moved nor changed; call its `skip_idle` first for speed."""
         self.vae, weight = vae, next(vae.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         self.mean, self.deviation = (
@@ -37,19 +38,18 @@ class LatentSpace:
         return (self.vae.encode(signed).float() - self.mean) / self.deviation
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Normalised latents → (B, F, H, W, 3), around 0..1, not clamped."""
-        return (
-            self.vae.decode((latents * self.deviation + self.mean).to(self.dtype)).movedim(1, -1)
-            / 2
-            + 0.5
-        )
+        """Normalised (B, 16, T, H/8, W/8) → (B, F, H, W, 3) in about 0..1, not clamped."""
+        raw = (latents * self.deviation + self.mean).to(self.dtype)
+        return self.vae.decode(raw).movedim(1, -1) / 2 + 0.5
 
 
 class Tiles(NamedTuple):
-    """Tile size and stride in latent units, (height, width)."""
+    """How a latent is cut into tiles."""
 
     size: tuple[int, int] = (30, 52)
+    """Height and width in latent units."""
     stride: tuple[int, int] = (15, 26)
+    """Distance of tile starts in latent units, (height, width)."""
 
 
 def _starts(length: int, size: int, stride: int) -> Iterator[int]:
@@ -59,7 +59,7 @@ def _starts(length: int, size: int, stride: int) -> Iterator[int]:
 
 
 def tile_boxes(height: int, width: int, tiles: Tiles) -> list[tuple[int, int, int, int]]:
-    """`(top, bottom, left, right)` of every tile of a latent, row by row; ends may exceed the latent."""
+    """`(top, bottom, left, right)` of a latent's tiles, row by row; ends may exceed the latent."""
     return [
         (top, top + tiles.size[0], left, left + tiles.size[1])
         for top in _starts(height, tiles.size[0], tiles.stride[0])
@@ -68,6 +68,7 @@ def tile_boxes(height: int, width: int, tiles: Tiles) -> list[tuple[int, int, in
 
 
 def _ramp(length: int, first: bool, last: bool, border: int) -> Tensor:
+    """(length,) weights: 1, but rising and falling over `border` values at inner edges."""
     weight = torch.ones(length)
     rise = (torch.arange(border) + 1) / border
     if not first:
@@ -78,16 +79,18 @@ def _ramp(length: int, first: bool, last: bool, border: int) -> Tensor:
 
 
 def blend_tiles(fn: Callable[[Tensor], Tensor], x: Tensor, tiles: Tiles, encode: bool) -> Tensor:
-    """Apply `fn` tile by tile and blend.
+    """Apply `fn` to tiles of `x` and blend the results.
 
-    `encode` True: x (B, 3, F, H, W) pixels → latents; False: x (B, C, T, h, w) latents → pixels.
+    With `encode`, x (B, 3, F, H, W) holds pixels and `fn` gives latents; otherwise x
+    (B, C, T, H/8, W/8) holds latents and `fn` gives pixels. `tiles` counts latent units in both.
     """
     factor_in, factor_out = (SPATIAL_FACTOR, 1) if encode else (1, SPATIAL_FACTOR)
     latent_height, latent_width = x.shape[3] // factor_in, x.shape[4] // factor_in
     borders = [
         (size - stride) * factor_out for size, stride in zip(tiles.size, tiles.stride, strict=True)
     ]
-    values = weights = None
+    values: Tensor | None = None
+    weights: Tensor | None = None
     for top, bottom, left, right in tile_boxes(latent_height, latent_width, tiles):
         part = fn(
             x[..., top * factor_in : bottom * factor_in, left * factor_in : right * factor_in]
@@ -95,7 +98,7 @@ def blend_tiles(fn: Callable[[Tensor], Tensor], x: Tensor, tiles: Tiles, encode:
         rows = _ramp(part.shape[3], top == 0, bottom >= latent_height, borders[0])
         columns = _ramp(part.shape[4], left == 0, right >= latent_width, borders[1])
         mask = torch.minimum(rows[:, None], columns[None, :]).to(part)
-        if values is None:
+        if values is None or weights is None:
             size = (latent_height * factor_out, latent_width * factor_out)
             values = part.new_zeros(*part.shape[:3], *size)
             weights = part.new_zeros(*size)
@@ -106,4 +109,5 @@ def blend_tiles(fn: Callable[[Tensor], Tensor], x: Tensor, tiles: Tiles, encode:
         )
         values[window] += part * mask
         weights[window] += mask
+    assert values is not None and weights is not None, "a latent has at least one tile"
     return values / weights

@@ -1,13 +1,13 @@
-"""umT5's encoder for training, under ComfyUI's names: what is trained here loads there.
+"""Text for training and the embedded model: instructions → token ids → umT5 → cross-attention.
 
-Relative positions are per layer, bidirectional, 32 buckets up to distance 128; attention is not
-scaled; the feed-forward is gated with tanh-GELU; norms are RMS without bias (eps 1e-6). Rows
-beyond the text's end are zero in the output, as SAMA's prompter zeroes them.
+The encoder has ComfyUI's names, so that its trained weights load in ComfyUI. Relative positions
+are per layer, bidirectional, in 32 buckets up to distance 128; attention is not scaled; the
+feed-forward is gated with tanh-GELU; norms are RMS without bias (eps 1e-6). Rows after the end of
+the text are zero in the output, as in SAMA's prompter.
 
-Cross-attention to a short text as if it were padded to the 512 rows that inference pads to.
-
-SAMA attends padding rows too, and they are all alike: zero embeddings. Softmax over n equal keys is softmax over one
-key with log n added to its score, so one padding row stands for all of them: same numbers, a tenth of the work.
+SAMA also attends padding rows, up to 512 rows in all, and these are equal: zero embeddings. Softmax
+over n equal keys is softmax over one key with log n added to its score. `PaddedText` therefore
+uses one padding row for all of them: the same numbers for a tenth of the work.
 """
 
 import math
@@ -15,35 +15,25 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import functional
 
 from ..errors import SamaError, needed
 from ..text import MAX_TOKENS, clean_instruction, tagged
-from .umt5_layout import Umt5Sizes
+from .umt5_layout import BUCKETS, END, PAD, Umt5Sizes
 
-PAD, END = 0, 1
-
-
-_BUCKETS, _MAX_DISTANCE = 32, 128
+_MAX_DISTANCE = 128
 
 
 def position_buckets(length: int, device: torch.device) -> Tensor:
     """(L, L) bucket of the relative position key − query."""
     positions = torch.arange(length, device=device)
     relative = positions[None, :] - positions[:, None]
-    half = _BUCKETS // 2
+    half = BUCKETS // 2
     distance, exact = relative.abs(), half // 2
-    far = (
-        exact
-        + (
-            torch.log(distance.clamp(min=1).float() / exact)
-            / math.log(_MAX_DISTANCE / exact)
-            * (half - exact)
-        ).long()
-    )
-    return (relative > 0).long() * half + torch.where(
-        distance < exact, distance, far.clamp(max=half - 1)
-    )
+    fraction = torch.log(distance.clamp(min=1).float() / exact) / math.log(_MAX_DISTANCE / exact)
+    far = exact + (fraction * (half - exact)).long()
+    near_or_far = torch.where(distance < exact, distance, far.clamp(max=half - 1))
+    return (relative > 0).long() * half + near_or_far
 
 
 class _SelfAttention(nn.Module):
@@ -53,20 +43,18 @@ class _SelfAttention(nn.Module):
         self.heads = sizes.num_heads
         self.q, self.k, self.v = (nn.Linear(sizes.d_model, inner, bias=False) for _ in range(3))
         self.o = nn.Linear(inner, sizes.d_model, bias=False)
-        self.relative_attention_bias = nn.Embedding(_BUCKETS, sizes.num_heads)
+        self.relative_attention_bias = nn.Embedding(BUCKETS, sizes.num_heads)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`x` (B, L, D), `mask` (B, L) added to the scores of each key → (B, L, D)."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.q, self.k, self.v)
         )
         bias = self.relative_attention_bias(position_buckets(x.shape[1], x.device)).permute(2, 0, 1)
         bias = bias.to(q.dtype) + mask[:, None, None, :]
-        return self.o(
-            nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-            .transpose(1, 2)
-            .flatten(2)
-        )
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+        return self.o(mixed.transpose(1, 2).flatten(2))
 
 
 class _GatedFeedForward(nn.Module):
@@ -77,11 +65,11 @@ class _GatedFeedForward(nn.Module):
         self.wo = nn.Linear(sizes.d_ff, sizes.d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.wo(nn.functional.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x))
+        return self.wo(functional.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x))
 
 
 class _Sublayer(nn.Module):
-    """A pre-normed residual; the inner module carries T5's own name."""
+    """A residual with a norm before it; the inner module has T5's own name."""
 
     def __init__(self, name: str, inner: nn.Module, width: int):
         super().__init__()
@@ -107,36 +95,46 @@ class _Block(nn.Module):
         return self.layer[1](self.layer[0](x, mask))
 
 
+class _Stack(nn.Module):
+    def __init__(self, sizes: Umt5Sizes):
+        super().__init__()
+        self.block = nn.ModuleList(_Block(sizes) for _ in range(sizes.num_layers))
+        self.final_layer_norm = nn.RMSNorm(sizes.d_model, eps=1e-6)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        for block in self.block:
+            x = block(x, mask)
+        return self.final_layer_norm(x)
+
+
 class Umt5Encoder(nn.Module):
-    """Token ids (B, L), 0 = padding → embeddings (B, L, d_model), zero beyond the text."""
+    """umT5's encoder; `state_dict()` has the names and shapes of `Umt5Sizes.shapes()`."""
 
     def __init__(self, sizes: Umt5Sizes):
         super().__init__()
         self.sizes = sizes
         self.shared = nn.Embedding(sizes.vocab_size, sizes.d_model)
-        self.encoder = nn.Module()
-        self.encoder.block = nn.ModuleList(_Block(sizes) for _ in range(sizes.num_layers))
-        self.encoder.final_layer_norm = nn.RMSNorm(sizes.d_model, eps=1e-6)
+        self.encoder = _Stack(sizes)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Token ids (B, L), 0 = padding → embeddings (B, L, d_model), zero after the text's end."""
         present = ids != PAD
         x = self.shared(ids)
         mask = torch.zeros_like(ids, dtype=x.dtype).masked_fill(~present, torch.finfo(x.dtype).min)
-        for block in self.encoder.block:
-            x = block(x, mask)
-        return self.encoder.final_layer_norm(x) * present.unsqueeze(-1)
+        return self.encoder(x, mask) * present.unsqueeze(-1)
 
 
 class PaddedText:
-    """An `AttentionFn` for keys of `length` text rows, the last of which is padding for every sample."""
+    """An `AttentionFn` for `length` text rows, the last of which is padding in every sample."""
 
     def __init__(self, length: int, padded_to: int = MAX_TOKENS):
+        """The last row counts for all rows from `length` to `padded_to`."""
         self.length, self.extra = length, padded_to - length
 
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None
     ) -> Tensor:
-        """q (B, N, D), k and v (B, length, D) → (B, N, D)."""
+        """q (B, N, D), k and v (B, length, D) → (B, N, D). Raises SamaError for another length."""
         if k.shape[1] != self.length:
             raise SamaError(
                 needed(
@@ -147,27 +145,27 @@ class PaddedText:
                 )
             )
         q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-        stands_for = q.new_zeros(1, 1, 1, self.length)
-        stands_for[..., -1] = math.log(1 + self.extra)
-        return (
-            scaled_dot_product_attention(q, k, v, attn_mask=stands_for).transpose(1, 2).flatten(2)
-        )
+        bias = q.new_zeros(1, 1, 1, self.length)
+        bias[..., -1] = math.log(1 + self.extra)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class Tokens:
-    """Instructions to token ids with one sentencepiece model."""
+    """From texts to token ids, with one sentencepiece model."""
 
     def __init__(self, spiece_model: bytes):
+        """`spiece_model` is the content of the sentencepiece file."""
         import sentencepiece
 
         self.pieces = sentencepiece.SentencePieceProcessor(model_proto=spiece_model)
 
     def instructions(self, texts: Sequence[str], length: int) -> Tensor:
-        """(B, length) ids of `[Video edit] <instruction>`, as the nodes encode them."""
+        """(B, length) ids of `[Video edit] <instruction>`, as the nodes encode it."""
         return self.rows([tagged(clean_instruction(text)) for text in texts], length)
 
     def rows(self, texts: Sequence[str], length: int) -> Tensor:
-        """(B, length) ids of texts as they are, then the end token and at least one padding row.
+        """(B, length) ids of unchanged texts, each with the end token and at least one padding id.
 
         Raises SamaError for a text that does not fit.
         """

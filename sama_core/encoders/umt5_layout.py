@@ -1,4 +1,4 @@
-"""umT5 text encoder files: their sizes, and the official release's names as ComfyUI's."""
+"""umT5 text encoder files: their sizes, and ComfyUI's names for those of the official release."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,12 @@ from ..errors import CheckpointError, needed
 from ..weights.header import BUNDLE_ADVICE, is_bundle
 from ..weights.names import ALL_IN_ONE
 
-# Official (Wan release) → ComfyUI, with the block number in between.
+PAD, END = 0, 1
+"""Token ids of padding and of the text's end."""
+BUCKETS = 32
+"""Buckets of relative positions."""
+
+# Official (Wan release) → ComfyUI, without the block number.
 _BLOCK_NAMES = {
     "attn.q.weight": "layer.0.SelfAttention.q.weight",
     "attn.k.weight": "layer.0.SelfAttention.k.weight",
@@ -30,7 +35,16 @@ _TOP_NAMES = {
     "norm.weight": "encoder.final_layer_norm.weight",
 }
 _OFFICIAL_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+_BLOCK = re.compile(r"encoder\.block\.(\d+)\.")
+_BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+_SECOND_BIAS = _BIAS.replace("block.0", "block.1")  # T5 has a bias in the first block only
+_QUERY = "encoder.block.0.layer.0.SelfAttention.q.weight"
+_HIDDEN = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"
 _TOKENIZER_PLACES = ("spiece.model", "google/umt5-xxl/spiece.model")
+
+_UMT5 = "umT5, Wan 2.1's text encoder"
+_CHOOSE_UMT5 = "Choose umt5_xxl_fp16 or umt5_xxl_fp8_e4m3fn_scaled.safetensors."
+_DOWNLOAD_AGAIN = "Download the file again."
 
 
 def is_official(sd: Mapping[str, Tensor]) -> bool:
@@ -51,24 +65,31 @@ def official_to_comfy(sd: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
 
     Raises CheckpointError for tensors without a counterpart or a missing tokenizer.
     """
-    strangers = [key for key in sd if comfy_name(key) is None]
-    if strangers:
+    renamed: dict[str, Tensor] = {}
+    unknown = []
+    for key, value in sd.items():
+        name = comfy_name(key)
+        if name is None:
+            unknown.append(key)
+        else:
+            renamed[name] = value
+    if unknown:
         raise CheckpointError(
             needed(
                 path.name,
-                f"unknown tensors ({', '.join(strangers[:5])})",
+                f"unknown tensors ({', '.join(unknown[:5])})",
                 "umT5's tensors and no other",
                 "Download models_t5_umt5-xxl-enc-bf16.pth again.",
             )
         )
-    return {
-        **{comfy_name(key): value for key, value in sd.items()},
-        "spiece_model": find_tokenizer(path),
-    }
+    return {**renamed, "spiece_model": find_tokenizer(path)}
 
 
 def find_tokenizer(path: Path) -> Tensor:
-    """The sentencepiece model beside an official encoder file, as the bytes tensor ComfyUI expects."""
+    """The sentencepiece model beside an official encoder file, as the bytes tensor for ComfyUI.
+
+    Raises CheckpointError if there is none.
+    """
     for place in _TOKENIZER_PLACES:
         candidate = path.parent / place
         if candidate.is_file():
@@ -86,69 +107,32 @@ def find_tokenizer(path: Path) -> Tensor:
 
 @dataclass(frozen=True)
 class Umt5Sizes:
-    """Sizes of a umT5 encoder."""
+    """Sizes of a umT5 encoder. The values of umT5-xxl, as in Wan 2.1, are given with each field."""
 
     vocab_size: int
+    """Token ids (256,384)."""
     d_model: int
+    """Width of the embeddings (4096)."""
     d_ff: int
+    """Hidden width of the feed-forward layers (10,240)."""
     d_kv: int
+    """Size of a head (64)."""
     num_heads: int
+    """Attention heads (64)."""
     num_layers: int
+    """Blocks (24)."""
 
     @classmethod
     def from_state_dict(cls, sd: Mapping[str, Tensor], name: str) -> "Umt5Sizes":
         """Sizes from the shapes under ComfyUI's names. Raises CheckpointError unless it is umT5."""
-        block = "encoder.block.{}.layer.{}"
-        bias = f"{block.format(0, 0)}.SelfAttention.relative_attention_bias.weight"
-        per_layer = f"{block.format(1, 0)}.SelfAttention.relative_attention_bias.weight"
-        if "shared.weight" not in sd or bias not in sd:
-            raise CheckpointError(_not_umt5(name, sd))
-        layers = 1 + max(
-            int(match[1])
-            for match in (re.match(r"encoder\.block\.(\d+)\.", key) for key in sd)
-            if match
-        )
-        if layers > len(sd):
-            raise CheckpointError(
-                needed(
-                    name,
-                    f"a block {layers - 1} in a file of {len(sd)} tensors",
-                    "umT5, Wan 2.1's text encoder",
-                    "Download the file again.",
-                )
-            )
-        if layers > 1 and per_layer not in sd:
-            raise CheckpointError(
-                needed(
-                    name,
-                    "a T5 encoder (Flux, SD3)",
-                    "umT5, Wan 2.1's text encoder",
-                    "Choose umt5_xxl_fp16 or umt5_xxl_fp8_e4m3fn_scaled.safetensors.",
-                )
-            )
-        if "spiece_model" not in sd:
-            raise CheckpointError(
-                needed(
-                    name,
-                    "no tokenizer inside",
-                    "umT5 weights with their spiece_model",
-                    "Choose the umT5 file of Comfy-Org/Wan_2.1_ComfyUI_repackaged.",
-                )
-            )
+        layers = _count_layers(sd, name)
         try:
-            query = sd[f"{block.format(0, 0)}.SelfAttention.q.weight"]
-            hidden = sd[f"{block.format(0, 1)}.DenseReluDense.wi_0.weight"]
+            query, hidden = sd[_QUERY], sd[_HIDDEN]
         except KeyError as missing:
-            raise CheckpointError(
-                needed(
-                    name,
-                    f"umT5 weights without {missing}",
-                    "all tensors of the encoder",
-                    "Download the file again.",
-                )
-            ) from missing
+            got, need = f"umT5 weights without {missing}", "all tensors of the encoder"
+            raise CheckpointError(needed(name, got, need, _DOWNLOAD_AGAIN)) from missing
         try:
-            (vocab_size, d_model), (_, heads) = sd["shared.weight"].shape, sd[bias].shape
+            (vocab_size, d_model), (_, heads) = sd["shared.weight"].shape, sd[_BIAS].shape
             return cls(
                 vocab_size=vocab_size,
                 d_model=d_model,
@@ -158,14 +142,8 @@ class Umt5Sizes:
                 num_layers=layers,
             )
         except (ValueError, IndexError, ZeroDivisionError) as odd:
-            raise CheckpointError(
-                needed(
-                    name,
-                    "tensors of shapes that no umT5 has",
-                    "umT5, Wan 2.1's text encoder",
-                    "Download the file again.",
-                )
-            ) from odd
+            got = "tensors of shapes that no umT5 has"
+            raise CheckpointError(needed(name, got, _UMT5, _DOWNLOAD_AGAIN)) from odd
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor of such an encoder, under ComfyUI's names."""
@@ -181,7 +159,10 @@ class Umt5Sizes:
             }
             shapes |= {
                 f"{attention}.SelfAttention.o.weight": (self.d_model, inner),
-                f"{attention}.SelfAttention.relative_attention_bias.weight": (32, self.num_heads),
+                f"{attention}.SelfAttention.relative_attention_bias.weight": (
+                    BUCKETS,
+                    self.num_heads,
+                ),
                 f"{attention}.layer_norm.weight": (self.d_model,),
                 f"{feed}.DenseReluDense.wi_0.weight": (self.d_ff, self.d_model),
                 f"{feed}.DenseReluDense.wi_1.weight": (self.d_ff, self.d_model),
@@ -191,7 +172,7 @@ class Umt5Sizes:
         return shapes
 
     def config(self) -> dict:
-        """The configuration core's T5 takes."""
+        """The configuration for the T5 class of ComfyUI's core."""
         return {
             "d_ff": self.d_ff,
             "d_kv": self.d_kv,
@@ -203,9 +184,9 @@ class Umt5Sizes:
             "dense_act_fn": "gelu_pytorch_tanh",
             "is_gated_act": True,
             "layer_norm_epsilon": 1e-6,
-            "relative_attention_num_buckets": 32,
-            "eos_token_id": 1,
-            "pad_token_id": 0,
+            "relative_attention_num_buckets": BUCKETS,
+            "eos_token_id": END,
+            "pad_token_id": PAD,
         }
 
 
@@ -218,15 +199,32 @@ _OTHER_ENCODERS = {
 }
 
 
+def _count_layers(sd: Mapping[str, Tensor], name: str) -> int:
+    """Blocks of the encoder; CheckpointError unless `sd` is umT5 with its tokenizer."""
+    if "shared.weight" not in sd or _BIAS not in sd:
+        raise CheckpointError(_not_umt5(name, sd))
+    layers = 1 + max(int(match[1]) for match in map(_BLOCK.match, sd) if match)
+    if layers > len(sd):
+        got = f"a block {layers - 1} in a file of {len(sd)} tensors"
+        raise CheckpointError(needed(name, got, _UMT5, _DOWNLOAD_AGAIN))
+    if layers > 1 and _SECOND_BIAS not in sd:
+        raise CheckpointError(needed(name, "a T5 encoder (Flux, SD3)", _UMT5, _CHOOSE_UMT5))
+    if "spiece_model" not in sd:
+        raise CheckpointError(
+            needed(
+                name,
+                "no tokenizer inside",
+                "umT5 weights with their spiece_model",
+                "Choose the umT5 file of Comfy-Org/Wan_2.1_ComfyUI_repackaged.",
+            )
+        )
+    return layers
+
+
 def _not_umt5(name: str, sd: Mapping[str, Tensor]) -> str:
     if is_bundle(sd):
         return needed(name, ALL_IN_ONE, "umT5 by itself", BUNDLE_ADVICE)
     kind = next(
         (kind for key, kind in _OTHER_ENCODERS.items() if key in sd), "another kind of file"
     )
-    return needed(
-        name,
-        kind,
-        "umT5, Wan 2.1's text encoder",
-        "Choose umt5_xxl_fp16 or umt5_xxl_fp8_e4m3fn_scaled.safetensors.",
-    )
+    return needed(name, kind, _UMT5, _CHOOSE_UMT5)

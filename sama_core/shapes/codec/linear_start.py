@@ -68,7 +68,7 @@ def _fit_encoder(vae: WanVae, clips: Tensor) -> dict[str, Tensor]:
             continue
         seen[f"frames{index}"] = x
         x = _spatial_pca(layer, x)
-        if hasattr(layer, "time_conv"):
+        if layer.time_conv is not None:
             seen[f"pairs{index}"] = x
             x = _means_and_differences(layer, x)
     seen["last"] = x
@@ -176,8 +176,7 @@ def _fit_doubling(layer: Up, x: Tensor, goal: Tensor) -> None:
 
 def _fit_growing(layer: Up, x: Tensor, goal: Tensor) -> Tensor:
     """The convolution after upsampling, to goal (B, C', T, 2H, 2W); with room for it, a constant channel too."""
-    if hasattr(layer, "time_conv"):
-        x = torch.cat([x[:, :, :1], layer._double(x[:, :, 1:])], 2)
+    x = layer.double_frames(x)
     grown = functional.interpolate(
         x.transpose(1, 2).flatten(0, 1), scale_factor=2.0, mode="nearest-exact"
     )

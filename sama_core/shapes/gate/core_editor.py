@@ -23,8 +23,8 @@ from torch import Tensor
 
 from ... import embedded
 from ...encoders.latent_space import LatentSpace
-from ...encoders.umt5 import PAD, PaddedText, Tokens, Umt5Encoder
-from ...encoders.umt5_layout import Umt5Sizes
+from ...encoders.umt5 import PaddedText, Tokens, Umt5Encoder
+from ...encoders.umt5_layout import PAD, Umt5Sizes
 from ...encoders.vae import WanVae, load_wan_vae
 from ...errors import RuntimeSetupError, needed
 from ...model.dit import SamaDiT

@@ -2,8 +2,8 @@
 
 import torch
 
-from ..harness.golden import assert_close
-from ..harness.pixels import to_signed, to_uint8
+from .golden import assert_close
+from .pixels import to_signed, to_uint8
 
 CHECKED_HERE = {
     "uint8_to_float32",
