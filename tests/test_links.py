@@ -87,3 +87,12 @@ def test_every_page_is_linked_from_the_readme_or_from_a_page_that_is():
         targets = [(page.parent / link.partition("#")[0]).resolve() for link in links(page)]
         wanted += [path for path in targets if path.suffix == ".md" and path.is_file()]
     assert sorted(set(PAGES) - seen) == []
+
+
+@each_page
+def test_prose_is_wrapped(page):
+    """At 100 columns, as the code; tables, commands and pictures may be longer."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [
+        line for line in lines if len(line) > 100 and not line.startswith(("|", " " * 4, "!"))
+    ] == []
