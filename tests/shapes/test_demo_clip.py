@@ -9,7 +9,7 @@ from sama_core import embedded
 from sama_core.clip import ClipRange, FileSource
 from sama_core.shapes.demo_clip import demo_frames, demo_scene
 from sama_core.shapes.world.draw import held_out
-from sama_core.shapes.world.scene import centres, standing_out
+from sama_core.shapes.world.scene import centres, contrasting_grounds
 
 # Indices into COLOURS and SHAPES.
 RED, YELLOW, BLUE = 0, 2, 5
@@ -25,7 +25,7 @@ def test_the_scene_is_a_blue_circle_and_a_yellow_triangle_that_turns():
     shown = [colour * 6 + CIRCLE for colour in (BLUE, RED)] + [YELLOW * 6 + TRIANGLE]
     assert not held_out()[shown].any()
     red = torch.tensor([[RED]])
-    assert standing_out(red, torch.ones(1, 1, dtype=torch.bool))[0, scene.ground_colour[0]]
+    assert contrasting_grounds(red, torch.ones(1, 1, dtype=torch.bool))[0, scene.ground_colour[0]]
 
 
 def test_the_file_is_that_scene():

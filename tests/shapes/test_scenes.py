@@ -43,7 +43,7 @@ from sama_core.shapes.world.scene import (
     palette,
     swap,
 )
-from sama_core.shapes.world.wordings import HELD_OUT, TRAINING, described, namings
+from sama_core.shapes.world.wordings import HELD_OUT, TRAINING, describe, name_object
 from sama_core.training.config import TrainConfig, load_config
 
 PAIRS_PER_KIND = 24
@@ -417,10 +417,10 @@ def test_without_shades_the_pairs_are_what_they_were():
 
 def test_naming_by_shape_or_colour_only_where_that_identifies():
     circle, square = ("red", "circle"), ("blue", "square")
-    assert namings([circle], 0) == ("the red circle", "the circle", "the red shape", "the shape")
-    assert namings([circle, square], 1) == ("the blue square", "the square", "the blue shape")
-    assert namings([circle, ("blue", "circle")], 0) == ("the red circle", "the red shape")
-    assert namings([circle, ("red", "square")], 0) == ("the red circle", "the circle")
+    assert name_object([circle], 0) == ("the red circle", "the circle", "the red shape", "the shape")
+    assert name_object([circle, square], 1) == ("the blue square", "the square", "the blue shape")
+    assert name_object([circle, ("blue", "circle")], 0) == ("the red circle", "the red shape")
+    assert name_object([circle, ("red", "square")], 0) == ("the red circle", "the circle")
 
 
 def test_instructions_identify_their_object():
@@ -429,7 +429,7 @@ def test_instructions_identify_their_object():
             0, 400
         )
         for row, (words, (_, blanks)) in enumerate(
-            zip(instructions, described(source, edits), strict=True)
+            zip(instructions, describe(source, edits), strict=True)
         ):
             objects = [
                 (list(COLOURS)[colour], SHAPES[shape])

@@ -1,10 +1,11 @@
-"""The embedded model's data: procedural scenes and edits on them. Torch only.
+"""The data of the embedded model: procedural scenes and edits on them. Torch only.
 
-    worlds ──▶ Scenes ──edits──▶ Scenes ──render──▶ frames (B, F, H, W, 3)
-                  │        └──wordings──▶ instructions
-                  └──wrong──▶ what a result must not resemble more than the truth
+    draw ──▶ Scenes ──edits──▶ Scenes ──render──▶ frames (B, F, H, W, 3)
+                │       └──wordings──▶ instructions
+                └──wrong_scenes──▶ wrong edits, from which the right one must be told apart
 
-`EditSampler` yields paired edits, `sample_scenes` unpaired clips; both from explicit seeds, without end.
+`EditSampler` yields paired edits, `sample_scenes` unpaired clips: as many as wanted, from explicit
+seeds.
 """
 
 from .draw import sample_scenes

@@ -1,11 +1,13 @@
-"""Random scenes: unlimited, seeded by an explicit generator, with a choice of which colour-shape pairs may appear.
+"""Random scenes from an explicit generator, with a choice of the colour-shape pairs in them.
 
-Shape legend: B scenes, N object slots, P = len(COLOURS) * len(SHAPES) pairs (index = colour * len(SHAPES) + shape).
+Shape legend: B scenes, N object slots, P = len(COLOURS) * len(SHAPES) pairs of colour and shape
+(index = colour * len(SHAPES) + shape).
 """
 
 import math
 
 import torch
+from torch import Generator, Tensor
 
 from .edits import Edits, add
 from .scene import (
@@ -19,13 +21,12 @@ from .scene import (
     SLOTS,
     STYLES,
     Scenes,
+    contrasting_grounds,
     intrusion,
     palette,
-    standing_out,
     usual_geometry,
 )
 
-# Pairs that training never shows, neither as source nor as target: every colour once, every shape at least once.
 HELD_OUT_PAIRS = (
     ("red", "star"),
     ("orange", "circle"),
@@ -36,23 +37,29 @@ HELD_OUT_PAIRS = (
     ("purple", "star"),
     ("pink", "triangle"),
 )
-# How often an unpaired scene has no object, one, two.
+"""Pairs that training never shows, neither in a source nor in a target: every colour once, every
+shape at least once."""
 COUNT_ODDS = (0.06, 0.38, 0.56)
-# The share of unpaired scenes that are not in normal style.
+"""How often an unpaired scene has no object, one, two."""
 STYLED = 0.25
-# The size of an object that is alone, and of two, in parts of the shorter side: 10.6 to 15.4 pixels of 64.
+"""Share of unpaired scenes that are not in normal style."""
 RADIUS_ALONE, RADIUS_OF_TWO = (0.19, 0.24), (0.165, 0.2)
-# How far an object may stand askew at frame 0, and turn per frame. Together 36 degrees in 17 frames, half a star's
-# symmetry: beyond that a frame would not tell how the shape that replaces another has to stand.
+"""Range of the radius of a single object, and of two, in parts of the shorter side: 10.6 to 15.4
+pixels of 64."""
 ASKEW, TURN = math.radians(12), math.radians(1.5)
+"""Largest angle of an object at frame 0, and largest turn per frame. Together they reach 36 degrees
+in 17 frames, half the symmetry of a star: with more, a frame would not determine the angle of a
+shape that replaces another."""
 TINT = 0.03
-# The least saturation and value (HSV) of an object in another shade.
+"""Largest difference of a drawn colour from the named one, per RGB channel."""
 VIVID = 0.45
-# Motions tried for every scene, of which the first is taken in which the objects touch least; shades for an object.
+"""Least saturation and value (HSV) of an object in another shade."""
 TRIES = 64
+"""Motions drawn per scene, of which the one is taken in which the objects touch least; also the
+shades drawn per object."""
 
 
-def held_out() -> torch.Tensor:
+def held_out() -> Tensor:
     """(P,) bool: the pairs kept for testing."""
     mask = torch.zeros(len(COLOURS) * len(SHAPES), dtype=torch.bool)
     mask[
@@ -64,22 +71,22 @@ def held_out() -> torch.Tensor:
     return mask
 
 
-def subject_pairs(split: str) -> torch.Tensor:
+def subject_pairs(split: str) -> Tensor:
     """(P,) bool: the pairs that an edit of this split is about."""
     return held_out() if split == "test" else ~held_out()
 
 
-def other_pairs(split: str) -> torch.Tensor:
-    """(P,) bool: the pairs that anything else in a scene of this split may have."""
+def other_pairs(split: str) -> Tensor:
+    """(P,) bool: the pairs of the other objects in scenes of this split."""
     return torch.ones_like(held_out()) if split == "test" else ~held_out()
 
 
 def sample_scenes(
-    generator: torch.Generator, count: int, frames: int = 17, split: str = "train"
+    generator: Generator, count: int, frames: int = 17, split: str = "train"
 ) -> Scenes:
     """`count` unpaired scenes in all styles, for the codec and for stage 0.
 
-    Of the split `test`, the first object of every scene is a pair that training never shows.
+    In the split `test`, the first object of every scene is a pair that training never shows.
     """
     objects = choose(generator, torch.tensor(COUNT_ODDS).expand(count, -1))
     first = choose(generator, subject_pairs(split).expand(count, -1))
@@ -91,17 +98,18 @@ def sample_scenes(
 
 
 def draw_scenes(
-    generator: torch.Generator,
-    pairs: torch.Tensor,
-    present: torch.Tensor,
+    generator: Generator,
+    pairs: Tensor,
+    present: Tensor,
     frames: int,
-    beside: torch.Tensor | None = None,
+    beside: Tensor | None = None,
     added: Edits | None = None,
 ) -> Scenes:
-    """Scenes in normal style with objects of these `pairs` (B, N), where `present` (B, N).
+    """Scenes in normal style with objects of these `pairs` (B, N) where `present` (B, N) bool.
 
-    The background also stands out from the colours of the pairs `beside` (B,), which an edit will bring in. With
-    `added`, the objects that these edits add are there already, and the others keep away from them.
+    The background also contrasts with the colours of the pairs `beside` (B,), which an edit will
+    bring in. With `added`, the scenes already contain the objects that these edits add, and the
+    others keep away from them.
     """
     seen = torch.cat([pairs, pairs[:, :1] if beside is None else beside[:, None]], 1) // len(SHAPES)
     shown = torch.cat([present, torch.full((len(pairs), 1), beside is not None)], 1)
@@ -109,7 +117,7 @@ def draw_scenes(
         "shape": torch.where(present, pairs % len(SHAPES), EMPTY),
         "colour": pairs // len(SHAPES),
         "tint": TINT * signed(generator, *pairs.shape, 3),
-        **_draw_ground(generator, choose(generator, standing_out(seen, shown))),
+        **_draw_ground(generator, choose(generator, contrasting_grounds(seen, shown))),
     }
     tries = {name: value.repeat_interleave(TRIES, 0) for name, value in still.items()}
     scenes = _move(generator, tries)
@@ -119,11 +127,12 @@ def draw_scenes(
     return scenes[torch.arange(len(touching)) * TRIES + touching.argmin(1)]
 
 
-def shaded(generator: torch.Generator, scenes: Scenes, share: float) -> Scenes:
-    """A `share` of the objects in vivid colours of any kind that still go by the same name.
+def shade_objects(generator: Generator, scenes: Scenes, share: float) -> Scenes:
+    """The scenes with a `share` of the objects in other vivid colours of the same name.
 
-    That is the nearest one in RGB. What stands out from the background by less than CONTRAST is not taken. With eight
-    colours alone, a model learns which pairs of colour and shape there are, and draws no others.
+    A colour's name is that of the nearest named colour in RGB. Colours that differ from the
+    background by less than CONTRAST are not used. With the eight named colours alone, a model
+    learns which pairs of colour and shape exist and draws no others.
     """
     size, colours = scenes.colour.shape, palette(COLOURS)
     shades = _vivid(generator, *size, TRIES)
@@ -141,7 +150,7 @@ def shaded(generator: torch.Generator, scenes: Scenes, share: float) -> Scenes:
     )
 
 
-def _vivid(generator: torch.Generator, *size: int) -> torch.Tensor:
+def _vivid(generator: Generator, *size: int) -> Tensor:
     """Random RGB colours (*size, 3) of all hues, their saturation and value VIVID or more."""
     hue = 6 * torch.rand(size, generator=generator)
     saturation, value = (uniform(generator, VIVID, 1.0, *size) for _ in range(2))
@@ -151,10 +160,8 @@ def _vivid(generator: torch.Generator, *size: int) -> torch.Tensor:
     )
 
 
-def _draw_ground(
-    generator: torch.Generator, ground_colour: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """Background fields of scenes: half with the usual geometry, half turned, scaled and shifted."""
+def _draw_ground(generator: Generator, ground_colour: Tensor) -> dict[str, Tensor]:
+    """Background fields: half with the usual geometry, half rotated, scaled and shifted."""
     count = len(ground_colour)
     ground = torch.randint(len(GROUNDS), (count,), generator=generator)
     usual = torch.rand(count, generator=generator) < 0.5
@@ -172,13 +179,14 @@ def _draw_ground(
     }
 
 
-def _move(generator: torch.Generator, still: dict[str, torch.Tensor]) -> Scenes:
+def _move(generator: Generator, still: dict[str, Tensor]) -> Scenes:
     """Scenes with random size, place, motion, turning and pulsing."""
     shape = still["shape"]
     size, spread = shape.shape, torch.rand(shape.shape, generator=generator)
     two = (shape != EMPTY).all(1, keepdim=True)
     heading = math.pi * signed(generator, *size)
-    # `place` counts in the room an object has, about 0.55 of the frame: 0.3 to 1.3 pixels of 64 per frame.
+    # `place` is in units of the space an object can move in, about 0.55 of the frame: the speed is
+    # 0.3 to 1.3 pixels of 64 per frame.
     speed = uniform(generator, 0.008, 0.036, *size) * (torch.rand(size, generator=generator) > 0.1)
     turns = ~torch.isin(shape, torch.tensor(ROUND_SHAPES))
     return Scenes(
@@ -194,24 +202,25 @@ def _move(generator: torch.Generator, still: dict[str, torch.Tensor]) -> Scenes:
     )
 
 
-def one_pair(pair: torch.Tensor) -> torch.Tensor:
+def one_pair(pair: Tensor) -> Tensor:
     """(B, P) bool: only this pair (B,) of each row."""
     return torch.arange(len(COLOURS) * len(SHAPES)) == pair[:, None]
 
 
-def choose(generator: torch.Generator, odds: torch.Tensor) -> torch.Tensor:
+def choose(generator: Generator, odds: Tensor) -> Tensor:
     """(B,) an index per row of `odds` (B, K), with those odds or, of bools, equal ones."""
     return torch.multinomial(odds.float(), 1, generator=generator)[:, 0]
 
 
-def signed(generator: torch.Generator, *size: int) -> torch.Tensor:
+def signed(generator: Generator, *size: int) -> Tensor:
     """Uniform in -1..1."""
     return uniform(generator, -1.0, 1.0, *size)
 
 
-def uniform(generator: torch.Generator, low: float, high: float, *size: int) -> torch.Tensor:
+def uniform(generator: Generator, low: float, high: float, *size: int) -> Tensor:
+    """Uniform in low..high."""
     return _between(torch.rand(*size, generator=generator), low, high)
 
 
-def _between(part: torch.Tensor, low: float, high: float) -> torch.Tensor:
+def _between(part: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * part

@@ -1,21 +1,21 @@
-"""Edits as pure functions on scenes.
+"""Edits as pure functions on scenes, and the wrong edits that a right one is compared with.
 
-Whatever an instruction leaves open is fixed here, so that source and instruction determine the target completely: a
-named colour is the palette's own, a new background has its usual geometry, an added object stands still and upright.
+What an instruction does not state is fixed here, so that source and instruction determine the
+target completely: a named colour is the palette's own, a new background has its usual geometry, an
+added object stands still and upright.
+
+A wrong edit is of the same kind and possible in the same source: another colour, another shape,
+the other object, another background. The accuracy of an edit is the share of results that are
+nearer, in pixels, to the truth than to the source and to all wrong edits.
 
 Shape legend: B scenes, F frames, H x W pixels.
-
-Wrong edits: what a result must not resemble more than the truth.
-
-Each is an edit of the same kind that the same source allows: another colour, another shape, the other object, another
-background. The accuracy of an edit is the share of results that are nearer, in pixels, to the truth than to the source
-and to all of these.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from .scene import (
     COLOURS,
@@ -25,21 +25,18 @@ from .scene import (
     STYLES,
     Rows,
     Scenes,
-    contrasting,
+    contrasting_grounds,
+    contrasting_pairs,
     join,
-    standing_out,
     usual_geometry,
 )
 
 KINDS = ("recolour", "remove", "replace", "background", "style", "add")
-"""What the world can draw. The order counts: drawn pairs and held-out clips depend on it."""
-
+"""All kinds of edits. Their order matters: drawn pairs and held-out clips depend on it."""
 
 TAUGHT = ("recolour", "remove", "replace", "background", "style")
-"""What the recipes train, and so what is drawn and measured unless others are named."""
+"""The kinds that the recipes train; the default for drawing and measuring."""
 
-
-# Where an added object stands, as `Scenes.place`.
 POSITIONS = {
     "left": (0.05, 0.5),
     "right": (0.95, 0.5),
@@ -47,37 +44,38 @@ POSITIONS = {
     "bottom": (0.5, 0.95),
     "centre": (0.5, 0.5),
 }
-
+"""Where an added object stands, as `Scenes.place`."""
 
 ADDED_RADIUS = 0.17
-
+"""Radius of an added object, as `Scenes.radius`."""
 
 NOT_ASKED = -1
+"""In a field of `Edits` that the kind does not use."""
 
 
 @dataclass(frozen=True)
 class Edits(Rows):
-    """B edits as tensors (B,) of indices; what an edit's kind does not use is NOT_ASKED."""
+    """B edits as tensors (B,) of indices; fields that a kind does not use are NOT_ASKED."""
 
-    kind: torch.Tensor
+    kind: Tensor
     """index into KINDS"""
-    slot: torch.Tensor
+    slot: Tensor
     """the object meant, or the empty slot that `add` fills"""
-    colour: torch.Tensor
+    colour: Tensor
     """new colour of `recolour`, colour of `add`"""
-    shape: torch.Tensor
+    shape: Tensor
     """new shape of `replace`, shape of `add`"""
-    ground: torch.Tensor
+    ground: Tensor
     """new kind of background"""
-    ground_colour: torch.Tensor
+    ground_colour: Tensor
     """new colour of the background"""
-    style: torch.Tensor
+    style: Tensor
     """new style"""
-    position: torch.Tensor
+    position: Tensor
     """index into POSITIONS for `add`"""
 
 
-def ask(kind: str, count: int, **asked: torch.Tensor) -> Edits:
+def ask(kind: str, count: int, **asked: Tensor) -> Edits:
     """`count` edits of one kind, with the fields that this kind uses."""
     blank = torch.full((count,), NOT_ASKED)
     fields = dict.fromkeys(
@@ -98,10 +96,12 @@ def apply(scenes: Scenes, edits: Edits) -> Scenes:
 
 
 def recolour(scenes: Scenes, edits: Edits) -> Scenes:
+    """The object in the named colour, without its tint."""
     return _set_object(scenes, edits.slot, colour=edits.colour, tint=torch.zeros(len(edits), 3))
 
 
 def remove(scenes: Scenes, edits: Edits) -> Scenes:
+    """Without the object."""
     return _set_object(scenes, edits.slot, shape=torch.full((len(edits),), EMPTY))
 
 
@@ -110,7 +110,8 @@ def replace(scenes: Scenes, edits: Edits) -> Scenes:
     return _set_object(scenes, edits.slot, shape=edits.shape)
 
 
-def background(scenes: Scenes, edits: Edits) -> Scenes:
+def change_background(scenes: Scenes, edits: Edits) -> Scenes:
+    """Another background in its usual geometry, without a tint."""
     return scenes.replace(
         ground=edits.ground,
         ground_colour=edits.ground_colour,
@@ -119,7 +120,8 @@ def background(scenes: Scenes, edits: Edits) -> Scenes:
     )
 
 
-def style(scenes: Scenes, edits: Edits) -> Scenes:
+def change_style(scenes: Scenes, edits: Edits) -> Scenes:
+    """Another look of the whole clip."""
     return scenes.replace(style=edits.style)
 
 
@@ -144,18 +146,19 @@ OPERATIONS: dict[str, Callable[[Scenes, Edits], Scenes]] = {
     "recolour": recolour,
     "remove": remove,
     "replace": replace,
-    "background": background,
-    "style": style,
+    "background": change_background,
+    "style": change_style,
     "add": add,
 }
+"""The function of each kind."""
 
 
-def edit_mask(source: torch.Tensor, target: torch.Tensor, threshold: float = 0.01) -> torch.Tensor:
+def edit_mask(source: Tensor, target: Tensor, threshold: float = 0.01) -> Tensor:
     """(B, F, H, W) bool: the pixels an edit may change, given both renders (B, F, H, W, 3)."""
     return ((source - target).abs() > threshold).any(-1)
 
 
-def _set_object(scenes: Scenes, slot: torch.Tensor, **values: torch.Tensor) -> Scenes:
+def _set_object(scenes: Scenes, slot: Tensor, **values: Tensor) -> Scenes:
     """The scenes whose object in `slot` (B,) has the given values (B, ...)."""
     rows = torch.arange(len(scenes))
     changed = {}
@@ -166,7 +169,10 @@ def _set_object(scenes: Scenes, slot: torch.Tensor, **values: torch.Tensor) -> S
 
 
 def wrong_scenes(source: Scenes, edit: Edits) -> Scenes:
-    """Every wrong edit for one scene and one edit (batches of one); none equals the source or the truth."""
+    """All wrong edits of one scene, given one edit (batches of one).
+
+    None of them equals the source or the truth.
+    """
     return join(WRONG[KINDS[int(edit.kind)]](source, edit))
 
 
@@ -185,7 +191,7 @@ def _wrong_replace(source: Scenes, edit: Edits) -> list[Scenes]:
 
 
 def _wrong_remove(source: Scenes, edit: Edits) -> list[Scenes]:
-    """The object changed and not removed; the other one removed, or both."""
+    """The object changed instead of removed; the other one removed, or both."""
     recoloured = _vary(
         source, ask("recolour", 1, slot=edit.slot), "colour", _new_colours(source, edit)
     )
@@ -198,10 +204,8 @@ def _wrong_remove(source: Scenes, edit: Edits) -> list[Scenes]:
 
 def _wrong_background(source: Scenes, edit: Edits) -> list[Scenes]:
     """The asked pattern in other colours, and other patterns in the asked colour."""
-    colours, grounds = (
-        standing_out(source.colour, source.present)[0],
-        torch.ones(len(GROUNDS), dtype=torch.bool),
-    )
+    colours = contrasting_grounds(source.colour, source.present)[0]
+    grounds = torch.ones(len(GROUNDS), dtype=torch.bool)
     colours[source.ground_colour[edit.ground == source.ground]] = False
     grounds[source.ground[edit.ground_colour == source.ground_colour]] = False
     return [_vary(source, edit, "ground_colour", colours), _vary(source, edit, "ground", grounds)]
@@ -213,7 +217,7 @@ def _wrong_style(source: Scenes, edit: Edits) -> list[Scenes]:
 
 def _wrong_add(source: Scenes, edit: Edits) -> list[Scenes]:
     return [
-        _vary(source, edit, "colour", contrasting()[:, int(source.ground_colour)]),
+        _vary(source, edit, "colour", contrasting_pairs()[:, int(source.ground_colour)]),
         _vary(source, edit, "shape", torch.ones(len(SHAPES), dtype=torch.bool)),
         _vary(source, edit, "position", torch.ones(len(POSITIONS), dtype=torch.bool)),
     ]
@@ -229,7 +233,7 @@ WRONG = {
 }
 
 
-def _vary(source: Scenes, edit: Edits, field: str, allowed: torch.Tensor) -> Scenes:
+def _vary(source: Scenes, edit: Edits, field: str, allowed: Tensor) -> Scenes:
     """The scene under every allowed value (mask) of one field of the edit, except the asked one."""
     values = allowed.nonzero()[:, 0]
     values = values[values != getattr(edit, field)]
@@ -240,17 +244,17 @@ def _on_the_other(source: Scenes, edit: Edits, field: str) -> list[Scenes]:
     """The edit made on the other object, where there is one that it would change."""
     other = 1 - edit.slot
     same = getattr(source, field)[0, other] == getattr(edit, field)
-    return (
-        [] if bool(same) or not source.present.all() else [apply(source, edit.replace(slot=other))]
-    )
+    if bool(same) or not source.present.all():
+        return []
+    return [apply(source, edit.replace(slot=other))]
 
 
-def _new_colours(source: Scenes, edit: Edits) -> torch.Tensor:
-    """(K,) bool: colours that stand out from the background and are not the object's own."""
+def _new_colours(source: Scenes, edit: Edits) -> Tensor:
+    """(K,) bool: colours that contrast with the background and are not the object's own."""
     own = source.colour[0, edit.slot]
-    return contrasting()[:, int(source.ground_colour)] & (torch.arange(len(COLOURS)) != own)
+    return contrasting_pairs()[:, int(source.ground_colour)] & (torch.arange(len(COLOURS)) != own)
 
 
-def _new_shapes(source: Scenes, edit: Edits) -> torch.Tensor:
+def _new_shapes(source: Scenes, edit: Edits) -> Tensor:
     """(K,) bool: shapes that are not the object's own."""
     return torch.arange(len(SHAPES)) != source.shape[0, edit.slot]

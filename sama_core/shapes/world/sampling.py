@@ -1,9 +1,9 @@
 """Batches of paired edits: a batch is a pure function of (seed, split, step, size).
 
-The split `test` shares nothing with `train`: other random streams, edits about colour-shape pairs that training never
-shows, and other wordings.
+The split `test` shares nothing with `train`: other random streams, edits of colour-shape pairs that
+training never shows, and other wordings.
 
-Shape legend: B pairs, F frames, H x W pixels, P colour-shape pairs as in worlds.py.
+Shape legend: B edits, F frames, H x W pixels, P pairs of colour and shape as in draw.py.
 """
 
 import hashlib
@@ -11,43 +11,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Generator, Tensor
 
 from ...errors import SamaError, needed
-from .draw import choose, draw_scenes, one_pair, other_pairs, shaded, subject_pairs
+from .draw import choose, draw_scenes, one_pair, other_pairs, shade_objects, subject_pairs
 from .edits import KINDS, POSITIONS, TAUGHT, Edits, apply, ask, remove, wrong_scenes
 from .render import render
-from .scene import COLOURS, GROUNDS, SHAPES, STYLES, Scenes, join, standing_out, swap
+from .scene import COLOURS, GROUNDS, SHAPES, STYLES, Scenes, contrasting_grounds, join, swap
 from .wordings import SPLITS, corpus, instructions
 
-# How often there is a second object beside the one that is edited.
 COMPANY = 0.6
+"""How often a scene has a second object beside the one that is edited."""
 
 
 @dataclass(frozen=True)
 class EditBatch:
-    """B paired edits: pixels, words, and the scenes that both were made from."""
+    """B paired edits: clips, instructions, and the scenes of both clips."""
 
-    source: torch.Tensor
+    source: Tensor
     """(B, F, H, W, 3) float32 in 0..1"""
-    target: torch.Tensor
-    """(B, F, H, W, 3)"""
+    target: Tensor
+    """(B, F, H, W, 3) float32 in 0..1"""
     instructions: list[str]
+    """one per edit"""
     kinds: list[str]
-    """of KINDS"""
+    """one of KINDS per edit"""
     source_scenes: Scenes
+    """the scenes of `source`"""
     target_scenes: Scenes
+    """the scenes of `target`"""
     edits: Edits
+    """what changes the source's scenes into the target's"""
 
     def __len__(self) -> int:
         return len(self.kinds)
 
     def wrong(self, row: int) -> Scenes:
-        """All wrong edits of one pair, to be rendered."""
+        """The scenes of all wrong edits of one row."""
         return wrong_scenes(self.source_scenes[row], self.edits[row])
 
 
 class EditSampler:
-    """An unlimited supply of paired edits."""
+    """Paired edits by step, without a limit."""
 
     def __init__(
         self,
@@ -60,10 +65,10 @@ class EditSampler:
         device: torch.device | str = "cpu",
         shades: float = 0.0,
     ):
-        """`edits` are the kinds to draw from, equally often; only rendering happens on `device`. The sources have
-        `shades`, see `shaded`.
+        """All kinds of `edits` are equally likely; only rendering runs on `device`.
 
-        Raises SamaError on an unknown split or kind.
+        `shades` is the share of source objects in other shades, see `shade_objects`. Raises
+        SamaError on an unknown split or kind.
         """
         if split not in SPLITS:
             raise SamaError(
@@ -76,29 +81,16 @@ class EditSampler:
                     "Edits", unknown or "none", "one or more of " + ", ".join(KINDS), "Set edits."
                 )
             )
-        self.seed, self.split, self.edits = seed, split, tuple(edits)
-        self.frames, self.height, self.width, self.device, self.shades = (
-            frames,
-            height,
-            width,
-            device,
-            shades,
-        )
+        self.seed, self.split, self.edits, self.shades = seed, split, tuple(edits), shades
+        self.frames, self.height, self.width, self.device = frames, height, width, device
 
     def batch(self, step: int, size: int) -> EditBatch:
         """The batch of this step, rendered."""
         source, edits, words = self.plan(step, size)
         target = apply(source, edits)
         clips = render(join([source, target]).to(self.device), self.frames, self.height, self.width)
-        return EditBatch(
-            clips[:size],
-            clips[size:],
-            words,
-            [KINDS[kind] for kind in edits.kind.tolist()],
-            source,
-            target,
-            edits,
-        )
+        kinds = [KINDS[kind] for kind in edits.kind.tolist()]
+        return EditBatch(clips[:size], clips[size:], words, kinds, source, target, edits)
 
     def plan(self, step: int, size: int) -> tuple[Scenes, Edits, list[str]]:
         """What `batch` renders: source scenes, their edits, and the instructions."""
@@ -113,41 +105,39 @@ class EditSampler:
                     propose(generator, kind, len(chosen), self.split, self.frames, self.shades)
                 )
         order = torch.cat(rows).argsort()
-        source, edits = (
-            join(part[0] for part in parts)[order],
-            join(part[1] for part in parts)[order],
-        )
+        source = join(part[0] for part in parts)[order]
+        edits = join(part[1] for part in parts)[order]
         return source, edits, instructions(source, edits, self.split, generator)
 
 
 def world_fingerprint() -> str:
-    """Changes when the scenes, their edits, how they are drawn or how they are told change: what a pool keeps depends
-    on it.
+    """A hash that changes with the scenes, their edits, their rendering and their wordings.
+
+    A stored pool of clips is valid only for the fingerprint it was made with.
     """
     batch = EditSampler(0, edits=KINDS, frames=5).batch(0, 32)
     pixels = (torch.stack([batch.source, batch.target]) * 255).round().byte().numpy()
-    told = "\n".join([*batch.instructions, *corpus()])
-    return hashlib.sha256(pixels.tobytes() + told.encode()).hexdigest()[:16]
+    texts = "\n".join([*batch.instructions, *corpus()])
+    return hashlib.sha256(pixels.tobytes() + texts.encode()).hexdigest()[:16]
 
 
-def generator_for(seed: int, split: str, step: int) -> torch.Generator:
-    """The random stream of one step; those of different splits never meet.
+def generator_for(seed: int, split: str, step: int) -> Generator:
+    """The random stream of one step; streams of different splits are never the same.
 
-    The CPU generator keeps only the low 32 bits of a seed: one says the split, 31 are a hash of seed and step.
+    The CPU generator uses only the low 32 bits of a seed: one bit for the split, 31 bits of a hash
+    of seed and step.
     """
     digest = hashlib.blake2s(f"{seed}:{step}".encode(), digest_size=4).digest()
-    return torch.Generator().manual_seed(
-        int.from_bytes(digest, "big") >> 1 | (split == "test") << 31
-    )
+    return Generator().manual_seed(int.from_bytes(digest, "big") >> 1 | (split == "test") << 31)
 
 
 def propose(
-    generator: torch.Generator, kind: str, count: int, split: str, frames: int, shades: float = 0.0
+    generator: Generator, kind: str, count: int, split: str, frames: int, shades: float = 0.0
 ) -> tuple[Scenes, Edits]:
     """`count` source scenes and an edit of this kind for each.
 
-    The subject is drawn first, as it will be after the edit (for `remove`: as it was), so that every asked pair is
-    equally likely.
+    The subject is drawn first, as it is after the edit (for `remove`: before it), so that all
+    pairs that edits ask for are equally likely.
     """
     subject = choose(generator, subject_pairs(split).expand(count, -1))
     before = choose(generator, _pairs_before(kind)[subject] & other_pairs(split))
@@ -161,14 +151,14 @@ def propose(
         generator, torch.stack([before, other], 1), present, frames, beside=subject
     )
     if shades:
-        source = shaded(generator, source, shades)
+        source = shade_objects(generator, source, shades)
     behind = present.all(1) & (torch.rand(count, generator=generator) < 0.5)
     source = swap(source, behind)
     return source, _propose_change(generator, kind, source, slot=behind.long(), subject=subject)
 
 
-def _pairs_before(kind: str) -> torch.Tensor:
-    """(P after, P before) bool: which pair may become which by an edit of this kind."""
+def _pairs_before(kind: str) -> Tensor:
+    """(P after, P before) bool: which pairs an edit of this kind may change into which."""
     pair = torch.arange(len(COLOURS) * len(SHAPES))
     colour, shape = pair // len(SHAPES), pair % len(SHAPES)
     same_colour, same_shape = colour == colour[:, None], shape == shape[:, None]
@@ -178,13 +168,13 @@ def _pairs_before(kind: str) -> torch.Tensor:
 
 
 def _propose_change(
-    generator: torch.Generator, kind: str, source: Scenes, slot: torch.Tensor, subject: torch.Tensor
+    generator: Generator, kind: str, source: Scenes, slot: Tensor, subject: Tensor
 ) -> Edits:
-    """An edit of what is there already."""
+    """An edit of what the source contains, of any kind but `add`."""
     count = len(source)
     if kind == "background":
         ground = torch.randint(len(GROUNDS), (count,), generator=generator)
-        colours = standing_out(source.colour, source.present)
+        colours = contrasting_grounds(source.colour, source.present)
         rows = (ground == source.ground).nonzero()[:, 0]
         colours[rows, source.ground_colour[rows]] = False
         return ask(kind, count, ground=ground, ground_colour=choose(generator, colours))
@@ -199,11 +189,11 @@ def _propose_change(
 
 
 def _propose_add(
-    generator: torch.Generator, subject: torch.Tensor, other: torch.Tensor, frames: int
+    generator: Generator, subject: Tensor, other: Tensor, frames: int
 ) -> tuple[Scenes, Edits]:
-    """Scenes with at most one object, and an edit that adds the subject where nothing is in the way.
+    """Scenes with at most one object, and an edit that adds the subject at a free place.
 
-    The centre is asked for in empty scenes only: a moving object cannot keep clear of it.
+    The centre is asked for in empty scenes only: a moving object cannot keep away from it.
     """
     count = len(subject)
     edits = ask(

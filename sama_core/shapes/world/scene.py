@@ -1,7 +1,8 @@
 """Scenes of the embedded model's world: one or two coloured shapes that move over a background.
 
-Shape legend: B scenes, N object slots (2), F frames. Every tensor of a `Scenes` starts with B; a single scene is a
-batch of one. Lengths are parts of the frame's shorter side, so that a scene can be rendered at any size.
+Shape legend: B scenes, N object slots (2), F frames. Every tensor of a `Scenes` starts with B; a
+single scene is a batch of one. Lengths are parts of the frame's shorter side, so that a scene can
+be rendered at any size.
 """
 
 import dataclasses
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import torch
+from torch import Tensor
 
-# Saturated object colours, far apart in RGB (nearest pair 0.35), each with one plain English name.
 COLOURS = {
     "red": (0.87, 0.13, 0.15),
     "orange": (0.97, 0.53, 0.08),
@@ -23,7 +24,7 @@ COLOURS = {
     "purple": (0.47, 0.14, 0.74),
     "pink": (0.96, 0.27, 0.66),
 }
-# Background colours have names of their own, so that a colour word alone says what it belongs to.
+"""Saturated object colours, far apart in RGB (0.35 or more), each with one plain English name."""
 GROUND_COLOURS = {
     "white": (0.95, 0.95, 0.95),
     "grey": (0.56, 0.57, 0.60),
@@ -34,12 +35,12 @@ GROUND_COLOURS = {
     "mint": (0.68, 0.88, 0.78),
     "lilac": (0.80, 0.70, 0.95),
 }
+"""Background colours. Their names differ from object colours: a colour word is unambiguous."""
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 GROUNDS = ("plain", "gradient", "stripes", "checks", "dots")
 STYLES = ("normal", "greyscale", "sepia", "negative", "sketch")
 SLOTS = 2
 EMPTY = -1
-# The background geometry that an instruction means, since it names none: (angle, period) for each of GROUNDS.
 USUAL_GEOMETRY = {
     "plain": (0.0, 0.25),
     "gradient": (math.pi / 2, 0.25),
@@ -47,7 +48,7 @@ USUAL_GEOMETRY = {
     "checks": (0.0, 0.5),
     "dots": (0.0, 0.25),
 }
-# The fields of `Scenes` that are (B, N, ...), one entry per object.
+"""(angle, period) of each of GROUNDS in an edit: instructions do not state the geometry."""
 OBJECT_FIELDS = (
     "shape",
     "colour",
@@ -60,35 +61,40 @@ OBJECT_FIELDS = (
     "pulse",
     "pulse_rate",
 )
+"""The fields of `Scenes` that are (B, N, …), one entry per object."""
 
 RowsT = TypeVar("RowsT", bound="Rows")
 
-# Turning these cannot be seen, so they never turn: another shape put in their place is then fully determined.
 ROUND_SHAPES = (SHAPES.index("circle"), SHAPES.index("ring"))
-# Beyond its nominal radius a shape's corners reach this far; an object bounces where its corners would leave.
+"""Shapes whose rotation is invisible. They never turn, so that a shape that replaces one of them is
+fully determined."""
 REACH = 1.3
-# Objects whose centres are nearer than this times their radii count as touching.
+"""How far corners reach, in nominal radii. Objects bounce where their corners would leave."""
 TOUCH = 1.15
-# Object and background may not be closer than this in RGB (Euclidean).
+"""Objects touch if their centres are nearer than this times the sum of their radii."""
 CONTRAST = 0.5
+"""Least Euclidean distance in RGB between an object and its background."""
 
 
+@dataclass(frozen=True)
 class Rows:
-    """A frozen dataclass of tensors that all start with B: indexed, repeated, joined and moved as one."""
+    """Base of dataclasses of tensors that all start with B, which are handled as one batch."""
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors().values())))
 
-    def __getitem__(self, rows: torch.Tensor | slice | list[int] | int) -> Self:
-        """The given rows; one row is a batch of one, so that the leading B never gets lost."""
+    def __getitem__(self, rows: Tensor | slice | list[int] | int) -> Self:
+        """The given rows; a single row is a batch of one, so that B is always there."""
         if isinstance(rows, int):
             rows = [rows]
         return type(self)(**{name: value[rows] for name, value in self.tensors().items()})
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
+        """Every field by its name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def replace(self, **changes: torch.Tensor) -> Self:
+    def replace(self, **changes: Tensor) -> Self:
+        """The same batch with other values of some fields."""
         return dataclasses.replace(self, **changes)
 
     def repeat(self, times: int) -> Self:
@@ -98,6 +104,7 @@ class Rows:
         )
 
     def to(self, device: torch.device | str) -> Self:
+        """Every field on `device`."""
         return type(self)(**{name: value.to(device) for name, value in self.tensors().items()})
 
 
@@ -113,49 +120,49 @@ def join(parts: Iterable[RowsT]) -> RowsT:
 class Scenes(Rows):
     """B scenes as tensors; an edit is `replace` on some of them."""
 
-    shape: torch.Tensor
+    shape: Tensor
     """(B, N) index into SHAPES, or EMPTY"""
-    colour: torch.Tensor
+    colour: Tensor
     """(B, N) index into COLOURS"""
-    tint: torch.Tensor
+    tint: Tensor
     """(B, N, 3) small RGB offset from the named colour"""
-    radius: torch.Tensor
+    radius: Tensor
     """(B, N) half size in parts of the shorter side"""
-    place: torch.Tensor
+    place: Tensor
     """(B, N, 2) x, y at frame 0: 0 touches the left or top wall, 1 the right or bottom one"""
-    velocity: torch.Tensor
+    velocity: Tensor
     """(B, N, 2) change of `place` per frame, before bouncing"""
-    angle: torch.Tensor
+    angle: Tensor
     """(B, N) radians at frame 0, clockwise on screen"""
-    spin: torch.Tensor
+    spin: Tensor
     """(B, N) radians per frame"""
-    pulse: torch.Tensor
+    pulse: Tensor
     """(B, N) depth of the size's oscillation, 0 = constant size, 0.15 = between 85 % and 115 %"""
-    pulse_rate: torch.Tensor
+    pulse_rate: Tensor
     """(B, N) radians per frame of that oscillation"""
-    ground: torch.Tensor
+    ground: Tensor
     """(B,) index into GROUNDS"""
-    ground_colour: torch.Tensor
+    ground_colour: Tensor
     """(B,) index into GROUND_COLOURS"""
-    ground_tint: torch.Tensor
+    ground_tint: Tensor
     """(B, 3) small RGB offset from the named background colour"""
-    ground_angle: torch.Tensor
+    ground_angle: Tensor
     """(B,) radians: direction of the gradient or pattern, 0 = along x"""
-    ground_period: torch.Tensor
+    ground_period: Tensor
     """(B,) length of one stripe pair, check pair or dot spacing"""
-    ground_phase: torch.Tensor
+    ground_phase: Tensor
     """(B, 2) offset of the pattern in periods"""
-    style: torch.Tensor
+    style: Tensor
     """(B,) index into STYLES"""
 
     @property
-    def present(self) -> torch.Tensor:
+    def present(self) -> Tensor:
         """(B, N) bool: which slots hold an object."""
         return self.shape != EMPTY
 
 
-def swap(scenes: Scenes, rows: torch.Tensor) -> Scenes:
-    """The two objects of the scenes `rows` (B,) bool change slots, that is who lies on top."""
+def swap(scenes: Scenes, rows: Tensor) -> Scenes:
+    """Exchange the two objects' slots, and so which one is on top, where `rows` (B,) bool."""
     fields = {name: getattr(scenes, name) for name in OBJECT_FIELDS}
     return scenes.replace(
         **{
@@ -165,13 +172,13 @@ def swap(scenes: Scenes, rows: torch.Tensor) -> Scenes:
     )
 
 
-def sizes(scenes: Scenes, frames: int) -> torch.Tensor:
+def sizes(scenes: Scenes, frames: int) -> Tensor:
     """(B, N, F) radius of every object in every frame."""
     turns = scenes.pulse_rate[..., None] * torch.arange(frames, device=scenes.style.device)
     return scenes.radius[..., None] * (1 + scenes.pulse[..., None] * turns.sin())
 
 
-def centres(scenes: Scenes, frames: int, height: int, width: int) -> torch.Tensor:
+def centres(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
     """(B, N, F, 2) x, y of every object in every frame, in parts of the shorter side."""
     times = torch.arange(frames, device=scenes.style.device)[:, None]
     straight = scenes.place[..., None, :] + scenes.velocity[..., None, :] * times
@@ -181,37 +188,37 @@ def centres(scenes: Scenes, frames: int, height: int, width: int) -> torch.Tenso
     return margin + bounced * (side - 2 * margin).clamp(min=0)
 
 
-def angles(scenes: Scenes, frames: int) -> torch.Tensor:
+def angles(scenes: Scenes, frames: int) -> Tensor:
     """(B, N, F) radians of every object in every frame."""
     return scenes.angle[..., None] + scenes.spin[..., None] * torch.arange(
         frames, device=scenes.style.device
     )
 
 
-def intrusion(scenes: Scenes, frames: int, height: int = 64, width: int = 64) -> torch.Tensor:
-    """(B, F) how far the two objects reach into each other, in radii; 0 where they do not touch or one is missing."""
+def intrusion(scenes: Scenes, frames: int, height: int = 64, width: int = 64) -> Tensor:
+    """(B, F) overlap of the two objects in radii; 0 where they do not touch or one is missing."""
     places, reach = centres(scenes, frames, height, width), sizes(scenes, frames).sum(1)
     apart = (places[:, 0] - places[:, 1]).norm(dim=-1)
     return (TOUCH - apart / reach).clamp(min=0) * scenes.present.all(1)[:, None]
 
 
-def palette(named: dict[str, tuple[float, float, float]]) -> torch.Tensor:
+def palette(named: dict[str, tuple[float, float, float]]) -> Tensor:
     """(K, 3) the colours of a palette in its order."""
     return torch.tensor(list(named.values()))
 
 
-def contrasting() -> torch.Tensor:
-    """(objects K, backgrounds G) bool: which object colours stand out from which background colours."""
+def contrasting_pairs() -> Tensor:
+    """(object colours, background colours) bool: pairs that differ by CONTRAST or more."""
     return torch.cdist(palette(COLOURS), palette(GROUND_COLOURS)) >= CONTRAST
 
 
-def standing_out(colour: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """(B, background colours) bool: backgrounds from which all present objects of these colours stand out."""
-    return (contrasting()[colour] | ~present[..., None]).all(1)
+def contrasting_grounds(colour: Tensor, present: Tensor) -> Tensor:
+    """(B, background colours) bool: those that contrast with every present object's colour."""
+    return (contrasting_pairs()[colour] | ~present[..., None]).all(1)
 
 
-def usual_geometry(ground: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Angle, period and phase that a background kind (B,) has when nothing is said about them."""
+def usual_geometry(ground: Tensor) -> dict[str, Tensor]:
+    """Angle, period and phase of background kinds (B,) where nothing else is stated."""
     table = torch.tensor([USUAL_GEOMETRY[name] for name in GROUNDS])[ground]
     return {
         "ground_angle": table[:, 0],

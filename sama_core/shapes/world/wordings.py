@@ -1,7 +1,7 @@
-"""Free wordings of an edit: many for training, some kept for testing, in fewer than 120 words.
+"""Wordings of an edit: many for training, some only for testing, from fewer than 120 words.
 
-A wording is a template whose blanks are filled with phrases. The object that is meant is named by its shape, by its
-colour or by both, whichever identifies it among the objects of the scene.
+A wording is a template whose blanks are filled with phrases. The object to edit is named by its
+shape, by its colour or by both, whichever identifies it among the objects of the scene.
 """
 
 import itertools
@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator
 
 import torch
+from torch import Generator
 
 from .edits import KINDS, Edits
 from .scene import COLOURS, EMPTY, GROUND_COLOURS, GROUNDS, SHAPES, STYLES, Scenes
 
-# A template's blank -> the phrases that may fill it, all of the same meaning.
 Blanks = dict[str, tuple[str, ...]]
+"""A template's blank → the phrases that may fill it, all of the same meaning."""
 
 TRAINING = {
     "recolour": (
@@ -82,7 +83,6 @@ TRAINING = {
         "make {a thing} appear {where}",
     ),
 }
-# Kept from training: new orders and combinations of words that training knows.
 HELD_OUT = {
     "recolour": (
         "change {it} to {colour}",
@@ -99,6 +99,7 @@ HELD_OUT = {
         "there should appear {a thing} {where}",
     ),
 }
+"""Wordings that training never uses: new orders and combinations of words that it knows."""
 SPLITS = {"train": TRAINING, "test": HELD_OUT}
 
 GROUND_PHRASES = {
@@ -123,17 +124,17 @@ PLACES = {
 }
 
 
-def instructions(source: Scenes, edits: Edits, split: str, generator: torch.Generator) -> list[str]:
-    """One instruction per edit, in a random wording of `split` and with random but unambiguous phrases."""
+def instructions(source: Scenes, edits: Edits, split: str, generator: Generator) -> list[str]:
+    """One instruction per edit: a random wording of `split` with random, unambiguous phrases."""
     draws = torch.randint(2**31, (len(edits), 2), generator=generator).tolist()
     return [
         _fill(_pick(SPLITS[split][kind], wording), blanks, phrase)
-        for (kind, blanks), (wording, phrase) in zip(described(source, edits), draws, strict=True)
+        for (kind, blanks), (wording, phrase) in zip(describe(source, edits), draws, strict=True)
     ]
 
 
-def described(source: Scenes, edits: Edits) -> Iterator[tuple[str, Blanks]]:
-    """Per edit its kind and, for every blank of that kind's wordings, all phrases that say the same."""
+def describe(source: Scenes, edits: Edits) -> Iterator[tuple[str, Blanks]]:
+    """Per edit its kind and, for each blank of its wordings, all phrases of equal meaning."""
     table = zip(*(value.tolist() for value in edits.tensors().values()), strict=True)
     for asked, colours, shapes in zip(
         table, source.colour.tolist(), source.shape.tolist(), strict=True
@@ -147,8 +148,8 @@ def described(source: Scenes, edits: Edits) -> Iterator[tuple[str, Blanks]]:
         yield KINDS[edit["kind"]], _blanks(edit, objects)
 
 
-def namings(objects: list[tuple[str, str]], slot: int) -> tuple[str, ...]:
-    """Phrases that fit the object in `slot` and no other of `objects`, each a (colour, shape)."""
+def name_object(objects: list[tuple[str, str]], slot: int) -> tuple[str, ...]:
+    """All phrases that fit the object in `slot` but no other of `objects`, (colour, shape) each."""
     colour, shape = objects[slot]
     others = objects[:slot] + objects[slot + 1 :]
     phrases = [f"the {colour} {shape}"] if (colour, shape) not in others else []
@@ -160,7 +161,7 @@ def namings(objects: list[tuple[str, str]], slot: int) -> tuple[str, ...]:
 
 
 def corpus(split: str = "train") -> Iterator[str]:
-    """Every instruction that the wordings of `split` can make, for the trainer of the vocabulary."""
+    """Every instruction of the wordings of `split`, for the training of the vocabulary."""
     things = ("shape", *SHAPES)
     its = (
         *(f"the {thing}" for thing in things),
@@ -198,7 +199,7 @@ def vocabulary() -> list[str]:
 
 
 def _blanks(edit: dict[str, int], objects: list[tuple[str, str]]) -> Blanks:
-    """The blanks of one edit; `objects` are the source's."""
+    """The blanks of one edit; `objects` are the source's, (colour, shape) each."""
     kind = KINDS[edit["kind"]]
     colour, shape = list(COLOURS)[edit["colour"]], SHAPES[edit["shape"]]
     if kind == "background":
@@ -212,7 +213,7 @@ def _blanks(edit: dict[str, int], objects: list[tuple[str, str]]) -> Blanks:
             "where": (list(PLACES.values())[edit["position"]],),
         }
     return {
-        "it": namings(objects, edit["slot"]),
+        "it": name_object(objects, edit["slot"]),
         "colour": (colour,),
         "a shape": (_with_article(shape),),
     }
