@@ -417,7 +417,12 @@ def test_without_shades_the_pairs_are_what_they_were():
 
 def test_naming_by_shape_or_colour_only_where_that_identifies():
     circle, square = ("red", "circle"), ("blue", "square")
-    assert name_object([circle], 0) == ("the red circle", "the circle", "the red shape", "the shape")
+    assert name_object([circle], 0) == (
+        "the red circle",
+        "the circle",
+        "the red shape",
+        "the shape",
+    )
     assert name_object([circle, square], 1) == ("the blue square", "the square", "the blue shape")
     assert name_object([circle, ("blue", "circle")], 0) == ("the red circle", "the red shape")
     assert name_object([circle, ("red", "square")], 0) == ("the red circle", "the circle")
