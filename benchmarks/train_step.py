@@ -36,7 +36,7 @@ from sama_core.model.dit import SamaDiT  # noqa: E402
 from sama_core.training.config import TrainConfig  # noqa: E402
 from sama_core.training.objective import SamaObjective, TrainBatch  # noqa: E402
 from sama_core.training.objectives.noising import stream  # noqa: E402
-from sama_core.training.optim.optimizers import build_optimizers  # noqa: E402
+from sama_core.training.optim.optimisation import build_optimizers  # noqa: E402
 from sama_core.training.trainee import Trainee  # noqa: E402
 
 BLOCKS = 40

@@ -27,7 +27,7 @@ from .config import FREE_TO_CHANGE, TrainConfig, refuse_changes
 from .objective import BatchSource, TrainBatch
 from .objectives import Breakdown
 from .objectives.noising import stream
-from .optim.optimizers import Ema, build_optimizers, rate_at, set_rates, whole
+from .optim.optimisation import Optimisation, build_optimizers, rate_at, whole
 from .outputs import TrainLog, load_state, save_state
 
 Objective = Callable[[nn.Module, TrainBatch, list[torch.Generator]], Breakdown]
@@ -62,8 +62,9 @@ class Trainer:
         self.trainee, *prepared = self.accelerator.prepare(
             trainee, *build_optimizers(trainee.named_parameters(), config)
         )
-        self.optimizers = [wrapper.optimizer for wrapper in prepared]
-        self.ema = Ema(self._named(), config.ema)
+        # accelerate's wrappers skip steps and scale losses for float16; the optimisers themselves are stepped.
+        optimizers = [wrapper.optimizer for wrapper in prepared]
+        self.optimisation = Optimisation(self._named(), optimizers, config)
         self._resume()
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
@@ -97,7 +98,6 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One optimiser step on the global batch of `self.step`; mean losses by name, over all processes."""
         self.trainee.train()
-        set_rates(self.optimizers, rate_at(self.step, self.config))
         sums: dict[str, torch.Tensor] = {}
         size = self.config.size_at(self.step)
         parts = self._parts(size)
@@ -107,10 +107,7 @@ class Trainer:
                 for name, values in self._backward(part, size).parts().items():
                     sums[name] = sums.get(name, 0) + values.detach().sum()
         self._clip()
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.ema.update(self._named(), self.step)
+        self.optimisation.step(self.step)
         return {
             name: (self.accelerator.reduce(value, "sum") / size).item()
             for name, value in sums.items()
@@ -196,9 +193,11 @@ class Trainer:
             "model": get_model_state_dict(self.trainee, options=_WHOLE),
             "optimizers": [
                 get_optimizer_state_dict(self.trainee, optimizer, options=_WHOLE)
-                for optimizer in self.optimizers
+                for optimizer in self.optimisation.optimizers
             ],
-            "ema": {name: whole(value) for name, value in self.ema.state_dict().items()},
+            "ema": {
+                name: whole(value) for name, value in self.optimisation.average.state_dict().items()
+            },
         }
         if self.accelerator.is_main_process:
             save_state(self.folder, state)
@@ -211,15 +210,16 @@ class Trainer:
         refuse_changes(state["config"], self.config, FREE_TO_CHANGE)
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.trainee, state["model"], options=options)
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+        for optimizer, saved in zip(self.optimisation.optimizers, state["optimizers"], strict=True):
             set_optimizer_state_dict(self.trainee, optimizer, saved, options=options)
-        self.ema.load_state_dict(state["ema"])
+        self.optimisation.average.load_state_dict(state["ema"])
         self.step = state["step"]
 
     def averaged(self) -> dict[str, torch.Tensor]:
         """The averaged weights under their own names, whole, on the CPU; untrained ones as they are."""
         state = {own_name(name): value for name, value in self.trainee.state_dict().items()}
-        return {name: whole(self.ema.shadows.get(name, value)) for name, value in state.items()}
+        averages = self.optimisation.average.state_dict()
+        return {name: whole(averages.get(name, value)) for name, value in state.items()}
 
 
 def own_name(name: str) -> str:

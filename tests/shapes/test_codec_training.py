@@ -19,9 +19,10 @@ from sama_core.encoders.vae_layout import WAN_MEAN, WAN_STD, vae_shapes
 from sama_core.shapes.codec.config import CodecConfig
 from sama_core.shapes.codec.export import export, fold_affine, fold_standard
 from sama_core.shapes.codec.linear_start import linear_start
-from sama_core.shapes.codec.train import CodecTrainer, clips_at, psnr, rate_at
+from sama_core.shapes.codec.train import CodecTrainer, clips_at, decibels
 from sama_core.training.config import ConfigError, read_recipe
 from sama_core.training.optim.muon import orthogonalise
+from sama_core.training.optim.optimisation import rate_at
 
 from ..harness.golden import assert_close, load_golden
 from ..harness.untrained import vae
@@ -74,7 +75,7 @@ def test_linear_start_beats_a_random_one():
     fresh = clips_at(2, 8, 9, 32, "test")
     with torch.inference_mode():
         found, noise = (
-            psnr(one.decode(one.encode(fresh)), fresh).mean().item() for one in (started, plain)
+            decibels(one.decode(one.encode(fresh)), fresh).mean().item() for one in (started, plain)
         )
     assert found > 18
     assert found > noise + 8

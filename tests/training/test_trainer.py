@@ -366,7 +366,9 @@ def test_without_semantic_anchoring(tmp_path):
     trainer = tiny_trainer(tiny_config(tmp_path, semantic_weight=0.0, steps=2))
     trainer.run()
     assert losses(tmp_path, "semantic") == [0.0, 0.0]
-    assert not any("semantic_head" in name or "siglip" in name for name in trainer.ema.shadows)
+    assert not any(
+        "semantic_head" in name or "siglip" in name for name in trainer.optimisation.average.shadows
+    )
 
 
 def test_only_the_named_parts_are_trained(tmp_path):
@@ -378,8 +380,10 @@ def test_only_the_named_parts_are_trained(tmp_path):
     after = trainer.averaged()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     named = {name for name in before if name.startswith(("dit.blocks.1.", "dit.head."))}
-    assert changed == named == set(trainer.ema.shadows)
-    assert sum(len(group["params"]) for group in trainer.optimizers[0].param_groups) == len(named)
+    assert changed == named == set(trainer.optimisation.average.shadows)
+    assert sum(
+        len(group["params"]) for group in trainer.optimisation.optimizers[0].param_groups
+    ) == len(named)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sama_core.training.config import ConfigError, load_config
 from sama_core.training.objective import SamaObjective, TrainBatch, edited_cells
 from sama_core.training.objectives.noising import chance, stream
 from sama_core.training.optim.muon import orthogonalise
-from sama_core.training.optim.optimizers import Ema, build_optimizers, rate_at, set_rates
+from sama_core.training.optim.optimisation import Ema, Optimisation, build_optimizers, rate_at
 from sama_core.training.outputs import delta_of, lora_of, metadata, write_weights
 from sama_core.training.semantics import PixelEncoder
 from sama_core.weights.checkpoint import plan_checkpoint
@@ -133,8 +133,9 @@ def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(tmp_path):
     }
     assert not chosen & rest and len(chosen | rest) == len(names)
     assert {f"dit.{name}" for name in SAMA_KEYS} <= rest
-    set_rates([adamw, muon], 0.5)
-    set_rates([adamw, muon], 0.25)
+    optimisation = Optimisation(trainee.named_parameters(), [adamw, muon], config)
+    optimisation.set_rates(0.5)
+    optimisation.set_rates(0.25)
     assert (adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (2.5e-4, 5e-3)
 
 

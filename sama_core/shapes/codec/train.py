@@ -20,9 +20,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...encoders.vae import Scale, WanVae, load_wan_vae, normalised_silu
+from ...scores.fidelity import psnr
 from ...training.config import as_saved, read_recipe, refuse_changes
 from ...training.optim.muon import Muon
-from ...training.outputs import load_state, save_state
+from ...training.optim.optimisation import BETAS, Optimisation
+from ...training.outputs import TrainLog, load_state, save_state
 from ..world import render, sample_scenes
 from .config import FREE_TO_CHANGE, CodecConfig
 from .export import export, fold_standard, unfold_wan
@@ -37,9 +39,10 @@ def clips_at(seed: int, count: int, frames: int, size: int, split: str = "train"
     return render(scenes, frames, size, size).movedim(-1, 1) * 2 - 1
 
 
-def psnr(decoded: Tensor, clips: Tensor) -> Tensor:
-    """(B,) dB of each clip, both in [-1, 1]."""
-    return -10 * ((decoded.clamp(-1, 1) - clips) / 2).square().flatten(1).mean(1).log10()
+def decibels(decoded: Tensor, clips: Tensor) -> Tensor:
+    """(B,) PSNR in dB of each clip, both (B, 3, F, H, W) in [-1, 1]."""
+    shown, wanted = ((part.clamp(-1, 1).movedim(1, -1) + 1) / 2 for part in (decoded, clips))
+    return psnr(shown, wanted)
 
 
 def codec_loss(
@@ -75,33 +78,39 @@ class CodecTrainer:
         named = {name: value for name, value in self.vae.named_parameters() if value.requires_grad}
         inner = [name for name in named if ".residual." in name and named[name].ndim == 5]
         others = [value for name, value in named.items() if name not in set(inner)]
-        self.optimizers = [
+        optimizers = [
             Muon([named[name] for name in inner], config.muon_rate),
-            torch.optim.AdamW(others, config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
+            torch.optim.AdamW(others, config.learning_rate, betas=BETAS, weight_decay=0.0),
         ]
-        self.bases = [config.muon_rate, config.learning_rate]
-        self.average = {name: value.detach().clone() for name, value in self.vae.named_parameters()}
+        self.optimisation = Optimisation(self.vae.named_parameters(), optimizers, config)
         if saved:
             self._restore(saved)
         Scale.activate = staticmethod(
             _compiled_activation() if config.compiled else normalised_silu
         )
 
+    @property
+    def average(self) -> dict[str, Tensor]:
+        """The averaged weights by name; frozen ones as they are."""
+        weights = {name: value.detach() for name, value in self.vae.named_parameters()}
+        return weights | self.optimisation.average.state_dict()
+
     def run(self, until: int | None = None) -> float:
         """Train up to step `until` (default: all) and export; returns the held-out PSNR of the averaged weights."""
+        log = TrainLog(self.folder, self.step + 1)  # a line counts the steps before it
         while self.step < (self.config.steps if until is None else until):
             started = time.process_time()
             loss = self._train_step()
             self.step += 1
             self.core_seconds += time.process_time() - started
             if self.step % self.config.log_every == 0:
-                self._log(loss=loss, core_seconds=round(self.core_seconds, 1))
+                self._log(log, loss=loss)
             if self.step % self.config.val_every == 0 and self.step < self.config.steps:
-                self._log(val_psnr=self.validate(), core_seconds=round(self.core_seconds, 1))
+                self._log(log, val_psnr=self.validate())
             if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
                 save_state(self.folder, self._state())
         value = self.validate()
-        self._log(val_psnr=value, core_seconds=round(self.core_seconds, 1))
+        self._log(log, val_psnr=value)
         self._export(value)
         return value
 
@@ -110,7 +119,7 @@ class CodecTrainer:
         now = {name: value.detach().clone() for name, value in self.vae.named_parameters()}
         self.vae.load_state_dict(self.average)
         found = [
-            psnr(self._round_trip(index), self._held_out(index))
+            decibels(self._round_trip(index), self._held_out(index))
             for index in range(0, self.config.val_clips, 8)
         ]
         self.vae.load_state_dict(now)
@@ -140,26 +149,14 @@ class CodecTrainer:
             config,
             generator,
         )
-        for optimizer, base in zip(self.optimizers, self.bases, strict=True):
-            optimizer.zero_grad(set_to_none=True)
-            for group in optimizer.param_groups:
-                group["lr"] = base * rate_at(self.step, config)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), config.clip_norm)
         if not torch.isfinite(norm):
             raise FloatingPointError(
                 f"step {self.step}: the gradient is {norm}; the last checkpoint is intact"
             )
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self._average()
+        self.optimisation.step(self.step)
         return round(loss.item(), 5)
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.vae.named_parameters():
-            self.average[name].lerp_(value, 1 - keep)
 
     def _new_vae(self) -> WanVae:
         config = self.config
@@ -181,23 +178,21 @@ class CodecTrainer:
             "core_seconds": self.core_seconds,
             "vae": self.vae.state_dict(),
             "average": self.average,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimisation.optimizers],
         }
 
     def _restore(self, saved: dict) -> None:
-        self.step, self.core_seconds, self.average = (
-            saved["step"],
-            saved["core_seconds"],
-            saved["average"],
-        )
+        self.step, self.core_seconds = saved["step"], saved["core_seconds"]
         self.vae.load_state_dict(saved["vae"])
-        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+        optimisation = self.optimisation
+        for optimizer, state in zip(optimisation.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
+        averaged = optimisation.average.state_dict()  # a checkpoint holds frozen weights as well
+        optimisation.average.load_state_dict({name: saved["average"][name] for name in averaged})
 
-    def _log(self, **values: float) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.step, "seed": self.config.seed, **values}) + "\n")
+    def _log(self, log: TrainLog, **values: float) -> None:
+        seconds = round(self.core_seconds, 1)
+        log.write(step=self.step, seed=self.config.seed, **values, core_seconds=seconds)
 
     def _export(self, value: float) -> None:
         vae = WanVae(self.config.width)
@@ -220,13 +215,6 @@ def _compiled_activation() -> Callable[[Tensor, Tensor], Tensor]:
     bits differ, in an order that a resume does not repeat."""
     torch._dynamo.config.recompile_limit = 64
     return torch.compile(normalised_silu, dynamic=True)
-
-
-def rate_at(step: int, config: CodecConfig) -> float:
-    """Factor on the rates at `step` (from 0): linear warm-up, constant, linear decay to 0 at the last step."""
-    start = config.decay_from * config.steps
-    falling = (config.steps - step) / max(1.0, config.steps - start)
-    return min(1.0, (step + 1) / max(1, config.warmup), falling)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Muon: momentum whose step is made orthogonal (Jordan et al. 2024), for matrices and convolutions.
 
-Torch's own computes in bfloat16, which a CPU without such units emulates: 30 times slower here than all the rest of
-a step, and rounded so coarsely that two processes drift apart. This one computes in float32 on a CPU, and matrices of
-one shape together.
+Torch's own version computes in bfloat16, which many CPUs emulate: measured 30 times slower than all the rest of a
+step, and rounded so coarsely that two processes drift apart. This one computes in float32 on a CPU, and takes matrices
+of one shape together.
 """
 
 from collections.abc import Iterable
@@ -27,16 +27,17 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.95,
     ):
+        """`lr` per step, `weight_decay` as a factor on it, `momentum` in 0..1."""
         super().__init__(weights, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """Weights without a gradient stay as they are."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # it takes no closure
+        """Move the weights along their gradients; those without a gradient stay as they are."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
             for weight in group["params"]:
                 if weight.grad is not None:
-                    direction = self._direction(weight, group["momentum"])
+                    direction = self._direction(weight, weight.grad, group["momentum"])
                     by_shape.setdefault(direction.shape, []).append((weight, direction))
             for shape, pairs in by_shape.items():
                 rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
@@ -46,12 +47,13 @@ class Muon(torch.optim.Optimizer):
                     weight.mul_(1 - group["lr"] * group["weight_decay"])
                     weight.add_(update.view_as(weight).to(weight.dtype), alpha=-rate)
 
-    def _direction(self, weight: nn.Parameter, momentum: float) -> Tensor:
+    def _direction(self, weight: nn.Parameter, gradient: Tensor, momentum: float) -> Tensor:
+        """Nesterov's direction as a matrix (rows, columns); keeps the momentum."""
         state = self.state[weight]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
-        ahead = weight.grad.lerp(state["momentum_buffer"], momentum)
+        state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+        ahead = gradient.lerp(state["momentum_buffer"], momentum)
         return ahead if ahead.ndim == 2 else ahead.flatten(1)
 
 
