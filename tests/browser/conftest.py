@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one server and one browser for a module, a fresh page for every test."""
+"""Fixtures of the browser tests: one browser for a module, a fresh page for every test."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The blueprint "Video Edit (SAMA)": listed by ComfyUI, put on the canvas as one node, queued and run to its end."""
+"""The blueprint "Video Edit (SAMA)": listed by ComfyUI, and run from the canvas as one node."""
 
 import json
 import urllib.request
@@ -21,7 +21,8 @@ SMALL = {
 }
 
 
-WIDGETS = "() => app.graph.getNodeById(7).widgets.map(widget => widget.name).filter(name => !name.includes('control'))"
+WIDGETS = """() => app.graph.getNodeById(7).widgets
+    .map(widget => widget.name).filter(name => !name.includes('control'))"""
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def inner(blueprint) -> dict:
 
 
 def on_the_canvas(blueprint) -> dict:
-    """A workflow: Load Video → the blueprint → Save Video, as somebody wires it."""
+    """A workflow: Load Video → the blueprint → Save Video, as a user would connect it."""
     (node,) = blueprint["nodes"]
     node["id"], node["inputs"][0]["link"], node["outputs"][0]["links"] = 7, 1, [2]
     load = {

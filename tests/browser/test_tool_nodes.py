@@ -1,4 +1,4 @@
-"""The nodes that stand by themselves, added to the real canvas and queued from there."""
+"""The nodes that need no others, added to the real canvas and queued from there."""
 
 from sama_core import embedded
 
@@ -22,7 +22,8 @@ def alone(node_id: int, kind: str, *widgets: object) -> dict:
     }
 
 
-SHOWN = """id => app.graph.getNodeById(id).widgets.find(widget => widget.type === "progressText")?.value ?? "" """
+SHOWN = """id => app.graph.getNodeById(id).widgets
+    .find(widget => widget.type === "progressText")?.value ?? "" """
 
 
 def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
@@ -64,7 +65,7 @@ def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
 
 
 def test_the_segment_store_shows_what_confirms_clearing(canvas):
-    """The report names the characters to type, so it has to stand in the node, not in the node's output alone."""
+    """The report names the characters to type, so it has to be visible in the node itself."""
     store = alone(1, "SAMASegmentStore", "show", "")
     canvas.open_workflow(
         {
@@ -85,7 +86,7 @@ def test_the_segment_store_shows_what_confirms_clearing(canvas):
 
 
 def test_a_remark_leaves_the_node_with_its_cause(canvas, comfy_server):
-    """A varying rate is told in SAMA Source Video; a range where it does not vary takes the words away again."""
+    """A varying rate is reported in SAMA Source Video, until a range has one rate again."""
     write_numbered(comfy_server.base / "input" / "varying.mkv", [0, 40, 80, 200, 240])
     canvas.open_api(
         {

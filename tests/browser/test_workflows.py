@@ -1,4 +1,4 @@
-"""Every example workflow, opened in the real frontend, queued from there, and run to its end."""
+"""Every example workflow, opened in the real frontend, queued and run to its end."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_workflows_with_thumbnails():
 
 @pytest.fixture(scope="module")
 def stocked(comfy_server) -> None:
-    """The pack's clip where `run.py serve` puts it, and a LoRA that fits SAMA-Shapes under the large one's name."""
+    """The pack's clip, and a LoRA for SAMA-Shapes under the name of the one for SAMA-14B."""
     provide_clip(TestPlaces(folder=comfy_server.base.parent))
     width, hidden = load_file(embedded.DIT)["blocks.0.ffn.0.weight"].shape[::-1]
     loras = comfy_server.base / "models" / "loras"
@@ -68,7 +68,7 @@ def small(workflow: dict) -> dict:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, path):
-    """Opened as shipped it is the graph of its API file, and it runs on what is in the pack without an error."""
+    """As shipped it is the graph of its API file, and it runs on the pack's files."""
     shipped = json.loads(path.read_text(encoding="utf-8"))
     api = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
     canvas.open_workflow(shipped)
@@ -99,7 +99,7 @@ def test_a_saved_video_dropped_on_the_canvas_brings_its_graph_back(canvas, comfy
 
 
 def graph_of(prompt: dict) -> dict:
-    """Kinds and inputs of the nodes, without Load Video's picture of the clip, which comes when it likes."""
+    """Kinds and inputs of the nodes, without Load Video's preview, which appears at any time."""
     return {
         key: (
             node["class_type"],

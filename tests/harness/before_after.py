@@ -1,9 +1,10 @@
 """Makes the moving picture of the README: source and edit side by side, as an animated WebP.
 
     python3 run.py edit --instruction "make the circle red" --out edit.mp4
-    python -m tests.harness.before_after workflows/moving_shapes.mp4 edit.mp4 docs/moving_shapes.webp
+    python -m tests.harness.before_after workflows/moving_shapes.mp4 edit.mp4 \\
+        docs/moving_shapes.webp
 
-Run from the repository root. Nothing is drawn into the pictures: left is the source, right the edit.
+Run from the repository root. Left is the source, right the edit; nothing is drawn into them.
 """
 
 import argparse

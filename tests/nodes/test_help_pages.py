@@ -1,4 +1,4 @@
-"""The help pages in web/docs: a page for every node, and nothing in it that the node does not have."""
+"""The help pages in web/docs: one for each node, saying what its schema and the code say."""
 
 import ast
 import re
@@ -39,7 +39,7 @@ def sections(page: Path) -> dict[str, str]:
 
 
 def table(text: str) -> list[list[str]]:
-    """Rows of the only table in `text`, without its head; every row as wide as the head, and nothing in between."""
+    """Rows of the only table in `text`, without its head; all rows are as wide as the head."""
     lines = text.splitlines()
     places = [place for place, line in enumerate(lines) if line.startswith("|")]
     assert places == list(range(places[0], places[-1] + 1)), (
@@ -65,7 +65,7 @@ class Said:
     """What an input's row in the table has to say."""
 
     values: list[str]
-    """Minimum and maximum, the fixed choices, or the type of a socket; empty where any value goes."""
+    """Minimum and maximum, the fixed choices, or a socket's type; empty if any value is valid."""
     default: str
     advanced: bool
 
@@ -136,7 +136,7 @@ def test_every_node_has_a_page_and_every_page_a_node(pack):
 
 @each_page
 def test_page_lies_where_the_front_end_fetches_it(page, comfyui, pack):
-    """The front end asks for /extensions/<pack folder>/docs/<node id>.md, and the server serves WEB_DIRECTORY there."""
+    """The frontend fetches /extensions/<pack folder>/docs/<node id>.md from WEB_DIRECTORY."""
     import nodes
 
     folder = comfyui.object_info(page.stem)["python_module"].removeprefix("custom_nodes.")
@@ -155,7 +155,7 @@ def test_page_has_a_purpose_the_sections_and_a_readable_length(page):
 
 @each_page
 def test_tables_are_whole_and_have_no_row_twice(page):
-    """A line among the rows that is no row ends the table in the browser: all behind it shows as plain text."""
+    """In the browser a line that is no row ends the table: the rows after it become plain text."""
     for heading, text in sections(page).items():
         lines = text.splitlines()
         rows = [number for number, line in enumerate(lines) if line.startswith("|")]
@@ -194,7 +194,7 @@ OWN_SETTINGS = {
 
 @each_page
 def test_each_models_own_steps_and_cfg_are_the_codes(page):
-    """Where a node samples, or plans to: the effects of `steps` and `cfg` name both models' own values."""
+    """The rows of `steps` and `cfg` name the values of both models, where a node has both."""
     effects = {row[0].strip("`"): row[1] for row in table(sections(page)["Inputs"])}
     if not effects.keys() >= {"steps", "cfg"}:
         assert "SAMA-Shapes:" not in " ".join(effects.values())
