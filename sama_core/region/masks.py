@@ -1,15 +1,17 @@
-"""A mask of any size and length → one over the model's frames.
+"""Masks over the model's frames: fitting, softening, and a clip with its mask.
 
-    size    laid in as the clip was: cropped, then resized (bilinear, antialiased)
+A mask of any size and length is brought to the frames in three steps (`fit_mask`):
+
+    size    cropped and resized as the clip was (bilinear, antialiased)
     soften  grown and feathered, in pixels of the model's frames
-    frames  one stands for all; the padding's frames repeat the last one
+    frames  one mask is used for all frames; the padding frames repeat the last mask
 
-Growing, shrinking, blurring and feathering masks, in pixels and in squares.
-
-The edge of a softened mask: what was white stays 1, the ramp lies outside of it, and everything further away than
-`feather` pixels is exactly 0. With an even feather f the ramp beside a straight edge is linear: 1 − d / (f + 1) at
-d pixels from the white.
+The edge of a softened mask: white pixels stay 1, the ramp lies outside of them, and every pixel
+further away than `feather` is exactly 0. With an even feather f the ramp beside a straight edge is
+linear: 1 − d / (f + 1) at d pixels from the white.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,9 +20,45 @@ from torch.nn import functional
 from ..clip.info import ClipInfo
 from ..clip.placement import Box, Fit
 from ..errors import RegionError, needed
-from ..geometry import crop_box, pad_frame_count
+from ..geometry import ClipShape, LatentShape, crop_box, pad_frame_count
 
 _STEPS = 4096
+"""Levels of a resized mask, so that rounding errors do not leave white or black."""
+
+
+@dataclass(frozen=True)
+class FittedClip:
+    """What goes into an edit: frames that the model takes, and where they may change.
+
+    Build it with `check`, once; what receives it relies on the shapes below.
+    """
+
+    frames: Tensor
+    """(F, H, W, 3) float in 0…1; F is 4k+1, the sides are multiples of 16."""
+    mask: Tensor | None = None
+    """float32 (F, H, W) in 0…1, 0 where nothing may change; None lets everything change."""
+
+    @classmethod
+    def check(cls, images: Tensor, mask: Tensor | None = None) -> "FittedClip":
+        """From IMAGE (F, H, W, 3 or more), alpha dropped, and a MASK, which is fitted to it.
+
+        Raises GeometryError for frames that the model does not take, and RegionError for a mask
+        that does not fit them or is black everywhere.
+        """
+        frames, height, width = images.shape[:3]
+        ClipShape(frames, height, width).latent()
+        if mask is not None:
+            mask = require_region(fit_mask(mask, frames, height, width))
+        return cls(images[..., :3], mask)
+
+    @property
+    def latent(self) -> LatentShape:
+        """Shape of the latent that the frames encode to."""
+        return ClipShape(*self.frames.shape[:3]).latent()
+
+    def part(self, frames: slice) -> "FittedClip":
+        """The clip of some of the frames, a view. Its mask may be black everywhere."""
+        return FittedClip(self.frames[frames], None if self.mask is None else self.mask[frames])
 
 
 def fit_mask(
@@ -32,14 +70,15 @@ def fit_mask(
     grow: int = 0,
     feather: int = 0,
 ) -> Tensor:
-    """A MASK (F, H, W) or (H, W) in 0…1 over a fitted clip → float32 (frames, height, width) in 0…1.
+    """A MASK (F, H, W) or (H, W) in 0…1 → float32 (frames, height, width) in 0…1 over a clip.
 
-    A mask of the frames' size is taken as it is. Any other is a picture of the source, at its size or smaller: with
-    `info` it is laid in as the clip was (cropped, stretched, with black bars), without it is cropped in the centre, the
-    usual fit. Raises RegionError for another number of frames, values that are no numbers, and an `info` of another
-    clip.
+    A mask of the frames' size is not resized. Any other size is taken as that of the source, or
+    a smaller copy of it: with `info` the mask is placed as the clip was (cropped, stretched, with
+    black bars), without `info` it is cropped in the centre, which is the default fit. `grow` and
+    `feather` are pixels. Raises RegionError for another number of frames, for NaN or infinite
+    values, and for an `info` of another clip.
     """
-    mask = _checked(mask)
+    mask = _check_mask(mask)
     if info is not None and (info.fitted_width, info.fitted_height) != (width, height):
         raise RegionError(
             needed(
@@ -50,7 +89,7 @@ def fit_mask(
             )
         )
     _check_count(len(mask), frames, info)
-    soft = soften(_sized(mask, height, width, info), grow, feather)
+    soft = soften(_fit_size(mask, height, width, info), grow, feather)
     return (
         soft.expand(frames, -1, -1)
         if len(soft) == 1
@@ -59,20 +98,22 @@ def fit_mask(
 
 
 def require_region(mask: Tensor) -> Tensor:
-    """`mask` itself. Raises RegionError if it is empty: nothing would be edited."""
+    """`mask` itself. Raises RegionError if it is 0 everywhere: nothing would be edited."""
     if not mask.any():
         raise RegionError(
             needed(
                 "mask",
                 "black everywhere in the frames",
                 "some white: only white may change",
-                "Paint the region white, or put Invert Mask before it if it is the wrong way round.",
+                "Paint the region white, or put Invert Mask before it if black and white are "
+                "swapped.",
             )
         )
     return mask
 
 
-def _checked(mask: Tensor) -> Tensor:
+def _check_mask(mask: Tensor) -> Tensor:
+    """A MASK as float32 (F, H, W) in 0…1 on the CPU. Raises RegionError for what is no MASK."""
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or 0 in mask.shape:
         raise RegionError(
@@ -97,6 +138,7 @@ def _checked(mask: Tensor) -> Tensor:
 
 
 def _check_count(count: int, frames: int, info: ClipInfo | None) -> None:
+    """Raises RegionError unless `count` masks can stand for `frames` frames, padded or not."""
     unpadded = count == info.frame_count if info is not None else pad_frame_count(count) == frames
     if count in (1, frames) or (count < frames and unpadded):
         return
@@ -111,23 +153,23 @@ def _check_count(count: int, frames: int, info: ClipInfo | None) -> None:
     )
 
 
-def _sized(mask: Tensor, height: int, width: int, info: ClipInfo | None) -> Tensor:
-    """Cropped, resized and laid into (F, height, width) as the clip's pictures were."""
+def _fit_size(mask: Tensor, height: int, width: int, info: ClipInfo | None) -> Tensor:
+    """Crop, resize and place a mask (F, h, w) as the clip's pictures → (F, height, width)."""
     size = (mask.shape[2], mask.shape[1])
     if size == (width, height):
         return mask
     if info is None:
-        return _resized(mask, crop_box(*size, width, height), width, height)
-    box = _scaled(info.placement.source_box, (info.width, info.height), size)
+        return _resize(mask, crop_box(*size, width, height), width, height)
+    box = _scale(info.placement.source_box, (info.width, info.height), size)
     left, top, right, bottom = info.placement.inset_box
-    part = _resized(mask, box, right - left, bottom - top)
+    part = _resize(mask, box, right - left, bottom - top)
     margins = (left, width - right, top, height - bottom)
     mode = "replicate" if info.placement.fit == Fit.KEEP else "constant"
     return functional.pad(part[:, None], margins, mode=mode)[:, 0]
 
 
-def _scaled(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> Box:
-    """A box of the source's picture in a mask of another size, one pixel wide and high at least."""
+def _scale(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> Box:
+    """A box of the source's picture in a mask of another size; at least 1x1 pixels."""
     left, top, right, bottom = (
         round(edge * size[axis % 2] / picture[axis % 2]) for axis, edge in enumerate(box)
     )
@@ -135,8 +177,11 @@ def _scaled(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> Box:
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _resized(mask: Tensor, box: Box, width: int, height: int) -> Tensor:
-    """The part `box` at another size, rounded to steps of 1 / `_STEPS`: white stays exactly 1, black exactly 0."""
+def _resize(mask: Tensor, box: Box, width: int, height: int) -> Tensor:
+    """The part `box` at another size, rounded to steps of 1 / `_STEPS`.
+
+    White stays exactly 1, black exactly 0.
+    """
     left, top, right, bottom = box
     part = mask[:, None, top:bottom, left:right]
     resized = functional.interpolate(part, (height, width), mode="bilinear", antialias=True)[:, 0]
@@ -144,7 +189,7 @@ def _resized(mask: Tensor, box: Box, width: int, height: int) -> Tensor:
 
 
 def soften(mask: Tensor, grow: int = 0, feather: int = 0) -> Tensor:
-    """`mask` (F, H, W) grown by `grow` pixels, with a ramp of `feather` more pixels around it."""
+    """`mask` (F, H, W) grown by `grow` pixels, with a ramp of `feather` more pixels around."""
     grown = dilate(mask, grow)
     if feather == 0:
         return grown
@@ -162,12 +207,12 @@ def dilate(mask: Tensor, radius: int) -> Tensor:
 
 
 def erode(mask: Tensor, radius: int) -> Tensor:
-    """Minimum over (2·radius + 1)² pixels of each frame (F, H, W); the frame's edge takes nothing away."""
+    """Minimum over (2·radius + 1)² pixels of each frame (F, H, W); pixels outside do not count."""
     return -dilate(-mask, radius)
 
 
 def box_blur(mask: Tensor, radius: int) -> Tensor:
-    """Mean over (2·radius + 1)² pixels of each frame (F, H, W), the border pixels repeated outwards."""
+    """Mean over (2·radius + 1)² pixels of each frame (F, H, W), border pixels repeated outside."""
     if radius == 0:
         return mask
     size = 2 * radius + 1

@@ -1,22 +1,18 @@
-"""Source and edit of each other: as many frames, of one size, and nothing that is no number.
+"""A source and its edit: where they differ, and pasting the edit back into the source.
 
-The edit inside the mask, the source's own pixels outside of it.
-
-The latent cells that a mask over pixels touches.
-
-Wan 2.1's VAE puts 8x8 pixels into a cell; its first latent frame holds one frame, every further one four. A cell with
-any mask in it is sampled in full, so that nothing wanted is cut off; the soft edge is made in pixels, by `paste_back`.
-
-The region that an edit changed, found by comparing it with the source.
+Both clips have the same number of frames and the same size (`require_pair`). `paste_back` takes the
+edit inside a mask and keeps the source's own pixels outside; `latent_mask` says which latent cells
+such a mask touches; `changed_mask` finds the region that an edit changed:
 
     d = mean over RGB of |edited − source|, then over (2u + 1)² pixels and 3 frames
     changed where d > m + threshold · s,   m = median(d),  s = 1.4826 · median(|d − m|)
 
-u is 1 pixel at 64x64 and 2 at 832x480. m and s describe what the VAE alone does to every pixel: median and median
-absolute deviation are not moved by an edit of less than half the clip (1.4826 makes s a normal deviation: Rousseeuw
-and Croux, "Alternatives to the median absolute deviation", 1993). The limit is kept between `FAINTEST` and `PLAINEST`,
-so that a perfect codec does not make rounding a change, and an edit of the whole picture still is one. Specks under
-2u + 1 pixels are dropped, holes up to 4u pixels filled.
+u is 1 pixel at 64x64 and 2 at 832x480. m and s describe what the VAE alone does to every pixel: the
+median and the median absolute deviation hardly move when less than half of the clip is edited
+(1.4826 makes s a standard deviation for normal noise: Rousseeuw and Croux, "Alternatives to the
+median absolute deviation", 1993). The limit is kept between `FAINTEST` and `PLAINEST`, so that with
+a perfect codec rounding is not a change, and an edit of the whole picture still is one. Specks
+smaller than 2u + 1 pixels are removed, holes of up to 4u pixels are filled.
 """
 
 import torch
@@ -27,13 +23,20 @@ from ..errors import RegionError, needed
 from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, ClipShape
 from .masks import box_blur, dilate, erode, soften
 
+DEFAULT_THRESHOLD = 8.0
+"""Widths of the VAE's noise by which a change stands out."""
+FAINTEST, PLAINEST = 4 / 255, 32 / 255
+"""The least and the greatest limit above which a difference is a change."""
+_MAD_TO_DEVIATION = 1.4826
+
 
 def require_pair(source: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
-    """Both clips as float32 (F, H, W, 3) on the CPU, the very tensors where they are that already.
+    """Both clips as float32 (F, H, W, 3) on the CPU; tensors of that form are not copied.
 
-    Raises RegionError for other shapes, different counts or sizes, and NaN or infinite pixels.
+    Alpha is dropped. Raises RegionError for other shapes, different counts or sizes, and NaN or
+    infinite pixels.
     """
-    source, edited = _clip(source, "source frames"), _clip(edited, "edited frames")
+    source, edited = _check_clip(source, "source frames"), _check_clip(edited, "edited frames")
     if len(source) != len(edited):
         raise RegionError(
             needed(
@@ -56,7 +59,8 @@ def require_pair(source: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
     return source, edited
 
 
-def _clip(frames: Tensor, what: str) -> Tensor:
+def _check_clip(frames: Tensor, what: str) -> Tensor:
+    """Frames (F, H, W, 3 or more) as float32 (F, H, W, 3) on the CPU."""
     if frames.ndim != 4 or frames.shape[-1] < 3 or 0 in frames.shape:
         raise RegionError(
             needed(
@@ -80,10 +84,10 @@ def _clip(frames: Tensor, what: str) -> Tensor:
 
 
 def paste_back(source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
-    """source + mask · (edited − source), for clips (F, H, W, 3) and a fitted mask (F, H, W) → (F, H, W, 3).
+    """source + mask · (edited − source): clips (F, H, W, 3), fitted mask (F, H, W) → (F, H, W, 3).
 
-    Where the mask is 0 the result is the source bit for bit, where it is 1 the edit bit for bit: they are chosen
-    there, not computed. Raises RegionError if the clips are not of one size and length.
+    Where the mask is 0 the result is the source bit for bit, where it is 1 the edit bit for bit:
+    those pixels are chosen, not computed. Raises RegionError as `require_pair`.
     """
     source, edited = require_pair(source, edited)
     weight = mask[..., None]
@@ -92,23 +96,17 @@ def paste_back(source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
 
 
 def latent_mask(mask: Tensor) -> Tensor:
-    """A mask (F, H, W) over a fitted clip → float32 (1, 1, T, H/8, W/8), 1 in the cells to sample, else 0.
+    """A mask (F, H, W) over a fitted clip → float32 (1, 1, T, H/8, W/8): 1 in cells to sample.
 
-    Raises GeometryError unless F is 4k+1 and the sides are multiples of 16.
+    Wan 2.1's VAE puts 8x8 pixels into a cell; its first latent frame holds one frame, every further
+    one four. A cell that the mask touches at all is sampled in full, so that nothing wanted is cut
+    off; `paste_back` makes the soft edge, in pixels. Raises GeometryError unless F is 4k+1 and the
+    sides are multiples of 16.
     """
     shape = ClipShape(*mask.shape).latent()
     cells = functional.max_pool2d(mask[:, None], SPATIAL_FACTOR)[:, 0]
     rest = cells[1:].unflatten(0, (shape.frames - 1, TEMPORAL_FACTOR)).amax(1)
     return (torch.cat([cells[:1], rest]) > 0).float()[None, None]
-
-
-DEFAULT_THRESHOLD = 8.0
-
-
-FAINTEST, PLAINEST = 4 / 255, 32 / 255
-
-
-_MAD_TO_DEVIATION = 1.4826
 
 
 def changed_mask(
@@ -118,13 +116,14 @@ def changed_mask(
     grow: int = 0,
     feather: int = 0,
 ) -> Tensor:
-    """Where `edited` differs from `source`, both (F, H, W, 3) → float32 (F, H, W), grown and feathered.
+    """Where `edited` differs from `source`, both (F, H, W, 3) → float32 (F, H, W) in 0…1.
 
-    All 0 if nothing changed. Raises RegionError if the clips are not of one size and length.
+    The region is grown and feathered by so many pixels; all 0 if nothing changed. Raises
+    RegionError as `require_pair`.
     """
     source, edited = require_pair(source, edited)
     unit = max(1, round(min(source.shape[1:3]) / 240))
-    difference = _over_time(box_blur((edited - source).abs().mean(-1), unit))
+    difference = _average_over_time(box_blur((edited - source).abs().mean(-1), unit))
     changed = (difference > change_limit(difference, threshold)).float()
     solid = dilate(erode(changed, unit), unit)
     filled = erode(dilate(solid, 2 * unit), 2 * unit)
@@ -132,14 +131,17 @@ def changed_mask(
 
 
 def change_limit(difference: Tensor, threshold: float) -> float:
-    """The least difference that is a change, see the module's docstring."""
+    """The difference above which a pixel is changed; the formula is in the module's docstring."""
     middle = difference.median()
     spread = _MAD_TO_DEVIATION * (difference - middle).abs().median()
     return float((middle + threshold * spread).clamp(FAINTEST, PLAINEST))
 
 
-def _over_time(difference: Tensor) -> Tensor:
-    """Mean of each frame (F, H, W) and its two neighbours; the first and the last frame are their own."""
+def _average_over_time(difference: Tensor) -> Tensor:
+    """Mean of each frame (F, H, W) and its two neighbours.
+
+    The first and the last frame stand for the neighbour they lack.
+    """
     before, after = (
         difference[[0, *range(len(difference) - 1)]],
         difference[[*range(1, len(difference)), -1]],

@@ -1,4 +1,4 @@
-"""Masks: fitted like the clip, softened by known pixels, pasted bit for bit, and found again in an edit."""
+"""Masks: fitted as the clip was, softened by known pixels, and checked once with their clip."""
 
 from fractions import Fraction
 
@@ -8,26 +8,10 @@ import torch
 from sama_core.clip import ClipRange, ImageSource, fit_clip
 from sama_core.clip.placement import Fit
 from sama_core.errors import GeometryError, RegionError
-from sama_core.region import (
-    changed_mask,
-    fit_mask,
-    latent_mask,
-    paste_back,
-    require_pair,
-    require_region,
-    soften,
-)
+from sama_core.geometry import LatentShape
+from sama_core.region import FittedClip, fit_mask, require_region, soften
 
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def square(frames: int, height: int, width: int, top: int, left: int, side: int) -> torch.Tensor:
-    """A black mask with a white square."""
-    mask = torch.zeros(frames, height, width)
-    mask[:, top : top + side, left : left + side] = 1
-    return mask
+from .conftest import noise, square
 
 
 def fitted(fit: Fit = Fit.CROP):
@@ -176,103 +160,38 @@ def test_feather_ends_where_it_says(feather):
     assert float(soft.max()) == 1
 
 
-# --- latent cells ------------------------------------------------------------------------------
+# --- a clip with its mask ----------------------------------------------------------------------
 
 
-def test_a_cell_with_any_mask_in_it_is_sampled_in_full():
-    """One faint pixel at frame 6, row 17, column 9 of 9 frames is cell (2, 2, 1)."""
-    mask = torch.zeros(9, 32, 48)
-    mask[6, 17, 9] = 0.01
-    cells = latent_mask(mask)
-    assert cells.shape == (1, 1, 3, 4, 6)
-    assert cells.nonzero().tolist() == [[0, 0, 2, 2, 1]] and cells.max() == 1
+def test_a_fitted_clip_drops_alpha_and_fits_its_mask():
+    images, mask = noise(5, 32, 48, 4), square(1, 32, 48, 4, 4, 8)
+    clip = FittedClip.check(images, mask)
+    assert torch.equal(clip.frames, images[..., :3])
+    assert clip.mask is not None and torch.equal(clip.mask, mask.expand(5, -1, -1))
+    assert clip.latent == LatentShape(2, 4, 6)
+    assert FittedClip.check(images).mask is None
 
 
-@pytest.mark.parametrize(("frame", "cell"), [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2)])
-def test_the_first_latent_frame_holds_one_frame_every_other_four(frame, cell):
+def test_a_part_of_a_fitted_clip_may_change_nothing():
     mask = torch.zeros(9, 16, 16)
-    mask[frame] = 1
-    assert latent_mask(mask).amax((0, 1, 3, 4)).nonzero().flatten().tolist() == [cell]
-
-
-def test_one_frame_and_unfitted_frames():
-    assert torch.equal(latent_mask(torch.ones(1, 16, 32)), torch.ones(1, 1, 1, 2, 4))
-    with pytest.raises(GeometryError, match="got 4"):
-        latent_mask(torch.ones(4, 16, 16))
-
-
-# --- pasting back ------------------------------------------------------------------------------
-
-
-def test_pasting_back_is_exact_where_the_mask_is_0_or_1():
-    """Also where arithmetic would round, and with values beyond 0…1."""
-    source, edited = noise(3, 24, 24, 3) * 3 - 1, noise(3, 24, 24, 3, seed=1) * 1e4
-    mask = soften(square(3, 24, 24, 8, 8, 6), feather=4)
-    pasted = paste_back(source, edited, mask)
-    assert torch.equal(pasted[mask == 0], source[mask == 0])
-    assert torch.equal(pasted[mask == 1], edited[mask == 1])
-    between = (mask > 0) & (mask < 1)
-    expected = source + mask[..., None] * (edited - source)
-    assert between.any() and torch.allclose(pasted[between], expected[between], rtol=1e-4)
-
-
-def test_alpha_and_half_precision_are_taken():
-    source = noise(1, 8, 8, 4)
-    pasted = paste_back(source, source[..., :3].half(), torch.zeros(1, 8, 8))
-    assert torch.equal(pasted, source[..., :3])
+    mask[7, 3, 4] = 1
+    clip = FittedClip.check(noise(9, 16, 16, 3), mask)
+    first, second = clip.part(slice(0, 5)), clip.part(slice(4, 9))
+    assert torch.equal(second.frames, clip.frames[4:])
+    assert not first.mask.any() and second.mask.any()
+    assert FittedClip.check(noise(9, 16, 16, 3)).part(slice(0, 5)).mask is None
 
 
 @pytest.mark.parametrize(
-    ("edited", "words"),
+    ("images", "mask", "error", "words"),
     [
-        (torch.zeros(4, 16, 16, 3), "edited frames: got 4, needs 5, as many as the source frames."),
-        (
-            torch.zeros(5, 16, 24, 3),
-            "edited frames: got 24x16, needs 16x16, the source frames' size.",
-        ),
-        (torch.full((5, 16, 16, 3), torch.inf), "edited frames: got pixels that are no numbers"),
-        (torch.zeros(5, 16, 16), "edited frames: got shape [5, 16, 16], needs frames of a clip"),
+        (torch.zeros(4, 16, 16, 3), None, GeometryError, "frame count: got 4"),
+        (torch.zeros(5, 24, 16, 3), None, GeometryError, "frame size: got 16x24"),
+        (torch.zeros(5, 16, 16, 3), torch.zeros(1, 16, 16), RegionError, "mask: got black"),
+        (torch.zeros(5, 16, 16, 3), torch.ones(2, 16, 16), RegionError, "mask: got 2 frames"),
     ],
 )
-def test_clips_that_are_no_pair(edited, words):
-    with pytest.raises(RegionError) as caught:
-        require_pair(torch.zeros(5, 16, 16, 3), edited)
+def test_what_does_not_go_into_an_edit(images, mask, error, words):
+    with pytest.raises(error) as caught:
+        FittedClip.check(images, mask)
     assert str(caught.value).startswith(words)
-
-
-# --- finding what changed ----------------------------------------------------------------------
-
-
-def test_nothing_changed():
-    clip = noise(5, 64, 64, 3)
-    assert not changed_mask(clip, clip, grow=4, feather=8).any()
-    assert not changed_mask(clip, clip + 2 / 255, threshold=0).any()
-
-
-def test_a_changed_square_is_found_through_codec_noise():
-    """A square of 20 pixels, 0.2 away, under noise of deviation 0.03: all of it, and hardly more."""
-    source = noise(5, 64, 64, 3, seed=1) * 0.5
-    true = square(5, 64, 64, 22, 10, 20)
-    codec = 0.03 * torch.randn(source.shape, generator=torch.Generator().manual_seed(2))
-    edited = source + 0.2 * true[..., None] + codec
-    found = changed_mask(source, edited)
-    assert set(found.unique().tolist()) == {0, 1}
-    assert found[true == 1].mean() > 0.99
-    assert (found - true).abs().sum() / true.sum() < 0.25
-
-
-def test_specks_are_dropped_and_holes_filled():
-    source = torch.zeros(3, 64, 64, 3)
-    edited = source + square(3, 64, 64, 20, 20, 20)[..., None]
-    edited[:, 28:31, 28:31] = 0
-    edited[1, 5, 5] = 0.3
-    found = changed_mask(source, edited)
-    assert (found[:, 21:39, 21:39] == 1).all()
-    assert not found[:, :15, :15].any()
-
-
-def test_an_edit_of_everything_changes_everything():
-    """More than half the clip changed: the limit is capped, so it is not taken for noise."""
-    source = noise(3, 32, 32, 3) * 0.5
-    assert (changed_mask(source, source + 0.4) == 1).all()
-    assert (changed_mask(source[:1], source[:1] + 0.4) == 1).all()
