@@ -62,7 +62,7 @@ def test_a_mask_of_the_source_at_half_size_is_cropped_alike():
 
 
 def test_bars_are_not_part_of_the_picture():
-    """Letterboxed, a white mask covers the picture and leaves the bars; stretched, it covers everything."""
+    """Letterboxed, a white mask covers the picture and not the bars; stretched, it covers all."""
     _, info = fitted(Fit.LETTERBOX)
     left, top, right, bottom = info.placement.inset_box
     found = fit_mask(torch.ones(1, 68, 120), 5, 64, 96, info)
@@ -188,7 +188,7 @@ def test_a_part_of_a_fitted_clip_may_change_nothing():
         (torch.zeros(4, 16, 16, 3), None, GeometryError, "frame count: got 4"),
         (torch.zeros(5, 24, 16, 3), None, GeometryError, "frame size: got 16x24"),
         (torch.zeros(5, 16, 16, 3), torch.zeros(1, 16, 16), RegionError, "mask: got black"),
-        (torch.zeros(5, 16, 16, 3), torch.ones(2, 16, 16), RegionError, "mask: got 2 frames"),
+        (torch.zeros(5, 16, 16, 3), torch.ones(6, 16, 16), RegionError, "mask: got 6 frames"),
     ],
 )
 def test_what_does_not_go_into_an_edit(images, mask, error, words):

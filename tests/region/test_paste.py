@@ -82,7 +82,7 @@ def test_nothing_changed():
 
 
 def test_a_changed_square_is_found_through_codec_noise():
-    """A square of 20 pixels, 0.2 away, under noise of deviation 0.03: all of it, and hardly more."""
+    """A square of 20 pixels, 0.2 away, under noise of deviation 0.03: all, and hardly more."""
     source = noise(5, 64, 64, 3, seed=1) * 0.5
     true = square(5, 64, 64, 22, 10, 20)
     codec = 0.03 * torch.randn(source.shape, generator=torch.Generator().manual_seed(2))
