@@ -16,7 +16,7 @@ from sama_core.encoders.vae import load_wan_vae
 from sama_core.encoders.vae_layout import WAN_MEAN, WAN_STD
 from sama_core.errors import CheckpointError, SamaError
 from sama_core.shapes.model.copy_start import copy_start
-from sama_core.shapes.model.sizes import (
+from sama_core.shapes.model.new_model import (
     init_weights,
     shapes_dit_config,
     shapes_text_sizes,

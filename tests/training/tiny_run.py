@@ -17,7 +17,7 @@ from sama_core.encoders.umt5 import Umt5Encoder
 from sama_core.encoders.umt5_layout import Umt5Sizes
 from sama_core.model.config import DitConfig
 from sama_core.model.dit import SamaDiT
-from sama_core.shapes.model.sizes import init_weights
+from sama_core.shapes.model.new_model import init_weights
 from sama_core.training.config import TrainConfig
 from sama_core.training.objective import SamaObjective, TrainBatch
 from sama_core.training.objectives.noising import stream

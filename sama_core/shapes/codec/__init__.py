@@ -1,1 +1,1 @@
-"""The small VAE of the embedded model, in Wan 2.1's layout: model, linear start, training, export."""
+"""The small VAE of the embedded model, in Wan 2.1's layout: linear start, training, export."""

@@ -14,43 +14,43 @@ class CodecConfig:
     output: str = "codec"
     """Folder for checkpoint, log and weights."""
     seed: int = 0
-    """Decides new weights, clips and latent noise; the clips of a step depend on (seed, step) only."""
+    """Seed of new weights, clips and noise; the clips of a step depend on (seed, step) only."""
     init: str = ""
     """Exported VAE to start from; empty starts linear, from PCA and least squares."""
     decoder_only: bool = False
-    """Leave the encoder of `init` as it is: latents, and models trained on them, stay valid."""
+    """Keep the encoder of `init`: latents, and models trained on them, stay valid."""
     width: int = 16
     """Channels at full size (96 in Wan 2.1)."""
     batch_size: int = 4
     """Clips per step."""
     frames: tuple[int, ...] = (9, 17)
-    """Clip lengths (4k+1), one drawn per step; each as likely as it is often named."""
+    """Clip lengths (4k+1), one drawn per step; repeated lengths are drawn more often."""
     size: int = 64
     """Height and width in pixels."""
     planar: tuple[str, ...] = ("decoder",)
-    """Prefixes of residual units trained with the newest of three frames only, a third of the cost."""
+    """Prefixes of units that train only the newest of three frames, at a third of the cost."""
     full: tuple[str, ...] = ()
-    """Prefixes of residual units trained whole. Units in neither list stay plain shortcuts."""
+    """Prefixes of residual units that train whole. Units in neither list stay plain shortcuts."""
     muon_rate: float = 0.02
     """Rate of Muon, for the convolutions inside residual units."""
     learning_rate: float = 5e-4
-    """Rate of AdamW, for all others."""
+    """Rate of AdamW, for all other weights."""
     warmup: int = 50
     """Steps of linear warm-up."""
     decay_from: float = 0.6
-    """Part of the steps after which the rates fall linearly to 0."""
+    """Fraction of the steps after which the rates fall linearly to 0."""
     clip_norm: float = 1.0
     """Largest gradient norm."""
     ema: float = 0.99
     """Decay of the averaged weights, which are the ones exported."""
     floor: float = 3e-4
-    """Squared error (of the unit range) below which a clip counts for little: 35 dB."""
+    """Squared error (for values in 0..1) below which a clip has little weight: 35 dB."""
     latent_noise: float = 0.05
-    """Standard deviation of noise on the latents (of unit variance), so that a DiT's errors decode gracefully."""
+    """Standard deviation of noise on the latents (of unit variance): a DiT's errors change less."""
     latent_weight: float = 0.01
-    """Weight of keeping each latent channel at mean 0 and deviation 1."""
+    """Weight of the loss that keeps each latent channel at mean 0 and deviation 1."""
     compiled: bool = False
-    """Compile norm and SiLU into one kernel (needs a C++ compiler)."""
+    """Compile norm and SiLU into one kernel; this needs a C++ compiler."""
     start_clips: int = 32
     """Clips that the linear start is fitted on."""
     val_clips: int = 48
@@ -78,5 +78,5 @@ class CodecConfig:
         refuse_bad(checks)
 
 
-# Settings that a resumed run may change: they do not touch what is computed.
 FREE_TO_CHANGE = frozenset({"output", "val_clips", "val_every", "checkpoint_every", "log_every"})
+"""Settings that a resumed run may change: they do not affect the weights."""

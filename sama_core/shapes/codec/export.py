@@ -1,7 +1,8 @@
-"""The trained VAE as a file that the ordinary loaders take, its latents in Wan's own normalisation.
+"""The trained VAE as a file for the ordinary loaders, with latents in Wan's own normalisation.
 
-ComfyUI and SAMA give the DiT (z - mean) / std with Wan 2.1's constants. An affine map per channel, folded into the
-last convolution of the encoder and the first of the decoder, makes that have mean 0 and deviation 1 on given clips.
+ComfyUI and SAMA give the DiT (z − mean) / std with the constants of Wan 2.1. An affine map per
+channel is folded into the last convolution of the encoder and the first of the decoder, so that
+these normalised latents have mean 0 and deviation 1 on given clips.
 """
 
 import json
@@ -10,23 +11,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...encoders.vae import LATENT_CHANNELS, WanVae
+from ...encoders.vae import WanVae
 from ...encoders.vae_layout import WAN_MEAN, WAN_STD
 from ...weights.write import write_safetensors
 
 
 @torch.no_grad()
 def fold_affine(vae: WanVae, scale: Tensor, shift: Tensor) -> None:
-    """From now on `encode` gives scale * z + shift (16,) of what it gave, and `decode` undoes that first. Exact."""
-    vae.conv1.weight[:LATENT_CHANNELS] *= scale.view(-1, 1, 1, 1, 1)
-    vae.conv1.bias[:LATENT_CHANNELS] = vae.conv1.bias[:LATENT_CHANNELS] * scale + shift
-    vae.conv2.weight /= scale.view(1, -1, 1, 1, 1)
-    vae.conv2.bias -= vae.conv2.weight[..., 0, 0, 0] @ shift
+    """Make `encode` return scale · z + shift instead of z, and `decode` invert that. Exact.
+
+    scale and shift (C,) for C latent channels.
+    """
+    encoded, decoded = vae.conv1.weight, vae.conv2.weight
+    bias = vae.conv1.get_parameter("bias")
+    encoded[: len(scale)] *= scale.view(-1, 1, 1, 1, 1)
+    bias[: len(scale)] = bias[: len(scale)] * scale + shift
+    decoded /= scale.view(1, -1, 1, 1, 1)
+    vae.conv2.get_parameter("bias").sub_(decoded[..., 0, 0, 0] @ shift)
 
 
 @torch.no_grad()
 def fold_standard(vae: WanVae, clips: Tensor) -> None:
-    """Give each latent channel mean 0 and, if it changes at all, deviation 1 on clips (B, 3, F, H, W)."""
+    """Give latent channels mean 0 and, unless constant, deviation 1 on clips (B, 3, F, H, W)."""
     latents = torch.cat([vae.encode(part) for part in clips.split(8)])
     spread, centre = latents.std((0, 2, 3, 4)), latents.mean((0, 2, 3, 4))
     scale = torch.where(spread > 1e-4, 1 / spread, 1.0)
@@ -34,7 +40,7 @@ def fold_standard(vae: WanVae, clips: Tensor) -> None:
 
 
 def fold_wan(vae: WanVae) -> None:
-    """From standard latents to those that Wan's normalisation makes standard."""
+    """Turn standard latents into those that Wan's normalisation makes standard."""
     fold_affine(vae, torch.tensor(WAN_STD), torch.tensor(WAN_MEAN))
 
 
@@ -45,7 +51,10 @@ def unfold_wan(vae: WanVae) -> None:
 
 
 def export(vae: WanVae, path: Path, facts: dict) -> None:
-    """Write `vae`, whose latents are standard, as float16 in Wan's normalisation; `facts` go into the metadata."""
+    """Write `vae`, whose latents are standard, as float16 in Wan's normalisation.
+
+    `facts` go into the metadata. `vae` itself is changed by `fold_wan`.
+    """
     fold_wan(vae)
     weights = {name: value.half() for name, value in vae.state_dict().items()}
     metadata = {

@@ -1,1 +1,1 @@
-"""The small model itself: its sizes, its vocabulary and its first weights."""
+"""The embedded model itself: its sizes, its vocabulary and its first weights."""

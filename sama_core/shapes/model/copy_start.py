@@ -1,25 +1,27 @@
-"""First weights with which a new SAMA returns its source: training starts from a perfect copy and learns the edits.
+"""First weights with which a new SAMA returns its source: training starts from a copy.
 
     patch (64 values) ──▶ channels 0…63 of every token
-    block 0, head 0    target token ──▶ source token at its place, whose patch goes to channels 64…127
-    head               velocity = (noisy patch - source patch) / σ
+    block 0, head 0    target token ──▶ source token at its place ──▶ its patch in channels 64…127
+    head               velocity = (noisy patch − source patch) / σ
 
     cross-attention    queries point away from the padding's key
 
-A text of a dozen tokens is padded to 512 rows, all of which SAMA attends: queries that know nothing would listen to the
-padding for 97 %, and a training of a thousand steps hardly changes that (measured: in 4 of 6 blocks not at all).
+A text of a dozen tokens is padded to 512 rows, and SAMA attends all of them. Queries with random
+weights give padding 97 % of the attention, and a thousand training steps hardly change that
+(measured: in 4 of 6 blocks not at all).
 
-Segments are told apart by fixed marks in the last channels, so large that a token's norm hardly depends on its content.
-All other residual outputs are zero. Deviation: SAMA starts from Wan's weights; there are none of this size.
+Fixed marks in the last channels distinguish the segments. They are so large that the norm of a
+token hardly depends on its content. All other residual outputs are zero.
+Deviation: SAMA starts from Wan's weights; there are none of this size.
 """
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from ...geometry import PATCH
-from ...model.attention import CrossAttention
 from ...model.dit import SamaDiT, sinusoidal_embedding
 from ...model.rotary import axis_pairs
 from ...model.schedule import TRAIN_TIMESTEPS
@@ -28,85 +30,95 @@ from ...model.tokens import SEMANTIC, SOURCE, TARGET
 CONTENT = 0.5
 """Size of a patch's values in a token."""
 MARKS, MARK = 8, 7.0
-"""Channels that carry the segment's mark, and their size."""
-_HEARD = 1 / 16
-"""What the random layers hear of the marks, so that these do not drown the content."""
+"""Number of channels that carry the segment's mark, and its values' size."""
+_MARK_GAIN = 1 / 16
+"""Factor on the random layers' weights for the marks, which would otherwise hide the content."""
 _SHARPNESS = 2.0
+"""Norm weight of the copying head's queries and keys."""
 _QUERY = 9.0
+"""Size of the copying head's queries and keys in the channels they use."""
 _PADDING_KEY, _AVERSION = 0.02, 0.25
+"""Biases of the text's keys, and of the queries that point away from the padding's key."""
 _MOST_TRAVEL = 8.0
-"""Waves of the timestep that go up and down by more than this are too fast to fit anything with."""
+"""Waves of the timestep whose total variation is larger are too fast for the fit of 1 / σ."""
 _SMALLEST_SIGMA = 0.15
-"""Below it the velocity's 1 / σ is held."""
+"""The velocity's 1 / σ stays constant below this σ."""
 
 
 @torch.no_grad()
 def copy_start(dit: SamaDiT) -> None:
     """Overwrite what the copy needs in weights drawn by `init_weights`.
 
-    Needs at least two heads of 128, and twice the patch's values in the width. Exact but for the norms' spread.
+    Needs at least two heads of 128 and a width of four times the patch's values. The copy is exact
+    except for the spread of the norms.
     """
     config = dit.config
     patch = config.in_dim * math.prod(PATCH)
     assert config.num_heads > 1 and config.dim >= 4 * patch, "too narrow for a copy"
-    own, copied, marks = (
-        slice(0, patch),
-        slice(patch, 2 * patch),
-        slice(config.dim - MARKS, config.dim),
-    )
+    own, copied = slice(0, patch), slice(patch, 2 * patch)
+    marks = slice(config.dim - MARKS, config.dim)
     for block in dit.blocks:
-        for layer in (
-            block.self_attn.q,
-            block.self_attn.k,
-            block.self_attn.v,
-            block.cross_attn.q,
-            block.ffn[0],
-        ):
-            layer.weight[:, marks] *= _HEARD
-        for layer in (block.self_attn.o, block.cross_attn.o, block.ffn[2]):
-            layer.weight.zero_()
-    dit.time_projection[1].weight.zero_()
-    for block in dit.blocks:
-        _heed_text(block.cross_attn)
-    hold_padding(dit)
+        _quieten(block, marks)
+        _avoid_padding(block)
+    dit.get_parameter("time_projection.1.weight").zero_()
+    freeze_padding(dit)
 
-    dit.patch_embedding.weight.zero_()
-    dit.patch_embedding.weight[own] = CONTENT * torch.eye(patch).view(
-        patch, *dit.patch_embedding.weight.shape[1:]
-    )
     pattern = MARK * _patterns(MARKS)
-    dit.segment_embedding.weight.zero_()
-    for segment, row in ((SOURCE, pattern[0]), (TARGET, -pattern[0]), (SEMANTIC, pattern[1])):
-        dit.segment_embedding.weight[segment, marks] = row
-    _copy_head(dit, own, copied, marks, pattern[0], _spread(patch, config.dim))
-    spread = _spread(2 * patch, config.dim)
-
-    weight = dit.head.head.weight.view(*PATCH, config.out_dim, config.dim)
-    channels = torch.arange(patch).view(config.in_dim, *PATCH)
-    for place in torch.cartesian_prod(*(torch.arange(n) for n in PATCH)).tolist():
-        for channel in range(config.out_dim):
-            value = int(channels[channel, place[0], place[1], place[2]])
-            weight[place[0], place[1], place[2], channel, value] = spread / CONTENT
-            weight[place[0], place[1], place[2], channel, patch + value] = -spread / CONTENT
-    _reciprocal_time(dit, 2 * patch)
+    _embed_patches(dit, own)
+    _mark_segments(dit, marks, pattern)
+    _copy_source(dit, own, copied, marks, pattern[0], _spread(patch, config.dim))
+    _subtract_source(dit, patch, _spread(2 * patch, config.dim))
+    _fit_reciprocal_time(dit, 2 * patch)
 
 
-def hold_padding(dit: SamaDiT) -> None:
-    """Freeze the biases that decide what padding's key is. Left free they drift within a hundred steps, and the queries
-    lose what they turned away from. Measured after 200 steps of stage 0: held, padding has 51 to 87 % of the weight of
-    a head, where without `_heed_text` 97 % stay in most; the loss is the same so far.
+def freeze_padding(dit: SamaDiT) -> None:
+    """Freeze the biases that determine the key of padding rows.
+
+    In training they would drift within a hundred steps, and the queries would no longer point away
+    from that key. Measured after 200 steps of stage 0: with frozen biases padding has 51 to 87 % of
+    the weight of a head; without `_avoid_padding` it keeps 97 % in most heads, at an equal loss.
     """
-    held = [
-        dit.text_embedding[0].bias,
-        dit.text_embedding[2].bias,
-        *(block.cross_attn.k.bias for block in dit.blocks),
-    ]
-    for bias in held:
-        bias.requires_grad_(False)
+    names = ["text_embedding.0.bias", "text_embedding.2.bias"]
+    names += [f"blocks.{index}.cross_attn.k.bias" for index in range(len(dit.blocks))]
+    for name in names:
+        dit.get_parameter(name).requires_grad_(False)
+
+
+def _quieten(block: nn.Module, marks: slice) -> None:
+    """Residual outputs of zero; layers that hardly react to the marks."""
+    for name in ("self_attn.q", "self_attn.k", "self_attn.v", "cross_attn.q", "ffn.0"):
+        block.get_parameter(f"{name}.weight")[:, marks] *= _MARK_GAIN
+    for name in ("self_attn.o", "cross_attn.o", "ffn.2"):
+        block.get_parameter(f"{name}.weight").zero_()
+
+
+def _avoid_padding(block: nn.Module) -> None:
+    """Give every query of the text a part that points away from the padding's key.
+
+    A padding row is 0, so its key is the bias alone: one direction, which the norm makes as long as
+    any other key.
+    """
+    block.get_parameter("cross_attn.k.bias").fill_(_PADDING_KEY)
+    block.get_parameter("cross_attn.q.bias").fill_(-_AVERSION)
+
+
+def _embed_patches(dit: SamaDiT, own: slice) -> None:
+    """Every token carries the values of its patch in the channels `own`."""
+    weight = dit.get_parameter("patch_embedding.weight")
+    weight.zero_()
+    weight[own] = CONTENT * torch.eye(own.stop).view(own.stop, *weight.shape[1:])
+
+
+def _mark_segments(dit: SamaDiT, marks: slice, pattern: Tensor) -> None:
+    """Source +, target −, semantic a pattern orthogonal to both."""
+    weight = dit.get_parameter("segment_embedding.weight")
+    weight.zero_()
+    for segment, row in ((SOURCE, pattern[0]), (TARGET, -pattern[0]), (SEMANTIC, pattern[1])):
+        weight[segment, marks] = row
 
 
 def _patterns(width: int) -> Tensor:
-    """(2, width) of ±1 with mean 0, orthogonal to each other."""
+    """(2, width) of ±1, each row with mean 0, orthogonal to each other."""
     ones = torch.ones(width)
     first, second = ones.clone(), ones.clone()
     first[1::2] = -1
@@ -115,47 +127,54 @@ def _patterns(width: int) -> Tensor:
 
 
 def _spread(values: int, dim: int) -> float:
-    """Deviation over the channels of a token that carries so many unit values, and a mark."""
+    """Standard deviation over the channels of a token with `values` unit values and a mark."""
     return math.sqrt((values * CONTENT**2 + MARKS * MARK**2) / dim)
 
 
-def _copy_head(
+def _copy_source(
     dit: SamaDiT, own: slice, copied: slice, marks: slice, source: Tensor, spread: float
 ) -> None:
-    """Head 0 of block 0: keys point along +place for source tokens and along -place for target tokens."""
-    attention, width = dit.blocks[0].self_attn, dit.config.head_dim
+    """Block 0, head 0: keys point along +place for source tokens and along −place for targets."""
+    attention, width = dit.blocks[0].get_submodule("self_attn"), dit.config.head_dim
     time, height, _ = axis_pairs(width)
     fastest = [2 * pair for start in (0, time, time + height) for pair in (start, start + 1)]
-    for layer in (attention.q, attention.k, attention.v):
-        layer.weight[:width].zero_()
-    attention.q.bias[fastest] = _QUERY
-    tells_source = source * spread / source.square().sum()
+    for name in "qkv":
+        attention.get_parameter(f"{name}.weight")[:width].zero_()
+    attention.get_parameter("q.bias")[fastest] = _QUERY
+    from_mark = source * spread / source.square().sum()
     for channel in fastest:
-        attention.k.weight[channel, marks] = _QUERY * tells_source
-    for norm in (attention.norm_q, attention.norm_k):
-        norm.weight[:width] = _SHARPNESS
-    attention.v.weight[own, own] = spread * torch.eye(own.stop)
-    attention.o.weight[copied, own] = torch.eye(own.stop)
+        attention.get_parameter("k.weight")[channel, marks] = _QUERY * from_mark
+    for name in ("norm_q", "norm_k"):
+        attention.get_parameter(f"{name}.weight")[:width] = _SHARPNESS
+    attention.get_parameter("v.weight")[own, own] = spread * torch.eye(own.stop)
+    attention.get_parameter("o.weight")[copied, own] = torch.eye(own.stop)
 
 
-def _heed_text(attention: CrossAttention) -> None:
-    """A padding row is 0, so its key is the bias alone: one direction, which the norm makes as long as any key. Every
-    query starts with a part against it.
+def _subtract_source(dit: SamaDiT, patch: int, spread: float) -> None:
+    """The output head: a token's own patch minus the copied one, in the order of `unpatchify`."""
+    config = dit.config
+    weight = dit.get_parameter("head.head.weight").view(*PATCH, config.out_dim, config.dim)
+    channels = torch.arange(patch).view(config.in_dim, *PATCH)
+    for t, y, x in torch.cartesian_prod(*(torch.arange(n) for n in PATCH)).tolist():
+        for channel in range(config.out_dim):
+            value = int(channels[channel, t, y, x])
+            weight[t, y, x, channel, value] = spread / CONTENT
+            weight[t, y, x, channel, patch + value] = -spread / CONTENT
+
+
+def _fit_reciprocal_time(dit: SamaDiT, channels: int) -> None:
+    """1 / σ − 1 in the first channels of the time embedding: a fit of its second layer.
+
+    The first layer stays random, without the fastest waves.
     """
-    attention.k.bias.fill_(_PADDING_KEY)
-    attention.q.bias.fill_(-_AVERSION)
-
-
-def _reciprocal_time(dit: SamaDiT, channels: int) -> None:
-    """1 / σ - 1 in the first channels of the time embedding: its second layer is fitted to its random first one."""
     sigmas = torch.linspace(0.005, 1, 4000, dtype=torch.float64)
-    first, second = dit.time_embedding[0], dit.time_embedding[2]
+    first = dit.get_parameter("time_embedding.0.weight")
+    second = dit.get_parameter("time_embedding.2.weight")
+    bias = dit.get_parameter("time_embedding.0.bias").double()
     waves = sinusoidal_embedding(sigmas * TRAIN_TIMESTEPS, dit.config.freq_dim)
-    first.weight[:, (waves.diff(dim=0).abs().sum(0) > _MOST_TRAVEL)] = 0
-    hidden = torch.nn.functional.silu(
-        waves.double() @ first.weight.double().T + first.bias.double()
-    )
+    first[:, (waves.diff(dim=0).abs().sum(0) > _MOST_TRAVEL)] = 0
+    hidden = functional.silu(waves.double() @ first.double().T + bias)
     held = sigmas.clamp(min=_SMALLEST_SIGMA)
     relative = held[:, None] * hidden
     gram = relative.T @ relative + torch.eye(hidden.shape[1], dtype=torch.float64)
-    second.weight[:channels] = torch.linalg.solve(gram, relative.T @ (1 - held)).float()
+    second[:channels] = torch.linalg.solve(gram, relative.T @ (1 - held)).float()

@@ -22,7 +22,7 @@ from ...training.trainee import Trainee
 from ...weights.report import load_state_dict_report
 from ...weights.write import write_safetensors
 from ..model.copy_start import copy_start
-from ..model.sizes import init_weights, shapes_dit_config, shapes_text_sizes, train_vocabulary
+from ..model.new_model import init_weights, shapes_dit_config, shapes_text_sizes, train_vocabulary
 from ..world import generator_for, render, sample_scenes
 from .batches import ShapesData
 from .channel_weights import channel_weights

@@ -1,7 +1,4 @@
-"""New models of the embedded kind, and their first weights.
-
-The embedded model's vocabulary: sentencepiece, trained on every wording of its world, and texts as token rows.
-"""
+"""A new embedded model: its sizes, its random first weights, and its vocabulary."""
 
 import io
 import math
@@ -12,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from ...encoders.umt5 import Umt5Encoder
 from ...encoders.umt5_layout import Umt5Sizes
+from ...encoders.vae_layout import LATENT_CHANNELS
 from ...model.config import DitConfig
 from ...model.dit import SamaDiT
 from ...text import EDIT_TAG
@@ -19,10 +17,16 @@ from ...training.pretext import PRETEXTS
 from ..world import vocabulary as words
 
 SHAPES_TEXT_DIM = 128
+"""Width of the embedded text encoder's embeddings."""
+PIECES = 512
+"""Largest vocabulary; 256 of its pieces are the bytes that spell unknown characters."""
+
+_MARKS = (".", ",", "!", "?", "'", "-")
+_LETTERS = string.ascii_lowercase + string.digits
 
 
 def shapes_dit_config(semantic_dim: int) -> DitConfig:
-    """Sizes of the embedded DiT: 7.6 M weights, head size 128 as in every Wan model."""
+    """Sizes of the embedded DiT: 7.6 M weights, head size 128 as in all Wan models."""
     return DitConfig(
         dim=256,
         num_heads=2,
@@ -30,8 +34,8 @@ def shapes_dit_config(semantic_dim: int) -> DitConfig:
         num_layers=6,
         text_dim=SHAPES_TEXT_DIM,
         freq_dim=256,
-        in_dim=16,
-        out_dim=16,
+        in_dim=LATENT_CHANNELS,
+        out_dim=LATENT_CHANNELS,
         semantic_dim=semantic_dim,
         semantic_hidden=128,
     )
@@ -46,7 +50,7 @@ def shapes_text_sizes(vocab_size: int) -> Umt5Sizes:
 
 @torch.no_grad()
 def init_weights(model: nn.Module, generator: Generator) -> None:
-    """First weights of every SamaDiT and Umt5Encoder in `model`, in the order of their names' appearance."""
+    """Draw the first weights of all SamaDiTs and Umt5Encoders in `model`, in parameter order."""
     for part in model.modules():
         if isinstance(part, SamaDiT):
             for name, weight in part.named_parameters():
@@ -57,7 +61,10 @@ def init_weights(model: nn.Module, generator: Generator) -> None:
 
 
 def _init_dit(name: str, weight: Tensor, layers: int, generator: Generator) -> None:
-    """Variance 1 / fan-in; residual outputs smaller by √(3 layers); both heads zero; gates open (as in a trial)."""
+    """Variance 1 / fan-in; residual outputs divided by √(3 layers); both heads zero; gates open.
+
+    Open gates were better in a trial.
+    """
     if "norm" in name:
         weight.fill_(1.0 if name.endswith("weight") else 0.0)
     elif name.endswith("bias") or name in (
@@ -80,7 +87,7 @@ def _init_dit(name: str, weight: Tensor, layers: int, generator: Generator) -> N
 
 
 def _init_text(name: str, weight: Tensor, sizes: Umt5Sizes, generator: Generator) -> None:
-    """T5's own: attention is not scaled, so queries start small."""
+    """T5's own initialisation: attention is not scaled, so queries start small."""
     if "norm" in name:
         weight.fill_(1.0)
         return
@@ -99,20 +106,11 @@ def _draw(weight: Tensor, scale: float, generator: Generator) -> None:
     weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
 
 
-PIECES = 512
-"""At most; 256 of them are the bytes that unknown characters fall back to."""
-
-
-_MARKS = (".", ",", "!", "?", "'", "-")
-
-
-_LETTERS = string.ascii_lowercase + string.digits
-
-
 def train_vocabulary() -> bytes:
-    """A sentencepiece model (pad 0, end 1, unknown 2, byte fallback, upper case folded): the same bytes every time.
+    """A sentencepiece model: the same bytes every time.
 
-    Every word of the world and of the tags is one piece; any other text is spelt.
+    Padding is 0, the end 1, unknown 2; upper case becomes lower case. Every word of the world and
+    of the tags is one piece; other text is spelt in letters and bytes.
     """
     import sentencepiece
 
@@ -137,6 +135,6 @@ def train_vocabulary() -> bytes:
 
 
 def _tag_words() -> list[str]:
-    """The tags' words with the marks that touch them: "[video", "edit]", …"""
+    """The tags' words with the brackets that touch them: "[video", "edit]", …"""
     tags = [EDIT_TAG, *(pretext.tag for pretext in PRETEXTS.values())]
     return " ".join(tags).lower().split()
