@@ -30,7 +30,7 @@ if "sama_core" not in sys.modules:
 
 from sama_core import embedded  # noqa: E402
 from sama_core.launch.cli import parser as launch_parser  # noqa: E402
-from sama_core.launch.commands.edit import SET_UP, describe, probe, run_edit, started  # noqa: E402
+from sama_core.launch.commands.edit import SET_UP, describe, probe, run_edit, start_server  # noqa: E402
 from sama_core.launch.places import Places  # noqa: E402
 from sama_core.launch.progress import LaunchError, Stages  # noqa: E402
 from sama_core.launch.setup.comfyui_source import ComfyUI, find_comfyui, places_of  # noqa: E402
@@ -74,7 +74,7 @@ def edits(
     first = Stages(sys.stderr)
     first.start(SET_UP)
     comfyui, taken = ready(places, asked, first), []
-    with started(comfyui, places, first) as place:
+    with start_server(comfyui, places, first) as place:
         for number in range(1 + asked.repeats):
             stages = Stages(sys.stderr) if number else first
             options = launch_parser().parse_args(

@@ -1,5 +1,14 @@
-"""From a fresh machine to an edited clip: set-up, ComfyUI, one edit, the test suite. Standard library only.
+"""The commands of `run.py`: from a fresh machine to an edited clip. Standard library only.
 
-cli → environment (steps, commands) → runtime → server → client (websocket) → follow → output
-                                                           workflow, models
+    cli.py           the command line
+    commands/        what each command does
+    places.py        paths, and files to write
+    progress.py      stages on the terminal, errors with the end of a log
+    model_choice.py  which model files are here, which ones an edit uses
+    clips.py         small jobs on clips, run in the environment
+    setup/           makes the environment and fetches ComfyUI
+    server/          starts a ComfyUI, talks to it, follows one edit
+
+An edit goes through cli, commands/edit, setup/environment, server/process, server/client and
+server/follow.
 """

@@ -22,9 +22,12 @@ STOPPED = "Stopped. Nothing was left half-written; the same command starts again
 
 
 def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int:
-    """Runs one command; 0 if it did its work, 1 with a sentence on standard error if not."""
+    """Runs one command and returns its exit status: 0, or 1 with an error on standard error.
+
+    `argv` are the arguments (default: those of this process), `places` the folders to use.
+    """
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal's encoding lacks must not end an edit that is done.
+        # A file name that the terminal's encoding lacks must not end a finished edit with an error.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     options, rest = parser().parse_known_args(argv)
@@ -33,18 +36,18 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
     elif rest:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     for name in ("SIGTERM", "SIGHUP"):
-        # What is ignored on purpose (nohup) stays ignored.
+        # A signal that is ignored on purpose (nohup) stays ignored.
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
             signal.signal(getattr(signal, name), _stop)
     stages = Stages()
     try:
         return options.run(options, places_of(places or Places(), options.comfyui), stages)
     except LaunchError as error:
-        return _end(stages, str(error))
+        return _fail(stages, str(error))
     except KeyboardInterrupt:
-        return _end(stages, STOPPED)
+        return _fail(stages, STOPPED)
     except OSError as error:
-        return _end(
+        return _fail(
             stages,
             f"{error.filename or 'a file'}: {error.strerror or error}. Check that this folder is "
             "writable and has room (about 4 GB), and run the same command again.",
@@ -149,7 +152,7 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
         "--port", type=int, metavar="N", help="port (default: 8188, or a free one)"
     )
     command.add_argument(
-        "--listen", action="store_true", help="answer other machines too, not only this one"
+        "--listen", action="store_true", help="accept other machines too, not only this one"
     )
 
 
@@ -166,7 +169,7 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
 
 def _add_plan(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
-        "plan", allow_abbrev=False, help="tell memory, time and what fits, before a download"
+        "plan", allow_abbrev=False, help="compute memory, time and what fits, before a download"
     )
     command.set_defaults(run=plan)
     add = command.add_argument
@@ -202,10 +205,15 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         "--vram",
         type=float,
         metavar="GB",
-        help="plan for a card with so much memory (default: the one here)",
+        help="plan for a card with this much memory (default: the card here)",
     )
     add("--card", metavar="NAME", help='its name, for the time, such as "RTX 4090"')
-    add("--ram", type=float, metavar="GB", help="plan for so much RAM (default: what is free here)")
+    add(
+        "--ram",
+        type=float,
+        metavar="GB",
+        help="plan for this much RAM (default: what is free here)",
+    )
     add(
         "--calibrate",
         action="store_true",
@@ -270,7 +278,7 @@ def _stop(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _end(stages: Stages, sentence: str) -> int:
+def _fail(stages: Stages, sentence: str) -> int:
     stages.finish()
     print(f"\n{sentence}", file=sys.stderr, flush=True)
     return 1

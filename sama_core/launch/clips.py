@@ -1,25 +1,33 @@
-"""Small jobs on clips that need the environment's packages: `python -m sama_core.launch.clips JOB FILE …`.
+"""Small jobs on clips that need the environment's packages.
 
-The answer is JSON; the last line of standard error is a sentence for the artist if the job fails.
+As a program: `python -m sama_core.launch.clips JOB FILE …`, where JOB is `probe` or `picture`,
+prints the answer as JSON. If the job fails, the last line on standard error says why, in words for
+the user.
 """
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 from .places import write_new
 
 COLUMNS, WIDEST, GAP = 5, 320, 8
+"""Of the picture: frames per row, largest width of a frame, and gap in pixels."""
 
 
 def probe(path: str) -> dict:
-    """`width`, `height`, `fps`, `frames` (0 if the file does not say). Raises ValueError if it is no video."""
+    """`width`, `height`, `fps`, `frames` (0 if the file does not say) of a clip.
+
+    Raises ValueError if the file is no video.
+    """
     import av
 
     try:
-        # A name is a file's, whatever it looks like, and a playlist in it may not lead into the network.
+        # Open the name as a file even if it looks like an address, and do not let a playlist lead
+        # into the network.
         with av.open(
             f"file:{os.path.abspath(path)}", container_options={"protocol_whitelist": "file"}
         ) as container:
@@ -45,9 +53,10 @@ def probe(path: str) -> dict:
 
 
 def _as_the_node_says(path: str) -> str | None:
-    """What SAMA Source Video would say of an unreadable file: it knows more kinds. None if it reads the file.
+    """The error of SAMA Source Video for an unreadable file; None if the node can read it.
 
-    Imported here only, since it takes torch, which a readable clip need not wait for.
+    The node knows more kinds of files. Its imports stand here because they load torch, which a
+    readable clip need not wait for.
     """
     from ..clip import ClipRange, FileSource
     from ..errors import ClipError
@@ -60,9 +69,10 @@ def _as_the_node_says(path: str) -> str | None:
 
 
 def picture(source: str, edited: str, target: str) -> str:
-    """Writes a PNG of up to five source frames above the same frames of their edit, and returns its path.
+    """Writes a PNG with up to five source frames above the same frames of the edit.
 
-    Both clips start at the same frame. An existing file is kept and another name taken, as for the clip itself.
+    Both clips start at the same frame. Returns the path; an existing file is kept and another name
+    taken, as for the clip itself.
     """
     from PIL import Image
 
@@ -85,8 +95,8 @@ def picture(source: str, edited: str, target: str) -> str:
 
 
 if __name__ == "__main__":
-    job = {"probe": probe, "picture": picture}[sys.argv[1]]
+    jobs: dict[str, Callable[..., object]] = {"probe": probe, "picture": picture}
     try:
-        print(json.dumps(job(*sys.argv[2:])))
+        print(json.dumps(jobs[sys.argv[1]](*sys.argv[2:])))
     except ValueError as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""The model files: which there are, where they belong, which an edit takes. The one table; nodes import it too."""
+"""Which model files are here, which ones an edit uses, and which ones a download fetches."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,26 +15,28 @@ from ..released_files import (
 )
 from .progress import LaunchError
 
-# Words in the names of small models that are no SAMA-14B, whoever made them.
 SMALL_MARKS = ("shapes", "untrained")
-
-
+"""Words in the names of small models, which are not SAMA-14B."""
+LOOKS = {DIFFUSION_MODEL: ("sama",), TEXT_ENCODER: ("umt5", "xxl"), VAE: ("wan", "2.1", "vae")}
+"""Words that are all in the name of a file for each role, even if it is not in the table."""
 NOTICE = (
-    "{why}: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes only. "
-    "`python3 run.py models` shows what to download for real videos."
+    "{why}: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes "
+    "only. `python3 run.py models` shows what to download for real videos."
 )
 
 
 @dataclass(frozen=True)
 class Trio:
-    """Names of the three files of one edit, as the loader nodes list them."""
+    """The three files of one edit, by the names that the loader nodes list."""
 
     diffusion_model: str
+    """File of the model."""
     text_encoder: str
+    """File of the text encoder."""
     vae: str
-
+    """File of the VAE."""
     lacking: tuple[str, ...] = ()
-    """What SAMA-14B lacks here, if these are SAMA-Shapes' files: `ModelFile.where` of each."""
+    """Files of SAMA-14B that are missing, by `ModelFile.where`, if these are SAMA-Shapes' files."""
 
     @property
     def small(self) -> bool:
@@ -42,72 +44,68 @@ class Trio:
         return bool(self.lacking)
 
     def notice(self) -> str:
-        """What to tell the artist about SAMA-Shapes: why it edits, and what it knows."""
-        whole = any(
-            file.where() in self.lacking for file in MODEL_FILES if file.role == DIFFUSION_MODEL
-        )
+        """For the user: why SAMA-Shapes edits, and what it can do."""
+        no_model = default_file(DIFFUSION_MODEL).where() in self.lacking
         return NOTICE.format(
-            why="No SAMA-14B here" if whole else f"SAMA-14B lacks {'; '.join(self.lacking)}"
+            why="No SAMA-14B here" if no_model else f"SAMA-14B lacks {'; '.join(self.lacking)}"
         )
 
 
 def choose_trio(
     diffusion_models: Iterable[str], text_encoders: Iterable[str], vaes: Iterable[str]
 ) -> Trio:
-    """The files to edit with, of those ComfyUI lists: SAMA-14B's if all three are there, else SAMA-Shapes'.
+    """The files to edit with, of the names that ComfyUI lists for each role.
 
-    Raises LaunchError if neither is whole.
+    SAMA-14B's files if all three are there, else SAMA-Shapes'. Raises LaunchError if both are
+    incomplete.
     """
-    offered = {
-        DIFFUSION_MODEL: list(diffusion_models),
-        TEXT_ENCODER: list(text_encoders),
-        VAE: list(vaes),
-    }
-    large = {role: _large(role, names) for role, names in offered.items()}
-    lacking = tuple(default_file(role).where() for role, name in large.items() if not name)
-    if not lacking:
-        return Trio(*large.values())
+    offered = (list(diffusion_models), list(text_encoders), list(vaes))
+    roles = (DIFFUSION_MODEL, TEXT_ENCODER, VAE)
+    large = [_find_large(role, names) for role, names in zip(roles, offered, strict=True)]
+    lacking = tuple(
+        default_file(role).where() for role, name in zip(roles, large, strict=True) if not name
+    )
     small = [
-        _named(file.name, names)
-        for file, names in zip(embedded.FILES, offered.values(), strict=True)
+        _find_name(file.name, names) for file, names in zip(embedded.FILES, offered, strict=True)
     ]
-    if not all(small):
-        raise LaunchError(
-            "Model files: missing "
-            + "; ".join(lacking)
-            + ", and the pack's own small ones are not "
-            "listed either. Update the pack, or run `python3 run.py models --download`."
-        )
-    return Trio(*small, lacking)
+    candidates: tuple[tuple[list[str | None], tuple[str, ...]], ...] = (
+        (large, ()),
+        (small, lacking),
+    )
+    for (model, text_encoder, vae), missing in candidates:
+        if model and text_encoder and vae:
+            return Trio(model, text_encoder, vae, missing)
+    raise LaunchError(
+        f"Model files: missing {'; '.join(lacking)}, and the pack's own small ones are not listed "
+        "either. Update the pack, or run `python3 run.py models --download`."
+    )
 
 
-def _large(role: str, names: Iterable[str]) -> str | None:
-    """The best file of a role by its name: one of the table, the largest first, else one that looks like it."""
-    looks = {DIFFUSION_MODEL: ("sama",), TEXT_ENCODER: ("umt5", "xxl"), VAE: ("wan", "2.1", "vae")}[
-        role
-    ]
+def _find_large(role: str, names: Iterable[str]) -> str | None:
+    """The best file for a role: the largest one of the table, else one with a similar name."""
     names = [name for name in names if not any(mark in name.lower() for mark in SMALL_MARKS)]
-    for file in sorted(
-        (file for file in MODEL_FILES if file.role == role), key=lambda file: -file.size
-    ):
-        found = _named(file.filename, names)
-        if found:
-            return found
+    files = [file for file in MODEL_FILES if file.role == role]
+    for file in sorted(files, key=lambda file: -file.size):
+        name = _find_name(file.filename, names)
+        if name:
+            return name
     similar = (
-        name for name in names if all(part in name.lower().replace("2_1", "2.1") for part in looks)
+        name
+        for name in names
+        if all(part in name.lower().replace("2_1", "2.1") for part in LOOKS[role])
     )
     return next(similar, None)
 
 
-def _named(filename: str, names: Iterable[str]) -> str | None:
-    """The first of `names` that is this file, in whatever subfolder."""
+def _find_name(filename: str, names: Iterable[str]) -> str | None:
+    """The first of `names` that is this file, in any subfolder."""
     return next(
         (name for name in names if name.replace("\\", "/").rpartition("/")[2] == filename), None
     )
 
 
 def state(file: ModelFile, models_dirs: Iterable[Path]) -> str:
-    """`present`, `missing`, or what is wrong with the file that is there."""
+    """State of a file in the models folders: `present`, `missing`, or how much of it is there."""
     for models_dir in models_dirs:
         place = file.place(models_dir)
         if place.is_file():
@@ -120,7 +118,7 @@ def state(file: ModelFile, models_dirs: Iterable[Path]) -> str:
 
 
 def table(models_dirs: list[Path], files: Iterable[ModelFile] = MODEL_FILES) -> str:
-    """Every file, what it is for, its state, size, folder and source, as lines of text."""
+    """The table for the user: role, state, size, folder and source of every file."""
     rows = [("for", "file", "state", "GB", "folder", "source")]
     rows += [
         (
@@ -144,7 +142,7 @@ def table(models_dirs: list[Path], files: Iterable[ModelFile] = MODEL_FILES) -> 
 def to_download(
     models_dirs: list[Path], files: Iterable[ModelFile] = MODEL_FILES
 ) -> list[ModelFile]:
-    """The default file of every role that has no complete file yet."""
+    """The default file of every role for which no file is complete yet."""
     files = tuple(files)
     wanted = []
     for role in dict.fromkeys(file.role for file in files):

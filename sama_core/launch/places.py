@@ -1,6 +1,8 @@
-"""Where everything that is not source lies: `.venv` and `.runtime` in the pack's folder, both git-ignored.
+"""Paths that the commands use, and the files that they write.
 
-The result file: chosen before the work, written under a temporary name, never over another file.
+Everything but the sources is in `.venv` and `.runtime` in the pack's folder, which git ignores. The
+path of a result is checked before the work; the file is written under a temporary name and never
+replaces another file.
 """
 
 import errno
@@ -14,9 +16,9 @@ from ..errors import needed
 from .progress import LaunchError
 
 PACK_ROOT = Path(os.path.abspath(__file__)).parents[2]
-
-
 PACK_NAME = "ComfyUI-SAMA"
+VIDEO, PICTURE = ".mp4", ".png"
+"""Suffixes of results."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +30,31 @@ class Places:
     work: Path = PACK_ROOT
     """Where `.venv` and `.runtime` go."""
     tree: str = ""
-    """Name of the environment of a ComfyUI that set-up did not fetch, see `runtime.places_of`; empty for `.venv`."""
+    """Name of the environment of a ComfyUI that set-up did not fetch, see `places_of`; empty for
+    `.venv` itself."""
 
     @property
     def venv(self) -> Path:
-        """`.venv`, or a layer over it for another ComfyUI: inside, so that deleting `.venv` deletes all of them."""
+        """The environment: `.venv`, or for another ComfyUI a layer over it.
+
+        Layers are inside `.venv`, so that deleting it deletes all of them.
+        """
         whole = self.work / ".venv"
         return whole / "trees" / self.tree if self.tree else whole
 
     @property
     def python(self) -> Path:
-        """The environment's interpreter, whether it exists yet or not."""
+        """The environment's Python interpreter, which may not exist yet."""
         return self.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
     @property
     def stamps(self) -> Path:
-        """Inside the environment, so that deleting it forgets the steps too."""
+        """Marks of finished set-up steps: in the environment, so that they are deleted with it."""
         return self.venv / "sama_steps"
 
     @property
     def runtime(self) -> Path:
+        """Everything that is not part of the environment: ComfyUI, its files, logs."""
         return self.work / ".runtime"
 
     @property
@@ -62,39 +69,46 @@ class Places:
 
     @property
     def models(self) -> Path:
+        """The models folder in it."""
         return self.base / "models"
 
     @property
     def jobs(self) -> Path:
-        """One folder for each running edit, removed at its end."""
+        """Folder with one folder for each running edit, removed at its end."""
         return self.runtime / "jobs"
 
     def log(self, name: str) -> Path:
-        """The log file called `name`; its folder exists afterwards."""
+        """Path of the log called `name`; its folder is made if it is absent."""
         folder = self.runtime / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}.log"
 
 
 def clean_env(**extra: str) -> dict[str, str]:
-    """This process's environment without what would leak packages into ours, plus `extra`."""
+    """Environment variables for a program of the commands: those of this process, plus `extra`.
+
+    Variables that would add packages to the environment are left out.
+    """
     dropped = {"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | extra
 
 
-VIDEO, PICTURE = ".mp4", ".png"
-
-
 def choose_target(out: str | None, clip: Path) -> Path:
-    """Where the result should go: `out`, or `<clip>_sama.mp4` here. Raises LaunchError if it cannot be written."""
+    """Path for the result: `out`, or `<clip>_sama.mp4` in the current folder.
+
+    Raises LaunchError if nothing can be written there.
+    """
     default = f"{clip.stem}_sama{VIDEO}"
     given = Path(os.path.expanduser(out or default))
-    return placed("--out", given / default if given.is_dir() else given, VIDEO)
+    return check_target("--out", given / default if given.is_dir() else given, VIDEO)
 
 
-def placed(option: str, given: str | Path, suffix: str) -> Path:
-    """The whole path of a file to be written. Raises LaunchError for another kind of file or no place to write to."""
+def check_target(option: str, given: str | Path, suffix: str) -> Path:
+    """The absolute path of a file that an `option` names; a missing suffix is added.
+
+    Raises LaunchError for another suffix, or for a folder that is absent or not writable.
+    """
     target = Path(os.path.abspath(os.path.expanduser(given)))
     if not target.suffix:
         target = target.with_suffix(suffix)
@@ -119,9 +133,9 @@ def placed(option: str, given: str | Path, suffix: str) -> Path:
 
 
 def write_new(target: Path, chunks: Iterable[bytes]) -> Path:
-    """Writes a file that appears whole or not at all and returns its path.
+    """Writes a file and returns its path; the file appears whole or not at all.
 
-    If `target` exists, `_2`, `_3` … is put behind its stem. Raises LaunchError if it cannot be written.
+    If `target` exists, `_2`, `_3` … is added to its stem. Raises LaunchError if writing fails.
     """
     part = target.with_name(f".{uuid.uuid4().hex[:12]}.part")
     try:
@@ -132,7 +146,7 @@ def write_new(target: Path, chunks: Iterable[bytes]) -> Path:
             os.fsync(file.fileno())
         return _give_name(part, target)
     except OSError as error:
-        raise LaunchError(_sentence(error, target)) from error
+        raise LaunchError(_explain(error, target)) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -147,7 +161,7 @@ def free_names(target: Path) -> Iterator[Path]:
 
 
 def _give_name(part: Path, target: Path) -> Path:
-    """Gives the finished file the first free name; no other program can slip one in between."""
+    """Renames the finished file to the first free name, even if other programs write there too."""
     for candidate in free_names(target):
         try:
             os.link(part, candidate)
@@ -166,7 +180,7 @@ def _give_name(part: Path, target: Path) -> Path:
     raise AssertionError("names never run out")
 
 
-def _sentence(error: OSError, target: Path) -> str:
+def _explain(error: OSError, target: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return needed(
             f"saving {target.name}",
@@ -174,4 +188,7 @@ def _sentence(error: OSError, target: Path) -> str:
             "room for the clip",
             "Free some, or give another place with --out; nothing was left half-written.",
         )
-    return f"saving {target}: {error.strerror or error}. Give another place with --out; nothing was left half-written."
+    return (
+        f"saving {target}: {error.strerror or error}. "
+        "Give another place with --out; nothing was left half-written."
+    )

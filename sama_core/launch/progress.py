@@ -1,7 +1,4 @@
-"""Why a command could not do its work.
-
-What is being done now, how far it is, and in the end how long each stage took.
-"""
+"""What the commands print: the stages of the work with their times, and errors."""
 
 import sys
 import time
@@ -12,10 +9,12 @@ from typing import TextIO
 from ..errors import SamaError
 
 LOG_LINES_SHOWN = 15
+QUIET_SECONDS = 1.0
+"""Where lines cannot be rewritten, the count of steps is printed at most once in this time."""
 
 
 class LaunchError(SamaError):
-    """A command that cannot go on; the text is one sentence: what, needed, what to do."""
+    """A command that cannot go on; the text says what was got, what is needed, what to do."""
 
 
 def log_tail(log: Path, lines: int = LOG_LINES_SHOWN) -> str:
@@ -24,31 +23,32 @@ def log_tail(log: Path, lines: int = LOG_LINES_SHOWN) -> str:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    kept = [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-    return "\n".join(f"    {line[:300]}" for line in kept[-lines:])
+    filled = [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    return "\n".join(f"    {line[:300]}" for line in filled[-lines:])
 
 
 def with_log(sentence: str, log: Path) -> str:
-    """`sentence`, then the end of the log and where the whole log lies."""
+    """`sentence`, then the end of the log and the log's path."""
     tail = log_tail(log)
     shown = f"\n  Last lines of the log:\n{tail}" if tail else ""
     return f"{sentence}{shown}\n  Whole log: {log}"
 
 
-QUIET_SECONDS = 1.0
-
-
 def duration(seconds: float) -> str:
-    """`m:ss`, or `h:mm:ss` from an hour on."""
+    """Seconds as `m:ss`, or as `h:mm:ss` from one hour on."""
     whole = max(0, round(seconds))
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 class Stages:
-    """Prints stages as they pass and keeps their seconds. On a terminal one line is rewritten in place."""
+    """Prints the stages of the work and measures their time.
+
+    On a terminal the line of the running stage is rewritten in place.
+    """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
+        """`stream` is written to (default: standard output), `clock` gives seconds."""
         self.stream = stream or sys.stdout
         self.clock = clock
         self.live = self.stream.isatty()
@@ -60,7 +60,7 @@ class Stages:
         self._line_open = False
 
     def start(self, name: str, text: str = "") -> None:
-        """Ends the running stage and begins `name`; a stage that was there before goes on counting."""
+        """Ends the running stage and begins `name`; the time of an earlier stage `name` goes on."""
         if name != self.name:
             self.finish()
             self.name, self._since, self._first_step = name, self.clock(), None
@@ -70,12 +70,12 @@ class Stages:
             self.update(text)
 
     def update(self, text: str, transient: bool = False) -> None:
-        """Says how far the stage is; a `transient` text is shown on terminals only."""
+        """Shows how far the stage is; a `transient` text is shown on terminals only."""
         if self.live or not transient:
             self._show(text, force=True)
 
     def step(self, done: int, total: int) -> None:
-        """One more of `total` equal steps is done: shows the count, the rate and the time left."""
+        """Shows that `done` of `total` equal steps are done, their rate and the time left."""
         now = self.clock()
         if self._first_step is None or done < self._first_step[0]:
             self._first_step = (done, now)
@@ -88,12 +88,12 @@ class Stages:
         self._show(text, force=done >= total)
 
     def say(self, text: str) -> None:
-        """A line of its own that stays."""
+        """Prints a line that stays."""
         self._end_line()
         print(text, file=self.stream, flush=True)
 
     def finish(self) -> None:
-        """Ends the running stage."""
+        """Ends the running stage, if there is one."""
         if self.name is None:
             return
         self._seconds[self.name] += self.clock() - self._since
@@ -101,11 +101,11 @@ class Stages:
         self.name = None
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of every finished stage, in the order in which they began."""
+        """Seconds of every stage that has ended, in the order in which they began."""
         return dict(self._seconds)
 
     def table(self) -> str:
-        """The stages and their seconds as lines of text, with the sum below."""
+        """The stages and their seconds, one per line, with the sum below."""
         rows = [*self._seconds.items(), ("total", sum(self._seconds.values()))]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"  {name:<{width}}  {seconds:8.1f} s" for name, seconds in rows)

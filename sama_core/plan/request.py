@@ -1,4 +1,4 @@
-"""The edit that a plan is made for, and what it needs: bytes of memory, and operations of a call."""
+"""The edit that a plan is made for, and what it needs: memory, and operations of one call."""
 
 import math
 from dataclasses import dataclass, replace

@@ -110,7 +110,7 @@ def test_nobody_there():
             Unreachable, match=r"^server at http://127.0.0.1:9: got no answer .*Start it or check"
         ):
             call(Client("127.0.0.1:9"))
-    assert not Client("127.0.0.1:9").reached()
+    assert not Client("127.0.0.1:9").is_reached()
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_refusal_says_where_to_look():
 def test_a_clip_too_large_for_the_server(clip):
     with answering((413, {}, b"too large")) as url:
         client = Client(url)
-        client.reached = lambda: True
+        client.is_reached = lambda: True
         with pytest.raises(LaunchError, match="--max-upload-size"):
             client.upload(clip)
 
@@ -190,4 +190,4 @@ def test_impossible_addresses(given):
 
 def test_a_proxy_for_the_internet_is_not_used(comfy_server, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert Client(comfy_server.url).reached()
+    assert Client(comfy_server.url).is_reached()

@@ -191,6 +191,6 @@ def test_the_commands_need_no_torch():
 
 def test_the_packs_own_model_is_found_by_its_name(tmp_path):
     from sama_core import embedded
-    from sama_core.launch.commands.convert import found
+    from sama_core.launch.commands.convert import find_file
 
-    assert found("FILE", embedded.DIT.name, [tmp_path]) == embedded.DIT
+    assert find_file("FILE", embedded.DIT.name, [tmp_path]) == embedded.DIT

@@ -22,7 +22,7 @@ from sama_core.launch.commands.edit import (
     RELEASE_STEPS,
     area_pixels,
     sampling,
-    started,
+    start_server,
 )
 from sama_core.launch.model_choice import Trio
 from sama_core.launch.places import PACK_ROOT, Places
@@ -435,6 +435,6 @@ def test_started_is_a_place_with_a_process(places, monkeypatch):
         def wait_ready(self, tick): ...
 
     monkeypatch.setattr(edit_module, "Server", Still)
-    with pytest.raises(LaunchError), started(comfy_source(), places, Stages()):
+    with pytest.raises(LaunchError), start_server(comfy_source(), places, Stages()):
         raise LaunchError("inside")
     assert stopped == [LaunchError] and list(places.jobs.iterdir()) == []

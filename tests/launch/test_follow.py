@@ -72,7 +72,7 @@ class Process:
     def __init__(self, alive):
         self.alive = lambda: alive
 
-    def lost(self):
+    def connection_error(self):
         return LaunchError("it ended")
 
 

@@ -54,7 +54,7 @@ def test_serve_opens_the_browser_and_stops_on_ctrl_c(
     opened = []
 
     def look_then_press_ctrl_c(server, stages):
-        opened.append(Client(server.url).reached())
+        opened.append(Client(server.url).is_reached())
         os.kill(os.getpid(), signal.SIGINT)
         server.process.wait()
 
@@ -68,20 +68,14 @@ def test_serve_opens_the_browser_and_stops_on_ctrl_c(
             type(
                 "Pressed",
                 (),
-                {
-                    "process": type(
-                        "Process",
-                        (),
-                        {"wait": staticmethod(lambda: look_then_press_ctrl_c(server, stages))},
-                    )
-                },
+                {"wait": staticmethod(lambda: look_then_press_ctrl_c(server, stages))},
             ),
             stages,
         ),
     )
     assert main(["serve"], places) == 0
     url, answered = opened
-    assert answered is True and not Client(url).reached()
+    assert answered is True and not Client(url).is_reached()
     printed = capsys.readouterr().out
     assert f"ComfyUI with SAMA: {url}" in printed and "Stopping ComfyUI." in printed
     assert "No SAMA-14B here: editing with SAMA-Shapes" in printed
@@ -122,7 +116,7 @@ def test_serve_tells_when_comfyui_ends_by_itself(places, no_set_up, monkeypatch,
     def end(server, stages):
         server.process.kill()
         server.process.wait()
-        raise server.lost()
+        raise server.connection_error()
 
     monkeypatch.setattr(serve_module, "_until_stopped", end)
     assert main(["serve"], places) == 1

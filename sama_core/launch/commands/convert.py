@@ -1,4 +1,7 @@
-"""`run.py convert`: a quantised file of a SAMA model. The work is done by `sama_core.convert` in `.venv`'s Python."""
+"""`run.py convert`: writes a quantised file of a SAMA model.
+
+The work is done by `sama_core.convert` in the environment's Python.
+"""
 
 import json
 import os
@@ -21,7 +24,7 @@ TENTHS = 10
 
 
 def convert(options: Namespace, places: Places, stages: Stages) -> int:
-    """Converts one file, or with `--verify` checks one, and prints the report."""
+    """Converts one file, or with `--verify` checks one; prints the report and returns 0."""
     folders = [
         folder / FOLDER for folder in look_in(Namespace(dir=None, comfyui=options.comfyui), places)
     ]
@@ -42,8 +45,11 @@ def convert(options: Namespace, places: Places, stages: Stages) -> int:
 
 
 def request(options: Namespace, places: Places, folders: list[Path]) -> dict:
-    """What the worker is asked for. Raises LaunchError or ConversionError for files and names that cannot be used."""
-    source = found("FILE", options.file, folders)
+    """The job for `sama_core.convert`.
+
+    Raises LaunchError or ConversionError for files and names that cannot be used.
+    """
+    source = find_file("FILE", options.file, folders)
     if options.verify:
         return {"path": str(source), "verify": True}
     made = format_named(options.format)
@@ -55,7 +61,7 @@ def request(options: Namespace, places: Places, folders: list[Path]) -> dict:
     target = given / default_name(source, made) if given.is_dir() else given
     target = target.with_name(checked_name(target.name, made))
     check_folder(target.parent)
-    base = str(found("--base", options.base, folders, shards=True)) if options.base else None
+    base = str(find_file("--base", options.base, folders, shards=True)) if options.base else None
     return {
         "path": str(source),
         "target": str(target),
@@ -65,10 +71,10 @@ def request(options: Namespace, places: Places, folders: list[Path]) -> dict:
     }
 
 
-def found(option: str, given: str, folders: list[Path], shards: bool = False) -> Path:
-    """A path as given, or a name in the models folders or in the pack; with `shards` a folder too.
+def find_file(option: str, given: str, folders: list[Path], shards: bool = False) -> Path:
+    """The file that an `option` names: by its path, or by its name in `folders` or in the pack.
 
-    Raises LaunchError if it is absent.
+    With `shards` it may also be a folder. Raises LaunchError if it is absent.
     """
     path = Path(os.path.abspath(os.path.expanduser(given)))
     places = [path, *(folder / given for folder in (*folders, embedded.DIT.parent))]
@@ -86,7 +92,7 @@ def found(option: str, given: str, folders: list[Path], shards: bool = False) ->
 
 
 def default_folder(source: Path, places: Places, folders: list[Path]) -> Path:
-    """Beside the source; for the model inside the pack, ComfyUI's folder."""
+    """Folder for the result: the source's, or the first of `folders` for the pack's own model."""
     if not source.is_relative_to(places.root / "sama_core"):
         return source.parent
     folders[0].mkdir(parents=True, exist_ok=True)
@@ -94,7 +100,7 @@ def default_folder(source: Path, places: Places, folders: list[Path]) -> Path:
 
 
 def provide_gguf(environment: Environment, places: Places, stages: Stages) -> None:
-    """Installs the library `gguf`, which only GGUF files need, where it is not there yet."""
+    """Installs the library `gguf` if it is absent; only GGUF files need it."""
     look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('gguf') is None)"
     if subprocess.call([str(places.python), "-c", look], cwd=places.root, env=clean_env()):
         stages.update("installing gguf")
@@ -117,7 +123,10 @@ def provide_gguf(environment: Environment, places: Places, stages: Stages) -> No
 
 
 def run(asked: dict, places: Places, stages: Stages) -> str:
-    """Runs the worker to its end, showing how far it is, and returns its report. Raises LaunchError in its words."""
+    """Runs `sama_core.convert` to its end, shows how far it is, and returns its report.
+
+    Raises LaunchError with its message if it fails.
+    """
     log = places.log("convert")
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
@@ -136,23 +145,24 @@ def run(asked: dict, places: Places, stages: Stages) -> str:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-            process.stdout.close()
+            if process.stdout:
+                process.stdout.close()
     if code or not report:
         last = log_tail(log, lines=1).strip() or f"the conversion ended with exit code {code}"
-        raise LaunchError(f"{last}\n  {_goes_on(asked)}Whole log: {log}")
+        raise LaunchError(f"{last}\n  {_hint(asked)}Whole log: {log}")
     return report
 
 
-def _goes_on(asked: dict) -> str:
-    """A sentence where a part of the result is on disk, with the checksums that only a conversion writes."""
+def _hint(asked: dict) -> str:
+    """A sentence about continuing, if a part of the result and its checksums are on disk."""
     begun = "target" in asked and partial_files(Path(asked["target"]))[1].is_file()
     return "What is written is kept: the same command goes on there. " if begun else ""
 
 
 def _follow(process: subprocess.Popen, stages: Stages) -> str:
-    """Shows the worker's lines as progress until it ends; returns the report, empty if there is none."""
+    """Shows progress until the worker ends; returns its report, empty if there is none."""
     report, first, shown = "", None, 0
-    for line in process.stdout:
+    for line in process.stdout or ():
         said = json.loads(line)
         if "report" in said:
             report = said["report"]

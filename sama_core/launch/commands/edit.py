@@ -6,16 +6,17 @@ import re
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from ... import embedded
 from ...errors import needed
 from ...geometry import RELEASE_FRAMES
 from ..model_choice import Trio
-from ..places import PICTURE, Places, choose_target, placed, write_new
+from ..places import PICTURE, Places, check_target, choose_target, write_new
 from ..progress import LaunchError, Stages
 from ..server.client import QUEUE_PATH, Client, Refused
 from ..server.follow import LOAD, SAVE, Follower, saved_file
@@ -33,12 +34,13 @@ from ..setup.environment import Environment
 from ..setup.processes import answer
 
 SET_UP, START = "set-up", "start ComfyUI"
+"""Names of stages."""
 ALL_FRAMES = 0
 RESULTS = "video/SAMA"
+"""Beginning of the results' names on the server."""
 DEFAULT_INSTRUCTION = "make the circle red"
-# SAMA-14B as released.
 RELEASE_STEPS, RELEASE_CFG = 50, 5.0
-# As the nodes' inputs have them; NaN lies in none.
+"""SAMA-14B's own sampling settings."""
 LIMITS = {
     "steps": (1, 1000),
     "frames": (1, 100_000),
@@ -46,14 +48,17 @@ LIMITS = {
     "seed": (0, 2**64 - 1),
     "area": (32 * 32, 4096 * 4096),
 }
+"""Lowest and highest value of each option, as the nodes' inputs have them; NaN is outside."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A ComfyUI to edit on; `server` is its process if this command started it."""
+    """A ComfyUI to edit on."""
 
     client: Client
+    """The connection to it."""
     server: Server | None = None
+    """Its process, if this command started it."""
 
 
 def edit(options: Namespace, places: Places, stages: Stages) -> int:
@@ -61,24 +66,26 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
     check_options(options)
     clip = check_clip(options.video) if options.video is not None else embedded.CLIP
     target = choose_target(options.out, clip)
-    picture = placed("--picture", options.picture, PICTURE) if options.picture else None
+    picture = check_target("--picture", options.picture, PICTURE) if options.picture else None
     stages.start(SET_UP)
     if options.server:
         Client(options.server).check()
-    comfyui = (
-        None
-        if options.server and not picture
-        else Environment(places, stages).ready(options.comfyui)
-    )
+    running: AbstractContextManager[Place]
+    if options.server and not picture:
+        running = connect(options.server)
+    else:
+        comfyui = Environment(places, stages).ready(options.comfyui)
+        running = (
+            connect(options.server) if options.server else start_server(comfyui, places, stages)
+        )
     if places.python.is_file():
         describe_clip(clip, options, places, stages)
-    running = someone_elses(options.server) if options.server else started(comfyui, places, stages)
     with running as place:
         result = run_edit(place, clip, target, options, places, stages)
     stages.finish()
     stages.say(f"\nDone: {result}")
     if picture:
-        stages.say(f"Picture: {_clip_task('picture', places, clip, result, picture)}")
+        stages.say(f"Picture: {_run_job('picture', places, clip, result, picture)}")
     stages.say(f"\n{stages.table()}")
     return 0
 
@@ -86,10 +93,13 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
 def run_edit(
     place: Place, clip: Path, target: Path, options: Namespace, places: Places, stages: Stages
 ) -> Path:
-    """Uploads, queues, follows and fetches; the clip is on disk whole when this returns."""
+    """Uploads the clip, queues the edit, follows it and fetches the result; returns its path.
+
+    Raises LaunchError if the server refuses or loses the edit, or if saving fails.
+    """
     client = place.client
     stages.start(LOAD, "sending the clip")
-    graph = edit_graph(client, clip, options, places, stages)
+    graph = make_graph(client, clip, options, places, stages)
     socket = client.listen()
     prompt_id = None
     try:
@@ -109,10 +119,13 @@ def run_edit(
     return write_new(target, client.fetch(saved_file(entry, graph)))
 
 
-def edit_graph(
+def make_graph(
     client: Client, clip: Path, options: Namespace, places: Places, stages: Stages
 ) -> dict:
-    """The edit workflow for this clip, these options and the files the server has; the clip is uploaded."""
+    """The edit workflow with this clip, these options and the model files of the server.
+
+    Uploads the clip. Raises LaunchError if the server lacks a node or the model files.
+    """
     graph = load_workflow(places.root)
     require_nodes(client, graph)
     trio = listed_trio(client)
@@ -121,7 +134,7 @@ def edit_graph(
     set_models(graph, trio)
     set_inputs(graph, "LoadVideo", file=client.upload(clip))
     set_inputs(graph, "SAMASourceVideo", frames=options.frames or ALL_FRAMES, area=options.area)
-    set_inputs(graph, "SaveVideo", filename_prefix=own_name())
+    set_inputs(graph, "SaveVideo", filename_prefix=unique_name())
     set_inputs(
         graph,
         "SAMAEdit",
@@ -132,17 +145,17 @@ def edit_graph(
     return graph
 
 
-def own_name() -> str:
-    """How the result's name begins on the server: as no other job's.
+def unique_name() -> str:
+    """Beginning of the result's name on the server, different for each job.
 
-    Under one name for all, a server that has made this edit before would save nothing and name the earlier file, which
-    may be gone, or be another by now.
+    With one name for all jobs, a server that has made the same edit before would save nothing and
+    name the earlier file, which may be deleted or replaced by now.
     """
     return f"{RESULTS}_{uuid.uuid4().hex[:12]}"
 
 
 def sampling(trio: Trio, options: Namespace) -> dict[str, float]:
-    """Steps and guidance as asked for, else as the model was made for."""
+    """Steps and cfg: the options, else the model's own settings."""
     steps, cfg = (embedded.STEPS, embedded.CFG) if trio.small else (RELEASE_STEPS, RELEASE_CFG)
     return {
         "steps": steps if options.steps is None else options.steps,
@@ -151,14 +164,14 @@ def sampling(trio: Trio, options: Namespace) -> dict[str, float]:
 
 
 @contextmanager
-def someone_elses(url: str) -> Iterator[Place]:
-    """The artist's running ComfyUI; it goes on running afterwards."""
+def connect(url: str) -> Iterator[Place]:
+    """The user's running ComfyUI; it goes on running afterwards."""
     yield Place(Client(url))
 
 
 @contextmanager
-def started(comfyui: ComfyUI, places: Places, stages: Stages) -> Iterator[Place]:
-    """A ComfyUI that runs for this edit alone and is stopped afterwards, whatever happens."""
+def start_server(comfyui: ComfyUI, places: Places, stages: Stages) -> Iterator[Place]:
+    """A ComfyUI that runs only for this edit and is always stopped afterwards."""
     prepare_base(places)
     with job_folder(places) as folder:
         stages.start(START)
@@ -179,7 +192,8 @@ def require_nodes(client: Client, graph: dict) -> None:
                 f"server at {client.url}",
                 f"no node {', '.join(missing)}",
                 "the SAMA pack",
-                "Install ComfyUI-SAMA there (ComfyUI Manager, or into custom_nodes) and restart it.",
+                "Install ComfyUI-SAMA there (ComfyUI Manager, or into custom_nodes) and restart "
+                "it.",
             )
         )
     if missing:
@@ -194,7 +208,7 @@ def require_nodes(client: Client, graph: dict) -> None:
 
 
 def check_options(options: Namespace) -> None:
-    """Raises LaunchError for values no edit can have, before anything is set up."""
+    """Raises LaunchError for values that no edit can have, before anything is set up."""
     if not options.instruction.strip():
         raise LaunchError(
             needed(
@@ -207,27 +221,22 @@ def check_options(options: Namespace) -> None:
     for name, (least, most) in LIMITS.items():
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
-            need = (
-                f"{least} or more"
-                if value < least
-                else f"{most:,} or less"
-                if value > most
-                else "a number"
-            )
+            low, high = value < least, value > most
+            need = f"{least} or more" if low else f"{most:,} or less" if high else "a number"
             raise LaunchError(needed(f"--{name}", str(value)[:40], need, f"Give another --{name}."))
 
 
 def area_pixels(text: str) -> int:
-    """`832x480` or a number of pixels as pixels. Raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+)(?:[xX×](\d+))?", text.strip())
-    pixels = int(found[1]) * int(found[2] or 1) if found else 0
+    """Pixels of an area given as `832x480` or as a number. Raises ValueError for anything else."""
+    match = re.fullmatch(r"(\d+)(?:[xX×](\d+))?", text.strip())
+    pixels = int(match[1]) * int(match[2] or 1) if match else 0
     if pixels < 32 * 32:
         raise ValueError(text)
     return pixels
 
 
 def check_clip(given: str) -> Path:
-    """The clip's path. Raises LaunchError if there is no such file or nothing in it."""
+    """The clip's absolute path. Raises LaunchError if the file is absent, unreadable or empty."""
     clip = Path(os.path.abspath(os.path.expanduser(given)))
     if not clip.is_file():
         got = "a folder" if clip.is_dir() else "no such file"
@@ -239,12 +248,18 @@ def check_clip(given: str) -> Path:
 
 
 def probe(clip: Path, places: Places) -> dict:
-    """Size, rate and frame count of a clip. Raises LaunchError if it is no video."""
-    return _clip_task("probe", places, clip)
+    """Size, rate and frame count of a clip, see `clips.probe`.
+
+    Raises LaunchError if it is no video.
+    """
+    return _run_job("probe", places, clip)
 
 
 def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages) -> None:
-    """Says what the clip is, and if it is longer than SAMA was released for. Raises LaunchError if it is no video."""
+    """Prints the clip's facts, and a warning if it is longer than SAMA was released for.
+
+    Raises LaunchError if it is no video.
+    """
     facts = probe(clip, places)
     stages.say(
         f"Clip: {describe(facts)}"
@@ -252,8 +267,8 @@ def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages
     )
     if not options.frames and facts["frames"] > RELEASE_FRAMES:
         stages.say(
-            f"That is more than the {RELEASE_FRAMES} frames SAMA was released for, and all are edited at once; "
-            f"--frames {RELEASE_FRAMES} takes the first ones only."
+            f"That is more than the {RELEASE_FRAMES} frames SAMA was released for, and all are "
+            f"edited at once; --frames {RELEASE_FRAMES} takes the first ones only."
         )
 
 
@@ -263,7 +278,7 @@ def describe(facts: dict) -> str:
     return f"{frames}{facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):g} fps"
 
 
-def _clip_task(task: str, places: Places, *files: Path) -> dict | str:
-    """What a job of `clip_task` answers. Raises LaunchError in its words if it fails."""
-    command = [places.python, "-m", "sama_core.launch.clips", task, *files]
+def _run_job(job: str, places: Places, *files: Path) -> Any:
+    """The answer of a job of `clips`. Raises LaunchError with the job's own message if it fails."""
+    command: list[str | Path] = [places.python, "-m", "sama_core.launch.clips", job, *files]
     return json.loads(answer(command, files[-1].name, cwd=places.root, log=places.log("clip")))

@@ -16,7 +16,7 @@ from ..setup.environment import Environment
 
 
 def models(options: Namespace, places: Places, stages: Stages) -> int:
-    """Prints the table; with `--download` fetches what is missing first."""
+    """Prints the table of model files; with `--download` fetches the missing ones first."""
     folders = look_in(options, places)
     wanted = to_download(folders)
     if options.download and wanted:
@@ -34,8 +34,8 @@ def models(options: Namespace, places: Places, stages: Stages) -> int:
         total = sum(file.size for file in wanted) / 1e9
         print(
             f"Missing: {', '.join(file.filename for file in wanted)} ({total:.1f} GB). "
-            "`python3 run.py models --download` fetches them; until then `edit` uses SAMA-Shapes, the small model "
-            "inside the pack, which knows coloured shapes only."
+            "`python3 run.py models --download` fetches them; until then `edit` uses SAMA-Shapes, "
+            "the small model inside the pack, which knows coloured shapes only."
         )
     else:
         print("Everything an edit needs is here. Of files for the same thing, one is enough.")
@@ -43,19 +43,23 @@ def models(options: Namespace, places: Places, stages: Stages) -> int:
 
 
 def look_in(options: Namespace, places: Places) -> list[Path]:
-    """The models folders to look in; downloads go to the first.
+    """The models folders to search; downloads go to the first.
 
-    The artist's own ComfyUI comes before ours: other programs look there, too.
+    The user's own ComfyUI comes before the fetched one: other programs use its files too.
     """
     if options.dir:
         return [Path(os.path.abspath(os.path.expanduser(options.dir)))]
     comfyui = find_comfyui(places, options.comfyui)
-    own = comfyui is not None and comfyui.folder != places.comfyui
-    return [*([comfyui.folder / "models"] if own else []), places.models]
+    if comfyui is None or comfyui.folder == places.comfyui:
+        return [places.models]
+    return [comfyui.folder / "models", places.models]
 
 
 def download(file: ModelFile, models_dir: Path, python: Path) -> None:
-    """Fetches one file to its place, going on where an earlier run stopped. Raises LaunchError if it cannot."""
+    """Fetches one file to its place and continues what an earlier run has begun.
+
+    Raises LaunchError, with the reason, if it fails.
+    """
     target = file.place(models_dir)
     spec = {
         "repo": file.repo,
@@ -72,7 +76,7 @@ def download(file: ModelFile, models_dir: Path, python: Path) -> None:
         encoding="utf-8",
         errors="replace",
     )
-    last = _pass_on(process.stderr)
+    last = _print_all(process.stderr or ())
     if process.wait():
         raise LaunchError(
             last
@@ -81,8 +85,8 @@ def download(file: ModelFile, models_dir: Path, python: Path) -> None:
         )
 
 
-def _pass_on(lines: Iterable[str]) -> str:
-    """Shows what the download says and returns its last line."""
+def _print_all(lines: Iterable[str]) -> str:
+    """Prints the lines of the download as they come and returns the last one."""
     last = ""
     for line in lines:
         last = line.strip() or last

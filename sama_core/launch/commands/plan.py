@@ -1,4 +1,4 @@
-"""`run.py plan`: what an edit will need and whether it fits, before anything is downloaded or loaded."""
+"""`run.py plan`: what an edit will need and whether it fits, before any download."""
 
 import json
 import os
@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from argparse import ArgumentTypeError, Namespace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from ... import embedded
 from ...errors import SamaError, needed
-from ...geometry import DEFAULT_AREA, RELEASE_FRAMES
+from ...geometry import DEFAULT_AREA, RELEASE_FRAMES, ClipShape
 from ...model.config import DitConfig
 from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, windows_reserve
 from ...plan.planning import make_plan
@@ -24,24 +26,31 @@ from ..places import Places
 from ..progress import LaunchError, Stages
 from ..setup.environment import Environment
 from ..setup.processes import Commands, answer
-from .convert import FOLDER, found
+from .convert import FOLDER, find_file
 from .edit import RELEASE_CFG, RELEASE_STEPS, area_pixels, check_clip, probe
 from .models import look_in
 
 STORAGES = ("default", *FP8_STORAGES)
-# Frames of the clips SAMA-Shapes was trained on.
+"""Values of `--weight-dtype`."""
 SMALL_FRAMES = 17
-NO_FILE = "No model file named: planning for SAMA-14B as released, by its published sizes. --model plans for a file."
+"""Frames of the clips SAMA-Shapes was trained on."""
+NO_FILE = (
+    "No model file named: planning for SAMA-14B as released, by its published sizes. "
+    "--model plans for a file."
+)
 
 
 def plan(options: Namespace, places: Places, stages: Stages) -> int:
-    """Prints the plan; 0 whether it fits or not. With `--calibrate` measures this machine first."""
+    """Prints the plan and returns 0, whether the edit fits or not.
+
+    With `--calibrate` the speed of this machine is measured first.
+    """
     files = model_files(options, places)
     video = check_clip(options.video) if options.video is not None else None
     try:
         if options.calibrate:
             measure(options, places, stages)
-        request = requested(options, files, video, places, stages)
+        request = make_request(options, files, video, places, stages)
         made = make_plan(request, this_machine(options), read_calibrations(user_folder(places)))
     except LaunchError:
         raise
@@ -52,12 +61,15 @@ def plan(options: Namespace, places: Places, stages: Stages) -> int:
 
 
 def user_folder(places: Places) -> Path:
-    """Where the user's own calibrations lie; the pack on a canvas of `run.py serve` finds them there, too."""
+    """Folder of the user's own calibrations; the nodes in `run.py serve` use it too."""
     return places.base / "user" / USER_FOLDER
 
 
 def model_files(options: Namespace, places: Places) -> list[Path]:
-    """The model's file and the base's, where they are named. Raises LaunchError for absent ones, before any set-up."""
+    """The files that `--model` and `--base` name; empty without `--model`.
+
+    Raises LaunchError, before any set-up, for files that are absent.
+    """
     if not options.model:
         if options.base:
             raise LaunchError(
@@ -72,14 +84,14 @@ def model_files(options: Namespace, places: Places) -> list[Path]:
     folders = [
         folder / FOLDER for folder in look_in(Namespace(dir=None, comfyui=options.comfyui), places)
     ]
-    base = [found("--base", options.base, folders, shards=True)] if options.base else []
-    return [found("--model", options.model, folders), *base]
+    base = [find_file("--base", options.base, folders, shards=True)] if options.base else []
+    return [find_file("--model", options.model, folders), *base]
 
 
-def requested(
+def make_request(
     options: Namespace, files: list[Path], video: Path | None, places: Places, stages: Stages
 ) -> Request:
-    """The edit the options describe, like `edit` would make it. Files are judged by their headers."""
+    """The edit that the options describe, as `edit` would make it; only files' headers are read."""
     config, weights, area = RELEASED_CONFIG, RELEASED, None
     if files or video:
         require_packages(options, places, stages)
@@ -92,18 +104,7 @@ def requested(
         else (RELEASE_STEPS, RELEASE_CFG, RELEASE_FRAMES)
     )
     if video:
-        facts = probe(video, places)
-        clip, remarks = fitted_clip(
-            _frames(options.frames, facts["frames"], usual),
-            facts["width"],
-            facts["height"],
-            area=_pixels(options.area) or area or DEFAULT_AREA,
-        )
-        if options.frames is None and not facts["frames"]:
-            remarks += (f"The file does not say how many frames it has; {usual} are assumed.",)
-        remarks += (
-            f"Clip: {facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):g} fps.",
-        )
+        clip, remarks = _read_clip(video, options, usual, area, places)
     else:
         size = (
             options.area if isinstance(options.area, tuple) else default_size(options.area or area)
@@ -121,15 +122,38 @@ def requested(
     )
 
 
+def _read_clip(
+    video: Path, options: Namespace, usual: int, area: int | None, places: Places
+) -> tuple[ClipShape, tuple[str, ...]]:
+    """The clip that the model will get of `video`, and remarks.
+
+    `usual` is the number of frames where the file does not say, `area` the model's own in pixels.
+    """
+    facts = probe(video, places)
+    clip, remarks = fitted_clip(
+        _frames(options.frames, facts["frames"], usual),
+        facts["width"],
+        facts["height"],
+        area=_pixels(options.area) or area or DEFAULT_AREA,
+    )
+    if options.frames is None and not facts["frames"]:
+        remarks += (f"The file does not say how many frames it has; {usual} are assumed.",)
+    rate = float(Fraction(facts["fps"]))
+    return clip, (*remarks, f"Clip: {facts['width']}x{facts['height']}, {rate:g} fps.")
+
+
 def model_facts(files: list[Path], places: Places) -> tuple[DitConfig, Weights, int | None]:
-    """Sizes of the named file, and its own area. Raises LaunchError in the loader's words if it is no SAMA model."""
-    command = [places.python, "-m", "sama_core.plan.read_model", *files]
-    told = json.loads(answer(command, "--model", cwd=places.root, log=places.log("plan")))
-    return DitConfig(**told["config"]), Weights(**told["weights"]), told["area"]
+    """Sizes and weights of the named file, and the area it was made for.
+
+    Raises LaunchError with the loader's message if it is no SAMA model.
+    """
+    command: list[str | Path] = [places.python, "-m", "sama_core.plan.read_model", *files]
+    facts = json.loads(answer(command, "--model", cwd=places.root, log=places.log("plan")))
+    return DitConfig(**facts["config"]), Weights(**facts["weights"]), facts["area"]
 
 
 def measure(options: Namespace, places: Places, stages: Stages) -> None:
-    """Times the model on this machine and keeps the result for later plans."""
+    """Times the model on this machine and saves the result for later plans."""
     require_packages(options, places, stages)
     stages.start("calibrate")
     commands = Commands(
@@ -144,7 +168,7 @@ def measure(options: Namespace, places: Places, stages: Stages) -> None:
 
 
 def require_packages(options: Namespace, places: Places, stages: Stages) -> None:
-    """Sets `.venv` up if it is not there yet: reading model and video files needs its packages."""
+    """Makes `.venv` if it is absent: reading model and video files needs its packages."""
     if not places.python.is_file():
         stages.start("set-up")
         Environment(places, stages).ready(options.comfyui)
@@ -152,35 +176,41 @@ def require_packages(options: Namespace, places: Places, stages: Stages) -> None
 
 
 def this_machine(options: Namespace) -> Machine:
-    """The card that is here, or the one described by `--vram` and `--card`."""
-    free_ram, total_ram = memory()
-    ram = {"free_ram": free_ram, "total_ram": total_ram}
-    if options.ram is not None:
-        ram = {
-            "free_ram": _bytes("--ram", options.ram),
-            "total_ram": _bytes("--ram", options.ram),
-            "assumed_ram": True,
-        }
+    """The machine here, or the one that `--vram`, `--card` and `--ram` describe."""
+    return replace(_card(options), **_ram(options))
+
+
+def _card(options: Namespace) -> Machine:
+    """The card, without the computer's memory."""
     if options.vram is not None:
         given = _bytes("--vram", options.vram)
         return Machine(
-            NVIDIA, options.card, given, given, assumed_vram=True, reserved=_reserve(given), **ram
+            NVIDIA, options.card, given, given, assumed_vram=True, reserved=_reserve(given)
         )
     here = nvidia_card()
-    if here is None:
-        if options.card:
-            raise LaunchError(
-                needed(
-                    "--card",
-                    "no memory size with it",
-                    "--vram beside it",
-                    "For example --card 'RTX 4090' --vram 24.",
-                )
+    if here is not None:
+        name, free, total = here
+        return Machine(NVIDIA, options.card or name, free, total, reserved=_reserve(total))
+    if options.card:
+        raise LaunchError(
+            needed(
+                "--card",
+                "no memory size with it",
+                "--vram beside it",
+                "For example --card 'RTX 4090' --vram 24.",
             )
-        apple = sys.platform == "darwin" and platform.machine() == "arm64"
-        return Machine(MPS, **ram) if apple else Machine(CPU, processor(), **ram)
-    name, free, total = here
-    return Machine(NVIDIA, options.card or name, free, total, reserved=_reserve(total), **ram)
+        )
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    return Machine(MPS) if apple else Machine(CPU, processor())
+
+
+def _ram(options: Namespace) -> dict[str, Any]:
+    """The fields of `Machine` about the computer's memory."""
+    if options.ram is not None:
+        given = _bytes("--ram", options.ram)
+        return {"free_ram": given, "total_ram": given, "assumed_ram": True}
+    free, total = memory()
+    return {"free_ram": free, "total_ram": total}
 
 
 def nvidia_card() -> tuple[str, int, int] | None:
@@ -211,14 +241,17 @@ def _bytes(option: str, gib: float) -> int:
 
 
 def _frames(asked: int | None, there: int, usual: int) -> int:
-    """The first frames of a clip; 0 `there` means that its file does not say, and then it is the `usual` number."""
+    """Number of frames to edit: the first `asked` ones of those that are `there`, or all.
+
+    0 `there` means that the file does not say; then it is `asked`, or the `usual` number.
+    """
     if asked is None:
         return there or usual
     return min(asked, there) if there else asked
 
 
 def area_or_size(text: str) -> int | tuple[int, int]:
-    """`832x480` as a size, a number as pixels. Raises ArgumentTypeError for anything else."""
+    """A size for `832x480`, pixels for a number. Raises ArgumentTypeError for anything else."""
     try:
         pixels = area_pixels(text)
     except ValueError:

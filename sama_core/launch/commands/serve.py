@@ -1,4 +1,4 @@
-"""`run.py serve`: the canvas in the browser with the pack loaded."""
+"""`run.py serve`: ComfyUI with the pack, opened in the browser."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ EVERYWHERE = "0.0.0.0"
 
 
 def serve(options: Namespace, places: Places, stages: Stages) -> int:
-    """Starts ComfyUI and waits until Ctrl-C; 1 if it ends by itself."""
+    """Starts ComfyUI and waits until Ctrl-C. Raises LaunchError if ComfyUI ends by itself."""
     host = EVERYWHERE if options.listen else "127.0.0.1"
     if options.port is not None:
         check_port(options.port, host)
@@ -51,7 +51,7 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
 
 
 def provide_clip(places: Places) -> None:
-    """Puts the pack's clip, which the example workflows load, into the input folder of our own base directory."""
+    """Copies the example workflows' clip into the input folder of the base directory."""
     target = places.base / "input" / embedded.CLIP.name
     if not target.exists():
         partial = target.with_suffix(".part")
@@ -60,7 +60,7 @@ def provide_clip(places: Places) -> None:
 
 
 def usual_or_free(host: str) -> int:
-    """ComfyUI's usual port, or a free one if that is taken."""
+    """ComfyUI's usual port, or a free one if another program uses it."""
     try:
         check_port(USUAL_PORT, host)
     except LaunchError:
@@ -69,7 +69,7 @@ def usual_or_free(host: str) -> int:
 
 
 def browser_here() -> bool:
-    """Whether a browser can be opened: not on a machine without a screen, or where text browsers would answer."""
+    """Whether a browser can be opened: not without a screen, where it would be a text browser."""
     if sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
@@ -83,8 +83,8 @@ def browser_here() -> bool:
 
 def _until_stopped(server: Server, stages: Stages) -> int:
     try:
-        server.process.wait()
+        server.wait()
     except KeyboardInterrupt:
         stages.say("Stopping ComfyUI.")
         return 0
-    raise server.lost()
+    raise server.connection_error()

@@ -38,10 +38,11 @@ EVERY_PROCESSOR = (
 
 
 def test(options: Namespace, places: Places, stages: Stages) -> int:
-    """Runs every check of the code, then pytest; returns pytest's status, or 1 if only a check failed.
+    """Runs every check of the code, then pytest; returns pytest's status, or 1 if only a check
+    failed.
 
-    With arguments for pytest `ruff check` is the only check, so that a part of the tests starts at once. With
-    `--checks` only the checks run.
+    With arguments for pytest `ruff check` is the only check, so that a part of the tests starts at
+    once. With `--checks` only the checks run.
     """
     require_tests(places.root)
     stages.start("set-up")
@@ -92,9 +93,10 @@ def require_tests(root: Path) -> None:
 
 
 def pytest_command(python: Path, arguments: list[str], root: Path) -> list[str]:
-    """pytest on what was asked, or on `tests`, file by file on all processors (`-n 0`: in one process).
+    """The pytest command: for the tests that `arguments` name, or for all.
 
-    `-P` keeps the pack's folder, and its `nodes`, off the path.
+    All tests run on up to four processors, file by file; `-n 0` runs them in one process. `-P`
+    keeps the pack's folder, and with it its `nodes` package, off Python's search path.
     """
     named = any(
         (root / argument.partition("::")[0]).exists()
@@ -111,7 +113,11 @@ def provide_browser(
     find: Callable[[str], str | None] = shutil.which,
     root: bool | None = None,
 ) -> None:
-    """Installs Chromium where that is possible without asking anyone; otherwise says what to install."""
+    """Installs Chromium if it is absent and apt-get may be used; otherwise says what to install.
+
+    `find` looks up a program, `root` says whether this user may install (default: asked of the
+    system).
+    """
     if any(find(name) for name in BROWSERS):
         return
     root = (hasattr(os, "geteuid") and os.geteuid() == 0) if root is None else root

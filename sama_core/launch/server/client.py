@@ -1,4 +1,4 @@
-"""Talks to a running ComfyUI: what it has, upload, queue, listen, history, result."""
+"""Talks to a running ComfyUI: its nodes, upload, queue, messages, history, result."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ CHUNK = 1 << 20
 TIMEOUT = 60.0
 STATS_PATH, QUEUE_PATH = "/system_stats", "/prompt"
 
-# A proxy set for the internet must not come between us and a server in the same room.
+# A proxy that is set for the internet is not used: the server is most often on this network.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
@@ -32,31 +32,36 @@ class Refused(LaunchError):
     """ComfyUI answered a request with an error status."""
 
     def __init__(self, url: str, path: str, status: int, body: bytes):
+        """`url` of the server, `path` of the request, `status` and `body` of the answer."""
         self.path, self.status, self.body = path, status, body
-        told = body[:200].decode("utf-8", "replace").strip().partition("\n")[0]
+        reason = body[:200].decode("utf-8", "replace").strip().partition("\n")[0]
         super().__init__(
-            f"server at {url}: refused {path} with status {status} ({told}), needs a ComfyUI there. "
-            "Check the address given with --server, and look at that ComfyUI's own window."
+            f"server at {url}: refused {path} with status {status} ({reason}), needs a ComfyUI "
+            "there. Check the address given with --server, and look at that ComfyUI's own window."
         )
 
 
 @dataclass(frozen=True)
 class Output:
-    """One file a node saved on the server."""
+    """One file that a node saved on the server."""
 
     filename: str
+    """Its name."""
     subfolder: str
+    """Its folder inside the folder of its type; empty if it is in that folder itself."""
     type: str
+    """Which of ComfyUI's folders it is in: output or temp."""
 
 
 class Client:
-    """One ComfyUI, by its address, and this client's own id there."""
+    """The connection to one ComfyUI, with an id of its own there."""
 
     def __init__(self, url: str):
+        """`url` is the server's address. Raises LaunchError if it is no address."""
         self.url = normal_url(url)
         self.id = uuid.uuid4().hex
 
-    def reached(self) -> bool:
+    def is_reached(self) -> bool:
         """Whether a ComfyUI answers at the address."""
         try:
             return "system" in self._json(STATS_PATH, timeout=5)
@@ -69,14 +74,14 @@ class Client:
             raise self._no_comfyui()
 
     def node(self, class_type: str) -> dict | None:
-        """What the server says about a node class, None if it does not have it."""
+        """The server's description of a node class; None if it has no such class."""
         try:
             return self._json(f"/object_info/{quote(class_type)}").get(class_type)
         except Refused:
             return None
 
     def choices(self, class_type: str, name: str) -> list[str]:
-        """The values a node's list input offers there; empty if there is no such input."""
+        """The values of a node's list input on the server; empty if there is no such input."""
         inputs = (self.node(class_type) or {}).get("input", {})
         for group in ("required", "optional"):
             kind, *options = inputs.get(group, {}).get(name, [None])
@@ -87,7 +92,10 @@ class Client:
         return []
 
     def upload(self, clip: Path) -> str:
-        """Sends a clip into the server's input folder and returns its name there."""
+        """Sends a clip into the server's input folder and returns its name there.
+
+        Raises LaunchError if the server does not take it.
+        """
         boundary = uuid.uuid4().hex
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", clip.name).lstrip(".") or "clip"
         head = (
@@ -105,23 +113,26 @@ class Client:
                 self._request("/upload/image", _parts(head, clip, tail), headers), "name"
             )
         except (Refused, Unreachable) as error:
-            if not self.reached():
+            if not self.is_reached():
                 raise
             raise LaunchError(
                 f"{clip.name}: the server at {self.url} did not take its "
-                f"{clip.stat().st_size / 1e6:.0f} MB, needs a ComfyUI that accepts uploads of that size. "
-                "Start it with a larger --max-upload-size (in MB), or give a shorter clip."
+                f"{clip.stat().st_size / 1e6:.0f} MB, needs a ComfyUI that accepts uploads of that "
+                "size. Start it with a larger --max-upload-size (in MB), or give a shorter clip."
             ) from error
         return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
 
     def queue(self, graph: dict) -> str:
-        """Queues a graph in API format and returns its id. Raises Refused with the server's node errors."""
+        """Queues a graph in API format and returns its id.
+
+        Raises Refused with the server's node errors.
+        """
         body = json.dumps({"prompt": graph, "client_id": self.id}).encode()
         answer = self._request(QUEUE_PATH, body, {"Content-Type": "application/json"})
         return self._object(answer, "prompt_id")["prompt_id"]
 
     def listen(self) -> WebSocket:
-        """Opens the connection on which the server tells how far this client's work is."""
+        """Opens the connection on which the server reports the progress of this client's work."""
         parts = urlsplit(self.url)
         scheme = "wss" if parts.scheme == "https" else "ws"
         try:
@@ -132,21 +143,24 @@ class Client:
             raise self._unreachable(error) from error
 
     def history(self, prompt_id: str) -> dict | None:
-        """What became of a queued graph; None while it waits or runs."""
+        """The history entry of a queued graph; None while it waits or runs."""
         return self._json(f"/history/{prompt_id}").get(prompt_id)
 
     def cancel(self, prompt_id: str) -> None:
-        """Takes a graph out of the queue, or stops it if it runs; other people's work goes on."""
+        """Removes a graph from the queue, or stops it if it runs; other graphs are not touched."""
         headers = {"Content-Type": "application/json"}
         try:
             self._request("/queue", json.dumps({"delete": [prompt_id]}).encode(), headers)
             self._request("/interrupt", json.dumps({"prompt_id": prompt_id}).encode(), headers)
         except LaunchError:
-            # It cannot be reached, so there is nobody to tell.
+            # The server cannot be reached, so there is nothing to cancel.
             pass
 
     def fetch(self, output: Output) -> Iterator[bytes]:
-        """The bytes of a saved file. Raises LaunchError if it is gone or the connection breaks."""
+        """The bytes of a saved file.
+
+        Raises LaunchError if it is absent or the connection breaks.
+        """
         target = f"/view?{urlencode(vars(output))}"
         try:
             with _open(self.url + target, timeout=TIMEOUT) as reply:
@@ -161,7 +175,8 @@ class Client:
                 else "It lies in that ComfyUI's output folder."
             )
             raise LaunchError(
-                f"{output.filename}: could not be fetched from {self.url} ({_reason(error)}). {where}"
+                f"{output.filename}: could not be fetched from {self.url} ({_reason(error)}). "
+                f"{where}"
             ) from error
         if left > 0:
             raise LaunchError(
@@ -173,7 +188,10 @@ class Client:
         return self._object(self._request(path, timeout=timeout))
 
     def _object(self, body: bytes, *keys: str) -> dict:
-        """The JSON object that ComfyUI answers with. Raises LaunchError for anything else, or without one of `keys`."""
+        """The JSON object in an answer.
+
+        Raises LaunchError for anything else, or if a key is missing.
+        """
         try:
             answer = json.loads(body)
         except ValueError as error:
@@ -196,7 +214,7 @@ class Client:
         except urllib.error.HTTPError as error:
             raise Refused(self.url, path, error.code, error.read()) from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
-            # No host has a name that cannot be encoded.
+            # UnicodeError: no host has a name that cannot be encoded.
             raise self._unreachable(error) from error
 
     def _no_comfyui(self) -> LaunchError:
@@ -221,7 +239,7 @@ class Client:
 
 
 def normal_url(url: str) -> str:
-    """`url` with a scheme and without a slash at its end. Raises LaunchError if there is no host in it."""
+    """`url` with a scheme and without a slash at its end. Raises LaunchError without a host."""
     whole = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(whole)

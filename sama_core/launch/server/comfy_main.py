@@ -1,8 +1,8 @@
 """Starts ComfyUI's main.py: `python comfy_main.py COMFYUI_FOLDER [ComfyUI's own options]`.
 
-Runs as a plain script, never as a module of the pack: the pack's `nodes` folder must not come before ComfyUI's
-`nodes.py` on the search path. It adds what ComfyUI needs on a machine without a graphics card, and ends the server
-when the process that started it is gone.
+It runs as a plain script, never as a module of the pack: on the search path the pack's `nodes`
+folder must not come before ComfyUI's `nodes.py`. It adds what ComfyUI needs on a machine without a
+graphics card, and ends the server when the process that started it has ended.
 """
 
 import importlib.util
@@ -14,18 +14,23 @@ import threading
 from pathlib import Path
 
 PARENT_PIPE = "SAMA_STOP_WITH_PARENT"
+"""Environment variable: if it is set, standard input is a pipe from the parent process."""
 
-_declared = []
+_declared: list[object] = []
 
 
 def torch_build(site_packages: Path) -> dict[str, str | None]:
-    """`cuda`, `hip` and `xpu` of the installed torch, read without importing it.
+    """Versions of `cuda`, `hip` and `xpu` in the torch of a package folder, without importing
+    torch.
 
-    ComfyUI sets up the memory allocator before the first import of torch, so a GPU machine must not import it here.
+    ComfyUI sets the memory allocator up before the first import of torch: it must not be imported
+    here.
     """
     spec = importlib.util.spec_from_file_location(
         "torch_version", site_packages / "torch" / "version.py"
     )
+    if spec is None or spec.loader is None:
+        return {"cuda": None, "hip": None, "xpu": None}
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return {name: getattr(module, name, None) for name in ("cuda", "hip", "xpu")}
@@ -41,17 +46,17 @@ def graphics_card_answers() -> bool:
 
 
 def cpu_only(build: dict[str, str | None]) -> bool:
-    """Whether ComfyUI must be told `--cpu`: without it, it expects a card and stops."""
+    """Whether ComfyUI needs the option `--cpu`: without it, it expects a card and stops."""
     if sys.platform == "darwin" or build["hip"] or build["xpu"]:
         return False
     return not (build["cuda"] and graphics_card_answers())
 
 
 def declare_vision_operators(vision: Path) -> bool:
-    """Declares torchvision's two operators where its C++ part does not load, as with CPU torch from the registry.
+    """Declares torchvision's two operators if its C++ part does not load, as with CPU-only torch.
 
-    Without them `import torchvision` stops with "operator torchvision::nms does not exist". Returns whether it did;
-    a second call does nothing.
+    Without them `import torchvision` fails with "operator torchvision::nms does not exist". Returns
+    whether they were declared now; a second call does nothing. `vision` is torchvision's folder.
     """
     if _declared:
         return False
@@ -71,10 +76,10 @@ def declare_vision_operators(vision: Path) -> bool:
 
 
 def end_with_parent() -> None:
-    """Ends this process when standard input closes, which happens even if the parent was killed."""
+    """Ends this process when standard input closes, as it does even if the parent was killed."""
 
     def watch() -> None:
-        # Not sys.stdin: a buffered read that is still waiting makes the interpreter abort when it ends.
+        # Not sys.stdin: the interpreter aborts at its end while a buffered read is waiting.
         while os.read(0, 1):
             pass
         os._exit(1)
@@ -83,7 +88,7 @@ def end_with_parent() -> None:
 
 
 def main(comfyui: Path, options: list[str]) -> None:
-    """Runs ComfyUI's main.py in this process, as if it had been started with `options`."""
+    """Runs main.py of the folder `comfyui` in this process, as if it was started with `options`."""
     sys.path[0] = str(comfyui)
     if os.environ.pop(PARENT_PIPE, None):
         end_with_parent()

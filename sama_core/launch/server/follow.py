@@ -1,4 +1,4 @@
-"""Follows one queued edit to its end: which stage it is in, how far, and why it failed if it did."""
+"""Follows one queued edit to its end: its stage, its progress, and why it failed."""
 
 import json
 import re
@@ -24,16 +24,20 @@ NODE_STAGES = {
     "SAMAFinishVideo": SAVE,
     "SaveVideo": SAVE,
 }
-# SAMA Edit says what it does as a line of text under the node.
-SPOKEN_STAGES = (("reading", ENCODE), ("encod", ENCODE), ("sampling", SAMPLING), ("decod", DECODE))
+"""The stage of each node class of the workflow."""
+TEXT_STAGES = (("reading", ENCODE), ("encod", ENCODE), ("sampling", SAMPLING), ("decod", DECODE))
+"""Words in the text that SAMA Edit shows under its node while it works, and their stages."""
 
 TEXT_EVENT = 3
+"""ComfyUI's number for a message with such a text."""
 QUIET_SECONDS = 5.0
+"""After this time without a message the history is asked."""
 TRIES_WITHOUT_ANSWER = 3
+"""How often a server that this command did not start may fail to answer."""
 
 
 class Follower:
-    """Listens to the server for one graph; `server` is the process if it is ours, None if it is someone else's."""
+    """Listens to the server for one graph and shows its progress."""
 
     def __init__(
         self,
@@ -43,30 +47,26 @@ class Follower:
         stages: Stages,
         server: Server | None = None,
     ):
-        self.client, self.socket, self.graph, self.stages, self.server = (
-            client,
-            socket,
-            graph,
-            stages,
-            server,
-        )
+        """`socket` is where messages come; `server` is the process if this command started it."""
+        self.client, self.socket, self.graph = client, socket, graph
+        self.stages, self.server = stages, server
         self.node: str | None = None
-        self.spoken = False
+        self.has_text = False
         self.failures = 0
 
     def wait(self, prompt_id: str) -> dict:
         """Shows progress until the graph has ended and returns its history entry.
 
-        Raises LaunchError if a node failed, the work was stopped, or the server is gone.
+        Raises LaunchError if a node failed, the work was stopped, or the server has ended.
         """
         while True:
             try:
                 message = self.socket.receive(QUIET_SECONDS)
             except OSError:
-                # Without the connection there is still the history to ask.
+                # Without this connection the history can still be asked.
                 message = None
                 time.sleep(1)
-            if message is not None and not self._ended(message, prompt_id):
+            if message is not None and not self._handle(message, prompt_id):
                 continue
             entry = self._entry(prompt_id)
             if entry is not None:
@@ -78,28 +78,28 @@ class Follower:
             entry = self.client.history(prompt_id)
         except (Unreachable, Refused) as error:
             if self.server is not None and self.server.alive():
-                # Ours, and busy: a long step on the CPU can keep it from answering.
+                # It runs and is busy: a long step on the CPU can keep it from answering.
                 return None
             self.failures += 1
             if self.server is not None:
-                raise self.server.lost() from error
+                raise self.server.connection_error() from error
             if self.failures >= TRIES_WITHOUT_ANSWER:
                 raise LaunchError(
-                    f"server at {self.client.url}: the connection was lost in the middle of the edit "
-                    f"({error}). Look at that ComfyUI's own window, and run the command again when it "
-                    "is back."
+                    f"server at {self.client.url}: the connection was lost in the middle of the "
+                    f"edit ({error}). Look at that ComfyUI's own window, and run the command again "
+                    "when it is back."
                 ) from error
             return None
         self.failures = 0
         return entry
 
-    def _ended(self, message: Message, prompt_id: str) -> bool:
-        """Takes in one message; True if it says that the graph has ended."""
+    def _handle(self, message: Message, prompt_id: str) -> bool:
+        """Shows what one message says; True if it says that the graph has ended."""
         if message.kind != TEXT:
-            self._text(message.data)
+            self._show_text(message.data)
             return False
-        told = json.loads(message.data)
-        kind, data = told.get("type"), told.get("data") or {}
+        content = json.loads(message.data)
+        kind, data = content.get("type"), content.get("data") or {}
         if kind == "status" and self.node is None:
             waiting = data.get("status", {}).get("exec_info", {}).get("queue_remaining", 0)
             if waiting > 1:
@@ -108,23 +108,20 @@ class Follower:
             return False
         if kind == "executing" and data.get("node") is not None:
             self._begin(data["node"])
-        elif kind == "progress" and not self.spoken:
-            self._progress(data)
+        elif kind == "progress" and not self.has_text:
+            self.stages.update(f"{data['value']:.0f}/{data['max']:.0f}", transient=True)
         return kind in ("execution_error", "execution_interrupted", "execution_success") or (
             kind == "executing" and data.get("node") is None
         )
 
     def _begin(self, node_id: str) -> None:
-        self.node, self.spoken = node_id, False
+        self.node, self.has_text = node_id, False
         node = self.graph.get(node_id, {})
         stage = NODE_STAGES.get(node.get("class_type"), self.stages.name or LOAD)
         self.stages.start(stage, node.get("_meta", {}).get("title") or node.get("class_type", ""))
 
-    def _progress(self, data: dict) -> None:
-        self.stages.update(f"{data['value']:.0f}/{data['max']:.0f}", transient=True)
-
-    def _text(self, data: bytes) -> None:
-        """A line a node shows about itself: event, length of the node's id, the id, the line."""
+    def _show_text(self, data: bytes) -> None:
+        """Shows a text from a node. `data`: event, length of the node's id, the id, the text."""
         if len(data) < 8 or struct.unpack_from(">I", data)[0] != TEXT_EVENT:
             return
         length = struct.unpack_from(">I", data, 4)[0]
@@ -132,14 +129,14 @@ class Follower:
             data[8 : 8 + length].decode("utf-8", "replace"),
             data[8 + length :].decode("utf-8", "replace"),
         )
-        stage = next((stage for word, stage in SPOKEN_STAGES if word in text.lower()), None)
+        stage = next((stage for word, stage in TEXT_STAGES if word in text.lower()), None)
         if node != self.node or stage is None:
             return
-        self.spoken = True
+        self.has_text = True
         self.stages.start(stage)
-        counted = re.search(r"(\d+) of (\d+)", text)
-        if counted:
-            self.stages.step(int(counted[1]), int(counted[2]))
+        count = re.search(r"(\d+) of (\d+)", text)
+        if count:
+            self.stages.step(int(count[1]), int(count[2]))
         elif " " in (doing := text.removeprefix("SAMA: ")):
             self.stages.update(doing)
 
@@ -147,28 +144,34 @@ class Follower:
         status = entry.get("status") or {}
         if status.get("status_str") != "error":
             return
-        told = dict(status.get("messages", []))
-        if "execution_interrupted" in told:
+        messages = dict(status.get("messages", []))
+        if "execution_interrupted" in messages:
             raise LaunchError(
                 f"server at {self.client.url}: the edit was stopped there. Run the command again."
             )
-        raise LaunchError(node_failure(self.graph, told.get("execution_error", {})))
+        raise LaunchError(node_failure(self.graph, messages.get("execution_error", {})))
 
 
 def node_failure(graph: dict, error: dict) -> str:
-    """A node's exception as a sentence for the artist, with the node's name."""
+    """A node's exception in words for the user, with the node's name."""
     name = node_name(graph, error.get("node_id", "?"))
     kind = error.get("exception_type", "")
     message = (error.get("exception_message") or kind).strip()
     if "Errno 28" in message or "No space left" in message:
-        return f"{name}: the disk that ComfyUI writes to is full. Free some room there and run the command again."
+        return (
+            f"{name}: the disk that ComfyUI writes to is full. "
+            "Free some room there and run the command again."
+        )
     if "OutOfMemory" in kind or "out of memory" in message.lower() or kind == "MemoryError":
-        return f"{name}: memory ran out. Use fewer --frames or a smaller --area, or close other programs."
+        return (
+            f"{name}: memory ran out. "
+            "Use fewer --frames or a smaller --area, or close other programs."
+        )
     return f"{name}: {message}"
 
 
 def saved_file(entry: dict, graph: dict) -> Output:
-    """The clip that the workflow's SaveVideo node saved, by the beginning of its name that the workflow gave.
+    """The clip that the workflow's SaveVideo node saved under the name that the workflow asks for.
 
     Raises LaunchError if there is none.
     """
@@ -176,22 +179,17 @@ def saved_file(entry: dict, graph: dict) -> Output:
         node = graph.get(node_id, {})
         if node.get("class_type") != "SaveVideo":
             continue
-        for items in output.values():
-            for item in items:
-                if (
-                    isinstance(item, dict)
-                    and "filename" in item
-                    and _is_named(item, node["inputs"])
-                ):
-                    return Output(
-                        item["filename"], item.get("subfolder", ""), item.get("type", "output")
-                    )
+        for item in (item for items in output.values() for item in items):
+            if isinstance(item, dict) and "filename" in item and _has_prefix(item, node["inputs"]):
+                return Output(
+                    item["filename"], item.get("subfolder", ""), item.get("type", "output")
+                )
     raise LaunchError(
         "ComfyUI: ended the edit without saving a clip, needs a SaveVideo node that runs. Look at "
         "ComfyUI's log; update or reinstall the pack if the workflow was changed."
     )
 
 
-def _is_named(item: dict, inputs: dict) -> bool:
+def _has_prefix(item: dict, inputs: dict) -> bool:
     path = PurePosixPath(item.get("subfolder", "").replace("\\", "/"), item["filename"])
     return str(path).startswith(inputs.get("filename_prefix", ""))

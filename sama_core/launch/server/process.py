@@ -1,4 +1,4 @@
-"""Starts a ComfyUI server with this pack in it, waits until it answers, and always stops it again."""
+"""Starts a ComfyUI server with this pack, waits until it answers, and always stops it again."""
 
 import json
 import os
@@ -24,10 +24,11 @@ MODEL_FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
 START_SECONDS = 300
 STOP_SECONDS = 10
 OLD_JOB_SECONDS = 2 * 24 * 3600
+"""Folders of jobs that are older were left by killed commands and are deleted."""
 
 
 class Server:
-    """One ComfyUI process. Use as a context manager; leaving it stops the process whatever happened."""
+    """One ComfyUI process, as a context manager: leaving it always stops the process."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int | None = None,
     ):
+        """`options` are ComfyUI's own; `log` gets its output; without `port` a free one is used."""
         self.python, self.comfyui, self.options, self.log = python, comfyui, options, log
         self.host = host
         self.port = port or free_port()
@@ -45,6 +47,7 @@ class Server:
 
     @property
     def url(self) -> str:
+        """Address of the server on this machine."""
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
@@ -76,7 +79,7 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """Ends the process: politely first, by force after ten seconds."""
+        """Ends the process: asks it to end, and kills it after ten seconds."""
         process, self.process = self.process, None
         if process is None:
             return
@@ -87,18 +90,29 @@ class Server:
             process.kill()
             process.wait()
         finally:
-            process.stdin.close()
+            if process.stdin:
+                process.stdin.close()
+
+    def wait(self) -> None:
+        """Waits until the process ends by itself."""
+        if self.process is not None:
+            self.process.wait()
 
     def alive(self) -> bool:
+        """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def wait_ready(
         self, tick: Callable[[float], None] = lambda seconds: None, limit: float = START_SECONDS
     ) -> None:
-        """Waits until the server answers. Raises LaunchError if it ends, does not answer or cannot load the pack."""
+        """Waits until the server answers; calls `tick` with the seconds meanwhile.
+
+        Raises LaunchError if it ends, does not answer within `limit` seconds or cannot load the
+        pack.
+        """
         began = time.monotonic()
         client = Client(self.url)
-        while not client.reached():
+        while not client.is_reached():
             waited = time.monotonic() - began
             if not self.alive():
                 raise LaunchError(self._why_ended("while starting"))
@@ -114,8 +128,8 @@ class Server:
             time.sleep(0.25)
         self._check_pack_loaded()
 
-    def lost(self) -> LaunchError:
-        """The error for a connection that broke: says whether the server ended and shows its last words."""
+    def connection_error(self) -> LaunchError:
+        """The error for a broken connection: whether the server ended, and the end of its log."""
         if self.alive():
             return LaunchError(
                 with_log(
@@ -137,8 +151,8 @@ class Server:
             )
         killed = code in (-9, 137)
         advice = (
-            "It was ended by the system, most often because memory ran out: close other programs, or use "
-            "fewer frames or a smaller --area."
+            "It was ended by the system, most often because memory ran out: close other programs, "
+            "or use fewer frames or a smaller --area."
             if killed
             else "The lines below say why; run the same command again when that is mended."
         )
@@ -161,7 +175,7 @@ class Server:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listens on right now."""
+    """A port that no program listens on now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
@@ -186,7 +200,7 @@ def check_port(port: int, host: str) -> None:
 
 
 def prepare_base(places: Places) -> None:
-    """Makes ComfyUI's base directory with the pack linked into its custom_nodes."""
+    """Makes ComfyUI's base directory with a link to the pack in its custom_nodes folder."""
     for name in FOLDERS:
         (places.base / name).mkdir(parents=True, exist_ok=True)
     for name in MODEL_FOLDERS:
@@ -199,19 +213,19 @@ def prepare_base(places: Places) -> None:
     try:
         link.symlink_to(places.root, target_is_directory=True)
     except FileExistsError:
-        # Another command made it in this moment.
+        # Another command has just made it.
         return
     except OSError:
         if os.name != "nt":
             raise
-        # Windows allows links to few users, but junctions to everyone.
+        # On Windows few users may make links, but all may make junctions.
         import _winapi
 
-        _winapi.CreateJunction(str(places.root), str(link))
+        _winapi.CreateJunction(str(places.root), str(link))  # type: ignore[attr-defined] # Windows
 
 
 def server_options(places: Places, comfyui: ComfyUI) -> list[str]:
-    """Options every server gets; with the artist's own ComfyUI its models are found too."""
+    """Options that every server gets; with the user's own ComfyUI they add its models."""
     options = ["--base-directory", str(places.base)]
     if comfyui.fetched:
         return options
@@ -228,9 +242,9 @@ def server_options(places: Places, comfyui: ComfyUI) -> list[str]:
 
 @contextmanager
 def job_folder(places: Places) -> Iterator[Path]:
-    """A folder with input, output, temp and user for one edit; it is gone afterwards, whatever happened.
+    """A folder with input, output, temp and user for one edit; it is always deleted afterwards.
 
-    So two edits at once do not meet, and a failed one leaves nothing half-written behind.
+    So edits at the same time do not share files, and a failed one leaves nothing half-written.
     """
     places.jobs.mkdir(parents=True, exist_ok=True)
     for old in places.jobs.iterdir():
@@ -246,7 +260,7 @@ def job_folder(places: Places) -> Iterator[Path]:
 
 
 def job_options(folder: Path) -> list[str]:
-    """Options that send one edit's files into its own folder; any clip size may be uploaded."""
+    """Options for one edit: its files go into `folder`, and clips of any size may be uploaded."""
     return [
         "--input-directory",
         str(folder / "input"),

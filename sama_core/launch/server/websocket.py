@@ -1,4 +1,4 @@
-"""The little of RFC 6455 that listening to ComfyUI takes: connect, receive, answer pings, close."""
+"""The part of RFC 6455 that listening to ComfyUI needs: connect, receive, answer pings, close."""
 
 import base64
 import contextlib
@@ -20,16 +20,22 @@ class Closed(ConnectionError):
 
 @dataclass(frozen=True)
 class Message:
-    """One whole message; `kind` is TEXT or BINARY."""
+    """One whole message."""
 
     kind: int
+    """TEXT or BINARY."""
     data: bytes
+    """Its content."""
 
 
 class WebSocket:
-    """A listening connection. Raises OSError if it cannot be made."""
+    """A connection that only listens."""
 
     def __init__(self, url: str, timeout: float = 30.0):
+        """Connects to a ws or wss `url`.
+
+        Raises OSError if that fails or takes `timeout` seconds.
+        """
         parts = urlsplit(url)
         secure = parts.scheme == "wss"
         raw = socket.create_connection(
@@ -50,7 +56,10 @@ class WebSocket:
             raise
 
     def receive(self, timeout: float) -> Message | None:
-        """The next message, or None if none came within `timeout` seconds. Raises Closed at the end."""
+        """The next message, or None after `timeout` seconds.
+
+        Raises Closed when the connection ends.
+        """
         self._socket.settimeout(timeout)
         while True:
             frame = self._take_frame()
@@ -68,7 +77,7 @@ class WebSocket:
                 return message
 
     def close(self) -> None:
-        """Says goodbye if that is still possible and frees the socket."""
+        """Tells the server, if it can be reached, and closes the socket."""
         with contextlib.suppress(OSError):
             self._send(CLOSE, b"")
         self._socket.close()
@@ -76,7 +85,8 @@ class WebSocket:
     def _handshake(self, host: str, target: str) -> None:
         key = base64.b64encode(os.urandom(16))
         self._socket.sendall(
-            f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET {target} HTTP/1.1\r\nHost: {host}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key.decode()}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         while b"\r\n\r\n" not in self._buffer:
@@ -96,7 +106,7 @@ class WebSocket:
             raise Closed(f"no websocket there: {status}")
 
     def _take_frame(self) -> tuple[bool, int, bytes] | None:
-        """`(final, opcode, payload)` if a whole frame has arrived; it is then taken out of the buffer."""
+        """`(final, opcode, payload)` of the next frame in the buffer; None if it is incomplete."""
         have = self._buffer
         if len(have) < 2:
             return None

@@ -1,4 +1,4 @@
-"""The edit workflow in API format: loading it, setting its inputs, and naming its nodes in errors."""
+"""The edit workflow in API format: loads it, sets its inputs, names its nodes in errors."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,19 @@ from ..progress import LaunchError
 from .client import Client
 
 EDIT_WORKFLOW = Path("workflows") / "api" / "simple_edit.json"
-# The loader of each file of a trio and the input that names it.
 LOADERS = (
     ("SAMALoadModel", "model_name"),
     ("SAMALoadTextEncoder", "text_encoder_name"),
     ("SAMALoadVAE", "vae_name"),
 )
+"""The loader of each file of a trio, and its input for the file's name."""
 
 
 def load_workflow(root: Path) -> dict:
-    """The edit workflow, `{node id: {class_type, inputs}}`. Raises LaunchError if it is missing or broken."""
+    """The edit workflow of the pack in `root`: `{node id: {class_type, inputs}}`.
+
+    Raises LaunchError if the file is absent or damaged.
+    """
     path = root / EDIT_WORKFLOW
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -34,26 +37,29 @@ def load_workflow(root: Path) -> dict:
 
 
 def set_inputs(graph: dict, class_type: str, **values: object) -> None:
-    """Sets inputs on every node of a class; a value of None leaves what the workflow has.
+    """Sets inputs of every node of a class; a value of None keeps the workflow's own.
 
     Raises LaunchError if the workflow has no such node.
     """
-    found = [node for node in graph.values() if node["class_type"] == class_type]
-    if not found:
+    nodes = [node for node in graph.values() if node["class_type"] == class_type]
+    if not nodes:
         raise LaunchError(
             needed("edit workflow", f"no {class_type} node", "one", "Update or reinstall the pack.")
         )
-    for node in found:
+    for node in nodes:
         node["inputs"].update({name: value for name, value in values.items() if value is not None})
 
 
 def listed_trio(client: Client) -> Trio:
-    """The files to edit with, of those the server's loaders list. Raises LaunchError if there are none."""
+    """The files to edit with, of those that the server's loaders list.
+
+    Raises LaunchError if there are none.
+    """
     return choose_trio(*(client.choices(class_type, name) for class_type, name in LOADERS))
 
 
 def set_models(graph: dict, trio: Trio) -> None:
-    """Puts the three file names on the loaders."""
+    """Sets the three file names on the loaders."""
     for (class_type, name), file in zip(
         LOADERS, (trio.diffusion_model, trio.text_encoder, trio.vae), strict=True
     ):
@@ -61,19 +67,19 @@ def set_models(graph: dict, trio: Trio) -> None:
 
 
 def class_types(graph: dict) -> list[str]:
-    """Every node class in the workflow, once."""
+    """Every node class of the workflow, each once."""
     return list(dict.fromkeys(node["class_type"] for node in graph.values()))
 
 
 def node_name(graph: dict, node_id: str) -> str:
-    """How an error calls a node: its title if it has one, else its class, and its number."""
+    """A node's name for errors: its title, or else its class, and its id."""
     node = graph.get(str(node_id), {})
     title = node.get("_meta", {}).get("title") or node.get("class_type", "node")
     return f"{title} (node {node_id})"
 
 
 def refusal(graph: dict, body: bytes) -> str:
-    """What the server found wrong with a queued graph, one line for each node."""
+    """Why the server refused a queued graph, one line per error; `body` is its answer."""
     try:
         answer = json.loads(body)
         if not isinstance(answer, dict):
@@ -91,6 +97,6 @@ def refusal(graph: dict, body: bytes) -> str:
 def _reason(error: dict) -> str:
     details = error.get("details") or ""
     if error.get("type") == "custom_validation_failed":
-        # Here the node's own sentence stands behind the input's name.
+        # The node's own message follows the input's name.
         return details.partition(" - ")[2] or details
     return ": ".join(part for part in (error.get("message"), details) if part)

@@ -1,1 +1,1 @@
-"""From a bare Python to everything the pack needs: packages, ComfyUI, model files."""
+"""Provides what the pack needs, from a bare Python on: packages, ComfyUI, model files."""

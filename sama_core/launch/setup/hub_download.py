@@ -1,8 +1,9 @@
 """Fetches one file from a model hub: `python hub_download.py SPEC`, run in the environment.
 
-SPEC is JSON: repo, path, size, sha256 and target. The library gives addresses, credentials, redirects and retries
-(HF_ENDPOINT is honoured). It forgets an unfinished file when it ends, so the partial file is kept here:
-`<target>.<checksum>.part`, continued by the next run, checked as a whole and only then renamed.
+SPEC is JSON: repo, path, size, sha256 and target. The library huggingface_hub provides addresses,
+credentials, redirects and retries; HF_ENDPOINT is honoured. It does not keep an unfinished file
+when it ends, so the file is kept here as `<target>.<checksum>.part`: the next run continues it,
+checks it as a whole and only then renames it.
 """
 
 import hashlib
@@ -14,30 +15,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPARE_BYTES = 100 << 20
+"""Room that must stay free on the disk."""
 
 
 class Refused(Exception):
-    """A file that cannot be had, as one sentence."""
+    """A file that cannot be downloaded; the text says why."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What to fetch, what it must be, and where it goes."""
+    """What to fetch, what it must be, and where to save it."""
 
     repo: str
+    """Repository on the hub."""
     path: str
+    """Path of the file in the repository."""
     target: Path
+    """Where to save it."""
     size: int | None = None
+    """Bytes; None if the hub's own figure is trusted."""
     sha256: str | None = None
+    """Hexadecimal checksum; None if the hub's own one is trusted."""
 
     @classmethod
     def from_json(cls, text: str) -> "Spec":
+        """Reads a spec as it is given on the command line."""
         fields = json.loads(text)
         return cls(**fields | {"target": Path(fields["target"])})
 
 
 def fetch(spec: Spec) -> Path:
-    """Downloads to `spec.target` and returns it. Raises Refused, and leaves no wrong file behind."""
+    """Downloads to `spec.target` and returns that path. Raises Refused; a wrong file is deleted."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -47,13 +55,13 @@ def fetch(spec: Spec) -> Path:
         offered = get_hf_file_metadata(url)
     except HfHubHTTPError as error:
         raise Refused(
-            f"{name}: the hub refused it ({_short(error)}). Log in with `hf auth login` if the repository "
-            "asks for it."
+            f"{name}: the hub refused it ({_short(error)}). Log in with `hf auth login` if the "
+            "repository asks for it."
         ) from error
     except Exception as error:
         raise Refused(
-            f"{name}: the hub was not reached ({_short(error)}). Check the network, or HF_ENDPOINT if you "
-            "set it, and run the same command again."
+            f"{name}: the hub was not reached ({_short(error)}). Check the network, or HF_ENDPOINT "
+            "if you set it, and run the same command again."
         ) from error
     checksum = _expected_checksum(spec, offered.etag)
     size = offered.size or spec.size
@@ -65,18 +73,18 @@ def fetch(spec: Spec) -> Path:
 
 
 def _expected_checksum(spec: Spec, etag: str | None) -> str | None:
-    """The table's sha256, else the one the hub names; refuses a file that changed on the hub before fetching it."""
+    """The spec's sha256, or else the hub's. Raises Refused if the file on the hub has changed."""
     offered = etag if etag and re.fullmatch(r"[0-9a-f]{64}", etag) else None
     if spec.sha256 and offered and offered != spec.sha256:
         raise Refused(
-            f"{spec.target.name}: the hub now offers another file (sha256 {offered[:12]}…, this pack knows "
-            f"{spec.sha256[:12]}…), so it was not downloaded. Update the pack."
+            f"{spec.target.name}: the hub now offers another file (sha256 {offered[:12]}…, this "
+            f"pack knows {spec.sha256[:12]}…), so it was not downloaded. Update the pack."
         )
     return spec.sha256 or offered
 
 
 def _receive(url: str, part: Path, size: int | None, name: str) -> None:
-    """Appends what is missing to the partial file."""
+    """Downloads the missing rest of the partial file."""
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
@@ -88,8 +96,8 @@ def _receive(url: str, part: Path, size: int | None, name: str) -> None:
     free = shutil.disk_usage(part.parent).free
     if size is not None and size - have + SPARE_BYTES > free:
         raise Refused(
-            f"{name}: {free / 1e9:.1f} GB free in {part.parent}, needs {(size - have) / 1e9:.1f} GB. Free "
-            "some, or give another folder with --dir."
+            f"{name}: {free / 1e9:.1f} GB free in {part.parent}, needs {(size - have) / 1e9:.1f} "
+            "GB. Free some, or give another folder with --dir."
         )
     try:
         with part.open("ab") as file:
@@ -103,8 +111,8 @@ def _receive(url: str, part: Path, size: int | None, name: str) -> None:
             )
     except Exception as error:
         raise Refused(
-            f"{name}: the download stopped ({_short(error)}). Run the same command again, it goes on where "
-            "it was."
+            f"{name}: the download stopped ({_short(error)}). Run the same command again, it goes "
+            "on where it was."
         ) from error
 
 
@@ -113,7 +121,8 @@ def _verify(part: Path, checksum: str | None, size: int | None, name: str) -> No
     if size is not None and got != size:
         part.unlink()
         raise Refused(
-            f"{name}: got {got:,} bytes, needs {size:,}. The file was removed; run the same command again."
+            f"{name}: got {got:,} bytes, needs {size:,}. "
+            "The file was removed; run the same command again."
         )
     if checksum is None:
         return
@@ -123,8 +132,8 @@ def _verify(part: Path, checksum: str | None, size: int | None, name: str) -> No
     if found != checksum:
         part.unlink()
         raise Refused(
-            f"{name}: sha256 is {found[:12]}…, needs {checksum[:12]}…. The file was damaged on its way and "
-            "was removed; run the same command again."
+            f"{name}: sha256 is {found[:12]}…, needs {checksum[:12]}…. The file was damaged on its "
+            "way and was removed; run the same command again."
         )
 
 

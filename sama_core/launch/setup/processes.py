@@ -1,4 +1,4 @@
-"""Runs one outside command with its output in a log, and says in plain words why it failed."""
+"""Runs other programs with their output in a log, and explains why they failed."""
 
 import subprocess
 import time
@@ -8,10 +8,11 @@ from pathlib import Path
 from ..places import clean_env
 from ..progress import LaunchError, log_tail, with_log
 
+GOES_ON = "it goes on from this step"
 CAUSES = (
     (
         ("No space left on device", "Errno 28"),
-        "The disk is full: free about 4 GB and run the same command again; it goes on from this step.",
+        f"The disk is full: free about 4 GB and run the same command again; {GOES_ON}.",
     ),
     (
         (
@@ -24,29 +25,36 @@ CAUSES = (
             "Network is unreachable",
             "ProxyError",
         ),
-        "The package registry was not reached: check the network or proxy and run it again; it goes on from this step.",
+        f"The package registry was not reached: check the network or proxy, try again; {GOES_ON}.",
     ),
     (
         ("Could not find a version", "No matching distribution"),
-        "The registry has no such package for this Python and system: use Python 3.11 to 3.13 on a 64-bit system.",
+        "The registry has no such package for this Python: use Python 3.11 to 3.13, 64-bit.",
     ),
     (
         ("Permission denied",),
         "A file may not be written: make the pack's folder writable for you and run it again.",
     ),
 )
-OTHERWISE = "Run the same command again, it goes on from this step; if it fails again, delete .venv and start over."
+"""Words in a program's output, and what to do about them."""
+OTHERWISE = (
+    f"Run the same command again, {GOES_ON}; if it fails again, delete .venv and start over."
+)
 
 
 class Commands:
-    """Runs commands one after another; `tick(seconds)` is called about every second meanwhile."""
+    """Runs programs one after another."""
 
     def __init__(self, log: Path, tick: Callable[[float], None] = lambda seconds: None):
+        """`log` gets all output; `tick` is called about every second with the program's seconds."""
         self.log = log
         self.tick = tick
 
     def run(self, argv: Sequence[str | Path], what: str, cwd: Path | None = None) -> None:
-        """Runs `argv` to its end. Raises LaunchError with cause, last log lines and remedy if it fails."""
+        """Runs `argv` to its end; `what` names it in the log and in errors.
+
+        Raises LaunchError with the cause, the remedy and the end of the log if it fails.
+        """
         with self.log.open("ab") as log:
             log.write(f"\n=== {what}\n".encode())
             log.flush()
@@ -89,7 +97,7 @@ class Commands:
 
 
 def remedy(output: str) -> str:
-    """What to do about a command that printed `output` and failed."""
+    """What to do about a program that printed `output` and failed."""
     for signs, advice in CAUSES:
         if any(sign in output for sign in signs):
             return advice
@@ -97,7 +105,10 @@ def remedy(output: str) -> str:
 
 
 def answer(argv: Sequence[str | Path], what: str, cwd: Path, log: Path) -> str:
-    """Standard output of a short command. Raises LaunchError with the end of its error output if it fails."""
+    """Standard output of a short program; its standard error goes to `log`.
+
+    Raises LaunchError with the last line of that, after `what`, if it fails.
+    """
     with log.open("w", encoding="utf-8") as errors:
         done = subprocess.run(
             [str(a) for a in argv],

@@ -1,4 +1,7 @@
-"""Set-up as a row of steps, each marked only after it succeeded, so that a killed set-up goes on where it was."""
+"""Set-up as a row of steps.
+
+A step is marked when it has succeeded: a killed set-up goes on there.
+"""
 
 import hashlib
 import json
@@ -16,17 +19,19 @@ class Step:
     name: str
     """File name of its mark."""
     title: str
-    """What the artist reads while it runs."""
+    """Shown to the user while it runs."""
     key: str
-    """Everything the result depends on; another key means doing it again."""
+    """Everything that the result depends on; with another key the step is done again."""
     run: Callable[[], None]
+    """Does it."""
 
 
 def run_steps(steps: Iterable[Step], stamps: Path, report: Callable[[str], None]) -> list[str]:
-    """Does every step that is not marked with its key yet and returns the names of those done.
+    """Does every step that is not yet marked with its key and returns the names of those done.
 
-    A step's key contains the keys before it: when one is done again, so are the later ones.
-    Whatever a step raises is passed on, and neither it nor a later one is marked.
+    `stamps` is the folder of the marks, `report` takes the title of each step. The mark of a step
+    depends on all keys before it: when a step is done again, so are the later ones. Errors of a
+    step are passed on; then neither it nor a later one is marked.
     """
     done, chain = [], ""
     for step in steps:
@@ -59,16 +64,16 @@ def _read(stamp: Path) -> str | None:
 
 @contextmanager
 def only_one(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds `lock` so that two set-ups never run at once; calls `waiting` if another one holds it."""
+    """Holds the file `lock`, so that only one set-up runs; calls `waiting` if it has to wait."""
     try:
         import fcntl
     except ImportError:
-        # Windows has no flock; two set-ups at once are then the artist's own doing.
+        # Windows has no flock: there two set-ups at once are not prevented.
         yield
         return
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as handle:
-        # A running pip holds it too: if this process is killed, the next set-up waits until pip has ended.
+        # A running pip inherits it: if this process is killed, the next set-up waits for pip.
         os.set_inheritable(handle.fileno(), True)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
