@@ -1,9 +1,4 @@
-"""All scores of one edit.
-
-Scores in plain words.
-
-Scores per frame as a small picture.
-"""
+"""All scores of one edit: measured, reported in words, and drawn per frame."""
 
 import math
 from dataclasses import dataclass
@@ -17,53 +12,60 @@ from ..region.paste import require_pair
 from .fidelity import Exclusivity, Flicker, exclusivity, flicker
 from .motion import MotionFollow, block_motion, motion_follow, shrink, shrink_factor, travel_gap
 
+WIDTH, PANEL, LEFT, RIGHT, TOP, BOTTOM = 640, 120, 46, 12, 24, 12
+"""Pixels of the drawing: its width, the height of a panel, and the margins of the plot in it."""
+_PAPER, _INK, _GRID = (255, 255, 255), (40, 40, 40), (215, 215, 215)
+_COLOURS = {"leak": (30, 100, 180), "flicker": (200, 80, 30), "motion": (30, 130, 70)}
+
 
 @dataclass(frozen=True)
 class Scores:
-    """What `measure` found."""
+    """What `measure` returns."""
 
     shape: tuple[int, int, int]
     """Frames, height, width."""
     exclusivity: Exclusivity | None
-    """None without a mask."""
+    """Where the change lies; None without a mask."""
     flicker: Flicker
-    """How much restlessness the edit adds."""
+    """What the edit adds from frame to frame."""
     motion: MotionFollow
-    """How well it moves with the source."""
+    """How well the edit moves with the source."""
 
 
 def measure(source: Tensor, edited: Tensor, mask: Tensor | None = None) -> Scores:
-    """Scores of an edit of `source`, both (F, H, W, 3), wanted inside the fitted `mask` (F, H, W) if there is one.
+    """Scores of an edit of `source`, both (F, H, W, 3) in 0…1.
 
-    Raises RegionError if the clips are not of one size and length, or smaller than 16x16.
+    `mask` (F, H, W), fitted, is where the change was wanted. Raises RegionError if the clips are
+    not of one size and length, or smaller than 16x16.
     """
     source, edited = require_pair(source, edited)
-    shape = tuple(source.shape[:3])
+    frames, height, width = source.shape[:3]
     small, small_edit = shrink(source), shrink(edited)
     steps = block_motion(small)
     gap = travel_gap(steps, len(source))
     travel = steps if gap == 1 else block_motion(small, gap)
     return Scores(
-        shape,
+        (frames, height, width),
         None if mask is None else exclusivity(source, edited, mask),
         flicker(small, small_edit, steps),
-        motion_follow(travel, block_motion(small_edit, gap), shrink_factor(*shape[1:])),
+        motion_follow(travel, block_motion(small_edit, gap), shrink_factor(height, width)),
     )
 
 
 def report(scores: Scores) -> str:
-    """A short table, one line per score: name, number, and what the number means."""
+    """A table with one line per score: name, number, and what the number means."""
     frames, height, width = scores.shape
     rows = [
-        ("Exclusivity", *_exclusivity(scores.exclusivity)),
-        ("Flicker", *_flicker(scores.flicker.levels)),
-        ("Motion follow", *_motion(scores.motion.follow, scores.motion.pixels)),
+        ("Exclusivity", *_say_exclusivity(scores.exclusivity)),
+        ("Flicker", *_say_flicker(scores.flicker.levels)),
+        ("Motion follow", *_say_motion(scores.motion.follow, scores.motion.pixels)),
     ]
     lines = [f"{name:<15}{number:<8}{words}" for name, number, words in rows]
     return "\n".join([f"{frames} frame{'s' * (frames != 1)} of {width}x{height}", *lines])
 
 
-def _exclusivity(found: Exclusivity | None) -> tuple[str, str]:
+def _say_exclusivity(found: Exclusivity | None) -> tuple[str, str]:
+    """The number, and its meaning; so the two below."""
     if found is None:
         return "–", "not measured: connect the mask of the region that was to change"
     inside = f"{found.share:.1%} of the change lies in the region"
@@ -72,30 +74,21 @@ def _exclusivity(found: Exclusivity | None) -> tuple[str, str]:
     return f"{found.share:.3f}", f"{inside}; outside: {found.outside_db:.1f} dB, best is 60"
 
 
-def _flicker(levels: float) -> tuple[str, str]:
+def _say_flicker(levels: float) -> tuple[str, str]:
     if math.isnan(levels):
         return "–", "not measured: there are no two neighbouring frames of one shot"
     return f"{levels:.2f}", "grey levels of 255 that the edit adds from frame to frame; best is 0"
 
 
-def _motion(follow: float, pixels: float) -> tuple[str, str]:
+def _say_motion(follow: float, pixels: float) -> tuple[str, str]:
     if math.isnan(follow):
         return "–", "not measured: nothing with distinct structure stays in source and edit"
     apart = f"{pixels:.2f} pixels per frame apart where something moves"
     return f"{follow:.3f}", f"1 moves as the source, 0 does not; {apart}"
 
 
-WIDTH, PANEL, LEFT, RIGHT, TOP, BOTTOM = 640, 120, 46, 12, 24, 12
-
-
-_PAPER, _INK, _GRID = (255, 255, 255), (40, 40, 40), (215, 215, 215)
-
-
-_COLOURS = {"leak": (30, 100, 180), "flicker": (200, 80, 30), "motion": (30, 130, 70)}
-
-
 def draw(scores: Scores) -> Tensor:
-    """One panel per score that was measured, frame numbers along it → an IMAGE (1, h, 640, 3) in 0…1."""
+    """One panel per measured score, over frame numbers → an IMAGE (1, h, 640, 3) in 0…1."""
     panels = [
         ("flicker", "flicker, grey levels", scores.flicker.frames),
         ("motion", "motion, pixels per frame apart", scores.motion.frames),
@@ -107,13 +100,14 @@ def draw(scores: Scores) -> Tensor:
     picture = Image.new("RGB", (WIDTH, PANEL * len(panels) + BOTTOM), _PAPER)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
     for number, (name, title, values) in enumerate(panels):
-        _panel(pen, font, number * PANEL, title, values.tolist(), _COLOURS[name])
+        _draw_panel(pen, font, number * PANEL, title, values.tolist(), _COLOURS[name])
     return torch.from_numpy(np.array(picture)).float()[None] / 255
 
 
-def _panel(
+def _draw_panel(
     pen: ImageDraw.ImageDraw, font, top: int, title: str, values: list[float], colour: tuple
 ) -> None:
+    """A plot of `values` per frame, with its title, at `top` pixels; NaN leaves a gap."""
     floor, ceiling, right = top + PANEL - BOTTOM, top + TOP, WIDTH - RIGHT
     measured = [value for value in values if not math.isnan(value)]
     high = max([*measured, 1.0])
@@ -127,15 +121,15 @@ def _panel(
         along = frame / max(1, len(values) - 1)
         return LEFT + along * (right - LEFT), floor - values[frame] / high * (floor - ceiling)
 
-    for line in _unbroken(values):
+    for line in _find_runs(values):
         pen.line([place(frame) for frame in line], colour, 2)
         for frame in (line[0], line[-1]):
             x, y = place(frame)
             pen.ellipse([x - 2, y - 2, x + 2, y + 2], colour)
 
 
-def _unbroken(values: list[float]) -> list[list[int]]:
-    """Runs of frames without nan."""
+def _find_runs(values: list[float]) -> list[list[int]]:
+    """Frame numbers in runs without NaN."""
     runs: list[list[int]] = [[]]
     for frame, value in enumerate(values):
         if not math.isnan(value):
