@@ -45,12 +45,18 @@ def test_the_report_says_what_the_numbers_are():
     text = report(measure(source, source, half_mask(3)))
     assert text.splitlines() == [
         "3 frames of 64x64",
-        "Exclusivity    1.000   100.0% of the change lies in the region; "
-        "outside: 60.0 dB, best is 60",
-        "Flicker        0.00    grey levels of 255 that the edit adds from frame to frame; "
-        "best is 0",
-        "Motion follow  1.000   1 moves as the source, 0 does not; "
-        "0.00 pixels per frame apart where something moves",
+        (
+            "Exclusivity    1.000   100.0% of the change lies in the region; "
+            "outside: 60.0 dB, best is 60"
+        ),
+        (
+            "Flicker        0.00    grey levels of 255 that the edit adds from frame to frame; "
+            "best is 0"
+        ),
+        (
+            "Motion follow  1.000   1 moves as the source, 0 does not; "
+            "0.00 pixels per frame apart where something moves"
+        ),
     ]
     alone = report(measure(source[:1], source[:1]))
     assert alone.startswith("1 frame of 64x64\n") and alone.count("not measured") == 3
