@@ -1,1 +1,1 @@
-"""SAMA-Shapes: a small SAMA and the toy world it edits. Everything here is for that model alone."""
+"""SAMA-Shapes: a small SAMA and the procedural world it edits. All here is for that model alone."""

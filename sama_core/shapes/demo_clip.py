@@ -1,4 +1,4 @@
-"""The example clip in the pack: `python -m sama_core.shapes.demo_clip` writes it again, byte for byte.
+"""The example clip in the pack; `python -m sama_core.shapes.demo_clip` writes it again.
 
 `workflows/moving_shapes.mp4` shows a blue circle and a turning yellow triangle over mint checks.
 They are drawn as training draws its scenes, and enlarged: resized to the model's 64x64, the clip

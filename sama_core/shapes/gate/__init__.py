@@ -1,10 +1,12 @@
-"""How well a small SAMA edits the procedural scenes: held-out clips, scores per clip, a gate per edit.
+"""How well a small SAMA edits the procedural scenes: held-out clips, scores, a gate per edit.
 
-    held_out ──▶ EditBatch ──source, words──▶ editor ──▶ 8-bit output ──clip_scores──▶ a row per clip
-                     │                     (core | ComfyUI)                  │
-                     └──truth, wrong edits, mask, tracks─────────────────────┘        rows ──gate──▶ table, verdict
+    held_out ──▶ EditBatch ──source, words──▶ editor ──▶ uint8 output ──clip_scores──▶ ClipScores
+                     │                    (core | ComfyUI)                  │              │
+                     └──truth, wrong edits, mask, tracks────────────────────┘           summary
+                                                                                           │
+                                                                             row, verdict ◀┘
 
-`evaluate(editor, kinds, seed, count)` is the whole of it; `benchmarks/shapes_bench.py` is its command.
+`evaluate(editor, kinds, seed, count)` does all of it.
 """
 
 from .core_editor import CoreEditor, Editor, Settings, load_core_editor

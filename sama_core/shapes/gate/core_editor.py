@@ -1,21 +1,20 @@
-"""The noise of one clip, as ComfyUI and SAMA's sampling wrapper draw it: a function of (seed, index) alone.
-
-Shape legend: C latent channels, T latent frames, H x W latent pixels, S semantic tokens of width E.
-
-Editing a batch of clips with the core alone, in float32: the numbers ComfyUI's euler gives, many clips at a time.
+"""Edit many clips at once with the core alone, in float32: the numbers of ComfyUI's euler sampler.
 
     frames ──VAE──▶ source latents ─┐
-    words ──umT5──▶ text ───────────┼─ denoise, clip's own noise ──▶ latents ──VAE──▶ frames
-    "" ──▶ the bare tag (cfg ≠ 1) ──┘
+    words ──umT5──▶ text ───────────┼─ denoise from the clip's own noise ──▶ latents ──VAE──▶ frames
+    "" ──▶ the tag alone (cfg ≠ 1) ─┘
 
-Shape legend: B clips, F = 4k+1 frames, H x W pixels; frames are uint8 (B, F, H, W, 3).
+A clip's noise is a function of (seed, index), as ComfyUI and SAMA's sampling wrapper draw it.
+
+Shape legend: B clips, F = 4k+1 frames, H x W pixels, frames uint8 (B, F, H, W, 3); C latent
+channels, T latent frames; S semantic tokens of width E.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from safetensors.torch import load_file
@@ -27,8 +26,9 @@ from ...encoders.umt5 import PaddedText, Tokens, Umt5Encoder
 from ...encoders.umt5_layout import PAD, Umt5Sizes
 from ...encoders.vae import WanVae, load_wan_vae
 from ...errors import RuntimeSetupError, needed
+from ...model.attention import CrossAttention
 from ...model.dit import SamaDiT
-from ...model.schedule import denoise, flow_sigmas
+from ...model.schedule import DEFAULT_SHIFT, denoise, flow_sigmas
 from ...model.semantic import semantic_noise
 from ...text import MAX_TOKENS
 from ...weights.checkpoint import plan_checkpoint, refuse_non_finite
@@ -37,14 +37,14 @@ from .clip_scores import from_bytes, saved_bytes
 
 
 def clip_seed(seed: int, index: int) -> int:
-    """The seed that clip `index` of a run is sampled with, below 2³² (all that torch's CPU generator keeps)."""
+    """The sampling seed of clip `index` of a run, below 2³², the limit of torch's CPU generator."""
     return (seed * 1_000_003 + index) % 2**32
 
 
 def joint_noise(
     video: tuple[int, ...], semantic: tuple[int, int], seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Noise (C, T, H, W) and (S, E) of a run with this seed, as ComfyUI and the sampling wrapper draw it."""
+    """Noise of sizes `video` (C, T, H, W) and `semantic` (S, E), as in a run with this seed."""
     video_noise = torch.randn((1, *video), generator=torch.Generator().manual_seed(seed))[0]
     return video_noise, semantic_noise(semantic, seed, video_noise[None])[0]
 
@@ -55,12 +55,12 @@ class Settings:
 
     steps: int = embedded.STEPS
     """Euler steps."""
-    shift: float = 5.0
+    shift: float = DEFAULT_SHIFT
     """Schedule shift."""
     cfg: float = embedded.CFG
-    """Guidance strength; 1 leaves the negative pass out."""
+    """Guidance strength; 1 omits the negative pass."""
     semantics: bool = True
-    """Whether semantic tokens are sampled along; a model trained without anchoring has none."""
+    """Whether semantic tokens are sampled; a model trained without anchoring has none."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,14 @@ class ModelFiles:
     """The three files of one model."""
 
     dit: Path
+    """The DiT, a safetensors file."""
     text_encoder: Path
+    """The umT5 encoder with its tokenizer, a safetensors file."""
     vae: Path
+    """The VAE, a safetensors file."""
 
     def check(self) -> None:
-        """Raises RuntimeSetupError naming the first file that is not there."""
+        """Raise RuntimeSetupError naming the first file that does not exist."""
         options = {"--dit": self.dit, "--text-encoder": self.text_encoder, "--vae": self.vae}
         for option, path in options.items():
             if not Path(path).is_file():
@@ -87,28 +90,28 @@ class ModelFiles:
 
 
 class Edited(NamedTuple):
-    """What an editor made of a batch."""
+    """An editor's result for a batch."""
 
     frames: Tensor
     """uint8 (B, F, H, W, 3)"""
     seconds: float
-    """Encoding, sampling and decoding of the whole batch."""
+    """Time of encoding, sampling and decoding the whole batch."""
 
 
 class Editor(Protocol):
-    """Anything that edits clips: the core, or ComfyUI."""
+    """Something that edits clips: the core, or ComfyUI."""
 
     def edit(self, frames: Tensor, instructions: list[str], seeds: Sequence[int]) -> Edited:
-        """Edit each clip as its instruction says, with noise of its own seed (see noise.py)."""
+        """Edit each clip by its instruction, with the noise of its own seed."""
 
     def round_trip(self, frames: Tensor) -> Tensor:
-        """The clips through the codec and back: the best any edit can look. uint8 in and out."""
+        """The clips encoded and decoded, the best that any edit can look; uint8 in and out."""
 
 
 class CoreEditor:
-    """An `Editor` of plain torch modules; also for a model in training. Its DiT must be a SamaDiT in evaluation use.
+    """An `Editor` of plain torch modules, also for a model in training; the DiT is in eval mode.
 
-    During `edit` the DiT's cross-attention is exchanged for the padded one and put back afterwards.
+    During `edit` the DiT's cross-attention uses `PaddedText`; afterwards it is restored.
     """
 
     def __init__(
@@ -119,16 +122,13 @@ class CoreEditor:
         vae: WanVae,
         settings: Settings,
     ):
-        self.dit, self.text_encoder, self.tokens, self.settings = (
-            dit,
-            text_encoder,
-            tokens,
-            settings,
-        )
+        self.dit, self.text_encoder, self.tokens = dit, text_encoder, tokens
+        self.settings = settings
         self.space = LatentSpace(vae)
 
     @torch.inference_mode()
     def edit(self, frames: Tensor, instructions: list[str], seeds: Sequence[int]) -> Edited:
+        """See `Editor`."""
         started = time.perf_counter()
         latents = self._sample(self.encode(frames), instructions, seeds)
         edited = self.decode(latents)
@@ -136,10 +136,11 @@ class CoreEditor:
 
     @torch.inference_mode()
     def round_trip(self, frames: Tensor) -> Tensor:
+        """See `Editor`."""
         return self.decode(self.encode(frames))
 
     def encode(self, frames: Tensor) -> Tensor:
-        """uint8 frames → normalised latents (B, 16, T, H/8, W/8)."""
+        """uint8 frames → normalised latents (B, C, T, H/8, W/8)."""
         return self.space.encode(from_bytes(frames))
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ class CoreEditor:
         return saved_bytes(self.space.decode(latents))
 
     def token_rows(self, instructions: list[str]) -> Tensor:
-        """(B, L) ids of the tagged instructions, as long as the longest and one padding row."""
+        """(B, L) ids of the tagged instructions; L is the longest plus one padding row."""
         ids = self.tokens.instructions(instructions, MAX_TOKENS)
         return ids[:, : 1 + int((ids != PAD).sum(1).max())]
 
@@ -176,10 +177,10 @@ class CoreEditor:
 
 
 class _PaddedAttention:
-    """While entered, the DiT's cross-attention counts the last text row for all of the padding."""
+    """A context in which the DiT's cross-attention counts the last text row for all padding."""
 
     def __init__(self, dit: SamaDiT, length: int):
-        self.parts = [block.cross_attn for block in dit.blocks]
+        self.parts = [cast(CrossAttention, block.cross_attn) for block in dit.blocks]
         self.before, self.padded = [part.attention for part in self.parts], PaddedText(length)
 
     def __enter__(self) -> None:
@@ -192,7 +193,10 @@ class _PaddedAttention:
 
 
 def load_core_editor(files: ModelFiles, settings: Settings) -> CoreEditor:
-    """Read the three files. Raises RuntimeSetupError or CheckpointError naming the one that does not fit."""
+    """Read the three files.
+
+    Raises RuntimeSetupError or CheckpointError naming the file that is missing or does not fit.
+    """
     files.check()
     weights = load_file(files.text_encoder)
     text_encoder = _load_text_encoder(weights, files.text_encoder.name)
@@ -212,7 +216,7 @@ def _load_dit(path: Path) -> SamaDiT:
 
 
 def _load_text_encoder(weights: dict[str, Tensor], name: str) -> Umt5Encoder:
-    """Weights are rounded to float16 as ComfyUI keeps them, and used in float32."""
+    """The encoder in float32, with weights rounded to float16 as in ComfyUI."""
     sizes = Umt5Sizes.from_state_dict(weights, name)
     encoder = Umt5Encoder(sizes)
     encoder.load_state_dict({key: weights[key].half().float() for key in sizes.shapes()})

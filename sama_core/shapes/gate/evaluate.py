@@ -1,10 +1,7 @@
-"""The clips that the gate is measured on: split `test`, each a pure function of (seed, edit, index).
+"""The gate: held-out clips through an editor, a row of numbers per kind of edit, and a verdict.
 
-One edit's row of the gate table, and whether the edit may be advertised.
-
-A summary is plain JSON: means over clips, null where no clip had anything to measure.
-
-The whole evaluation: n held-out clips per edit through an editor, scored, summed up.
+The clips are of the split `test`, each a pure function of (seed, edit, index). A row is plain JSON:
+means over clips, null where no clip had anything to measure.
 """
 
 import math
@@ -13,21 +10,22 @@ from dataclasses import dataclass
 
 from ...errors import SamaError, needed
 from ..world import KINDS, TAUGHT, EditBatch, EditSampler, apply, join, render
-from .clip_scores import REGIONS, ClipScores, score_batch, to_bytes, wilson
+from .clip_scores import REGIONS, WITHIN_PIXELS, ClipScores, score_batch, to_bytes, wilson
 from .core_editor import Edited, Editor, clip_seed
-from .tracking import WITHIN_PIXELS
 
 FRAMES, SIDE = 17, 64
-
-
-# Steps of the sampler kept for each kind, so that different edits are measured on different scenes.
+"""Frames, height and width of the clips."""
 _STEPS_PER_KIND = 1_000_000
+"""Steps of the sampler per kind, so that different edits are measured on different scenes."""
+
+Watch = Callable[[EditBatch, Edited, list[ClipScores]], None]
+"""Called with every batch, its result and its scores."""
 
 
 def held_out(kind: str, seed: int, first: int, count: int, frames: int = FRAMES) -> EditBatch:
-    """Clips `first` … `first + count − 1` of one kind of edit, at 64x64; the same however they are batched.
+    """Clips `first` … `first + count − 1` of one kind of edit, at SIDE x SIDE pixels.
 
-    Raises SamaError on an unknown kind.
+    A clip does not depend on its batch. Raises SamaError on an unknown kind.
     """
     sampler = EditSampler(seed, "test", [kind], frames, SIDE, SIDE)
     start = _STEPS_PER_KIND * KINDS.index(kind) + first
@@ -36,46 +34,42 @@ def held_out(kind: str, seed: int, first: int, count: int, frames: int = FRAMES)
     target = apply(source, edits)
     clips = render(join([source, target]), frames, SIDE, SIDE)
     words = [line for plan in plans for line in plan[2]]
-    return EditBatch(
-        clips[:count],
-        clips[count:],
-        words,
-        [KINDS[number] for number in edits.kind.tolist()],
-        source,
-        target,
-        edits,
-    )
+    kinds = [KINDS[number] for number in edits.kind.tolist()]
+    return EditBatch(clips[:count], clips[count:], words, kinds, source, target, edits)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What an edit needs to be advertised."""
+    """The conditions under which a kind of edit may be advertised."""
 
     accuracy: float = 0.90
-    """Least share of clips nearest to the truth."""
+    """Least share of clips that are nearest to the truth."""
     kept_below_ceiling: float = 3.0
-    """Most decibels that the kept region may lie under the codec's own."""
+    """Most decibels of the kept region below those of the codec alone."""
     above_copy: float = 3.0
-    """Least decibels of the whole clip over returning the source."""
+    """Least decibels of the whole clip above those of the unchanged source."""
 
     def verdict(self, row: dict) -> dict:
-        """{"passes", "accuracy", "kept", "copy"} as bools for a `summary`; "kept" is null where nothing is kept."""
-        kept, limit = row["psnr"]["output"]["kept"], row["psnr"]["ceiling"]["kept"]
-        found = {
+        """{"passes", "accuracy", "kept", "copy"} as bools for a row of `summary`.
+
+        "kept" is None for edits that keep nothing.
+        """
+        output, ceiling, copy = (row["psnr"][name] for name in ("output", "ceiling", "copy"))
+        kept = None
+        if output["kept"] is not None and ceiling["kept"] is not None:
+            kept = output["kept"] >= ceiling["kept"] - self.kept_below_ceiling
+        verdicts = {
             "accuracy": row["accuracy"] >= self.accuracy,
-            "kept": None
-            if kept is None or limit is None
-            else kept >= limit - self.kept_below_ceiling,
-            "copy": row["psnr"]["output"]["whole"]
-            >= row["psnr"]["copy"]["whole"] + self.above_copy,
+            "kept": kept,
+            "copy": output["whole"] >= copy["whole"] + self.above_copy,
         }
-        return {"passes": all(part is not False for part in found.values()), **found}
+        return {"passes": all(part is not False for part in verdicts.values()), **verdicts}
 
 
 def summary(clips: Sequence[ClipScores], seconds: float, gate: Gate | None = None) -> dict:
-    """The row of one edit: accuracy with its interval, mean decibels, tracks, seconds per clip, verdict.
+    """The row of one kind: accuracy with interval, mean decibels, tracks, seconds, verdict.
 
-    `seconds` is the time all clips took together, scoring not counted.
+    `seconds` is the time of all clips together, without scoring.
     """
     right, count = sum(clip.right for clip in clips), len(clips)
     tracks = [clip.track for clip in clips if not math.isnan(clip.track)]
@@ -100,12 +94,9 @@ def summary(clips: Sequence[ClipScores], seconds: float, gate: Gate | None = Non
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """Mean of the values that are no NaN, None if there are none."""
-    kept = [value for value in values if not math.isnan(value)]
-    return sum(kept) / len(kept) if kept else None
-
-
-Watch = Callable[[EditBatch, Edited, list[ClipScores]], None]
+    """Mean of the values that are not NaN, None if there are none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def evaluate(
@@ -118,10 +109,10 @@ def evaluate(
     watch: Watch | None = None,
     frames: int = FRAMES,
 ) -> dict[str, dict]:
-    """Kind of edit → its `gate.summary`, over `count` held-out clips each.
+    """Kind of edit → its `summary`, over `count` held-out clips each.
 
-    Clips and noise are functions of (seed, index), so neither `batch` nor `count` changes a clip's result.
-    `watch` sees every batch with its output and scores. Raises SamaError for an unknown edit or a count below 1.
+    Clips and noise are functions of (seed, index): neither `batch` nor `count` changes the result
+    of a clip. Raises SamaError for an unknown edit or a count below 1.
     """
     check_plan(kinds, count, batch)
     return {
@@ -131,7 +122,7 @@ def evaluate(
 
 
 def check_plan(kinds: Sequence[str], count: int, batch: int) -> None:
-    """Raises SamaError unless all kinds exist and both numbers are at least 1."""
+    """Raise SamaError unless all kinds exist and both numbers are at least 1."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise SamaError(
@@ -157,13 +148,15 @@ def _evaluate_kind(
     watch: Watch | None,
     frames: int,
 ) -> dict:
-    scores, seconds = [], 0.0
+    scores: list[ClipScores] = []
+    seconds = 0.0
     for first in range(0, count, batch):
         clips = held_out(kind, seed, first, min(batch, count - first), frames)
         seeds = [clip_seed(seed, first + row) for row in range(len(clips))]
         edited = editor.edit(to_bytes(clips.source), clips.instructions, seeds)
-        found = score_batch(clips, edited.frames, editor.round_trip(to_bytes(clips.target)))
-        scores, seconds = scores + found, seconds + edited.seconds
+        part = score_batch(clips, edited.frames, editor.round_trip(to_bytes(clips.target)))
+        scores += part
+        seconds += edited.seconds
         if watch is not None:
-            watch(clips, edited, found)
+            watch(clips, edited, part)
     return summary(scores, seconds, gate)
