@@ -5,7 +5,7 @@
     places.py        paths, and files to write
     progress.py      stages on the terminal, errors with the end of a log
     model_choice.py  which model files are here, which ones an edit uses
-    clips.py         small jobs on clips, run in the environment
+    clip_jobs.py     small jobs on clips, run in the environment
     setup/           makes the environment and fetches ComfyUI
     server/          starts a ComfyUI, talks to it, follows one edit
 

@@ -74,7 +74,7 @@ def _smaller_areas(request: Request) -> Iterator[tuple[str, Request]]:
 def _smaller_files(request: Request) -> Iterator[tuple[str, Request]]:
     for name, bits in SMALLER_FORMATS:
         smaller = request.weights.as_format(name, bits)
-        if smaller.stored < request.weights.loaded(request.storage, 2):
+        if smaller.stored < request.weights.memory_bytes(request.storage, 2):
             yield smaller.name, request.with_weights(smaller)
 
 

@@ -71,7 +71,10 @@ class Request:
     def load(self, machine: Machine) -> Load:
         """The memory this edit needs on this kind of machine."""
         size, config, latent = machine.compute_size, self.config, self.clip.latent()
-        weights, tokens = self.weights.loaded(self.storage, size), sequence_tokens(config, latent)
+        weights, tokens = (
+            self.weights.memory_bytes(self.storage, size),
+            sequence_tokens(config, latent),
+        )
         feed_forward = 2 * config.ffn_dim * config.dim * config.num_layers
         return Load(
             weights=weights,

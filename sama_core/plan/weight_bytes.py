@@ -70,7 +70,7 @@ class Weights:
         """Whether they are stored in a GGUF file."""
         return self.format.startswith(("Q", "IQ", "GGUF"))
 
-    def loaded(self, storage: str, compute_size: int) -> int:
+    def memory_bytes(self, storage: str, compute_size: int) -> int:
         """Bytes in memory with the loader's `weight_dtype` set to `storage`.
 
         `compute_size` is the number of bytes of the dtype that the device computes in.
@@ -81,8 +81,8 @@ class Weights:
         return size * (self.parameters - self.float32) + 4 * self.float32
 
     def layer(self, storage: str, compute_size: int) -> int:
-        """Bytes of the largest layer in memory, with the same arguments as `loaded`."""
-        return round(self.largest * self.loaded(storage, compute_size) / self.parameters)
+        """Bytes of the largest layer in memory, with the same arguments as `memory_bytes`."""
+        return round(self.largest * self.memory_bytes(storage, compute_size) / self.parameters)
 
     def as_format(self, name: str, bits: float) -> "Weights":
         """The same model in a file whose block matrices take `bits` per weight; the rest stays."""

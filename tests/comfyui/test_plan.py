@@ -144,7 +144,7 @@ def test_planned_weights_are_what_core_holds(comfyui, pack):
     model = graph.add("SAMALoadModel", model_name=MODEL, weight_dtype="default")
     patcher = comfyui.run(graph.nodes, keep=[model[0]]).check().values[model[0]][0]
     _, weights, _ = pack.module("sama_core.plan.read_model").read_model(embedded.DIT)
-    assert weights.loaded("default", 4) + 4000 == patcher.model_size() == 28_170_464
+    assert weights.memory_bytes("default", 4) + 4000 == patcher.model_size() == 28_170_464
     loaded = pack.module("sama_core.comfyui.plan").loaded_weights(patcher)
     assert (loaded.name, loaded.parameters, loaded.stored) == (
         MODEL,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sama_core import embedded
 from sama_core.clip import ClipRange, FileSource
-from sama_core.launch import clips as clip_task
+from sama_core.launch import clip_jobs
 from sama_core.launch.cli import main, parser
 from sama_core.launch.commands import edit as edit_module
 from sama_core.launch.commands.edit import (
@@ -208,7 +208,7 @@ def test_a_picture_of_short_and_large_clips(tmp_path, frames, columns):
     count = min(frames, 17)
     write_clip(tmp_path / "source.mp4", moving_shapes(count, 639, 35), Fraction(12))
     write_clip(tmp_path / "edit.mp4", moving_shapes(count, 640, 36), Fraction(12))
-    written = clip_task.picture(
+    written = clip_jobs.picture(
         str(tmp_path / "source.mp4"), str(tmp_path / "edit.mp4"), str(tmp_path / "sheet.png")
     )
     with Image.open(written) as sheet:
@@ -235,7 +235,7 @@ def test_an_unreadable_clip_is_named_as_the_node_names_it(tmp_path):
     with pytest.raises(
         ValueError, match=r"^got an animated WebP, .*needs a video that plays .*Convert it to mp4"
     ):
-        clip_task.probe(str(clip))
+        clip_jobs.probe(str(clip))
 
 
 @pytest.mark.parametrize(

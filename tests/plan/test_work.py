@@ -124,7 +124,7 @@ def test_the_released_models_counts_follow_from_its_shapes():
     ],
 )
 def test_released_weights_in_memory(storage, compute, expected):
-    assert RELEASED.loaded(storage, compute) == expected
+    assert RELEASED.memory_bytes(storage, compute) == expected
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_what_a_header_says(dtype, extra, form, loaded):
     """Plain files take the size core computes in; packed ones stay as they are."""
     found = count("file", header(dtype) + extra)
     assert (found.format, found.parameters, found.largest, found.float32) == (form, 3018, 3000, 8)
-    assert found.loaded("default", 2) == loaded
+    assert found.memory_bytes("default", 2) == loaded
 
 
 def test_later_files_replace_tensors_of_earlier_ones():
@@ -212,7 +212,7 @@ def test_model_file_is_read_by_its_header():
         "float16",
         7_041_616,
     )
-    assert weights.loaded("default", 4) == 4 * 7_041_616
+    assert weights.memory_bytes("default", 4) == 4 * 7_041_616
 
 
 def test_gguf_file_is_read_by_its_header(tmp_path):

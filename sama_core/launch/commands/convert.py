@@ -17,6 +17,7 @@ from ...errors import ConversionError, needed
 from ..places import Places, clean_env
 from ..progress import LaunchError, Stages, duration, log_tail
 from ..setup.environment import Environment
+from ..setup.processes import pip_install
 from .models import look_in
 
 FOLDER = "diffusion_models"
@@ -104,22 +105,8 @@ def provide_gguf(environment: Environment, places: Places, stages: Stages) -> No
     look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('gguf') is None)"
     if subprocess.call([str(places.python), "-c", look], cwd=places.root, env=clean_env()):
         stages.update("installing gguf")
-        environment.commands.run(
-            [
-                places.python,
-                "-m",
-                "pip",
-                "install",
-                "--no-input",
-                "--progress-bar",
-                "off",
-                "--disable-pip-version-check",
-                "gguf",
-                "-c",
-                environment.constraints,
-            ],
-            "installing gguf",
-        )
+        wanted: list[str | Path] = ["gguf", "-c", environment.constraints]
+        environment.commands.run(pip_install(places.python, wanted), "installing gguf")
 
 
 def run(asked: dict, places: Places, stages: Stages) -> str:

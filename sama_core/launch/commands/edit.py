@@ -248,7 +248,7 @@ def check_clip(given: str) -> Path:
 
 
 def probe(clip: Path, places: Places) -> dict:
-    """Size, rate and frame count of a clip, see `clips.probe`.
+    """Size, rate and frame count of a clip, see `clip_jobs.probe`.
 
     Raises LaunchError if it is no video.
     """
@@ -279,6 +279,6 @@ def describe(facts: dict) -> str:
 
 
 def _run_job(job: str, places: Places, *files: Path) -> Any:
-    """The answer of a job of `clips`. Raises LaunchError with the job's own message if it fails."""
-    command: list[str | Path] = [places.python, "-m", "sama_core.launch.clips", job, *files]
+    """The answer of a job of `clip_jobs`. Raises LaunchError with the job's own message if it fails."""
+    command: list[str | Path] = [places.python, "-m", "sama_core.launch.clip_jobs", job, *files]
     return json.loads(answer(command, files[-1].name, cwd=places.root, log=places.log("clip")))

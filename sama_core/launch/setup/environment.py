@@ -19,7 +19,7 @@ from ..places import Places
 from ..progress import LaunchError, Stages, duration
 from ..server.comfy_main import graphics_card_answers, torch_build
 from .comfyui_source import ComfyUI, fetch_comfyui, find_comfyui
-from .processes import Commands
+from .processes import Commands, pip_install
 from .steps import Step, only_one, run_steps
 
 
@@ -177,20 +177,7 @@ class Environment:
         def install() -> None:
             before()
             if wanted:
-                self.commands.run(
-                    [
-                        python,
-                        "-m",
-                        "pip",
-                        "install",
-                        "--no-input",
-                        "--progress-bar",
-                        "off",
-                        "--disable-pip-version-check",
-                        *arguments,
-                    ],
-                    title,
-                )
+                self.commands.run(pip_install(python, arguments), title)
             then()
 
         whole_key = json.dumps([[str(a) for a in arguments], key, self._pins() if pinned else ""])

@@ -96,6 +96,12 @@ class Commands:
                 process.wait()
 
 
+def pip_install(python: Path, arguments: Sequence[str | Path]) -> list[str | Path]:
+    """The command with which the environment of `python` installs what pip's `arguments` name."""
+    quietly = ("--no-input", "--progress-bar", "off", "--disable-pip-version-check")
+    return [python, "-m", "pip", "install", *quietly, *arguments]
+
+
 def remedy(output: str) -> str:
     """What to do about a program that printed `output` and failed."""
     for signs, advice in CAUSES:

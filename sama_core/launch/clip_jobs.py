@@ -1,6 +1,6 @@
 """Small jobs on clips that need the environment's packages.
 
-As a program: `python -m sama_core.launch.clips JOB FILE …`, where JOB is `probe` or `picture`,
+As a program: `python -m sama_core.launch.clip_jobs JOB FILE …`, where JOB is `probe` or `picture`,
 prints the answer as JSON. If the job fails, the last line on standard error says why, in words for
 the user.
 """
