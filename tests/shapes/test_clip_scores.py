@@ -35,7 +35,7 @@ def test_accuracy_of_truth_source_and_wrong_edits(kind):
 
 
 def test_scores_of_a_perfect_and_an_idle_editor():
-    """The truth reaches the cap of 8-bit rounding, and the copy's numbers are those of returning the source."""
+    """The truth reaches the limit of 8-bit rounding; the source has the numbers of the copy."""
     batch = held_out("recolour", 0, 0, 2)
     truth, source = to_bytes(batch.target), to_bytes(batch.source)
     for scores in score_batch(batch, truth, truth):
@@ -83,7 +83,7 @@ def test_bytes_are_rounded_in_and_truncated_out():
 
 
 def test_the_truth_has_no_distance_and_a_shifted_one_its_shift():
-    """Object and background are shifted by 3 pixels: over a plain background only the object shows it."""
+    """All is shifted by 3 pixels: over a plain background only the object shows it."""
     batch = held_out("recolour", 0, 0, 12)
     plain = (batch.target_scenes.ground == 0) & (batch.target_scenes.present.sum(1) == 1)
     assert plain.any()
@@ -93,13 +93,13 @@ def test_the_truth_has_no_distance_and_a_shifted_one_its_shift():
 
 
 def test_a_missing_object_is_lost():
-    """The source of `add` has no such object: its distance is the neighbourhood's radius, 2 · 1.3 · 0.17 · 64."""
+    """The source of `add` has no such object: its distance is the radius, 2 · 1.3 · 0.17 · 64."""
     batch = held_out("add", 0, 0, 2)
     assert track_distance(batch.source, batch).tolist() == pytest.approx([28.288] * 2, abs=0.01)
 
 
 def test_what_is_followed():
-    """An edit's own object; the one that stays of a `remove`, where one does; any object under a new background."""
+    """The edited object; after `remove` the one that stays; any under a new background."""
     batch = held_out("replace", 0, 0, 8)
     assert tracked_slot(batch).equal(batch.edits.slot)
     batch = held_out("remove", 0, 0, 12)
@@ -112,7 +112,7 @@ def test_what_is_followed():
 
 
 def test_distance_of_two_tracks():
-    """Frames: 5 pixels apart (3, 4); lost, so the radius 9; one in which the truth hardly shows does not count."""
+    """Frames: 5 pixels apart (3, 4); lost, so the radius 9; hardly visible, so not counted."""
     true = Track(torch.tensor([[10.0, 10.0, 0.1]]), torch.zeros(1, 3, 2))
     found = Track(
         torch.tensor([[9.0, 1.9, 9.0]]), torch.tensor([[[3.0, 4.0], [0.0, 0.0], [50.0, 0.0]]])

@@ -28,7 +28,7 @@ def test_a_clip_does_not_depend_on_its_batch(random_files, batch):
 
 
 def test_text_counts_as_padded_to_512_rows_and_the_negative_is_the_bare_tag(random_files, batch):
-    """The same latents as the plain loop with 512 rows written out; the DiT's own attention is back afterwards."""
+    """The same latents as the plain loop on 512 rows; the DiT's own attention is restored."""
     editor = load_core_editor(random_files, Settings(steps=2, shift=3.0, cfg=2.0))
     attention = [block.cross_attn.attention for block in editor.dit.blocks]
     with torch.inference_mode():
@@ -60,7 +60,7 @@ def test_cfg_1_runs_the_model_once_a_step(random_files, batch, cfg, calls):
 
 
 def test_the_noise_is_comfyuis(comfyui):
-    """Video noise as core's `prepare_noise`, semantic noise as SAMA's wrapper draws it for the same run."""
+    """Video noise as in core's `prepare_noise`, semantic noise as in SAMA's wrapper."""
     import comfy.sample
 
     from sama_core.model.semantic import semantic_noise

@@ -76,7 +76,7 @@ def test_nothing_kept_is_no_failure_and_limits_can_be_set():
 
 
 def test_evaluate_gives_every_edit_its_row_whatever_the_batch():
-    """An editor that returns the source is never right, and three clips are the same in batches of 2 and 3."""
+    """Returning the source is never right; three clips are the same in batches of 2 and 3."""
     idle = FakeEditor(lambda frames: frames / 255)
     seen: list[EditBatch] = []
     rows = evaluate(

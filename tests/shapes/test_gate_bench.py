@@ -16,7 +16,7 @@ def bench():
 
 @pytest.fixture
 def run(bench, random_files, tmp_path, capsys):
-    """A function that runs the command on the random model; returns (exit code, standard output, standard error)."""
+    """Runs the command on the random model; returns (exit code, output, error output)."""
     model = ["--dit", random_files.dit, "--text-encoder", random_files.text_encoder, "--steps", "2"]
 
     def command(*arguments: object) -> tuple[int, str, str]:
