@@ -1,6 +1,6 @@
 """Reading, fitting, restoring and saving a clip: speed against plain PyAV, and memory; on one CPU thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/clip_io.py --json clip_io.json
+    OMP_NUM_THREADS=1 python -m benchmarks.clip_io --json clip_io.json
 
 A clip of 60 s at 1080p with sound is made first: two seconds of moving pictures, encoded once and repeated. From its
 middle 81 frames are taken. Every figure comes from the same run; ratios are what to compare between machines.
@@ -22,89 +22,40 @@ comes on top of them.
 import argparse
 import io
 import json
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-if "sama_core" not in sys.modules:
-    sys.path.insert(0, str(ROOT))
+import av
+import torch
+from torch import Tensor
 
-import av  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from process_memory import fresh_peak, resident  # noqa: E402
+from benchmarks.own_process import measure_in_child, reset_peak, resident
+from benchmarks.report import describe_run, finish
+from benchmarks.sample_clip import GROUP_SECONDS, RATE, make_clip
+from sama_core.clip import (
+    ClipInfo,
+    ClipRange,
+    FileSource,
+    Fit,
+    fit_clip,
+    place,
+    resize_frame,
+    save_restored,
+)
+from sama_core.clip.save import Encoding
 
-from sama_core.clip import ClipRange, FileSource, Fit, fit_clip, place, resize_frame, save_restored  # noqa: E402
-from sama_core.clip.save import Encoding  # noqa: E402
-
-RATE, SOUND_RATE, GROUP_SECONDS = 24, 48_000, 2
+MODULE = "benchmarks.clip_io"
 MEMORY_CASES = ("fit", "save", "save three times as long", "transcode")
 
 
-def make_clip(path: Path, width: int, height: int, seconds: int) -> None:
-    """A drifting pattern with grain, `GROUP_SECONDS` of it encoded once and repeated, and a tone."""
-    with av.open(str(path), "w") as container:
-        video = container.add_stream(
-            "libx264", rate=RATE, options={"preset": "veryfast", "crf": "20"}
-        )
-        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.codec_context.gop_size, video.codec_context.max_b_frames = GROUP_SECONDS * RATE, 0
-        track = container.add_stream("aac", rate=SOUND_RATE, layout="mono")
-        stored = [
-            (bytes(packet), packet.pts, packet.is_keyframe)
-            for picture in _pattern(width, height)
-            for packet in video.encode(picture)
-        ]
-        stored += [(bytes(packet), packet.pts, packet.is_keyframe) for packet in video.encode(None)]
-        for repeat in range(seconds // GROUP_SECONDS):
-            for data, number, is_keyframe in stored:
-                container.mux(_packet(video, data, number + repeat * len(stored), is_keyframe))
-            container.mux(track.encode(_tone(repeat)))
-        container.mux(track.encode(None))
-
-
-def _pattern(width: int, height: int):
-    random = np.random.default_rng(0)
-    grain = random.integers(-4, 5, (height, width, 3), dtype=np.int16)
-    rows, columns = np.mgrid[:height, :width]
-    for number in range(GROUP_SECONDS * RATE):
-        wave = 127 + 80 * np.sin((columns + 6 * number) / 60) * np.cos((rows - 3 * number) / 45)
-        pixels = np.stack([wave, 255 - wave, np.full_like(wave, 110)], axis=-1) + np.roll(
-            grain, number, axis=1
-        )
-        picture = av.VideoFrame.from_ndarray(pixels.clip(0, 255).astype(np.uint8), format="rgb24")
-        picture.pts = number
-        yield picture.reformat(format="yuv420p")
-
-
-def _packet(stream: av.VideoStream, data: bytes, number: int, is_keyframe: bool) -> av.Packet:
-    packet = av.Packet(data)
-    packet.stream, packet.time_base = stream, Fraction(1, RATE)
-    packet.pts = packet.dts = number
-    packet.duration, packet.is_keyframe = 1, is_keyframe
-    return packet
-
-
-def _tone(part: int) -> av.AudioFrame:
-    times = np.arange(GROUP_SECONDS * SOUND_RATE, dtype=np.float32) / SOUND_RATE
-    frame = av.AudioFrame.from_ndarray(
-        0.3 * np.sin(2764 * times)[None].astype(np.float32), "fltp", "mono"
-    )
-    frame.sample_rate, frame.pts = SOUND_RATE, part * GROUP_SECONDS * SOUND_RATE
-    return frame
-
-
-def pictures(path: Path, wanted: ClipRange):
+def read_pictures(path: Path, wanted: ClipRange) -> Iterator[av.VideoFrame]:
     """Plain PyAV: the pictures of a range, decoded from the keyframe before it."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -117,16 +68,20 @@ def pictures(path: Path, wanted: ClipRange):
 
 
 def decode(path: Path, wanted: ClipRange) -> int:
-    return sum(1 for _ in pictures(path, wanted))
+    """Decode alone; returns how many pictures there are."""
+    return sum(1 for _ in read_pictures(path, wanted))
 
 
-def rgb(path: Path, wanted: ClipRange) -> int:
-    return sum(len(picture.to_ndarray(format="rgb24")) > 0 for picture in pictures(path, wanted))
+def convert_to_rgb(path: Path, wanted: ClipRange) -> int:
+    """Decode and turn into RGB as PyAV does by default; returns how many pictures there are."""
+    return sum(
+        len(picture.to_ndarray(format="rgb24")) > 0 for picture in read_pictures(path, wanted)
+    )
 
 
-def release(path: Path, wanted: ClipRange) -> None:
+def fit_as_release(path: Path, wanted: ClipRange) -> None:
     """Decode, RGB, crop, resize: the release's steps."""
-    for picture in pictures(path, wanted):
+    for picture in read_pictures(path, wanted):
         placement = place(picture.width, picture.height)
         resize_frame(
             picture.to_ndarray(format="rgb24"),
@@ -140,7 +95,7 @@ def transcode(path: Path, wanted: ClipRange) -> int:
     """Decode and encode, with the encoder's settings of `save_restored`."""
     with av.open(io.BytesIO(), "w", format="mp4") as container:
         stream = container.add_stream("h264", rate=RATE, options={"crf": str(Encoding.crf)})
-        for number, picture in enumerate(pictures(path, wanted)):
+        for number, picture in enumerate(read_pictures(path, wanted)):
             if not number:
                 stream.width, stream.height, stream.pix_fmt = (
                     picture.width,
@@ -153,14 +108,14 @@ def transcode(path: Path, wanted: ClipRange) -> int:
     return number + 1
 
 
-def read(path: Path, wanted: ClipRange, fit: Fit = Fit.CROP):
+def read(path: Path, wanted: ClipRange, fit: Fit = Fit.CROP) -> tuple[Tensor, ClipInfo]:
     """Frames and receipt with sound, as the source node makes them."""
     source = FileSource(str(path))
     frames, info = fit_clip(source, wanted, fit=fit)
     return frames, replace(info, audio=source.audio(info.start_seconds, info.duration_seconds))
 
 
-def timed(work: Callable[[], object], repeats: int) -> float:
+def measure_seconds(work: Callable[[], object], repeats: int) -> float:
     """Median seconds, after one run that does not count."""
     seconds = []
     for _ in range(repeats + 1):
@@ -170,20 +125,22 @@ def timed(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(seconds[1:])
 
 
-def speeds(path: Path, wanted: ClipRange, repeats: int) -> dict:
+def measure_speed(path: Path, wanted: ClipRange, repeats: int) -> dict:
     """Seconds of every case, and the ratios."""
     plain, theirs = (
-        timed(lambda: decode(path, wanted), repeats),
-        timed(lambda: release(path, wanted), repeats),
+        measure_seconds(lambda: decode(path, wanted), repeats),
+        measure_seconds(lambda: fit_as_release(path, wanted), repeats),
     )
-    fits = {str(fit): timed(lambda fit=fit: read(path, wanted, fit), repeats) for fit in Fit}
+    fits = {
+        str(fit): measure_seconds(lambda fit=fit: read(path, wanted, fit), repeats) for fit in Fit
+    }
     frames, info = read(path, wanted)
-    saving = timed(lambda: save_restored(io.BytesIO(), frames, info, info.audio), repeats)
-    again = timed(lambda: transcode(path, wanted), repeats)
+    saving = measure_seconds(lambda: save_restored(io.BytesIO(), frames, info, info.audio), repeats)
+    again = measure_seconds(lambda: transcode(path, wanted), repeats)
     return {
         "seconds": {
             "decode": plain,
-            "rgb": timed(lambda: rgb(path, wanted), repeats),
+            "rgb": measure_seconds(lambda: convert_to_rgb(path, wanted), repeats),
             "release": theirs,
             "fit": fits,
             "save": saving,
@@ -197,7 +154,7 @@ def speeds(path: Path, wanted: ClipRange, repeats: int) -> dict:
     }
 
 
-def memory_of(case: str, path: Path, wanted: ClipRange) -> dict:
+def measure_memory(case: str, path: Path, wanted: ClipRange) -> dict:
     """Megabytes that one case adds to this process."""
     with tempfile.TemporaryDirectory() as folder:
         make_clip(Path(folder) / "small.mp4", 64, 64, GROUP_SECONDS)
@@ -205,14 +162,14 @@ def memory_of(case: str, path: Path, wanted: ClipRange) -> dict:
         save_restored(Path(folder) / "out.mp4", *small, small[1].audio)
         longer = replace(wanted, frames=wanted.frames * 3) if case == MEMORY_CASES[2] else wanted
         if case == "transcode":
-            held, before = torch.empty(0), fresh_peak()
+            held, before = torch.empty(0), reset_peak()
             transcode(path, longer)
         elif case == "fit":
-            before = fresh_peak()
+            before = reset_peak()
             held = read(path, longer)[0]
         else:
             held, info = read(path, longer)
-            before = fresh_peak()
+            before = reset_peak()
             save_restored(Path(folder) / "out.mp4", held, info, info.audio)
         result = held.numel() * held.element_size()
         added = resident("VmHWM") - before - (result if case == "fit" else 0)
@@ -223,24 +180,10 @@ def memory_of(case: str, path: Path, wanted: ClipRange) -> dict:
     }
 
 
-def in_a_process(case: str, path: Path, wanted: ClipRange) -> dict:
+def run_case(case: str, path: Path, wanted: ClipRange) -> dict:
     """One memory case in a new process, so that its peak is its own."""
-    asked = [
-        "--case",
-        case,
-        "--clip",
-        str(path),
-        "--frames",
-        str(wanted.frames),
-        "--start",
-        str(wanted.start),
-    ]
-    done = subprocess.run(
-        [sys.executable, __file__, *asked], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]}
-    return json.loads(done.stdout.splitlines()[-1])
+    asked = ("--clip", path, "--frames", wanted.frames, "--start", wanted.start)
+    return measure_in_child(MODULE, "--case", case, *asked)
 
 
 def measure(asked: argparse.Namespace) -> dict:
@@ -249,28 +192,17 @@ def measure(asked: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         make_clip(path, asked.width, asked.height, asked.seconds)
+        clip = {"width": asked.width, "height": asked.height, "seconds": asked.seconds, "fps": RATE}
         return {
-            "clip": {
-                "width": asked.width,
-                "height": asked.height,
-                "seconds": asked.seconds,
-                "fps": RATE,
-            },
+            "ran": describe_run("av", "pillow", repeats=asked.repeats),
+            "clip": clip,
             "range": {"start": wanted.start, "frames": wanted.frames},
-            "repeats": asked.repeats,
-            **speeds(path, wanted, asked.repeats),
-            "memory": {case: in_a_process(case, path, wanted) for case in MEMORY_CASES},
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "av": av.__version__,
-            },
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
+            **measure_speed(path, wanted, asked.repeats),
+            "memory": {case: run_case(case, path, wanted) for case in MEMORY_CASES},
         }
 
 
-def parsed(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -290,16 +222,15 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """0 if every case ran, else 1."""
-    asked = parsed(arguments)
+    asked = parse(arguments)
     torch.set_num_threads(1)
     if asked.case:
-        print(json.dumps(memory_of(asked.case, asked.clip, ClipRange(asked.start, asked.frames))))
+        print(
+            json.dumps(measure_memory(asked.case, asked.clip, ClipRange(asked.start, asked.frames)))
+        )
         return 0
     result = measure(asked)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
+    finish(result, asked.json)
     return 1 if any("failed" in case for case in result["memory"].values()) else 0
 
 

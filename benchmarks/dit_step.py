@@ -1,6 +1,6 @@
 """One transformer block of ours against the reference's: time and peak memory of activations, ratios in one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/dit_step.py --json dit_step.json [--official FOLDER]
+    OMP_NUM_THREADS=1 python -m benchmarks.dit_step --json dit_step.json [--official FOLDER]
 
 ours       `DitBlock` as it runs without grad
 plain      the same weights through a plain restatement of the reference: rotary in complex128, norms and feed-forward
@@ -18,36 +18,34 @@ Counted    the same peaks for SAMA-14B's block at real sizes, on the `meta` devi
 """
 
 import argparse
-import json
 import math
-import platform
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
-ROOT = Path(__file__).resolve().parents[1]
-for place in (ROOT, ROOT / "benchmarks"):
-    if str(place) not in sys.path:
-        sys.path.insert(0, str(place))
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-import torch  # noqa: E402
-from live_bytes import LiveBytes  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from benchmarks.live_bytes import LiveBytes
+from benchmarks.reference_block import (
+    SEMANTIC,
+    TEXT,
+    block_config,
+    draw_inputs,
+    official_block,
+    random_block,
+    run_plainly,
+)
+from benchmarks.report import describe_run, write_json
+from sama_core import embedded
+from sama_core.geometry import ClipShape
+from sama_core.model.attention import sdpa
+from sama_core.model.blocks import DitBlock
+from sama_core.model.dit import SamaDiT
+from sama_core.model.once_per_run import MEMORY, OncePerRun
 
-from sama_core import embedded  # noqa: E402
-from sama_core.geometry import ClipShape  # noqa: E402
-from sama_core.model.attention import sdpa  # noqa: E402
-from sama_core.model.blocks import DitBlock  # noqa: E402
-from sama_core.model.config import DitConfig  # noqa: E402
-from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.model.once_per_run import MEMORY, OncePerRun  # noqa: E402
-from sama_core.model.rotary import RotaryTable, grid_table, sequence_table  # noqa: E402
-
-SEMANTIC, TEXT = 65, 512
 # name: width, heads, feed-forward, clip in latent frames and patches
 SIZES = {
     "embedded model, 17 frames of 64x64": (256, 2, 1024, (5, 4, 4)),
@@ -58,114 +56,14 @@ REAL = ((33, 480, 832), (49, 480, 832), (81, 480, 832), (81, 720, 1280))
 Run = Callable[[], Tensor]
 
 
-def block_config(width: int, heads: int, hidden: int) -> DitConfig:
-    return DitConfig(
-        dim=width,
-        num_heads=heads,
-        ffn_dim=hidden,
-        num_layers=1,
-        text_dim=64,
-        freq_dim=64,
-        in_dim=16,
-        out_dim=16,
-        semantic_dim=64,
-        semantic_hidden=64,
-    )
-
-
-def random_block(config: DitConfig, **where) -> DitBlock:
-    block = DitBlock(
-        config, nn, where.pop("attention", sdpa), where.get("device"), where.get("dtype")
-    )
-    if where.get("device") != "meta":
-        for name, weight in block.named_parameters():
-            with torch.no_grad():
-                weight.normal_(std=weight[0].numel() ** -0.5 if weight.ndim == 2 else 0.05)
-                weight.add_(1) if "norm" in name and name.endswith("weight") else None
-    return block.requires_grad_(False)
-
-
-def inputs(
-    config: DitConfig, grid: tuple[int, int, int], device: str = "cpu", dtype=torch.float32
-) -> dict:
-    freqs = sequence_table(grid_table(grid, config.head_dim, torch.device(device)), True, SEMANTIC)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(1, *shape, device=device, dtype=dtype)
-
-    return {
-        "x": draw(len(freqs.cos), config.dim),
-        "e": draw(6, config.dim),
-        "freqs": freqs,
-        "context": draw(TEXT, config.dim),
-    }
-
-
-# --- the reference, restated -------------------------------------------------------------------
-
-
-def plain_block(
-    block: DitBlock, x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor
-) -> Tensor:
-    """What the reference's block computes, in its order, with its temporaries."""
-    mine, text = block.self_attn, block.cross_attn
-    shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = (block.modulation + e).chunk(6, dim=1)
-    h = block.norm1(x) * (1 + scale) + shift
-    q, k, v = _rms(mine.q(h), mine.norm_q), _rms(mine.k(h), mine.norm_k), mine.v(h)
-    turn = torch.complex(freqs.cos.double(), freqs.sin.double())[:, None]
-    q, k = _rotated(q, turn, mine.num_heads), _rotated(k, turn, mine.num_heads)
-    x = x + gate * mine.o(mine.attention(q, k, v, mine.num_heads))
-    h = block.norm3(x)
-    q, k, v = _rms(text.q(h), text.norm_q), _rms(text.k(context), text.norm_k), text.v(context)
-    x = x + text.o(text.attention(q, k, v, text.num_heads))
-    h = block.norm2(x) * (1 + scale_mlp) + shift_mlp
-    return x + gate_mlp * block.ffn(h)
-
-
-def _rms(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-    wide = x.float()
-    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.eps)).to(
-        x.dtype
-    ) * norm.weight
-
-
-def _rotated(x: Tensor, turn: Tensor, heads: int) -> Tensor:
-    pairs = torch.view_as_complex(x.to(torch.float64).unflatten(-1, (heads, -1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(2).to(x.dtype)
-
-
-def official_block(folder: Path, block: DitBlock, config: DitConfig):
-    """The official block with our block's weights, as a function of our inputs; None where the code is absent."""
-    if not (folder / "diffsynth" / "models" / "wan_video_dit.py").is_file():
-        return None
-    for package in (
-        "diffsynth",
-        "diffsynth.models",
-    ):  # by path: their own __init__ files import everything
-        sys.modules[package] = ModuleType(package)
-        sys.modules[package].__path__ = [str(folder.joinpath(*package.split(".")))]
-    official = import_module("diffsynth.models.wan_video_dit").DiTBlock
-    theirs = official(
-        False, config.dim, config.num_heads, config.ffn_dim, config.eps
-    ).requires_grad_(False)
-    theirs.load_state_dict(block.state_dict())
-
-    def run(x: Tensor, e: Tensor, freqs: RotaryTable, context: Tensor) -> Tensor:
-        return theirs(x, context, e, torch.complex(freqs.cos.double(), freqs.sin.double())[:, None])
-
-    return run
-
-
-# --- measuring ---------------------------------------------------------------------------------
-
-
-def peak_of(run: Run) -> int:
+def measure_peak(run: Run) -> int:
+    """Most bytes of tensors that live at once while `run` runs."""
     with torch.no_grad(), LiveBytes() as live:
         run()
     return live.peak
 
 
-def fastest(runs: dict[str, Run], turns: int) -> dict[str, float]:
+def measure_seconds(runs: dict[str, Run], turns: int) -> dict[str, float]:
     """Seconds of each contender's fastest turn, all taking turns."""
     best = dict.fromkeys(runs, float("inf"))
     with torch.no_grad():
@@ -183,8 +81,8 @@ def measure(size: str, turns: int, official: Path | None) -> dict:
     torch.manual_seed(0)
     width, heads, hidden, grid = SIZES[size]
     config = block_config(width, heads, hidden)
-    block, given = random_block(config), inputs(config, grid)
-    runs = {"ours": lambda: block(**given), "plain": lambda: plain_block(block, **given)}
+    block, given = random_block(config), draw_inputs(config, grid)
+    runs = {"ours": lambda: block(**given), "plain": lambda: run_plainly(block, **given)}
     theirs = official_block(official, block, config) if official else None
     if theirs:
         runs["official"] = lambda: theirs(**given)
@@ -193,7 +91,10 @@ def measure(size: str, turns: int, official: Path | None) -> dict:
         distance = {
             name: ((run() - wanted).norm() / wanted.norm()).item() for name, run in runs.items()
         }
-    seconds, peaks = fastest(runs, turns), {name: peak_of(run) for name, run in runs.items()}
+    seconds, peaks = (
+        measure_seconds(runs, turns),
+        {name: measure_peak(run) for name, run in runs.items()},
+    )
     return {
         "size": size,
         "tokens": given["x"].shape[1],
@@ -224,7 +125,7 @@ def measure_attention(size: str, turns: int) -> dict:
     distance = (
         (mean_of_values() - sdpa(q, k, v, heads)).norm() / sdpa(q, k, v, heads).norm()
     ).item()
-    seconds = fastest(runs, turns)
+    seconds = measure_seconds(runs, turns)
     return {
         "size": size,
         "tokens": q.shape[1],
@@ -252,7 +153,7 @@ def measure_call(turns: int) -> dict:
 
     def plain(block: DitBlock):
         return lambda args, _: {
-            "img": plain_block(block, args["img"], args["vec"], args["pe"], args["txt"])
+            "img": run_plainly(block, args["img"], args["vec"], args["pe"], args["txt"])
         }
 
     blocks = {("double_block", index): plain(block) for index, block in enumerate(model.blocks)}
@@ -263,7 +164,7 @@ def measure_call(turns: int) -> dict:
     }
     with torch.no_grad():
         distance = ((runs["ours"]() - runs["plain"]()).norm() / runs["plain"]().norm()).item()
-    seconds = fastest(runs, turns)
+    seconds = measure_seconds(runs, turns)
     return {
         "size": "a call of the embedded model, 17 frames of 64x64",
         "seconds": seconds,
@@ -272,18 +173,22 @@ def measure_call(turns: int) -> dict:
     }
 
 
-def fused(
+def fuse_attention(
     q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict | None = None
 ) -> Tensor:
+    """Stands for a fused kernel, which holds nothing but its result."""
     return torch.empty_like(q)
 
 
 def count(frames: int, height: int, width: int, dtype: torch.dtype) -> dict:
     """Peaks of SAMA-14B's block for a real clip, counted on `meta`."""
     config = block_config(5120, 40, 13824)
-    block = random_block(config, device="meta", dtype=dtype, attention=fused)
-    given = inputs(config, ClipShape(frames, height, width).latent().grid(), "meta", dtype)
-    ours, plain = peak_of(lambda: block(**given)), peak_of(lambda: plain_block(block, **given))
+    block = DitBlock(config, nn, fuse_attention, "meta", dtype).requires_grad_(False)
+    given = draw_inputs(config, ClipShape(frames, height, width).latent().grid(), "meta", dtype)
+    ours, plain = (
+        measure_peak(lambda: block(**given)),
+        measure_peak(lambda: run_plainly(block, **given)),
+    )
     return {
         "clip": f"{frames} frames of {width}x{height}",
         "tokens": given["x"].shape[1],
@@ -294,6 +199,7 @@ def count(frames: int, height: int, width: int, dtype: torch.dtype) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -304,14 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = made.parse_args(arguments)
     torch.set_num_threads(1)
     report = {
-        "ran": {
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "threads": 1,
-            "turns": options.turns,
-            "seed": 0,
-        },
+        "ran": describe_run(turns=options.turns, seed=0),
         "measured": [measure(size, options.turns, options.official) for size in options.sizes],
         "semantic_queries": [measure_attention(size, options.turns) for size in options.sizes],
         "call": measure_call(options.turns),
@@ -334,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{row['peak_bytes']['plain'] / 2**30:6.2f}  peak {row['peak_ratio']:.2f}"
         )
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, report)
     return 0
 
 

@@ -1,6 +1,6 @@
 """A whole edit with the model inside the pack, through a real ComfyUI server: seconds of every stage, cold and warm.
 
-    python3 benchmarks/edit.py --json edit.json
+    python -m benchmarks.edit --json edit.json
 
 What `run.py edit` does, with its own code: set-up (here only the check that all is there), a server, the pack's clip of
 17 frames sent, edited with SAMA-Shapes and fetched. Then the same server edits it again with another seed, `--repeats`
@@ -15,8 +15,6 @@ Seconds depend on the machine and what else runs on it; shares and warm / cold a
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,17 +22,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if "sama_core" not in sys.modules:
-    sys.path.insert(0, str(ROOT))
-
-from sama_core import embedded  # noqa: E402
-from sama_core.launch.cli import parser as launch_parser  # noqa: E402
-from sama_core.launch.commands.edit import SET_UP, describe, probe, run_edit, start_server  # noqa: E402
-from sama_core.launch.places import Places  # noqa: E402
-from sama_core.launch.progress import LaunchError, Stages  # noqa: E402
-from sama_core.launch.setup.comfyui_source import ComfyUI, find_comfyui, places_of  # noqa: E402
-from sama_core.launch.setup.environment import Environment  # noqa: E402
+from benchmarks.comfyui import find
+from benchmarks.report import describe_run, finish
+from sama_core import embedded
+from sama_core.launch.cli import parser as launch_parser
+from sama_core.launch.commands.edit import SET_UP, describe, probe, run_edit, start_server
+from sama_core.launch.places import Places
+from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.setup.comfyui_source import ComfyUI, places_of
+from sama_core.launch.setup.environment import Environment
 
 PACKAGES = ("torch", "numpy", "av", "safetensors")
 
@@ -55,25 +51,20 @@ class GivenPython(Places):
         return self.folder
 
 
-def ready(places: Places, asked: argparse.Namespace, stages: Stages) -> ComfyUI:
+def prepare_comfyui(places: Places, asked: argparse.Namespace, stages: Stages) -> ComfyUI:
     """The ComfyUI to run. Raises LaunchError if there is none and nothing may be set up."""
     if asked.python is None:
         return Environment(places, stages).ready(asked.comfyui)
-    found = find_comfyui(Places(), asked.comfyui or os.environ.get("SAMA_COMFYUI"))
-    if found is None:
-        raise LaunchError(
-            "--python: given without a ComfyUI, needs its folder. Give --comfyui FOLDER."
-        )
-    return found
+    return find(asked.comfyui)
 
 
-def edits(
+def edit_all(
     places: Places, asked: argparse.Namespace, folder: Path
 ) -> tuple[list[dict[str, float]], ComfyUI]:
     """Seconds of every stage: the first edit with set-up and start, then the later ones; and the ComfyUI that ran."""
     first = Stages(sys.stderr)
     first.start(SET_UP)
-    comfyui, taken = ready(places, asked, first), []
+    comfyui, taken = prepare_comfyui(places, asked, first), []
     with start_server(comfyui, places, first) as place:
         for number in range(1 + asked.repeats):
             stages = Stages(sys.stderr) if number else first
@@ -97,7 +88,7 @@ def _steps(steps: int | None) -> list[str]:
     return [] if steps is None else ["--steps", str(steps)]
 
 
-def summary(taken: list[dict[str, float]]) -> dict:
+def summarise(taken: list[dict[str, float]]) -> dict:
     """Cold and warm seconds by stage, and how the whole of them compare; set-up and start are the cold edit's alone."""
     cold, warm = taken[0], taken[1:]
     work = [name for name in cold if any(name in later for later in warm)]
@@ -121,7 +112,7 @@ def summary(taken: list[dict[str, float]]) -> dict:
     return found
 
 
-def versions(python: Path, comfyui: ComfyUI) -> dict[str, str]:
+def versions_of(python: Path, comfyui: ComfyUI) -> dict[str, str]:
     """Of what ran the edit, asked of its interpreter."""
     program = (
         "import json, platform; from importlib.metadata import version; "
@@ -139,24 +130,23 @@ def measure(asked: argparse.Namespace) -> dict:
             if asked.python is None
             else GivenPython(interpreter=asked.python, folder=Path(folder))
         )
-        taken, comfyui = edits(places, asked, Path(folder))
+        taken, comfyui = edit_all(places, asked, Path(folder))
+        ran = describe_run(
+            steps=asked.steps or embedded.STEPS,
+            cfg=embedded.CFG,
+            seed=asked.seed,
+            instruction=asked.instruction,
+        )
         return {
+            "ran": {**ran, "versions": versions_of(places.python, comfyui)},
             "clip": describe(probe(embedded.CLIP, places)),
             "model": embedded.DIT.name,
-            "steps": asked.steps or embedded.STEPS,
-            "cfg": embedded.CFG,
-            "seed": asked.seed,
-            "instruction": asked.instruction,
-            **summary(taken),
+            **summarise(taken),
             "edits": taken,
-            "versions": versions(places.python, comfyui),
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         }
 
 
-def parsed(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -180,16 +170,13 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """0 if every edit came out, else 1 with a sentence."""
-    asked = parsed(arguments)
+    asked = parse(arguments)
     try:
         result = measure(asked)
     except LaunchError as error:
         print(error, file=sys.stderr)
         return 1
-    text = json.dumps(result, indent=1)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
+    finish(result, asked.json)
     return 0
 
 

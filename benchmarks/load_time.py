@@ -1,6 +1,6 @@
 """From click to first step against one sequential read of the file, and memory while loading; on the CPU.
 
-    OMP_NUM_THREADS=1 python benchmarks/load_time.py --gigabytes 3.3 --repeats 3 --json load_time.json
+    OMP_NUM_THREADS=1 python -m benchmarks.load_time --gigabytes 3.3 --repeats 3 --json load_time.json
 
 A bf16 file of SAMA-14B's width with as many blocks as fit in the size is written first. Each case is a process of its
 own; the cases take turns, so that a busy machine is busy for all of them.
@@ -25,273 +25,51 @@ Weights stay bf16 in memory (core's --bf16-unet), as on a card. Without it core 
 """
 
 import argparse
-import ctypes
 import json
-import math
-import mmap
-import os
-import platform
-import shutil
 import statistics
-import struct
-import subprocess
 import sys
 import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
 
-for place in (Path(__file__).resolve().parents[1], Path(__file__).resolve().parent):
-    if str(place) not in sys.path:
-        sys.path.insert(0, str(place))
+from benchmarks.comfyui import find
+from benchmarks.load_case import measure_loading, measure_reading
+from benchmarks.own_process import measure_in_child
+from benchmarks.random_models import bf16_bytes, sama_14b, write_model
+from benchmarks.report import describe_run, finish
+from sama_core.model.config import DitConfig
 
-import comfy_process  # noqa: E402
-from process_memory import resident  # noqa: E402
-
-from sama_core.errors import needed  # noqa: E402
-from sama_core.model.config import DitConfig  # noqa: E402
-
+MODULE = "benchmarks.load_time"
 CASES = ("ours", "core", "kept")
-BUFFER, POOL = 16 << 20, 1 << 23
 TARGET_RATIO, TARGET_MEMORY = 1.3, 1.1
 
 
 def config_of(blocks: int, width: int) -> DitConfig:
     """SAMA-14B's sizes but for depth and, in tests, width."""
-    return DitConfig(
-        dim=width,
-        num_heads=width // 128,
-        ffn_dim=width * 27 // 10,
-        num_layers=blocks,
-        text_dim=4096,
-        freq_dim=256,
-        in_dim=16,
-        out_dim=16,
-        semantic_dim=1152,
-        semantic_hidden=1024,
-    )
+    heads, hidden = width // 128, width * 27 // 10
+    return replace(sama_14b(blocks), dim=width, num_heads=heads, ffn_dim=hidden)
 
 
 def blocks_for(gigabytes: float, width: int) -> int:
     """As many blocks as make a file of about that size, one at least."""
-    one, two = (_file_bytes(config_of(blocks, width)) for blocks in (1, 2))
+    one, two = (bf16_bytes(config_of(blocks, width)) for blocks in (1, 2))
     return max(1, 1 + round((gigabytes * 1e9 - one) / (two - one)))
 
 
-def _file_bytes(config: DitConfig) -> int:
-    from sama_core.weights.checkpoint import model_shapes
-
-    return 2 * sum(math.prod(shape) for shape in model_shapes(config).values())
-
-
-def write_model(path: Path, config: DitConfig) -> int:
-    """A bf16 file of these sizes, random numbers over and over; its size in bytes. Never all of it in memory."""
-    import torch
-
-    from sama_core.weights.checkpoint import model_shapes
-
-    table, end = {}, 0
-    for name, shape in sorted(model_shapes(config).items()):
-        size = 2 * math.prod(shape)
-        table[name], end = (
-            {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]},
-            end + size,
-        )
-    if shutil.disk_usage(path.parent).free < 1.1 * end:
-        raise OSError(
-            needed(
-                str(path.parent), "too little free room", f"{end / 1e9:.1f} GB", "Give --folder."
-            )
-        )
-    header = json.dumps(table).encode()
-    numbers = 0.02 * torch.randn(POOL, generator=torch.Generator().manual_seed(0))
-    pool = numbers.bfloat16().view(torch.uint8).numpy().tobytes()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        for start in range(0, end, len(pool)):
-            file.write(pool[: end - start])
-        os.fsync(file.fileno())
-    return path.stat().st_size
-
-
-# --- one case, in its own process --------------------------------------------------------------
-
-
-def read_through(path: Path, keep: bool = False) -> None:
-    """Read the whole file, into one buffer again and again, or into new memory that `keep`s all of it."""
-    kept = []
-    with path.open("rb", buffering=0) as file:
-        buffer = _buffer()
-        while file.readinto(buffer):
-            if keep:
-                kept.append(buffer)
-                buffer = _buffer()
-
-
-def _buffer() -> memoryview:
-    """New memory that nothing has written to yet."""
-    return memoryview(mmap.mmap(-1, BUFFER))
-
-
-def drop_pages(path: Path) -> None:
-    """Ask the kernel to forget the file, where it can be asked."""
-    if hasattr(os, "posix_fadvise"):
-        with path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def cached_share(path: Path) -> float | None:
-    """Share of the file's pages in memory; None where the system does not tell."""
-    if sys.platform != "linux":
-        return None
-    with (
-        path.open("rb") as file,
-        mmap.mmap(
-            file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_WRITE, flags=mmap.MAP_PRIVATE
-        ) as pages,
-    ):
-        held = (ctypes.c_ubyte * -(-len(pages) // mmap.PAGESIZE))()
-        view = ctypes.c_ubyte.from_buffer(pages)
-        failed = ctypes.CDLL(None).mincore(ctypes.byref(view), ctypes.c_size_t(len(pages)), held)
-        del view
-    return None if failed else round(sum(page & 1 for page in held) / len(held), 3)
-
-
-def load_ours(path: Path):
-    from sama_core.comfyui.loaders import load_diffusion_model
-
-    return load_diffusion_model(str(path))
-
-
-def load_core(path: Path):
-    import comfy.sd
-
-    from sama_core.comfyui.joint_state import prepare
-
-    return prepare(comfy.sd.load_diffusion_model(str(path)))
-
-
-def step(patcher) -> None:
-    """One call of the DiT through core, at two latent frames of 16x16 pixels."""
-    import comfy.model_management
-    import torch
-
-    from sama_core.comfyui.packing import JointShape
-
-    config, device = patcher.model.dit_config, patcher.load_device
-    shape = JointShape((config.in_dim, 2, 2, 2), (config.semantic_tokens, config.semantic_dim))
-    comfy.model_management.load_models_gpu([patcher])
-    generator = torch.Generator().manual_seed(0)
-    source, context = (
-        torch.randn(1, *shape.video, generator=generator),
-        torch.randn(1, 8, config.text_dim, generator=generator),
-    )
-    state = shape.pack(source, torch.randn(1, *shape.semantic, generator=generator))
-    patcher.model.apply_model(
-        state.to(device),
-        torch.tensor([0.5], device=device),
-        c_crossattn=context.to(device),
-        source_latents=source.to(device),
-        sama_shapes=tuple(shape),
-        transformer_options={},
-    )
-
-
-def loading(case: str, path: Path, comfyui: Path, cold: bool, widened: bool) -> dict:
-    """Seconds and memory of one way of loading, in this process."""
-    comfy_process.start(comfyui, cpu=True, bf16_unet=not widened)
-    import torch
-
-    import sama_core.comfyui.loaders  # noqa: F401
-
-    torch.set_num_threads(1)
-    load = {"ours": load_ours, "core": load_core}[case]
-    kept = _cache(path, cold)
-    Path("/proc/self/clear_refs").write_text("5")
-    before, own, size = resident("VmRSS"), resident("RssAnon"), path.stat().st_size
-    with torch.inference_mode():
-        begun = _clocks()
-        patcher = load(path)
-        loaded = _clocks()
-        peak, anonymous = resident("VmHWM") - before, resident("RssAnon") - own
-        step(patcher)
-        first = _clocks()
-        step(patcher)
-        second = _clocks()
-    own_time = [max(0.0, (b - a) - (c - b)) for a, b, c in zip(loaded, first, second, strict=True)]
-    return {
-        "case": case,
-        "cold": cold,
-        "cached": kept,
-        "dtype": str(next(patcher.model.diffusion_model.blocks.parameters()).dtype),
-        "seconds": loaded[0] - begun[0],
-        "cpu_seconds": loaded[1] - begun[1],
-        "first_step": own_time[0],
-        "first_step_cpu": own_time[1],
-        "second_step": second[0] - first[0],
-        "peak_per_file": peak / size,
-        "anonymous_per_file": anonymous / size,
-    }
-
-
-def reading(case: str, path: Path, cold: bool) -> dict:
-    held, begun = _cache(path, cold), _clocks()
-    read_through(path, keep=case == "kept")
-    ended = _clocks()
-    return {
-        "case": case,
-        "cold": cold,
-        "cached": held,
-        "seconds": ended[0] - begun[0],
-        "cpu_seconds": ended[1] - begun[1],
-        "first_step": 0.0,
-        "first_step_cpu": 0.0,
-    }
-
-
-def _cache(path: Path, cold: bool) -> float | None:
-    """Bring the file's pages into the wanted state; the share of them that is in memory."""
-    drop_pages(path) if cold else read_through(path)
-    return cached_share(path)
-
-
-def _clocks() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
-
-
-# --- all cases ---------------------------------------------------------------------------------
-
-
-def in_a_process(case: str, path: Path, comfyui: Path, cold: bool, widened: bool = False) -> dict:
+def run_case(case: str, path: Path, comfyui: Path, cold: bool, widened: bool = False) -> dict:
     """One case in a new process, so that its peak is its own. What goes wrong there is its result."""
-    asked = [
-        "--case",
-        case,
-        "--file",
-        path,
-        "--comfyui",
-        comfyui,
-        *["--cold"] * cold,
-        *["--widened"] * widened,
-    ]
-    done = subprocess.run(
-        [sys.executable, __file__, *map(str, asked)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        return {
-            "case": case,
-            "cold": cold,
-            "failed": (done.stderr.strip().splitlines() or ["no word"])[-1],
-        }
-    return json.loads(done.stdout.splitlines()[-1])
+    flags = [*["--cold"] * cold, *["--widened"] * widened]
+    found = measure_in_child(MODULE, "--case", case, "--file", path, "--comfyui", comfyui, *flags)
+    return {"case": case, "cold": cold, **found}
 
 
-def turn(path: Path, comfyui: Path, cold: bool) -> list[dict]:
-    """Every case once, each between two plain readings, since the machine's mood changes."""
+def take_turn(path: Path, comfyui: Path, cold: bool) -> list[dict]:
+    """Every case once, each between two plain readings, since the machine's speed changes."""
     order = ("read", "ours", "read", "kept", "read", "core", "read")
-    return [in_a_process(case, path, comfyui, cold) for case in order]
+    return [run_case(case, path, comfyui, cold) for case in order]
 
 
-def ratios(turns: list[list[dict]]) -> dict:
+def compare(turns: list[list[dict]]) -> dict:
     """For each case the ratio to reading, a turn each: median, lowest, highest; by the clock and by CPU time."""
     found = {}
     for case in CASES:
@@ -324,18 +102,15 @@ def _spread(values: list[float]) -> dict | None:
 
 def measure(asked: argparse.Namespace) -> dict:
     """Write the file, take all turns, and sum up."""
-    comfyui, blocks = (
-        comfy_process.comfyui_folder(asked.comfyui),
-        blocks_for(asked.gigabytes, asked.width),
-    )
+    comfyui, blocks = find(asked.comfyui), blocks_for(asked.gigabytes, asked.width)
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         path = Path(folder) / "sama_random.safetensors"
         size = write_model(path, config_of(blocks, asked.width))
         taken = {
-            name: [turn(path, comfyui, name == "cold") for _ in range(asked.repeats)]
+            name: [take_turn(path, comfyui.folder, name == "cold") for _ in range(asked.repeats)]
             for name in ("cold", "warm")
         }
-        widened = in_a_process("ours", path, comfyui, cold=False, widened=True)
+        widened = run_case("ours", path, comfyui.folder, cold=False, widened=True)
     loads = [
         one
         for turns in taken.values()
@@ -343,36 +118,22 @@ def measure(asked: argparse.Namespace) -> dict:
         for one in measured
         if one["case"] == "ours"
     ]
+    file = {"bytes": size, "blocks": blocks, "width": asked.width, "dtype": "bfloat16"}
+    version = ".".join(map(str, comfyui.version()))
     return {
-        "file": {"bytes": size, "blocks": blocks, "width": asked.width, "dtype": "bfloat16"},
-        "repeats": asked.repeats,
-        "ratio": {name: ratios(turns) for name, turns in taken.items()},
+        "ran": describe_run("safetensors", comfyui=version, repeats=asked.repeats, cases_threads=1),
+        "file": file,
+        "ratio": {name: compare(turns) for name, turns in taken.items()},
         "targets": {"ratio": TARGET_RATIO, "peak_per_file": TARGET_MEMORY},
-        "highest_peak_per_file": max(one.get("peak_per_file", math.inf) for one in loads),
+        "highest_peak_per_file": max(
+            (one["peak_per_file"] for one in loads if "failed" not in one), default=None
+        ),
         "turns": taken,
         "widened": widened,
-        "versions": {
-            "python": platform.python_version(),
-            "comfyui": _version(comfyui),
-            **_torch_version(),
-        },
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": 1,
     }
 
 
-def _version(comfyui: Path) -> str:
-    return (comfyui / "comfyui_version.py").read_text(encoding="utf-8").split('"')[1]
-
-
-def _torch_version() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "safetensors")}
-
-
-def parsed(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -395,23 +156,21 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def measure_case(asked: argparse.Namespace) -> dict:
+    """The one case that the command line asks for."""
+    if asked.case in ("read", "kept"):
+        return measure_reading(asked.case, asked.file, asked.cold)
+    return measure_loading(asked.case, asked.file, Path(asked.comfyui), asked.cold, asked.widened)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """0 if every case ran, else 1."""
-    asked = parsed(arguments)
+    asked = parse(arguments)
     if asked.case:
-        print(
-            json.dumps(
-                reading(asked.case, asked.file, asked.cold)
-                if asked.case in ("read", "kept")
-                else loading(asked.case, asked.file, Path(asked.comfyui), asked.cold, asked.widened)
-            )
-        )
+        print(json.dumps(measure_case(asked)))
         return 0
     result = measure(asked)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
+    finish(result, asked.json)
     every = [one for turns in result["turns"].values() for measured in turns for one in measured]
     return 1 if any("failed" in one for one in [*every, result["widened"]]) else 0
 

@@ -1,6 +1,6 @@
 """Joins and drift of a long clip cut into segments, and what the store of segments costs.
 
-    .venv/bin/python benchmarks/long_joins.py --segments 10 --seed 0 --json long_joins.json
+    .venv/bin/python -m benchmarks.long_joins --segments 10 --seed 0 --json long_joins.json
 
 An artificial identity edit: each segment is encoded and decoded by the pack's own VAE, with a colour shift of its own
 planted before encoding, as a model that drifts would. Through the same plan, blend and colour anchoring as SAMA Long
@@ -9,7 +9,6 @@ clip encoded whole has, "drift" the largest mean error of a frame.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -17,11 +16,10 @@ import time
 from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from safetensors.torch import load_file
+from torch import Tensor
 
+from benchmarks.report import describe_run, write_json
 from sama_core import embedded
 from sama_core.encoders.latent_space import LatentSpace
 from sama_core.encoders.vae import load_wan_vae
@@ -32,16 +30,16 @@ LENGTH, OVERLAP = 5, 1
 """Latent frames of a segment (17 frames), and those that neighbours share."""
 
 
-def clip_of(segments: int, seed: int) -> torch.Tensor:
+def draw_clip(segments: int, seed: int) -> Tensor:
     """(F, 64, 64, 3): one scene over as many frames as the segments need."""
     latents = LENGTH + (segments - 1) * (LENGTH - 1 - OVERLAP)
     frames = (latents - 1) * 4 + 1
     return render(sample_scenes(generator_for(seed, "test", 0), 1, frames), frames, 64, 64)[0]
 
 
-def edited(
-    space: LatentSpace, source: torch.Tensor, shift: float, seed: int, cut: bool = True
-) -> torch.Tensor:
+def edit_identically(
+    space: LatentSpace, source: Tensor, shift: float, seed: int, cut: bool = True
+) -> Tensor:
     """The identity edit of `source`, whole or cut, with planted shifts of up to `shift`."""
     latents = (len(source) - 1) // 4 + 1
     segments = plan_segments(latents, LENGTH if cut else latents, OVERLAP)
@@ -55,12 +53,13 @@ def edited(
     return space.decode(blend_segments(parts, latents))[0].clamp(0, 1)
 
 
-def errors(frames: torch.Tensor, source: torch.Tensor) -> dict[str, float]:
+def measure_errors(frames: Tensor, source: Tensor) -> dict[str, float]:
+    """Largest mean error of a frame, and largest step of that mean from a frame to the next."""
     mean = (frames - source).mean((1, 2))
     return {"drift": mean.abs().max().item(), "step": mean.diff(dim=0).abs().max().item()}
 
 
-def store_cost(size: tuple[int, ...], times: int) -> dict[str, float]:
+def measure_store(size: tuple[int, ...], times: int) -> dict[str, float]:
     """Median milliseconds to keep and to get one latent of this size."""
     latent, spent = {"latent": torch.randn(size)}, {"put": [], "get": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +72,8 @@ def store_cost(size: tuple[int, ...], times: int) -> dict[str, float]:
     return {f"{name}_ms": statistics.median(values) for name, values in spent.items()}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--segments", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -81,30 +81,30 @@ def main() -> None:
         "--shift", type=float, default=0.06, help="largest planted shift of a segment's colours"
     )
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     torch.set_grad_enabled(False)
     vae = load_wan_vae(load_file(embedded.VAE)).eval()
-    space, source = LatentSpace(vae), clip_of(asked.segments, asked.seed)
-    whole = edited(space, source, 0.0, asked.seed, cut=False)
-    measured = {"whole clip, nothing planted": errors(whole, source)}
+    space, source = LatentSpace(vae), draw_clip(asked.segments, asked.seed)
+    whole = edit_identically(space, source, 0.0, asked.seed, cut=False)
+    measured = {"whole clip, nothing planted": measure_errors(whole, source)}
     for shift, name in ((0.0, "nothing planted"), (asked.shift, f"shifts up to {asked.shift}")):
-        frames = edited(space, source, shift, asked.seed + 1)
-        measured[f"segments, {name}"] = errors(frames, source)
-        measured[f"segments, {name}, anchored"] = errors(anchor_colours(frames, source), source)
+        frames = edit_identically(space, source, shift, asked.seed + 1)
+        measured[f"segments, {name}"] = measure_errors(frames, source)
+        measured[f"segments, {name}, anchored"] = measure_errors(
+            anchor_colours(frames, source), source
+        )
     report = {
-        "segments": asked.segments,
-        "frames": len(source),
-        "seed": asked.seed,
-        "torch": torch.__version__,
+        "ran": describe_run(segments=asked.segments, frames=len(source), seed=asked.seed),
         "errors": measured,
-        "store, 81 frames of 832x480": store_cost((1, 16, 21, 60, 104), 5),
+        "store, 81 frames of 832x480": measure_store((1, 16, 21, 60, 104), 5),
     }
     for name, values in measured.items():
         print(f"{name:44} drift {values['drift']:.4f}   largest step {values['step']:.4f}")
     print("store:", report["store, 81 frames of 832x480"])
     if asked.json:
-        asked.json.write_text(json.dumps(report, indent=1))
+        write_json(asked.json, report)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Peak memory of one DiT call's activations, counted tensor by tensor, beside what `sama_core.model.memory_law` predicts.
 
-    OMP_NUM_THREADS=1 python benchmarks/memory_law.py --json memory_law.json --plot cost.png
+    OMP_NUM_THREADS=1 python -m benchmarks.memory_law --json memory_law.json --plot cost.png
 
 Counted on the `meta` device with SAMA-14B's width and two blocks (more blocks hold no more), the semantic modules and
 the patch embedding in float32 as in ComfyUI, attention as a fused kernel; and on this CPU with the embedded model and
@@ -8,54 +8,40 @@ real attention. `--plot` draws memory and operations against tokens: points coun
 """
 
 import argparse
-import json
-import platform
 import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-for place in (ROOT, ROOT / "benchmarks"):
-    if str(place) not in sys.path:
-        sys.path.insert(0, str(place))
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
-import torch  # noqa: E402
-from dit_step import fused  # noqa: E402
-from live_bytes import LiveBytes  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from benchmarks.dit_step import fuse_attention
+from benchmarks.live_bytes import LiveBytes
+from benchmarks.random_models import sama_14b
+from benchmarks.report import describe_run, write_json
+from sama_core import embedded
+from sama_core.geometry import ClipShape, LatentShape
+from sama_core.model.attention import sdpa
+from sama_core.model.dit import SamaDiT
+from sama_core.model.memory_law import activation_bytes, sequence_tokens
+from sama_core.plan.request import forward_flops
 
-from sama_core import embedded  # noqa: E402
-from sama_core.geometry import ClipShape, LatentShape  # noqa: E402
-from sama_core.model.attention import sdpa  # noqa: E402
-from sama_core.model.config import DitConfig  # noqa: E402
-from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.model.memory_law import activation_bytes, sequence_tokens  # noqa: E402
-from sama_core.plan.request import forward_flops  # noqa: E402
-
-WIDE = DitConfig(
-    dim=5120,
-    num_heads=40,
-    ffn_dim=13824,
-    num_layers=2,
-    text_dim=4096,
-    freq_dim=256,
-    in_dim=16,
-    out_dim=16,
-    semantic_dim=1152,
-    semantic_hidden=1024,
-)
+WIDE = sama_14b(2)
 TEXT = 512
 SIZES = ((640, 384), (832, 480), (1280, 720))
 FRAMES = (1, 17, 33, 49, 81, 121)
 SMALL = ((17, 64, 64), (33, 64, 64), (17, 128, 128), (81, 128, 192))
 
 
-def peak(model: SamaDiT, latent: LatentShape, batch: int, device: str, dtype: torch.dtype) -> int:
+def measure_peak(
+    model: SamaDiT, latent: LatentShape, batch: int, device: str, dtype: torch.dtype
+) -> int:
     """Bytes that live at once in one call, its inputs left out."""
     config = model.config
 
-    def given(*shape: int) -> torch.Tensor:
+    def given(*shape: int) -> Tensor:
         return torch.empty(batch, *shape, device=device, dtype=dtype)
 
     video = given(16, latent.frames, latent.height, latent.width)
@@ -71,9 +57,12 @@ def peak(model: SamaDiT, latent: LatentShape, batch: int, device: str, dtype: to
     return live.peak
 
 
-def point(model: SamaDiT, clip: ClipShape, batch: int, device: str, dtype: torch.dtype) -> dict:
+def measure_point(
+    model: SamaDiT, clip: ClipShape, batch: int, device: str, dtype: torch.dtype
+) -> dict:
+    """Counted and predicted peak of one call at a clip\'s size."""
     latent = clip.latent()
-    counted = peak(model, latent, batch, device, dtype)
+    counted = measure_peak(model, latent, batch, device, dtype)
     law = activation_bytes(model.config, latent, batch, dtype.itemsize)
     return {
         "model_width": model.config.dim,
@@ -90,20 +79,24 @@ def point(model: SamaDiT, clip: ClipShape, batch: int, device: str, dtype: torch
     }
 
 
-def points() -> list[dict]:
+def measure_all() -> list[dict]:
     """All counted points."""
     found = []
     for dtype, batch in ((torch.bfloat16, 1), (torch.bfloat16, 2), (torch.float32, 1)):
-        wide = SamaDiT(WIDE, device="meta", dtype=dtype, head_dtype=torch.float32, attention=fused)
+        wide = SamaDiT(
+            WIDE, device="meta", dtype=dtype, head_dtype=torch.float32, attention=fuse_attention
+        )
         found += [
-            point(wide, ClipShape(frames, height, width), batch, "meta", dtype)
+            measure_point(wide, ClipShape(frames, height, width), batch, "meta", dtype)
             for (width, height), frames in product(SIZES, FRAMES)
         ]
     weights = load_file(embedded.DIT)
     small = SamaDiT.from_state_dict(
         {name: value.float() for name, value in weights.items()}, attention=sdpa
     )
-    return found + [point(small, ClipShape(*clip), 1, "cpu", torch.float32) for clip in SMALL]
+    return found + [
+        measure_point(small, ClipShape(*clip), 1, "cpu", torch.float32) for clip in SMALL
+    ]
 
 
 def _clip(row: dict) -> str:
@@ -145,6 +138,7 @@ def plot(rows: list[dict], path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -152,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--plot", type=Path)
     options = made.parse_args(arguments)
     torch.set_num_threads(1)
-    rows = points()
+    rows = measure_all()
     for row in rows:
         print(
             f"{row['model_width']:5} {_clip(row):26} {row['tokens']:7} tokens  x{row['batch']} {row['dtype']:9}"
@@ -161,11 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     worst = max(rows, key=lambda row: abs(row["error"]))
     print(f"worst: {worst['error']:+.1%}, {_clip(worst)}, width {worst['model_width']}")
     if options.json:
-        report = {
-            "ran": {"torch": torch.__version__, "python": platform.python_version()},
-            "points": rows,
-        }
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, {"ran": describe_run(), "points": rows})
     if options.plot:
         plot(rows, options.plot)
     return 0

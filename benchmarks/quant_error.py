@@ -1,6 +1,6 @@
 """How far each converted form is from the unquantised model, loaded through ComfyUI's own loaders.
 
-    .venv/bin/python benchmarks/quant_error.py --seed 0 --n 2 --gguf-pack DIR --json quant_error.json
+    .venv/bin/python -m benchmarks.quant_error --seed 0 --n 2 --gguf-pack DIR --json quant_error.json
 
 Two models are converted: the golden `dit_headdim128` (random weights, two blocks, stored as float32) and the embedded
 SAMA-Shapes (trained, float16). Each result is loaded in this process, the float8 forms by the pack's loader into core's
@@ -17,57 +17,37 @@ this is what cards with float8 units compute.
 """
 
 import argparse
-import importlib.util
 import json
-import logging
 import math
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if "sama_core" not in sys.modules:
-    sys.path.insert(0, str(ROOT))
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-import torch  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
-
-from sama_core import embedded  # noqa: E402
-from sama_core.convert.formats import FORMATS, GGUF, format_named  # noqa: E402
-from sama_core.convert.job import convert  # noqa: E402
-from sama_core.convert.targets import default_name  # noqa: E402
-from sama_core.launch.places import Places  # noqa: E402
-from sama_core.launch.setup.comfyui_source import find_comfyui  # noqa: E402
-from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.model.schedule import TRAIN_TIMESTEPS, round_timestep  # noqa: E402
-from sama_core.shapes.gate import Settings, load_core_editor  # noqa: E402
-from sama_core.shapes.gate.clip_scores import from_bytes, to_bytes  # noqa: E402
-from sama_core.shapes.gate.core_editor import (  # noqa: E402
+from benchmarks.comfyui import find, start_here
+from benchmarks.loaded_dit import LoadedDit, Loader, float8_everywhere
+from benchmarks.own_process import ROOT
+from benchmarks.report import describe_run, finish
+from sama_core import embedded
+from sama_core.convert.formats import FORMATS, format_named
+from sama_core.convert.job import convert
+from sama_core.convert.targets import default_name
+from sama_core.model.schedule import TRAIN_TIMESTEPS, round_timestep
+from sama_core.shapes.gate import Settings, load_core_editor
+from sama_core.shapes.gate.clip_scores import from_bytes, to_bytes
+from sama_core.shapes.gate.core_editor import (
     ModelFiles,
     clip_seed,
     joint_noise,
 )
-from sama_core.shapes.gate.evaluate import held_out  # noqa: E402
-from sama_core.shapes.world import TAUGHT  # noqa: E402
-from sama_core.training.semantics.siglip import mend_torchvision  # noqa: E402
+from sama_core.shapes.gate.evaluate import held_out
+from sama_core.shapes.world import TAUGHT
 
 GOLDEN = ROOT / "tests" / "golden" / "dit_headdim128.safetensors"
 SIGMAS = (1.0, 0.8, 0.5, 0.2)
-
-
-class LoadedDit:
-    """A DiT that ComfyUI loaded, called as the core's own is."""
-
-    def __init__(self, patcher):
-        import comfy.model_management
-
-        comfy.model_management.load_models_gpu([patcher], force_full_load=True)
-        self.patcher, self.model = patcher, patcher.model.diffusion_model
-        self.config, self.blocks = self.model.config, self.model.blocks
-
-    def __call__(self, *inputs):
-        return SamaDiT.forward(self.model, *inputs)
 
 
 class Measure:
@@ -83,7 +63,7 @@ class Measure:
         self.words = [line for batch in batches for line in batch.instructions]
         self.seeds = [clip_seed(seed, index) for index in range(len(self.words))]
 
-    def golden_velocity(self, dit: LoadedDit) -> torch.Tensor:
+    def golden_velocity(self, dit: LoadedDit) -> Tensor:
         """All video velocities of the golden cases, in one row."""
         out = []
         for case in sorted(
@@ -100,7 +80,7 @@ class Measure:
             ]
         return torch.cat(out)
 
-    def shapes_velocity(self, dit: LoadedDit) -> torch.Tensor:
+    def shapes_velocity(self, dit: LoadedDit) -> Tensor:
         """Video velocities on clips noised along the truth, in one row."""
         source, target = self.editor.encode(self.frames), self.editor.encode(self.truth)
         text = self.editor.text_encoder(self.editor.token_rows(self.words))
@@ -114,7 +94,7 @@ class Measure:
             out.append(dit(mixed, timestep, text, source, semantic)[0].flatten())
         return torch.cat(out)
 
-    def edits(self, dit: LoadedDit) -> torch.Tensor:
+    def edits(self, dit: LoadedDit) -> Tensor:
         """uint8 frames of every clip's edit."""
         self.editor.dit = dit
         return self.editor.edit(self.frames, self.words, self.seeds).frames
@@ -125,10 +105,11 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    version = start_comfyui(options.comfyui)
+    comfyui = find(options.comfyui)
+    start_here(comfyui.folder, cpu=True)
     measure = Measure(options.n, options.seed)
     with tempfile.TemporaryDirectory(prefix="sama-quant-") as folder:
-        golden, shapes = golden_file(measure.golden, Path(folder)), embedded.DIT
+        golden, shapes = write_golden(measure.golden, Path(folder)), embedded.DIT
         load = Loader(options.gguf_pack, Path(folder))
         whole, whole_shapes = load(golden), load(shapes)
         references = (
@@ -138,35 +119,24 @@ def main(arguments: list[str] | None = None) -> int:
         )
         rows = {}
         for name in options.formats:
-            files = [
-                convert(path, Path(folder) / default_name(path, format_named(name)), name).target
-                for path in (golden, shapes)
-            ]
-            rows[name] = row(measure, references, [load(path) for path in files]) | {
-                "bits_per_weight_of_file": round(
-                    8 * files[1].stat().st_size / parameters(shapes), 2
-                )
-            }
-            print(name, json.dumps(rows[name]), flush=True)
+            files = [convert_into(Path(folder), path, name) for path in (golden, shapes)]
+            rows[name] = compare(measure, references, [load(path) for path in files])
+            bits = 8 * files[1].stat().st_size / count_weights(shapes)
+            rows[name]["bits_per_weight_of_file"] = round(bits, 2)
             if name == "fp8_fast":
                 with float8_everywhere():
-                    rows["fp8_fast, multiplied in float8"] = row(
-                        measure, references, [load(path) for path in files]
-                    )
-                print(name, json.dumps(rows["fp8_fast, multiplied in float8"]), flush=True)
-    result = {
-        "seed": options.seed,
-        "clips": len(measure.words),
-        "sigmas": SIGMAS,
-        "torch": torch.__version__,
-        "comfyui": version,
-        "gguf_read_by": load.gguf_reader(),
-        "formats": rows,
-    }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+                    dits = [load(path) for path in files]
+                    rows[f"{name}, multiplied in float8"] = compare(measure, references, dits)
+            print(name, json.dumps(rows[name]), file=sys.stderr, flush=True)
+    ran = describe_run(
+        "gguf",
+        seed=options.seed,
+        clips=len(measure.words),
+        sigmas=SIGMAS,
+        comfyui=".".join(map(str, comfyui.version())),
+        gguf_read_by=load.describe_gguf_reader(),
+    )
+    finish({"ran": ran, "formats": rows}, options.json)
     return 0
 
 
@@ -188,92 +158,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def start_comfyui(asked: str | None) -> str:
-    """Make ComfyUI importable, on the CPU, and know SAMA; returns its version."""
-    mend_torchvision()
-    sys.path.insert(0, str(find_comfyui(Places(), asked).folder))
-    import comfy.options  # noqa: F401  before cli_args: leaves sys.argv unparsed
-    from comfy.cli_args import args
-
-    args.cpu = True
-    logging.getLogger().setLevel(logging.WARNING)
-    from comfyui_version import __version__
-
-    from sama_core.comfyui.register import register
-
-    register()
-    return __version__
-
-
-class Loader:
-    """Any of the files → a LoadedDit."""
-
-    def __init__(self, gguf_pack: Path | None, folder: Path):
-        self.pack, self.folder = gguf_pack and import_pack(gguf_pack), folder
-
-    def __call__(self, path: Path) -> LoadedDit:
-        from sama_core.comfyui.loaders import load_diffusion_model
-
-        if path.suffix != GGUF:
-            return LoadedDit(load_diffusion_model(str(path)))
-        if self.pack is None:
-            return LoadedDit(load_diffusion_model(str(self._dequantised(path))))
-        return LoadedDit(self._through_pack(path))
-
-    def gguf_reader(self) -> str:
-        return (
-            "ComfyUI-GGUF's loader and layers"
-            if self.pack
-            else "the library's dequantisation, then core's layers"
-        )
-
-    def _through_pack(self, path: Path):
-        """What the pack's node does."""
-        import comfy.sd
-
-        weights = importlib.import_module(f"{self.pack}.loader").gguf_sd_loader(str(path))
-        layers = importlib.import_module(f"{self.pack}.ops").GGMLOps()
-        return comfy.sd.load_diffusion_model_state_dict(
-            weights, model_options={"custom_operations": layers}
-        )
-
-    def _dequantised(self, path: Path) -> Path:
-        import gguf
-
-        reader, values = gguf.GGUFReader(path), {}
-        for tensor in reader.tensors:
-            field = reader.get_field(f"comfy.gguf.orig_shape.{tensor.name}")
-            shape = field.contents() if field else [int(size) for size in reversed(tensor.shape)]
-            data = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-            values[tensor.name] = torch.from_numpy(data.copy()).reshape(shape)
-        target = self.folder / f"{path.name}.safetensors"
-        save_file(values, target, metadata={"config": reader.get_field("config").contents()})
-        return target
-
-
-def import_pack(folder: Path) -> str:
-    """Make a folder of modules importable as a package, without running its `__init__`; returns its name."""
-    spec = importlib.util.spec_from_loader("gguf_pack", loader=None, is_package=True)
-    module = importlib.util.module_from_spec(spec)
-    module.__path__ = [str(folder)]
-    sys.modules["gguf_pack"] = module
-    return "gguf_pack"
-
-
-@contextmanager
-def float8_everywhere():
-    """Core believes that this device multiplies float8."""
-    import comfy.model_management
-
-    before = comfy.model_management.supports_fp8_compute
-    comfy.model_management.supports_fp8_compute = lambda device=None: True
-    try:
-        yield
-    finally:
-        comfy.model_management.supports_fp8_compute = before
-
-
-def golden_file(golden: dict, folder: Path) -> Path:
+def write_golden(golden: dict, folder: Path) -> Path:
     """The golden model's weights as a float32 file."""
     path = folder / "golden.safetensors"
     save_file(
@@ -287,7 +172,13 @@ def golden_file(golden: dict, folder: Path) -> Path:
     return path
 
 
-def row(measure: Measure, references: tuple, dits: list[LoadedDit]) -> dict:
+def convert_into(folder: Path, path: Path, name: str) -> Path:
+    """Convert a file to the format of that name; the new file."""
+    return convert(path, folder / default_name(path, format_named(name)), name).target
+
+
+def compare(measure: Measure, references: tuple, dits: list[LoadedDit]) -> dict:
+    """How far converted models, golden and Shapes, are from what the unquantised ones made."""
     golden, shapes = dits
     psnr = [
         decibels(one, other)
@@ -301,17 +192,19 @@ def row(measure: Measure, references: tuple, dits: list[LoadedDit]) -> dict:
     }
 
 
-def distance(got: torch.Tensor, expected: torch.Tensor) -> float:
+def distance(got: Tensor, expected: Tensor) -> float:
     """Relative L2."""
     return float(f"{((got - expected).norm() / expected.norm()).item():.3g}")
 
 
-def decibels(one: torch.Tensor, other: torch.Tensor) -> float:
+def decibels(one: Tensor, other: Tensor) -> float:
+    """PSNR of 8-bit frames, 99 where they are equal."""
     error = (from_bytes(one) - from_bytes(other)).square().mean().item()
     return 99.0 if error == 0 else -10 * math.log10(error)
 
 
-def parameters(path: Path) -> int:
+def count_weights(path: Path) -> int:
+    """Weights in a safetensors file."""
     return sum(value.numel() for value in load_file(path).values())
 
 

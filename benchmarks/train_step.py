@@ -1,6 +1,6 @@
 """One training step at SAMA-14B's width and reduced depth: memory, gradients, seconds; on the CPU.
 
-    OMP_NUM_THREADS=1 python benchmarks/train_step.py --json train_step.json
+    OMP_NUM_THREADS=1 python -m benchmarks.train_step --json train_step.json
 
 The pack's own trainee, objective and optimiser take one step on random weights, latents, text and semantic tokens: with
 1 and 2 blocks, gradient checkpointing off and on, all weights or a LoRA, all in float32. Each case is a process of its
@@ -15,42 +15,30 @@ Computed   the peak of 40 blocks, at these few tokens: M(40) = M(2) + 38 · (M(2
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-if "sama_core" not in sys.modules:
-    sys.path.insert(0, str(ROOT))
+import torch
 
-import torch  # noqa: E402
-from process_memory import peak  # noqa: E402
+from benchmarks.own_process import measure_in_child, peak
+from benchmarks.random_models import random_dit, sama_14b
+from benchmarks.report import describe_run, finish
+from sama_core.model.config import DitConfig
+from sama_core.model.dit import SamaDiT
+from sama_core.training.config import TrainConfig
+from sama_core.training.objective import SamaObjective, TrainBatch
+from sama_core.training.objectives.noising import stream
+from sama_core.training.optim.optimisation import build_optimizers
+from sama_core.training.trainee import Trainee
 
-from sama_core.model.config import DitConfig  # noqa: E402
-from sama_core.model.dit import SamaDiT  # noqa: E402
-from sama_core.training.config import TrainConfig  # noqa: E402
-from sama_core.training.objective import SamaObjective, TrainBatch  # noqa: E402
-from sama_core.training.objectives.noising import stream  # noqa: E402
-from sama_core.training.optim.optimisation import build_optimizers  # noqa: E402
-from sama_core.training.trainee import Trainee  # noqa: E402
-
+MODULE = "benchmarks.train_step"
 BLOCKS = 40
 MOMENTS, BYTES_KEPT = 8, 20
 """Bytes of each trained weight in float32: AdamW's two moments; and with weight, gradient and average."""
-SIZES = {
-    "dim": 5120,
-    "num_heads": 40,
-    "ffn_dim": 13824,
-    "text_dim": 4096,
-    "freq_dim": 256,
-    "semantic_dim": 1152,
-    "semantic_hidden": 1024,
-}
+SIZES = {name: value for name, value in asdict(sama_14b()).items() if name != "num_layers"}
 CASES = [
     {"checkpointing": checkpointing, "lora_rank": rank}
     for rank, checkpointing in product((0, 32), (False, True))
@@ -60,23 +48,11 @@ TEXT_ROWS = 512
 
 
 def dit_config(blocks: int, sizes: dict[str, int] = SIZES) -> DitConfig:
-    return DitConfig(num_layers=blocks, in_dim=16, out_dim=16, **sizes)
+    """The model's sizes at that depth; `sizes` override SAMA-14B's."""
+    return replace(sama_14b(blocks), **sizes)
 
 
-def random_model(config: DitConfig, generator: torch.Generator) -> SamaDiT:
-    """Weights of variance 1 / fan-in, norms near 1: as in training nothing is 0, so that every gradient can be seen."""
-    dit = SamaDiT(config, device="meta")
-    weights = {}
-    for name, weight in dit.state_dict().items():
-        value = torch.empty(weight.shape)
-        matrix = weight.ndim > 1 and "modulation" not in name
-        value.normal_(std=weight[0].numel() ** -0.5 if matrix else 0.05, generator=generator)
-        weights[name] = value.add_(1) if "norm" in name and name.endswith("weight") else value
-    dit.load_state_dict(weights, assign=True)
-    return dit
-
-
-def batch_of(config: DitConfig, side: int, generator: torch.Generator) -> TrainBatch:
+def draw_batch(config: DitConfig, side: int, generator: torch.Generator) -> TrainBatch:
     """One sample of one latent frame, `side` x `side`: (side / 2)² tokens a video segment."""
 
     def draw(*shape: int) -> torch.Tensor:
@@ -112,18 +88,20 @@ def one_step(
         gradient_checkpointing=checkpointing,
         lora_rank=lora_rank,
     )
-    trainee = Trainee(random_model(config, generator), None, settings)
+    trainee = Trainee(random_dit(config, generator), None, settings)
     for name, weight in trainee.named_parameters():
         if ".lora_B." in name:  # begins at 0, and would hide the gradient of its partner
             torch.nn.init.normal_(weight, std=0.01, generator=generator)
     trained = {name: weight for name, weight in trainee.named_parameters() if weight.requires_grad}
-    batch, begun = batch_of(config, side, generator), time.perf_counter()
+    batch, begun = draw_batch(config, side, generator), time.perf_counter()
     loss = SamaObjective(settings)(trainee, batch, [stream("noise")]).total.sum()
     loss.backward()
     faults = {
-        name: fault for name, weight in trained.items() if (fault := gradient_fault(weight.grad))
+        name: fault
+        for name, weight in trained.items()
+        if (fault := find_gradient_fault(weight.grad))
     }
-    still = optimizer_step(trained, settings, keep_moments)
+    still = step_optimizers(trained, settings, keep_moments)
     return {
         "blocks": blocks,
         "checkpointing": checkpointing,
@@ -140,7 +118,7 @@ def one_step(
     }
 
 
-def optimizer_step(
+def step_optimizers(
     trained: dict[str, torch.nn.Parameter], settings: TrainConfig, keep_moments: bool
 ) -> list[str]:
     """One step of the settings' optimiser; names of the tensors that it left as they were."""
@@ -156,7 +134,7 @@ def optimizer_step(
     ]
 
 
-def gradient_fault(gradient: torch.Tensor | None) -> str | None:
+def find_gradient_fault(gradient: torch.Tensor | None) -> str | None:
     """What is wrong with a gradient; None if nothing is."""
     if gradient is None:
         return "none"
@@ -165,23 +143,13 @@ def gradient_fault(gradient: torch.Tensor | None) -> str | None:
     return None if gradient.any() else "all 0"
 
 
-def in_a_process(arguments: list[str], case: dict) -> dict:
+def run_case(arguments: list[str], case: dict) -> dict:
     """One case in a new process, so that its peak is its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments, "--case", json.dumps(case)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        return {
-            **case,
-            "failed": done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"],
-        }
-    return json.loads(done.stdout.splitlines()[-1])
+    found = measure_in_child(MODULE, *arguments, "--case", json.dumps(case))
+    return {**case, **found} if "failed" in found else found
 
 
-def extrapolated(first: dict, second: dict, blocks: int = BLOCKS) -> dict:
+def extrapolate(first: dict, second: dict, blocks: int = BLOCKS) -> dict:
     """Computed, not measured: two depths of one case carried on to `blocks`."""
     grows = second["peak_gb"] - first["peak_gb"]
     trained = second["trained_weights"] + (blocks - 2) * (
@@ -200,7 +168,7 @@ def extrapolated(first: dict, second: dict, blocks: int = BLOCKS) -> dict:
     }
 
 
-def moments_check(dropped: dict, kept: dict) -> dict | None:
+def compare_moments(dropped: dict, kept: dict) -> dict | None:
     """Peak with AdamW's moments, measured and as the formula adds them; None if a case failed."""
     if "failed" in dropped or "failed" in kept:
         return None
@@ -214,32 +182,31 @@ def measure(asked: argparse.Namespace, arguments: list[str]) -> dict:
     """All cases, and what follows for the full depth."""
     measured, computed = [], []
     for case in CASES:
-        pair = [in_a_process(arguments, {**case, "blocks": blocks}) for blocks in (1, 2)]
+        pair = [run_case(arguments, {**case, "blocks": blocks}) for blocks in (1, 2)]
         for found in pair:
             print(json.dumps(found), file=sys.stderr)
         measured += pair
         if not any("failed" in found for found in pair):
-            computed.append(extrapolated(*pair))
-    kept = in_a_process(arguments, CHECK)
+            computed.append(extrapolate(*pair))
+    kept = run_case(arguments, CHECK)
     print(json.dumps(kept), file=sys.stderr)
     whole = SamaDiT(dit_config(BLOCKS, asked.sizes), device="meta")
     return {
-        "sizes": asdict(dit_config(BLOCKS, asked.sizes)),
+        "ran": describe_run(
+            sizes=asdict(dit_config(BLOCKS, asked.sizes)),
+            latent=[1, asked.side, asked.side],
+            video_tokens=2 * (asked.side // 2) ** 2,
+            text_rows=TEXT_ROWS,
+        ),
         "weights_at_full_depth": sum(weight.numel() for weight in whole.parameters()),
-        "latent": [1, asked.side, asked.side],
-        "video_tokens": 2 * (asked.side // 2) ** 2,
-        "text_rows": TEXT_ROWS,
         "measured": [*measured, kept],
         "computed": computed,
-        "check_of_added_moments": moments_check(measured[0], kept),
+        "check_of_added_moments": compare_moments(measured[0], kept),
         "formula": "M(40) = M(2) + 38 * (M(2) - M(1)) + 8 bytes per trained weight; state: 20 bytes per trained weight",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
     }
 
 
-def parsed(arguments: list[str]) -> argparse.Namespace:
+def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -255,15 +222,12 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """0 if every case ran with good gradients, else 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    asked = parsed(arguments)
+    asked = parse(arguments)
     if asked.case:
         print(json.dumps(one_step(**asked.case, side=asked.side, sizes=asked.sizes)))
         return 0
     result = measure(asked, arguments)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
+    finish(result, asked.json)
     faults = ("failed", "gradient_faults", "tensors_not_moved")
     return 1 if any(case.get(fault) for case in result["measured"] for fault in faults) else 0
 

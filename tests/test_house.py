@@ -20,7 +20,7 @@ def house():
 def test_files_are_of_a_readable_size(house):
     median, _, _ = spread(list(house.files.values()))
     assert 100 <= median <= 200
-    assert set(house.long_files()) - TABLES == {"sama_core/identity/code.py"}
+    assert set(house.long_files()) - TABLES <= {"sama_core/identity/code.py"}
 
 
 def test_functions_are_short(house):

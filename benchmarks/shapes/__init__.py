@@ -1,1 +1,1 @@
-"""What SAMA-Shapes can do, measured."""
+"""Measurements of SAMA-Shapes, the model inside the pack: `python -m benchmarks.shapes.NAME`."""

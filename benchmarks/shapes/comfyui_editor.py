@@ -6,7 +6,6 @@ clip.mkv (FFV1, RGB) ─▶ Load Video ─▶ SAMA Source Video ─▶ SAMA Edit
 
 import io
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -19,14 +18,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sama_core.errors import RuntimeSetupError, needed
-from sama_core.launch.places import Places
+from benchmarks.comfyui import find, running_server
+from sama_core.errors import RuntimeSetupError
 from sama_core.launch.progress import Stages
 from sama_core.launch.server.client import Client, Output, Refused
 from sama_core.launch.server.follow import Follower
-from sama_core.launch.server.process import Server, prepare_base
+from sama_core.launch.server.process import Server
 from sama_core.launch.server.workflow import refusal
-from sama_core.launch.setup.comfyui_source import find_comfyui
 from sama_core.shapes.gate.core_editor import Edited, ModelFiles, Settings
 
 FRAME_RATE = 12
@@ -113,36 +111,15 @@ def running_comfyui(
     Raises RuntimeSetupError if a file or a ComfyUI is missing; `comfyui` is its folder, found as `run.py` does if None.
     """
     files.check()
-    found = find_comfyui(Places(), comfyui)
-    if found is None:
-        raise RuntimeSetupError(
-            needed(
-                "--through comfyui",
-                "no ComfyUI here",
-                "a ComfyUI folder",
-                "Give it with --comfyui, or run `python3 run.py edit` once, which fetches one.",
-            )
-        )
-    with tempfile.TemporaryDirectory(prefix="sama-bench-") as folder:
-        places = Places(work=Path(folder))
-        prepare_base(places)
-        for name, path in (
-            ("diffusion_models", files.dit),
-            ("text_encoders", files.text_encoder),
-            ("vae", files.vae),
-        ):
+    found = find(comfyui)
+    with (
+        tempfile.TemporaryDirectory(prefix="sama-bench-") as folder,
+        running_server(Path(folder), found) as (server, places),
+    ):
+        kinds = (("diffusion_models", files.dit), ("text_encoders", files.text_encoder))
+        for name, path in (*kinds, ("vae", files.vae)):
             shutil.copyfile(path, places.models / name / path.name)
-        options = [
-            "--cpu",
-            "--disable-auto-launch",
-            "--base-directory",
-            str(places.base),
-            "--database-url",
-            "sqlite:///:memory:",
-        ]
-        with Server(Path(sys.executable), found, options, places.log("comfyui")) as server:
-            server.wait_ready()
-            yield ComfyEditor(Client(server.url), files, settings, Path(folder), server)
+        yield ComfyEditor(Client(server.url), files, settings, Path(folder), server)
 
 
 def edit_graph(files: ModelFiles, settings: Settings, instruction: str, seed: int) -> dict:

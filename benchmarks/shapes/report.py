@@ -1,15 +1,10 @@
-"""An evaluation in words and in JSON: what ran, the table, the file."""
+"""The gate's table in Markdown, and which model files and settings ran."""
 
 import hashlib
-import json
-import os
-import platform
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
-from sama_core.errors import RuntimeSetupError, needed
+from benchmarks.report import describe_run
 from sama_core.shapes.gate.core_editor import ModelFiles, Settings
 
 _COLUMNS = (
@@ -25,15 +20,10 @@ _COLUMNS = (
 )
 
 
-def what_ran(files: ModelFiles, settings: Settings, **more: object) -> dict:
-    """Versions, settings and the files' sha256 (first 12 digits), with `more` of the caller's."""
+def describe_models(files: ModelFiles, settings: Settings, **more: object) -> dict:
+    """What ran: `more`, the sampling's settings, the machine, the files' sha256 (first 12 digits)."""
     return {
-        **more,
-        **asdict(settings),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
+        **describe_run(**more, **asdict(settings)),
         "files": {
             name: {
                 "file": Path(path).name,
@@ -49,33 +39,6 @@ def markdown(edits: dict[str, dict]) -> str:
     """The gate table: one row per edit of `evaluate`'s result."""
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(_row(kind, row) for kind, row in edits.items())]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def write_json(path: Path, report: dict) -> None:
-    """Write `report` under a temporary name and rename it, so that `path` is whole or not there.
-
-    Raises RuntimeSetupError naming the path where that fails.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def cannot_write(path: Path, error: OSError) -> RuntimeSetupError:
-    """The error for a result that cannot be stored."""
-    return RuntimeSetupError(
-        needed(
-            str(path),
-            error.strerror or str(error),
-            "a file that can be written",
-            "Give another path.",
-        )
-    )
 
 
 def _row(kind: str, row: dict) -> tuple[str, ...]:

@@ -7,11 +7,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from benchmarks.report import cannot_write
 from sama_core.shapes.gate.clip_scores import ClipScores, to_bytes
 from sama_core.shapes.gate.core_editor import Edited
 from sama_core.shapes.world import EditBatch
-
-from .report import cannot_write
 
 SCALE, GAP, CAPTION, MARGIN = 2, 6, 18, 10
 _RIGHT, _WRONG, _INK, _PAPER = (20, 120, 40), (190, 30, 30), (30, 30, 30), (255, 255, 255)

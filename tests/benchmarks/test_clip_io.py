@@ -7,31 +7,26 @@ import av
 import numpy as np
 import pytest
 
+from benchmarks import clip_io as bench
+from benchmarks import sample_clip
 from sama_core.clip import ClipRange, FileSource
 
-from ..harness.benchmarks import load_benchmark
 
-
-@pytest.fixture(scope="module")
-def bench():
-    return load_benchmark("clip_io")
-
-
-def test_the_clip_is_as_long_as_asked(bench, tmp_path):
-    bench.make_clip(tmp_path / "clip.mp4", 96, 64, 6)
+def test_the_clip_is_as_long_as_asked(tmp_path):
+    sample_clip.make_clip(tmp_path / "clip.mp4", 96, 64, 6)
     facts = FileSource(str(tmp_path / "clip.mp4")).facts()
     assert (facts.width, facts.height, facts.fps, facts.frame_count) == (96, 64, 24, 144)
     with av.open(str(tmp_path / "clip.mp4")) as container:
         assert abs(container.duration / av.time_base - 6) < 0.1
     numbers = [
         round(picture.time * 24)
-        for picture in bench.pictures(tmp_path / "clip.mp4", ClipRange(70, 5))
+        for picture in bench.read_pictures(tmp_path / "clip.mp4", ClipRange(70, 5))
     ]
     assert numbers == [70, 71, 72, 73, 74]
 
 
-def test_every_figure_is_taken(bench, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(bench, "in_a_process", lambda case, path, wanted: {"frames": wanted.frames})
+def test_every_figure_is_taken(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "run_case", lambda case, path, wanted: {"frames": wanted.frames})
     asked = [
         "--width",
         "96",
@@ -76,11 +71,11 @@ def moving_grain(width, height):
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/clear_refs"), reason="peak memory is read from Linux' /proc"
 )
-def test_81_frames_of_a_minute_of_1080p_add_less_than_300_mb(bench, tmp_path, monkeypatch):
+def test_81_frames_of_a_minute_of_1080p_add_less_than_300_mb(tmp_path, monkeypatch):
     """On top of the frames themselves, which are 388 MB as float32 of 832x480."""
-    monkeypatch.setattr(bench, "_pattern", moving_grain)
-    bench.make_clip(tmp_path / "clip.mp4", 1920, 1080, 60)
-    taken = bench.in_a_process("fit", tmp_path / "clip.mp4", ClipRange(700, 81))
+    monkeypatch.setattr(sample_clip, "draw_pattern", moving_grain)
+    sample_clip.make_clip(tmp_path / "clip.mp4", 1920, 1080, 60)
+    taken = bench.run_case("fit", tmp_path / "clip.mp4", ClipRange(700, 81))
     assert taken["result_mb"] == pytest.approx(388.2, abs=0.1)
     assert taken["added_mb"] < 300
 
@@ -88,8 +83,8 @@ def test_81_frames_of_a_minute_of_1080p_add_less_than_300_mb(bench, tmp_path, mo
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/clear_refs"), reason="peak memory is read from Linux' /proc"
 )
-def test_saving_takes_no_more_memory_for_a_longer_clip(bench, tmp_path):
+def test_saving_takes_no_more_memory_for_a_longer_clip(tmp_path):
     """81 restored frames of 640x360 would be 224 MB."""
-    bench.make_clip(tmp_path / "clip.mp4", 640, 360, 6)
-    taken = bench.in_a_process("save three times as long", tmp_path / "clip.mp4", ClipRange(10, 27))
+    sample_clip.make_clip(tmp_path / "clip.mp4", 640, 360, 6)
+    taken = bench.run_case("save three times as long", tmp_path / "clip.mp4", ClipRange(10, 27))
     assert taken["frames"] == 81 and taken["added_mb"] < 100

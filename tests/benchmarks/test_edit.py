@@ -3,19 +3,13 @@
 import json
 import sys
 
-import pytest
+from benchmarks import edit as bench
 
-from ..harness.benchmarks import load_benchmark
 from ..harness.comfy_home import comfy_source
 
 
-@pytest.fixture(scope="module")
-def bench():
-    return load_benchmark("edit")
-
-
-def test_cold_and_warm_side_by_side(bench):
-    found = bench.summary(
+def test_cold_and_warm_side_by_side():
+    found = bench.summarise(
         [
             {"set-up": 1.0, "start ComfyUI": 9.0, "load": 4.0, "sampling": 6.0},
             {"load": 1.0, "sampling": 3.0},
@@ -29,13 +23,13 @@ def test_cold_and_warm_side_by_side(bench):
     assert found["warm_per_cold"] == {"load": 0.5, "sampling": 1.0, "total": 0.8}
 
 
-def test_a_cold_edit_alone(bench):
-    assert bench.summary([{"set-up": 1.0, "load": 2.0}]) == {
+def test_a_cold_edit_alone():
+    assert bench.summarise([{"set-up": 1.0, "load": 2.0}]) == {
         "cold": {"set-up": 1.0, "load": 2.0, "total": 3.0}
     }
 
 
-def test_two_edits_on_one_server(bench, tmp_path, capsys):
+def test_two_edits_on_one_server(tmp_path, capsys):
     asked = [
         "--python",
         sys.executable,
@@ -60,6 +54,6 @@ def test_two_edits_on_one_server(bench, tmp_path, capsys):
     )
 
 
-def test_a_folder_that_is_no_comfyui(bench, tmp_path, capsys):
+def test_a_folder_that_is_no_comfyui(tmp_path, capsys):
     assert bench.main(["--python", sys.executable, "--comfyui", str(tmp_path)]) == 1
     assert "needs a ComfyUI folder" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
-from benchmarks.process_memory import fresh_peak, resident
+from benchmarks.own_process import reset_peak, resident
 from sama_core.convert import stream
 from sama_core.convert.ggml import require_gguf
 from sama_core.convert.job import convert
@@ -49,7 +49,7 @@ def work(asked: dict) -> dict:
         die_at(asked["die_at"])
     if "warm_up" in asked:
         convert(asked["warm_up"], Path(asked["target"] + "_warm"), asked["format"])
-    before = fresh_peak()
+    before = reset_peak()
     try:
         convert(asked["source"], Path(asked["target"]), asked["format"])
     except stream.ConversionError as error:

@@ -8,15 +8,17 @@ the Wan 2.1 VAE at reduced width.
 
 import io
 import json
-import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.random_models import random_weights
+from sama_core import embedded
 from sama_core.encoders.umt5_layout import Umt5Sizes
 from sama_core.encoders.vae_layout import vae_shapes
 from sama_core.model.config import DitConfig
+from sama_core.shapes.gate.core_editor import ModelFiles
 from sama_core.weights.checkpoint import model_shapes
 from sama_core.weights.write import write_safetensors
 
@@ -65,34 +67,31 @@ def write_untrained(models_dir: str | Path, seed: int = 0) -> dict[str, str]:
     return dict(FILES)
 
 
+def write_untrained_shapes(folder: Path) -> ModelFiles:
+    """The untrained DiT and text encoder, and the trained VAE of SAMA-Shapes: an editor that edits nothing well."""
+    names = write_untrained(folder)
+    return ModelFiles(
+        folder / "diffusion_models" / names["diffusion_models"],
+        folder / "text_encoders" / names["text_encoders"],
+        embedded.VAE,
+    )
+
+
 def diffusion_model(generator: torch.Generator, config: DitConfig = DIT) -> dict[str, Tensor]:
     """Random float32 weights of a SAMA DiT, scaled so that activations stay near 1."""
-    return {name: _random(name, shape, generator) for name, shape in model_shapes(config).items()}
+    return random_weights(model_shapes(config), generator)
 
 
 def text_encoder(generator: torch.Generator, sizes: Umt5Sizes = TEXT) -> dict[str, Tensor]:
     """Random umT5 weights under ComfyUI's names, with a sentencepiece vocabulary inside."""
-    weights = {name: _random(name, shape, generator) for name, shape in sizes.shapes().items()}
-    return weights | {
+    return random_weights(sizes.shapes(), generator) | {
         "spiece_model": torch.frombuffer(bytearray(_tokenizer(sizes.vocab_size)), dtype=torch.uint8)
     }
 
 
 def vae(generator: torch.Generator, width: int = VAE_WIDTH) -> dict[str, Tensor]:
     """Random weights of Wan 2.1's VAE at a base width of `width` channels (96 in the real one)."""
-    return {name: _random(name, shape, generator) for name, shape in vae_shapes(width).items()}
-
-
-def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Norm scales near 1, biases near 0, weights with variance 1 / fan-in."""
-    noise = torch.randn(shape, generator=generator)
-    if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
-        return 1 + 0.05 * noise
-    if name.endswith("bias") or len(shape) < 2:
-        return 0.05 * noise
-    if name.startswith("shared"):
-        return noise
-    return noise / math.sqrt(math.prod(shape[1:]))
+    return random_weights(vae_shapes(width), generator)
 
 
 def _tokenizer(vocab_size: int) -> bytes:

@@ -3,13 +3,10 @@
 import pytest
 import torch
 
+from benchmarks import memory_law as bench
 from sama_core.geometry import ClipShape
 from sama_core.model.dit import SamaDiT
 from sama_core.model.memory_law import activation_bytes, sequence_tokens
-
-from ..harness.benchmarks import load_benchmark
-
-bench = load_benchmark("memory_law")
 
 
 @pytest.mark.parametrize(
@@ -32,9 +29,13 @@ def test_without_a_source_half_the_tokens():
 )
 def test_it_predicts_what_is_counted(clip, dtype, batch):
     wide = SamaDiT(
-        bench.WIDE, device="meta", dtype=dtype, head_dtype=torch.float32, attention=bench.fused
+        bench.WIDE,
+        device="meta",
+        dtype=dtype,
+        head_dtype=torch.float32,
+        attention=bench.fuse_attention,
     )
-    row = bench.point(wide, ClipShape(*clip), batch, "meta", dtype)
+    row = bench.measure_point(wide, ClipShape(*clip), batch, "meta", dtype)
     assert abs(row["error"]) < 0.15
     assert row["counted_bytes"] > 10 * row["tokens"] * bench.WIDE.dim
 
@@ -44,12 +45,12 @@ def test_more_blocks_hold_no_more():
 
     latent = ClipShape(17, 384, 640).latent()
     peaks = [
-        bench.peak(
+        bench.measure_peak(
             SamaDiT(
                 replace(bench.WIDE, num_layers=layers),
                 device="meta",
                 dtype=torch.bfloat16,
-                attention=bench.fused,
+                attention=bench.fuse_attention,
             ),
             latent,
             1,

@@ -4,28 +4,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks import dit_step as bench
+from benchmarks import reference_block as reference
 from sama_core import SamaDiT
 from sama_core.model import attention, blocks
 from sama_core.model.config import DitConfig
 from sama_core.model.slices import feed_forward_slice, token_slices
 
-from ..harness.benchmarks import load_benchmark
 from ..harness.golden import assert_close
 
 GRID = (2, 3, 4)
-bench = load_benchmark("dit_step")
 
 
 @pytest.fixture
 def block():
     torch.manual_seed(0)
-    return bench.random_block(bench.block_config(48, 2, 96))
+    return reference.random_block(reference.block_config(48, 2, 96))
 
 
 @pytest.fixture
 def given():
     torch.manual_seed(1)
-    return bench.inputs(bench.block_config(48, 2, 96), GRID)
+    return reference.draw_inputs(reference.block_config(48, 2, 96), GRID)
 
 
 def test_slices_are_views_of_so_many_tokens():
@@ -81,7 +81,7 @@ def test_grad_flows_through_everything(block, given):
 
 def test_it_computes_what_the_restated_reference_does(block, given):
     with torch.no_grad():
-        assert_close(block(**given), bench.plain_block(block, **given), rel_l2=1e-6)
+        assert_close(block(**given), reference.run_plainly(block, **given), rel_l2=1e-6)
 
 
 @pytest.mark.parametrize("clip", bench.REAL)

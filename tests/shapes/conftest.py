@@ -4,13 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sama_core import embedded
 from sama_core.shapes.gate.clip_scores import to_bytes
 from sama_core.shapes.gate.core_editor import Edited, ModelFiles
 from sama_core.shapes.world import KINDS, EditSampler, Scenes
 from sama_core.shapes.world.scene import EMPTY, SHAPES
 
-from ..harness.untrained import write_untrained
+from ..harness.untrained import write_untrained_shapes
 
 PAIRS_PER_KIND = 24
 
@@ -66,13 +65,7 @@ def batches(request) -> dict[str, object]:
 @pytest.fixture(scope="session")
 def random_files(tmp_path_factory) -> ModelFiles:
     """The untrained DiT and text encoder, and the trained VAE."""
-    folder = tmp_path_factory.mktemp("models")
-    names = write_untrained(folder)
-    return ModelFiles(
-        folder / "diffusion_models" / names["diffusion_models"],
-        folder / "text_encoders" / names["text_encoders"],
-        embedded.VAE,
-    )
+    return write_untrained_shapes(tmp_path_factory.mktemp("models"))
 
 
 class FakeEditor:

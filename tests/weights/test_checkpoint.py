@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
+from benchmarks import own_process
 from sama_core import SamaDiT, load_state_dict_report
 from sama_core.errors import CheckpointError
 from sama_core.model.config import DitConfig
@@ -28,7 +29,6 @@ from sama_core.weights.header import WeightFile, read_header, shard_paths
 from sama_core.weights.names import SAMA_KEYS, strip_prefix
 from sama_core.weights.report import LoadReport, compare
 
-from ..harness.benchmarks import load_benchmark
 from ..harness.untrained import diffusion_model
 from ..model.test_config import SAMA_14B
 
@@ -134,11 +134,10 @@ def frugal(monkeypatch):
     """Fails the test if it reads more than a megabyte of weight files or takes 256 MB more memory."""
     CountedFile.total = 0
     monkeypatch.setattr(header_module, "open", CountedFile, raising=False)
-    memory = load_benchmark("process_memory")
-    before = memory.fresh_peak()
+    before = own_process.reset_peak()
     yield
     assert 0 < CountedFile.total < 1_000_000
-    assert memory.resident("VmHWM") - before < 256 << 20
+    assert own_process.resident("VmHWM") - before < 256 << 20
 
 
 def test_header_is_written_as_safetensors_writes_it(weights):

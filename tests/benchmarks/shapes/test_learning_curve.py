@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from ..harness.benchmarks import load_benchmark
+from benchmarks.shapes import learning_curve
 
 
 def log(folder, steps, flow):
@@ -31,14 +31,14 @@ def stages(tmp_path):
 
 
 def test_stages_follow_one_another_and_a_later_log_replaces(stages):
-    one, two = load_benchmark("learning_curve").joined(stages, [])
+    one, two = learning_curve.joined(stages, [])
     assert (one["steps"], one["flow"]) == ([0, 5, 9], [4.0, 2.0, 1.0])
     assert (two["steps"], two["flow"]) == ([10, 15, 20, 24], [0.9, 0.8, 0.6, 0.5])
 
 
 def test_a_curve_goes_on_after_an_earlier_runs_numbers(stages, tmp_path):
     """The whole curve at once, and in two runs of which the second knows the first one's JSON only."""
-    command, curve = load_benchmark("learning_curve").main, tmp_path / "curve.json"
+    command, curve = learning_curve.main, tmp_path / "curve.json"
     assert command([*stages, "--json", str(curve)]) == 0
     whole = curve.read_text()
     assert command([stages[0], "--json", str(curve)]) == 0 and curve.read_text() != whole
@@ -48,7 +48,7 @@ def test_a_curve_goes_on_after_an_earlier_runs_numbers(stages, tmp_path):
 
 def test_the_command_writes_numbers_and_a_picture(stages, tmp_path, capsys):
     assert (
-        load_benchmark("learning_curve").main(
+        learning_curve.main(
             [*stages, "--json", str(tmp_path / "curve.json"), "--plot", str(tmp_path / "curve.png")]
         )
         == 0

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 from accelerate.state import AcceleratorState
 
-from ..harness.benchmarks import load_benchmark
+from benchmarks.shapes import ablation
 
 TINY = {
     "frames": 5,
@@ -22,9 +22,8 @@ TINY = {
 @pytest.fixture
 def bench(monkeypatch):
     AcceleratorState._reset_state(True)
-    module = load_benchmark("truth_table")
-    monkeypatch.setattr(module, "SCALE", {**module.SCALE, **TINY})
-    return module
+    monkeypatch.setattr(ablation, "SCALE", {**ablation.SCALE, **TINY})
+    return ablation
 
 
 def options(bench, folder, *more: str):

@@ -1,6 +1,6 @@
 """The paper's ablation (SAMA Tab. 5) at a scale that a CPU can afford: does anchoring help, do the pretexts?
 
-    python benchmarks/truth_table.py --output truth --seeds 0 1 2 --json truth.json --plot truth.png
+    python -m benchmarks.shapes.ablation --output truth --seeds 0 1 2 --json truth.json --plot truth.png
 
 Four arms, equal in steps, data, first weights and noise; each trains stage 0 (image edits and clips) and stage 1
 (image edits and paired clips):
@@ -26,21 +26,18 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if "sama_core" not in sys.modules:
-    sys.path.insert(0, str(ROOT))
+import torch
 
-import torch  # noqa: E402
-
-from benchmarks.shapes.report import write_json  # noqa: E402
-from sama_core.encoders.umt5 import Tokens  # noqa: E402
-from sama_core.shapes.gate import CoreEditor, Settings, evaluate  # noqa: E402
-from sama_core.shapes.training.shapes_run import WEIGHTS, ShapesRun  # noqa: E402
-from sama_core.shapes.world import TAUGHT  # noqa: E402
-from sama_core.training.config import TrainConfig, load_config  # noqa: E402
-from sama_core.training.objective import SamaObjective  # noqa: E402
-from sama_core.training.outputs import TrainLog  # noqa: E402
-from sama_core.training.trainer import Trainer  # noqa: E402
+from benchmarks.own_process import ROOT
+from benchmarks.report import describe_run, write_json
+from sama_core.encoders.umt5 import Tokens
+from sama_core.shapes.gate import CoreEditor, Settings, evaluate
+from sama_core.shapes.training.shapes_run import WEIGHTS, ShapesRun
+from sama_core.shapes.world import TAUGHT
+from sama_core.training.config import TrainConfig, load_config
+from sama_core.training.objective import SamaObjective
+from sama_core.training.outputs import TrainLog
+from sama_core.training.trainer import Trainer
 
 ARMS = {"base": (0.0, False), "sa": (0.1, False), "ma": (0.0, True), "sama": (0.1, True)}
 PAPER = {"base": 6.312, "sa": 6.696, "ma": 6.711, "sama": 7.095}
@@ -86,11 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
         write_json(
             options.json,
             {
-                "sizes": SIZES,
-                "scale": SCALE,
-                "steps": options.steps,
-                "torch": torch.__version__,
-                "clips": options.clips,
+                "ran": describe_run(
+                    sizes=SIZES,
+                    scale=SCALE,
+                    seeds=options.seeds,
+                    steps=options.steps,
+                    clips=options.clips,
+                ),
                 "paper": PAPER,
                 "runs": results,
             },
@@ -117,7 +116,7 @@ def run_arm(arm: str, seed: int, options: argparse.Namespace) -> dict:
         init = str(Path(config.output) / WEIGHTS)
     minutes = (time.process_time() - started) / 60
     run.trainee.load_state_dict(averaged)
-    result = {"arm": arm, "seed": seed, "minutes": minutes, **measured(run, config, options)}
+    result = {"arm": arm, "seed": seed, "minutes": minutes, **measure(run, config, options)}
     write_json(done, result)
     return result
 
@@ -141,7 +140,7 @@ def stage_config(
     )
 
 
-def measured(run: ShapesRun, config: TrainConfig, options: argparse.Namespace) -> dict:
+def measure(run: ShapesRun, config: TrainConfig, options: argparse.Namespace) -> dict:
     """Flow loss, accuracy and decibels of the averaged weights on held-out clips."""
     run.trainee.eval()
     editor = CoreEditor(

@@ -1,4 +1,4 @@
-"""The official SAMA code at the same sizes, the baseline of `gpu.py`: its DiT with random weights.
+"""The official SAMA code at the same sizes, the baseline of `python -m benchmarks.gpu`: its DiT with random weights.
 
 It is imported by path from a checkout and nothing of it is in the pack. Its `WanModel`, made on the device in bfloat16,
 is run over source, semantic and target tokens: embedding, blocks, head. Deviation: the 65 semantic tokens are drawn at
@@ -11,13 +11,14 @@ import types
 from importlib import import_module
 from pathlib import Path
 
-from gpu_point import Clock, Watch, clip_of, device_of, sizes, work
+from benchmarks.gpu.sizes import clip_of, count_work, device_of, sizes
+from benchmarks.gpu.watch import Clock, Watch
 
 TEXT_ROWS = 512
 
 
 def measure(order: dict) -> dict:
-    """What `gpu.py` keeps of a point."""
+    """What `python -m benchmarks.gpu` keeps of a point."""
     import torch
 
     device = device_of(order["dry"])
@@ -40,9 +41,9 @@ def measure(order: dict) -> dict:
     held = sum(weight.numel() * weight.element_size() for weight in dit.parameters())
     return {
         "outcome": "ok",
-        **work(config, latent),
+        **count_work(config, latent),
         **clock.seconds(),
-        **watch.found(),
+        **watch.peaks(),
         "dynamic": False,
         "weights_on_device_bytes": held,
         "weights_bytes": held,

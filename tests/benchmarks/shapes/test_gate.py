@@ -5,17 +5,13 @@ import json
 import pytest
 from PIL import Image
 
-from ..harness.benchmarks import load_benchmark
-from ..harness.comfy_home import comfy_source
+from benchmarks.shapes import gate as bench
 
-
-@pytest.fixture(scope="module")
-def bench():
-    return load_benchmark("shapes_bench")
+from ...harness.comfy_home import comfy_source
 
 
 @pytest.fixture
-def run(bench, random_files, tmp_path, capsys):
+def run(random_files, tmp_path, capsys):
     """Runs the command on the random model; returns (exit code, output, error output)."""
     model = ["--dit", random_files.dit, "--text-encoder", random_files.text_encoder, "--steps", "2"]
 

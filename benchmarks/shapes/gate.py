@@ -1,6 +1,6 @@
 """The gate of the embedded model: how often, how exactly and how fast it makes the edit that was asked for.
 
-    python benchmarks/shapes_bench.py --seed 0 --n 200 --edits recolour remove replace background style \
+    python -m benchmarks.shapes.gate --seed 0 --n 200 --edits recolour remove replace background style \
         --json gate.json --sheet gate.png
 
 Per edit, n clips that training never saw (17 frames of 64x64; other seeds, colour-shape pairs and wordings):
@@ -22,25 +22,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if "sama_core" not in sys.modules:
-    sys.path.insert(0, str(ROOT))
+import torch
 
-import torch  # noqa: E402
-
-from benchmarks.shapes.comfyui_editor import running_comfyui  # noqa: E402
-from benchmarks.shapes.report import markdown, what_ran, write_json  # noqa: E402
-from benchmarks.shapes.sheet import ContactSheet  # noqa: E402
-from sama_core import embedded  # noqa: E402
-from sama_core.errors import RuntimeSetupError, SamaError, needed  # noqa: E402
-from sama_core.shapes.gate import Editor, Settings, evaluate, load_core_editor  # noqa: E402
-from sama_core.shapes.gate.core_editor import ModelFiles  # noqa: E402
-from sama_core.shapes.gate.evaluate import (  # noqa: E402
+from benchmarks.report import check_folder, write_json
+from benchmarks.shapes.comfyui_editor import running_comfyui
+from benchmarks.shapes.report import describe_models, markdown
+from benchmarks.shapes.sheet import ContactSheet
+from sama_core import embedded
+from sama_core.errors import SamaError, needed
+from sama_core.shapes.gate import Editor, Settings, evaluate, load_core_editor
+from sama_core.shapes.gate.core_editor import ModelFiles
+from sama_core.shapes.gate.evaluate import (
     FRAMES,
     SIDE,
     check_plan,
 )
-from sama_core.shapes.world import KINDS, TAUGHT  # noqa: E402
+from sama_core.shapes.world import KINDS, TAUGHT
 
 MODEL_FILES = {
     "--dit": embedded.DIT,
@@ -82,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 
     with editor(options, files, settings) as chosen:
         edits = evaluate(chosen, options.edits, options.seed, options.n, options.batch, watch=watch)
-    ran = what_ran(
+    ran = describe_models(
         files,
         settings,
         seed=options.seed,
@@ -94,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         batch=options.batch,
         seconds=time.perf_counter() - started,
     )
-    print(f"{markdown(edits)}\n\n{described(ran)}")
+    print(f"{markdown(edits)}\n\n{describe(ran)}")
     if options.json:
         write_json(options.json, {"ran": ran, "edits": edits})
     if options.sheet:
@@ -112,16 +109,8 @@ def check(options: argparse.Namespace) -> None:
     ):
         if value < least:
             raise SamaError(needed(name, value, f"{least} or more", f"Give another {name}."))
-    for name, path in (("--json", options.json), ("--sheet", options.sheet)):
-        if path and not path.absolute().parent.is_dir():
-            raise RuntimeSetupError(
-                needed(
-                    name,
-                    f"{path}, in a folder that is not there",
-                    "a folder that exists",
-                    "Make the folder first.",
-                )
-            )
+    check_folder("--json", options.json)
+    check_folder("--sheet", options.sheet)
 
 
 @contextmanager
@@ -134,14 +123,14 @@ def editor(options: argparse.Namespace, files: ModelFiles, settings: Settings) -
         yield chosen
 
 
-def described(ran: dict) -> str:
+def describe(ran: dict) -> str:
     """What ran, in two lines under the table."""
     files = ", ".join(f"{part['file']} {part['sha256']}" for part in ran["files"].values())
     size = f"{ran['frames']} frames of {ran['width']}x{ran['height']}"
     return (
         f"{ran['clips']} clips per edit, {size}, seed {ran['seed']}, {ran['steps']} steps, cfg {ran['cfg']:g}, "
         f"shift {ran['shift']:g}, through {ran['through']}, batch {ran['batch']}, {ran['threads']} threads, torch "
-        f"{ran['torch']}, {ran['seconds']:.0f} s.\n{files}"
+        f"{ran['versions']['torch']}, {ran['seconds']:.0f} s.\n{files}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py` without a card: its grid, its report, and every path that needs no CUDA, dry."""
+"""`python -m benchmarks.gpu` without a card: its grid, its report, and every path that needs no CUDA, dry."""
 
 import json
 import subprocess
@@ -6,17 +6,15 @@ import sys
 
 import pytest
 
-from ..harness.benchmarks import load_benchmark
+from benchmarks.gpu import __main__ as bench
+from benchmarks.gpu.grid import choose_points, every_point
+
 from ..harness.comfy_home import comfy_source
-
-
-@pytest.fixture(scope="module")
-def bench():
-    return load_benchmark("gpu")
+from ..harness.imports import REPO_ROOT
 
 
 @pytest.fixture
-def run(bench, tmp_path, capsys):
+def run(tmp_path, capsys):
     """A function that runs the benchmark dry; returns (exit code, the report)."""
 
     def command(*arguments: str) -> tuple[int, dict]:
@@ -40,8 +38,8 @@ def run(bench, tmp_path, capsys):
     return command
 
 
-def test_the_grid(bench):
-    points = bench.every_point(official=True)
+def test_the_grid():
+    points = every_point(official=True)
     grid = [
         point
         for point in points
@@ -49,7 +47,7 @@ def test_the_grid(bench):
     ]
     assert len(grid) == 3 * 2 * 2 * 5 and len(set(points)) == len(points) == 60 + 12 + 6
     assert {point.cap for point in grid} == {12, 16, 24, 48, None}
-    assert [point.code for point in bench.every_point(official=False)].count("official") == 1
+    assert [point.code for point in every_point(official=False)].count("official") == 1
 
 
 @pytest.mark.parametrize(
@@ -76,12 +74,12 @@ def test_the_grid(bench):
         (["--code", "official"], 6),
     ],
 )
-def test_only_some_points(bench, arguments, count):
-    asked = bench.parsed(["--json", "x", *arguments])
-    assert len(bench.chosen(bench.every_point(official=True), asked)) == count
+def test_only_some_points(arguments, count):
+    asked = bench.parse(["--json", "x", *arguments])
+    assert len(choose_points(every_point(official=True), asked)) == count
 
 
-def test_dry_points_and_going_on(run, bench, monkeypatch):
+def test_dry_points_and_going_on(run, monkeypatch):
     """Both kinds of weights through ComfyUI, then nothing is measured twice."""
     some = ["--frames", "33", "--sizes", "832x480", "--caps", "24", "--code", "sama"]
     code, report = run(*some)
@@ -97,7 +95,7 @@ def test_dry_points_and_going_on(run, bench, monkeypatch):
     def never(*_arguments, **_told):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(bench, "child", never)
+    monkeypatch.setattr(bench, "run_child", never)
     assert run(*some) == (0, report)
 
 
@@ -107,7 +105,7 @@ def test_a_compiled_point(run):
     assert code == 0 and [point["outcome"] for point in report["points"]] == ["ok"]
 
 
-def test_what_cannot_be_measured_is_said(run, bench, tmp_path):
+def test_what_cannot_be_measured_is_said(run, tmp_path):
     code, report = run("--attention", "sage", "--weights", "bf16")
     assert code == 0 and report["points"][0]["outcome"] == "absent: sageattention is not installed"
     assert (
@@ -132,28 +130,28 @@ def test_an_official_folder_that_is_none(run, tmp_path):
         (None, "timeout"),
     ],
 )
-def test_how_a_process_ends_is_a_result(bench, monkeypatch, end, outcome):
+def test_how_a_process_ends_is_a_result(monkeypatch, end, outcome):
     def ended(command, timeout, **_settings):
         if end is None:
             raise subprocess.TimeoutExpired(command, timeout)
         return subprocess.CompletedProcess(command, stdout="", **end)
 
-    monkeypatch.setattr(bench.subprocess, "run", ended)
-    asked = bench.parsed(["--json", "x", "--comfyui", str(comfy_source().folder)])
-    assert bench.child(asked, "point") == {"outcome": outcome}
+    monkeypatch.setattr(subprocess, "run", ended)
+    asked = bench.parse(["--json", "x", "--comfyui", str(comfy_source().folder)])
+    assert bench.run_child(asked, "point") == {"outcome": outcome}
 
 
-def test_a_file_of_another_kind_is_not_written_over(bench, tmp_path):
+def test_a_file_of_another_kind_is_not_written_over(tmp_path):
     (tmp_path / "out.json").write_text('{"schema": "other"}')
     with pytest.raises(SystemExit, match="another kind of file"):
         bench.main(["--json", str(tmp_path / "out.json"), "--dry"])
     assert (tmp_path / "out.json").read_text() == '{"schema": "other"}'
 
 
-def test_the_point_starts_without_torch(bench):
+def test_the_point_starts_without_torch():
     """Core's memory library has to be loaded before it."""
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import gpu_point; print('torch' in sys.modules)"
+    program = "import sys, benchmarks.gpu.point; print('torch' in sys.modules)"
     told = subprocess.run(
-        [sys.executable, "-c", program, str(bench.HERE)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=REPO_ROOT, capture_output=True, text=True, check=True
     )
     assert told.stdout.strip() == "False"

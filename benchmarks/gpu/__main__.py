@@ -1,7 +1,7 @@
 """SAMA-14B's shape with random weights on this machine's card: seconds per step and peak memory. Nothing is downloaded.
 
-    python benchmarks/gpu.py --json out.json [--official FOLDER]      every point that out.json lacks
-    python benchmarks/gpu.py --json out.json --dry                    the same code on a CPU, at a tiny shape
+    python -m benchmarks.gpu --json out.json [--official FOLDER]      every point that out.json lacks
+    python -m benchmarks.gpu --json out.json --dry                    the same code on a CPU, at a tiny shape
 
 Each point is a process of its own with a time limit: ComfyUI's loader, memory management and euler sampler on a random
 file that is written once (`--folder`; 28.6 GB in bf16, 15 GB in fp8), so that core streams weights as it does for the
@@ -13,159 +13,63 @@ fp8        the blocks' matrices as float8_e4m3fn with a scale each, ComfyUI's ow
 memory     a smaller card is imitated: core reserves the rest (--reserve-vram), and torch may allocate no more
            (set_per_process_memory_fraction). Unverified: that a real card of that size behaves the same
 step       one call of the model, batch 1 (cfg 1); with cfg > 1 a step of sampling is two
-
-The file, schema `sama-gpu-1`:
-    schema, dry, date, card {name, total_bytes, capability}, versions {torch, cuda, comfyui, pack, python},
-    config {dim, num_heads, …}                      sizes of the model that ran
-    ceiling {bf16, fp8}                             {flops_per_second} of the card's fastest large matmul, or {why_not}
-    points [{
-        code            "sama" or "official"
-        frames, width, height, weights ("bf16", "fp8"), cap (GB, or null for all), attention, compile (true, false)
-        outcome         "ok", "oom", "timeout", "absent: …", "failed: …"; what follows is there only with "ok"
-        tokens, attention_flops, linear_flops       of one call
-        first_seconds                               until the first step is done: weights onto the card, compilation
-        seconds_per_step [s, …]                     of the later steps
-        peak_bytes                                  torch's allocations at their peak, after loading began
-        peak_device_bytes                           most in use on the card, by whomever, less what was before
-        weights_on_device_bytes, weights_bytes      what of the weights lay on the card in the end, and all of them
-        ram_peak_bytes, dynamic                     this process; whether core's dynamic memory ran
-        ceiling_fraction                            flops per second of the median step / the ceiling of bf16
-    }]
-In a dry file sizes are tiny (`DRY_CLIP`, `DRY_CONFIG`), whatever a point is called, and every figure is meaningless.
 """
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import date
-from itertools import product
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-for place in (HERE.parent, HERE):
-    if str(place) not in sys.path:
-        sys.path.insert(0, str(place))
-
-import comfy_process  # noqa: E402
+from benchmarks.comfyui import find
+from benchmarks.gpu.grid import Point, choose_points, every_point
+from benchmarks.own_process import run_module
+from benchmarks.report import write_json
 
 SCHEMA = "sama-gpu-1"
-FRAMES, SIZES, WEIGHTS, CAPS = (
-    (33, 49, 81),
-    ((832, 480), (1280, 720)),
-    ("bf16", "fp8"),
-    (12, 16, 24, 48, None),
-)
-ATTENTION = ("pytorch-flash", "pytorch-efficient", "pytorch-cudnn", "sage", "flash")
 STEPS, SECONDS = 4, 1800
-POINT = HERE / "gpu_point.py"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One thing to measure; two points are the same if all of this is."""
-
-    frames: int
-    width: int
-    height: int
-    weights: str = "bf16"
-    cap: int | None = None
-    attention: str = "pytorch"
-    compile: bool = False
-    code: str = "sama"
-
-
-def every_point(official: bool) -> list[Point]:
-    """The grid, then attention back ends and torch.compile at one size, then the official code."""
-    grid = [
-        Point(frames, *size, weights, cap)
-        for cap, weights, size, frames in product(reversed(CAPS), WEIGHTS, SIZES, FRAMES)
-    ]
-    variants = [
-        replace(Point(81, 832, 480, weights), **change)
-        for weights in WEIGHTS
-        for change in [*({"attention": name} for name in ATTENTION), {"compile": True}]
-    ]
-    theirs = [Point(frames, *size, code="official") for size, frames in product(SIZES, FRAMES)]
-    return grid + variants + (theirs if official else theirs[:1])
-
-
-def chosen(points: list[Point], asked: argparse.Namespace) -> list[Point]:
-    """Those that the command line asks for."""
-
-    def wanted(point: Point) -> bool:
-        return all(
-            given is None or str(value) in given.split(",")
-            for value, given in (
-                (point.frames, asked.frames),
-                (f"{point.width}x{point.height}", asked.sizes),
-                (point.weights, asked.weights),
-                ("all" if point.cap is None else point.cap, asked.caps),
-                (point.attention, asked.attention),
-                ("on" if point.compile else "off", asked.compile),
-                (point.code, asked.code),
-            )
-        )
-
-    return [point for point in points if wanted(point)]
-
-
 FINAL = ("ok", "oom")
 """Outcomes that are kept; a point that ended otherwise is tried again."""
 
 
-def done_already(report: dict) -> set[Point]:
+def list_done(report: dict) -> set[Point]:
+    """The points that the report has."""
     names = Point.__dataclass_fields__
     return {Point(**{name: found[name] for name in names}) for found in report["points"]}
 
 
-def child(asked: argparse.Namespace, job: str, **told: object) -> dict:
-    """What `gpu_point.py` answers to one job, in a process of its own; how it ended if it did not answer."""
-    order = json.dumps(
-        {
-            "job": job,
-            "comfyui": str(comfy_process.comfyui_folder(asked.comfyui)),
-            "dry": asked.dry,
-            "steps": asked.steps,
-            **told,
-        }
-    )
+def run_child(asked: argparse.Namespace, job: str, **more: object) -> dict:
+    """What `gpu.point` answers to one job, in a process of its own; how it ended if it did not answer."""
+    here = {"comfyui": str(find(asked.comfyui).folder), "dry": asked.dry, "steps": asked.steps}
+    order = json.dumps({"job": job, **here, **more})
     try:
-        done = subprocess.run(
-            [sys.executable, POINT, order],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=asked.seconds,
-        )
+        done = run_module("benchmarks.gpu.point", order, timeout=asked.seconds)
     except subprocess.TimeoutExpired:
         return {"outcome": "timeout"}
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-        return {
-            "outcome": "oom"
-            if "out of memory" in last.lower() or done.returncode in (-9, 137)
-            else f"failed: {last[:300]} (exit code {done.returncode})"
-        }
-    return json.loads(done.stdout.splitlines()[-1])
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+    if "out of memory" in last.lower() or done.returncode in (-9, 137):
+        return {"outcome": "oom"}
+    return {"outcome": f"failed: {last[:300]} (exit code {done.returncode})"}
 
 
-def measured(point: Point, asked: argparse.Namespace, report: dict, files: dict[str, Path]) -> dict:
+def measure(point: Point, asked: argparse.Namespace, report: dict, files: dict[str, Path]) -> dict:
     """The point with all that was found about it."""
     if point.code == "official" and asked.official is None:
         return {**asdict(point), "outcome": "absent: no --official FOLDER was given"}
     if point.code == "sama" and point.weights not in files:
-        made = child(asked, "write", weights=point.weights, folder=str(asked.folder))
+        made = run_child(asked, "write", weights=point.weights, folder=str(asked.folder))
         if "outcome" in made:
             return {**asdict(point), "outcome": made["outcome"]}
         files[point.weights] = Path(made["file"])
-    found = child(
+    found = run_child(
         asked,
         "point",
         point=asdict(point),
@@ -182,9 +86,9 @@ def measured(point: Point, asked: argparse.Namespace, report: dict, files: dict[
     return {**asdict(point), **found}
 
 
-def new_report(asked: argparse.Namespace) -> dict:
+def begin_report(asked: argparse.Namespace) -> dict:
     """Everything but the points. Raises SystemExit if the card does not answer."""
-    card, ceiling = child(asked, "card"), child(asked, "ceiling")
+    card, ceiling = run_child(asked, "card"), run_child(asked, "ceiling")
     if "outcome" in card:
         sys.exit(
             f"The card cannot be used ({card['outcome']}), needs CUDA. With --dry no card is needed."
@@ -199,14 +103,7 @@ def new_report(asked: argparse.Namespace) -> dict:
     }
 
 
-def save(report: dict, path: Path) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
-def earlier(asked: argparse.Namespace) -> dict | None:
+def read_earlier(asked: argparse.Namespace) -> dict | None:
     """The report to go on with. Raises SystemExit if it is of another kind."""
     if not asked.json.is_file():
         return None
@@ -230,7 +127,7 @@ def model_folder(asked: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def line(found: dict) -> str:
+def describe_point(found: dict) -> str:
     """A point in a line for the screen."""
     memory = "all" if found["cap"] is None else f"{found['cap']} GB"
     name = (
@@ -243,7 +140,7 @@ def line(found: dict) -> str:
     return f"{name}: {seconds[len(seconds) // 2]:.3f} s a step, peak {found['peak_device_bytes'] / 1e9:.1f} GB"
 
 
-def parsed(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -270,19 +167,19 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """0 unless a point failed for another reason than memory or time."""
-    asked = parsed(arguments)
-    report = earlier(asked) or new_report(asked)
+    asked = parse(arguments)
+    report = read_earlier(asked) or begin_report(asked)
     report["points"] = [found for found in report["points"] if found["outcome"] in FINAL]
     report["versions"] = {**report.get("versions", {}), "python": platform.python_version()}
     files: dict[str, Path] = {}
     with model_folder(asked):
-        for point in chosen(every_point(asked.official is not None), asked):
-            if point in done_already(report):
+        for point in choose_points(every_point(asked.official is not None), asked):
+            if point in list_done(report):
                 continue
-            report["points"].append(measured(point, asked, report, files))
-            save(report, asked.json)
-            print(line(report["points"][-1]), flush=True)
-    save(report, asked.json)
+            report["points"].append(measure(point, asked, report, files))
+            write_json(asked.json, report)
+            print(describe_point(report["points"][-1]), flush=True)
+    write_json(asked.json, report)
     return 1 if any(found["outcome"].startswith("failed") for found in report["points"]) else 0
 
 

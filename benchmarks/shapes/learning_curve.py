@@ -1,6 +1,6 @@
 """The learning curve of stages that go on from one another: flow loss against the steps of all of them.
 
-    python benchmarks/learning_curve.py "stage 0=shapes_stage0/log.jsonl" "stage 1=shapes_stage1/log.jsonl" \\
+    python -m benchmarks.shapes.learning_curve "stage 0=shapes_stage0/log.jsonl" "stage 1=shapes_stage1/log.jsonl" \\
         --json curve.json --plot curve.png
 
 Each argument is a name and one of the trainer's logs. Two logs of one name are one stage: the second replaces what the
@@ -14,12 +14,8 @@ import sys
 from pathlib import Path
 from statistics import mean
 
-ROOT = Path(__file__).resolve().parents[1]
-if "sama_core" not in sys.modules:
-    sys.path.insert(0, str(ROOT))
-
-from benchmarks.shapes.report import write_json  # noqa: E402
-from sama_core.training.outputs import TrainLog  # noqa: E402
+from benchmarks.report import write_json
+from sama_core.training.outputs import TrainLog
 
 
 def main(arguments: list[str] | None = None) -> int:

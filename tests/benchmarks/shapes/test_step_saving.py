@@ -2,15 +2,10 @@
 
 import pytest
 
-from ..harness.benchmarks import load_benchmark
+from benchmarks.shapes import step_saving as bench
 
 
-@pytest.fixture(scope="module")
-def bench():
-    return load_benchmark("step_saving")
-
-
-def test_a_row_is_the_mean_over_clips_and_batches(bench):
+def test_a_row_is_the_mean_over_clips_and_batches():
     setting = bench.Setting(
         "x",
         4,
@@ -28,14 +23,14 @@ def test_a_row_is_the_mean_over_clips_and_batches(bench):
     assert bench.table([row]).splitlines()[2] == "| x | 75% | 50% | 30.0 (20.0) | 50% | 11.0 |"
 
 
-def test_settings_are_the_full_sampling_the_cache_and_fewer_steps(bench):
+def test_settings_are_the_full_sampling_the_cache_and_fewer_steps():
     names = [setting.name for setting in bench.default_settings(20)]
     assert names[0] == "full" and names[-3:] == ["14 steps", "10 steps", "7 steps"]
     assert "EasyCache 0.2, 0.15 to 0.95" in names
     assert [setting.steps for setting in bench.default_settings(10)][-1] == 7
 
 
-def test_clips_are_edited_with_every_setting(bench, comfyui):
+def test_clips_are_edited_with_every_setting(comfyui):
     """Full sampling is its own reference; a threshold that skips all it may leaves two calls of three."""
     settings = [
         bench.Setting("full", 3),
@@ -58,6 +53,6 @@ def test_clips_are_edited_with_every_setting(bench, comfyui):
         (["--json", "nowhere/x.json"], "folder that exists"),
     ],
 )
-def test_what_cannot_be_measured_is_told_before_anything_is_loaded(bench, capsys, arguments, told):
+def test_what_cannot_be_measured_is_told_before_anything_is_loaded(capsys, arguments, told):
     assert bench.main(arguments) == 2
     assert told in capsys.readouterr().err

@@ -1,0 +1,77 @@
+"""How every benchmark ends: what ran, the numbers on the screen, the file."""
+
+import json
+import os
+import platform
+import sys
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sama_core.errors import RuntimeSetupError, needed
+
+
+def describe_run(*packages: str, **more: object) -> dict:
+    """What ran and on what: `more` (seeds, sizes, repeats), date, versions, machine, cores, threads.
+
+    Versions are Python's, torch's and those of the other `packages`, null where one is missing.
+    Torch is not imported: without it in this process, its threads are what OMP_NUM_THREADS says.
+    """
+    torch = sys.modules.get("torch")
+    return {
+        **more,
+        "date": date.today().isoformat(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("torch", *packages)},
+        },
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads() if torch else os.environ.get("OMP_NUM_THREADS"),
+    }
+
+
+def finish(report: dict, path: Path | None) -> None:
+    """Print the report as JSON, and write it to `path` if one is given."""
+    print(json.dumps(report, indent=1))
+    if path:
+        write_json(path, report)
+
+
+def write_json(path: Path, report: dict) -> None:
+    """Write `report` under a temporary name and rename it, so that `path` is whole or not there.
+
+    Raises RuntimeSetupError naming the path where that fails.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> RuntimeSetupError:
+    """The error for a result that cannot be stored."""
+    why = error.strerror or str(error)
+    return RuntimeSetupError(
+        needed(str(path), why, "a file that can be written", "Give another path.")
+    )
+
+
+def check_folder(option: str, path: Path | None) -> None:
+    """Raises RuntimeSetupError if the file that the option names would lie in a folder that is not there."""
+    if path and not path.absolute().parent.is_dir():
+        got = f"{path}, in a folder that is not there"
+        raise RuntimeSetupError(
+            needed(option, got, "a folder that exists", "Make the folder first.")
+        )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,134 @@
+"""Batches of held-out clips, encoded and sampled with the embedded model through ComfyUI in this process."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sama_core import embedded
+from sama_core.model.schedule import flow_sigmas
+from sama_core.shapes.gate import Settings, load_core_editor
+from sama_core.shapes.gate.clip_scores import to_bytes, wilson
+from sama_core.shapes.gate.core_editor import ModelFiles, joint_noise
+from sama_core.shapes.world import EditBatch
+
+FILES = ModelFiles(embedded.DIT, embedded.TEXT_ENCODER, embedded.VAE)
+CFG = 1.0
+
+
+@dataclass
+class Setting:
+    """One way to sample, and what it came to, clip by clip."""
+
+    name: str
+    steps: int
+    patch: Callable[[Any], Any] = lambda model: model
+    """ModelPatcher → ModelPatcher."""
+    values: dict = field(default_factory=dict)
+    """What `name` says, as numbers."""
+    calls: list[float] = field(default_factory=list)
+    """Per batch: model calls over the full sampling's."""
+    seconds: list[float] = field(default_factory=list)
+    """Per batch: processor time over the full sampling's."""
+    to_full: list[float] = field(default_factory=list)
+    to_truth: list[float] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+
+    def row(self) -> dict:
+        """Means over what was measured so far."""
+        return {
+            "setting": self.name,
+            **self.values,
+            "steps": self.steps,
+            "clips": len(self.right),
+            "to_full_db": statistics.fmean(self.to_full),
+            "to_full_db_worst": min(self.to_full),
+            "to_truth_db": statistics.fmean(self.to_truth),
+            "accuracy": statistics.fmean(self.right),
+            "accuracy_95": list(wilson(sum(self.right), len(self.right))),
+            "calls": statistics.fmean(self.calls),
+            "seconds": statistics.fmean(self.seconds),
+            "seconds_spread": [min(self.seconds), max(self.seconds)],
+        }
+
+
+class Sampled(NamedTuple):
+    """One sampling run of a batch."""
+
+    latents: Tensor
+    """(B, 16, T, h, w), normalised."""
+    calls: int
+    """Times the model was computed."""
+    seconds: float
+    """Processor time."""
+
+
+class Clips:
+    """Encodes and samples batches of held-out clips with the embedded model, through ComfyUI."""
+
+    def __init__(self, shift: float):
+        from sama_core.comfyui import loaders
+        from sama_core.comfyui.register import register
+
+        register()
+        self.model, self.clip = (
+            load(str(path))
+            for load, path in (
+                (loaders.load_diffusion_model, FILES.dit),
+                (loaders.load_text_encoder, FILES.text_encoder),
+            )
+        )
+        self.core, self.shift = load_core_editor(FILES, Settings()), shift
+
+    def prepare(self, batch: EditBatch, seeds: Sequence[int]) -> None:
+        """The batch that `sample` edits from now on."""
+        from sama_core.comfyui.conditioning import attach_source, encode_instruction
+
+        config, form = self.model.model.dit_config, self.model.model.latent_format
+        source = form.process_out(self.core.encode(to_bytes(batch.source)))
+        size = (config.semantic_tokens, config.semantic_dim)
+        self.noise = torch.stack([joint_noise(source.shape[1:], size, seed)[0] for seed in seeds])
+        prompts = [encode_instruction(self.clip, words) for words in batch.instructions]
+        self.prompts = [
+            attach_source(
+                [[torch.cat([pair[side][0][0] for pair in prompts]), prompts[0][side][0][1]]],
+                source,
+            )
+            for side in (0, 1)
+        ]
+        self.empty, self.seed = torch.zeros_like(source), seeds[0]
+        self.sample(Setting("warm-up", 1))
+
+    def sample(self, setting: Setting) -> Sampled:
+        """Edit the batch."""
+        import comfy.sample
+        import comfy.samplers
+        from comfy.patcher_extension import WrappersMP
+
+        calls = []
+
+        def count(executor, *args, **kwargs):
+            calls.append(1)
+            return executor(*args, **kwargs)
+
+        model = setting.patch(self.model).clone()
+        # Wrappers added first are outermost: this one sees the calls that a cache lets through.
+        model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "count", count)
+        started = time.process_time()
+        latents = comfy.sample.sample_custom(
+            model,
+            self.noise,
+            CFG,
+            comfy.samplers.sampler_object("euler"),
+            flow_sigmas(setting.steps, self.shift),
+            *self.prompts,
+            self.empty,
+            disable_pbar=True,
+            seed=self.seed,
+        )
+        seconds = time.process_time() - started
+        return Sampled(self.model.model.latent_format.process_in(latents), len(calls), seconds)
