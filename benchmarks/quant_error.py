@@ -43,7 +43,7 @@ from sama_core.shapes.gate.core_editor import (
     clip_seed,
     joint_noise,
 )
-from sama_core.shapes.gate.evaluate import held_out
+from sama_core.shapes.gate.evaluate import held_out_clips
 from sama_core.shapes.world import TAUGHT
 
 GOLDEN = ROOT / "tests" / "golden" / "dit_headdim128.safetensors"
@@ -57,7 +57,7 @@ class Measure:
         self.golden = load_file(GOLDEN)
         files = ModelFiles(embedded.DIT, embedded.TEXT_ENCODER, embedded.VAE)
         self.editor = load_core_editor(files, Settings())
-        batches = [held_out(kind, seed, 0, count) for kind in TAUGHT]
+        batches = [held_out_clips(kind, seed, 0, count) for kind in TAUGHT]
         self.frames = to_bytes(torch.cat([batch.source for batch in batches]))
         self.truth = to_bytes(torch.cat([batch.target for batch in batches]))
         self.words = [line for batch in batches for line in batch.instructions]

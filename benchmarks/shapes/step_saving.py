@@ -32,7 +32,7 @@ from sama_core.scores.fidelity import psnr
 from sama_core.shapes.gate import Settings
 from sama_core.shapes.gate.clip_scores import from_bytes, is_right, to_bytes
 from sama_core.shapes.gate.core_editor import clip_seed
-from sama_core.shapes.gate.evaluate import check_plan, held_out
+from sama_core.shapes.gate.evaluate import check_plan, held_out_clips
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -82,7 +82,7 @@ def measure(
     clips: Clips, settings: list[Setting], kind: str, seed: int, first: int, count: int
 ) -> None:
     """Edit one batch with every setting and add what it came to."""
-    batch = held_out(kind, seed, first, count)
+    batch = held_out_clips(kind, seed, first, count)
     clips.prepare(batch, [clip_seed(seed, first + row) for row in range(count)])
     truth = from_bytes(to_bytes(batch.target))
     full, frames = None, None

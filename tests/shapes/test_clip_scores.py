@@ -19,7 +19,7 @@ from sama_core.shapes.gate.clip_scores import (
     tracked_slot,
     wilson,
 )
-from sama_core.shapes.gate.evaluate import held_out
+from sama_core.shapes.gate.evaluate import held_out_clips
 from sama_core.shapes.world import KINDS, render
 from sama_core.shapes.world.scene import EMPTY
 
@@ -27,7 +27,7 @@ from sama_core.shapes.world.scene import EMPTY
 @pytest.mark.parametrize("kind", KINDS)
 def test_accuracy_of_truth_source_and_wrong_edits(kind):
     """The truth is right; the source and every wrong edit are not."""
-    batch = held_out(kind, 0, 0, 2)
+    batch = held_out_clips(kind, 0, 0, 2)
     for row in range(2):
         assert is_right(batch, row, batch.target[row])
         assert not is_right(batch, row, batch.source[row])
@@ -36,7 +36,7 @@ def test_accuracy_of_truth_source_and_wrong_edits(kind):
 
 def test_scores_of_a_perfect_and_an_idle_editor():
     """The truth reaches the limit of 8-bit rounding; the source has the numbers of the copy."""
-    batch = held_out("recolour", 0, 0, 2)
+    batch = held_out_clips("recolour", 0, 0, 2)
     truth, source = to_bytes(batch.target), to_bytes(batch.source)
     for scores in score_batch(batch, truth, truth):
         assert scores.right and scores.output == scores.ceiling and scores.track < 0.05
@@ -47,12 +47,12 @@ def test_scores_of_a_perfect_and_an_idle_editor():
 
 
 def test_regions_part_the_clip_and_a_style_keeps_nothing():
-    batch = held_out("remove", 0, 0, 2)
+    batch = held_out_clips("remove", 0, 0, 2)
     areas = regions(batch)
     assert (areas["edit"] ^ areas["kept"]).all() and areas["edit"].any() and areas["whole"].all()
     outside = areas["kept"][..., None] & ((batch.source - batch.target).abs() > 0.01)
     assert not outside.any()
-    assert regions(held_out("style", 0, 0, 2))["edit"].all()
+    assert regions(held_out_clips("style", 0, 0, 2))["edit"].all()
 
 
 def test_nearest_is_by_mean_squared_error():
@@ -84,7 +84,7 @@ def test_bytes_are_rounded_in_and_truncated_out():
 
 def test_the_truth_has_no_distance_and_a_shifted_one_its_shift():
     """All is shifted by 3 pixels: over a plain background only the object shows it."""
-    batch = held_out("recolour", 0, 0, 12)
+    batch = held_out_clips("recolour", 0, 0, 12)
     plain = (batch.target_scenes.ground == 0) & (batch.target_scenes.present.sum(1) == 1)
     assert plain.any()
     assert track_distance(batch.target, batch).max() == 0
@@ -94,20 +94,20 @@ def test_the_truth_has_no_distance_and_a_shifted_one_its_shift():
 
 def test_a_missing_object_is_lost():
     """The source of `add` has no such object: its distance is the radius, 2 · 1.3 · 0.17 · 64."""
-    batch = held_out("add", 0, 0, 2)
+    batch = held_out_clips("add", 0, 0, 2)
     assert track_distance(batch.source, batch).tolist() == pytest.approx([28.288] * 2, abs=0.01)
 
 
 def test_what_is_followed():
     """The edited object; after `remove` the one that stays; any under a new background."""
-    batch = held_out("replace", 0, 0, 8)
+    batch = held_out_clips("replace", 0, 0, 8)
     assert tracked_slot(batch).equal(batch.edits.slot)
-    batch = held_out("remove", 0, 0, 12)
+    batch = held_out_clips("remove", 0, 0, 12)
     alone = ~batch.target_scenes.present.any(1)
     assert alone.any() and not alone.all()
     assert tracked_slot(batch).tolist() == torch.where(alone, EMPTY, 1 - batch.edits.slot).tolist()
     assert track_distance(batch.target, batch).isnan().equal(alone)
-    batch = held_out("background", 0, 0, 8)
+    batch = held_out_clips("background", 0, 0, 8)
     assert batch.target_scenes.present[torch.arange(8), tracked_slot(batch)].all()
 
 

@@ -1,4 +1,4 @@
-"""A very small codec training: it starts linear, learns, survives a kill, and its file loads in ComfyUI."""
+"""A very small codec training: linear start, learning, resuming, and a file for ComfyUI."""
 
 import json
 import os
@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 
 from sama_core.encoders.vae import WanVae, load_wan_vae
 from sama_core.encoders.vae_layout import WAN_MEAN, WAN_STD, vae_shapes
+from sama_core.scores.fidelity import psnr
 from sama_core.shapes.codec.config import CodecConfig
 from sama_core.shapes.codec.export import export, fold_affine, fold_standard
 from sama_core.shapes.codec.linear_start import linear_start
-from sama_core.shapes.codec.train import CodecTrainer, clips_at, decibels
+from sama_core.shapes.codec.train import CodecTrainer, clips_at
 from sama_core.training.config import ConfigError, read_recipe
 from sama_core.training.optim.muon import orthogonalise
 from sama_core.training.optim.optimisation import rate_at
@@ -75,7 +76,8 @@ def test_linear_start_beats_a_random_one():
     fresh = clips_at(2, 8, 9, 32, "test")
     with torch.inference_mode():
         found, noise = (
-            decibels(one.decode(one.encode(fresh)), fresh).mean().item() for one in (started, plain)
+            psnr(one.decode(one.encode(fresh)).clamp(-1, 1), fresh, peak=2.0).mean().item()
+            for one in (started, plain)
         )
     assert found > 18
     assert found > noise + 8
@@ -102,7 +104,7 @@ def test_resume_equals_an_uninterrupted_run(tmp_path):
 
 
 def test_killed_run_resumes_with_the_same_losses(tmp_path):
-    """kill -9 in the middle of a step; the steps after the last checkpoint are done again, with equal losses."""
+    """kill -9 within a step: the steps since the last checkpoint are repeated with equal losses."""
     whole = CodecTrainer(settings(tmp_path / "whole"))
     whole.run()
     folder, recipe = tmp_path / "killed", tmp_path / "recipe.toml"
@@ -182,7 +184,7 @@ def test_latent_constants_are_the_official_ones():
 
 
 def test_export_loads_in_comfyui(comfyui, tmp_path):
-    """Official names, float16, normalised latents, the same pictures through ComfyUI's VAE as through ours."""
+    """Official names, float16, normalised latents; ComfyUI's VAE shows the same pictures."""
     import comfy.latent_formats
 
     from sama_core.comfyui.loaders import load_vae

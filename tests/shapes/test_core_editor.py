@@ -8,12 +8,12 @@ from sama_core.model.schedule import denoise, flow_sigmas
 from sama_core.shapes.gate import Settings, load_core_editor
 from sama_core.shapes.gate.clip_scores import to_bytes
 from sama_core.shapes.gate.core_editor import ModelFiles, joint_noise
-from sama_core.shapes.gate.evaluate import held_out
+from sama_core.shapes.gate.evaluate import held_out_clips
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return held_out("recolour", 0, 0, 2)
+    return held_out_clips("recolour", 0, 0, 2)
 
 
 def test_a_clip_does_not_depend_on_its_batch(random_files, batch):

@@ -8,7 +8,7 @@ import torch
 from sama_core import embedded
 from sama_core.clip import ClipRange, FileSource
 from sama_core.shapes.demo_clip import demo_frames, demo_scene
-from sama_core.shapes.world.draw import held_out
+from sama_core.shapes.world.draw import held_out_pairs
 from sama_core.shapes.world.scene import centres, contrasting_grounds
 
 # Indices into COLOURS and SHAPES.
@@ -23,7 +23,7 @@ def test_the_scene_is_a_blue_circle_and_a_yellow_triangle_that_turns():
     ]
     assert int(scene.style[0]) == 0 and abs(scene.spin[0, 1]) * 16 > math.radians(5)
     shown = [colour * 6 + CIRCLE for colour in (BLUE, RED)] + [YELLOW * 6 + TRIANGLE]
-    assert not held_out()[shown].any()
+    assert not held_out_pairs()[shown].any()
     red = torch.tensor([[RED]])
     assert contrasting_grounds(red, torch.ones(1, 1, dtype=torch.bool))[0, scene.ground_colour[0]]
 

@@ -9,7 +9,7 @@ from sama_core.errors import SamaError
 from sama_core.shapes.gate import Gate, evaluate, summary
 from sama_core.shapes.gate.clip_scores import ClipScores
 from sama_core.shapes.gate.core_editor import clip_seed
-from sama_core.shapes.gate.evaluate import held_out
+from sama_core.shapes.gate.evaluate import held_out_clips
 from sama_core.shapes.world import EditBatch
 
 from .conftest import FakeEditor
@@ -90,11 +90,11 @@ def test_evaluate_gives_every_edit_its_row_whatever_the_batch():
     assert list(rows) == ["recolour", "style"] and [len(batch) for batch in seen] == [2, 1, 2, 1]
     assert all(row["accuracy"] == 0 and row["seconds_per_clip"] == 2 for row in rows.values())
     assert not any(row["gate"]["passes"] or row["gate"]["copy"] for row in rows.values())
-    again = held_out("recolour", 3, 0, 3)
+    again = held_out_clips("recolour", 3, 0, 3)
     assert again.target.equal(torch.cat([seen[0].target, seen[1].target]))
     assert again.instructions == seen[0].instructions + seen[1].instructions
     assert set(again.kinds) == {"recolour"} and not again.target.equal(
-        held_out("recolour", 4, 0, 3).target
+        held_out_clips("recolour", 4, 0, 3).target
     )
 
 

@@ -15,7 +15,7 @@ from sama_core.shapes.world import (
     generator_for,
     sample_scenes,
 )
-from sama_core.shapes.world.draw import HELD_OUT_PAIRS, held_out
+from sama_core.shapes.world.draw import HELD_OUT_PAIRS, held_out_pairs
 from sama_core.shapes.world.scene import (
     SHAPES,
 )
@@ -28,13 +28,13 @@ def pairs_of(scenes: Scenes) -> torch.Tensor:
 
 
 def test_training_never_shows_a_held_out_pair():
-    assert len(set(HELD_OUT_PAIRS)) == 8 == int(held_out().sum())
+    assert len(set(HELD_OUT_PAIRS)) == 8 == int(held_out_pairs().sum())
     shown = [pairs_of(sample_scenes(generator_for(0, "train", 0), 4000))]
     for step in range(4):
         source, edits, _ = EditSampler(0).plan(step, 2000)
         shown += [pairs_of(source), pairs_of(apply(source, edits))]
     counts = torch.cat(shown).bincount(minlength=48)
-    assert torch.equal(counts == 0, held_out())  # and it shows every other pair
+    assert torch.equal(counts == 0, held_out_pairs())  # and it shows every other pair
 
 
 def test_every_test_edit_is_about_a_held_out_pair():
@@ -47,10 +47,13 @@ def test_every_test_edit_is_about_a_held_out_pair():
             "style",
         ):  # about the whole clip: its first or second object is held out
             about = (
-                held_out()[shown.colour * len(SHAPES) + shown.shape.clamp(min=0)] & shown.present
+                held_out_pairs()[shown.colour * len(SHAPES) + shown.shape.clamp(min=0)]
+                & shown.present
             ).any(1)
         else:
-            about = held_out()[shown.colour[rows, slot] * len(SHAPES) + shown.shape[rows, slot]]
+            about = held_out_pairs()[
+                shown.colour[rows, slot] * len(SHAPES) + shown.shape[rows, slot]
+            ]
         assert about.all(), kind
 
 

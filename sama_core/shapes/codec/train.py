@@ -1,12 +1,14 @@
 """Train the small Wan-layout VAE end to end on procedural clips.
 
-    python -m sama_core.shapes.codec.train --config sama_core/training/recipes/shapes_codec.toml --output FOLDER
+    python -m sama_core.shapes.codec.train --output FOLDER \\
+        --config sama_core/training/recipes/shapes_codec.toml
 
-The folder gets `state.pt` (resumed from if there; a kill costs the steps since the last one, and no bit changes),
-`log.jsonl` and `vae.safetensors`. Threads: as torch is told by OMP_NUM_THREADS; on shared cores use 1.
+The folder gets `state.pt`, `log.jsonl` and `vae.safetensors`. If `state.pt` exists, training
+resumes from it: a kill costs the steps since then and changes no bit of the result. The number of
+threads is OMP_NUM_THREADS; use 1 on shared cores.
 
-Loss: the mean over clips of log(squared error + floor), i.e. what their mean PSNR asks for, and a light pull of each
-latent channel towards mean 0 and deviation 1.
+Loss: the mean over clips of log(squared error + floor), which maximises their mean PSNR, plus a
+small term that keeps each latent channel at mean 0 and deviation 1.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
 from ...encoders.vae import Scale, WanVae, load_wan_vae, normalised_silu
 from ...scores.fidelity import psnr
@@ -31,23 +33,16 @@ from .export import export, fold_standard, unfold_wan
 from .linear_start import linear_start
 
 _VALIDATION_SEED = 20_000_003
+_VALIDATION_BATCH = 8
 
 
 def clips_at(seed: int, count: int, frames: int, size: int, split: str = "train") -> Tensor:
     """Clips (B, 3, F, H, W) in [-1, 1] that depend on the arguments only."""
-    scenes = sample_scenes(torch.Generator().manual_seed(seed), count, frames, split)
+    scenes = sample_scenes(Generator().manual_seed(seed), count, frames, split)
     return render(scenes, frames, size, size).movedim(-1, 1) * 2 - 1
 
 
-def decibels(decoded: Tensor, clips: Tensor) -> Tensor:
-    """(B,) PSNR in dB of each clip, both (B, 3, F, H, W) in [-1, 1]."""
-    shown, wanted = ((part.clamp(-1, 1).movedim(1, -1) + 1) / 2 for part in (decoded, clips))
-    return psnr(shown, wanted)
-
-
-def codec_loss(
-    vae: WanVae, clips: Tensor, config: CodecConfig, generator: torch.Generator
-) -> Tensor:
+def codec_loss(vae: WanVae, clips: Tensor, config: CodecConfig, generator: Generator) -> Tensor:
     """The scalar loss on clips (B, 3, F, H, W)."""
     latents = vae.encode(clips)
     noise = torch.randn(latents.shape, generator=generator)
@@ -59,44 +54,38 @@ def codec_loss(
 
 
 class CodecTrainer:
-    """A training that can be stopped after any step; `run()` goes on from where the folder's checkpoint is."""
+    """A training that can stop after any step; it resumes from the checkpoint in its folder."""
 
     def __init__(self, config: CodecConfig):
+        """New weights, or those of the folder's checkpoint.
+
+        Raises ConfigError if the checkpoint has other settings.
+        """
         self.config, self.folder = config, Path(config.output)
         self.step, self.core_seconds = 0, 0.0
         saved = load_state(self.folder)
         if saved:
             refuse_changes(saved["config"], config, FREE_TO_CHANGE)
-        self.vae = self._new_vae() if saved is None else WanVae(config.width)
-        self.vae.set_reach("skip")
-        for reach, prefixes in (("planar", config.planar), ("full", config.full)):
-            if prefixes:
-                self.vae.set_reach(reach, prefixes)
-        if config.decoder_only:
-            for weight in (*self.vae.encoder.parameters(), *self.vae.conv1.parameters()):
-                weight.requires_grad_(False)
-        named = {name: value for name, value in self.vae.named_parameters() if value.requires_grad}
-        inner = [name for name in named if ".residual." in name and named[name].ndim == 5]
-        others = [value for name, value in named.items() if name not in set(inner)]
-        optimizers = [
-            Muon([named[name] for name in inner], config.muon_rate),
-            torch.optim.AdamW(others, config.learning_rate, betas=BETAS, weight_decay=0.0),
-        ]
-        self.optimisation = Optimisation(self.vae.named_parameters(), optimizers, config)
+        self.vae = new_vae(config) if saved is None else WanVae(config.width)
+        _choose_trained_parts(self.vae, config)
+        self.optimisation = Optimisation(
+            self.vae.named_parameters(), _build_optimizers(self.vae, config), config
+        )
         if saved:
             self._restore(saved)
-        Scale.activate = staticmethod(
-            _compiled_activation() if config.compiled else normalised_silu
-        )
+        Scale.activate = staticmethod(_compile_activation() if config.compiled else normalised_silu)
 
     @property
     def average(self) -> dict[str, Tensor]:
-        """The averaged weights by name; frozen ones as they are."""
+        """The averaged weights by name, and the frozen ones."""
         weights = {name: value.detach() for name, value in self.vae.named_parameters()}
         return weights | self.optimisation.average.state_dict()
 
     def run(self, until: int | None = None) -> float:
-        """Train up to step `until` (default: all) and export; returns the held-out PSNR of the averaged weights."""
+        """Train up to step `until` (default: all) and export the averaged weights.
+
+        Returns their held-out PSNR. Raises FloatingPointError if a gradient is not finite.
+        """
         log = TrainLog(self.folder, self.step + 1)  # a line counts the steps before it
         while self.step < (self.config.steps if until is None else until):
             started = time.process_time()
@@ -118,30 +107,29 @@ class CodecTrainer:
         """Mean of the PSNR per held-out clip, with the averaged weights."""
         now = {name: value.detach().clone() for name, value in self.vae.named_parameters()}
         self.vae.load_state_dict(self.average)
-        found = [
-            decibels(self._round_trip(index), self._held_out(index))
-            for index in range(0, self.config.val_clips, 8)
+        scores = [
+            self._score(first) for first in range(0, self.config.val_clips, _VALIDATION_BATCH)
         ]
         self.vae.load_state_dict(now)
-        return round(torch.cat(found).mean().item(), 3)
+        return round(torch.cat(scores).mean().item(), 3)
 
     @torch.no_grad()
-    def _round_trip(self, index: int) -> Tensor:
-        return self.vae.decode(self.vae.encode(self._held_out(index)))
-
-    def _held_out(self, index: int) -> Tensor:
-        count = min(8, self.config.val_clips - index)
-        return clips_at(
-            _VALIDATION_SEED + index, count, max(self.config.frames), self.config.size, "test"
-        )
+    def _score(self, first: int) -> Tensor:
+        """(B,) PSNR of the held-out clips from `first` on, up to _VALIDATION_BATCH of them."""
+        config = self.config
+        count = min(_VALIDATION_BATCH, config.val_clips - first)
+        seed, frames = _VALIDATION_SEED + first, max(config.frames)
+        clips = clips_at(seed, count, frames, config.size, "test")
+        decoded = self.vae.decode(self.vae.encode(clips))
+        return psnr(decoded.clamp(-1, 1), clips, peak=2.0)
 
     def _train_step(self) -> float:
-        """One optimiser step; its randomness comes from (seed, step) alone."""
+        """One optimiser step, whose randomness depends on (seed, step) only; returns the loss."""
         config = self.config
         seed = config.seed * 1_000_003 + self.step
-        generator = torch.Generator().manual_seed(seed)
+        generator = Generator().manual_seed(seed)
         frames = config.frames[int(torch.randint(len(config.frames), (1,), generator=generator))]
-        # Short clips come in larger batches, so that every step costs about the same.
+        # Batches of short clips are larger, so that all steps cost about the same.
         count = max(1, config.batch_size * max(config.frames) // frames)
         loss = codec_loss(
             self.vae,
@@ -157,19 +145,6 @@ class CodecTrainer:
             )
         self.optimisation.step(self.step)
         return round(loss.item(), 5)
-
-    def _new_vae(self) -> WanVae:
-        config = self.config
-        if config.init:
-            vae = load_wan_vae(load_file(config.init))
-            unfold_wan(vae)
-            return vae
-        vae = WanVae(config.width)
-        clips = clips_at(
-            config.seed * 1_000_003 + 500_000, config.start_clips, max(config.frames), config.size
-        )
-        linear_start(vae, clips, torch.Generator().manual_seed(config.seed))
-        return vae
 
     def _state(self) -> dict:
         return {
@@ -187,8 +162,8 @@ class CodecTrainer:
         optimisation = self.optimisation
         for optimizer, state in zip(optimisation.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        averaged = optimisation.average.state_dict()  # a checkpoint holds frozen weights as well
-        optimisation.average.load_state_dict({name: saved["average"][name] for name in averaged})
+        names = optimisation.average.state_dict()  # a checkpoint has the frozen weights as well
+        optimisation.average.load_state_dict({name: saved["average"][name] for name in names})
 
     def _log(self, log: TrainLog, **values: float) -> None:
         seconds = round(self.core_seconds, 1)
@@ -198,9 +173,8 @@ class CodecTrainer:
         vae = WanVae(self.config.width)
         vae.load_state_dict(self.average)
         if not self.config.decoder_only:
-            fold_standard(
-                vae, clips_at(_VALIDATION_SEED - 1, 32, max(self.config.frames), self.config.size)
-            )
+            clips = clips_at(_VALIDATION_SEED - 1, 32, max(self.config.frames), self.config.size)
+            fold_standard(vae, clips)
         facts = {
             "steps": self.step,
             "seed": self.config.seed,
@@ -210,14 +184,55 @@ class CodecTrainer:
         export(vae, self.folder / "vae.safetensors", facts)
 
 
-def _compiled_activation() -> Callable[[Tensor, Tensor], Tensor]:
-    """One kernel per width and kind of clip. Beyond torch's usual limit it would mix in uncompiled ones, whose last
-    bits differ, in an order that a resume does not repeat."""
+def new_vae(config: CodecConfig) -> WanVae:
+    """The weights that a training begins with: those of `init`, or a linear codec."""
+    if config.init:
+        vae = load_wan_vae(load_file(config.init))
+        unfold_wan(vae)
+        return vae
+    vae = WanVae(config.width)
+    seed, frames = config.seed * 1_000_003 + 500_000, max(config.frames)
+    clips = clips_at(seed, config.start_clips, frames, config.size)
+    linear_start(vae, clips, Generator().manual_seed(config.seed))
+    return vae
+
+
+def _choose_trained_parts(vae: WanVae, config: CodecConfig) -> None:
+    """Set the reach of the residual units; freeze the encoder with `decoder_only`."""
+    vae.set_reach("skip")
+    for reach, prefixes in (("planar", config.planar), ("full", config.full)):
+        if prefixes:
+            vae.set_reach(reach, prefixes)
+    if config.decoder_only:
+        for weight in (*vae.encoder.parameters(), *vae.conv1.parameters()):
+            weight.requires_grad_(False)
+
+
+def _build_optimizers(vae: WanVae, config: CodecConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the convolutions inside residual units, AdamW for all other weights."""
+    inner: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, weight in vae.named_parameters():
+        if weight.requires_grad:
+            (inner if ".residual." in name and weight.ndim == 5 else others).append(weight)
+    return [
+        Muon(inner, config.muon_rate),
+        torch.optim.AdamW(others, config.learning_rate, betas=BETAS, weight_decay=0.0),
+    ]
+
+
+def _compile_activation() -> Callable[[Tensor, Tensor], Tensor]:
+    """`normalised_silu` as one kernel per width and kind of clip.
+
+    Beyond torch's default limit some calls would run uncompiled. Their last bits differ, and a
+    resumed run would not repeat the same calls.
+    """
     torch._dynamo.config.recompile_limit = 64
     return torch.compile(normalised_silu, dynamic=True)
 
 
 def main() -> None:
+    """The command of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="TOML recipe")
     parser.add_argument("--output", help="folder, instead of the recipe's")

@@ -1,10 +1,8 @@
 """How well a small SAMA edits the procedural scenes: held-out clips, scores, a gate per edit.
 
-    held_out ──▶ EditBatch ──source, words──▶ editor ──▶ uint8 output ──clip_scores──▶ ClipScores
-                     │                    (core | ComfyUI)                  │              │
-                     └──truth, wrong edits, mask, tracks────────────────────┘           summary
-                                                                                           │
-                                                                             row, verdict ◀┘
+    held-out clips ──source, words──▶ editor ──▶ uint8 output ──▶ clip_scores ──▶ summary
+          │                       (core | ComfyUI)                    ▲              │
+          └──truth, wrong edits, mask, tracks─────────────────────────┘      row, verdict
 
 `evaluate(editor, kinds, seed, count)` does all of it.
 """

@@ -22,7 +22,7 @@ Watch = Callable[[EditBatch, Edited, list[ClipScores]], None]
 """Called with every batch, its result and its scores."""
 
 
-def held_out(kind: str, seed: int, first: int, count: int, frames: int = FRAMES) -> EditBatch:
+def held_out_clips(kind: str, seed: int, first: int, count: int, frames: int = FRAMES) -> EditBatch:
     """Clips `first` … `first + count − 1` of one kind of edit, at SIDE x SIDE pixels.
 
     A clip does not depend on its batch. Raises SamaError on an unknown kind.
@@ -151,7 +151,7 @@ def _evaluate_kind(
     scores: list[ClipScores] = []
     seconds = 0.0
     for first in range(0, count, batch):
-        clips = held_out(kind, seed, first, min(batch, count - first), frames)
+        clips = held_out_clips(kind, seed, first, min(batch, count - first), frames)
         seeds = [clip_seed(seed, first + row) for row in range(len(clips))]
         edited = editor.edit(to_bytes(clips.source), clips.instructions, seeds)
         part = score_batch(clips, edited.frames, editor.round_trip(to_bytes(clips.target)))

@@ -66,8 +66,8 @@ def copy_start(dit: SamaDiT) -> None:
     pattern = MARK * _patterns(MARKS)
     _embed_patches(dit, own)
     _mark_segments(dit, marks, pattern)
-    _copy_source(dit, own, copied, marks, pattern[0], _spread(patch, config.dim))
-    _subtract_source(dit, patch, _spread(2 * patch, config.dim))
+    _copy_source(dit, own, copied, marks, pattern[0], _deviation(patch, config.dim))
+    _subtract_source(dit, patch, _deviation(2 * patch, config.dim))
     _fit_reciprocal_time(dit, 2 * patch)
 
 
@@ -126,7 +126,7 @@ def _patterns(width: int) -> Tensor:
     return torch.stack([first, second])
 
 
-def _spread(values: int, dim: int) -> float:
+def _deviation(values: int, dim: int) -> float:
     """Standard deviation over the channels of a token with `values` unit values and a mark."""
     return math.sqrt((values * CONTENT**2 + MARKS * MARK**2) / dim)
 

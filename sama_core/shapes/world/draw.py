@@ -59,7 +59,7 @@ TRIES = 64
 shades drawn per object."""
 
 
-def held_out() -> Tensor:
+def held_out_pairs() -> Tensor:
     """(P,) bool: the pairs kept for testing."""
     mask = torch.zeros(len(COLOURS) * len(SHAPES), dtype=torch.bool)
     mask[
@@ -73,12 +73,12 @@ def held_out() -> Tensor:
 
 def subject_pairs(split: str) -> Tensor:
     """(P,) bool: the pairs that an edit of this split is about."""
-    return held_out() if split == "test" else ~held_out()
+    return held_out_pairs() if split == "test" else ~held_out_pairs()
 
 
 def other_pairs(split: str) -> Tensor:
     """(P,) bool: the pairs of the other objects in scenes of this split."""
-    return torch.ones_like(held_out()) if split == "test" else ~held_out()
+    return torch.ones_like(held_out_pairs()) if split == "test" else ~held_out_pairs()
 
 
 def sample_scenes(
@@ -116,7 +116,7 @@ def draw_scenes(
     still = {
         "shape": torch.where(present, pairs % len(SHAPES), EMPTY),
         "colour": pairs // len(SHAPES),
-        "tint": TINT * signed(generator, *pairs.shape, 3),
+        "tint": TINT * uniform_signed(generator, *pairs.shape, 3),
         **_draw_ground(generator, choose(generator, contrasting_grounds(seen, shown))),
     }
     tries = {name: value.repeat_interleave(TRIES, 0) for name, value in still.items()}
@@ -169,9 +169,9 @@ def _draw_ground(generator: Generator, ground_colour: Tensor) -> dict[str, Tenso
     return {
         "ground": ground,
         "ground_colour": ground_colour,
-        "ground_tint": TINT * signed(generator, count, 3),
+        "ground_tint": TINT * uniform_signed(generator, count, 3),
         "ground_angle": torch.where(
-            usual, geometry["ground_angle"], math.pi * signed(generator, count)
+            usual, geometry["ground_angle"], math.pi * uniform_signed(generator, count)
         ),
         "ground_period": geometry["ground_period"]
         * torch.where(usual, 1.0, uniform(generator, 1.0, 1.5, count)),
@@ -184,7 +184,7 @@ def _move(generator: Generator, still: dict[str, Tensor]) -> Scenes:
     shape = still["shape"]
     size, spread = shape.shape, torch.rand(shape.shape, generator=generator)
     two = (shape != EMPTY).all(1, keepdim=True)
-    heading = math.pi * signed(generator, *size)
+    heading = math.pi * uniform_signed(generator, *size)
     # `place` is in units of the space an object can move in, about 0.55 of the frame: the speed is
     # 0.3 to 1.3 pixels of 64 per frame.
     speed = uniform(generator, 0.008, 0.036, *size) * (torch.rand(size, generator=generator) > 0.1)
@@ -194,8 +194,8 @@ def _move(generator: Generator, still: dict[str, Tensor]) -> Scenes:
         radius=torch.where(two, _between(spread, *RADIUS_OF_TWO), _between(spread, *RADIUS_ALONE)),
         place=torch.rand(*size, 2, generator=generator),
         velocity=speed[..., None] * torch.stack([heading.cos(), heading.sin()], -1),
-        angle=ASKEW * signed(generator, *size) * turns,
-        spin=TURN * signed(generator, *size) * turns,
+        angle=ASKEW * uniform_signed(generator, *size) * turns,
+        spin=TURN * uniform_signed(generator, *size) * turns,
         pulse=uniform(generator, 0.06, 0.14, *size) * (torch.rand(size, generator=generator) < 0.4),
         pulse_rate=uniform(generator, 0.2, 0.45, *size),
         style=torch.zeros(len(shape), dtype=torch.long),
@@ -212,7 +212,7 @@ def choose(generator: Generator, odds: Tensor) -> Tensor:
     return torch.multinomial(odds.float(), 1, generator=generator)[:, 0]
 
 
-def signed(generator: Generator, *size: int) -> Tensor:
+def uniform_signed(generator: Generator, *size: int) -> Tensor:
     """Uniform in -1..1."""
     return uniform(generator, -1.0, 1.0, *size)
 
