@@ -8,7 +8,6 @@ Keeping an edit that could not be saved: its fitted frames without loss, in a fi
 
 import errno
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from ..errors import ClipError, needed
+from ..weights.write import whole_file
 from .colours import LIMITED_RANGE, Colours, ToYuv, colours_to_write
 from .fit import Progress
 from .info import ClipInfo
@@ -130,14 +130,11 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
 
     Raises ClipError with the cause if writing fails.
     """
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with whole_file(path, keep_suffix=True) as unfinished:
+            yield unfinished
     except (av.error.FFmpegError, OSError) as failed:
         raise ClipError(_not_written(path, failed)) from failed
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _not_written(path: Path, failed: OSError | av.error.FFmpegError) -> str:

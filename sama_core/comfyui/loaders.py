@@ -21,7 +21,7 @@ from ..errors import CheckpointError, needed
 from ..weights.checkpoint import merge, plan_checkpoint, refuse_non_finite, transformer_settings
 from ..weights.formats import METADATA
 from ..weights.header import BUNDLE_ADVICE, WeightFile, is_bundle
-from ..weights.names import ALL_IN_ONE, strip_prefix
+from ..weights.names import ALL_IN_ONE, WEIGHT_DTYPES, strip_prefix
 from ..weights.quantised import Stored, refuse_broken_scales, refuse_unreadable
 from ..weights.report import LoadReport, compare
 from . import joint_state
@@ -30,7 +30,6 @@ from .weight_files import Described, describe, known_formats, read_weights, with
 
 log = logging.getLogger(__name__)
 
-WEIGHT_DTYPES = ("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
 _UMT5_XXL_WIDTH = 4096
 _WAN21_VAE_KEY = "decoder.middle.0.residual.0.gamma"
 _WAN22_VAE_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, needed, shown
 from ..weights.checkpoint import model_shapes, refuse_non_finite
-from ..weights.foreign_names import PREFIX, Named, made_for, named
+from ..weights.lora_names import PREFIX, Named, made_for, named
 from . import distilled
 from .weight_files import read_weights
 

@@ -11,15 +11,12 @@ import torch
 from .. import embedded
 from ..model.config import DitConfig
 from ..weights.formats import is_quant_key
-from ..weights.names import SAMA_KEYS
+from ..weights.names import SAMA_KEYS, SAMA_MODULES
 from .later_core import ignored
 from .model import SamaModel
 from .weight_files import refuse_gaps_and_scales
 
 _MARKERS = ("segment_embedding.weight", "semantic_head.proj.weight")
-
-
-_HEADS = ("segment_embedding", "siglip_feat_mlp", "semantic_head")
 
 
 class SamaConfig(comfy.supported_models.WAN21_T2V):
@@ -63,7 +60,7 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
             self.custom_operations is None
         ):  # those of other packs may read weights and scales in their own way
             refuse_gaps_and_scales(state_dict, prefix, config)
-        quantised_heads = any(is_quant_key(key) and key.startswith(_HEADS) for key in shapes)
+        quantised_heads = any(is_quant_key(key) and key.startswith(SAMA_MODULES) for key in shapes)
         return SamaModel(
             self, config, quantised_heads, area=self.unet_config.get("area"), device=device
         )

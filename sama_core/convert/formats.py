@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 
 from ..errors import ConversionError, needed
+from ..weights.names import BLOCK_LAYERS
 
 SAFETENSORS, GGUF = ".safetensors", ".gguf"
-_MATRIX = re.compile(r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])\.weight")
+_MATRIX = re.compile(BLOCK_LAYERS + r"\.weight")
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import ConversionError, needed
+from ..weights.names import SAMA_MODULES
 from .formats import NEAREST, Format, is_matrix
 from .layouts import BLANK, CHECKSUM_KEY, Layout, Piece, buffer
 from .weight_source import Source, SourceTensor
 
 ARCHITECTURE = "wan"
-_EXACT = ("segment_embedding", "siglip_feat_mlp", "semantic_head")
 _MOST_DIMENSIONS = 4
 _RESERVED = ("general.", "comfy.gguf.", "GGUF.", "split.")
 
@@ -85,7 +85,7 @@ def _stored_as(gguf, tensor: SourceTensor, kind):
     types = gguf.GGMLQuantizationType
     if is_matrix(tensor.name) and tensor.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0:
         return kind
-    if len(tensor.shape) != 2 or tensor.name.startswith(_EXACT):
+    if len(tensor.shape) != 2 or tensor.name.startswith(SAMA_MODULES):
         return types.F32
     return types[tensor.dtype]
 

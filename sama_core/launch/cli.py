@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from .. import embedded
 from ..convert.formats import FORMATS
 from ..geometry import RELEASE_FRAMES
+from ..weights.names import WEIGHT_DTYPES
 from .commands.convert import convert
 from .commands.edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_STEPS, area_pixels, edit
 from .commands.models import models
-from .commands.plan import SMALL_FRAMES, STORAGES, area_or_size, plan
+from .commands.plan import SMALL_FRAMES, area_or_size, plan
 from .commands.serve import serve
 from .commands.test import test
 from .places import Places
@@ -182,8 +183,8 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     add("--base", metavar="FILE", help="base Wan 2.1 T2V shards, with --model FILE, a delta file")
     add(
         "--weight-dtype",
-        choices=STORAGES,
-        default=STORAGES[0],
+        choices=WEIGHT_DTYPES,
+        default=WEIGHT_DTYPES[0],
         help="how the loader stores it (default: %(default)s)",
     )
     add("--video", metavar="FILE", help="the clip (default: --frames and --area alone)")

@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import os
 import re
 import sys
 import time
@@ -26,6 +25,7 @@ from ..geometry import ClipShape
 from ..model.dit import SamaDiT
 from ..model.memory_law import TEXT_ROWS, sequence_tokens
 from ..version import VERSION
+from ..weights.write import whole_file
 from .machine import processor
 from .request import forward_flops
 from .weight_bytes import RELEASED_CONFIG
@@ -169,13 +169,8 @@ def _comfyui_version() -> str | None:
 
 
 def _write(path: Path, calibration: dict) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as partial:
         partial.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from ..errors import SamaError, needed
 from ..model.config import DitConfig
+from ..weights.names import FAST_STORAGE
 from .budget import Budget
 from .machine import EFFICIENCY, TRANSFER, Machine, peak
 from .request import Flops
-from .weight_bytes import FAST_STORAGE
 
 SHIPPED = Path(__file__).with_name("calibrations")
 """Folder of the calibrations that come with the pack."""

@@ -3,12 +3,12 @@
 import math
 
 from ..geometry import RELEASE_FRAMES
+from ..weights.names import FP8_STORAGES
 from .budget import Budget
 from .machine import CPU, GIB, MIB, MPS, Machine
 from .planning import Option, Plan, options
 from .request import is_small
 from .seconds import CALIBRATE
-from .weight_bytes import FP8_STORAGES
 
 OUT_OF_MEMORY = "Nothing is broken: change a setting and queue it again."
 _LIGHTER = 0.75

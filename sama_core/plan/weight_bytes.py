@@ -8,13 +8,10 @@ from typing import NamedTuple
 from ..convert.formats import is_matrix
 from ..model.config import DitConfig
 from ..weights.formats import is_quant_key
+from ..weights.names import FP8_STORAGES, SAMA_MODULES
 
-FLOAT32_MODULES = ("patch_embedding", "segment_embedding", "siglip_feat_mlp", "semantic_head")
+FLOAT32_MODULES = ("patch_embedding", *SAMA_MODULES)
 """Modules that the loader keeps in float32, however the others are stored."""
-FP8_STORAGES = ("fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
-"""Values of the loader's `weight_dtype` that store weights in fp8."""
-FAST_STORAGE = "fp8_e4m3fn_fast"
-"""The one of them that multiplies in fp8 too."""
 _NAMES = {
     "F32": "float32",
     "F16": "float16",

@@ -1,21 +1,13 @@
-"""TODO."""
+"""Quantised layers: the formats that ComfyUI reads, their tensors, and the names these have."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 METADATA = "_quantization_metadata"
-
-
 MARK = "comfy_quant"
-
-
 OLD_MARK = "scaled_fp8"
-
-
 _OLD_NAMES = {"scale_weight": "weight_scale", "scale_input": "input_scale"}
-
-
 _OURS = (
     MARK,
     "weight_scale",
@@ -27,8 +19,6 @@ _OURS = (
     "weight_codebook",
     *_OLD_NAMES,
 )
-
-
 # What the files of other libraries hold beside a packed weight: vLLM, GPTQ and AWQ, bitsandbytes, SVDQuant, SDNQ.
 _OTHERS = (
     "weight_scale_inv",
@@ -51,22 +41,12 @@ _OTHERS = (
     "quant_state.bitsandbytes__fp4",
     "weight_format",
 )
-
-
 SUFFIXES = tuple(f".{part}" for part in _OURS)
 """Endings of the tensors that belong to a quantised layer besides its weight."""
-
-
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 """Types whose numbers are the weights themselves."""
-
-
 _EMBEDDINGS = ("segment_embedding", "shared", "relative_attention_bias")
-
-
 _SMALL = 1 << 20
-
-
 Shape = tuple[int, ...]
 
 
@@ -125,8 +105,6 @@ _FLOAT8 = {
     "optional": {"input_scale": _one},
     "embeddings": True,
 }
-
-
 FORMATS = {
     # Core casts a weight of more bits to float8 before it scales it.
     "float8_e4m3fn": Format(("F8_E4M3", "BF16", "F16", "F32"), **_FLOAT8),

@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CheckpointError, needed
-from .foreign_names import uses_diffusers_names
 from .formats import MARK
-from .names import _OTHER, PREFIXES, SAMA_KEYS, _own_names, own_name, strip_prefix
+from .names import (
+    OF_OTHER_MODELS,
+    PREFIXES,
+    SAMA_KEYS,
+    list_own_names,
+    own_name,
+    strip_prefix,
+    uses_diffusers_names,
+)
 from .quantised import Stored, as_core_reads, is_small_scale, metadata_layers, read_mark
 
 BUNDLE_ADVICE = (
@@ -111,7 +118,7 @@ class WeightFile:
         return {
             own_name(layer, self.diffusers): mark
             for layer, mark in layers.items()
-            if not _OTHER(layer)
+            if not OF_OTHER_MODELS(layer)
         }
 
     def stored(self) -> dict[str, Stored]:
@@ -201,7 +208,7 @@ def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
     if not own_names:
         return WeightFile(path, shapes, metadata, places)
     _refuse_twins(path, shapes)
-    own = _own_names(shapes)
+    own = list_own_names(shapes)
     left_out = tuple(key for key in shapes if key not in own)
     return WeightFile(
         path,
@@ -243,7 +250,7 @@ def _check_places(shapes: Mapping[str, tuple], places: Mapping[str, Place], data
 def _refuse_twins(path: Path, names: Iterable[str]) -> None:
     """CheckpointError where two of the names are one tensor's, with different prefixes."""
     seen: dict[str, str] = {}
-    for name, own in _own_names(names).items():
+    for name, own in list_own_names(names).items():
         if own in seen:
             raise CheckpointError(
                 needed(
@@ -259,7 +266,7 @@ def _refuse_twins(path: Path, names: Iterable[str]) -> None:
 def is_bundle(names: Iterable[str]) -> bool:
     """True for the names of a checkpoint that holds a diffusion model with its text encoder or VAE."""
     names = list(names)
-    return any(name.startswith(PREFIXES[0]) for name in names) and any(map(_OTHER, names))
+    return any(name.startswith(PREFIXES[0]) for name in names) and any(map(OF_OTHER_MODELS, names))
 
 
 def shard_paths(path: str | Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""How a state dict fits a model: one verdict, with every problem by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,7 +66,7 @@ def compare(
 ) -> LoadReport:
     """The verdict on shapes `got` for a model that needs shapes `need`.
 
-    Where the loader reads `quantised` files, scales are no strangers and weights may be packed.
+    With `quantised`, scale tensors are accepted and weights may be packed.
     """
     conflicts = [
         (key, tuple(got[key]), tuple(need[key]))

@@ -364,7 +364,7 @@ def test_a_written_file_has_the_mode_of_any_new_file(tmp_path, weights):
 
 def test_lora_trains_alone_and_has_the_names_comfyui_knows(tmp_path, comfyui):
     """Rank 4 on every attention and feed-forward layer; nothing else gets a gradient."""
-    from sama_core.weights.foreign_names import split
+    from sama_core.weights.lora_names import split
 
     declare_torchvision_schemas()  # peft imports transformers, which imports torchvision
     trainee = tiny_trainee(tiny_config(tmp_path, lora_rank=4))

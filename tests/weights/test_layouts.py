@@ -11,9 +11,8 @@ from sama_core.errors import CheckpointError
 from sama_core.model.config import DitConfig
 from sama_core.plan.read_model import read_model
 from sama_core.weights.checkpoint import plan_checkpoint
-from sama_core.weights.foreign_names import to_diffusers, to_wan, uses_diffusers_names
 from sama_core.weights.header import read_header
-from sama_core.weights.names import strip_prefix
+from sama_core.weights.names import strip_prefix, to_diffusers, to_wan, uses_diffusers_names
 
 from ..harness.untrained import diffusion_model
 from ..harness.weight_layouts import (

@@ -21,7 +21,7 @@ from ...plan.planning import make_plan
 from ...plan.request import Request, default_size, encoder_sizes, fitted_clip, is_small
 from ...plan.seconds import USER_FOLDER, read_calibrations
 from ...plan.summary import report
-from ...plan.weight_bytes import FP8_STORAGES, RELEASED, RELEASED_CONFIG, Weights
+from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
 from ..places import Places
 from ..progress import LaunchError, Stages
 from ..setup.environment import Environment
@@ -30,7 +30,6 @@ from .convert import FOLDER, find_file
 from .edit import RELEASE_CFG, RELEASE_STEPS, area_pixels, check_clip, probe
 from .models import look_in
 
-STORAGES = ("default", *FP8_STORAGES)
 """Values of `--weight-dtype`."""
 SMALL_FRAMES = 17
 """Frames of the clips SAMA-Shapes was trained on."""

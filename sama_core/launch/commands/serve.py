@@ -7,6 +7,7 @@ import webbrowser
 from argparse import Namespace
 
 from ... import embedded
+from ...weights.write import whole_file
 from ..places import Places
 from ..progress import LaunchError, Stages
 from ..server.client import Client
@@ -54,9 +55,8 @@ def provide_clip(places: Places) -> None:
     """Copies the example workflows' clip into the input folder of the base directory."""
     target = places.base / "input" / embedded.CLIP.name
     if not target.exists():
-        partial = target.with_suffix(".part")
-        shutil.copyfile(embedded.CLIP, partial)
-        partial.replace(target)
+        with whole_file(target) as partial:
+            shutil.copyfile(embedded.CLIP, partial)
 
 
 def usual_or_free(host: str) -> int:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...weights.write import whole_file
+
 
 @dataclass(frozen=True)
 class Step:
@@ -49,10 +51,8 @@ def run_steps(steps: Iterable[Step], stamps: Path, report: Callable[[str], None]
 
 def write_stamp(stamp: Path, key: str) -> None:
     """Marks a step as done; the mark appears whole or not at all."""
-    stamp.parent.mkdir(parents=True, exist_ok=True)
-    part = stamp.with_suffix(".part")
-    part.write_text(json.dumps({"key": key}), encoding="utf-8")
-    part.replace(stamp)
+    with whole_file(stamp) as part:
+        part.write_text(json.dumps({"key": key}), encoding="utf-8")
 
 
 def _read(stamp: Path) -> str | None:

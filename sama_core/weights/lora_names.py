@@ -1,22 +1,12 @@
-"""Wan's tensors under diffusers' names: one table, read in both directions.
-
-    Wan                      diffusers
-    blocks.0.self_attn.q     blocks.0.attn1.to_q
-    blocks.0.ffn.0           blocks.0.ffn.net.0.proj
-    blocks.0.modulation      blocks.0.scale_shift_table
-    head.modulation          scale_shift_table
-
-Tensors are the same under both, in value and shape. SAMA's own 11 keep their names.
-
-The names that trainers give to a Wan LoRA's tensors, and what they are in ComfyUI.
+"""The names that trainers give to a Wan LoRA's tensors, and what they are in ComfyUI.
 
     file                                              layer                     part
     diffusion_model.blocks.0.self_attn.q.lora_A.weight   blocks.0.self_attn.q   .lora_A.weight
     transformer.blocks.0.attn1.to_q.lora.down.weight     blocks.0.self_attn.q   .lora.down.weight
     lora_unet_blocks_0_self_attn_q.alpha                 blocks.0.self_attn.q   .alpha
 
-A name is a wrapper's prefix, a layer, and a part. Layers are looked up in the model's own list, so that a name can
-only become one that the model has.
+A name is a wrapper's prefix, a layer, and a part. Layers are looked up in the model's own list, so
+that a name can only become one that the model has.
 """
 
 import re
@@ -27,130 +17,23 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, needed
-
-_ATTENTIONS = {"self_attn": "attn1", "cross_attn": "attn2"}
-
-
-_PROJECTIONS = {
-    "q": "to_q",
-    "k": "to_k",
-    "v": "to_v",
-    "o": "to_out.0",
-    "norm_q": "norm_q",
-    "norm_k": "norm_k",
-}
-
-
-_IN_BLOCK = {
-    f"{attention}.{part}": f"{theirs}.{name}"
-    for attention, theirs in _ATTENTIONS.items()
-    for part, name in _PROJECTIONS.items()
-}
-
-
-_IN_BLOCK |= {
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
-    "norm3": "norm2",
-    "modulation": "scale_shift_table",
-}
-
-
-_OUTSIDE = {
-    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
-    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
-    "time_projection.1": "condition_embedder.time_proj",
-    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
-    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
-    "head.modulation": "scale_shift_table",
-    "head.head": "proj_out",
-}
-
-
-_BLOCK = re.compile(r"(blocks\.\d+)\.(.+)")
-
-
-_MARKER = re.compile(r"(^|\.)blocks\.\d+\.attn[12]\.")
-
-
-def uses_diffusers_names(names: Iterable[str]) -> bool:
-    """True where any of `names` is one that only diffusers gives, with or without a prefix."""
-    return any(_MARKER.search(name) for name in names)
-
-
-def to_wan(name: str) -> str:
-    """Wan's name of a tensor, layer or scale that diffusers named; any other name as it is."""
-    return _translated(name, _FROM_BLOCK, _FROM_OUTSIDE)
-
-
-def to_diffusers(name: str) -> str:
-    """Diffusers' name of a tensor or layer under Wan's; any other name as it is."""
-    return _translated(name, _IN_BLOCK, _OUTSIDE)
-
-
-def _translated(name: str, in_block: dict[str, str], outside: dict[str, str]) -> str:
-    block = _BLOCK.fullmatch(name)
-    if block:
-        return f"{block[1]}.{_replaced(block[2], in_block)}"
-    return _replaced(name, outside)
-
-
-def _replaced(name: str, table: dict[str, str]) -> str:
-    """`name` with the longest beginning that stands in the table replaced, at a dot."""
-    parts = name.split(".")
-    for count in range(len(parts), 0, -1):
-        found = table.get(".".join(parts[:count]))
-        if found is not None:
-            return ".".join([found, *parts[count:]])
-    return name
-
-
-_FROM_BLOCK = {theirs: ours for ours, theirs in _IN_BLOCK.items()} | {"ffn.net.0": "ffn.0"}
-
-
-_FROM_OUTSIDE = {theirs: ours for ours, theirs in _OUTSIDE.items()}
-
+from .names import SAMA_MODULES, WAN_ROOTS, to_diffusers
 
 PREFIX = "diffusion_model."
 """What stands before Wan's names in a ComfyUI model."""
-
-
 _WRAPPERS = re.compile(
     r"(lora_unet__?|lora_transformer_2_|lora_transformer_|lycoris_"
     r"|(model|diffusion_model|base_model|transformer|transformer_2|pipe|dit|unet|module|_orig_mod)\.)+"
 )
-
-
 _PART = re.compile(
     r"(?P<layer>.+?)(?P<part>\.lora_(A|B|up|down|mid|magnitude_vector|embedding_[AB])(\..+)?"
     r"|[._]lora\.(up|down)\.weight|\.lora_linear_layer\.(up|down)\.weight|\.alpha|\.dora_scale|\.diff|\.diff_b"
     r"|\.set_weight|\.reshape_weight|\.[wb]_norm|\.hada_[wt]\w+|\.lokr_[wt]\w+|\.(oft|boft)_\w+|\.rescale"
     r"|\.[ab][12]\.weight)"
 )
-
-
 _ADAPTER = re.compile(r"(\.lora_[AB])\.[^.]+(\.weight)")
-
-
 _MAGNITUDE = re.compile(r"\.lora_magnitude_vector(\..+)?")
-
-
-_WAN_ROOTS = (
-    "blocks.",
-    "patch_embedding",
-    "text_embedding.",
-    "time_embedding.",
-    "time_projection.",
-    "head.",
-    "segment_embedding",
-    "siglip_feat_mlp.",
-    "semantic_head.",
-)
-
-
 _EXPERT = re.compile(r"(high|low)[-_ ]?noise", re.IGNORECASE)
-
-
 _SECOND_EXPERT = re.compile(r"transformer_2[._]")
 
 
@@ -191,7 +74,7 @@ def named(
         elif isinstance(known.get(layer), str):
             target = known[layer]
         else:
-            layer = PREFIX + layer if layer.startswith(_WAN_ROOTS) else layer
+            layer = PREFIX + layer if layer.startswith((*WAN_ROOTS, *SAMA_MODULES)) else layer
         part, value = _as_core_reads(part, stored)
         parts = layers.setdefault(layer, {})
         if layer + part in parts and not _same(parts[layer + part], value):
