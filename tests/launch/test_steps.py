@@ -58,20 +58,15 @@ def test_a_stopped_row_goes_on_at_the_step_that_stopped(tmp_path, accident, stop
 
 def test_a_killed_process_leaves_only_marks_of_finished_steps(tmp_path):
     program = """
-import importlib.util, os, sys
+import os, sys
 from pathlib import Path
-spec = importlib.util.spec_from_file_location("steps", sys.argv[1])
-steps = importlib.util.module_from_spec(spec); sys.modules["steps"] = steps; spec.loader.exec_module(steps)
-row = [steps.Step("first", "", "key", lambda: None), steps.Step("second", "", "key", lambda: os._exit(9))]
-steps.run_steps(row, Path(sys.argv[2]), lambda title: None)
+sys.path.insert(0, sys.argv[1])
+from sama_core.launch.setup.steps import Step, run_steps
+row = [Step("first", "", "key", lambda: None), Step("second", "", "key", lambda: os._exit(9))]
+run_steps(row, Path(sys.argv[2]), lambda title: None)
 """
-    source = sys.modules[run_steps.__module__].__file__
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", program, source, str(tmp_path)], check=False
-        ).returncode
-        == 9
-    )
+    command = [sys.executable, "-c", program, str(PACK_ROOT), str(tmp_path)]
+    assert subprocess.run(command, check=False).returncode == 9
     assert [path.name for path in tmp_path.iterdir()] == ["first.json"]
 
 
