@@ -9,14 +9,14 @@ decoded as they are asked for, and only the fitted ones stay in memory. They are
 """
 
 from .audio import Sound
-from .clip_range import ClipRange, Seconds, check_one_start, in_frames
+from .clip_range import ClipRange, Seconds, check_one_start
+from .file_source import FileSource
 from .fit import fit_clip
-from .image_source import EditedSource, ImageSource
 from .info import ClipInfo, Timing, cut_audio
 from .placement import Fit, Placement, place, resize_frame
-from .restore import check_frames, restore_frames, restored_frames
+from .restore import EditedSource, check_frames, restore_frames, restored_frames
 from .save import save_restored
-from .source import ClipFacts, ClipSource, FileSource
+from .source import ClipFacts, ClipSource, ImageSource, in_frames
 
 __all__ = [
     "ClipFacts",

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from numbers import Integral, Real
-from typing import Protocol
 
 from ..errors import ClipError, needed
 
@@ -111,31 +110,3 @@ def check_one_start(clip_range: ClipRange, seconds: Seconds) -> None:
                 "Set start or start_seconds to 0.",
             )
         )
-
-
-class Timed(Protocol):
-    """A source that knows when its frames are shown."""
-
-    def frame_at(self, seconds: Fraction) -> int: ...
-
-    def time_of(self, number: int) -> Fraction: ...
-
-    def facts(self): ...
-
-
-def in_frames(source: Timed, clip_range: ClipRange, seconds: Seconds, first: int = 0) -> ClipRange:
-    """`clip_range` with what `seconds` sets in its place, by the times at which the source shows its frames.
-
-    Both count from frame `first`; the result counts from 0. Begin and end go to the nearest frame, the interval to
-    the nearest whole number of frames, 1 at least. Raises ClipError where the start is given in both.
-    """
-    check_one_start(clip_range, seconds)
-    start, frames, stride = first + clip_range.start, clip_range.frames, clip_range.stride
-    if seconds.start:
-        start = source.frame_at(source.time_of(first) + Fraction(seconds.start))
-    if seconds.every:
-        stride = max(1, round(Fraction(seconds.every) * source.facts().fps))
-    if seconds.duration:
-        end = source.frame_at(source.time_of(start) + Fraction(seconds.duration))
-        frames = max(1, -(-(end - start) // stride))
-    return ClipRange(start, frames, stride)

@@ -4,7 +4,10 @@ Resampling is torch's antialiased bicubic: the kernel of Pillow's bicubic, which
 but in float, so the model's result is not rounded to 8 bits on its way.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from itertools import repeat
 
 import numpy as np
@@ -12,10 +15,11 @@ import torch
 from torch.nn import functional
 
 from ..errors import ClipError, needed
+from .clip_range import ClipRange
 from .fit import Progress
 from .info import ClipInfo
-from .picture import WHITE
-from .source import FileSource
+from .picture import WHITE, Picture
+from .source import ClipFacts, ClipSource, check_start
 
 
 def restore_frames(
@@ -108,7 +112,7 @@ def _untouched(frames: torch.Tensor, info: ClipInfo) -> bool:
 
 def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
     """The source's frames, at the depth it has."""
-    if isinstance(info.source, FileSource) and not info.source.is_unchanged():
+    if not info.source.is_unchanged():
         raise _source_changed("another clip in its place", "the same clip")
     deep = info.facts.bit_depth > 8
     return (picture.pixels for picture in info.source.pictures(info.clip_range, deep))
@@ -158,3 +162,59 @@ def _source_changed(got: str, need: str) -> ClipError:
             "It was changed or replaced meanwhile: run the source node again.",
         )
     )
+
+
+class EditedSource(ClipSource):
+    """Edited frames and the receipt of their source. Raises ClipError if they are not that clip's."""
+
+    name = "edit"
+
+    def __init__(self, frames: torch.Tensor, info: ClipInfo):
+        check_frames(frames, info)
+        self.edited, self.info = frames, info
+
+    def facts(self) -> ClipFacts:
+        """Those of the first source, with the edit's rate and count."""
+        return replace(
+            self.info.facts,
+            fps=self.info.fps,
+            frame_count=self.info.frame_count,
+            rotation=0,
+            mirrored=False,
+            alpha=False,
+        )
+
+    def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
+        """Restored pictures in `clip_range`; raises ClipError if the start lies beyond the end."""
+        info, count = self.info, self.info.frame_count
+        check_start(self.name, clip_range.start, count)
+        stop = count if clip_range.last is None else min(clip_range.last + 1, count)
+        part = info.part(clip_range.start, stop - clip_range.start)
+        ends = (*info.timing.starts[1:], info.duration_seconds)
+        kind, white = (
+            (torch.uint16, WHITE[np.dtype(np.uint16)])
+            if deep
+            else (torch.uint8, WHITE[np.dtype(np.uint8)])
+        )
+        restored = restored_frames(self.edited[clip_range.start : stop], part)
+        for number, frame in enumerate(restored, clip_range.start):
+            if clip_range.keeps(number):
+                pixels = (frame.clamp(0, 1) * white).round().to(kind).numpy()
+                time = info.timing.starts[number]
+                yield Picture(number, pixels, time, ends[number] - time)
+
+    def frame_at(self, seconds: Fraction) -> int:
+        """Number of the frame whose time is nearest; the count if that is over."""
+        times = (*self.info.timing.starts, self.info.duration_seconds)
+        following = min(bisect_left(times, seconds), len(times) - 1)
+        before = times[following - 1] if following else None
+        return (
+            following - 1
+            if following and seconds - before <= times[following] - seconds
+            else following
+        )
+
+    def time_of(self, number: int) -> Fraction:
+        """Seconds after the first frame at which frame `number` is shown. Raises ClipError beyond the end."""
+        check_start(self.name, number, self.info.frame_count)
+        return self.info.timing.starts[number]

@@ -27,7 +27,7 @@ from .fit import Progress
 from .info import ClipInfo
 from .picture import WHITE
 from .restore import restored_frames
-from .sound import fitting_sound, sound_of
+from .sound import open_sound
 
 LARGEST_SIDE = 16384
 
@@ -176,7 +176,8 @@ def _write(
     ) as container:
         container.metadata.update(encoding.metadata)
         video = _video_stream(container, info, encoding, tick)
-        with sound_of(container, heard, fitting_sound(heard, audio)[0]) as packets:
+        with open_sound(heard, audio) as own:
+            packets = own.add_to(container, info.duration_seconds)
             sound = _Waiting(packets if is_mp4 else _from_zero(packets))
             for picture in _pictures(
                 frames, video.codec_context.pix_fmt, _tags(info, encoding), ticks, tick

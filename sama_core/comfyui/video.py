@@ -134,7 +134,7 @@ def _open(video: Input.Video) -> _Opened:
 
 def _resolve(found: _Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRange:
     """The wanted frames of the whole source. Trim Video keeps a window on it, and all is counted from its start."""
-    first, behind = found.source.trimmed(*found.window) if any(found.window) else (0, None)
+    first, behind = found.source.find_trim(*found.window) if any(found.window) else (0, None)
     wanted = in_frames(found.source, clip_range, seconds, first)
     if behind is None:
         return wanted

@@ -235,7 +235,7 @@ def test_round_trip_of_files_gives_back_count_and_size(tmp_path_factory, width, 
 def test_an_edit_is_read_as_its_restored_frames():
     frames, info = fit_clip(ImageSource(images(9, 40, 120), Fraction(24)), ClipRange(2), area=2048)
     edit, whole = EditedSource(frames, info), restore_frames(frames, info)
-    assert (edit.facts().frame_count, edit.facts().fps, edit.facts().has_audio) == (7, 24, False)
+    assert (edit.facts().frame_count, edit.facts().fps, edit.audio(0, 0)) == (7, 24, None)
     for clip_range in (ClipRange(), ClipRange(3, 2), ClipRange(1, 0, 3), ClipRange(6, 81)):
         pictures = list(edit.pictures(clip_range))
         expected = whole[clip_range.start :: clip_range.stride][: clip_range.frames or None]

@@ -26,12 +26,13 @@ from sama_core.clip import (
 )
 from sama_core.clip.colours import Colours
 from sama_core.clip.save import Encoding
-from sama_core.clip.sound import fitting_sound, is_copied
+from sama_core.clip.sound import fitting_sound
 from sama_core.errors import ClipError
 
 from ..harness.moving_shapes import moving_shapes
 from ..harness.turned_files import rotate
 from ..harness.write_clip import write_clip
+from .conftest import is_copied, sound_tracks
 
 RATE = 48000
 NTSC = Fraction(24000, 1001)
@@ -327,7 +328,7 @@ def test_any_rate_and_layout_is_encoded_and_cut_to_the_range(rate, channels, sto
 def test_no_sound_was_asked_for(tmp_path):
     frames, info = fitted(make(tmp_path / "in.mp4", "aac"))
     save_restored(tmp_path / "out.mp4", frames, info, None)
-    assert not FileSource(str(tmp_path / "out.mp4")).facts().has_audio
+    assert not sound_tracks(tmp_path / "out.mp4")
 
 
 def test_pictures_and_sound_lie_side_by_side(tmp_path):
@@ -494,7 +495,7 @@ def test_what_is_no_sound_does_not_cost_the_edit(tmp_path, audio, words):
     assert kept is None and re.search(f"The sound is left out, because it has {words}", remark)
     save_restored(tmp_path / "out.mp4", frames, info, audio)
     facts = FileSource(str(tmp_path / "out.mp4")).facts()
-    assert facts.frame_count == info.frame_count and not facts.has_audio
+    assert facts.frame_count == info.frame_count and not sound_tracks(tmp_path / "out.mp4")
 
 
 # Other containers and encodings

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sama_core.clip import ClipRange, FileSource, apart, fit_clip, save_restored
-from sama_core.clip.sound import fitting_sound, is_copied
+from sama_core.clip.sound import fitting_sound
 
 from ..harness import sound_worker
 from ..harness.sound_files import (
@@ -30,6 +30,7 @@ from ..harness.sound_files import (
     tones,
     write,
 )
+from .conftest import is_copied, sound_tracks
 
 ROOT = Path(__file__).resolve().parents[2]
 NEAR = 0.003
@@ -365,7 +366,7 @@ def test_where_the_decoder_dies_sound_is_left_out_with_one_remark(tmp_path, monk
     assert [remark for remark in info.remarks() if "sound" in remark] == [info.sound_remark]
     assert "(pcm_s16le) cannot be decoded: it is left out" in info.sound_remark
     save_restored(tmp_path / "out.mp4", frames, info, info.audio)
-    assert not FileSource(str(tmp_path / "out.mp4")).facts().has_audio
+    assert not sound_tracks(tmp_path / "out.mp4")
 
 
 def test_where_the_decoder_dies_packets_are_copied_all_the_same(tmp_path, monkeypatch):

@@ -255,7 +255,7 @@ def test_a_trim_counts_on_the_files_own_clock(
             tmp_path / name, [first + 40 * number for number in range(36)], dropped=dropped
         )
     )
-    begin, behind = source.trimmed(start, length)
+    begin, behind = source.find_trim(start, length)
     shown = [
         number_in(frame)
         for frame in source.frames(ClipRange(begin, 0 if behind is None else behind - begin))
@@ -282,7 +282,7 @@ def test_a_trim_without_frames_says_so(tmp_path, start, length):
     with pytest.raises(
         ClipError, match="got trimmed to a part without frames .*earlier start or a longer duration"
     ):
-        source.trimmed(start, length)
+        source.find_trim(start, length)
 
 
 def test_a_stream_whose_clock_is_set_back_plays_on(tmp_path):
