@@ -8,7 +8,7 @@ Per edit, n clips that training never saw (17 frames of 64x64; other seeds, colo
 accuracy   share of outputs nearest, in pixels, to the truth among truth, source and all re-rendered wrong edits
 dB         mean PSNR against the truth, of the whole clip, where the edit changes it, and where it must not; beside the
            codec's round trip of the truth (the best possible) and the source returned unchanged (copy)
-track      distance of the object's centroid from the true one, see sama_core/shapes/gate/tracking.py
+track      distance of the object's centroid from the true one, see sama_core/shapes/gate/clip_scores.py
 gate       accuracy ≥ 90 %, kept region within 3 dB of the codec's, whole clip ≥ 3 dB above the copy
 
 With `--through core` clips are edited in batches by torch alone, with `--through comfyui` one by one by a real ComfyUI

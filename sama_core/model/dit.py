@@ -45,7 +45,7 @@ class SamaDiT(nn.Module):
         dtype: torch.dtype | None = None,
         head_dtype: torch.dtype | None = None,
     ):
-        """Allocate the modules; their weights are not initialised for use.
+        """Allocate the modules, without weights of use: load a state dict next.
 
         `head_operations` and `head_dtype` are for the modules that must not be quantised: patch
         and segment embedding, semantic projector and semantic head.

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sama_core.encoders.vae import WanVae, load_wan_vae
-from sama_core.encoders.vae_layout import vae_shapes
+from sama_core.encoders.vae_layout import LATENT_CHANNELS, WAN_MEAN, WAN_STD, vae_shapes
+from sama_core.geometry import ClipShape, LatentShape
 
 from ..harness.golden import assert_close, load_golden
 from ..harness.untrained import vae
@@ -41,6 +42,16 @@ def video(golden_file, case: str) -> torch.Tensor:
 def test_names_and_shapes_are_the_official_ones(width):
     found = {name: tuple(value.shape) for name, value in WanVae(width).state_dict().items()}
     assert found == vae_shapes(width)
+
+
+@torch.inference_mode()
+def test_sizes_are_geometrys():
+    """The factors of space and time are stated in `geometry`, and here by the layers."""
+    ours, clip = WanVae(4), ClipShape(9, 32, 48)
+    latents = ours.encode(torch.zeros(1, 3, clip.frames, clip.height, clip.width))
+    assert LatentShape(*latents.shape[2:]) == clip.latent()
+    assert latents.shape[1] == LATENT_CHANNELS == len(WAN_MEAN) == len(WAN_STD)
+    assert ClipShape(*ours.decode(latents).shape[2:]) == clip
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ...geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
 from ...training.config import refuse_bad
 
 
@@ -67,12 +68,17 @@ class CodecConfig:
             (self.steps > 0, "steps", self.steps, "at least 1"),
             (self.batch_size > 0, "batch_size", self.batch_size, "at least 1"),
             (
-                self.frames and all(count % 4 == 1 for count in self.frames),
+                self.frames and all(count % TEMPORAL_FACTOR == 1 for count in self.frames),
                 "frames",
                 self.frames,
-                "4k+1",
+                f"{TEMPORAL_FACTOR}k+1",
             ),
-            (self.size % 8 == 0, "size", self.size, "a multiple of 8"),
+            (
+                self.size % SPATIAL_FACTOR == 0,
+                "size",
+                self.size,
+                f"a multiple of {SPATIAL_FACTOR}",
+            ),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
         )
         refuse_bad(checks)
