@@ -68,23 +68,20 @@ def start_here(folder: Path, dynamic: bool = False, **settings: object) -> bool:
 
 
 @contextmanager
-def running_server(
-    folder: Path, comfyui: ComfyUI, *options: str
-) -> Iterator[tuple[Server, Places]]:
+def running_server(places: Places, comfyui: ComfyUI, *options: str) -> Iterator[Server]:
     """A ComfyUI server with this pack, ready, on the CPU and a free port; stopped whatever happens.
 
-    Its base directory is `.runtime/base` in `folder`, its database lies in memory unless `options`
-    name one. Raises LaunchError with the end of its log if it does not start.
+    Its base directory is that of `places`, its database lies in memory unless `options` name one.
+    Raises LaunchError with the end of its log if it does not start.
     """
-    places = Places(work=folder)
     prepare_base(places)
     given = ["--cpu", "--disable-auto-launch", "--base-directory", str(places.base)]
     if "--database-url" not in options:
         given += ["--database-url", "sqlite:///:memory:"]
-    log = places.log("comfyui")
+    log = places.log("server")
     with Server(Path(sys.executable), comfyui, [*given, *options], log) as server:
         server.wait_ready()
-        yield server, places
+        yield server
 
 
 def _load_dynamic_library(reserve: float | None) -> bool:

@@ -95,9 +95,9 @@ def pytest_testnodedown(node):
 
 def pytest_terminal_summary(terminalreporter):
     """Print which ComfyUI was tested, and how close this run came to the official code."""
-    from .harness.comfy_home import described
+    from .harness.comfy_home import describe_comfyui
 
-    core = described()
+    core = describe_comfyui()
     if core:
         terminalreporter.write_line(core)
     for title, lines in (

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import av
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.comfyui import find, running_server
 from sama_core.errors import RuntimeSetupError
+from sama_core.launch.places import Places
 from sama_core.launch.progress import Stages
 from sama_core.launch.server.client import Client, Output, Refused
 from sama_core.launch.server.follow import Follower
@@ -112,10 +113,9 @@ def running_comfyui(
     """
     files.check()
     found = find(comfyui)
-    with (
-        tempfile.TemporaryDirectory(prefix="sama-bench-") as folder,
-        running_server(Path(folder), found) as (server, places),
-    ):
+    with tempfile.TemporaryDirectory(prefix="sama-bench-") as folder, ExitStack() as stack:
+        places = Places(work=Path(folder))
+        server = stack.enter_context(running_server(places, found))
         kinds = (("diffusion_models", files.dit), ("text_encoders", files.text_encoder))
         for name, path in (*kinds, ("vae", files.vae)):
             shutil.copyfile(path, places.models / name / path.name)

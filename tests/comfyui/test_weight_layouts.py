@@ -10,17 +10,15 @@ from sama_core.errors import CheckpointError
 from sama_core.model.config import DitConfig
 
 from ..harness.untrained import diffusion_model
+from ..harness.weight_layout_cases import LayoutCase, right, wrong
 from ..harness.weight_layouts import (
-    LayoutCase,
+    add_prefix,
     comfy_quant,
-    listed,
+    list_in_metadata,
     mark,
     matrices,
-    prefixed,
-    right,
     scaled_fp8,
     unmarked_fp8,
-    wrong,
 )
 
 TINY = DitConfig(
@@ -217,7 +215,9 @@ def test_a_delta_over_a_quantised_base_keeps_the_bases_marks(comfyui, tmp_path, 
     base = {key: value for key, value in WEIGHTS.items() if key not in sama}
     layers = matrices(base)
     trained = {f"{layers[0]}.weight": WEIGHTS[f"{layers[0]}.weight"] + 1}
-    quantised = (unmarked_fp8(base), listed(layers)) if by_metadata else (scaled_fp8(base), None)
+    quantised = (
+        (unmarked_fp8(base), list_in_metadata(layers)) if by_metadata else (scaled_fp8(base), None)
+    )
     model = load_diffusion_model(
         written(tmp_path / "delta.safetensors", sama | trained),
         written(tmp_path / "base.safetensors", *quantised),
@@ -248,7 +248,7 @@ def encode(path: str) -> torch.Tensor:
     [
         lambda weights, layers: (comfy_quant(weights, layers), None),
         lambda weights, layers: (scaled_fp8(weights, layers), None),
-        lambda weights, layers: (unmarked_fp8(weights, layers), listed(layers)),
+        lambda weights, layers: (unmarked_fp8(weights, layers), list_in_metadata(layers)),
     ],
     ids=["comfy_quant", "scaled fp8", "metadata"],
 )
@@ -295,7 +295,7 @@ def wrong_encoders(whole: dict) -> dict[str, tuple[dict, str]]:
             "a block 99999999 in a file",
         ),
         "all in one": (
-            prefixed(whole, "text_encoders.umt5xxl.transformer.") | RIGHT["all in one"].tensors,
+            add_prefix(whole, "text_encoders.umt5xxl.transformer.") | RIGHT["all in one"].tensors,
             "got an all-in-one checkpoint (model, text encoder and VAE), needs umT5",
         ),
     }
@@ -333,7 +333,7 @@ def wrong_vaes(whole: dict) -> dict[str, tuple[dict, str]]:
         "another shape": (whole | {f"{name}.bias": torch.zeros(3)}, f"{name}.bias [3] instead of"),
         "no width": (whole | {"decoder.head.0.gamma": torch.tensor(1.0)}, "instead of"),
         "all in one": (
-            prefixed(whole, "vae.") | RIGHT["all in one"].tensors,
+            add_prefix(whole, "vae.") | RIGHT["all in one"].tensors,
             "got an all-in-one checkpoint",
         ),
     }

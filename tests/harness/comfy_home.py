@@ -13,9 +13,11 @@ from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.comfy_main import declare_vision_operators
 from sama_core.launch.setup.comfyui_source import ComfyUI, find_comfyui
 
+VARIABLE = "SAMA_COMFYUI"
+"""The one variable that names the ComfyUI to test with; `run.py test` sets it."""
 MISSING = (
     "No ComfyUI found: run `python3 run.py test`, which fetches one, "
-    "or set SAMA_COMFYUI to the folder of a ComfyUI (the one with main.py)."
+    f"or set {VARIABLE} to the folder of a ComfyUI (the one with main.py)."
 )
 FRONTEND = "comfyui-frontend-package"
 
@@ -27,9 +29,9 @@ def comfy_source() -> ComfyUI:
     it pins: then it would not be tested as people run it.
     """
     try:
-        found = _named()
+        found = _find_here()
     except LaunchError as error:
-        pytest.exit(f"SAMA_COMFYUI or COMFYUI_PATH: {error}", returncode=3)
+        pytest.exit(f"{VARIABLE}: {error}", returncode=3)
     if found is None:
         pytest.exit(MISSING, returncode=3)
     others = {name: told for name, told in other_versions(found).items() if name != FRONTEND}
@@ -42,10 +44,10 @@ def comfy_source() -> ComfyUI:
     return found
 
 
-def described() -> str | None:
+def describe_comfyui() -> str | None:
     """The ComfyUI and the frontend that this run used, for the end of its report; None without one."""
     try:
-        found = _named()
+        found = _find_here()
     except LaunchError:
         return None
     if found is None:
@@ -64,8 +66,8 @@ def other_versions(comfyui: ComfyUI) -> dict[str, str]:
     }
 
 
-def _named() -> ComfyUI | None:
-    return find_comfyui(Places(), os.environ.get("SAMA_COMFYUI"))
+def _find_here() -> ComfyUI | None:
+    return find_comfyui(Places(), os.environ.get(VARIABLE), environ={})
 
 
 def _version(package: str) -> str | None:

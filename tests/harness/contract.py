@@ -23,7 +23,7 @@ from pathlib import Path
 from types import CellType, FunctionType, MethodType
 
 from . import imports
-from .comfy_home import comfy_source
+from .comfy_home import VARIABLE, comfy_source
 from .core_contract import ALSO, CALLED, OBJECTS, STAND_INS
 from .core_lookup import ABSENT, attributes, find, given, refused, untaken
 from .core_syntax import calls, function, parse
@@ -277,7 +277,7 @@ def _check_called(found: Contract, core: Path) -> None:
 def main(arguments: list[str]) -> int:
     """The command: 1 if anything is missing or unexplained."""
     if arguments:
-        os.environ["SAMA_COMFYUI"] = arguments[0]
+        os.environ[VARIABLE] = arguments[0]
     imports.install()
     with tempfile.TemporaryDirectory() as base:
         import_core(Path(base))

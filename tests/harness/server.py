@@ -1,16 +1,16 @@
 """A real ComfyUI server process with the pack linked into its custom_nodes."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.comfyui import running_server as start_server
 from sama_core.launch.places import Places
 from sama_core.launch.server.client import Client
-from sama_core.launch.server.process import Server, prepare_base
+from sama_core.launch.server.process import Server
 
 from .comfy_home import comfy_source
 
@@ -77,11 +77,9 @@ def running_server(folder: Path, *options: str) -> Iterator[ComfyServer]:
     Raises AssertionError when the pack or one of ComfyUI's own nodes fails to import.
     """
     places = TestPlaces(folder=folder)
-    prepare_base(places)
-    arguments = ["--cpu", "--disable-auto-launch", "--base-directory", str(places.base)]
-    arguments += ["--database-url", f"sqlite:///{places.base / 'user' / 'comfyui.db'}", *options]
-    with Server(Path(sys.executable), comfy_source(), arguments, places.log("server")) as process:
-        process.wait_ready()
+    database = f"sqlite:///{places.base / 'user' / 'comfyui.db'}"
+    arguments = ("--database-url", database, *options)
+    with start_server(places, comfy_source(), *arguments) as process:
         server = ComfyServer(process, places.base)
         assert "IMPORT FAILED" not in server.log, server.log
         yield server

@@ -15,15 +15,13 @@ from sama_core.weights.header import read_header
 from sama_core.weights.names import strip_prefix, to_diffusers, to_wan, uses_diffusers_names
 
 from ..harness.untrained import diffusion_model
+from ..harness.weight_layout_cases import LayoutCase, right, wrong
 from ..harness.weight_layouts import (
-    LayoutCase,
     comfy_quant,
     diffusers,
-    listed,
+    list_in_metadata,
     matrices,
-    right,
     unmarked_fp8,
-    wrong,
 )
 
 TINY = DitConfig(
@@ -128,7 +126,9 @@ def test_a_delta_takes_the_scales_of_what_it_replaces_away(tmp_path):
     }
     base = {key: value for key, value in WEIGHTS.items() if key not in sama}
     layer = matrices(base)[0]
-    save_file(unmarked_fp8(base), tmp_path / "base.safetensors", metadata=listed(matrices(base)))
+    save_file(
+        unmarked_fp8(base), tmp_path / "base.safetensors", metadata=list_in_metadata(matrices(base))
+    )
     save_file(
         sama | {f"{layer}.weight": WEIGHTS[f"{layer}.weight"]}, tmp_path / "delta.safetensors"
     )

@@ -57,7 +57,9 @@ def _layout(channels: int) -> str:
     return LAYOUTS.get(channels, f"{channels} channels")
 
 
-def _clip(path: Path, *tracks: tuple, frames: int = FRAMES, video: str = "mpeg4") -> Path:
+def write_with_tracks(
+    path: Path, *tracks: tuple, frames: int = FRAMES, video: str = "mpeg4"
+) -> Path:
     """A clip with PCM tracks (channels, layout, samples, skipped packets), packets written as they are."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(video, rate=24, options=OPTIONS.get(video, {}))
@@ -81,14 +83,14 @@ def _clip(path: Path, *tracks: tuple, frames: int = FRAMES, video: str = "mpeg4"
     return path
 
 
-def _pcm(channels: int, layout: str = "", skipped: frozenset = frozenset()) -> tuple:
+def draw_pcm(channels: int, layout: str = "", skipped: frozenset = frozenset()) -> tuple:
     return channels, layout, clicks(channels), skipped
 
 
 def _orders(folder: Path) -> Iterator[Hostile]:
     """QuickTime PCM whose channels come in an order of their own."""
     for channels in range(1, 17):
-        plain = _clip(folder / f"{channels}.mov", _pcm(channels)).read_bytes()
+        plain = write_with_tracks(folder / f"{channels}.mov", draw_pcm(channels)).read_bytes()
         own = _LABELS[:channels]
         shuffled = random.Random(channels).sample(_LABELS, channels)
         orders = {
@@ -108,11 +110,11 @@ def _counts(folder: Path) -> Iterator[Hostile]:
     """PCM of 1 to 16 channels wherever it can be written."""
     for ending in (".mov", ".mkv", ".nut", ".avi"):
         for channels in range(1, 17):
-            path = _clip(folder / f"{channels}{ending}", _pcm(channels))
+            path = write_with_tracks(folder / f"{channels}{ending}", draw_pcm(channels))
             yield Hostile("channel counts", path, "right", size=(WIDTH, HEIGHT), click=CLICK)
     for number, layout in enumerate(OTHER_LAYOUTS):
-        path = _clip(
-            folder / f"layout{number}.mkv", _pcm(av.AudioLayout(layout).nb_channels, layout)
+        path = write_with_tracks(
+            folder / f"layout{number}.mkv", draw_pcm(av.AudioLayout(layout).nb_channels, layout)
         )
         yield Hostile("channel layouts", path, "right", size=(WIDTH, HEIGHT), click=CLICK)
 
@@ -129,11 +131,11 @@ def _codecs(folder: Path) -> Iterator[Hostile]:
     ):
         for channels in range(1, most + 1):
             path = folder / f"{codec}{channels}{ending}"
-            if _encoded(path, codec, channels):
+            if write_encoded(path, codec, channels):
                 yield Hostile("encoded channels", path, "right", size=(WIDTH, HEIGHT), click=CLICK)
 
 
-def _encoded(path: Path, codec: str, channels: int, rate: int = RATE) -> bool:
+def write_encoded(path: Path, codec: str, channels: int, rate: int = RATE) -> bool:
     """Write a clip with this sound; False where the encoder does not take it."""
     try:
         with av.open(str(path), "w") as container:
@@ -180,7 +182,9 @@ def _holes(folder: Path) -> Iterator[Hostile]:
             ("all", range(99)),
             ("end", range(16, 99)),
         ):
-            path = _clip(folder / f"{name}{ending}", _pcm(2, skipped=frozenset(skipped)))
+            path = write_with_tracks(
+                folder / f"{name}{ending}", draw_pcm(2, skipped=frozenset(skipped))
+            )
             # mov has no holes: what is not written there moves what follows.
             timed = name in ("end",) or (ending != ".mov" and name != "all")
             yield Hostile(
@@ -199,7 +203,7 @@ def _changes(folder: Path) -> Iterator[Hostile]:
         for channels in (1, 2, 6):
             for rate in (48000, 44100, 32000):
                 path = folder / f"piece_{codec}_{channels}_{rate}.ts"
-                if _encoded(path, codec, channels, rate):
+                if write_encoded(path, codec, channels, rate):
                     pieces[codec, channels, rate] = path.read_bytes()
                     path.unlink()
     for codec, *_ in pieces:
@@ -221,7 +225,7 @@ def _tracks(folder: Path) -> Iterator[Hostile]:
             ("wide_first", (12, 2)),
             ("many", (1,) * 9),
         ):
-            path = _clip(folder / f"{name}{ending}", *map(_pcm, counts))
+            path = write_with_tracks(folder / f"{name}{ending}", *map(draw_pcm, counts))
             yield Hostile("several tracks", path, "right", size=(WIDTH, HEIGHT), click=CLICK)
 
 
@@ -233,5 +237,5 @@ def _odd_rates(folder: Path) -> Iterator[Hostile]:
     ):
         for rate in rates:
             path = folder / f"{codec}{rate}{ending}"
-            if _encoded(path, codec, 2, rate):
+            if write_encoded(path, codec, 2, rate):
                 yield Hostile("odd rates", path, "right", size=(WIDTH, HEIGHT), click=CLICK)

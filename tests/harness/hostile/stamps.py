@@ -43,7 +43,7 @@ def hostile_stamps(folder: Path) -> Iterator[Hostile]:
         yield from kind(place)
 
 
-def _packets(
+def write_packets(
     path: Path, stamp: Callable[[int], int | None], frames: int = FRAMES, gop: int = 1
 ) -> Path:
     """A clip whose picture n carries the stamp `stamp(n)` in milliseconds; None leaves it without one."""
@@ -90,7 +90,7 @@ def _odd_stamps(folder: Path) -> Iterator[Hostile]:
         for name, stamp in STAMPS.items():
             path = folder / f"{name}{ending}"
             try:
-                _packets(path, stamp)
+                write_packets(path, stamp)
             except (av.error.FFmpegError, ValueError):
                 path.unlink(missing_ok=True)  # the container itself refuses such stamps
                 continue

@@ -1,4 +1,4 @@
-"""Clips stranger than broken: encrypted, unfinished, interlaced, layered, deep, and named like patterns."""
+"""Strange clips that are not broken: encrypted, unfinished, huge, almost empty, with far time stamps."""
 
 import io
 import struct
@@ -12,8 +12,18 @@ from av.stream import Disposition
 
 from ..moving_shapes import moving_shapes
 from .clips import FRAMES, HEIGHT, OPTIONS, WIDTH, Hostile, make
-from .sounds import CLICK, _clip, _encoded, _pcm
-from .stamps import _packets
+from .stamps import write_packets
+from .strange_pictures import (
+    deep,
+    draw_first,
+    fields,
+    layers,
+    patterns,
+    sequences,
+    sparse,
+    wide_sound,
+    write_strange,
+)
 
 _HOURS = 36_000_000
 """Ten hours in milliseconds."""
@@ -32,59 +42,24 @@ def hostile_strange_clips(folder: Path) -> Iterator[Hostile]:
         _huge,
         _few_frames,
         _far_stamps,
-        _fields,
-        _layers,
-        _deep,
-        _patterns,
-        _sequences,
-        _sparse,
-        _wide_sound,
+        fields,
+        layers,
+        deep,
+        patterns,
+        sequences,
+        sparse,
+        wide_sound,
     ):
         place = folder / kind.__name__.strip("_")
         place.mkdir(parents=True)
         yield from kind(place)
 
 
-def _written(
-    path: Path,
-    codec: str = "libx264",
-    pix_fmt: str = "yuv420p",
-    options: dict | None = None,
-    mux: dict | None = None,
-    frames: int = FRAMES,
-    tags: dict | None = None,
-    target=None,
-) -> Path:
-    """A clip with options of the encoder and of the container."""
-    with av.open(
-        target or str(path),
-        "w",
-        options=mux or {},
-        format={".mkv": "matroska", ".webm": "webm"}[path.suffix] if target else None,
-    ) as container:
-        stream = container.add_stream(
-            codec, rate=24, options={**OPTIONS.get(codec, {}), **(options or {})}
-        )
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
-        for name, value in (tags or {}).items():
-            setattr(stream.codec_context, name, value)
-        for number, pixels in enumerate(moving_shapes(frames, WIDTH, HEIGHT)):
-            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt)
-            picture.pts = number
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-    return path
-
-
-def _shown() -> np.ndarray:
-    return next(moving_shapes(1, WIDTH, HEIGHT))
-
-
 def _encrypted(folder: Path) -> Iterator[Hostile]:
     for ending in (".mp4", ".mov"):
         for codec in ("libx264", "mpeg4"):
             path = folder / f"{codec}{ending}"
-            _written(path, codec, mux=_KEY)
+            write_strange(path, codec, mux=_KEY)
             yield Hostile("encrypted", path, "error", "encrypted")
         plain = make(
             folder / f"plain{ending}", sound=False, codec=("libx264", "yuv420p", None)
@@ -101,14 +76,14 @@ def _unfinished(folder: Path) -> Iterator[Hostile]:
         "frag_every_frame": "1",
     }
     for flags, gop in parts.items():
-        path = _written(folder / f"{flags}.mp4", options={"g": gop}, mux={"movflags": flags})
+        path = write_strange(folder / f"{flags}.mp4", options={"g": gop}, mux={"movflags": flags})
         yield Hostile(
             "unfinished recordings",
             path,
             "right",
             size=(WIDTH, HEIGHT),
             frames=FRAMES,
-            first=_shown(),
+            first=draw_first(),
         )
         data = path.read_bytes()
         for share in (5, 7, 9):
@@ -120,12 +95,12 @@ def _unfinished(folder: Path) -> Iterator[Hostile]:
     yield Hostile("unfinished recordings", folder / "no_moov.mp4", "error")
     for ending, codec in ((".mkv", "libx264"), (".webm", "libvpx-vp9")):
         for name, mux in (("live", {"live": "1"}), ("clusters", {"cluster_time_limit": "50"})):
-            path = _written(folder / f"{name}{ending}", codec, mux=mux)
+            path = write_strange(folder / f"{name}{ending}", codec, mux=mux)
             yield Hostile(
                 "unfinished recordings", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES
             )
         piped = _Pipe()
-        _written(folder / f"piped{ending}", codec, target=piped)
+        write_strange(folder / f"piped{ending}", codec, target=piped)
         (folder / f"piped{ending}").write_bytes(piped.data)
         yield Hostile(
             "unfinished recordings",
@@ -180,10 +155,10 @@ def _few_frames(folder: Path) -> Iterator[Hostile]:
         with av.open(str(path), "w") as container:
             video = container.add_stream("libx264", rate=24)
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            _silence(container)
+            _add_silence(container)
         yield Hostile("few or no pictures", path, "error")
         path = folder / f"one{ending}"
-        _encoded_one(path)
+        _write_one(path)
         yield Hostile("few or no pictures", path, "right", size=(WIDTH, HEIGHT), frames=1)
     for ending, cover_first in (
         (".mp4", True),
@@ -194,7 +169,7 @@ def _few_frames(folder: Path) -> Iterator[Hostile]:
     ):
         path = folder / f"cover_{cover_first}{ending}"
         try:
-            _with_cover(path, cover_first)
+            _write_with_cover(path, cover_first)
         except (av.error.FFmpegError, ValueError, AttributeError):
             path.unlink(missing_ok=True)
             continue
@@ -207,7 +182,7 @@ def _few_frames(folder: Path) -> Iterator[Hostile]:
                 "right",
                 size=(WIDTH, HEIGHT),
                 frames=FRAMES,
-                first=_shown(),
+                first=draw_first(),
             )
     (folder / "texts.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     (folder / "texts.mp4").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nhello\n")
@@ -215,7 +190,7 @@ def _few_frames(folder: Path) -> Iterator[Hostile]:
         yield Hostile("few or no pictures", folder / name, "error", "not a video")
 
 
-def _silence(container, codec: str = "aac", track=None) -> None:
+def _add_silence(container, codec: str = "aac", track=None) -> None:
     """A second of sound that is not heard."""
     track = track or container.add_stream(codec, rate=48000, layout="mono")
     resampler = av.AudioResampler(format=track.codec_context.format.name, layout="mono", rate=48000)
@@ -226,20 +201,22 @@ def _silence(container, codec: str = "aac", track=None) -> None:
     container.mux(track.encode(None))
 
 
-def _encoded_one(path: Path) -> None:
+def _write_one(path: Path) -> None:
     """One picture, and a second of sound."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=24, options=OPTIONS["libx264"])
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         track = container.add_stream("aac", rate=48000, layout="mono")
-        picture = av.VideoFrame.from_ndarray(_shown(), format="rgb24").reformat(format="yuv420p")
+        picture = av.VideoFrame.from_ndarray(draw_first(), format="rgb24").reformat(
+            format="yuv420p"
+        )
         picture.pts = 0
         container.mux(video.encode(picture))
         container.mux(video.encode(None))
-        _silence(container, track=track)
+        _add_silence(container, track=track)
 
 
-def _with_cover(path: Path, first: bool | None) -> None:
+def _write_with_cover(path: Path, first: bool | None) -> None:
     """A clip, or with None a song, with a cover picture as a stream before or behind it."""
     from PIL import Image
 
@@ -266,7 +243,7 @@ def _with_cover(path: Path, first: bool | None) -> None:
         packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 24)
         container.mux(packet)
         if first is None:
-            _silence(container, track=track)
+            _add_silence(container, track=track)
             return
         for number, pixels in enumerate(moving_shapes(FRAMES, WIDTH, HEIGHT)):
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
@@ -286,7 +263,7 @@ def _far_stamps(folder: Path) -> Iterator[Hostile]:
         for name, stamp in stamps.items():
             path = folder / f"{name}{ending}"
             try:
-                _packets(path, stamp)
+                write_packets(path, stamp)
             except (av.error.FFmpegError, ValueError, OverflowError):
                 path.unlink(missing_ok=True)
                 continue
@@ -300,185 +277,7 @@ def _far_stamps(folder: Path) -> Iterator[Hostile]:
     for clock in ("1000000", "1000000000", "7", "2147483647"):
         path = folder / f"clock{clock}.mov"
         try:
-            _written(path, mux={"video_track_timescale": clock})
+            write_strange(path, mux={"video_track_timescale": clock})
         except (av.error.FFmpegError, ValueError):
             continue
         yield Hostile("far stamps", path, "either", size=(WIDTH, HEIGHT))
-
-
-def _fields(folder: Path) -> Iterator[Hostile]:
-    """Interlaced and telecined pictures, and a track of time codes."""
-    for ending in (".mp4", ".mkv", ".mov", ".ts"):
-        path = _written(folder / f"fields{ending}", options={"x264-params": "tff=1"})
-        yield Hostile(
-            "fields and time codes",
-            path,
-            "right",
-            size=(WIDTH, HEIGHT),
-            frames=FRAMES,
-            first=_shown(),
-        )
-        path = _written(folder / f"telecine{ending}", options={"x264-params": "pulldown=32"})
-        yield Hostile("fields and time codes", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES)
-    for ending in (".mov", ".mp4", ".mxf"):
-        path = folder / f"code{ending}"
-        with av.open(str(path), "w") as container:
-            codec = "mpeg2video" if ending == ".mxf" else "libx264"
-            stream = container.add_stream(codec, rate=25, options=OPTIONS.get(codec, {}))
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            stream.metadata["timecode"] = "10:00:00:00"
-            for number, pixels in enumerate(moving_shapes(FRAMES, WIDTH, HEIGHT)):
-                picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
-                    format="yuv420p"
-                )
-                picture.pts = number
-                container.mux(stream.encode(picture))
-            container.mux(stream.encode(None))
-        yield Hostile("fields and time codes", path, "right", size=(WIDTH, HEIGHT), frames=FRAMES)
-
-
-def _layers(folder: Path) -> Iterator[Hostile]:
-    """Transparency in every codec that has it."""
-    for name, codec, pix_fmt in (
-        ("vp9.webm", "libvpx-vp9", "yuva420p"),
-        ("4444.mov", "prores_ks", "yuva444p10le"),
-        ("deep4444.mkv", "ffv1", "yuva444p12le"),
-        ("planes.mkv", "ffv1", "gbrap12le"),
-        ("deepest.mkv", "ffv1", "yuva444p16le"),
-        ("png.mov", "png", "rgba64be"),
-        ("vp8.webm", "libvpx", "yuva420p"),
-    ):
-        path = folder / name
-        try:
-            _written(path, codec, pix_fmt)
-        except (av.error.FFmpegError, ValueError):
-            path.unlink(missing_ok=True)
-            continue
-        yield Hostile(
-            "transparent pictures",
-            path,
-            "right",
-            size=(WIDTH, HEIGHT),
-            frames=FRAMES,
-            first=_shown(),
-        )
-
-
-def _deep(folder: Path) -> Iterator[Hostile]:
-    """HDR10, HLG and Dolby Vision's tags, and rare colour spaces."""
-    for name, tags in (
-        ("pq", {"color_primaries": 9, "color_trc": 16, "colorspace": 9}),
-        ("hlg", {"color_primaries": 9, "color_trc": 18, "colorspace": 9}),
-        ("ictcp", {"color_primaries": 9, "color_trc": 16, "colorspace": 14}),
-        ("reserved", {"color_primaries": 3, "color_trc": 3, "colorspace": 3}),
-        ("rgb", {"colorspace": 0}),
-    ):
-        for ending, codec, pix_fmt in (
-            (".mkv", "ffv1", "yuv420p10le"),
-            (".mov", "prores_ks", "yuv422p10le"),
-        ):
-            path = folder / f"{name}{ending}"
-            try:
-                _written(path, codec, pix_fmt, tags=tags)
-            except (av.error.FFmpegError, ValueError):
-                path.unlink(missing_ok=True)
-                continue
-            yield Hostile(
-                "deep and rare colours", path, "either", size=(WIDTH, HEIGHT), frames=FRAMES
-            )
-
-
-def _patterns(folder: Path) -> Iterator[Hostile]:
-    """Single pictures whose names FFmpeg reads as patterns of other files."""
-    from PIL import Image
-
-    right = _shown()
-    for ending, name in (
-        (".png", "shot%03d"),
-        (".png", "%d"),
-        (".bmp", "shot%%03d"),
-        (".tiff", "shot*"),
-        (".png", "%?*"),
-        (".png", "shot[0-9]"),
-        (".webp", "%03d"),
-    ):
-        place = folder / f"{len(list(folder.iterdir()))}"
-        place.mkdir()
-        for number in range(3):  # what must not be read in its place
-            for other in (f"shot{number:03d}", f"{number}", f"{number:03d}"):
-                Image.new("RGB", (64, 64), "white").save(place / f"{other}{ending}")
-        path = place / f"{name}{ending}"
-        Image.fromarray(right).save(path, **({"lossless": True} if ending == ".webp" else {}))
-        yield Hostile(
-            "names like patterns", path, "right", size=(WIDTH, HEIGHT), frames=1, first=right
-        )
-
-
-def _sequences(folder: Path) -> Iterator[Hostile]:
-    """Animations of picture formats: a palette of each picture's own, and sequences of AVIF."""
-    from PIL import Image
-
-    pictures = [Image.fromarray(pixels) for pixels in moving_shapes(FRAMES, WIDTH, HEIGHT)]
-    palettes = [picture.quantize(4 + 8 * number) for number, picture in enumerate(pictures)]
-    palettes[-1].save(
-        folder / "palettes.gif", save_all=True, append_images=palettes[:-1], duration=40
-    )
-    yield Hostile(
-        "animations", folder / "palettes.gif", "right", size=(WIDTH, HEIGHT), frames=FRAMES
-    )
-    layers = [picture.convert("RGBA") for picture in pictures]
-    layers[0].save(
-        folder / "disposal.gif", save_all=True, append_images=layers[1:], duration=40, disposal=2
-    )
-    yield Hostile(
-        "animations",
-        folder / "disposal.gif",
-        "right",
-        size=(WIDTH, HEIGHT),
-        frames=FRAMES,
-        first=_shown(),
-    )
-    pictures[0].save(folder / "a.png", save_all=True, append_images=pictures[1:], duration=40)
-    yield Hostile("animations", folder / "a.png", "right", size=(WIDTH, HEIGHT), first=_shown())
-    for ending in (".avif", ".heic", ".jxl"):
-        try:
-            pictures[0].save(
-                folder / f"a{ending}", save_all=True, append_images=pictures[1:], duration=40
-            )
-        except (ValueError, OSError, KeyError):
-            (folder / f"a{ending}").unlink(missing_ok=True)
-            continue
-        yield Hostile(
-            "animations", folder / f"a{ending}", "right", size=(WIDTH, HEIGHT), frames=FRAMES
-        )
-
-
-def _sparse(folder: Path) -> Iterator[Hostile]:
-    """Files of a gigabyte that take no room: zeros alone, and behind a clip."""
-    for ending in (".mp4", ".mkv", ".avi", ".ts", ".y4m"):
-        path = folder / f"zeros{ending}"
-        with path.open("wb") as file:
-            file.truncate(1 << 30)
-        yield Hostile("sparse files", path, "error", "not a video")
-    for name in ("tail.mp4", "tail.mkv", "tail.avi"):
-        path = make(folder / name, sound=False)
-        with path.open("r+b") as file:
-            file.truncate(1 << 30)
-        yield Hostile("sparse files", path, "either", size=(WIDTH, HEIGHT))
-
-
-def _wide_sound(folder: Path) -> Iterator[Hostile]:
-    for channels in (24, 32, 64):
-        for ending in (".mov", ".mkv", ".nut"):
-            path = _clip(folder / f"{channels}{ending}", _pcm(channels))
-            yield Hostile("very many channels", path, "right", size=(WIDTH, HEIGHT), click=CLICK)
-    with av.open(str(folder / "32.wav"), "w") as container:
-        track = container.add_stream("pcm_s16le", rate=48000, layout="32 channels")
-        packet = av.Packet(bytes(64 * 1000))
-        packet.stream, packet.pts, packet.dts, packet.time_base = track, 0, 0, Fraction(1, 48000)
-        container.mux(packet)
-    yield Hostile("very many channels", folder / "32.wav", "error", "without pictures")
-    if _encoded(
-        folder / "skip.webm", "libopus", 2
-    ):  # opus begins with samples that are to be skipped
-        yield Hostile("very many channels", folder / "skip.webm", "right", click=CLICK)

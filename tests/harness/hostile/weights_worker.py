@@ -21,7 +21,7 @@ from .. import imports
 
 imports.install()
 
-from .. import weight_layouts  # noqa: E402
+from .. import weight_layout_cases  # noqa: E402
 from ..lora_files import SPELLINGS, kinds, pairs, right, wrong  # noqa: E402
 from ..registry import import_core  # noqa: E402
 from .children import all_under, in_child  # noqa: E402
@@ -76,11 +76,11 @@ def cases(model, tiny: dict) -> Iterator[Case]:
                 model, folder, name, tensors, words
             ),
         )
-    for case in weight_layouts.right(tiny):
+    for case in weight_layout_cases.right(tiny):
         yield Case(
             "layouts", case.name, "right", "", lambda folder, case=case: _layout(folder, case, tiny)
         )
-    for case in weight_layouts.wrong(tiny):
+    for case in weight_layout_cases.wrong(tiny):
         yield Case(
             "layouts broken",
             case.name,
