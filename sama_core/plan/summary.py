@@ -169,7 +169,7 @@ def _time(plan: Plan) -> str:
         )
     if seconds is None:
         return f"Time: not known for {plan.machine.card or 'this device'}. {CALIBRATE}."
-    step, whole = _span(seconds.low, seconds.high), _span(seconds.low * steps, seconds.high * steps)
+    step, whole = span(seconds.low, seconds.high), span(seconds.low * steps, seconds.high * steps)
     packed = " Unpacking a GGUF file comes on top." if plan.request.weights.gguf else ""
     return f"Time: {step} a step, {whole} of sampling ({seconds.source}).{packed}"
 
@@ -269,7 +269,7 @@ def _flop(count: float) -> str:
     return f"{count / 1e9:.3g} GFLOP"
 
 
-def _span(low: float, high: float) -> str:
+def span(low: float, high: float) -> str:
     """Two durations in the unit that suits the longer one."""
     unit, scale = ("s", 1) if high < 300 else ("min", 60) if high < 100 * 60 else ("h", 3600)
     first, last = (_two_digits(value / scale) for value in (low, high))

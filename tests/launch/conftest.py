@@ -17,7 +17,8 @@ from .hub import Hub
 
 @dataclass(frozen=True)
 class HerePlaces(TestPlaces):
-    """Places in a test's own folder, with the interpreter that runs the tests in place of `.venv`'s."""
+    """Places in a test's own folder, with the interpreter that runs the tests in place of
+    `.venv`'s."""
 
     @property
     def python(self) -> Path:

@@ -1,4 +1,5 @@
-"""A model hub on 127.0.0.1: HEAD and GET `resolve`, the redirect to storage, ETags, sizes, ranges and accidents."""
+"""A model hub on 127.0.0.1: HEAD and GET `resolve`, the redirect to storage, ETags, sizes, ranges
+and accidents."""
 
 import hashlib
 import http.server
@@ -9,7 +10,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """`files` maps `repo/path` to bytes. `cuts` holds, for each coming transfer, after how many bytes it breaks."""
+    """`files` maps `repo/path` to bytes.
+
+    `cuts` holds, for each coming transfer, after how many bytes it breaks.
+    """
 
     def __init__(self):
         self.files: dict[str, bytes] = {}
@@ -23,7 +27,8 @@ class Hub:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        # The library treats a redirect to another host differently, as the public hub's storage is one.
+        # The library treats a redirect to another host differently, as the public hub's storage is
+        # one.
         self.storage = f"http://localhost:{self._server.server_port}/storage"
 
     def __enter__(self) -> "Hub":

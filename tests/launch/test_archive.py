@@ -23,7 +23,8 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def run(installed, tmp_path):
-    """`run("edit", …)` in that folder, without pip: (the ended process, the pack's files it opened)."""
+    """`run("edit", …)` in that folder, without pip: (the ended process, the pack's files it
+    opened)."""
 
     def command(*arguments: str) -> tuple[subprocess.CompletedProcess, set[PurePosixPath]]:
         notes = tmp_path / "opened"

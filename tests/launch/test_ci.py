@@ -1,4 +1,5 @@
-"""What runs outside of this machine: CI's script, GitHub's workflows, the hooks of pre-commit, and the one version."""
+"""What runs outside of this machine: CI's script, GitHub's workflows, the hooks of pre-commit, and
+the one version."""
 
 import os
 import re

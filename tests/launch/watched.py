@@ -1,6 +1,8 @@
-"""Python that notes which files of a pack it opens: `python watched.py PACK NOTES [-m MODULE | -c CODE | FILE] …`.
+"""Python that notes which files of a pack it opens: `python watched.py PACK NOTES [-m MODULE | -c
+CODE | FILE] …`.
 
-With `run.py` as FILE, pip and all other commands of set-up are left out; the environment's Python is then this program.
+With `run.py` as FILE, pip and all other commands of set-up are left out; the environment's Python
+is then this program.
 """
 
 import os

@@ -2,8 +2,6 @@
 
 import pytest
 
-from sama_core.launch.cli import main
-from sama_core.launch.commands import models as models_command
 from sama_core.launch.model_choice import Trio, choose_trio, state, table, to_download
 from sama_core.launch.progress import LaunchError
 from sama_core.released_files import MODEL_FILES, ModelFile
@@ -64,7 +62,8 @@ def test_without_sama_14b_shapes_is_taken_whole(stranger):
         *SHAPES[1:],
     ) and trio.small
     assert trio.notice() == (
-        "No SAMA-14B here: editing with SAMA-Shapes, the small model inside the pack. It knows coloured shapes only. "
+        "No SAMA-14B here: editing with SAMA-Shapes, the small model inside the pack. It knows "
+        "coloured shapes only. "
         "`python3 run.py models` shows what to download for real videos."
     )
 
@@ -74,7 +73,8 @@ def test_half_of_sama_14b_is_shapes_and_names_what_is_missing():
     assert trio.diffusion_model == SHAPES[0] and trio.lacking == (FP8.where(),)
     assert trio.notice().startswith(
         "SAMA-14B lacks umt5_xxl_fp8_e4m3fn_scaled.safetensors in models/text_encoders, from "
-        "Comfy-Org/Wan_2.1_ComfyUI_repackaged (split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors): "
+        "Comfy-Org/Wan_2.1_ComfyUI_repackaged "
+        "(split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors): "
         "editing with SAMA-Shapes"
     )
 
@@ -120,34 +120,3 @@ def test_the_printed_table_has_a_line_for_each_file(tmp_path):
         "models/diffusion_models",
         "syxbb/SAMA-14B/sama_14b_ema.safetensors",
     ]
-
-
-def test_the_command_lists_and_downloads_nothing_unasked(places, capsys, monkeypatch):
-    monkeypatch.setattr(
-        models_command, "download", lambda *arguments: pytest.fail("downloaded unasked")
-    )
-    assert main(["models", "--dir", str(places.models)], places) == 0
-    printed = capsys.readouterr().out
-    assert "until then `edit` uses SAMA-Shapes" in printed and str(places.models) in printed
-    assert not places.models.exists()
-
-
-def test_the_command_downloads_what_is_missing(places, capsys, monkeypatch):
-    fetched = []
-    monkeypatch.setattr(models_command.Environment, "ready", lambda self, asked: None)
-    monkeypatch.setattr(
-        models_command,
-        "download",
-        lambda file, folder, python: fetched.append((file, folder, python)),
-    )
-    assert main(["models", "--download", "--dir", str(places.models)], places) == 0
-    assert fetched == [(file, places.models, places.python) for file in (SAMA, FP8, VAE)]
-
-
-def test_the_artists_own_comfyui_comes_first(places, tmp_path, monkeypatch):
-    own = tmp_path / "ComfyUI"
-    (own / "comfy").mkdir(parents=True)
-    (own / "main.py").touch()
-    (own / "comfyui_version.py").write_text('__version__ = "0.30.0"')
-    options = type("Options", (), {"dir": None, "comfyui": str(own)})
-    assert models_command.look_in(options, places) == [own / "models", places.models]

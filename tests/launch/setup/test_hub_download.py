@@ -21,7 +21,8 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def here(hub, monkeypatch, tmp_path) -> Spec:
-    """What to fetch from the local hub, in this process; the library waits for nothing between two tries."""
+    """What to fetch from the local hub, in this process; the library waits for nothing between two
+    tries."""
     hub.files[NAME] = CONTENT
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(

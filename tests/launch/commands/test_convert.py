@@ -1,5 +1,9 @@
-"""`run.py convert`: the work goes to the environment's Python, its progress and its words come back."""
+"""`run.py convert`: the work goes to the environment's Python, its progress and its words come
+back."""
 
+import contextlib
+import io
+import json
 import os
 import subprocess
 import sys
@@ -9,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from sama_core import embedded
+from sama_core.convert import __main__ as worker
 from sama_core.launch.cli import main
 from sama_core.launch.commands import convert as command
 from sama_core.launch.setup.environment import Environment
 from sama_core.launch.setup.processes import Commands
 
-from ..harness.imports import REPO_ROOT
+from ...harness.imports import REPO_ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +46,19 @@ def no_work(monkeypatch):
     return asked
 
 
-def test_a_file_is_converted_beside_its_source_and_verified(places, source, capsys):
+@pytest.fixture
+def work_here(monkeypatch):
+    """A function after which the worker's work is done in this process, where torch is imported."""
+
+    def run_here(asked, places, stages) -> str:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            worker.main(asked)
+        return json.loads(printed.getvalue().splitlines()[-1])["report"]
+
+    return lambda: monkeypatch.setattr(command, "run", run_here)
+
+
+def test_a_file_is_converted_beside_its_source_and_verified(places, source, work_here, capsys):
     assert main(["convert", str(source), "--format", "fp8"], places) == 0
     target = source.with_name("mön modell_fp8.safetensors")
     shown = capsys.readouterr().out
@@ -50,6 +67,7 @@ def test_a_file_is_converted_beside_its_source_and_verified(places, source, caps
         and "14.1 MB → 7.8 MB (55 %)" in shown
         and str(target) in shown
     )
+    work_here()
     assert main(["convert", str(target), "--verify"], places) == 0
     assert "mön modell_fp8.safetensors is as it was written, checksum " in capsys.readouterr().out
 
@@ -60,7 +78,7 @@ def test_what_the_worker_says_is_what_the_artist_reads(places, source, capsys):
     assert "got gguf_q5_k" in said and "Choose gguf_q5_1" in said and "Traceback" not in said
 
 
-def test_a_stop_keeps_what_is_written(places, source, monkeypatch, capsys):
+def test_a_stop_keeps_what_is_written(places, source, work_here, monkeypatch, capsys):
     """Ctrl-C after some tensors: the worker ends too, and the same command goes on."""
     target = source.with_name("mön modell_Q5_0.gguf")
     with monkeypatch.context() as patch:
@@ -75,6 +93,7 @@ def test_a_stop_keeps_what_is_written(places, source, monkeypatch, capsys):
         assert main(["convert", str(source), "--format", "gguf_q5_0"], places) == 1
     assert "the same command starts again" in capsys.readouterr().err
     assert not target.exists() and target.with_name(f".{target.name}.part").exists()
+    work_here()
     assert main(["convert", str(source), "--format", "gguf_q5_0"], places) == 0
     assert (
         "were there from a run that was broken off" in capsys.readouterr().out and target.exists()
@@ -180,7 +199,8 @@ def test_a_failing_worker_names_its_log(places, source, monkeypatch, capsys):
 def test_the_commands_need_no_torch():
     """They are listed by a Python that has nothing installed."""
     code = (
-        "import sys; sys.modules['torch'] = None; sys.modules['gguf'] = None; import sama_core.launch.cli as cli; "
+        "import sys; sys.modules['torch'] = None; sys.modules['gguf'] = None; import "
+        "sama_core.launch.cli as cli; "
         "cli.main(['convert', '--help'])"
     )
     done = subprocess.run(

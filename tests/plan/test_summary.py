@@ -8,7 +8,7 @@ from sama_core.plan import request as request_module
 from sama_core.plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine
 from sama_core.plan.planning import Plan, make_plan
 from sama_core.plan.request import Request, fitted_clip
-from sama_core.plan.summary import _span, out_of_memory_text, report, size
+from sama_core.plan.summary import out_of_memory_text, report, size, span
 from sama_core.plan.weight_bytes import RELEASED
 
 CARD = Machine(NVIDIA, "NVIDIA GeForce RTX 4090", 22 * GIB, 24 * GIB, 64 * GIB, 64 * GIB)
@@ -42,18 +42,24 @@ def test_a_whole_plan():
     assert report(planned(frames=80)) == (
         "SAMA plan: 81 frames of 832x480, 50 steps, cfg 5\n"
         "80 frames will be padded to 81 (4k+1).\n"
-        "Model: sama_14b_ema.safetensors, 14.3 billion weights, file in bfloat16: 26.7 GiB in memory\n"
+        "Model: sama_14b_ema.safetensors, 14.3 billion weights, file in bfloat16: 26.7 GiB in "
+        "memory\n"
         "Tokens: 65,585 = source 32,760 + semantic 65 + target 32,760\n"
         "Work: 5.12 PFLOP a call, 69% of it attention; 2 calls a step (cfg 5), 512 PFLOP in all\n"
         "Card: NVIDIA GeForce RTX 4090, 22.0 of 24.0 GiB free for this\n"
-        "On the card: 8.0 GiB activations for two samples at once, 0.4 GiB left to others, 13.2 GiB of weights; "
+        "On the card: 8.0 GiB activations for two samples at once, 0.4 GiB left to others, 13.2 "
+        "GiB of weights; "
         "13.4 GiB of weights are streamed from RAM in every call\n"
         "ComfyUI's dynamic VRAM finds the balance while it runs; these figures are computed.\n"
-        "RAM: 35.9 GiB (weights 26.7 GiB, text encoder, VAE and frames 7.2 GiB, ComfyUI itself 2.0 GiB), "
+        "RAM: 35.9 GiB (weights 26.7 GiB, text encoder, VAE and frames 7.2 GiB, ComfyUI itself "
+        "2.0 GiB), "
         "64.0 GiB free\n"
-        "Time: 103 to 180 s a step, 1.4 to 2.5 h of sampling (computed, not measured: 35% to 60% of the card's "
-        "published peak, streaming assumed at 6 to 40 GB/s; `python3 run.py plan --calibrate` measures this machine).\n"
-        "This is sampling only: the VAE needs memory of its own, 5.2 GiB to decode these frames by ComfyUI's rule, and "
+        "Time: 103 to 180 s a step, 1.4 to 2.5 h of sampling (computed, not measured: 35% to 60% "
+        "of the card's "
+        "published peak, streaming assumed at 6 to 40 GB/s; `python3 run.py plan --calibrate` "
+        "measures this machine).\n"
+        "This is sampling only: the VAE needs memory of its own, 5.2 GiB to decode these frames "
+        "by ComfyUI's rule, and "
         "works in tiles where that is missing.\n"
         "Verdict: it fits, with 13.4 GiB of the weights streamed.\n"
         "Streaming adds at most 3 % to the time."
@@ -65,7 +71,8 @@ def test_feed_forwards_that_are_not_kept_come_over_twice():
     plan = planned(replace(CARD, free_vram=10 * GIB))
     assert lines(plan, "On the card") == [
         (
-            "On the card: 4.0 GiB activations, 0.4 GiB left to others, 5.2 GiB of weights; 21.4 GiB of weights are "
+            "On the card: 4.0 GiB activations, 0.4 GiB left to others, 5.2 GiB of weights; 21.4 "
+            "GiB of weights are "
             "streamed from RAM in every call, the feed-forward layers twice: about 26.8 GiB in all"
         )
     ]
@@ -73,7 +80,8 @@ def test_feed_forwards_that_are_not_kept_come_over_twice():
 
 
 def test_short_clips_wait_for_streamed_weights():
-    """Five frames are 6,305 tokens: little work for 18.2 GiB, which come over once; then a smaller file is worth it."""
+    """Five frames are 6,305 tokens: little work for 18.2 GiB, which come over once; then a smaller
+    file is worth it."""
     plan = planned(replace(CARD, free_vram=10 * GIB), frames=5)
     assert lines(plan, "On the card")[0].endswith(
         "; 18.2 GiB of weights are streamed from RAM in every call"
@@ -106,7 +114,7 @@ def test_unknown_times_leave_the_list():
     ],
 )
 def test_both_ends_of_a_time_have_one_unit(low, high, text):
-    assert _span(low, high) == text
+    assert span(low, high) == text
 
 
 @pytest.mark.parametrize(("frames", "mebibytes"), [(81, 5332.03), (17, 5332.03), (13, 1675.78)])
@@ -142,7 +150,8 @@ def test_card_that_is_too_small():
 def test_card_without_free_memory():
     text = report(planned(replace(CARD, free_vram=0)))
     assert (
-        "Verdict: it does not fit: the card has no free memory.\nNo frame count, area or file of this model fits: "
+        "Verdict: it does not fit: the card has no free memory.\nNo frame count, area or file of "
+        "this model fits: "
         "close what else uses memory, or use a larger machine." in text
     )
 
@@ -215,7 +224,8 @@ def test_unpacking_of_gguf_files_is_mentioned():
 def test_clips_longer_than_the_release_are_pointed_to_segments():
     text = report(planned(replace(CARD, free_vram=80 * GIB), frames=97))
     assert text.endswith(
-        "SAMA was released for 81 frames: SAMA Long Edit works through longer clips in segments, and "
+        "SAMA was released for 81 frames: SAMA Long Edit works through longer clips in segments, "
+        "and "
         "needs the memory of 81."
     )
 
@@ -226,9 +236,6 @@ def test_absurd_sizes_get_a_plan_too():
     assert not plan.fits and plan.nearest
 
 
-# --- out of memory -----------------------------------------------------------------------------
-
-
 def test_out_of_memory_where_the_plan_knew_it():
     text = out_of_memory_text(planned(replace(CARD, free_vram=3 * GIB)))
     assert text.startswith(
@@ -236,8 +243,8 @@ def test_out_of_memory_where_the_plan_knew_it():
         "SAMA plan: 81 frames of 832x480"
     )
     assert (
-        "Verdict: it does not fit: 1.8 GiB of card memory are missing.\nWhat would fit, one of:\n  - "
-        in text
+        "Verdict: it does not fit: 1.8 GiB of card memory are missing.\nWhat would fit, one of:\n "
+        " - " in text
     )
 
 

@@ -1,4 +1,5 @@
-"""Set-up steps: done once, resumed where they stopped, done again when what they depend on changes."""
+"""Set-up steps: done once, resumed where they stopped, done again when what they depend on
+changes."""
 
 import socket
 import subprocess
@@ -115,7 +116,8 @@ def test_two_set_ups_take_turns(tmp_path):
 def test_what_a_killed_set_up_left_running_is_waited_for(tmp_path):
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(60)
-    install = f"import socket; socket.create_connection(('127.0.0.1', {listener.getsockname()[1]})).recv(1)"
+    address = listener.getsockname()
+    install = f"import socket; socket.create_connection({address}).recv(1)"
     program = f"""
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""`run.py plan`: without weights, without a card, without torch; and what it says about wrong input."""
+"""`run.py plan`: without weights, without a card, without torch; and what it says about wrong
+input."""
 
 import json
 import shutil
@@ -14,13 +15,16 @@ from sama_core.launch.cli import main
 from sama_core.launch.commands import plan as plan_module
 from sama_core.launch.commands.plan import area_or_size, nvidia_card, user_folder
 from sama_core.launch.places import PACK_ROOT
+from sama_core.launch.setup.processes import answer
 from sama_core.plan.machine import GIB, MIB
+from sama_core.plan.read_model import read_model, to_json
 from sama_core.plan.seconds import read_calibration
 
 
 @pytest.fixture
 def run(places, monkeypatch, capsys):
-    """A function that runs `plan` on a computer without a card; returns (exit code, standard output, error output)."""
+    """A function that runs `plan` on a computer without a card; returns (exit code, standard
+    output, error output)."""
     monkeypatch.setattr(plan_module, "nvidia_card", lambda: None)
 
     def command(*arguments: str) -> tuple[int, str, str]:
@@ -28,6 +32,19 @@ def run(places, monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return command
+
+
+@pytest.fixture
+def read_here(monkeypatch):
+    """Model files are read in this process, where torch is imported."""
+
+    def answer_here(argv, what, cwd, log) -> str:
+        *_, module, model = map(str, argv)
+        if module != "sama_core.plan.read_model":
+            return answer(argv, what, cwd, log)
+        return to_json(read_model(model))
+
+    monkeypatch.setattr(plan_module, "answer", answer_here)
 
 
 def test_released_model_on_a_card_one_does_not_have(run):
@@ -50,7 +67,8 @@ def test_released_model_on_a_card_one_does_not_have(run):
 def test_nothing_has_to_be_installed(tmp_path):
     """A Python in which neither torch nor any other package can be imported."""
     script = (
-        "import sys\nfor name in ('torch', 'numpy', 'av', 'safetensors', 'comfy'): sys.modules[name] = None\n"
+        "import sys\nfor name in ('torch', 'numpy', 'av', 'safetensors', 'comfy'): "
+        "sys.modules[name] = None\n"
         f"sys.path.insert(0, {str(PACK_ROOT)!r})\n"
         "from sama_core.launch.cli import main\nfrom sama_core.launch.places import Places\n"
         "from pathlib import Path\n"
@@ -93,10 +111,12 @@ def test_clip_and_settings(run):
 
 
 def test_video_file(run, clip):
-    """Nine frames of 64x48, fitted to 480p as an edit would; asked for more or fewer, the file's count is the most."""
+    """Nine frames of 64x48, fitted to 480p as an edit would; asked for more or fewer, the file's
+    count is the most."""
     _, out, _ = run("--video", str(clip), "--vram", "24")
     assert (
-        "SAMA plan: 9 frames of 736x544, 50 steps, cfg 5\nFrames of 64x48 will be fitted to 736x544.\n"
+        "SAMA plan: 9 frames of 736x544, 50 steps, cfg 5\nFrames of 64x48 will be fitted to "
+        "736x544.\n"
         "Clip: 64x48, 12.5 fps.\n"
     ) in out
     assert (
@@ -110,7 +130,8 @@ def test_video_file(run, clip):
 
 
 def test_model_file_and_shipped_calibration(run, monkeypatch):
-    """The small model, with the encoders, steps and guidance it is made for, on the CPU that was measured."""
+    """The small model, with the encoders, steps and guidance it is made for, on the CPU that was
+    measured."""
     monkeypatch.setattr(plan_module, "processor", lambda: "AMD EPYC")
     code, out, err = run(
         "--model", str(embedded.DIT), "--frames", "17", "--area", "64x64", "--ram", "8"
@@ -118,7 +139,8 @@ def test_model_file_and_shipped_calibration(run, monkeypatch):
     assert (code, err) == (0, "")
     assert out.startswith(
         "SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3\n"
-        "Model: sama_shapes.safetensors, 7.0 million weights, file in float16, computed in float32: "
+        "Model: sama_shapes.safetensors, 7.0 million weights, file in float16, computed in "
+        "float32: "
         "27 MiB in memory\n"
     )
     assert "Tokens: 225 = source 80 + semantic 65 + target 80\n" in out
@@ -128,7 +150,7 @@ def test_model_file_and_shipped_calibration(run, monkeypatch):
     assert out.endswith("Verdict: it fits.\n")
 
 
-def test_small_model_gets_its_own_clip_size(run, clip, monkeypatch):
+def test_small_model_gets_its_own_clip_size(run, clip, read_here, monkeypatch):
     """17 frames of the 64x64 pixels in its file, or a clip's frames at that area."""
     monkeypatch.setattr(plan_module, "processor", lambda: "AMD EPYC")
     small = ("--model", str(embedded.DIT), "--ram", "8")
@@ -140,7 +162,7 @@ def test_small_model_gets_its_own_clip_size(run, clip, monkeypatch):
     )
 
 
-def test_name_in_the_models_folder(run, places):
+def test_name_in_the_models_folder(run, places, read_here):
     """Found as `convert` finds it."""
     folder = places.models / "diffusion_models"
     folder.mkdir(parents=True)
@@ -193,8 +215,8 @@ def test_calibrating_and_using_it(run, places, monkeypatch):
     code, out, _ = run("--calibrate")
     assert code == 0
     assert (
-        "(extrapolated from 161 to 1,217 tokens, measured on my CPU with 1 thread, 2030-01-01, with a model ("
-        in out
+        "(extrapolated from 161 to 1,217 tokens, measured on my CPU with 1 thread, 2030-01-01, "
+        "with a model (" in out
     )
     assert read_calibration(user_folder(places) / "mine.json").card == "my CPU"
 

@@ -1,9 +1,6 @@
 """The HTTP client, against a real ComfyUI wherever one can give the answer."""
 
-import http.server
 import json
-import threading
-from contextlib import contextmanager
 
 import pytest
 
@@ -12,6 +9,8 @@ from sama_core.launch.server.client import Client, Output, Refused, Unreachable,
 from sama_core.launch.server.follow import Follower, saved_file
 from sama_core.launch.server.websocket import TEXT
 from sama_core.launch.server.workflow import refusal
+
+from ..stand_ins import answering
 
 
 def copy_graph(file: str) -> dict:
@@ -27,33 +26,6 @@ def copy_graph(file: str) -> dict:
             },
         },
     }
-
-
-@contextmanager
-def answering(*answers: tuple[int, dict, bytes]):
-    """A server that gives one odd answer to everything; yields its address."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, headers, body = answers[0]
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        ).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_upload_queue_follow_fetch(comfy_server, clip):

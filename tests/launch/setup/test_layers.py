@@ -1,4 +1,5 @@
-"""A ComfyUI that set-up did not fetch: an environment of its own, layered over `.venv`, which stays as it is."""
+"""A ComfyUI that set-up did not fetch: an environment of its own, layered over `.venv`, which stays
+as it is."""
 
 import subprocess
 import venv
@@ -11,10 +12,9 @@ from sama_core.launch.places import Places
 from sama_core.launch.setup.comfyui_source import ComfyUI, places_of
 from sama_core.launch.setup.environment import Environment, lay_over
 
-from .test_environment import REQUIREMENTS, WHOLE_SET_UP, _comfyui, _ready, pack
-from .test_environment import Notes as SetUpNotes
+from ..stand_ins import REQUIREMENTS, WHOLE_SET_UP, get_ready, make_comfyui
+from ..stand_ins import Notes as SetUpNotes
 
-__all__ = ["pack"]
 LAYER = "making an environment for this ComfyUI"
 OWN_SET_UP = [*WHOLE_SET_UP[:4], LAYER, *WHOLE_SET_UP[4:]]
 
@@ -34,7 +34,7 @@ class Notes(SetUpNotes):
 def own(tmp_path):
     """A second ComfyUI, as an artist has it, that wants another frontend."""
     folder = tmp_path / "mine" / "ComfyUI"
-    _comfyui(folder)
+    make_comfyui(folder)
     (folder / "requirements.txt").write_text(
         REQUIREMENTS.replace("frontend-package==1.0", "frontend-package==2.0")
     )
@@ -44,7 +44,7 @@ def own(tmp_path):
 def test_another_comfyui_gets_a_layer_and_shares_torch(pack, own):
     places = places_of(pack, str(own))
     notes = Notes(places)
-    _ready(places, notes, asked=str(own), tests=True)
+    get_ready(places, notes, asked=str(own), tests=True)
     assert notes.did == [*OWN_SET_UP, "installing the test requirements"]
     for name, command in notes.commands.items():
         whole = name in WHOLE_SET_UP[1:4]
@@ -57,24 +57,24 @@ def test_another_comfyui_gets_a_layer_and_shares_torch(pack, own):
 
 def test_going_to_and_fro_installs_nothing_again(pack, own):
     places = places_of(pack, str(own))
-    _ready(pack, fetched := Notes(pack))
-    _ready(places, mine := Notes(places), asked=str(own))
-    _ready(pack, fetched)
-    _ready(places, mine, asked=str(own))
+    get_ready(pack, fetched := Notes(pack))
+    get_ready(places, mine := Notes(places), asked=str(own))
+    get_ready(pack, fetched)
+    get_ready(places, mine, asked=str(own))
     assert fetched.did == WHOLE_SET_UP and mine.did == OWN_SET_UP[4:]
 
 
 def test_new_requirements_of_the_tree_are_installed_into_its_layer(pack, own):
     places = places_of(pack, str(own))
-    _ready(places, notes := Notes(places), asked=str(own))
+    get_ready(places, notes := Notes(places), asked=str(own))
     (own / "requirements.txt").write_text("numpy\n")
-    _ready(places, notes, asked=str(own))
+    get_ready(places, notes, asked=str(own))
     assert notes.did == [*OWN_SET_UP, *WHOLE_SET_UP[4:]]
 
 
 def test_every_folder_has_an_environment_of_its_own(pack, own, tmp_path):
     copy = tmp_path / "copy" / "ComfyUI"
-    _comfyui(copy)
+    make_comfyui(copy)
     mine, second = (places_of(pack, str(folder)).venv for folder in (own, copy))
     assert mine != second and mine.parent == second.parent == pack.venv / "trees"
     assert places_of(pack).venv == pack.venv, "the fetched one has the whole of it"

@@ -1,11 +1,11 @@
-"""Starting and stopping ComfyUI, with small stand-ins for its main.py where a real one would not misbehave."""
+"""Starting and stopping ComfyUI, with small stand-ins for its main.py where a real one would not
+misbehave."""
 
 import contextlib
 import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import pytest
 
 from sama_core.launch.places import PACK_NAME, PACK_ROOT
 from sama_core.launch.progress import LaunchError
-from sama_core.launch.server import comfy_main
 from sama_core.launch.server import process as server
 from sama_core.launch.server.process import (
     Server,
@@ -25,15 +24,7 @@ from sama_core.launch.server.process import (
 )
 from sama_core.launch.setup.comfyui_source import ComfyUI
 
-ANSWERING = """
-import http.server, sys
-print({line!r}, flush=True)
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(b'{{"system": {{}}}}')
-port = int(sys.argv[sys.argv.index("--port") + 1])
-http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
-"""
+from ..stand_ins import ANSWERING
 
 
 @pytest.fixture
@@ -73,7 +64,8 @@ def test_a_server_killed_by_the_system_points_to_memory(stand_in):
 
 
 def test_a_port_that_someone_took_in_between(stand_in):
-    program = "import sys; sys.exit('OSError: [Errno 98] error while attempting to bind: address already in use')"
+    words = "OSError: [Errno 98] error while attempting to bind: address already in use"
+    program = f"import sys; sys.exit({words!r})"
     with (
         stand_in(program, port=4321) as running,
         pytest.raises(LaunchError, match="port 4321: got in use"),
@@ -124,31 +116,6 @@ def test_whatever_happens_the_server_is_stopped(stand_in, accident):
     assert process.returncode is not None
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_the_server_ends_when_its_starter_is_killed(tmp_path):
-    listener = socket.create_server(("127.0.0.1", 0))
-    (tmp_path / "main.py").write_text(
-        f"import socket, threading\nline = socket.create_connection(('127.0.0.1', {listener.getsockname()[1]}))\n"
-        "threading.Event().wait()\n"
-    )
-    starter = f"""
-import sys, threading
-from pathlib import Path
-sys.path.insert(0, {str(PACK_ROOT)!r})
-from sama_core.launch.setup.comfyui_source import ComfyUI
-from sama_core.launch.server.process import Server
-with Server(Path(sys.executable), ComfyUI(Path({str(tmp_path)!r}), False), [], Path({str(tmp_path / "log")!r})):
-    threading.Event().wait()
-"""
-    process = subprocess.Popen([sys.executable, "-c", starter])
-    listener.settimeout(60)
-    line, _ = listener.accept()
-    process.kill()
-    process.wait()
-    line.settimeout(60)
-    assert line.recv(1) == b""
-
-
 def test_ports():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -189,23 +156,3 @@ def test_a_jobs_folder_is_gone_afterwards_and_old_ones_are_swept(places):
         assert (folder / "output").is_dir() and not old.exists()
         raise KeyboardInterrupt
     assert list(places.jobs.iterdir()) == []
-
-
-def test_operators_are_declared_once_and_only_without_the_library(monkeypatch, tmp_path):
-    monkeypatch.setattr(comfy_main, "_declared", ["done before"])
-    assert comfy_main.declare_vision_operators(tmp_path) is False
-    assert comfy_main._declared == ["done before"]
-
-
-@pytest.mark.parametrize(
-    ("output", "expected"),
-    [("echo 'GPU 0: A card'", True), ("echo none", False), ("exit 9", False)],
-)
-def test_graphics_cards_are_asked_for_by_the_drivers_tool(tmp_path, monkeypatch, output, expected):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\n{output}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    assert comfy_main.graphics_card_answers() is expected
-    tool.unlink()
-    assert comfy_main.graphics_card_answers() is False

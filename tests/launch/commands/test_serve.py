@@ -1,0 +1,106 @@
+"""`run.py serve`: the server, the port, the browser."""
+
+import os
+import signal
+import socket
+import sys
+
+import pytest
+
+from sama_core.launch.cli import main
+from sama_core.launch.commands import serve as serve_module
+from sama_core.launch.places import PACK_ROOT
+from sama_core.launch.server.client import Client
+from sama_core.launch.server.process import prepare_base
+
+
+@pytest.fixture
+def ctrl_c_works():
+    """A job in the background of a shell script is started with Ctrl-C switched off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_serve_opens_the_browser_and_stops_on_ctrl_c(
+    places, no_set_up, ctrl_c_works, monkeypatch, capsys
+):
+    opened = []
+
+    def look_then_press_ctrl_c(server, stages):
+        opened.append(Client(server.url).is_reached())
+        os.kill(os.getpid(), signal.SIGINT)
+        server.process.wait()
+
+    monkeypatch.setattr(serve_module, "browser_here", lambda: True)
+    monkeypatch.setattr(serve_module.webbrowser, "open", opened.append)
+    until_stopped = serve_module._until_stopped
+    monkeypatch.setattr(
+        serve_module,
+        "_until_stopped",
+        lambda server, stages: until_stopped(
+            type(
+                "Pressed",
+                (),
+                {"wait": staticmethod(lambda: look_then_press_ctrl_c(server, stages))},
+            ),
+            stages,
+        ),
+    )
+    assert main(["serve"], places) == 0
+    url, answered = opened
+    assert answered is True and not Client(url).is_reached()
+    printed = capsys.readouterr().out
+    assert f"ComfyUI with SAMA: {url}" in printed and "Stopping ComfyUI." in printed
+    assert "No SAMA-14B here: editing with SAMA-Shapes" in printed
+
+
+def test_serve_has_the_packs_clip_in_its_own_input_folder_alone(places, no_set_up):
+    """The artist's ComfyUI, if there is one, keeps its input folder as it is."""
+    prepare_base(places)
+    (places.base / "input" / "mine.mp4").write_bytes(b"mine")
+    serve_module.provide_clip(places)
+    serve_module.provide_clip(places)
+    clips = {path.name: path.read_bytes() for path in (places.base / "input").iterdir()}
+    assert clips == {
+        "mine.mp4": b"mine",
+        "moving_shapes.mp4": (PACK_ROOT / "workflows/moving_shapes.mp4").read_bytes(),
+    }
+    assert [path.name for path in no_set_up.iterdir()] == ["main.py"]
+
+
+def test_serve_on_a_port_in_use_says_so_before_set_up(places, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--port", str(port)], places) == 1
+    assert f"port {port}: got not usable" in capsys.readouterr().err
+    assert not places.runtime.exists()
+
+
+def test_serve_without_a_port_takes_a_free_one_if_the_usual_is_taken(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(serve_module, "USUAL_PORT", taken.getsockname()[1])
+        assert serve_module.usual_or_free("127.0.0.1") != serve_module.USUAL_PORT
+    assert serve_module.usual_or_free("127.0.0.1") == serve_module.USUAL_PORT
+
+
+def test_serve_tells_when_comfyui_ends_by_itself(places, no_set_up, monkeypatch, capsys):
+    monkeypatch.setattr(serve_module, "browser_here", lambda: False)
+
+    def end(server, stages):
+        server.process.kill()
+        server.process.wait()
+        raise server.connection_error()
+
+    monkeypatch.setattr(serve_module, "_until_stopped", end)
+    assert main(["serve"], places) == 1
+    assert "ComfyUI: ended" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="screens are told by variables on Linux alone"
+)
+def test_no_browser_without_a_screen(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert serve_module.browser_here() is False

@@ -1,0 +1,38 @@
+"""The command line: what it refuses, and what it needs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sama_core.launch.cli import main
+from sama_core.launch.places import PACK_ROOT
+
+
+def test_the_launcher_imports_without_torch_or_comfyui():
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import sama_core.launch.cli; "
+        "print(sorted({'torch', 'numpy', 'av', 'comfy', 'huggingface_hub', 'nodes'} & "
+        "set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(PACK_ROOT)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "[]"
+
+
+def test_unknown_arguments_of_other_commands_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["edit", "--stpes", "4"])
+    assert "unrecognized arguments: --stpes 4" in capsys.readouterr().err
+
+
+def test_the_bootstrap_refuses_an_old_python(tmp_path):
+    program = (
+        "import runpy, sys; sys.version_info = (3, 8, 0); sys.argv = ['run.py', '--help']; "
+        f"runpy.run_path({str(PACK_ROOT / 'run.py')!r}, run_name='__main__')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 1 and "needs 3.11 or newer" in told.stderr

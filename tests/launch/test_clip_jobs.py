@@ -1,0 +1,37 @@
+"""Jobs on clips: facts of a clip, and a picture of source and edit."""
+
+from fractions import Fraction
+
+import pytest
+from PIL import Image
+
+from sama_core.launch import clip_jobs
+
+from ..harness.moving_shapes import moving_shapes
+from ..harness.write_clip import write_clip
+
+
+@pytest.mark.parametrize(("frames", "columns"), [(1, 1), (3, 3), (400, 5)])
+def test_a_picture_of_short_and_large_clips(tmp_path, frames, columns):
+    """Never more than five columns of 320 pixels' width; the edit of an odd-sized clip is a row
+    larger."""
+    count = min(frames, 17)
+    write_clip(tmp_path / "source.mp4", moving_shapes(count, 639, 35), Fraction(12))
+    write_clip(tmp_path / "edit.mp4", moving_shapes(count, 640, 36), Fraction(12))
+    written = clip_jobs.picture(
+        str(tmp_path / "source.mp4"), str(tmp_path / "edit.mp4"), str(tmp_path / "sheet.png")
+    )
+    with Image.open(written) as sheet:
+        assert sheet.size == (columns * 328 - 8, 2 * 18 + 8)
+
+
+def test_an_unreadable_clip_is_named_as_the_node_names_it(tmp_path):
+    """An animated WebP, which FFmpeg does not read: the artist is told what it is and what to
+    convert it to."""
+    clip = tmp_path / "a.webp"
+    pictures = [Image.fromarray(frame) for frame in moving_shapes(3, 32, 32)]
+    pictures[0].save(clip, save_all=True, append_images=pictures[1:], duration=80)
+    with pytest.raises(
+        ValueError, match=r"^got an animated WebP, .*needs a video that plays .*Convert it to mp4"
+    ):
+        clip_jobs.probe(str(clip))
