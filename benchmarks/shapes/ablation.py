@@ -31,11 +31,10 @@ import torch
 from benchmarks.own_process import ROOT
 from benchmarks.report import describe_run, write_json
 from sama_core.encoders.umt5 import Tokens
+from sama_core.shapes.config import ShapesConfig, load_config
 from sama_core.shapes.gate import CoreEditor, Settings, evaluate
 from sama_core.shapes.training.shapes_run import WEIGHTS, ShapesRun
 from sama_core.shapes.world import TAUGHT
-from sama_core.training.config import TrainConfig, load_config
-from sama_core.training.objective import SamaObjective
 from sama_core.training.outputs import TrainLog
 from sama_core.training.trainer import Trainer
 
@@ -109,7 +108,7 @@ def run_arm(arm: str, seed: int, options: argparse.Namespace) -> dict:
     for stage, steps in enumerate(options.steps):
         config = stage_config(arm, seed, stage, steps, init, options)
         run = ShapesRun.of(config, **SIZES)
-        trainer = Trainer(config, run.trainee, run.data, SamaObjective(config))
+        trainer = Trainer(config, run.trainee, run.data, run.objective)
         trainer.run()
         averaged = trainer.averaged()
         run.write(averaged, trainer.step)
@@ -123,10 +122,10 @@ def run_arm(arm: str, seed: int, options: argparse.Namespace) -> dict:
 
 def stage_config(
     arm: str, seed: int, stage: int, steps: int, init: str, options: argparse.Namespace
-) -> TrainConfig:
+) -> ShapesConfig:
     """One stage of one arm; all arms of a seed see the same samples, timesteps and noise."""
     weight, pretexts = ARMS[arm]
-    recipe = load_config(ROOT / "sama_core" / "training" / "recipes" / f"shapes_stage{stage}.toml")
+    recipe = load_config(ROOT / "sama_core" / "shapes" / "recipes" / f"shapes_stage{stage}.toml")
     return replace(
         recipe,
         **SCALE,
@@ -140,7 +139,7 @@ def stage_config(
     )
 
 
-def measure(run: ShapesRun, config: TrainConfig, options: argparse.Namespace) -> dict:
+def measure(run: ShapesRun, config: ShapesConfig, options: argparse.Namespace) -> dict:
     """Flow loss, accuracy and decibels of the averaged weights on held-out clips."""
     run.trainee.eval()
     editor = CoreEditor(

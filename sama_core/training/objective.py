@@ -1,15 +1,11 @@
-"""What one training step needs, and where it comes from.
-
-SAMA's loss as the trainer wants it.
-"""
+"""What a training step works on, and SAMA's loss on it as the settings compose it."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
-from ..shapes.training.scene_reader import SceneReader
 from .config import TrainConfig
 from .objectives import Breakdown, FlowMatching, JointObjective, SemanticAnchoring, on_own_path
 
@@ -27,11 +23,10 @@ class TrainBatch:
     semantic: Tensor | None
     """(B, S, E) semantic targets of the anchor frame, None without semantic anchoring."""
     names: list[str]
-    """B names, so that a failure can be blamed on a sample."""
-    labels: Tensor | None = None
-    """(B, cells, EDIT_LABELS) what is where, for a `SceneReader`; None where it is not known."""
+    """B names, so that an error can name the sample."""
 
-    def to(self, device: torch.device) -> "TrainBatch":
+    def to(self, device: torch.device) -> Self:
+        """The same batch with its tensors on `device`."""
         moved = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(
             self,
@@ -43,7 +38,7 @@ class BatchSource(Protocol):
     """A stream of samples that is a function of the step alone, so that a resumed run sees what it would have."""
 
     def batch(self, step: int, part: slice) -> TrainBatch:
-        """Samples `part` of the global batch of `step`. Whoever asks for another part gets the others."""
+        """Samples `part` of the global batch of `step`. Different parts are disjoint and together make the batch."""
         ...
 
 
@@ -54,17 +49,12 @@ CHANGED = 0.35
 class SamaObjective:
     """Flow matching with semantic anchoring, as the settings say. A `trainer.Objective`."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        reader: SceneReader | None = None,
-        channel_weights: Tensor | None = None,
-    ):
-        """`reader` is the trainee's own, where it has one; `channel_weights` (16,) weigh the velocity's channels."""
+    def __init__(self, config: TrainConfig):
+        """Semantic anchoring is left out where its weight is 0."""
         anchoring = SemanticAnchoring(config.semantic_weight) if config.semantic_weight else None
         flow = FlowMatching(config.shift)
         self.joint, self.alone = JointObjective(flow, anchoring), JointObjective(flow, None)
-        self.config, self.reader, self.channel_weights = config, reader, channel_weights
+        self.config = config
 
     def __call__(
         self, trainee: nn.Module, batch: TrainBatch, generators: list[Generator]
@@ -82,20 +72,13 @@ class SamaObjective:
                 generators,
             )
         prediction = joint.predict(trainee, inputs, batch.text, batch.source_latents)
-        losses = joint.losses(prediction, inputs, self._element_weight(batch))
-        if self.reader is None:
-            return losses
-        return losses.plus("reading", self.reader.losses(batch.labels), self.config.reading_weight)
+        return joint.losses(prediction, inputs, self.element_weight(batch))
 
-    def _element_weight(self, batch: TrainBatch) -> Tensor | None:
-        """Weights of the velocity's elements, as far as the settings give any."""
-        weight = None
-        if self.config.edit_weight:
-            weight = 1 + self.config.edit_weight * edited_cells(batch)
-        if self.channel_weights is not None:
-            channels = self.channel_weights.to(batch.target_latents.device).view(1, -1, 1, 1, 1)
-            weight = channels if weight is None else weight * channels
-        return weight
+    def element_weight(self, batch: TrainBatch) -> Tensor | None:
+        """Weights that broadcast to the velocity (B, 16, T, H, W); None where all elements count alike."""
+        if not self.config.edit_weight:
+            return None
+        return 1 + self.config.edit_weight * edited_cells(batch)
 
 
 def edited_cells(batch: TrainBatch) -> Tensor:

@@ -1,40 +1,104 @@
-"""What a recipe's settings make: the embedded model on procedural data, or a model from files on rows of a file."""
+"""A training that is ready to start, and what the command line does with it."""
 
+import argparse
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..errors import SamaError, needed
 from .config import TrainConfig
 from .objective import BatchSource
+from .outputs import load_state
 from .trainee import Trainee
+from .trainer import Objective, Trainer
 
 
 class Run(Protocol):
     """A training, ready for the trainer."""
 
     @property
-    def trainee(self) -> Trainee: ...
+    def config(self) -> TrainConfig:
+        """Its settings."""
 
     @property
-    def data(self) -> BatchSource: ...
+    def trainee(self) -> Trainee:
+        """What is trained, with its first weights."""
 
     @property
-    def channel_weights(self) -> Tensor | None:
-        """(16,) weights of the velocity's channels, None where all count alike."""
-        ...
+    def data(self) -> BatchSource:
+        """The samples of every step."""
+
+    @property
+    def objective(self) -> Objective:
+        """The losses. May be costly to make, and is made for training only."""
 
     def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
         """Write what the loaders take; returns the paths."""
-        ...
 
 
-def run_of(config: TrainConfig) -> Run:
-    """The run that `data` asks for. Raises SamaError for files or settings that do not fit."""
-    if config.data == "shapes":
-        from ..shapes.training.shapes_run import ShapesRun
+def train(run: Run) -> None:
+    """Train from the output folder's checkpoint, or from the start, then write the averaged weights."""
+    trainer = Trainer(run.config, run.trainee, run.data, run.objective)
+    trainer.run()
+    averaged = trainer.averaged()  # by all processes: each holds a part of sharded weights
+    if trainer.accelerator.is_main_process:
+        _report(run.write(averaged, trainer.step))
+    trainer.accelerator.end_training()
 
-        return ShapesRun.of(config)
-    from .rows.rows_run import PairsRun
 
-    return PairsRun.of(config)
+def export(run: Run) -> None:
+    """Write the checkpoint's averaged weights. Raises SamaError where there is no checkpoint."""
+    folder = run.config.output
+    state = load_state(Path(folder))
+    if state is None:
+        raise SamaError(needed("export", f"no checkpoint in {folder}", "one", "Train first."))
+    _report(run.write({**run.trainee.state_dict(), **state["ema"]}, state["step"]))
+
+
+Task = Callable[[Path, dict[str, Any]], None]
+"""What a word of the command line does with a recipe and the settings that stand beside it."""
+
+
+def run_command(
+    arguments: list[str] | None, program: str, description: str | None, tasks: Mapping[str, Task]
+) -> int:
+    """`program TASK RECIPE [setting=value …]`: 0 when done, 1 after a message about what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("task", choices=tasks)
+    parser.add_argument("recipe", type=Path, help="TOML file of settings")
+    parser.add_argument(
+        "settings", nargs="*", metavar="setting=value", help="instead of the recipe's"
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        tasks[chosen.task](chosen.recipe, _read_overrides(chosen.settings))
+    except SamaError as failed:
+        print(failed, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _read_overrides(settings: list[str]) -> dict[str, Any]:
+    """`name=value` in TOML's notation; a value that is not TOML is text."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            values[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[name] = value
+    return values
+
+
+def _report(paths: list[Path]) -> None:
+    """Print the written files and their sizes."""
+    for path in paths:
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

@@ -1,15 +1,16 @@
 """The modules a run trains: the DiT, and a text encoder where it is trained along."""
 
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..encoders.umt5 import PaddedText, Umt5Encoder
+from ..encoders.umt5 import Umt5Encoder
 from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
-from ..shapes.training.scene_reader import SceneReader
-from .config import ConfigError, TrainConfig
+from .config import TrainConfig
+from .recipe import ConfigError
 from .semantics.siglip import mend_torchvision
 
 LORA_LAYERS = r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
@@ -27,10 +28,6 @@ class Trainee(nn.Module):
         """
         super().__init__()
         self.dit, self.text_encoder = dit, text_encoder
-        self.reader = SceneReader(dit.config.dim) if config.reading_weight else None
-        if text_encoder is not None:
-            for block in dit.blocks:
-                block.cross_attn.attention = PaddedText(config.text_length)
         if config.semantic_weight == 0:
             for name, weight in dit.named_parameters():
                 weight.requires_grad_(not name.startswith(SEMANTIC_PARTS))
@@ -51,15 +48,21 @@ class Trainee(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """As SamaDiT.forward; `text` is token ids where there is a text encoder."""
         context = text if self.text_encoder is None else self.text_encoder(text)
-        watched = {"patches": {"double_block": [self.reader.watch]}} if self.reader else None
+        options = self.transformer_options()
         video, semantic = self.dit(
-            latents, timestep, context, source_latents, semantic_latents, watched
+            latents, timestep, context, source_latents, semantic_latents, options
         )
         return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
 
+    def transformer_options(self) -> dict[str, Any] | None:
+        """What the DiT is called with beside its inputs, its patches for one. None here; a subclass may have some."""
+        return None
+
     def _with_idle_parts(self, video: Tensor) -> Tensor:
-        """The same numbers, with gradients of 0 for the semantic parts, which this step leaves out: DDP waits for every
-        trained weight. Where a whole run leaves them out they are frozen instead."""
+        """The same numbers, with gradients of 0 for the semantic parts, which this step leaves out.
+
+        DDP waits for the gradient of every trained weight. Where a whole run leaves the parts out they are frozen.
+        """
         idle = [
             weight.sum()
             for name, weight in self.dit.named_parameters()

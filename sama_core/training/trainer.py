@@ -23,12 +23,13 @@ from torch.distributed.checkpoint.state_dict import (
 from tqdm.auto import tqdm
 
 from ..errors import SamaError, needed
-from .config import FREE_TO_CHANGE, TrainConfig, refuse_changes
+from .config import TrainConfig
 from .objective import BatchSource, TrainBatch
 from .objectives import Breakdown
 from .objectives.noising import stream
 from .optim.optimisation import Optimisation, build_optimizers, rate_at, whole
 from .outputs import TrainLog, load_state, save_state
+from .recipe import refuse_changes
 
 Objective = Callable[[nn.Module, TrainBatch, list[torch.Generator]], Breakdown]
 """Per-sample losses of a batch; the generators are the samples' own."""
@@ -207,10 +208,12 @@ class Trainer:
         state = load_state(self.folder)
         if state is None:
             return
-        refuse_changes(state["config"], self.config, FREE_TO_CHANGE)
+        refuse_changes(state["config"], self.config, self.config.FREE_TO_CHANGE)
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.trainee, state["model"], options=options)
         for optimizer, saved in zip(self.optimisation.optimizers, state["optimizers"], strict=True):
+            for group in saved["param_groups"]:
+                group.pop("base_lr", None)  # of version 0.1.0; the rates come from the settings
             set_optimizer_state_dict(self.trainee, optimizer, saved, options=options)
         self.optimisation.average.load_state_dict(state["ema"])
         self.step = state["step"]

@@ -21,15 +21,15 @@ from sama_core.shapes.codec.config import CodecConfig
 from sama_core.shapes.codec.export import export, fold_affine, fold_standard
 from sama_core.shapes.codec.linear_start import linear_start
 from sama_core.shapes.codec.train import CodecTrainer, clips_at
-from sama_core.training.config import ConfigError, read_recipe
 from sama_core.training.optim.muon import orthogonalise
 from sama_core.training.optim.optimisation import rate_at
+from sama_core.training.recipe import ConfigError, read_recipe
 
 from ..harness.golden import assert_close, load_golden
 from ..harness.untrained import vae
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "sama_core" / "training" / "recipes" / "shapes_codec.toml"
+RECIPE = ROOT / "sama_core" / "shapes" / "recipes" / "shapes_codec.toml"
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sama_core.errors import SamaError
+from sama_core.shapes.config import ShapesConfig, load_config
 from sama_core.shapes.world import (
     KINDS,
     TAUGHT,
@@ -19,7 +20,6 @@ from sama_core.shapes.world.draw import HELD_OUT_PAIRS, held_out_pairs
 from sama_core.shapes.world.scene import (
     SHAPES,
 )
-from sama_core.training.config import TrainConfig, load_config
 
 
 def pairs_of(scenes: Scenes) -> torch.Tensor:
@@ -93,7 +93,7 @@ def test_kinds_are_drawn_equally_often():
     assert edits.kind.bincount().tolist() == pytest.approx([1000] * 6, abs=150)
 
 
-RECIPES = Path(__file__).parents[2] / "sama_core" / "training" / "recipes"
+RECIPES = Path(__file__).parents[2] / "sama_core" / "shapes" / "recipes"
 
 
 def test_what_is_drawn_unless_asked_is_what_the_recipes_train():
@@ -103,7 +103,9 @@ def test_what_is_drawn_unless_asked_is_what_the_recipes_train():
         for kind in load_config(path).edits.split()
     }
     drawn = {KINDS[kind] for kind in EditSampler(6).plan(0, 500)[1].kind.tolist()}
-    assert trained == drawn == set(TAUGHT) == set(KINDS) - {"add"} == set(TrainConfig.edits.split())
+    assert (
+        trained == drawn == set(TAUGHT) == set(KINDS) - {"add"} == set(ShapesConfig.edits.split())
+    )
 
 
 @pytest.mark.parametrize(

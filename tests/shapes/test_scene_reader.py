@@ -1,5 +1,6 @@
 """What is where in scenes, and reading it from the model's tokens while it trains."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,16 @@ from safetensors.torch import load_file
 
 from sama_core import embedded
 from sama_core.errors import SamaError
+from sama_core.shapes.config import load_config
 from sama_core.shapes.training.scene_reader import EDIT_LABELS, PLANS, SCENE_LABELS, edit_labels
+from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.world import EditSampler, edit_mask
 from sama_core.shapes.world.scene import COLOURS, SHAPES
-from sama_core.training.config import load_config
-from sama_core.training.objective import SamaObjective
+from sama_core.training.config import load_config as load_rows_config
 from sama_core.training.objectives.noising import stream
-from sama_core.training.run import run_of
 from sama_core.training.trainer import Trainer
 
-RECIPES = Path(__file__).parents[2] / "sama_core" / "training" / "recipes"
+RECIPES = Path(__file__).parents[2] / "sama_core" / "shapes" / "recipes"
 CHANGES = ("recolour", "remove", "replace")
 
 
@@ -110,21 +111,14 @@ def small_shards(monkeypatch):
 def losses(run, config, step=0):
     size = config.size_at(step)
     batch = run.data.batch(step, slice(0, size))
-    objective = SamaObjective(config, run.trainee.reader)
-    return objective(run.trainee, batch, [stream("noise", row) for row in range(size)])
+    return run.objective(run.trainee, batch, [stream("noise", row) for row in range(size)])
 
 
 def test_reading_changes_no_prediction_and_starts_at_a_coin_toss(config, monkeypatch):
     small_shards(monkeypatch)
-    reading = losses(run_of(config), config)
-    plain_config = load_config(
-        RECIPES / "shapes_stage1.toml",
-        **{
-            **{name: getattr(config, name) for name in config.__dataclass_fields__},
-            "reading_weight": 0.0,
-        },
-    )
-    plain = losses(run_of(plain_config), plain_config)
+    reading = losses(ShapesRun.of(config), config)
+    plain_config = replace(config, reading_weight=0.0)
+    plain = losses(ShapesRun.of(plain_config), plain_config)
     assert torch.equal(reading.flow, plain.flow)
     assert reading.parts()["reading"].tolist() == pytest.approx(
         [torch.tensor(2.0).log().item()] * 4
@@ -135,7 +129,7 @@ def test_reading_changes_no_prediction_and_starts_at_a_coin_toss(config, monkeyp
 
 def test_gradients_reach_the_blocks_that_are_read_and_not_the_later_ones(config, monkeypatch):
     small_shards(monkeypatch)
-    run = run_of(config)
+    run = ShapesRun.of(config)
     torch.nn.init.normal_(
         run.trainee.reader.plans.weight, generator=torch.Generator().manual_seed(0)
     )
@@ -151,7 +145,7 @@ def test_gradients_reach_the_blocks_that_are_read_and_not_the_later_ones(config,
 
 def test_labels_belong_to_the_samples_they_come_with(config, monkeypatch):
     small_shards(monkeypatch)
-    data = run_of(config).data
+    data = ShapesRun.of(config).data
     for step in range(4):
         whole = data.batch(step, slice(0, 4))
         part = data.batch(step, slice(1, 3))
@@ -163,32 +157,19 @@ def test_labels_belong_to_the_samples_they_come_with(config, monkeypatch):
 
 def test_a_run_with_reading_writes_files_without_the_reader(config, monkeypatch):
     small_shards(monkeypatch)
-    run = run_of(config)
-    trainer = Trainer(config, run.trainee, run.data, SamaObjective(config, run.trainee.reader))
+    run = ShapesRun.of(config)
+    trainer = Trainer(config, run.trainee, run.data, run.objective)
     trainer.run()
     written = run.write(trainer.averaged(), trainer.step)
     assert set(load_file(written[1])) == set(load_file(embedded.DIT))
     assert not [name for path in written for name in load_file(path) if "reader" in name]
-    resumed = run_of(config)
-    assert (
-        Trainer(
-            config, resumed.trainee, resumed.data, SamaObjective(config, resumed.trainee.reader)
-        ).step
-        == 3
-    )
+    resumed = ShapesRun.of(config)
+    assert Trainer(config, resumed.trainee, resumed.data, resumed.objective).step == 3
 
 
 def test_data_of_your_own_has_nothing_to_read(config, tmp_path):
-    settings = {name: getattr(config, name) for name in config.__dataclass_fields__}
     rows = tmp_path / "rows.jsonl"
     rows.write_text("")
-    own = {
-        **settings,
-        "data": str(rows),
-        "model": "m.safetensors",
-        "vae": "v",
-        "text_encoder": "t",
-        "init": "",
-    }
+    own = {"data": str(rows), "model": "m.safetensors", "vae": "v", "text_encoder": "t", "init": ""}
     with pytest.raises(SamaError, match="Only procedural scenes say what is where"):
-        run_of(load_config(RECIPES / "shapes_stage1.toml", **own))
+        load_rows_config(RECIPES / "shapes_stage1.toml", reading_weight=1.0, **own)

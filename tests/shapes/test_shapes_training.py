@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from sama_core.encoders.umt5 import PaddedText, Tokens, Umt5Encoder
 from sama_core.encoders.vae import load_wan_vae
 from sama_core.encoders.vae_layout import WAN_MEAN, WAN_STD
 from sama_core.errors import CheckpointError, SamaError
+from sama_core.shapes.config import ShapesConfig, load_config
 from sama_core.shapes.model.copy_start import copy_start
 from sama_core.shapes.model.new_model import (
     init_weights,
@@ -26,20 +27,26 @@ from sama_core.shapes.training.batches import ShapesData
 from sama_core.shapes.training.samples import (
     LatentPool,
     ShapesEncoder,
+    channel_weights,
     edit_samples,
     pretext_samples,
 )
+from sama_core.shapes.training.scene_reader import ShapesObjective
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.world import EditSampler, corpus, vocabulary
-from sama_core.training.config import load_config
-from sama_core.training.objective import SamaObjective, TrainBatch
+from sama_core.training.__main__ import main as training_command
+from sama_core.training.objective import TrainBatch
 from sama_core.training.objectives.noising import stream
 from sama_core.training.pretext import PRETEXTS
+from sama_core.training.recipe import ConfigError, refuse_changes
 from sama_core.training.semantics import PixelEncoder
 from sama_core.weights.checkpoint import plan_checkpoint
 
+from ..training.test_training_parts import pair
+from ..training.tiny_run import tiny_config, tiny_trainee
+
 ROOT = Path(__file__).parents[2]
-RECIPES = ROOT / "sama_core" / "training" / "recipes"
+RECIPES = ROOT / "sama_core" / "shapes" / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +258,151 @@ def test_the_pool_opens_with_the_steps(config, encoder):
     assert [int(targets.max()) for targets in drawn] == [0, 0, 1, 3, 3]
 
 
+# --- settings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pixel_weight": -0.5}, "pixel_weight: got -0.5, needs 0 or more"),
+        (
+            {"trained_parts": "head.", "reading_weight": 1.0},
+            "trained_parts: got head., needs empty with a reading_weight",
+        ),
+        ({"shades": 1.5}, "shades: got 1.5, needs 0 to 1"),
+        ({"data": "rows.jsonl"}, 'data: got rows.jsonl, needs "shapes"'),
+        ({"text_length": 1}, "text_length: got 1, needs 2 to 512"),
+        ({"steps": 0}, "steps: got 0, needs at least 1"),
+    ],
+)
+def test_settings_with_a_slip_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(RECIPES / "shapes_stage0.toml", **settings)
+
+
+@pytest.mark.parametrize(
+    "path", ["shapes_stage0.toml", "sama_core/training/recipes/shapes_stage0.toml"]
+)
+def test_a_recipe_is_found_by_its_name_and_where_it_once_lay(path):
+    assert load_config(path) == load_config(RECIPES / "shapes_stage0.toml")
+    with pytest.raises(ConfigError, match="no file"):
+        load_config(f"elsewhere/{path}" if "/" not in path else "recipes/none.toml")
+
+
+SAVED = {
+    "stage": 0,
+    "data": "shapes",
+    "model": "shapes",
+    "output": "old",
+    "steps": 300,
+    "batch_size": 48,
+    "image_batch_size": 192,
+    "seed": 0,
+    "base_model": "",
+    "vae": "",
+    "text_encoder": "",
+    "semantic_encoder": "pixels",
+    "init": "",
+    "frames": 17,
+    "height": 64,
+    "width": 64,
+    "edits": "recolour recolour remove replace replace background style",
+    "shades": 0.0,
+    "image_pairs": 36864,
+    "clip_pairs": 1536,
+    "pool_growth": 1.0,
+    "pool": "old_pool",
+    "start": "copy",
+    "image_share": 0.8,
+    "learning_rate": 1e-3,
+    "muon_rate": 0.02,
+    "weight_decay": 0.01,
+    "warmup": 30,
+    "decay_from": 1.0,
+    "clip_norm": 1.0,
+    "accumulation": 1,
+    "ema": 0.99,
+    "semantic_weight": 0.1,
+    "semantic_share": 0.2,
+    "pretexts": True,
+    "edit_weight": 2.0,
+    "pixel_weight": 0.0,
+    "own_path_share": 0.0,
+    "reading_weight": 0.0,
+    "shift": 5.0,
+    "text_dropout": 0.1,
+    "trained_parts": "",
+    "lora_rank": 0,
+    "precision": "no",
+    "gradient_checkpointing": False,
+    "text_length": 20,
+    "checkpoint_every": 50,
+    "log_every": 5,
+}
+"""What a checkpoint of the first recipe held in version 0.1.0."""
+
+
+def test_a_checkpoint_of_before_goes_on():
+    now = load_config(RECIPES / "shapes_stage0.toml")
+    assert {field.name for field in fields(now)} == set(SAVED)
+    refuse_changes(SAVED, now, now.FREE_TO_CHANGE)
+    for name, value in (("edits", "recolour"), ("reading_weight", 1.0), ("init", "embedded")):
+        with pytest.raises(ConfigError, match=f"changed settings: {name} .* → '?{value}'?, needs"):
+            refuse_changes(SAVED, replace(now, **{name: value}), now.FREE_TO_CHANGE)
+
+
+# --- weights of channels -----------------------------------------------------------------------
+
+
+def test_weights_of_cells_times_those_of_channels(config):
+    config = replace(config, edit_weight=2.0)
+    weights = ShapesObjective(config, None, torch.arange(16.0)).element_weight(pair())
+    assert weights[0, 5, 0, 0].tolist() == [5, 5, 5, 5, 15, 15]
+
+
+def flow_losses(tmp_path, batch: TrainBatch, weights=None, **settings) -> torch.Tensor:
+    values = asdict(tiny_config(tmp_path, semantic_weight=0.0, **settings))
+    config = ShapesConfig(**{**values, "data": "shapes", "text_length": 6})
+    return ShapesObjective(config, None, weights)(
+        tiny_trainee(config), batch, [stream("noise")]
+    ).total
+
+
+def test_weights_of_cells_and_channels_make_a_weighted_mean(tmp_path):
+    """Worked out from the losses of parts: a channel of weight 0 is left out, and so is nothing else."""
+    first, rest = torch.zeros(16), torch.ones(16)
+    first[0], rest[0] = 1, 0
+    whole, of_first, of_rest = (
+        flow_losses(tmp_path, pair(), weights).item() for weights in (None, first, rest)
+    )
+    assert whole == pytest.approx((of_first + 15 * of_rest) / 16, rel=1e-5)
+    assert flow_losses(tmp_path, pair(), 1 + 2 * first).item() == pytest.approx(
+        (3 * of_first + 15 * of_rest) / 18, rel=1e-5
+    )
+    assert flow_losses(tmp_path, pair(), torch.ones(16)).item() == pytest.approx(whole, rel=1e-6)
+    assert flow_losses(tmp_path, pair(), edit_weight=1.0).item() != pytest.approx(whole, rel=1e-3)
+
+
+class PlainSpace:
+    """A codec whose decoder shows channel c as c times itself."""
+
+    device = "cpu"
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        shown = torch.arange(latents.shape[1]).view(1, -1, 1, 1, 1) * latents
+        return shown.sum(1)[..., None]
+
+
+def test_channels_weigh_what_they_show():
+    latents = torch.randn(2, 4, 1, 8, 8, generator=stream("latents"))
+    shown = channel_weights(PlainSpace(), latents, 1.0).tolist()
+    assert shown == pytest.approx([0, 4 / 14, 16 / 14, 36 / 14], rel=1e-4)
+    assert channel_weights(PlainSpace(), latents, 0.5).tolist() == pytest.approx(
+        [0, 4 / 6, 8 / 6, 12 / 6], rel=1e-4
+    )
+    assert channel_weights(PlainSpace(), latents, 0.0).tolist() == [1, 1, 1, 1]
+
+
 # --- first weights -----------------------------------------------------------------------------
 
 
@@ -302,9 +454,9 @@ def test_a_new_model_listens_to_the_text_and_not_to_its_padding(encoder):
 # --- the command -------------------------------------------------------------------------------
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess:
+def run(*arguments: object, program: str = "sama_core.shapes") -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "sama_core.training", *map(str, arguments)],
+        [sys.executable, "-m", program, *map(str, arguments)],
         cwd=ROOT,
         text=True,
         capture_output=True,
@@ -330,14 +482,16 @@ def test_two_stages_from_the_command_line_give_files_that_load(tmp_path):
     first = run("train", recipe, f"output={tmp_path / 'zero'}", "steps=3", *SMALL)
     assert first.returncode == 0, first.stderr
     weights = tmp_path / "zero" / "weights.safetensors"
+    # The trainer's own command hands the recipe over, under the path that it had there.
     second = run(
         "train",
-        recipe,
+        "sama_core/training/recipes/shapes_stage0.toml",
         f"output={tmp_path / 'one'}",
         "stage=1",
         f"init={weights}",
         "steps=2",
         *SMALL,
+        program="sama_core.training",
     )
     assert second.returncode == 0, second.stderr
     lines = [
@@ -388,7 +542,7 @@ def test_own_path_and_channel_weights_reach_the_loss(tmp_path):
         )
         shapes = ShapesRun.of(config)
         generators = [stream(config.seed, "noise", 0, index) for index in range(4)]
-        objective = SamaObjective(config, None, shapes.channel_weights)
+        objective = ShapesObjective(config, None, shapes.channel_weights)
         found.append(
             objective(shapes.trainee, shapes.data.batch(0, slice(0, 4)), generators)
             .flow.mean()
@@ -422,6 +576,24 @@ def test_export_writes_what_the_run_would_have_written(tmp_path):
     assert again.keys() == written.keys() and all(
         torch.equal(again[name], written[name]) for name in written
     )
+
+
+def test_fill_makes_the_samples_that_training_draws(config, tmp_path, monkeypatch, capsys):
+    """From the trainer's command; a second time there is nothing to make."""
+    monkeypatch.setattr("sama_core.shapes.training.batches.IMAGE_SHARD", 4)
+    told = (
+        "fill",
+        str(RECIPES / "shapes_stage0.toml"),
+        f"output={tmp_path}",
+        "image_pairs=8",
+        "clip_pairs=0",
+    )
+    for _ in range(2):
+        assert training_command([*told, f"pool={tmp_path / 'pool'}"]) == 0, capsys.readouterr().err
+        pool = sorted((tmp_path / "pool").iterdir())
+        assert len(pool) == 2 and all(len(load_file(path)["target"]) == 4 for path in pool)
+        dates = {path.stat().st_mtime_ns for path in pool}
+    assert dates == {path.stat().st_mtime_ns for path in pool}
 
 
 def test_mistakes_are_told_in_a_sentence(tmp_path):

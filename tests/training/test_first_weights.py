@@ -10,14 +10,15 @@ from safetensors.torch import load_file, save_file
 
 from sama_core.errors import CheckpointError
 from sama_core.model.dit import SamaDiT
-from sama_core.training.config import FREE_TO_CHANGE, ConfigError, load_config, refuse_changes
+from sama_core.training.config import TrainConfig, load_config
+from sama_core.training.recipe import ConfigError, refuse_changes
 from sama_core.training.rows.first_weights import ModelFiles, new_tensors
-from sama_core.training.rows.rows_run import PairsRun
+from sama_core.training.rows.rows_run import RowsRun
 from sama_core.weights.checkpoint import plan_checkpoint
 from sama_core.weights.names import SAMA_KEYS
 
 from ..harness.imports import REPO_ROOT
-from .rows_files import BLUE, RED, clip, config, jsonl, models, pair
+from .rows_files import BLUE, RED, clip, config, jsonl, models, pair, recipe, settings
 
 SEED = 0
 
@@ -211,20 +212,21 @@ def test_missing_file_and_shard(wan, tmp_path):
 )
 def test_settings_that_mean_nothing(data, tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
-        PairsRun.of(config(data, tmp_path / "out", **changes))
+        values = settings(data, tmp_path / "out", **changes)
+        RowsRun.of(load_config(recipe(tmp_path / "recipe.toml", values)))
 
 
 def test_lora_on_plain_wan_is_refused(data, wan, tmp_path):
     with pytest.raises(
         ConfigError, match="lora_rank: got 4 on plain Wan, needs a trained SAMA model"
     ):
-        PairsRun.of(config(data, tmp_path / "out", model=str(wan), lora_rank=4))
+        RowsRun.of(config(data, tmp_path / "out", model=str(wan), lora_rank=4))
 
 
 # --- out ---------------------------------------------------------------------------------------
 
 
-def trained(run: PairsRun) -> dict[str, torch.Tensor]:
+def trained(run: RowsRun) -> dict[str, torch.Tensor]:
     """Weights as the trainer gives them, two of them changed."""
     averaged = {name: value.clone() for name, value in run.trainee.state_dict().items()}
     averaged["dit.segment_embedding.weight"] += 1
@@ -233,7 +235,7 @@ def trained(run: PairsRun) -> dict[str, torch.Tensor]:
 
 
 def test_full_file_out(data, tmp_path, weights):
-    run = PairsRun.of(config(data, tmp_path / "out"))
+    run = RowsRun.of(config(data, tmp_path / "out"))
     [path] = run.write(trained(run), steps=7)
     assert path == tmp_path / "out" / "sama.safetensors"
     plan, found = plan_checkpoint(path), load_file(path)
@@ -254,7 +256,7 @@ def test_full_file_out(data, tmp_path, weights):
 
 def test_delta_file_out(data, tmp_path, wan, delta, weights):
     """SAMA's tensors, the one the delta came with and the one training changed; over the shards, the whole model."""
-    run = PairsRun.of(config(data, tmp_path / "out", model=str(delta), base_model=str(wan)))
+    run = RowsRun.of(config(data, tmp_path / "out", model=str(delta), base_model=str(wan)))
     averaged = trained(run)
     [path] = run.write(averaged, steps=7)
     assert path.name == "sama_delta.safetensors"
@@ -267,7 +269,7 @@ def test_delta_file_out(data, tmp_path, wan, delta, weights):
 
 
 def test_files_have_the_precision_of_the_arithmetic(data, tmp_path):
-    run = PairsRun.of(config(data, tmp_path / "out", precision="bf16"))
+    run = RowsRun.of(config(data, tmp_path / "out", precision="bf16"))
     assert {weight.dtype for weight in run.trainee.parameters()} == {torch.float32}
     assert {value.dtype for value in load_file(run.write(trained(run), 1)[0]).values()} == {
         torch.bfloat16
@@ -276,7 +278,7 @@ def test_files_have_the_precision_of_the_arithmetic(data, tmp_path):
 
 def test_a_lora_leaves_the_rest_in_16_bit(data, tmp_path):
     """What is trained stays float32, so that small steps are not rounded away."""
-    run = PairsRun.of(config(data, tmp_path / "out", precision="bf16", lora_rank=2))
+    run = RowsRun.of(config(data, tmp_path / "out", precision="bf16", lora_rank=2))
     kinds = {
         (weight.requires_grad, weight.dtype)
         for name, weight in run.trainee.named_parameters()
@@ -321,10 +323,12 @@ def test_a_checkpoint_without_base_model_goes_on(data, tmp_path):
     """A setting that a checkpoint does not know had its default; another value is a change."""
     now = config(data, tmp_path / "out")
     saved = {name: value for name, value in asdict(now).items() if name != "base_model"}
-    refuse_changes(saved, now, FREE_TO_CHANGE)
+    refuse_changes(saved, now, TrainConfig.FREE_TO_CHANGE)
     with pytest.raises(
         ConfigError, match="changed settings: base_model '' → 'wan', needs those of the checkpoint"
     ):
-        refuse_changes(saved, config(data, tmp_path / "out", base_model="wan"), FREE_TO_CHANGE)
+        refuse_changes(
+            saved, config(data, tmp_path / "out", base_model="wan"), TrainConfig.FREE_TO_CHANGE
+        )
     with pytest.raises(ConfigError, match="changed settings: ema 0.5 → 0.9, needs"):
-        refuse_changes(saved, config(data, tmp_path / "out", ema=0.9), FREE_TO_CHANGE)
+        refuse_changes(saved, config(data, tmp_path / "out", ema=0.9), TrainConfig.FREE_TO_CHANGE)

@@ -11,7 +11,7 @@ from sama_core.errors import CheckpointError, SamaError
 from sama_core.geometry import ClipShape
 from sama_core.training.pretext import PRETEXTS
 from sama_core.training.rows import data as pairs_data
-from sama_core.training.rows.data import PairsData, read_row, shuffled
+from sama_core.training.rows.data import RowsData, read_row, shuffled
 from sama_core.training.rows.frozen_encoders import FrozenEncoders, load_text_encoder, load_vae
 from sama_core.training.rows.rows import RowError, read_rows
 
@@ -176,10 +176,8 @@ THREE = [
 ]
 
 
-def data_of(folder, encoders, rows, **changes) -> PairsData:
-    return PairsData(
-        config(jsonl(folder / "data.jsonl", rows), folder / "out", **changes), encoders
-    )
+def data_of(folder, encoders, rows, **changes) -> RowsData:
+    return RowsData(config(jsonl(folder / "data.jsonl", rows), folder / "out", **changes), encoders)
 
 
 def rows_of(batch) -> list[int]:

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from sama_core.errors import SamaError
 from sama_core.training.__main__ import main
-from sama_core.training.run import run_of
+from sama_core.training.config import load_config
+from sama_core.training.rows.rows_run import RowsRun
 from sama_core.weights.checkpoint import plan_checkpoint
 from sama_core.weights.header import read_header
 
@@ -195,6 +196,14 @@ def test_settings_of_procedural_data_are_refused(pairs, tmp_path, capsys, name):
     assert f"{name}: got 1.0, needs 0 with data of your own" in capsys.readouterr().err
 
 
+def test_settings_of_shapes_without_effect_are_left_out(pairs, tmp_path):
+    """A recipe of version 0.1.0 could name them."""
+    values = settings(pairs, tmp_path / "out")
+    idle = {"edits": "recolour", "text_length": 20, "pool": "pool", "init": "", "pixel_weight": 0.0}
+    path = recipe(tmp_path / "recipe.toml", values | idle)
+    assert load_config(path) == config(pairs, tmp_path / "out")
+
+
 # --- command line ------------------------------------------------------------------------------
 
 
@@ -318,7 +327,7 @@ def test_siglip_on_the_command_line(pairs, siglip, tmp_path, hidden):
 def test_siglip_gives_the_targets(pairs, siglip, tmp_path):
     from sama_core.training.semantics import SiglipEncoder
 
-    data = run_of(config(pairs, tmp_path / "out", semantic_encoder=str(siglip))).data
+    data = RowsRun.of(config(pairs, tmp_path / "out", semantic_encoder=str(siglip))).data
     assert isinstance(data.encoders.semantics, SiglipEncoder)
     assert data.batch(0, slice(0, 1)).semantic.shape == (1, 65, 48)
 
@@ -338,7 +347,7 @@ def test_siglip_of_another_width(pairs, tmp_path):
         )
     ).save_pretrained(tmp_path / "siglip")
     with pytest.raises(SamaError, match="SiglipEncoder with tokens 32 wide, needs the model's 48"):
-        run_of(config(pairs, tmp_path / "out", semantic_encoder=str(tmp_path / "siglip")))
+        RowsRun.of(config(pairs, tmp_path / "out", semantic_encoder=str(tmp_path / "siglip")))
 
 
 def test_no_siglip_there(pairs, tmp_path, capsys):

@@ -14,8 +14,8 @@ from accelerate.state import AcceleratorState
 
 from sama_core.errors import SamaError
 from sama_core.training import outputs as state_module
-from sama_core.training.config import ConfigError
-from sama_core.training.outputs import StateError, load_state
+from sama_core.training.outputs import StateError, load_state, save_state
+from sama_core.training.recipe import ConfigError
 from sama_core.training.trainer import DivergedError
 
 from ..harness.imports import REPO_ROOT
@@ -187,6 +187,19 @@ def test_resume_may_change_how_often_it_saves(tmp_path):
     tiny_trainer(tiny_config(tmp_path)).run()
     AcceleratorState._reset_state(True)
     assert tiny_trainer(tiny_config(tmp_path, checkpoint_every=2, log_every=3)).step == 8
+
+
+def test_resume_of_a_checkpoint_that_holds_settings_of_shapes(tmp_path):
+    """Version 0.1.0 saved them with every training."""
+    tiny_trainer(tiny_config(tmp_path)).run()
+    state = load_state(tmp_path)
+    state["config"] |= {"edits": "recolour", "text_length": 40, "init": "", "pixel_weight": 0.0}
+    save_state(tmp_path, state)
+    AcceleratorState._reset_state(True)
+    assert tiny_trainer(tiny_config(tmp_path)).step == 8
+    AcceleratorState._reset_state(True)
+    with pytest.raises(ConfigError, match="changed settings: ema 0.9 → 0.95, needs"):
+        tiny_trainer(tiny_config(tmp_path, ema=0.95))
 
 
 def test_damaged_checkpoint(tmp_path):

@@ -14,13 +14,13 @@ from sama_core.encoders.umt5_layout import Umt5Sizes, comfy_name
 from sama_core.errors import CheckpointError, SamaError
 from sama_core.model.attention import sdpa
 from sama_core.model.dit import SamaDiT
-from sama_core.shapes.training.channel_weights import channel_weights
-from sama_core.training.config import ConfigError, load_config
+from sama_core.training.config import load_config
 from sama_core.training.objective import SamaObjective, TrainBatch, edited_cells
 from sama_core.training.objectives.noising import chance, stream
 from sama_core.training.optim.muon import orthogonalise
 from sama_core.training.optim.optimisation import Ema, Optimisation, build_optimizers, rate_at
 from sama_core.training.outputs import delta_of, lora_of, metadata, write_weights
+from sama_core.training.recipe import ConfigError
 from sama_core.training.semantics import PixelEncoder
 from sama_core.weights.checkpoint import plan_checkpoint
 from sama_core.weights.names import SAMA_KEYS
@@ -31,7 +31,9 @@ from .tiny_run import DIT, tiny_config, tiny_trainee
 
 # --- settings ----------------------------------------------------------------------------------
 
-RECIPE = 'stage = 1\ndata = "shapes"\nmodel = "shapes"\noutput = "out"\nsteps = 5\nbatch_size = 2\n'
+RECIPE = (
+    'stage = 1\ndata = "rows.jsonl"\nmodel = "sama"\noutput = "out"\nsteps = 5\nbatch_size = 2\n'
+)
 
 
 def recipe(tmp_path, more: str = ""):
@@ -55,11 +57,6 @@ def test_recipe_and_overrides(tmp_path):
         ("height = 60\n", "size: got 64x60"),
         ("ema = 1.0\n", "ema: got 1.0"),
         ("own_path_share = 1.5\n", "own_path_share: got 1.5, needs 0 to 1"),
-        ("pixel_weight = -0.5\n", "pixel_weight: got -0.5, needs 0 or more"),
-        (
-            'trained_parts = "head."\nreading_weight = 1.0\n',
-            "trained_parts: got head., needs empty with a reading_weight",
-        ),
         ('precision = "fp8"\n', "precision: got fp8"),
         ("pretexts = 1\n", "pretexts: got 1, needs a value of type bool"),
         ("image_share = 1.5\n", "image_share: got 1.5, needs 0 to 1"),
@@ -233,58 +230,14 @@ def pair() -> TrainBatch:
     return TrainBatch(target, source, torch.tensor([[5, 1, 0, 0, 0, 0]]), None, ["pair"])
 
 
-def flow_losses(tmp_path, batch: TrainBatch, weights=None, **settings) -> torch.Tensor:
-    config = tiny_config(tmp_path, semantic_weight=0.0, **settings)
-    return SamaObjective(config, None, weights)(
-        tiny_trainee(config), batch, [stream("noise")]
-    ).total
-
-
 def test_edited_cells():
     assert edited_cells(pair())[0, 0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_edit_weights(tmp_path):
-    """1, and 1 + the setting where the edit changes a cell; times the channel's."""
+    """1, and 1 + the setting where the edit changes a cell."""
     config = tiny_config(tmp_path, edit_weight=2.0)
-    assert SamaObjective(config)._element_weight(pair())[0, 0, 0, 0].tolist() == [1, 1, 1, 1, 3, 3]
-    weights = SamaObjective(config, None, torch.arange(16.0))._element_weight(pair())
-    assert weights[0, 5, 0, 0].tolist() == [5, 5, 5, 5, 15, 15]
-
-
-def test_weights_of_cells_and_channels_make_a_weighted_mean(tmp_path):
-    """Worked out from the losses of parts: a channel of weight 0 is left out, and so is nothing else."""
-    first, rest = torch.zeros(16), torch.ones(16)
-    first[0], rest[0] = 1, 0
-    whole, of_first, of_rest = (
-        flow_losses(tmp_path, pair(), weights).item() for weights in (None, first, rest)
-    )
-    assert whole == pytest.approx((of_first + 15 * of_rest) / 16, rel=1e-5)
-    assert flow_losses(tmp_path, pair(), 1 + 2 * first).item() == pytest.approx(
-        (3 * of_first + 15 * of_rest) / 18, rel=1e-5
-    )
-    assert flow_losses(tmp_path, pair(), torch.ones(16)).item() == pytest.approx(whole, rel=1e-6)
-    assert flow_losses(tmp_path, pair(), edit_weight=1.0).item() != pytest.approx(whole, rel=1e-3)
-
-
-class PlainSpace:
-    """A codec whose decoder shows channel c as c times itself."""
-
-    device = "cpu"
-
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        shown = torch.arange(latents.shape[1]).view(1, -1, 1, 1, 1) * latents
-        return shown.sum(1)[..., None]
-
-
-def test_channels_weigh_what_they_show():
-    latents = torch.randn(2, 4, 1, 8, 8, generator=stream("latents"))
-    shown = channel_weights(PlainSpace(), latents, 1.0).tolist()
-    assert shown == pytest.approx([0, 4 / 14, 16 / 14, 36 / 14], rel=1e-4)
-    assert channel_weights(PlainSpace(), latents, 0.5).tolist() == pytest.approx(
-        [0, 4 / 6, 8 / 6, 12 / 6], rel=1e-4
-    )
-    assert channel_weights(PlainSpace(), latents, 0.0).tolist() == [1, 1, 1, 1]
+    assert SamaObjective(config).element_weight(pair())[0, 0, 0, 0].tolist() == [1, 1, 1, 1, 3, 3]
 
 
 def test_teacher_of_another_width_is_refused():

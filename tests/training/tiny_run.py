@@ -65,8 +65,8 @@ class NoiseData:
 def tiny_config(output: Path | str, **settings) -> TrainConfig:
     defaults = {
         "stage": 1,
-        "data": "shapes",
-        "model": "shapes",
+        "data": "noise",
+        "model": "new",
         "steps": 8,
         "batch_size": 4,
         "learning_rate": 1e-3,
@@ -75,7 +75,6 @@ def tiny_config(output: Path | str, **settings) -> TrainConfig:
         "log_every": 1,
         "frames": 1,
         "ema": 0.9,
-        "text_length": 6,
     }
     return TrainConfig(**{**defaults, "output": str(output), **settings})
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ...geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
-from ...training.config import refuse_bad
+from ...training.recipe import refuse_bad
 
 
 @dataclass(frozen=True)

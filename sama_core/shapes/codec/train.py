@@ -1,7 +1,7 @@
 """Train the small Wan-layout VAE end to end on procedural clips.
 
     python -m sama_core.shapes.codec.train --output FOLDER \\
-        --config sama_core/training/recipes/shapes_codec.toml
+        --config sama_core/shapes/recipes/shapes_codec.toml
 
 The folder gets `state.pt`, `log.jsonl` and `vae.safetensors`. If `state.pt` exists, training
 resumes from it: a kill costs the steps since then and changes no bit of the result. The number of
@@ -23,10 +23,10 @@ from torch import Generator, Tensor, nn
 
 from ...encoders.vae import Scale, WanVae, load_wan_vae, normalised_silu
 from ...scores.fidelity import psnr
-from ...training.config import as_saved, read_recipe, refuse_changes
 from ...training.optim.muon import Muon
 from ...training.optim.optimisation import BETAS, Optimisation
 from ...training.outputs import TrainLog, load_state, save_state
+from ...training.recipe import as_saved, read_recipe, refuse_changes
 from ..world import render, sample_scenes
 from .config import FREE_TO_CHANGE, CodecConfig
 from .export import export, fold_standard, unfold_wan

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from ...text import EDIT_TAG
-from ...training.config import TrainConfig
-from ...training.objective import TrainBatch
 from ...training.objectives.noising import stream
+from ..config import ShapesConfig
 from ..world import EditSampler, world_fingerprint
 from .samples import (
     WORDINGS,
@@ -25,6 +24,7 @@ from .samples import (
     label_samples,
     pretext_samples,
 )
+from .scene_reader import ShapesBatch
 
 IMAGE_SHARD, CLIP_SHARD = 512, 64
 """Samples of one shard."""
@@ -33,7 +33,7 @@ IMAGE_SHARD, CLIP_SHARD = 512, 64
 class ShapesData:
     """A `BatchSource` of procedural samples, from the pool where the settings give it a size."""
 
-    def __init__(self, config: TrainConfig, encoder: ShapesEncoder, identity: str):
+    def __init__(self, config: ShapesConfig, encoder: ShapesEncoder, identity: str):
         """`identity` stands for VAE, semantic encoder and vocabulary in the names of the pool's files."""
         self.config, self.encoder, self.identity = (
             config,
@@ -54,14 +54,14 @@ class ShapesData:
                     "labels", config.frames, CLIP_SHARD, config.clip_pairs
                 )
 
-    def batch(self, step: int, part: slice) -> TrainBatch:
+    def batch(self, step: int, part: slice) -> ShapesBatch:
         """See `BatchSource`."""
         image, size = self.config.is_image_step(step), self.config.size_at(step)
         pool = self.images if image else self.clips
         draw = self._draw(pool, step, size)
         samples, known = draw(pool), draw(self.labels[pool]) if pool in self.labels else {}
         rows = range(size)[part]
-        return TrainBatch(
+        return ShapesBatch(
             target_latents=samples["target"][part].float(),
             source_latents=samples["source"][part].float(),
             text=torch.stack([self._text(samples["text"][row].long(), step, row) for row in rows]),

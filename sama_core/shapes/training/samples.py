@@ -1,14 +1,11 @@
-"""Encoded samples kept on disk in shards, so that a pass through them costs no rendering and no encoding.
-
-A shard is a function of its number: any process may make it, in any order, and a second one only fills the pool
-ahead of the trainer. Files are written under a temporary name and renamed.
-
-The embedded model's samples, encoded: procedural pairs and pretext clips as latents, tokens and wordings.
+"""SAMA-Shapes' samples, encoded: procedural pairs and pretext clips as latents, tokens and wordings.
 
     edits     EditSampler ──render──▶ source, target ──VAE──▶ latents; target's frame 0 ──▶ semantic tokens
     pretexts  sample_scenes ──render──▶ target; perturbed ▶ source; the pretext's tag is the whole text
 
-Every function depends on its arguments only.
+Every function depends on its arguments only. `LatentPool` keeps samples on disk in shards, so that a pass through them
+costs no rendering and no encoding. A shard is a function of its number: any process may make it, in any order, and a
+second process may fill the pool ahead of the trainer.
 """
 
 import os
@@ -38,6 +35,21 @@ from .scene_reader import edit_labels
 
 Samples = dict[str, Tensor]
 """Named tensors that all start with the number of samples."""
+
+
+WORDINGS = 4
+"""Wordings of a pair's instruction; a draw takes one of them."""
+
+CLIPS_AT_ONCE = 8
+"""Clips of 17 frames that are encoded together."""
+
+PROBE = 0.2
+"""Deviation of the noise that a channel is probed with, in normalised latents."""
+
+_STOPPED = 0.2
+"""Share of instructions that end with a full stop."""
+
+_PRETEXT_SEED = 77_003
 
 
 class LatentPool:
@@ -90,20 +102,6 @@ class LatentPool:
                 self.fill(number)
                 self._loaded[number] = load_file(self.path(number), device=str(self.device))
         return self._loaded[number]
-
-
-WORDINGS = 4
-"""Ways in which the instruction of a pair is told; a draw takes one of them."""
-
-
-CLIPS_AT_ONCE = 8
-
-
-_STOPPED = 0.2
-"""Share of instructions that end with a full stop."""
-
-
-_PRETEXT_SEED = 77_003
 
 
 class ShapesEncoder:
@@ -200,3 +198,23 @@ def _mix(ratios: Mapping[str, float]) -> PretextMix:
     return PretextMix(
         ratios, {**PRETEXTS, "speed_perturbation": Pretext("speed_perturbation", SPEED_TAG, warped)}
     )
+
+
+@torch.no_grad()
+def channel_weights(space: LatentSpace, latents: Tensor, power: float) -> Tensor:
+    """Normalised latents (B, C, T, H, W) to probe around → (C,) weights on the CPU, with mean 1.
+
+    Codecs are uneven: an error in the embedded one's first channel decodes to ten times the squared pixel error of one
+    in the next.
+    A weight is the mean squared pixel error that noise in the channel decodes to, to `power`. The same on every call.
+    """
+    latents = latents.float().to(space.device)
+    clean, generator = space.decode(latents).float(), torch.Generator().manual_seed(0)
+    noise = PROBE * torch.randn(latents[:, 0].shape, generator=generator).to(space.device)
+    shares = []
+    for channel in range(latents.shape[1]):
+        probed = latents.clone()
+        probed[:, channel] += noise
+        shares.append((space.decode(probed).float() - clean).square().mean())
+    weights = torch.stack(shares).cpu() ** power
+    return weights / weights.mean()

@@ -1,8 +1,4 @@
-"""What is where in scenes, cell by cell: what `SceneReader` learns to read from the model's tokens.
-
-Shape legend: B scenes, F frames, T = 1 + (F - 1) / 4 latent frames, h x w cells of 16 x 16 pixels (one token each).
-
-Reading scenes from the model's tokens, in training only: what a small new SAMA lacks of Wan's sight.
+"""Reading scenes from the model's tokens while it trains: what a small new SAMA lacks of Wan's sight.
 
     after block 2   source and target tokens ──▶ shapes and colours of the source there
     after block 3   target tokens            ──▶ shapes and colours of the target there, and the object that is meant
@@ -12,15 +8,25 @@ gradient to neither before it has the other. Measured on pairs of objects named 
 edited at the right one): 50 % after 1,060 steps without reading, and no more after 100 steps on such pairs alone; with
 reading 50 % at step 350, 75 % at step 750, when 96 % of shapes were read rightly. Deviation: not SAMA's, which starts
 from weights that see. The reader is not part of the files that are written.
+
+`ShapesTrainee` holds the reader and `ShapesObjective` its loss; `edit_labels` says what is to be read.
+Shapes: B scenes, F frames, T = 1 + (F - 1) / 4 latent frames, h x w cells of 16 x 16 pixels (one token each).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
+from torch import Generator, Tensor, nn
+from torch.nn import functional
 
+from ...encoders.umt5 import PaddedText, Umt5Encoder
 from ...geometry import SIDE_MULTIPLE, TEMPORAL_FACTOR
+from ...model.dit import SamaDiT
+from ...training.objective import SamaObjective, TrainBatch
+from ...training.objectives import Breakdown
+from ...training.trainee import Trainee
+from ..config import ShapesConfig
 from ..world.edits import Edits, apply
 from ..world.render import coverage
 from ..world.scene import COLOURS, SHAPES, Scenes
@@ -28,10 +34,11 @@ from ..world.scene import COLOURS, SHAPES, Scenes
 SCENE_LABELS = len(SHAPES) + len(COLOURS)
 """Labels of a scene: each shape, then each object colour."""
 
-
 EDIT_LABELS = 2 * SCENE_LABELS + 1
 """Labels of an edit: the source's, the target's, and whether the object that is meant lies there."""
 
+SEES, PLANS = 2, 3
+"""Blocks (from 0) after which the source's and the target's scene are read."""
 
 _SEEN = 0.08
 """Part of a cell that an object must cover to count."""
@@ -47,10 +54,12 @@ def edit_labels(source: Scenes, edits: Edits, frames: int, height: int, width: i
 
 
 def _seen(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
-    """(B, N, T · h · w) bool: the cells where each object is visible."""
+    """(B, N, T · h · w) bool: the cells where each of N objects is visible."""
     covers = coverage(scenes, frames, height, width)
     covers[:, 0] *= 1 - covers[:, 1]  # the second object lies on top
-    covers = avg_pool2d(covers.flatten(0, 2)[:, None], SIDE_MULTIPLE).view(*covers.shape[:3], -1)
+    covers = functional.avg_pool2d(covers.flatten(0, 2)[:, None], SIDE_MULTIPLE).view(
+        *covers.shape[:3], -1
+    )
     later = covers[:, :, 1:].unflatten(2, (-1, TEMPORAL_FACTOR)).mean(3)
     return (torch.cat([covers[:, :, :1], later], 2) > _SEEN).flatten(2)
 
@@ -65,14 +74,11 @@ def _labels(scenes: Scenes, seen: Tensor) -> Tensor:
     return torch.stack(labels, -1)
 
 
-SEES, PLANS = 2, 3
-"""Blocks (from 0) after which the source's and the target's scene are read."""
-
-
 class SceneReader(nn.Module):
     """Linear readings of the DiT's hidden tokens; `watch` is a "double_block" patch of the DiT."""
 
     def __init__(self, dim: int):
+        """`dim`: width of the tokens. The readings begin at even odds."""
         super().__init__()
         self.sight, self.plan = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.sees, self.plans = (
@@ -98,16 +104,70 @@ class SceneReader(nn.Module):
         """Cross-entropies (B,) of the last forward pass's readings of `labels` (B, cells, EDIT_LABELS); 0 without."""
         seen, planned = self._read.pop(SEES), self._read.pop(PLANS)
         if labels is None:
-            return 0.0 * sum(reading.flatten(1).sum(1) for reading in (*seen, *planned))
+            return 0.0 * torch.stack([part.flatten(1).sum(1) for part in (*seen, *planned)]).sum(0)
         truth = labels.to(planned[0])
-        pairs = [(reading, truth[..., :SCENE_LABELS]) for reading in seen] + [
-            (planned[0], truth[..., SCENE_LABELS:])
-        ]
-        return torch.stack(
-            [
-                binary_cross_entropy_with_logits(reading, known, reduction="none")
-                .flatten(1)
-                .mean(1)
-                for reading, known in pairs
-            ]
-        ).mean(0)
+        before, after = truth[..., :SCENE_LABELS], truth[..., SCENE_LABELS:]
+        losses = [_cross_entropy(part, before) for part in seen]
+        return torch.stack([*losses, _cross_entropy(planned[0], after)]).mean(0)
+
+
+def _cross_entropy(reading: Tensor, truth: Tensor) -> Tensor:
+    """Logits and labels (B, cells, labels) → mean binary cross-entropy (B,)."""
+    losses = functional.binary_cross_entropy_with_logits(reading, truth, reduction="none")
+    return losses.flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class ShapesBatch(TrainBatch):
+    """A batch of the procedural world, where it is known what is where."""
+
+    labels: Tensor | None = None
+    """(B, cells, EDIT_LABELS) bool, for the reader; None where it is not known."""
+
+
+class ShapesTrainee(Trainee):
+    """The small model with its text encoder, and a scene reader where the settings give its loss a weight."""
+
+    def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder, config: ShapesConfig):
+        """See `Trainee`. Texts have `config.text_length` rows, of which the last stands for all padding."""
+        for block in dit.blocks:
+            block.cross_attn.attention = PaddedText(config.text_length)
+        super().__init__(dit, text_encoder, config)
+        self.reader = SceneReader(dit.config.dim) if config.reading_weight else None
+
+    def transformer_options(self) -> dict[str, Any] | None:
+        """The reader's patch of the DiT."""
+        return {"patches": {"double_block": [self.reader.watch]}} if self.reader else None
+
+
+class ShapesObjective(SamaObjective):
+    """SAMA's losses with latent channels weighed by what they show, and the loss of reading."""
+
+    def __init__(
+        self,
+        config: ShapesConfig,
+        reader: SceneReader | None = None,
+        channel_weights: Tensor | None = None,
+    ):
+        """`reader` is the trainee's own, where it has one; `channel_weights` (16,) weigh the velocity's channels."""
+        super().__init__(config)
+        self.reader, self.channel_weights = reader, channel_weights
+        self.reading_weight = config.reading_weight
+
+    def __call__(
+        self, trainee: nn.Module, batch: TrainBatch, generators: list[Generator]
+    ) -> Breakdown:
+        """See `SamaObjective`; with a reader the loss "reading" is a part of the total."""
+        losses = super().__call__(trainee, batch, generators)
+        if self.reader is None:
+            return losses
+        labels = batch.labels if isinstance(batch, ShapesBatch) else None
+        return losses.plus("reading", self.reader.losses(labels), self.reading_weight)
+
+    def element_weight(self, batch: TrainBatch) -> Tensor | None:
+        """See `SamaObjective.element_weight`; times the channels' weights."""
+        weight = super().element_weight(batch)
+        if self.channel_weights is None:
+            return weight
+        channels = self.channel_weights.to(batch.target_latents.device).view(1, -1, 1, 1, 1)
+        return channels if weight is None else weight * channels

@@ -14,19 +14,18 @@ from ...encoders.umt5 import Tokens, Umt5Encoder
 from ...encoders.vae import load_wan_vae
 from ...errors import CheckpointError, needed
 from ...model.dit import SamaDiT
-from ...training.config import TrainConfig
 from ...training.objectives.noising import stream
 from ...training.outputs import metadata, provenance, write_weights
 from ...training.semantics import PixelEncoder
-from ...training.trainee import Trainee
 from ...weights.report import load_state_dict_report
 from ...weights.write import write_safetensors
+from ..config import ShapesConfig
 from ..model.copy_start import copy_start
 from ..model.new_model import init_weights, shapes_dit_config, shapes_text_sizes, train_vocabulary
 from ..world import generator_for, render, sample_scenes
 from .batches import ShapesData
-from .channel_weights import channel_weights
-from .samples import ShapesEncoder
+from .samples import ShapesEncoder, channel_weights
+from .scene_reader import ShapesObjective, ShapesTrainee
 
 WEIGHTS = "weights.safetensors"
 SPIECE = "spiece_model"
@@ -38,13 +37,13 @@ PROBED_CLIPS = 8
 class ShapesRun:
     """A training of the embedded model, ready for the trainer."""
 
-    config: TrainConfig
-    trainee: Trainee
+    config: ShapesConfig
+    trainee: ShapesTrainee
     data: ShapesData
     vocabulary: bytes
 
     @classmethod
-    def of(cls, config: TrainConfig, **sizes: int) -> "ShapesRun":
+    def of(cls, config: ShapesConfig, **sizes: int) -> "ShapesRun":
         """New weights, or those of `config.init`; `sizes` of the DiT other than the embedded one's, for experiments.
 
         Raises CheckpointError where `config.init` does not fit.
@@ -68,14 +67,19 @@ class ShapesRun:
         encoder = ShapesEncoder(vae.to(device), semantics.to(device), tokens, config.text_length)
         return cls(
             config,
-            Trainee(dit, text_encoder, config),
+            ShapesTrainee(dit, text_encoder, config),
             ShapesData(config, encoder, identity(path, vocabulary)),
             vocabulary,
         )
 
     @property
+    def objective(self) -> ShapesObjective:
+        """See `Run`."""
+        return ShapesObjective(self.config, self.trainee.reader, self.channel_weights)
+
+    @property
     def channel_weights(self) -> Tensor | None:
-        """See `Run`. Measured when asked for: only the trainer needs it."""
+        """(16,) weights of the velocity's channels, measured by this call; None where all count alike."""
         config, encoder = self.config, self.data.encoder
         if not config.pixel_weight:
             return None

@@ -75,8 +75,8 @@ def _check_aspects(row: Row, source: FileSource, target: FileSource) -> None:
         )
 
 
-class PairsData:
-    """A `BatchSource` on a JSONL file, see `pairs_rows`. The file must stay as it is until the run is done."""
+class RowsData:
+    """A `BatchSource` on a JSONL file, see `rows`. The file must stay as it is until the run is done."""
 
     def __init__(self, config: TrainConfig, encoders: FrozenEncoders, write_report: bool = True):
         """Reads the file and looks whether its clips exist. Raises RowError where no row is left to train on."""

@@ -1,6 +1,6 @@
 """Training on real data: what a recipe with paths makes, and the files that come out.
 
-model (+ base_model) ──▶ Trainee      vae, text_encoder, semantic_encoder ──▶ FrozenEncoders ──▶ PairsData
+model (+ base_model) ──▶ Trainee      vae, text_encoder, semantic_encoder ──▶ FrozenEncoders ──▶ RowsData
 sama.safetensors · sama_delta.safetensors (over base_model) · sama_lora.safetensors (lora_rank > 0)
 """
 
@@ -12,11 +12,13 @@ from accelerate import PartialState
 from torch import Tensor
 
 from ...errors import needed
-from ..config import ConfigError, TrainConfig
+from ..config import TrainConfig
+from ..objective import SamaObjective
 from ..objectives.noising import stream
 from ..outputs import delta_of, lora_of, metadata, provenance, write_weights
+from ..recipe import ConfigError
 from ..trainee import Trainee
-from .data import PairsData
+from .data import RowsData
 from .first_weights import ModelFiles
 from .frozen_encoders import FrozenEncoders
 
@@ -24,17 +26,16 @@ FULL, DELTA, LORA = "sama.safetensors", "sama_delta.safetensors", "sama_lora.saf
 
 
 @dataclass(frozen=True)
-class PairsRun:
+class RowsRun:
     """A training of a SAMA model, ready for the trainer."""
 
     config: TrainConfig
     files: ModelFiles
     trainee: Trainee
-    data: PairsData
-    channel_weights: None = None
+    data: RowsData
 
     @classmethod
-    def of(cls, config: TrainConfig) -> "PairsRun":
+    def of(cls, config: TrainConfig) -> "RowsRun":
         """Raises SamaError for settings, files or data that do not fit; weights are read last."""
         _check(config)
         process = PartialState(cpu=not torch.accelerator.is_available())
@@ -51,7 +52,7 @@ class PairsRun:
             )
         encoders.semantics.check_width(files.plan.config.semantic_dim)
         encoders.check_text_width(files.plan.config.text_dim)
-        data = PairsData(config, encoders, write_report=process.is_main_process)
+        data = RowsData(config, encoders, write_report=process.is_main_process)
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
         matrices = _computed_in(config) if config.lora_rank else torch.float32
         dit = files.load(matrices, stream(config.seed, "weights"))
@@ -59,6 +60,11 @@ class PairsRun:
         for weight in trainee.parameters():
             weight.data = weight.data.float() if weight.requires_grad else weight.data
         return cls(config, files, trainee, data)
+
+    @property
+    def objective(self) -> SamaObjective:
+        """See `Run`."""
+        return SamaObjective(self.config)
 
     def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
         """What the loaders take: a LoRA, or the model as it came, full or delta. Returns the file's path. Says how many
@@ -87,34 +93,14 @@ class PairsRun:
 
 
 def _check(config: TrainConfig) -> None:
-    """ConfigError for settings that mean nothing here."""
+    """ConfigError for settings without which there is nothing to train."""
     for name, got, need, fix in (
-        (
-            "model",
-            "shapes",
-            "the path of a SAMA or Wan 2.1 file",
-            'Set it, or set data to "shapes".',
-        ),
+        ("model", "shapes", "the path of a SAMA or Wan 2.1 file", "Set it in the recipe."),
         ("vae", "", "the path of the model's Wan 2.1 VAE", "Set it in the recipe."),
         ("text_encoder", "", "the path of umT5", "Set it in the recipe."),
     ):
         if getattr(config, name) == got:
             raise ConfigError(needed(name, repr(got), f"{need} for data of your own", fix))
-    for name, why in (
-        ("reading_weight", "Only procedural scenes say what is where."),
-        ("pixel_weight", "It is measured on the procedural clips."),
-    ):
-        if getattr(config, name):
-            raise ConfigError(needed(name, getattr(config, name), "0 with data of your own", why))
-    if config.init:
-        raise ConfigError(
-            needed(
-                "init",
-                config.init,
-                "nothing with data of your own",
-                f"Set model to the {FULL} of the earlier stage.",
-            )
-        )
 
 
 def _computed_in(config: TrainConfig) -> torch.dtype:

@@ -1,0 +1,165 @@
+"""Recipes: the settings of a TOML file as a documented dataclass.
+
+A misspelt key is an error, and so is a value of another type. A checkpoint keeps the settings that it was made with;
+`refuse_changes` compares them when a run resumes.
+"""
+
+import tomllib
+from collections.abc import Collection, Iterable
+from dataclasses import MISSING, Field, asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import SamaError, needed
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Settings = TypeVar("Settings", bound=DataclassInstance)
+else:
+    Settings = TypeVar("Settings")
+
+Check = tuple[object, str, object, str]
+"""Whether a setting is good, its name, its value, and what it must be."""
+
+ROOMS = Path(__file__).parents[1]
+"""The folder whose rooms have recipes."""
+
+
+class ConfigError(SamaError):
+    """A setting that is unknown, missing or out of range, or a resume with other settings."""
+
+
+def find_recipe(path: str | Path) -> Path:
+    """`path`, or the pack's own recipe of that name if there is no such file.
+
+    Found in this way are a bare name and a path into a folder named `recipes`, where the file lay in an earlier version.
+    """
+    path = Path(path)
+    if not path.exists() and path.parent.name in ("", "recipes"):
+        return next(ROOMS.glob(f"*/recipes/{path.name}"), path)
+    return path
+
+
+def read_settings(path: str | Path, **overrides: Any) -> dict[str, Any]:
+    """The values of a TOML file (see `find_recipe`), `overrides` on top. Raises ConfigError for one that is not TOML."""
+    path = find_recipe(path)
+    try:
+        return {**tomllib.loads(path.read_text(encoding="utf-8")), **overrides}
+    except FileNotFoundError as missing:
+        raise ConfigError(
+            needed("recipe", f"no file {path}", "a TOML file", "Check the path.")
+        ) from missing
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise ConfigError(
+            needed(
+                "recipe",
+                f"{path.name}, which is not TOML ({broken})",
+                "key = value lines",
+                "Correct that line.",
+            )
+        ) from broken
+
+
+def read_recipe(path: str | Path, kind: type[Settings], **overrides: Any) -> Settings:
+    """The settings of a TOML file as a `kind`, `overrides` on top. ConfigError names an unknown or missing key."""
+    return settings_of(kind, read_settings(path, **overrides), Path(path).name)
+
+
+def settings_of(kind: type[Settings], values: dict[str, Any], name: str) -> Settings:
+    """`values` of the recipe `name` as a `kind`. ConfigError names an unknown or missing key."""
+    known = {field.name: field for field in fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(
+            needed(
+                "recipe",
+                f"unknown settings {', '.join(unknown)}",
+                "known ones",
+                f"There are: {', '.join(known)}.",
+            )
+        )
+    absent = [key for key, one in known.items() if one.default is MISSING and key not in values]
+    if absent:
+        raise ConfigError(
+            needed(
+                "recipe",
+                f"no {', '.join(absent)}",
+                "all of them",
+                f"Add them to {name}.",
+            )
+        )
+    return kind(
+        **{key: tuple(one) if isinstance(one, list) else one for key, one in values.items()}
+    )
+
+
+def check_types(settings: Any) -> None:
+    """ConfigError for the first value whose type is not its field's. A whole number may stand for a real one."""
+    for field in fields(settings):
+        _check_type(field, getattr(settings, field.name))
+
+
+def _check_type(field: Field, value: Any) -> None:
+    kind = field.type
+    if not isinstance(kind, type):  # a tuple of its own kind, which the settings check themselves
+        return
+    good = isinstance(value, (int, float) if kind is float else kind)
+    if not good or (isinstance(value, bool) and kind is not bool):
+        need = f"a value of type {kind.__name__}"
+        raise ConfigError(needed(field.name, repr(value), need, "Change it in the recipe."))
+
+
+def check_ranges(
+    settings: Any,
+    shares: Iterable[str] = (),
+    positive: Iterable[str] = (),
+    not_negative: Iterable[str] = (),
+) -> list[Check]:
+    """Checks of the named settings: in 0..1, above 0, and 0 or more."""
+    values = {name: getattr(settings, name) for name in (*shares, *positive, *not_negative)}
+    return [
+        *((0 <= values[name] <= 1, name, values[name], "0 to 1") for name in shares),
+        *((values[name] > 0, name, values[name], "more than 0") for name in positive),
+        *((values[name] >= 0, name, values[name], "0 or more") for name in not_negative),
+    ]
+
+
+def refuse_bad(checks: Iterable[Check]) -> None:
+    """ConfigError for the first check that is not good."""
+    for good, name, got, need in checks:
+        if not good:
+            raise ConfigError(needed(name, got, need, "Change it in the recipe."))
+
+
+def as_saved(settings: Any) -> dict[str, Any]:
+    """The settings as plain values for a checkpoint."""
+    return {name: _plain(value) for name, value in asdict(settings).items()}
+
+
+def refuse_changes(saved: dict[str, Any], settings: Any, free: Collection[str]) -> None:
+    """ConfigError names every setting that differs from the checkpoint's; those in `free` may.
+
+    A setting that is newer than the checkpoint had its default. What the checkpoint holds beyond the settings is not
+    compared: it had no effect on this kind of training.
+    """
+    changed = []
+    for field in fields(settings):
+        before = _plain(saved.get(field.name, field.default))
+        now = _plain(getattr(settings, field.name))
+        if field.name not in free and before != now:
+            changed.append(f"{field.name} {before!r} → {now!r}")
+    if changed:
+        raise ConfigError(
+            needed(
+                "resume",
+                f"changed settings: {'; '.join(changed)}",
+                "those of the checkpoint",
+                "Change them back, or choose a new output folder.",
+            )
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A tuple as the list that TOML and checkpoints have in its place."""
+    return list(value) if isinstance(value, tuple) else value
