@@ -31,8 +31,9 @@ def fit_clip(
     area: int = DEFAULT_AREA,
     progress: Progress | None = None,
     fit: Fit = Fit.CROP,
+    size: tuple[int, int] | None = None,
 ) -> tuple[torch.Tensor, ClipInfo]:
-    """Read `clip_range` of `source` as the model wants it.
+    """Read `clip_range` of `source` as the model wants it, in a frame of `size` if that is given.
 
     Returns frames, float32 (padded_count, H, W, 3) in 0..1, and the ClipInfo that undoes it.
     `progress(done, total)` is called after every frame; total is 0 where the source does not say.
@@ -40,7 +41,7 @@ def fit_clip(
     Raises ClipError for what cannot be read.
     """
     facts = source.facts()
-    placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect)
+    placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect, size)
     total = clip_range.count_in(facts.frame_count) or clip_range.frames
     kept, times, length, interlaced, damaged, moved = deque(), [], None, 0, 0, 0
     for picture, frame in _laid_in(source.pictures(clip_range), placement):

@@ -74,9 +74,11 @@ def place(
     area: int = DEFAULT_AREA,
     fit: Fit = Fit.CROP,
     pixel_aspect: Fraction = Fraction(1),
+    size: tuple[int, int] | None = None,
 ) -> Placement:
     """Lay a picture of `width` x `height` stored pixels, each `pixel_aspect` times as wide as high, into a frame.
 
+    The frame is the bucket of `area` that is nearest in shape, or of `size` (width, height) if that is given.
     Pixels become square on the way, so that the model sees the picture as it is shown; only `Fit.KEEP` leaves
     them as stored. `area` is about the pixels of the frame; `Fit.KEEP` takes no notice of it. Raises ClipError for an
     area that no frame has.
@@ -89,7 +91,7 @@ def place(
     if fit == Fit.KEEP:
         return Placement(fit, width, height, everything, *round_up_size(width, height), everything)
     shown_width, shown_height = shown_size(width, height, pixel_aspect)
-    frame_width, frame_height = choose_bucket(shown_width, shown_height, area)
+    frame_width, frame_height = size or choose_bucket(shown_width, shown_height, area)
     source, inset = everything, (0, 0, frame_width, frame_height)
     if fit == Fit.CROP:
         source = _as_stored(

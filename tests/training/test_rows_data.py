@@ -1,12 +1,15 @@
 """Rows of a JSONL file as training samples: what is read, what is left out and why, and which sample is when."""
 
 import logging
+from fractions import Fraction
 
+import av
+import numpy as np
 import pytest
 import torch
 
 from sama_core import embedded
-from sama_core.clip import ClipRange, FileSource, fit_clip
+from sama_core.clip import ClipRange, FileSource, fit_clip, resize_frame
 from sama_core.errors import CheckpointError, SamaError
 from sama_core.geometry import ClipShape
 from sama_core.training.pretext import PRETEXTS
@@ -134,6 +137,30 @@ def test_frames_are_what_the_nodes_would_read(folder):
     assert source.shape == (5, 32, 32, 3) and torch.equal(source, target)
     fitted, _ = fit_clip(FileSource(folder / "long.mp4"), ClipRange(frames=5), area=32 * 32)
     assert torch.equal(source, fitted)
+
+
+def test_frames_have_the_size_of_the_settings(folder):
+    """Not the bucket's that editing would choose: the centre crop, by hand."""
+    clip(folder / "wide.mp4", BLUE, size=(32, 96))
+    found, _ = read_row(row_of(folder, "wide.mp4", "wide.mp4"), SHAPE)
+    frames = FileSource(folder / "wide.mp4").frames(ClipRange(frames=5))
+    by_hand = np.stack([resize_frame(frame, (32, 0, 64, 32), 32, 32) for frame in frames])
+    assert torch.equal(found, torch.from_numpy(by_hand).float() / 255)
+
+
+def test_pixels_that_are_not_square_are_shown_square(folder):
+    """32x32 stored pixels, twice as wide as high, are a picture of 64x32, of which the middle is taken."""
+    with av.open(str(folder / "flat.mp4"), "w") as file:
+        video = file.add_stream("libx264", Fraction(8), options={"qp": "0"})
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv444p"
+        video.codec_context.sample_aspect_ratio = Fraction(2)
+        for _ in range(5):
+            pixels = np.full((32, 32, 3), 255, np.uint8)
+            pixels[:, :8] = pixels[:, 24:] = 0
+            file.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        file.mux(video.encode())
+    source, _ = read_row(row_of(folder, "flat.mp4", "flat.mp4"), SHAPE)
+    assert source.shape == (5, 32, 32, 3) and source[:, :, 1:-1].min() > 0.95
 
 
 def test_target_of_another_resolution_and_the_same_shape(folder):

@@ -1,26 +1,24 @@
-"""Frames of a row, read by the pack's own clip reader and fitted to the training size.
-
-Training rows as batches: which row a sample is, its frames, and what the model sees of them.
+"""Rows of a file as batches: which row a sample is, its frames, and what the model sees of them.
 
     seed, step, sample ──▶ row ──read──▶ frames ──pretext (stage 0 clips)──▶ encoders ──▶ TrainBatch
 
 Every row comes once before any comes again. A row whose files turn out damaged is left out for good, and the next good
-one of the file stands in for it: a damaged file is damaged every time, so a resumed run sees the same samples.
-Frames are encoded as they are read, not pooled: a pretext and an instruction are drawn anew each time, and real
-data does not fit the pool's memory.
+row of the file takes its place: a damaged file is damaged every time, so a resumed run sees the same samples.
+Frames are encoded when they are read and not kept: a pretext is drawn anew each time, and real data does not fit the
+memory.
 """
 
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ...clip import ClipRange, FileSource, resize_frame
+from ...clip import ClipRange, FileSource, fit_clip
+from ...clip.placement import shown_size
 from ...errors import ClipError, needed
-from ...geometry import ClipShape, crop_box
+from ...geometry import ClipShape
 from ...text import EDIT_TAG, tagged
 from ..config import TrainConfig
 from ..objective import TrainBatch
@@ -36,8 +34,9 @@ ASPECT_SLACK = 0.02
 def read_row(row: Row, shape: ClipShape) -> tuple[Tensor | None, Tensor]:
     """Source and target frames, each (F, H, W, 3) float32 in 0..1; no source for a clip to restore.
 
-    The first F frames of both, centre-cropped and resized as `fit_clip` does, without resampling the rate. Raises
-    RowError for a file that cannot be read or is too short, and for a target that the source's crop does not fit.
+    The first F frames of both, fitted by `fit_clip` to the size of `shape`, without resampling the rate. Pixels that are
+    not square become so, as they do when a clip is edited. Raises RowError for a file that cannot be read or is too
+    short, and for a target that the source's crop does not fit.
     Deviation: the released loader crops source and target apart, whatever their sizes, and to the source's bucket;
     here all samples have the size of the settings.
     """
@@ -53,19 +52,19 @@ def read_row(row: Row, shape: ClipShape) -> tuple[Tensor | None, Tensor]:
 
 
 def _frames(row: Row, source: FileSource, shape: ClipShape) -> Tensor:
-    facts = source.facts()
-    box = crop_box(facts.width, facts.height, shape.width, shape.height)
-    frames = [
-        resize_frame(frame, box, shape.width, shape.height)
-        for frame in source.frames(ClipRange(frames=shape.frames))
-    ]
-    if len(frames) < shape.frames:
-        raise row_error(row.number, f"{len(frames)} frames in {source.name!r}", f"{shape.frames}")
-    return torch.from_numpy(np.stack(frames)).to(torch.float32).div_(255)
+    """The first frames of a clip or picture, (F, H, W, 3). Raises RowError where it has fewer."""
+    size = (shape.width, shape.height)
+    frames, info = fit_clip(source, ClipRange(frames=shape.frames), size=size)
+    if info.frame_count < shape.frames:
+        found = f"{info.frame_count} frames in {source.name!r}"
+        raise row_error(row.number, found, f"{shape.frames}")
+    return frames
 
 
 def _check_aspects(row: Row, source: FileSource, target: FileSource) -> None:
-    sizes = [(facts.width, facts.height) for facts in (source.facts(), target.facts())]
+    """RowError unless both are shown in the same shape, so that one crop fits both."""
+    found = [clip.facts() for clip in (source, target)]
+    sizes = [shown_size(facts.width, facts.height, facts.pixel_aspect) for facts in found]
     (width, height), (target_width, target_height) = sizes
     if abs(width * target_height / (height * target_width) - 1) > ASPECT_SLACK:
         raise row_error(
