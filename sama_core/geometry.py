@@ -15,38 +15,64 @@ from dataclasses import dataclass
 
 from .errors import GeometryError, needed
 
-SPATIAL_FACTOR = 8
-TEMPORAL_FACTOR = 4
-PATCH = (1, 2, 2)
-SIDE_MULTIPLE = SPATIAL_FACTOR * PATCH[1]
+
+@dataclass(frozen=True)
+class Lattice:
+    """How a VAE and the patches of a DiT divide a clip into tokens."""
+
+    channels: int
+    """Channels of a latent."""
+    spatial: int
+    """Pixels to a latent cell, in each direction."""
+    temporal: int
+    """Frames to a latent frame; the first latent frame is one frame alone."""
+    patch: tuple[int, int, int]
+    """Latent frames, rows and columns to a token."""
+
+    @property
+    def side_multiple(self) -> int:
+        """What both sides of a frame must be a multiple of."""
+        return self.spatial * max(self.patch[1:])
+
+
+WAN_21 = Lattice(channels=16, spatial=8, temporal=4, patch=(1, 2, 2))
+"""Wan 2.1's VAE and DiT, which SAMA-14B is made of."""
+SPATIAL_FACTOR, TEMPORAL_FACTOR, PATCH = WAN_21.spatial, WAN_21.temporal, WAN_21.patch
+SIDE_MULTIPLE = WAN_21.side_multiple
 
 DEFAULT_AREA = 480 * 832
-RELEASE_FRAMES = 81
-"""Frames SAMA was released for."""
 BUCKET_STEP = 32
 BUCKET_ASPECTS = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
 class LatentShape:
-    """Size of a Wan 2.1 video latent, without batch and channels."""
+    """Size of a video latent, without batch and channels."""
 
     frames: int
+    """Latent frames T."""
     height: int
+    """Rows H."""
     width: int
+    """Columns W."""
+    lattice: Lattice = WAN_21
+    """The model's division of a clip."""
 
     def grid(self) -> tuple[int, int, int]:
         """The DiT's token grid (frames, rows, columns) of one video segment. GeometryError if patches do not fit."""
-        if self.height % PATCH[1] or self.width % PATCH[2]:
+        time, rows, columns = self.lattice.patch
+        if self.height % rows or self.width % columns:
             raise GeometryError(
                 needed(
                     "latent size",
                     f"{self.width}x{self.height}",
-                    "an even width and height",
-                    f"Make the frames a multiple of {SIDE_MULTIPLE} pixels on each side.",
+                    "an even width and height"
+                    if (rows, columns) == (2, 2)
+                    else f"multiples of {columns} and {rows}",
+                    f"Make the frames a multiple of {self.lattice.side_multiple} pixels on each side.",
                 )
             )
-        return self.frames // PATCH[0], self.height // PATCH[1], self.width // PATCH[2]
+        return self.frames // time, self.height // rows, self.width // columns
 
     def tokens(self) -> int:
         """Number of DiT tokens of one video segment. Raises GeometryError if patches do not fit."""
@@ -55,9 +81,10 @@ class LatentShape:
     def clip(self) -> "ClipShape":
         """The pixel clip this latent decodes to."""
         return ClipShape(
-            (self.frames - 1) * TEMPORAL_FACTOR + 1,
-            self.height * SPATIAL_FACTOR,
-            self.width * SPATIAL_FACTOR,
+            (self.frames - 1) * self.lattice.temporal + 1,
+            self.height * self.lattice.spatial,
+            self.width * self.lattice.spatial,
+            self.lattice,
         )
 
 
@@ -66,42 +93,47 @@ class ClipShape:
     """Size of a clip in pixels."""
 
     frames: int
+    """Frames F."""
     height: int
+    """Pixels from top to bottom."""
     width: int
+    """Pixels from left to right."""
+    lattice: Lattice = WAN_21
+    """The model's division of a clip."""
 
     def latent(self) -> LatentShape:
-        """The latent this clip encodes to. Raises GeometryError unless frames are 4k+1 and sides ÷16."""
-        if self.frames < 1 or self.frames % TEMPORAL_FACTOR != 1:
+        """The latent this clip encodes to. Raises GeometryError unless frames are 4k+1 and sides ÷16
+        (of Wan 2.1; of another lattice by its own factors)."""
+        time, multiple = self.lattice.temporal, self.lattice.side_multiple
+        if self.frames < 1 or self.frames % time != 1:
             raise GeometryError(
                 needed(
                     "frame count",
                     self.frames,
-                    "4k+1 frames (1, 5, 9, … 49, 81)",
-                    f"Use {pad_frame_count(max(self.frames, 1))} frames, or let SAMA Source Video pad the clip.",
+                    f"{time}k+1 frames (1, {time + 1}, {2 * time + 1}, … {12 * time + 1}, {20 * time + 1})",
+                    f"Use {pad_frame_count(max(self.frames, 1), self.lattice)} frames, or let SAMA "
+                    "Source Video pad the clip.",
                 )
             )
-        if (
-            self.height % SIDE_MULTIPLE
-            or self.width % SIDE_MULTIPLE
-            or min(self.height, self.width) < 1
-        ):
-            width, height = round_up_size(self.width, self.height)
+        if self.height % multiple or self.width % multiple or min(self.height, self.width) < 1:
+            width, height = round_up_size(self.width, self.height, multiple)
             raise GeometryError(
                 needed(
                     "frame size",
                     f"{self.width}x{self.height}",
-                    f"sides that are multiples of {SIDE_MULTIPLE}",
+                    f"sides that are multiples of {multiple}",
                     f"Use {width}x{height}, or let SAMA Source Video fit the clip.",
                 )
             )
         return LatentShape(
-            (self.frames - 1) // TEMPORAL_FACTOR + 1,
-            self.height // SPATIAL_FACTOR,
-            self.width // SPATIAL_FACTOR,
+            (self.frames - 1) // time + 1,
+            self.height // self.lattice.spatial,
+            self.width // self.lattice.spatial,
+            self.lattice,
         )
 
 
-def pad_frame_count(frames: int) -> int:
+def pad_frame_count(frames: int, lattice: Lattice = WAN_21) -> int:
     """Smallest 4k+1 that is ≥ `frames`; the missing frames are copies of the last one."""
     if frames < 1:
         raise GeometryError(
@@ -112,7 +144,7 @@ def pad_frame_count(frames: int) -> int:
                 "Check the start frame, the frame limit and the file.",
             )
         )
-    return frames + (1 - frames) % TEMPORAL_FACTOR
+    return frames + (1 - frames) % lattice.temporal
 
 
 def round_up_size(width: int, height: int, multiple: int = SIDE_MULTIPLE) -> tuple[int, int]:

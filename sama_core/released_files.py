@@ -1,7 +1,15 @@
-"""TODO."""
+"""The released models, each as one value: its files, its sizes, and how it is sampled.
 
+SAMA-14B's numbers stand here and nowhere else; sizes of a file at hand are read from its shapes. The
+announced SAMA-5B will be another value. Standard library only.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import embedded
+from .geometry import DEFAULT_AREA, WAN_21, Lattice
 
 WAN_REPO = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 
@@ -82,3 +90,63 @@ MODEL_FILES = (
 def default_file(role: str) -> ModelFile:
     """The first file of a role: what a download fetches unless the artist already has another one."""
     return next(file for file in MODEL_FILES if file.role == role)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One released model."""
+
+    name: str
+    """As people call it."""
+    sizes: Mapping[str, int]
+    """The DiT's sizes, by the names of `DitConfig`'s fields."""
+    lattice: Lattice
+    """Latent channels, and how VAE and patches divide a clip."""
+    steps: int
+    """Sampling steps it was released with."""
+    cfg: float
+    """Guidance strength."""
+    shift: float
+    """Schedule shift."""
+    frames: int
+    """The most frames it was trained on."""
+    area: int
+    """Pixels of a frame it was made for."""
+    weights: Path | None = None
+    """The DiT's file, where it is in the pack."""
+
+
+SAMA_14B = Release(
+    "SAMA-14B",
+    {
+        "dim": 5120,
+        "num_heads": 40,
+        "ffn_dim": 13824,
+        "num_layers": 40,
+        "text_dim": 4096,
+        "freq_dim": 256,
+        "in_dim": WAN_21.channels,
+        "out_dim": WAN_21.channels,
+        "semantic_dim": 1152,
+        "semantic_hidden": 1024,
+        "semantic_tokens": 65,
+    },
+    WAN_21,
+    steps=50,
+    cfg=5.0,
+    shift=5.0,
+    frames=81,
+    area=DEFAULT_AREA,
+)
+SAMA_SHAPES = Release(
+    "SAMA-Shapes",
+    embedded.SIZES,
+    WAN_21,
+    steps=embedded.STEPS,
+    cfg=embedded.CFG,
+    shift=SAMA_14B.shift,
+    frames=embedded.FRAMES,
+    area=embedded.AREA,
+    weights=embedded.DIT,
+)
+"""The small model inside the pack."""

@@ -1,7 +1,5 @@
 """SAMA as a ComfyUI model: the DiT over the packed state, and its BaseModel."""
 
-import dataclasses
-
 import comfy.conds
 import comfy.context_windows
 import comfy.model_base
@@ -180,7 +178,7 @@ class SamaModel(comfy.model_base.BaseModel):
             return ours
         channels = self.latent_format.latent_channels
         known = taken_by(super().memory_required, kwargs, "memory_required")
-        shape = [batch, channels, *dataclasses.astuple(latent)]
+        shape = [batch, channels, latent.frames, latent.height, latent.width]
         return max(ours, super().memory_required(shape, cond_shapes, **known))
 
     def load_model_weights(self, sd: dict, unet_prefix: str = "", *args, **kwargs):

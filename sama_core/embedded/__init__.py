@@ -1,4 +1,5 @@
-"""SAMA-Shapes, the small trained SAMA inside the pack: three files in folders named as ComfyUI's model folders."""
+"""SAMA-Shapes, the small trained SAMA inside the pack: three files in folders named as ComfyUI's
+model folders. What it is as a release stands in `released_files.SAMA_SHAPES`."""
 
 from pathlib import Path
 
@@ -8,9 +9,28 @@ TEXT_ENCODER = FOLDER / "text_encoders" / "sama_shapes_umt5.safetensors"
 VAE = FOLDER / "vae" / "sama_shapes_vae.safetensors"
 FILES = (DIT, TEXT_ENCODER, VAE)
 
-# How it is sampled: what `run.py edit` and the example workflows use for it.
 STEPS = 10
+"""Sampling steps, as `run.py edit` and the example workflows use for it."""
 CFG = 1.3
+"""Guidance strength."""
+FRAMES = 17
+"""Frames of the clips it was trained on."""
+AREA = 64 * 64
+"""Pixels of their frames."""
+SIZES = {
+    "dim": 256,
+    "num_heads": 2,
+    "ffn_dim": 1024,
+    "num_layers": 6,
+    "text_dim": 128,
+    "freq_dim": 256,
+    "in_dim": 16,
+    "out_dim": 16,
+    "semantic_dim": 48,
+    "semantic_hidden": 128,
+    "semantic_tokens": 65,
+}
+"""Sizes of its DiT, by the names of `DitConfig`'s fields."""
 
-# A clip of its world in the pack: a blue circle and a yellow triangle over checks.
 CLIP = FOLDER.parents[1] / "workflows" / "moving_shapes.mp4"
+"""A clip of its world in the pack: a blue circle and a yellow triangle over checks."""

@@ -5,14 +5,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from .. import embedded
 from ..convert.formats import FORMATS
-from ..geometry import RELEASE_FRAMES
+from ..released_files import SAMA_14B, SAMA_SHAPES
 from ..weights.names import WEIGHT_DTYPES
 from .commands.convert import convert
-from .commands.edit import DEFAULT_INSTRUCTION, RELEASE_CFG, RELEASE_STEPS, area_pixels, edit
+from .commands.edit import DEFAULT_INSTRUCTION, area_pixels, edit
 from .commands.models import models
-from .commands.plan import SMALL_FRAMES, area_or_size, plan
+from .commands.plan import area_or_size, plan
 from .commands.serve import serve
 from .commands.test import test
 from .places import Places
@@ -109,8 +108,8 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help=f"sampling steps (default: {RELEASE_STEPS} with SAMA-14B, "
-        f"{embedded.STEPS} with SAMA-Shapes)",
+        help=f"sampling steps (default: {SAMA_14B.steps} with SAMA-14B, "
+        f"{SAMA_SHAPES.steps} with SAMA-Shapes)",
     )
     add(
         "--seed",
@@ -122,8 +121,8 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
         "--cfg",
         type=float,
         metavar="X",
-        help=f"guidance strength (default: {RELEASE_CFG:g} with SAMA-14B, "
-        f"{embedded.CFG:g} with SAMA-Shapes)",
+        help=f"guidance strength (default: {SAMA_14B.cfg:g} with SAMA-14B, "
+        f"{SAMA_SHAPES.cfg:g} with SAMA-Shapes)",
     )
     add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
     add(
@@ -192,7 +191,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         "--frames",
         type=int,
         metavar="N",
-        help=f"frames (default: the clip's, or {RELEASE_FRAMES}; {SMALL_FRAMES} with SAMA-Shapes)",
+        help=f"frames (default: the clip's, or {SAMA_14B.frames}; {SAMA_SHAPES.frames} with SAMA-Shapes)",
     )
     add(
         "--area",

@@ -3,10 +3,10 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import CheckpointError, needed
-from ..geometry import PATCH
+from ..geometry import WAN_21, Lattice
 
 WAN_HEAD_SIZE = 128
 """Head size of every Wan model."""
@@ -41,10 +41,13 @@ class DitConfig:
     """Hidden width of the semantic projector (1024)."""
     semantic_tokens: int = DEFAULT_SEMANTIC_TOKENS
     """Semantic tokens S per clip (65 = 64 local + 1 global)."""
+    patch: tuple[int, int, int] = WAN_21.patch
+    """Latent frames, rows and columns to a token (1, 2, 2)."""
     eps: float = 1e-6
     """Epsilon of every LayerNorm and RMSNorm."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "patch", tuple(self.patch))  # JSON has lists
         if self.num_heads < 1 or self.dim % self.num_heads or self.head_dim % 2:
             raise CheckpointError(
                 needed(
@@ -55,6 +58,12 @@ class DitConfig:
                     '{"transformer": {"num_heads": …}}.',
                 )
             )
+
+    @property
+    def lattice(self) -> Lattice:
+        """How this model divides latents; the factors of the VAE, which no tensor of a DiT states, are
+        Wan 2.1's."""
+        return replace(WAN_21, channels=self.in_dim, patch=self.patch)
 
     @property
     def head_dim(self) -> int:
@@ -88,6 +97,10 @@ class DitConfig:
                         "Download the file again.",
                     )
                 )
+            embedding = shapes["patch_embedding.weight"]
+            in_dim, patch = embedding[1], embedding[2:]
+            if len(patch) != len(WAN_21.patch):  # a format that flattens it
+                patch = WAN_21.patch
             return cls(
                 dim=dim,
                 num_heads=num_heads or max(1, dim // WAN_HEAD_SIZE),
@@ -95,11 +108,12 @@ class DitConfig:
                 num_layers=layers,
                 text_dim=shapes["text_embedding.0.weight"][1],
                 freq_dim=shapes["time_embedding.0.weight"][1],
-                in_dim=shapes["patch_embedding.weight"][1],
-                out_dim=shapes["head.head.bias"][0] // math.prod(PATCH),
+                in_dim=in_dim,
+                out_dim=shapes["head.head.bias"][0] // math.prod(patch),
                 semantic_dim=shapes["semantic_head.proj.bias"][0],
                 semantic_hidden=shapes["siglip_feat_mlp.fc1.bias"][0],
                 semantic_tokens=semantic_tokens or DEFAULT_SEMANTIC_TOKENS,
+                patch=(patch[0], patch[1], patch[2]),
             )
         except KeyError as missing:
             raise CheckpointError(

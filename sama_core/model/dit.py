@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConditioningError, needed
-from ..geometry import PATCH, LatentShape
+from ..geometry import LatentShape
 from .attention import AttentionFn, sdpa
 from .blocks import DitBlock, Head
 from .config import DitConfig
@@ -58,7 +58,7 @@ class SamaDiT(nn.Module):
         head_ops = head_operations or operations
 
         self.patch_embedding = head_ops.Conv3d(
-            config.in_dim, dim, kernel_size=PATCH, stride=PATCH, **head_factory
+            config.in_dim, dim, kernel_size=config.patch, stride=config.patch, **head_factory
         )
         self.text_embedding = nn.Sequential(
             operations.Linear(config.text_dim, dim, **factory),
@@ -74,7 +74,7 @@ class SamaDiT(nn.Module):
         self.blocks = nn.ModuleList(
             DitBlock(config, operations, attention, **factory) for _ in range(config.num_layers)
         )
-        self.head = Head(config, math.prod(PATCH), operations, **factory)
+        self.head = Head(config, math.prod(config.patch), operations, **factory)
 
         self.segment_embedding = head_ops.Embedding(3, dim, **head_factory)
         self.siglip_feat_mlp = SemanticProjector(config, head_ops, device, head_dtype, dtype)
@@ -117,7 +117,7 @@ class SamaDiT(nn.Module):
         options = {} if transformer_options is None else transformer_options
         if source_latents is not None:
             _check_source(source_latents, latents)
-        grid = LatentShape(*latents.shape[2:]).grid()
+        grid = LatentShape(*latents.shape[2:], self.config.lattice).grid()
         layout = TokenLayout.of(
             math.prod(grid),
             source_latents is not None,
@@ -237,7 +237,7 @@ class SamaDiT(nn.Module):
 
     def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """(B, n, patch volume · C) with n = prod(grid) → (B, C, T, H, W)."""
-        x = x.unflatten(1, grid).unflatten(-1, (*PATCH, self.config.out_dim))
+        x = x.unflatten(1, grid).unflatten(-1, (*self.config.patch, self.config.out_dim))
         return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 

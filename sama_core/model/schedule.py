@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ConditioningError, needed
+from ..released_files import SAMA_14B
 
-DEFAULT_STEPS = 50
-DEFAULT_SHIFT = 5.0
-DEFAULT_CFG = 5.0
+DEFAULT_STEPS, DEFAULT_SHIFT, DEFAULT_CFG = SAMA_14B.steps, SAMA_14B.shift, SAMA_14B.cfg
 TRAIN_TIMESTEPS = 1000
 """The model's timestep at σ = 1."""
 

@@ -7,7 +7,6 @@ from .. import embedded
 from ..errors import GeometryError, SamaError, needed
 from ..geometry import (
     DEFAULT_AREA,
-    PATCH,
     SIDE_MULTIPLE,
     ClipShape,
     LatentShape,
@@ -132,7 +131,7 @@ def forward_flops(config: DitConfig, latent: LatentShape, source: bool = True) -
     together they are well under one percent.
     """
     tokens, video = sequence_tokens(config, latent, source), latent.tokens()
-    width, patch = config.dim, math.prod(PATCH)
+    width, patch = config.dim, math.prod(config.patch)
     block = (
         2
         * tokens

@@ -2,7 +2,7 @@
 
 import math
 
-from ..geometry import RELEASE_FRAMES
+from ..released_files import SAMA_14B
 from ..weights.names import FP8_STORAGES
 from .budget import Budget
 from .machine import CPU, GIB, MIB, MPS, Machine
@@ -189,10 +189,10 @@ def _beside_sampling(plan: Plan) -> str:
 
 def _verdict(plan: Plan) -> list[str]:
     lines = _if_it_fits(plan) if plan.fits else _if_it_does_not_fit(plan)
-    if plan.request.clip.frames > RELEASE_FRAMES:
+    if plan.request.clip.frames > SAMA_14B.frames:
         lines.append(
-            f"SAMA was released for {RELEASE_FRAMES} frames: SAMA Long Edit works through longer "
-            f"clips in segments, and needs the memory of {RELEASE_FRAMES}."
+            f"SAMA was released for {SAMA_14B.frames} frames: SAMA Long Edit works through longer "
+            f"clips in segments, and needs the memory of {SAMA_14B.frames}."
         )
     return lines
 

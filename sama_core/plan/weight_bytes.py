@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..convert.formats import is_matrix
 from ..model.config import DitConfig
+from ..released_files import DIFFUSION_MODEL, SAMA_14B, default_file
 from ..weights.formats import is_quant_key
 from ..weights.names import FP8_STORAGES, SAMA_MODULES
 
@@ -103,26 +104,15 @@ SMALLER_FORMATS = (
 )
 """Formats that SAMA Convert Weights writes, and bits per weight of a matrix, scales included."""
 
-# SAMA-14B as released: sizes from its repository, counts from its shapes.
-RELEASED_CONFIG = DitConfig(
-    dim=5120,
-    num_heads=40,
-    ffn_dim=13824,
-    num_layers=40,
-    text_dim=4096,
-    freq_dim=256,
-    in_dim=16,
-    out_dim=16,
-    semantic_dim=1152,
-    semantic_hidden=1024,
-)
+# SAMA-14B as released; counts from its shapes.
+RELEASED_CONFIG = DitConfig(**SAMA_14B.sizes, patch=SAMA_14B.lattice.patch)
 RELEASED = Weights(
-    "sama_14b_ema.safetensors",
+    default_file(DIFFUSION_MODEL).filename,
     "bfloat16",
     parameters=14_300_847_552,
-    stored=28_601_809_776,
+    stored=default_file(DIFFUSION_MODEL).size,
     float32=12_688_768,
-    largest=5120 * 13824,
+    largest=RELEASED_CONFIG.dim * RELEASED_CONFIG.ffn_dim,
     quantised=False,
     matrices=14_050_918_400,
     rest=499_858_304,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sama_core import embedded
-from sama_core.launch.commands.edit import RELEASE_CFG, RELEASE_STEPS
+from sama_core.released_files import SAMA_14B
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "web" / "docs"
@@ -187,7 +187,7 @@ def test_inputs_are_the_schemas_with_their_limits_and_defaults(page, schema_of):
 
 
 OWN_SETTINGS = {
-    "SAMA-14B": {"steps": RELEASE_STEPS, "cfg": RELEASE_CFG},
+    "SAMA-14B": {"steps": SAMA_14B.steps, "cfg": SAMA_14B.cfg},
     "SAMA-Shapes": {"steps": embedded.STEPS, "cfg": embedded.CFG},
 }
 

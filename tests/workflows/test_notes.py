@@ -5,8 +5,7 @@ import json
 import pytest
 
 from sama_core import embedded
-from sama_core.launch.commands.edit import RELEASE_CFG, RELEASE_STEPS
-from sama_core.released_files import default_file
+from sama_core.released_files import SAMA_14B, default_file
 
 from ..harness.imports import REPO_ROOT
 
@@ -40,7 +39,7 @@ def test_the_note_names_the_released_files_and_settings(name):
         file = default_file(role)
         assert f"models/{file.folder}/{file.filename}" in note and file.repo in note
     if name != LARGE_ONLY:
-        assert f"set steps {RELEASE_STEPS}, cfg {RELEASE_CFG:g}" in note
+        assert f"set steps {SAMA_14B.steps}, cfg {SAMA_14B.cfg:g}" in note
 
 
 @each_workflow

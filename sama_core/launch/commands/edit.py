@@ -14,7 +14,7 @@ from typing import Any
 
 from ... import embedded
 from ...errors import needed
-from ...geometry import RELEASE_FRAMES
+from ...released_files import SAMA_14B, SAMA_SHAPES
 from ..model_choice import Trio
 from ..places import PICTURE, Places, check_target, choose_target, write_new
 from ..progress import LaunchError, Stages
@@ -39,7 +39,6 @@ ALL_FRAMES = 0
 RESULTS = "video/SAMA"
 """Beginning of the results' names on the server."""
 DEFAULT_INSTRUCTION = "make the circle red"
-RELEASE_STEPS, RELEASE_CFG = 50, 5.0
 """SAMA-14B's own sampling settings."""
 LIMITS = {
     "steps": (1, 1000),
@@ -156,7 +155,8 @@ def unique_name() -> str:
 
 def sampling(trio: Trio, options: Namespace) -> dict[str, float]:
     """Steps and cfg: the options, else the model's own settings."""
-    steps, cfg = (embedded.STEPS, embedded.CFG) if trio.small else (RELEASE_STEPS, RELEASE_CFG)
+    release = SAMA_SHAPES if trio.small else SAMA_14B
+    steps, cfg = release.steps, release.cfg
     return {
         "steps": steps if options.steps is None else options.steps,
         "cfg": cfg if options.cfg is None else options.cfg,
@@ -265,10 +265,10 @@ def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages
         f"Clip: {describe(facts)}"
         + ("" if options.video else ", the one in the pack; --video takes yours")
     )
-    if not options.frames and facts["frames"] > RELEASE_FRAMES:
+    if not options.frames and facts["frames"] > SAMA_14B.frames:
         stages.say(
-            f"That is more than the {RELEASE_FRAMES} frames SAMA was released for, and all are "
-            f"edited at once; --frames {RELEASE_FRAMES} takes the first ones only."
+            f"That is more than the {SAMA_14B.frames} frames SAMA was released for, and all are "
+            f"edited at once; --frames {SAMA_14B.frames} takes the first ones only."
         )
 
 

@@ -12,9 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ... import embedded
 from ...errors import SamaError, needed
-from ...geometry import DEFAULT_AREA, RELEASE_FRAMES, ClipShape
+from ...geometry import DEFAULT_AREA, ClipShape
 from ...model.config import DitConfig
 from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, windows_reserve
 from ...plan.planning import make_plan
@@ -22,17 +21,15 @@ from ...plan.request import Request, default_size, encoder_sizes, fitted_clip, i
 from ...plan.seconds import USER_FOLDER, read_calibrations
 from ...plan.summary import report
 from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
+from ...released_files import SAMA_14B, SAMA_SHAPES
 from ..places import Places
 from ..progress import LaunchError, Stages
 from ..setup.environment import Environment
 from ..setup.processes import Commands, answer
 from .convert import FOLDER, find_file
-from .edit import RELEASE_CFG, RELEASE_STEPS, area_pixels, check_clip, probe
+from .edit import area_pixels, check_clip, probe
 from .models import look_in
 
-"""Values of `--weight-dtype`."""
-SMALL_FRAMES = 17
-"""Frames of the clips SAMA-Shapes was trained on."""
 NO_FILE = (
     "No model file named: planning for SAMA-14B as released, by its published sizes. "
     "--model plans for a file."
@@ -96,12 +93,8 @@ def make_request(
         require_packages(options, places, stages)
     if files:
         config, weights, area = model_facts(files, places)
-    small = is_small(config)
-    steps, cfg, usual = (
-        (embedded.STEPS, embedded.CFG, SMALL_FRAMES)
-        if small
-        else (RELEASE_STEPS, RELEASE_CFG, RELEASE_FRAMES)
-    )
+    release = SAMA_SHAPES if is_small(config) else SAMA_14B
+    steps, cfg, usual = release.steps, release.cfg, release.frames
     if video:
         clip, remarks = _read_clip(video, options, usual, area, places)
     else:

@@ -16,8 +16,6 @@ from sama_core.clip import ClipRange, FileSource
 from sama_core.launch.cli import main, parser
 from sama_core.launch.commands import edit as edit_module
 from sama_core.launch.commands.edit import (
-    RELEASE_CFG,
-    RELEASE_STEPS,
     area_pixels,
     sampling,
     start_server,
@@ -28,6 +26,7 @@ from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server.client import Client
 from sama_core.launch.setup.environment import Environment
 from sama_core.model import schedule
+from sama_core.released_files import SAMA_14B
 
 from ...harness.comfy_home import comfy_source
 from ...harness.moving_shapes import moving_shapes
@@ -181,7 +180,7 @@ def test_every_model_has_its_own_steps_and_guidance():
     assert sampling(large, asked) == {"steps": 3, "cfg": 5.0}
     assert sampling(small, parser().parse_args(["edit", "--cfg", "0"])) == {"steps": 10, "cfg": 0.0}
     assert (embedded.STEPS, embedded.CFG) == (10, 1.3)
-    assert (RELEASE_STEPS, RELEASE_CFG) == (schedule.DEFAULT_STEPS, schedule.DEFAULT_CFG)
+    assert (SAMA_14B.steps, SAMA_14B.cfg) == (schedule.DEFAULT_STEPS, schedule.DEFAULT_CFG)
 
 
 def test_a_picture_of_source_above_edit(run, no_set_up, clip, tmp_path):
