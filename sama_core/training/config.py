@@ -116,7 +116,7 @@ class TrainConfig:
     """Extra weight of the velocity loss where source and target latents differ. Deviation: not SAMA's."""
     own_path_share: float = 0.0
     """Share of samples whose noisy latents lie where a first step of the model leads, and not on the data's path. Costs
-    a forward pass of them. Deviation: not SAMA's, see objectives/own_path."""
+    a forward pass of them. Deviation: not SAMA's, see `on_own_path`."""
     shift: float = 5.0
     """Shift of the sampled timesteps (5)."""
     text_dropout: float = 0.1

@@ -11,7 +11,7 @@ from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
 from .config import TrainConfig
 from .recipe import ConfigError
-from .semantics.siglip import mend_torchvision
+from .semantics.encoder import mend_torchvision
 
 LORA_LAYERS = r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
 SEMANTIC_PARTS = ("siglip_feat_mlp.", "semantic_head.")

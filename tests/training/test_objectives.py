@@ -18,7 +18,7 @@ from sama_core.training.objectives import (
     on_own_path,
 )
 from sama_core.training.objectives.mixture import JointInputs
-from sama_core.training.objectives.timesteps import draw_sigmas, model_timestep, timestep_weight
+from sama_core.training.objectives.noising import draw_sigmas, model_timestep, timestep_weight
 
 SAMA_TENSORS = 11
 

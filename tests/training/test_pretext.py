@@ -24,9 +24,16 @@ from sama_core.training.pretext import (
     speed_perturbation,
     tube_shuffle,
 )
-from sama_core.training.pretext.cube import blackened, masked_frames
-from sama_core.training.pretext.speed import fit_length, resample_indices, time_warp_indices
-from sama_core.training.pretext.tubes import moved, shuffled, tubes_of
+from sama_core.training.pretext.operators import (
+    blacken,
+    draw_masked_frames,
+    fit_length,
+    move_tubes,
+    resample_indices,
+    shuffle_tubes,
+    time_warp_indices,
+    tubes_of,
+)
 
 from ..harness.golden import assert_close, load_golden
 
@@ -58,19 +65,19 @@ def shuffle_calls(arguments: dict, video: Tensor, calls: int = 2):
     generator = seeded(arguments["seed"])
     for _ in range(calls):
         tubes = tubes_of(tuple(video.shape[:3]), splits, arguments["keep_last_frame"])
-        order = shuffled(tubes, generator)
+        order = shuffle_tubes(tubes, generator)
         yield {
-            "output": moved(video, tubes, order),
-            "source_index": moved(coordinates(video), tubes, order),
+            "output": move_tubes(video, tubes, order),
+            "source_index": move_tubes(coordinates(video), tubes, order),
         }
 
 
 def mask_calls(arguments: dict, video: Tensor, calls: int = 2):
     generator = seeded(arguments["seed"])
     for _ in range(calls):
-        masked = masked_frames(len(video), generator, arguments["mask_ratio"])
+        masked = draw_masked_frames(len(video), generator, arguments["mask_ratio"])
         kept = torch.tensor([-1 if index in masked else index for index in range(len(video))])
-        yield {"output": blackened(video, masked), "kept_frame_index": kept}
+        yield {"output": blacken(video, masked), "kept_frame_index": kept}
 
 
 def time_warp_speeds(arguments: dict):
@@ -222,18 +229,18 @@ def test_none_is_the_clip():
     ("frames", "masked"), [(1, 0), (2, 1), (5, 2), (17, 5), (25, 8), (49, 15), (81, 24)]
 )
 def test_thirty_percent_of_the_frames_are_masked(frames, masked):
-    assert len(masked_frames(frames, seeded())) == masked
+    assert len(draw_masked_frames(frames, seeded())) == masked
 
 
 def test_masked_frames_start_anywhere_but_at_zero():
     generator = seeded()
-    starts = {masked_frames(9, generator).start for _ in range(200)}
+    starts = {draw_masked_frames(9, generator).start for _ in range(200)}
     assert starts == {1, 2, 3, 4, 5, 6}  # 3 of 9 frames: the last start still fits
 
 
 def test_masked_frames_are_black_and_the_others_untouched():
     clip = numbered(5) + 1
-    out = blackened(clip, range(1, 3))
+    out = blacken(clip, range(1, 3))
     assert out[1:3].eq(0).all()
     assert torch.equal(out[[0, 3, 4]], clip[[0, 3, 4]])
 
@@ -284,7 +291,7 @@ def crosses_the_middle(frames: int, keep_last_frame: bool, seeds: int = 30) -> b
     return any(
         index // 4 != place // 4
         for seed in range(seeds)
-        for place, index in enumerate(shuffled(tubes, seeded(seed)))
+        for place, index in enumerate(shuffle_tubes(tubes, seeded(seed)))
     )
 
 
@@ -313,7 +320,7 @@ def test_shuffle_is_a_permutation_that_keeps_the_last_frame():
 def test_moved_puts_tube_order_i_at_place_i():
     clip = numbered(2, 1, 2)  # [[0, 1]], [[2, 3]]
     tubes = tubes_of((2, 1, 2), (2, 1, 2), keep_last_frame=False)
-    assert moved(clip, tubes, [3, 0, 1, 2]).flatten().tolist() == [3, 0, 1, 2]
+    assert move_tubes(clip, tubes, [3, 0, 1, 2]).flatten().tolist() == [3, 0, 1, 2]
 
 
 @pytest.mark.parametrize("size", [(1, 8, 8), (2, 8, 8), (17, 1, 8), (17, 8, 1)])

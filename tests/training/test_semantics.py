@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from sama_core.errors import RuntimeSetupError, SamaError
 from sama_core.training.semantics import PixelEncoder, SiglipEncoder, anchor_frame
+from sama_core.training.semantics.encoder import siglip_pixels
 from sama_core.training.semantics.pixel_encoder import (
     STATISTICS,
     calibration_frames,
     cell_statistics,
 )
-from sama_core.training.semantics.siglip import siglip_pixels
 
 from ..harness.comfy_home import declare_torchvision_schemas
 from ..harness.imports import REPO_ROOT

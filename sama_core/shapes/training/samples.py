@@ -24,8 +24,7 @@ from ...encoders.vae import WanVae
 from ...text import clean_instruction, tagged
 from ...training.objectives.noising import stream
 from ...training.pretext import PRETEXTS, RATIOS, Pretext, PretextMix
-from ...training.pretext.speed import TAG as SPEED_TAG
-from ...training.pretext.speed import speed_perturbation
+from ...training.pretext.operators import SPEED_TAG, speed_perturbation
 from ...training.semantics import PixelEncoder
 from ...training.semantics.encoder import anchor_frame
 from ...weights.write import write_safetensors

@@ -9,11 +9,9 @@ random comes from explicit generators: one for the batch, or one per sample (see
 Source: SAMA §3.1–3.2, Eq. 1, 3 and 4.
 """
 
-from .flow_matching import FlowMatching
-from .mixture import Breakdown, JointInputs, JointObjective
+from .mixture import Breakdown, JointInputs, JointObjective, on_own_path
 from .noising import Generators, Noised, add_noise
-from .own_path import on_own_path
-from .semantic_anchoring import SemanticAnchoring
+from .velocity_losses import FlowMatching, SemanticAnchoring
 
 __all__ = [
     "Breakdown",

@@ -1,19 +1,28 @@
-"""SAMA's whole loss, by name: L = L_FM + λ·L_sem (Eq. 4), both from one prediction at one timestep."""
+"""SAMA's whole loss, by name: L = L_FM + λ·L_sem (Eq. 4), both from one prediction at one timestep.
+
+`on_own_path` moves noisy latents to where the sampler meets them: on the model's own path instead of the data's.
+
+    noise ──one Euler step of the model──▶ x_σ = noise - (1 - σ)·v̂        to learn there: v = (x_σ - clean) / σ
+
+On the data's path alone a model learns to take what is already drawn as correct, and the mistakes of the sampler's
+first steps stay. Deviation: not SAMA's. One step instead of the sampler's many, so that it costs one forward pass.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ...errors import SamaError, needed
-from .flow_matching import FlowMatching
-from .noising import Generators, Noised
-from .semantic_anchoring import SemanticAnchoring
-from .timesteps import model_timestep
+from .noising import Generators, Noised, level_for, model_timestep, per_sample
+from .velocity_losses import FlowMatching, SemanticAnchoring
 
 Prediction = tuple[Tensor, Tensor | None]
 """Video velocity (B, C, T, H, W) and semantic velocity (B, S, E) or None: what SamaDiT returns."""
+
+LOWEST_SIGMA = 0.25
+"""Below it samples stay on the data's path: what mends a mistake d is a velocity (1 - σ) / σ · d larger."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class JointObjective:
     ) -> Breakdown:
         """The prediction against its inputs' velocities. `element_weight` is the flow loss's alone."""
         flow = self.flow.losses(prediction[0], inputs.video.velocity, inputs.sigma, element_weight)
-        if self.anchoring is None:
+        if self.anchoring is None or prediction[1] is None or inputs.semantic is None:
             return Breakdown(flow, torch.zeros_like(flow), flow)
         semantic = self.anchoring.losses(prediction[1], inputs.semantic.velocity)
         return Breakdown(flow, semantic, flow + self.anchoring.weight * semantic)
@@ -133,3 +142,61 @@ class JointObjective:
         return self.losses(
             self.predict(model, inputs, context, source_latents), inputs, element_weight
         )
+
+
+@torch.no_grad()
+def on_own_path(
+    model: Callable[..., Prediction],
+    inputs: JointInputs,
+    context: Tensor,
+    source_latents: Tensor | None,
+    share: float,
+    generators: Generators,
+) -> JointInputs:
+    """`inputs`, with video and semantic tokens of about `share` of the samples where the model's first step leads.
+
+    Draws one number per sample. The model is called even if no sample takes part: sharded processes wait for it.
+    """
+    drawn = per_sample(
+        len(context),
+        generators,
+        lambda count, generator: torch.rand(count, generator=generator, device=generator.device),
+    ).to(inputs.sigma.device)
+    chosen = (drawn < share) & (inputs.sigma >= LOWEST_SIGMA)
+    rows = (chosen if chosen.any() else drawn == drawn.min()).nonzero().flatten()
+    predicted = JointObjective.predict(
+        model,
+        _pure_noise(inputs, rows),
+        context[rows],
+        None if source_latents is None else source_latents[rows],
+    )
+    if not chosen.any():
+        return inputs
+    sigma = inputs.sigma[rows]
+    video, semantic = _take_step(inputs.video, rows, sigma, predicted[0]), inputs.semantic
+    if semantic is not None and predicted[1] is not None:
+        semantic = _take_step(semantic, rows, sigma, predicted[1])
+    return replace(inputs, video=video, semantic=semantic)
+
+
+def _pure_noise(inputs: JointInputs, rows: Tensor) -> JointInputs:
+    """These samples where the sampler begins."""
+
+    def noise(stream: Noised) -> Noised:
+        whole = stream.noisy.float() + (1 - level_for(inputs.sigma, stream.noisy)) * stream.velocity
+        return Noised(whole[rows].to(stream.noisy.dtype), stream.velocity[rows])
+
+    sigma = torch.ones_like(inputs.sigma[rows])
+    semantic = None if inputs.semantic is None else noise(inputs.semantic)
+    return JointInputs(sigma, model_timestep(sigma), noise(inputs.video), semantic)
+
+
+def _take_step(stream: Noised, rows: Tensor, sigma: Tensor, predicted: Tensor) -> Noised:
+    """`stream` with `rows` moved from pure noise down to `sigma` by the predicted velocity."""
+    level, velocity = level_for(sigma, stream.noisy), stream.velocity[rows]
+    clean = stream.noisy[rows].float() - level * velocity
+    noisy = clean + velocity - (1 - level) * predicted.float()
+    return Noised(
+        stream.noisy.index_copy(0, rows, noisy.to(stream.noisy.dtype)),
+        stream.velocity.index_copy(0, rows, (noisy - clean) / level),
+    )

@@ -10,11 +10,8 @@ generator; it returns new frames of the same shape. `PretextMix` draws one of th
 Source: SAMA §3.3 and App. C (ratios, settings, tags); release `trainers/pretext.py` (operators).
 """
 
-from .clips import none
-from .cube import cube_inpainting
 from .mix import PRETEXTS, RATIOS, Perturbed, Pretext, PretextMix
-from .speed import speed_perturbation
-from .tubes import tube_shuffle
+from .operators import cube_inpainting, none, speed_perturbation, tube_shuffle
 
 __all__ = [
     "PRETEXTS",

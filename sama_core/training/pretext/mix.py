@@ -9,8 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ...errors import SamaError, needed
-from . import clips as untouched
-from . import cube, speed, tubes
+from . import operators as ops
 
 
 @dataclass(frozen=True)
@@ -18,6 +17,7 @@ class Pretext:
     """One way to perturb a source clip."""
 
     name: str
+    """What ratios call it."""
     tag: str
     """Put before the caption (SAMA §3.3, App. C)."""
     perturb: Callable[[Tensor, Generator], Tensor]
@@ -30,11 +30,12 @@ class Pretext:
 
 @dataclass(frozen=True)
 class Perturbed:
-    """What stage 0 trains on: restore the untouched clip from `source`, told so by `caption`."""
+    """What stage 0 trains on: restore the untouched clip from `source`, as `caption` asks."""
 
     source: Tensor
     """Perturbed frames, shaped like the clip."""
     caption: str
+    """The clip's caption behind the pretext's tag."""
     name: str
     """The pretext's name."""
 
@@ -42,10 +43,10 @@ class Perturbed:
 PRETEXTS: Mapping[str, Pretext] = {
     pretext.name: pretext
     for pretext in (
-        Pretext("none", untouched.TAG, untouched.none),
-        Pretext("cube_inpainting", cube.TAG, cube.cube_inpainting),
-        Pretext("speed_perturbation", speed.TAG, speed.speed_perturbation),
-        Pretext("tube_shuffle", tubes.TAG, tubes.tube_shuffle),
+        Pretext("none", ops.NONE_TAG, ops.none),
+        Pretext("cube_inpainting", ops.CUBE_TAG, ops.cube_inpainting),
+        Pretext("speed_perturbation", ops.SPEED_TAG, ops.speed_perturbation),
+        Pretext("tube_shuffle", ops.TUBE_TAG, ops.tube_shuffle),
     )
 }
 RATIOS: Mapping[str, float] = {
@@ -59,7 +60,7 @@ RATIOS: Mapping[str, float] = {
 
 @dataclass(frozen=True)
 class PretextMix:
-    """Draws pretexts in fixed proportions: 1 : 2 : 3 : 4 unless told otherwise."""
+    """Draws pretexts in fixed proportions: 1 : 2 : 3 : 4 by default."""
 
     ratios: Mapping[str, float] = field(default_factory=lambda: RATIOS)
     """Relative frequency of each pretext by name; one not named, or with 0, is never drawn."""

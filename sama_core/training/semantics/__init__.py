@@ -7,8 +7,7 @@ Both are frozen and used in training only: at inference the tokens are sampled f
 Source: SAMA §3.2 and §4.1 (M = 64 local tokens and one global, N = 1 anchor frame).
 """
 
-from .encoder import GRID, TOKENS, SemanticEncoder, anchor_frame
+from .encoder import GRID, TOKENS, SemanticEncoder, SiglipEncoder, anchor_frame
 from .pixel_encoder import PixelEncoder
-from .siglip import SiglipEncoder
 
 __all__ = ["GRID", "TOKENS", "PixelEncoder", "SemanticEncoder", "SiglipEncoder", "anchor_frame"]

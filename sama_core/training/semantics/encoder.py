@@ -1,24 +1,34 @@
-"""What every semantic encoder has in common: the anchor frame it sees and the tokens it gives.
+"""What every semantic encoder has in common, and SigLIP, which SAMA was trained with.
 
     token   0 … 63   local: the frame's 8 x 8 cells, row by row
     token  64        global: the whole frame
 
 Unverified: the global token's place. The released model cannot tell places apart, since semantic tokens have no
 position in it (SAMA's zero rotary factors): any fixed order trains the same model.
-Unverified: no feature is scaled or normalised beyond what the encoder does.
+Unverified: SigLIP's checkpoint (E = 1152 makes it the so400m family), its input size, the pooling of patches to 8 x 8,
+the making of the global token, and any scaling. Here: average pooling, SigLIP's own attention pooling, no scaling.
+Source: SAMA §3.2.
 """
 
+import importlib.util
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ...errors import SamaError, needed
+from ...errors import RuntimeSetupError, SamaError, needed
+from ...launch.server.comfy_main import declare_vision_operators
 from ...model.config import DEFAULT_SEMANTIC_TOKENS
 
 GRID = 8
 """Cells per side: M = 64 local tokens. Unverified: that they are a square grid; §4.1 gives the number only."""
 TOKENS = DEFAULT_SEMANTIC_TOKENS
+"""Tokens of a frame: 64 local and one global."""
+
+GLOBAL_TOKENS = ("pooler", "mean")
+"""Ways to make SigLIP's global token."""
 
 
 class SemanticEncoder(nn.Module, ABC):
@@ -78,3 +88,91 @@ def anchor_frame(clip: Tensor) -> Tensor:
             )
         )
     return clip[:, 0]
+
+
+class SiglipEncoder(SemanticEncoder):
+    """Patch features averaged over 8 x 8 cells, and one global feature."""
+
+    def __init__(self, vision: nn.Module, global_token: str = "pooler"):
+        """`vision`: a transformers SiglipVisionModel, which is frozen. `global_token`: its "pooler" output, or the
+        "mean" of its patches; a model without a pooling head has only the mean. SamaError for another choice.
+        """
+        super().__init__()
+        has_pooler = getattr(vision.config, "vision_use_head", True)
+        if global_token not in GLOBAL_TOKENS or (global_token == "pooler" and not has_pooler):
+            raise SamaError(
+                needed(
+                    "global token",
+                    repr(global_token),
+                    " or ".join(GLOBAL_TOKENS)
+                    if has_pooler
+                    else '"mean", as the model has no pooler',
+                    'Use "mean".',
+                )
+            )
+        self.vision = vision.eval().requires_grad_(False)
+        self.global_token = global_token
+        self.width = vision.config.hidden_size
+        self.side = vision.config.image_size
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str, global_token: str = "pooler", dtype: torch.dtype = torch.float32
+    ) -> "SiglipEncoder":
+        """The vision tower of a SigLIP checkpoint: a local folder, or a hub name, which is downloaded.
+
+        Raises RuntimeSetupError when transformers, or the model, cannot be loaded.
+        """
+        mend_torchvision()
+        try:
+            from transformers import SiglipVisionModel
+
+            vision = SiglipVisionModel.from_pretrained(path, dtype=dtype)
+        except (ImportError, OSError, ValueError) as error:
+            raise RuntimeSetupError(
+                needed(
+                    "semantic encoder",
+                    f"{path}, which does not load ({error})",
+                    "transformers and a SigLIP checkpoint",
+                    'Install transformers, and give the folder of a checkpoint, or train with "pixels".',
+                )
+            ) from error
+        return cls(vision, global_token)
+
+    def train(self, mode: bool = True) -> "SiglipEncoder":
+        """Stays in eval mode, whatever model it is a part of."""
+        return super().train(False)
+
+    def tokens(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, H, W, 3) in 0..1, on the encoder's device → (B, 64, E), (B, E)."""
+        seen = self.vision(
+            pixel_values=siglip_pixels(frame, self.side).to(next(self.vision.parameters()).dtype)
+        )
+        patches = seen.last_hidden_state.float()
+        rows = round(patches.shape[1] ** 0.5)
+        cells = functional.adaptive_avg_pool2d(
+            patches.transpose(1, 2).unflatten(2, (rows, rows)), GRID
+        )
+        whole = patches.mean(1) if self.global_token == "mean" else seen.pooler_output.float()
+        return cells.flatten(2).transpose(1, 2), whole
+
+
+def siglip_pixels(frame: Tensor, side: int) -> Tensor:
+    """Frames (B, H, W, 3) in 0..1 → (B, 3, side, side) in -1..1, stretched to a square as SigLIP's processor does.
+
+    Deviation: the processor resizes 8-bit pictures and rounds; this stays in float32.
+    """
+    square = functional.interpolate(
+        frame.movedim(-1, 1), size=(side, side), mode="bicubic", antialias=True
+    )
+    return square.clamp(0, 1) * 2 - 1
+
+
+def mend_torchvision() -> None:
+    """Call before importing transformers or peft: a torchvision that does not load would stop them.
+
+    They need none of its compiled part. Does nothing where torchvision is absent or works. CPU torch with the registry's torchvision is such a pair: "operator torchvision::nms does not exist".
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is not None and spec.origin:
+        declare_vision_operators(Path(spec.origin).parent)
