@@ -1,6 +1,7 @@
 """The one starter of ComfyUI for benchmarks: inside this process without nodes, or as a server.
 
-Inside the process ComfyUI's model management, loaders and samplers are there, no nodes and no server.
+Inside the process ComfyUI's model management, loaders and samplers are there, no nodes and no
+server.
 """
 
 import importlib
@@ -40,11 +41,12 @@ def find(asked: str | None = None) -> ComfyUI:
 
 
 def start_here(folder: Path, dynamic: bool = False, **settings: object) -> bool:
-    """Import ComfyUI into this process with these of its command-line settings; make SAMA known to it.
+    """Import ComfyUI into this process with these of its command-line settings; make SAMA known to
+    it.
 
-    Call once, before anything imports ComfyUI or, on a card, torch. Without a card ComfyUI runs with
-    `cpu=True`. `dynamic` switches its dynamic memory on, as its main.py does; returns whether that
-    is on now: it needs a card and the library comfy-aimdo.
+    Call once, before anything imports ComfyUI or, on a card, torch. Without a card ComfyUI runs
+    with `cpu=True`. `dynamic` switches its dynamic memory on, as its main.py does; returns whether
+    that is on now: it needs a card and the library comfy-aimdo.
     """
     packages = Path(importlib.util.find_spec("torch").origin).parents[1]
     build = torch_build(packages)
@@ -85,7 +87,10 @@ def running_server(places: Places, comfyui: ComfyUI, *options: str) -> Iterator[
 
 
 def _load_dynamic_library(reserve: float | None) -> bool:
-    """Load the library of ComfyUI's dynamic memory, which must come before torch. `reserve` is in GB."""
+    """Load the library of ComfyUI's dynamic memory, which must come before torch.
+
+    `reserve` is in GB.
+    """
     import comfy_aimdo.control
 
     headroom = None if reserve is None else int(reserve * 1024**3)

@@ -2,11 +2,12 @@
 
     .venv/bin/python -m benchmarks.convert --layers 8 --json convert.json
 
-Makes a file of SAMA-14B's widths with fewer blocks (8 of 40: 6.1 GB of random bfloat16), then converts it once for
-each format, each in a process that may not have more than `--limit` GiB of address space: mapped files, libraries and
-heap together. `peak_mib` is its peak of resident memory, `grown_mib` how much of that came after a small conversion
-done just before. Tensors are read in chunks, so 40 blocks need no more than 8. Needs about 1.6 times the file's size
-of free disk in `--folder`.
+Makes a file of SAMA-14B's widths with fewer blocks (8 of 40: 6.1 GB of random bfloat16), then
+converts it once for each format, each in a process that may not have more than `--limit` GiB of
+address space: mapped files, libraries and heap together. `peak_mib` is its peak of resident memory,
+`grown_mib` how much of that came after a small conversion done just before. Tensors are read in
+chunks, so 40 blocks need no more than 8. Needs about 1.6 times the file's size of free disk in
+`--folder`.
 """
 
 import argparse

@@ -1,20 +1,25 @@
-"""One transformer block of ours against the reference's: time and peak memory of activations, ratios in one run.
+"""One transformer block of ours against the reference's: time and peak memory of activations.
 
     OMP_NUM_THREADS=1 python -m benchmarks.dit_step --json dit_step.json [--official FOLDER]
 
-ours       `DitBlock` as it runs without grad
-plain      the same weights through a plain restatement of the reference: rotary in complex128, norms and feed-forward
-           on all tokens at once, modulation written out (official `DiTBlock`, `rope_apply`, `RMSNorm`, `modulate`)
+ours       `DitBlock` as it runs without gradients
+plain      the same weights through a plain restatement of the reference: rotary in complex128,
+           norms and feed-forward on all tokens at once, modulation written out (official
+           `DiTBlock`, `rope_apply`, `RMSNorm`, `modulate`)
 official   the official code's own `DiTBlock`, where FOLDER holds a checkout of it
 
-the attention alone with all queries and with the 65 semantic ones left out, whose result is the mean of all values
-(rotary positions make them 0, so every key is as near to them as any other), and a whole call of the embedded model
-within a run, where the text's keys and the source's tokens are computed once, against the same model with plain blocks.
+Also measured: the attention alone, with all queries and without the 65 semantic ones, whose result
+is the mean of all values (rotary positions make them 0, so they weigh every key alike); and a whole
+call of the embedded model within a run, where the text's keys and the source's tokens are computed
+once, against the same model with plain blocks.
 
-Measured   seconds of the fastest of several turns, the contenders taking turns; peak bytes of the tensors that live at
-           once beside weights and input, counted operation by operation (`live_bytes.py`)
-Counted    the same peaks for SAMA-14B's block at real sizes, on the `meta` device, where attention is a fused kernel
-           that holds nothing but its result, as on a GPU
+Measured   seconds of the fastest of several turns, where the variants take turns; peak bytes of the
+           tensors that live at once beside weights and input, counted operation by operation
+           (`live_bytes.py`)
+Counted    the same peaks for SAMA-14B's block at real sizes, on the `meta` device, where attention
+           is a fused kernel that holds nothing but its result, as on a GPU
+
+Ratios are of one run.
 """
 
 import argparse
@@ -64,7 +69,7 @@ def measure_peak(run: Run) -> int:
 
 
 def measure_seconds(runs: dict[str, Run], turns: int) -> dict[str, float]:
-    """Seconds of each contender's fastest turn, all taking turns."""
+    """Seconds of each contender's fastest turn, where all take turns."""
     best = dict.fromkeys(runs, float("inf"))
     with torch.no_grad():
         for turn in range(turns + 1):
@@ -220,11 +225,13 @@ def main(arguments: list[str] | None = None) -> int:
     }
     for row in report["measured"]:
         print(
-            f"{row['size']:42} {row['tokens']:6} tokens  time {row['time_ratio']:.2f}  peak {row['peak_ratio']:.2f}"
+            f"{row['size']:42} {row['tokens']:6} tokens  time {row['time_ratio']:.2f}  "
+            f"peak {row['peak_ratio']:.2f}"
         )
     for row in report["semantic_queries"]:
         print(
-            f"{row['size']:42} {row['tokens']:6} tokens  attention without semantic queries {row['time_ratio']:.2f}"
+            f"{row['size']:42} {row['tokens']:6} tokens  attention without semantic queries "
+            f"{row['time_ratio']:.2f}"
         )
     print(f"{report['call']['size']:56} time {report['call']['time_ratio']:.2f}")
     for row in report["counted"]:

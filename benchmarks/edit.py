@@ -1,16 +1,19 @@
-"""A whole edit with the model inside the pack, through a real ComfyUI server: seconds of every stage, cold and warm.
+"""A whole edit with the model inside the pack, through a ComfyUI server: seconds of every stage.
 
     python -m benchmarks.edit --json edit.json
 
-What `run.py edit` does, with its own code: set-up (here only the check that all is there), a server, the pack's clip of
-17 frames sent, edited with SAMA-Shapes and fetched. Then the same server edits it again with another seed, `--repeats`
-times, as a user does who queues once more; the model files are loaded then and core's caches filled.
+Does what `run.py edit` does, with its own code: set-up (here only the check that everything is
+there), a server, the pack's clip of 17 frames sent, edited with SAMA-Shapes and fetched. Then the
+same server edits it again with another seed, `--repeats` times, as for a user who queues once more;
+by then the model files are loaded and ComfyUI's caches are filled.
 
-Stages     set-up · start ComfyUI · load (sending the clip, model files, reading and fitting the clip) · encode (text
-           and source) · sampling · decode · save (encoding the mp4 and fetching it)
+Stages     set-up · start ComfyUI · load (sending the clip, model files, reading and fitting the
+           clip) · encode (text and source) · sampling · decode · save (encoding the mp4 and
+           fetching it)
 cold       the first edit of a new server; the system may still hold the files in memory
 warm       the later ones: median, lowest and highest of each stage
-Seconds depend on the machine and what else runs on it; shares and warm / cold are what to compare.
+
+Seconds depend on the machine and on what else runs on it: compare shares, and warm / cold.
 """
 
 import argparse
@@ -61,7 +64,10 @@ def prepare_comfyui(places: Places, asked: argparse.Namespace, stages: Stages) -
 def edit_all(
     places: Places, asked: argparse.Namespace, folder: Path
 ) -> tuple[list[dict[str, float]], ComfyUI]:
-    """Seconds of every stage: the first edit with set-up and start, then the later ones; and the ComfyUI that ran."""
+    """Seconds of every stage: the first edit with set-up and start, then the later ones.
+
+    And the ComfyUI that ran.
+    """
     first = Stages(sys.stderr)
     first.start(SET_UP)
     comfyui, taken = prepare_comfyui(places, asked, first), []
@@ -89,7 +95,10 @@ def _steps(steps: int | None) -> list[str]:
 
 
 def summarise(taken: list[dict[str, float]]) -> dict:
-    """Cold and warm seconds by stage, and how the whole of them compare; set-up and start are the cold edit's alone."""
+    """Cold and warm seconds by stage, and how the whole of them compare.
+
+    Set-up and start are the cold edit's alone.
+    """
     cold, warm = taken[0], taken[1:]
     work = [name for name in cold if any(name in later for later in warm)]
     found = {"cold": {**cold, "total": sum(cold.values())}}
@@ -116,7 +125,8 @@ def versions_of(python: Path, comfyui: ComfyUI) -> dict[str, str]:
     """Of what ran the edit, asked of its interpreter."""
     program = (
         "import json, platform; from importlib.metadata import version; "
-        f"print(json.dumps({{'python': platform.python_version(), **{{n: version(n) for n in {PACKAGES}}}}}))"
+        "print(json.dumps({'python': platform.python_version(), "
+        f"**{{name: version(name) for name in {PACKAGES}}}}}))"
     )
     told = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
     return json.loads(told.stdout) | {"comfyui": ".".join(map(str, comfyui.version()))}

@@ -1,4 +1,7 @@
-"""Peak memory of tensors, counted operation by operation: exact on any machine, for any device, `meta` included."""
+"""Peak memory of tensors, counted operation by operation.
+
+It is exact on any machine and for any device, `meta` included.
+"""
 
 import weakref
 
@@ -8,7 +11,8 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the storages that operations inside the `with` make and that still live; `peak` is the most at once.
+    """Counts the storages that operations inside the `with` make and that still live; `peak` is the
+    most at once.
 
     What lives before is not counted, nor what a kernel needs inside itself.
     """

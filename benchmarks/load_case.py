@@ -18,7 +18,7 @@ BUFFER = 16 << 20
 
 
 def read_file(path: Path, keep: bool = False) -> None:
-    """Read the whole file, into one buffer again and again, or into new memory that `keep`s all of it."""
+    """Read the whole file into one buffer that is used again, or with `keep` into new memory."""
     kept = []
     with path.open("rb", buffering=0) as file:
         buffer = _buffer()

@@ -1,27 +1,31 @@
-"""From click to first step against one sequential read of the file, and memory while loading; on the CPU.
+"""From click to first step against one sequential read of the file, and memory while loading.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.load_time --gigabytes 3.3 --repeats 3 --json load_time.json
+    OMP_NUM_THREADS=1 python -m benchmarks.load_time --gigabytes 3.3 --repeats 3 --json out.json
 
-A bf16 file of SAMA-14B's width with as many blocks as fit in the size is written first. Each case is a process of its
-own; the cases take turns, so that a busy machine is busy for all of them.
+On the CPU. A bf16 file of SAMA-14B's width with as many blocks as fit in the size is written first.
+Each case is a process of its own; the cases take turns, so that another program's load on the
+machine meets all of them.
 
-read       the file, front to back, into one small buffer that is used again: nothing can be faster
-kept       the same into memory that keeps it, as whoever loads it must
-ours       `load_diffusion_model`, as Load SAMA Model calls it, header check included; then core's loading onto the
-           device and a first call of the DiT at a tiny latent
-core       the same through core's `load_diffusion_model`, as Load Diffusion Model calls it
+read       the file, front to back, into one small buffer that is used again: the fastest possible
+kept       the same into memory that keeps it, as every loader must
+ours       `load_diffusion_model`, as Load SAMA Model calls it, header check included; then
+           ComfyUI's loading onto the device and a first call of the DiT at a tiny latent
+core       the same through ComfyUI's `load_diffusion_model`, as Load Diffusion Model calls it
 
-Each of them cold (the kernel is asked to drop the file's pages, and `cached` says what share it kept) and warm (the
-file has just been read). On a virtual machine the host may still hold the file: compare ratios of one turn.
+Each of them cold (the kernel is asked to drop the file's pages, and `cached` says what share it
+kept) and warm (the file has just been read). On a virtual machine the host may still hold the file:
+compare ratios of one turn.
 
-seconds    click to model; `first_step` is the first call less the second one, which is the DiT's own time
-ratio      (seconds + first_step) of a case / seconds of `read` of the same turn; the same for CPU seconds, which other
-           programs on the machine disturb less
-memory     growth of the process: resident at its peak, and anonymous (memory of its own, no mapped file) after loading,
-           both / size of the file
+seconds    click to model; `first_step` is the first call less the second one, which is the DiT's
+           own time
+ratio      (seconds + first_step) of a case / seconds of `read` of the same turn; the same for CPU
+           seconds, which other programs on the machine disturb less
+memory     growth of the process: resident at its peak, and anonymous (memory of its own, no mapped
+           file) after loading, both / size of the file
 
-Weights stay bf16 in memory (core's --bf16-unet), as on a card. Without it core widens them to float32 on a CPU;
-`widened` is that case. Core's dynamic memory (cards only) reads weights at the first step, and cannot be measured here.
+Weights stay bf16 in memory (ComfyUI's --bf16-unet), as on a card. Without it ComfyUI widens them to
+float32 on a CPU; `widened` is that case. Dynamic memory (cards only) reads weights at the first
+step, and cannot be measured here.
 """
 
 import argparse
@@ -57,7 +61,10 @@ def blocks_for(gigabytes: float, width: int) -> int:
 
 
 def run_case(case: str, path: Path, comfyui: Path, cold: bool, widened: bool = False) -> dict:
-    """One case in a new process, so that its peak is its own. What goes wrong there is its result."""
+    """One case in a new process, so that its peak is its own.
+
+    What goes wrong there is its result.
+    """
     flags = [*["--cold"] * cold, *["--widened"] * widened]
     found = measure_in_child(MODULE, "--case", case, "--file", path, "--comfyui", comfyui, *flags)
     return {"case": case, "cold": cold, **found}
@@ -70,7 +77,10 @@ def take_turn(path: Path, comfyui: Path, cold: bool) -> list[dict]:
 
 
 def compare(turns: list[list[dict]]) -> dict:
-    """For each case the ratio to reading, a turn each: median, lowest, highest; by the clock and by CPU time."""
+    """For each case the ratio to reading, a turn each: median, lowest, highest.
+
+    By the clock and by CPU time.
+    """
     found = {}
     for case in CASES:
         clock, cpu = [], []

@@ -1,4 +1,7 @@
-"""Any file of a DiT, loaded by ComfyUI and called as the core's own: GGUF through its pack or dequantised."""
+"""Any file of a DiT, loaded by ComfyUI and called as the core's own.
+
+GGUF files are loaded by the pack ComfyUI-GGUF, or dequantised first.
+"""
 
 import importlib
 import importlib.util
@@ -34,7 +37,10 @@ class LoadedDit:
 
 
 class Loader:
-    """Any of the files → a LoadedDit. GGUF files are dequantised into `folder` where no `gguf_pack` is given."""
+    """Any of the files → a LoadedDit.
+
+    GGUF files are dequantised into `folder` where no `gguf_pack` is given.
+    """
 
     def __init__(self, gguf_pack: Path | None, folder: Path):
         self.pack, self.folder = gguf_pack and import_pack(gguf_pack), folder
@@ -81,7 +87,10 @@ class Loader:
 
 
 def import_pack(folder: Path) -> str:
-    """Make a folder of modules importable as a package, without running its `__init__`; returns its name."""
+    """Make a folder of modules importable as a package, without running its `__init__`.
+
+    Returns its name.
+    """
     spec = importlib.util.spec_from_loader("gguf_pack", loader=None, is_package=True)
     module = importlib.util.module_from_spec(spec)
     module.__path__ = [str(folder)]

@@ -2,10 +2,11 @@
 
     .venv/bin/python -m benchmarks.long_joins --segments 10 --seed 0 --json long_joins.json
 
-An artificial identity edit: each segment is encoded and decoded by the pack's own VAE, with a colour shift of its own
-planted before encoding, as a model that drifts would. Through the same plan, blend and colour anchoring as SAMA Long
-Edit. Errors are in 0..1; "join" is the largest step of the error's mean from one frame to the next, less what the same
-clip encoded whole has, "drift" the largest mean error of a frame.
+An artificial identity edit: each segment is encoded and decoded by the pack's own VAE, with a
+colour shift of its own planted before encoding, as a model that drifts would. Through the same
+plan, blend and colour anchoring as SAMA Long Edit. Errors are in 0..1; "join" is the largest step
+of the error's mean from one frame to the next, less what the same clip encoded whole has, "drift"
+the largest mean error of a frame.
 """
 
 import argparse

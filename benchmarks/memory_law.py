@@ -1,10 +1,12 @@
-"""Peak memory of one DiT call's activations, counted tensor by tensor, beside what `sama_core.model.memory_law` predicts.
+"""Peak memory of one DiT call's activations, counted tensor by tensor, beside what
+`sama_core.model.memory_law` predicts.
 
     OMP_NUM_THREADS=1 python -m benchmarks.memory_law --json memory_law.json --plot cost.png
 
-Counted on the `meta` device with SAMA-14B's width and two blocks (more blocks hold no more), the semantic modules and
-the patch embedding in float32 as in ComfyUI, attention as a fused kernel; and on this CPU with the embedded model and
-real attention. `--plot` draws memory and operations against tokens: points counted, lines from the law.
+Counted on the `meta` device with SAMA-14B's width and two blocks (more blocks hold no more), the
+semantic modules and the patch embedding in float32 as in ComfyUI, attention as a fused kernel; and
+on this CPU with the embedded model and real attention. `--plot` draws memory and operations against
+tokens: points counted, lines from the law.
 """
 
 import argparse
@@ -149,7 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows = measure_all()
     for row in rows:
         print(
-            f"{row['model_width']:5} {_clip(row):26} {row['tokens']:7} tokens  x{row['batch']} {row['dtype']:9}"
+            f"{row['model_width']:5} {_clip(row):26} {row['tokens']:7} tokens  x{row['batch']} "
+            f"{row['dtype']:9}"
             f"{row['counted_bytes'] / 2**20:9.1f} MiB  law {row['error']:+.1%}"
         )
     worst = max(rows, key=lambda row: abs(row["error"]))

@@ -1,4 +1,5 @@
-"""A process of its own for each case, so that its memory is its own; and that memory, as Linux counts it.
+"""A process of its own for each case, so that its memory is its own; and that memory, as Linux
+counts it.
 
 `getrusage` would not do: its peak starts at that of the process which started this one (a forked
 process's counts until it has called exec, and the kernel keeps the higher of both). Only macOS,
@@ -54,7 +55,7 @@ def peak() -> int:
 
 
 def resident(what: str) -> int:
-    """Bytes of this process: `VmRSS` now, `VmHWM` at most so far, `RssAnon` its own, without mapped files."""
+    """Bytes here: `VmRSS` now, `VmHWM` the peak so far, `RssAnon` without mapped files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
 

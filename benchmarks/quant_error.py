@@ -1,19 +1,21 @@
 """How far each converted form is from the unquantised model, loaded through ComfyUI's own loaders.
 
-    .venv/bin/python -m benchmarks.quant_error --seed 0 --n 2 --gguf-pack DIR --json quant_error.json
+    python -m benchmarks.quant_error --seed 0 --n 2 --gguf-pack DIR --json quant_error.json
 
-Two models are converted: the golden `dit_headdim128` (random weights, two blocks, stored as float32) and the embedded
-SAMA-Shapes (trained, float16). Each result is loaded in this process, the float8 forms by the pack's loader into core's
-mixed precision layers, GGUF by the loader and layers of ComfyUI-GGUF if its folder is given with `--gguf-pack`, else by
-the library's dequantisation and the ordinary loader. Everything is computed in float32 on the CPU.
+Two models are converted: the golden `dit_headdim128` (random weights, two blocks, stored as
+float32) and the embedded SAMA-Shapes (trained, float16). Each result is loaded in this process, the
+float8 forms by the pack's loader into core's mixed precision layers, GGUF by the loader and layers
+of ComfyUI-GGUF if its folder is given with `--gguf-pack`, else by the library's dequantisation and
+the ordinary loader. Everything is computed in float32 on the CPU.
 
-velocity   relative L2 of the DiT's video velocity from the unquantised model's: on the golden cases; on held-out clips,
-           noised to sigma 1, 0.8, 0.5 and 0.2
-edit       PSNR in dB of SAMA-Shapes' edits (8-bit frames, sampled as it is made for, `--n` clips of each kind
-           it was taught) against the unquantised model's edits with the same noise; its least and its mean over clips
+velocity   relative L2 of the DiT's video velocity from the unquantised model's: on the golden
+           cases; on held-out clips, noised to sigma 1, 0.8, 0.5 and 0.2
+edit       PSNR in dB of SAMA-Shapes' edits (8-bit frames, sampled as it is made for, `--n` clips of
+           each kind it was taught) against the unquantised model's edits with the same noise; its
+           least and its mean over clips
 
-`fp8_fast` is measured a second time with core made to believe that the CPU multiplies float8, which it then emulates:
-this is what cards with float8 units compute.
+`fp8_fast` is measured a second time with core made to believe that the CPU multiplies float8, which
+it then emulates: this is what cards with float8 units compute.
 """
 
 import argparse

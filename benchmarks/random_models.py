@@ -39,7 +39,10 @@ def bf16_bytes(config: DitConfig) -> int:
 def random_weights(
     shapes: Mapping[str, tuple[int, ...]], generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Random float32 weights of these shapes, scaled so that activations stay near 1; nothing is 0."""
+    """Random float32 weights of these shapes, scaled so that activations stay near 1.
+
+    Nothing is 0.
+    """
     return {name: _random(name, shape, generator) for name, shape in shapes.items()}
 
 
@@ -51,7 +54,7 @@ def random_dit(config: DitConfig, generator: torch.Generator, **made: object) ->
 
 
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Norm scales near 1, biases near 0, weights with variance 1 / fan-in, token embeddings with 1."""
+    """Norm scales near 1, biases near 0, matrices of variance 1 / fan-in, embeddings of 1."""
     noise = torch.randn(shape, generator=generator)
     if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
         return noise.mul_(0.05).add_(1)

@@ -1,4 +1,4 @@
-"""A block of the DiT three times: ours, a plain restatement of the reference's, and the official one."""
+"""A block of the DiT: ours, a plain restatement of the reference's, and the official one."""
 
 import sys
 from collections.abc import Callable
@@ -39,7 +39,10 @@ def draw_inputs(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> dict:
-    """Random inputs of a block, as keywords: x (1, L, dim), e (1, 6, dim), freqs, context (1, 512, dim)."""
+    """Random inputs of a block, as keywords.
+
+    X (1, L, dim), e (1, 6, dim), freqs, context (1, 512, dim).
+    """
     freqs = sequence_table(grid_table(grid, config.head_dim, torch.device(device)), True, SEMANTIC)
 
     def draw(*shape: int) -> Tensor:
@@ -90,7 +93,10 @@ def _rotate(x: Tensor, turn: Tensor, heads: int) -> Tensor:
 def official_block(
     folder: Path, block: DitBlock, config: DitConfig
 ) -> Callable[..., Tensor] | None:
-    """The official block with our block's weights, as a function of our inputs; None where the code is absent."""
+    """The official block with our block's weights, as a function of our inputs.
+
+    None where the code is absent.
+    """
     if not (folder / "diffsynth" / "models" / "wan_video_dit.py").is_file():
         return None
     for package in (

@@ -12,7 +12,8 @@ from sama_core.errors import RuntimeSetupError, needed
 
 
 def describe_run(*packages: str, **more: object) -> dict:
-    """What ran and on what: `more` (seeds, sizes, repeats), date, versions, machine, cores, threads.
+    """What ran and on what: `more` (seeds, sizes, repeats), date, versions, machine, cores,
+    threads.
 
     Versions are Python's, torch's and those of the other `packages`, null where one is missing.
     Torch is not imported: without it in this process, its threads are what OMP_NUM_THREADS says.
@@ -62,7 +63,7 @@ def cannot_write(path: Path, error: OSError) -> RuntimeSetupError:
 
 
 def check_folder(option: str, path: Path | None) -> None:
-    """Raises RuntimeSetupError if the file that the option names would lie in a folder that is not there."""
+    """Raises RuntimeSetupError if the option's file would lie in a folder that is not there."""
     if path and not path.absolute().parent.is_dir():
         got = f"{path}, in a folder that is not there"
         raise RuntimeSetupError(

@@ -1,4 +1,7 @@
-"""A clip of any size and length with sound, quickly made: two seconds, encoded once and repeated."""
+"""A clip of any size and length with sound, quickly made.
+
+Two seconds, encoded once and repeated.
+"""
 
 from collections.abc import Iterator
 from fractions import Fraction

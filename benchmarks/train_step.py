@@ -2,15 +2,18 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.train_step --json train_step.json
 
-The pack's own trainee, objective and optimiser take one step on random weights, latents, text and semantic tokens: with
-1 and 2 blocks, gradient checkpointing off and on, all weights or a LoRA, all in float32. Each case is a process of its
-own, whose peak memory the kernel tells. So that two blocks fit in 12 GB, AdamW steps tensor by tensor and its moments
-are dropped after each; 8 bytes a weight are added for them. One case keeps them, as a check: the sum is too high by the
-moments of one tensor, the largest one's 1.3 GB.
+The pack's own trainee, objective and optimiser take one step on random weights, latents, text and
+semantic tokens: with 1 and 2 blocks, gradient checkpointing off and on, all weights or a LoRA, all
+in float32. Each case is a process of its own, whose peak memory the kernel tells. So that two
+blocks fit in 12 GB, AdamW steps tensor by tensor and its moments are dropped after each; 8 bytes a
+weight are added for them. One case keeps them, as a check: the sum is too high by the moments of
+one tensor, the largest one's 1.3 GB.
 
-Measured   peak memory, seconds, and whether every trained tensor has a finite gradient that is not all 0
-Computed   the peak of 40 blocks, at these few tokens: M(40) = M(2) + 38 · (M(2) - M(1)) + 8 bytes of moments for each
-           trained weight; and what a recipe keeps of them: weight, gradient, moments, average, 20 bytes
+Measured   peak memory, seconds, and whether every trained tensor has a finite gradient that is not
+           all 0
+Computed   the peak of 40 blocks, at these few tokens: M(40) = M(2) + 38 · (M(2) - M(1)) + 8 bytes
+           of moments for each trained weight; and what a recipe keeps of them: weight, gradient,
+           moments, average, 20 bytes
 """
 
 import argparse
@@ -37,7 +40,8 @@ from sama_core.training.trainee import Trainee
 MODULE = "benchmarks.train_step"
 BLOCKS = 40
 MOMENTS, BYTES_KEPT = 8, 20
-"""Bytes of each trained weight in float32: AdamW's two moments; and with weight, gradient and average."""
+"""Bytes of each trained weight in float32: AdamW's two moments; and with weight, gradient and
+average."""
 SIZES = {name: value for name, value in asdict(sama_14b()).items() if name != "num_layers"}
 CASES = [
     {"checkpointing": checkpointing, "lora_rank": rank}
@@ -202,7 +206,8 @@ def measure(asked: argparse.Namespace, arguments: list[str]) -> dict:
         "measured": [*measured, kept],
         "computed": computed,
         "check_of_added_moments": compare_moments(measured[0], kept),
-        "formula": "M(40) = M(2) + 38 * (M(2) - M(1)) + 8 bytes per trained weight; state: 20 bytes per trained weight",
+        "formula": "M(40) = M(2) + 38 * (M(2) - M(1)) + 8 bytes per trained weight; "
+        "state: 20 bytes per trained weight",
     }
 
 

@@ -14,7 +14,10 @@ NEED_COMFYUI = {"comfyui", "comfy_server"}
 
 
 class _PlainRoot:
-    """Keeps pytest from importing the pack's `__init__.py` as a test package: only ComfyUI loads the pack."""
+    """Keeps pytest from importing the pack's `__init__.py` as a test package.
+
+    Only ComfyUI loads the pack.
+    """
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_directory(self, path, parent):
@@ -26,7 +29,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file and trainings first: a long file that begins last leaves the other processors idle."""
+    """The longest file and trainings first.
+
+    A long file that begins last leaves the other processors idle.
+    """
     items.sort(
         key=lambda item: (
             item.path.name != "test_resume_after_kill.py",
@@ -68,7 +74,10 @@ def comfy_server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def golden():
-    """`golden("dit_small")` loads a golden group once: `["case1.latents"]`, `.manifest`, `.state_dict()`."""
+    """`golden("dit_small")` loads a golden group once.
+
+    `["case1.latents"]`, `.manifest`, `.state_dict()`.
+    """
     loaded = {}
 
     def load(name: str) -> golden_files.Golden:

@@ -1,17 +1,22 @@
-"""SAMA-14B's shape with random weights on this machine's card: seconds per step and peak memory. Nothing is downloaded.
+"""SAMA-14B's shape with random weights on this machine's card: seconds per step and peak memory.
 
-    python -m benchmarks.gpu --json out.json [--official FOLDER]      every point that out.json lacks
-    python -m benchmarks.gpu --json out.json --dry                    the same code on a CPU, at a tiny shape
+    python -m benchmarks.gpu --json out.json      every point that out.json lacks
+        [--official FOLDER]                       the official code too
+        [--dry]                                   the same code on a CPU, at a tiny shape
 
-Each point is a process of its own with a time limit: ComfyUI's loader, memory management and euler sampler on a random
-file that is written once (`--folder`; 28.6 GB in bf16, 15 GB in fp8), so that core streams weights as it does for the
-released file. The result is written after every point; run it again and it goes on. Out of memory is a result.
+Nothing is downloaded. Each point is a process of its own with a time limit: ComfyUI's loader,
+memory management and euler sampler on a random file that is written once (`--folder`; 28.6 GB in
+bf16, 15 GB in fp8), so that ComfyUI streams weights as it does for the released file. The result is
+written after every point; run the command again and it goes on. Out of memory is a result.
 
-Points     {33, 49, 81} frames x {832x480, 1280x720} x {bf16, fp8} x memory {12, 16, 24, 48 GB, all}; then, for 81
-           frames of 832x480 with all memory, every attention back end and torch.compile; then the official code
-fp8        the blocks' matrices as float8_e4m3fn with a scale each, ComfyUI's own format (`comfy_quant`)
-memory     a smaller card is imitated: core reserves the rest (--reserve-vram), and torch may allocate no more
-           (set_per_process_memory_fraction). Unverified: that a real card of that size behaves the same
+Points     {33, 49, 81} frames x {832x480, 1280x720} x {bf16, fp8} x memory {12, 16, 24, 48 GB,
+           all}; then, for 81 frames of 832x480 with all memory, every attention back end and
+           torch.compile; then the official code
+fp8        the blocks' matrices as float8_e4m3fn with a scale each, ComfyUI's own format
+           (`comfy_quant`)
+memory     a smaller card is imitated: ComfyUI reserves the rest (--reserve-vram), and torch may
+           allocate no more (set_per_process_memory_fraction). Unverified: that a real card of that
+           size behaves the same
 step       one call of the model, batch 1 (cfg 1); with cfg > 1 a step of sampling is two
 """
 
@@ -45,7 +50,7 @@ def list_done(report: dict) -> set[Point]:
 
 
 def run_child(asked: argparse.Namespace, job: str, **more: object) -> dict:
-    """What `gpu.point` answers to one job, in a process of its own; how it ended if it did not answer."""
+    """What `gpu.point` answers to a job in a process of its own, or how that process ended."""
     here = {"comfyui": str(find(asked.comfyui).folder), "dry": asked.dry, "steps": asked.steps}
     order = json.dumps({"job": job, **here, **more})
     try:
@@ -91,7 +96,8 @@ def begin_report(asked: argparse.Namespace) -> dict:
     card, ceiling = run_child(asked, "card"), run_child(asked, "ceiling")
     if "outcome" in card:
         sys.exit(
-            f"The card cannot be used ({card['outcome']}), needs CUDA. With --dry no card is needed."
+            f"The card cannot be used ({card['outcome']}), needs CUDA. "
+            "With --dry no card is needed."
         )
     return {
         "schema": SCHEMA,
@@ -110,7 +116,8 @@ def read_earlier(asked: argparse.Namespace) -> dict | None:
     report = json.loads(asked.json.read_text(encoding="utf-8"))
     if (report.get("schema"), report.get("dry")) != (SCHEMA, asked.dry):
         sys.exit(
-            f"{asked.json}: is another kind of file, or dry where this run is not. Give another --json."
+            f"{asked.json}: is another kind of file, or dry where this run is not. "
+            "Give another --json."
         )
     return report
 
@@ -131,13 +138,15 @@ def describe_point(found: dict) -> str:
     """A point in a line for the screen."""
     memory = "all" if found["cap"] is None else f"{found['cap']} GB"
     name = (
-        f"{found['code']:8} {found['frames']:3} x {found['width']}x{found['height']:<4} {found['weights']} "
-        f"{memory:>5} {found['attention']}{' compiled' if found['compile'] else ''}"
+        f"{found['code']:8} {found['frames']:3} x {found['width']}x{found['height']:<4} "
+        f"{found['weights']} {memory:>5} {found['attention']}"
+        f"{' compiled' if found['compile'] else ''}"
     )
     if found["outcome"] != "ok":
         return f"{name}: {found['outcome']}"
     seconds = sorted(found["seconds_per_step"])
-    return f"{name}: {seconds[len(seconds) // 2]:.3f} s a step, peak {found['peak_device_bytes'] / 1e9:.1f} GB"
+    peak = found["peak_device_bytes"] / 1e9
+    return f"{name}: {seconds[len(seconds) // 2]:.3f} s a step, peak {peak:.1f} GB"
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks.gpu` measures: all points, and those that the command line asks for."""
+"""What `python -m benchmarks.gpu` measures: all points, and the choice of some."""
 
 import argparse
 from dataclasses import dataclass, replace

@@ -1,9 +1,10 @@
-"""The official SAMA code at the same sizes, the baseline of `python -m benchmarks.gpu`: its DiT with random weights.
+"""The official SAMA code at the same sizes, the baseline of `python -m benchmarks.gpu`: its DiT
+with random weights.
 
-It is imported by path from a checkout and nothing of it is in the pack. Its `WanModel`, made on the device in bfloat16,
-is run over source, semantic and target tokens: embedding, blocks, head. Deviation: the 65 semantic tokens are drawn at
-the model's width, without their small projector and head. It has no streaming of its own here, so what does not fit is
-out of memory.
+It is imported by path from a checkout and nothing of it is in the pack. Its `WanModel`, made on the
+device in bfloat16, is run over source, semantic and target tokens: embedding, blocks, head.
+Deviation: the 65 semantic tokens are drawn at the model's width, without their small projector and
+head. It has no streaming of its own here, so what does not fit is out of memory.
 """
 
 import sys
@@ -106,7 +107,7 @@ def _inputs(config, latent, device, dtype) -> dict:
 
 
 def _step(official, dit, target, source, semantic, context, timestep):
-    """One call: the order of tokens and the zero rotation of the semantic ones are the release's."""
+    """One call: order of tokens and zero rotation of the semantic ones as in the release."""
     import torch
 
     text = dit.text_embedding(context)

@@ -89,7 +89,10 @@ def _measure_seconds(work, device) -> float:
 
 
 def write_file(order: dict) -> dict:
-    """A file of the model's shapes, random numbers made on the device; an earlier one is taken as it is."""
+    """A file of the model's shapes, random numbers made on the device.
+
+    An earlier one is taken as it is.
+    """
     from benchmarks.random_models import write_model
 
     config, weights = sizes(order["dry"]), order["weights"]
@@ -178,7 +181,10 @@ def _sample(order: dict, dynamic: bool) -> dict:
 
 
 def _attention(name: str):
-    """A context in which torch uses that kernel alone; for the others core's setting has chosen already."""
+    """A context in which torch uses that kernel alone.
+
+    For the others core's setting has chosen already.
+    """
     if name not in KINDS:
         return nullcontext()
     import comfy.ops
@@ -191,7 +197,10 @@ def _attention(name: str):
 
 
 def _compile(patcher, dry: bool):
-    """As core's Torch Compile node does it. A dry run traces only: compiling for a CPU takes minutes."""
+    """As core's Torch Compile node does it.
+
+    A dry run traces only: compiling for a CPU takes minutes.
+    """
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
     patcher = patcher.clone()

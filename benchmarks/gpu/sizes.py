@@ -1,4 +1,7 @@
-"""Sizes of a point: the model, the clip, the device, the work of one call. In a dry run all are tiny."""
+"""Sizes of a point: the model, the clip, the device, the work of one call.
+
+In a dry run all are tiny.
+"""
 
 from typing import TYPE_CHECKING
 

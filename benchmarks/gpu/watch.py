@@ -60,7 +60,7 @@ class Watch:
         self.thread.join()
 
     def peaks(self) -> dict:
-        """Bytes: torch's on the card, all in use on the card since the beginning, this process's own."""
+        """Bytes: torch's on the card, the growth of all in use on the card, this process's own."""
         most = 0
         if self.device.type == "cuda":
             import torch

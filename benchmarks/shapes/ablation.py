@@ -1,9 +1,10 @@
-"""The paper's ablation (SAMA Tab. 5) at a scale that a CPU can afford: does anchoring help, do the pretexts?
+"""The paper's ablation (SAMA Tab. 5) at a scale that a CPU can afford: does anchoring help, do the
+pretexts?
 
-    python -m benchmarks.shapes.ablation --output truth --seeds 0 1 2 --json truth.json --plot truth.png
+    python -m benchmarks.shapes.ablation --output truth --json truth.json --plot truth.png
 
-Four arms, equal in steps, data, first weights and noise; each trains stage 0 (image edits and clips) and stage 1
-(image edits and paired clips):
+Four arms, equal in steps, data, first weights and noise; each trains stage 0 (image edits and
+clips) and stage 1 (image edits and paired clips):
 
 arm        semantic tokens and loss    clips of stage 0
 base       no                          restored from themselves
@@ -11,9 +12,9 @@ sa         yes                         restored from themselves
 ma         no                          restored from pretexts (1 : 2 : 3 : 4)
 sama       yes                         restored from pretexts
 
-Measured: flow loss over the last 100 steps and how rough it runs there; accuracy and PSNR of edits of held-out clips
-(as in shapes_bench.py). A run that was stopped goes on; a run that is done is only measured again if its result file is
-gone.
+Measured: flow loss over the last 100 steps and how rough it runs there; accuracy and PSNR of edits
+of held-out clips (as in gate.py). A run that was stopped goes on; a run that is done is
+only measured again if its result file is gone.
 """
 
 import argparse
@@ -162,7 +163,10 @@ def measure(run: ShapesRun, config: ShapesConfig, options: argparse.Namespace) -
 
 
 def last_losses(folder: Path, steps: int = 100) -> list[float]:
-    """Flow losses of the last steps of training: every one of them on samples hardly seen before."""
+    """Flow losses of the last steps of training.
+
+    Every one of them on samples hardly seen before.
+    """
     return flow_losses(folder)[-steps:]
 
 
@@ -172,7 +176,10 @@ def flow_losses(folder: Path) -> list[float]:
 
 
 def roughness(losses: list[float]) -> float:
-    """Mean jump from one step to the next, as a part of the mean loss. All arms of a seed see the same samples."""
+    """Mean jump from one step to the next, as a part of the mean loss.
+
+    All arms of a seed see the same samples.
+    """
     jumps = [abs(later - earlier) for earlier, later in pairwise(losses)]
     return statistics.mean(jumps) / statistics.mean(losses)
 
@@ -208,7 +215,7 @@ def interval(values: list[float], form: str) -> str:
 
 
 def plot(results: list[dict], output: Path, path: Path) -> None:
-    """Flow loss of both stages against the step, smoothed over 20 steps, the seeds' mean per arm."""
+    """Flow loss of both stages against the step, smoothed over 20 steps: the mean of all seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")

@@ -1,7 +1,9 @@
 """Editing clips through a real ComfyUI server: the graph of `run.py edit`, lossless in and out.
 
-clip.mkv (FFV1, RGB) ─▶ Load Video ─▶ SAMA Source Video ─▶ SAMA Edit (euler, the clip's seed) ─▶ Save Image, PNG
-                                                      └──▶ VAE Encode ─▶ VAE Decode ─▶ Save Image     (round trip)
+edit         clip.mkv ─▶ Load Video ─▶ SAMA Source Video ─▶ SAMA Edit ─▶ Save Image
+round trip   clip.mkv ─▶ Load Video ─▶ SAMA Source Video ─▶ VAE Encode ─▶ VAE Decode ─▶ Save Image
+
+The clip is FFV1 in RGB, the images are PNG; SAMA Edit samples with euler and the clip's seed.
 """
 
 import io
@@ -33,8 +35,8 @@ SAVE = "save"
 
 
 class ComfyEditor:
-    """An `Editor` that queues one graph per clip. `edit`'s seconds run from queueing to the last node's end; those of
-    the very first clip include loading the models.
+    """An `Editor` that queues one graph per clip. `edit`'s seconds run from queueing to the last
+    node's end; those of the very first clip include loading the models.
     """
 
     def __init__(
@@ -45,7 +47,10 @@ class ComfyEditor:
         folder: Path,
         server: Server | None = None,
     ):
-        """The server has the files' names in its model folders; clips are written to `folder` before they are sent."""
+        """The server has the files' names in its model folders.
+
+        Clips are written to `folder` before they are sent.
+        """
         self.client, self.files, self.settings, self.folder, self.server = (
             client,
             files,
@@ -69,7 +74,7 @@ class ComfyEditor:
         return torch.stack([self._run(codec_graph(self.files), clip)[0] for clip in frames])
 
     def _run(self, graph: dict, clip: Tensor) -> tuple[Tensor, float]:
-        """Send the clip (F, H, W, 3) uint8, run the graph on it → the saved frames, alike, and its seconds."""
+        """Run the graph on the clip (F, H, W, 3) uint8 → the saved frames and its seconds."""
         path = self.folder / "clip.mkv"
         write_lossless(path, clip.numpy())
         graph["video"]["inputs"]["file"] = self.client.upload(path)
@@ -86,7 +91,10 @@ class ComfyEditor:
         ), seconds
 
     def _queue(self, graph: dict) -> dict:
-        """The graph's history entry when it has ended. Raises LaunchError with the node's own words."""
+        """The graph's history entry when it has ended.
+
+        Raises LaunchError with the node's own words.
+        """
         socket = self.client.listen()
         try:
             prompt_id = self.client.queue(graph)
@@ -109,7 +117,8 @@ def running_comfyui(
 ) -> Iterator[ComfyEditor]:
     """A ComfyUI on the CPU with this pack and these files, in a folder that is gone afterwards.
 
-    Raises RuntimeSetupError if a file or a ComfyUI is missing; `comfyui` is its folder, found as `run.py` does if None.
+    Raises RuntimeSetupError if a file or a ComfyUI is missing; `comfyui` is its folder, found as
+    `run.py` does if None.
     """
     files.check()
     found = find(comfyui)

@@ -1,4 +1,4 @@
-"""Batches of held-out clips, encoded and sampled with the embedded model through ComfyUI in this process."""
+"""Batches of held-out clips, encoded and sampled by the embedded model through ComfyUI."""
 
 import statistics
 import time

@@ -1,18 +1,22 @@
-"""The gate of the embedded model: how often, how exactly and how fast it makes the edit that was asked for.
+"""The gate of the embedded model: how often, how exactly and how fast it makes the edit that was
+asked for.
 
-    python -m benchmarks.shapes.gate --seed 0 --n 200 --edits recolour remove replace background style \
-        --json gate.json --sheet gate.png
+    python -m benchmarks.shapes.gate --seed 0 --n 200 --json gate.json --sheet gate.png
 
-Per edit, n clips that training never saw (17 frames of 64x64; other seeds, colour-shape pairs and wordings):
+Per edit, n clips that training never saw (17 frames of 64x64; other seeds, colour-shape pairs and
+wordings):
 
-accuracy   share of outputs nearest, in pixels, to the truth among truth, source and all re-rendered wrong edits
-dB         mean PSNR against the truth, of the whole clip, where the edit changes it, and where it must not; beside the
-           codec's round trip of the truth (the best possible) and the source returned unchanged (copy)
-track      distance of the object's centroid from the true one, see sama_core/shapes/gate/clip_scores.py
+accuracy   share of outputs nearest, in pixels, to the truth among truth, source and all wrong edits
+dB         mean PSNR against the truth, of the whole clip, where the edit changes it, and where it
+           must not; beside the codec's round trip of the truth (the best possible) and the source
+           returned unchanged (copy)
+track      distance of the object's centroid from the true one, see
+           sama_core/shapes/gate/clip_scores.py
 gate       accuracy ≥ 90 %, kept region within 3 dB of the codec's, whole clip ≥ 3 dB above the copy
 
-With `--through core` clips are edited in batches by torch alone, with `--through comfyui` one by one by a real ComfyUI
-server; both draw the same noise and give the same numbers. Exit code 0 if all edits pass, 1 if not, 2 on an error.
+With `--through core` clips are edited in batches by torch alone, with `--through comfyui` one by
+one by a real ComfyUI server; both draw the same noise and give the same numbers. Exit code 0 if all
+edits pass, 1 if not, 2 on an error.
 """
 
 import argparse
@@ -71,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
         done += len(scores)
         right = sum(clip.right for clip in scores)
         print(
-            f"{done}/{options.n * len(options.edits)} clips · {batch.kinds[0]}: {right} of {len(scores)} right · "
+            f"{done}/{options.n * len(options.edits)} clips · {batch.kinds[0]}: "
+            f"{right} of {len(scores)} right · "
             f"{time.perf_counter() - started:.0f} s",
             file=sys.stderr,
             flush=True,
@@ -128,9 +133,10 @@ def describe(ran: dict) -> str:
     files = ", ".join(f"{part['file']} {part['sha256']}" for part in ran["files"].values())
     size = f"{ran['frames']} frames of {ran['width']}x{ran['height']}"
     return (
-        f"{ran['clips']} clips per edit, {size}, seed {ran['seed']}, {ran['steps']} steps, cfg {ran['cfg']:g}, "
-        f"shift {ran['shift']:g}, through {ran['through']}, batch {ran['batch']}, {ran['threads']} threads, torch "
-        f"{ran['versions']['torch']}, {ran['seconds']:.0f} s.\n{files}"
+        f"{ran['clips']} clips per edit, {size}, seed {ran['seed']}, {ran['steps']} steps, "
+        f"cfg {ran['cfg']:g}, shift {ran['shift']:g}, through {ran['through']}, "
+        f"batch {ran['batch']}, {ran['threads']} threads, torch {ran['versions']['torch']}, "
+        f"{ran['seconds']:.0f} s.\n{files}"
     )
 
 

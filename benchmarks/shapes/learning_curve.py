@@ -1,11 +1,14 @@
-"""The learning curve of stages that go on from one another: flow loss against the steps of all of them.
+"""The learning curve of stages that go on from one another: flow loss against the steps of all of
+them.
 
-    python -m benchmarks.shapes.learning_curve "stage 0=shapes_stage0/log.jsonl" "stage 1=shapes_stage1/log.jsonl" \\
+    python -m benchmarks.shapes.learning_curve \\
+        "stage 0=shapes_stage0/log.jsonl" "stage 1=shapes_stage1/log.jsonl" \\
         --json curve.json --plot curve.png
 
-Each argument is a name and one of the trainer's logs. Two logs of one name are one stage: the second replaces what the
-first has from its own first step on. What a stage weighs or draws differently shows as a jump at its beginning.
-`--after curve.json` puts the stages of an earlier run before them, whose logs need not be there any more.
+Each argument is a name and one of the trainer's logs. Two logs of one name are one stage: the
+second replaces what the first has from its own first step on. What a stage weighs or draws
+differently shows as a jump at its beginning. `--after curve.json` puts the stages of an earlier run
+before them, whose logs need not be there any more.
 """
 
 import argparse
@@ -40,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 def joined(named: list[str], before: list[dict]) -> list[dict]:
     """Steps and flow losses of every stage, its steps counted on from where the one before ended.
 
-    `before` are stages joined already. Parts with one name are one stage; the later one must go on where the earlier is
-    to end.
+    `before` are stages joined already. Parts with one name are one stage; the later one must go on
+    where the earlier is to end.
     """
     stages = list(before)
     for argument in named:

@@ -21,7 +21,7 @@ _COLUMNS = (
 
 
 def describe_models(files: ModelFiles, settings: Settings, **more: object) -> dict:
-    """What ran: `more`, the sampling's settings, the machine, the files' sha256 (first 12 digits)."""
+    """What ran: `more`, settings, machine, the files' sha256 (first 12 digits)."""
     return {
         **describe_run(**more, **asdict(settings)),
         "files": {

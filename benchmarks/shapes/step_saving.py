@@ -1,10 +1,11 @@
 """What core's EasyCache saves and costs on the embedded model, beside simply sampling fewer steps.
 
-    .venv/bin/python -m benchmarks.shapes.step_saving --n 32 --json benchmarks/results/step_saving.json
+    python -m benchmarks.shapes.step_saving --n 32 --json step_saving.json
 
-Held-out clips (17 frames of 64x64) are edited through ComfyUI's own sampling, on the CPU in float32, with the EasyCache
-node of core on the model. All settings edit the same clips from the same noise, batch by batch: ratios are of one run.
-The full sampling has 20 steps at cfg 1, not the embedded model's 10: a cache is for samplings of many steps.
+Held-out clips (17 frames of 64x64) are edited through ComfyUI's own sampling, on the CPU in
+float32, with the EasyCache node of core on the model. All settings edit the same clips from the
+same noise, batch by batch: ratios are of one run. The full sampling has 20 steps at cfg 1, not the
+embedded model's 10: a cache is for samplings of many steps.
 
 to full    dB of the frames against those of the full sampling without a cache
 accuracy   share of edits nearest, in pixels, to the truth among truth, source and all wrong edits
@@ -123,8 +124,9 @@ def table(rows: list[dict]) -> str:
             head,
             "|---" * 6 + "|",
             *(
-                f"| {row['setting']} | {row['calls']:.0%} | {row['seconds']:.0%} | {row['to_full_db']:.1f} "
-                f"({row['to_full_db_worst']:.1f}) | {row['accuracy']:.0%} | {row['to_truth_db']:.1f} |"
+                f"| {row['setting']} | {row['calls']:.0%} | {row['seconds']:.0%} "
+                f"| {row['to_full_db']:.1f} ({row['to_full_db_worst']:.1f}) "
+                f"| {row['accuracy']:.0%} | {row['to_truth_db']:.1f} |"
                 for row in rows
             ),
         ]
@@ -145,8 +147,8 @@ def check(options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace, settings: list[Setting]) -> dict:
-    """Measure batch by batch and print the table; returns what is in the JSON, which is written anew after each batch,
-    so that a run broken off leaves what it had.
+    """Measure batch by batch and print the table; returns what is in the JSON, which is written
+    anew after each batch, so that a run broken off leaves what it had.
     """
     check(options)
     torch.set_num_threads(options.threads)

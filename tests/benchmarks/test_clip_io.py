@@ -1,4 +1,4 @@
-"""`benchmarks/clip_io.py` on small clips, and the memory that a range of a long 1080p clip takes."""
+"""`benchmarks/clip_io.py` on small clips; the memory that a range of a long 1080p clip takes."""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""`python -m benchmarks.gpu` without a card: its grid, its report, and every path that needs no CUDA, dry."""
+"""`python -m benchmarks.gpu` without a card.
+
+Its grid, its report, and every path that needs no CUDA, dry.
+"""
 
 import json
 import subprocess

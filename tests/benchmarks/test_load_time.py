@@ -1,4 +1,4 @@
-"""`benchmarks/load_time.py`: the file's size, how turns are summed up, and the memory of one load."""
+"""`benchmarks/load_time.py`: the file's size, the sum of turns, the memory of one load."""
 
 import os
 

@@ -25,7 +25,10 @@ def one(**case):
 
 
 def test_every_trained_tensor_gets_a_gradient():
-    """27 tensors a block, and 15 of Wan's and 11 of SAMA's around them; a LoRA has two for each of 10 layers."""
+    """27 tensors a block, and 15 of Wan's and 11 of SAMA's around them.
+
+    A LoRA has two for each of 10 layers.
+    """
     declare_torchvision_schemas()
     full, two = one(), one(blocks=2)
     assert (full["trained_tensors"], two["trained_tensors"]) == (53, 80)
@@ -73,8 +76,8 @@ def test_check_of_the_moments():
 
 
 def test_full_size_is_the_released_one():
-    """Wan 2.1's weights and SAMA's 12,355,968: as many as the release's 28,601,809,776 bytes hold at two bytes each,
-    but for the file's header."""
+    """Wan 2.1's weights and SAMA's 12,355,968: as many as the release's 28,601,809,776 bytes hold
+    at two bytes each, but for the file's header."""
     from sama_core.model.dit import SamaDiT
 
     count = sum(

@@ -257,13 +257,13 @@ def test_another_environment_than_the_trees_is_refused(monkeypatch):
             return "comfyui-frontend-package==0.1\ncomfy-kitchen==0.1\nnumpy>=1.25\n"
 
     tree = Pinning(comfy_home.comfy_source().folder, fetched=True)
-    monkeypatch.setattr(comfy_home, "_named", lambda: tree)
+    monkeypatch.setattr(comfy_home, "find_here", lambda: tree)
     with pytest.raises(
         pytest.exit.Exception,
         match=r"comfy-kitchen \S+ where it pins 0.1. `python3 run.py test --com",
     ):
         comfy_home.comfy_source()
     assert (
-        "comfyui-frontend-package" in comfy_home.described()
-        and "where it pins 0.1" in comfy_home.described()
+        "comfyui-frontend-package" in comfy_home.describe_comfyui()
+        and "where it pins 0.1" in comfy_home.describe_comfyui()
     )

@@ -1,4 +1,7 @@
-"""The pack as the Registry hands it out: the repository without what `.comfyignore` names, in git's own rules."""
+"""The pack as the Registry hands it out.
+
+The repository without what `.comfyignore` names, in git's own rules.
+"""
 
 import fnmatch
 import os
@@ -24,7 +27,10 @@ def write_archive(folder: Path, root: Path = REPO_ROOT) -> Path:
 
 
 def ignored(path: PurePosixPath, is_folder: bool, rules: list[str]) -> bool:
-    """What the last rule that fits says; a rule with a slash before its end counts from the root, others anywhere."""
+    """What the last rule that fits says.
+
+    A rule with a slash before its end counts from the root, others anywhere.
+    """
     said = False
     for line in rules:
         kept, folders_only = line.startswith("!"), line.endswith("/")

@@ -28,7 +28,8 @@ SETTINGS = {
     "Comfy__Minimap__Visible": False,
     "Comfy__Workflow__ShowMissingModelsWarning": False,
 }
-# The spinner ends when the frontend has loaded its first workflow; before that it would replace ours.
+# The spinner ends when the frontend has loaded its first workflow; before that it would replace
+# ours.
 READY = """() => window.app?.vueAppReady && app.canvas?.graph
     && app.extensionManager?.spinner === false && app.extensionManager.workflow?.activeWorkflow"""
 NOISE = (
@@ -39,10 +40,12 @@ NOISE = (
 )
 PAGE_READY_MS = 60_000
 DROP = """([name, kind, data]) => {
-    const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0)), moved = new DataTransfer()
+    const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0))
+    const moved = new DataTransfer()
     moved.items.add(new File([bytes], name, { type: kind }))
     const frame = app.canvasEl.getBoundingClientRect()
-    const event = kind => new DragEvent(kind, { dataTransfer: moved, bubbles: true, cancelable: true,
+    const event = kind => new DragEvent(kind, {
+        dataTransfer: moved, bubbles: true, cancelable: true,
         clientX: frame.x + frame.width / 2, clientY: frame.y + frame.height / 2 })
     for (const kind of ["dragenter", "dragover", "drop"]) app.canvasEl.dispatchEvent(event(kind))
 }"""
@@ -64,7 +67,10 @@ class Canvas:
         page.on("console", self._heard)
 
     def open_workflow(self, workflow: dict) -> None:
-        """Load a canvas-format workflow, as dropping its file on the canvas does. Its `id` must be a UUID."""
+        """Load a canvas-format workflow, as dropping its file on the canvas does.
+
+        Its `id` must be a UUID.
+        """
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_function(
             "count => app.graph.nodes.length === count", arg=len(workflow["nodes"])
@@ -83,8 +89,8 @@ class Canvas:
     def queue_and_wait(self, timeout: float = 120) -> dict:
         """Queue what is on the canvas and wait for its end; returns the server's history entry.
 
-        On success the results have reached the page too. Raises AssertionError with ComfyUI's answer when it
-        does not take the graph.
+        On success the results have reached the page too. Raises AssertionError with ComfyUI's
+        answer when it does not take the graph.
         """
         with self.page.expect_response(lambda reply: reply.url.endswith("/prompt")) as caught:
             self.page.evaluate("() => { app.queuePrompt(0) }")
@@ -133,7 +139,10 @@ class Canvas:
 
 
 def browser_path() -> str | None:
-    """The browser to use: SAMA_CHROMIUM, or a Chromium on the search path; None leaves it to playwright."""
+    """The browser to use: SAMA_CHROMIUM, or a Chromium on the search path.
+
+    None leaves it to playwright.
+    """
     return os.environ.get("SAMA_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
@@ -148,15 +157,18 @@ def why_no_browser() -> str | None:
     with sync_playwright() as playwright:
         if Path(playwright.chromium.executable_path).is_file():
             return None
-    return "no Chromium found: install one (Debian: apt-get install chromium) or set SAMA_CHROMIUM to its path"
+    return (
+        "no Chromium found: install one (Debian: apt-get install chromium) "
+        "or set SAMA_CHROMIUM to its path"
+    )
 
 
 @contextmanager
 def browsing(server: ComfyServer) -> Iterator:
     """A browser context for `server` that reaches nothing else.
 
-    While it is open, this thread counts as running an event loop: `asyncio.run`, and so the in-process
-    `comfyui` fixture, does not work in it.
+    While it is open, this thread counts as running an event loop: `asyncio.run`, and so the
+    in-process `comfyui` fixture, does not work in it.
     """
     from playwright.sync_api import sync_playwright
 

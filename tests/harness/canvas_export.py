@@ -1,11 +1,14 @@
-"""Makes a canvas-format workflow and its thumbnail out of an API-format graph, with ComfyUI's own frontend.
+"""Makes a canvas-format workflow and its thumbnail out of an API-format graph, with ComfyUI's own
+frontend.
 
-    python -m tests.harness.canvas_export workflows/api/simple_edit.json workflows/simple_edit.json \\
+    python -m tests.harness.canvas_export \\
+        workflows/api/simple_edit.json workflows/simple_edit.json \\
         workflows/simple_edit.jpg [--layout tests/browser/layouts/simple_edit.json] \\
         [--input workflows/moving_shapes.mp4]
 
-Run from the repository root. The frontend loads and serialises the graph, so widget order, hidden widgets and
-node sizes are its own. What was written is read back and must give the same API graph, or nothing is kept.
+Run from the repository root. The frontend loads and serialises the graph, so widget order, hidden
+widgets and node sizes are its own. What was written is read back and must give the same API graph,
+or nothing is kept.
 
 The layout file, with every part optional; what it leaves out the frontend arranges:
     {"nodes":  {"6": [x, y], "7": [x, y, width, height]},
@@ -74,7 +77,8 @@ CALM = """() => {
 BOUNDS_ON_SCREEN = """() => {
     const boxes = [...app.graph.nodes, ...app.graph.groups].map(item => item.boundingRect)
     const [left, top] = [0, 1].map(axis => Math.min(...boxes.map(box => box[axis])))
-    const [right, bottom] = [0, 1].map(axis => Math.max(...boxes.map(box => box[axis] + box[axis + 2])))
+    const [right, bottom] = [0, 1].map(
+        axis => Math.max(...boxes.map(box => box[axis] + box[axis + 2])))
     const { scale, offset } = app.canvas.ds, frame = app.canvasEl.getBoundingClientRect()
     const x = frame.x + (left + offset[0]) * scale, y = frame.y + (top + offset[1]) * scale
     return { x, y, width: (right - left) * scale, height: (bottom - top) * scale }
@@ -84,9 +88,11 @@ BOUNDS_ON_SCREEN = """() => {
 def canvas_workflow(
     canvas: Canvas, prompt: dict, layout: dict | None = None, name: str = "workflow"
 ) -> dict:
-    """Load an API-format graph, arrange it, and return it in canvas format with an id made from `name`.
+    """Load an API-format graph, arrange it, and return it in canvas format with an id made from
+    `name`.
 
-    Raises AssertionError if the frontend, given the result, would queue another graph than `prompt`.
+    Raises AssertionError if the frontend, given the result, would queue another graph than
+    `prompt`.
     """
     layout = layout or {}
     canvas.open_api(prompt, name)
@@ -106,7 +112,10 @@ def canvas_workflow(
 
 
 def prompt_differences(wanted: dict, got: dict) -> list[str]:
-    """How two API graphs differ in nodes, classes and inputs; inputs that only `got` has (defaults) may be there."""
+    """How two API graphs differ in nodes, classes and inputs.
+
+    Inputs that only `got` has (defaults) may be there.
+    """
     lines = [f"node {key}: only on one side" for key in sorted(wanted.keys() ^ got.keys())]
     for key in sorted(wanted.keys() & got.keys()):
         if wanted[key]["class_type"] != got[key]["class_type"]:
@@ -120,7 +129,7 @@ def prompt_differences(wanted: dict, got: dict) -> list[str]:
 
 
 def thumbnail(canvas: Canvas, path: Path) -> None:
-    """Save the graph that is open, without menus and panels, as a .jpg of at most 1280 pixels' width."""
+    """Save the open graph, without menus and panels, as a .jpg at most 1280 pixels wide."""
     canvas.page.evaluate(CALM)
     canvas.page.set_viewport_size(PICTURE)
     canvas.fit()
@@ -140,7 +149,10 @@ def _clip(canvas: Canvas) -> dict:
 
 
 def export(jobs: list[tuple[Path, Path, Path, dict]], inputs: list[Path]) -> None:
-    """Export every (API graph, workflow, thumbnail, layout) with one server; `inputs` go to its input folder."""
+    """Export every (API graph, workflow, thumbnail, layout) with one server.
+
+    `inputs` go to its input folder.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(running_server(folder))

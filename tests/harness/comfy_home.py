@@ -1,4 +1,4 @@
-"""Where ComfyUI's sources are, whether this environment is theirs, and what CPU torch needs to import them."""
+"""ComfyUI's sources: where they are, whether this environment fits, what CPU torch needs."""
 
 import importlib.util
 import os
@@ -25,11 +25,11 @@ FRONTEND = "comfyui-frontend-package"
 def comfy_source() -> ComfyUI:
     """The ComfyUI to test with: SAMA_COMFYUI, else the one that `run.py` would use.
 
-    Ends the pytest session with a sentence saying what to do when there is none, or when this environment lacks what
-    it pins: then it would not be tested as people run it.
+    Ends the pytest session with a sentence saying what to do when there is none, or when this
+    environment lacks what it pins: then it would not be tested as people run it.
     """
     try:
-        found = _find_here()
+        found = find_here()
     except LaunchError as error:
         pytest.exit(f"{VARIABLE}: {error}", returncode=3)
     if found is None:
@@ -45,9 +45,12 @@ def comfy_source() -> ComfyUI:
 
 
 def describe_comfyui() -> str | None:
-    """The ComfyUI and the frontend that this run used, for the end of its report; None without one."""
+    """The ComfyUI and the frontend that this run used, for the end of its report.
+
+    None without one.
+    """
     try:
-        found = _find_here()
+        found = find_here()
     except LaunchError:
         return None
     if found is None:
@@ -57,7 +60,10 @@ def describe_comfyui() -> str | None:
 
 
 def other_versions(comfyui: ComfyUI) -> dict[str, str]:
-    """Packages that this ComfyUI pins and this environment has otherwise: what is here, and what it pins."""
+    """Packages that this ComfyUI pins and this environment has otherwise.
+
+    What is here, and what it pins.
+    """
     pins = re.findall(r"^([\w.-]+)==([\w.]+)\s*$", comfyui.requirements(), re.MULTILINE)
     return {
         name: f"{name} {_version(name) or 'none'} where it pins {pinned}"
@@ -66,7 +72,8 @@ def other_versions(comfyui: ComfyUI) -> dict[str, str]:
     }
 
 
-def _find_here() -> ComfyUI | None:
+def find_here() -> ComfyUI | None:
+    """The ComfyUI that VARIABLE names, else the one that `run.py` would use; None without one."""
     return find_comfyui(Places(), os.environ.get(VARIABLE), environ={})
 
 

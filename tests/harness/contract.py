@@ -1,8 +1,10 @@
-"""Checks on the ComfyUI at hand that all we use of it is there, and takes and gives what we rely on.
+"""Checks on the ComfyUI at hand that all we use of it is there, and takes and gives what we rely
+on.
 
     python -m tests.harness.contract [COMFYUI_FOLDER]
 
-prints what is missing by name, in the seconds that importing ComfyUI takes, and ends with 1 if anything is.
+prints what is missing by name, in the seconds that importing ComfyUI takes, and ends with 1 if
+anything is.
 """
 
 import ast
@@ -42,8 +44,8 @@ HARNESS = [ROOT / "tests" / "harness" / f"{name}.py" for name in ("executor", "r
 class Contract:
     """What was looked at, and what of it is wrong.
 
-    missing      what ComfyUI lacks, takes otherwise than we give it, or gives otherwise than we take it; a line each
-    unexplained  names in our code that no table and no code of ours explains
+    missing      what ComfyUI lacks, takes otherwise than we give it, or gives otherwise than we
+    take it; a line each unexplained  names in our code that no table and no code of ours explains
     """
 
     version: str = ""
@@ -249,7 +251,10 @@ def _check_stand_ins(found: Contract) -> None:
 
 
 def _ours(found: Contract, file: str, name: str) -> ast.arguments | None:
-    """Parameters of a function of ours that a table names; None, and a line about it, if it is no longer there."""
+    """Parameters of a function of ours that a table names.
+
+    None, and a line about it, if it is no longer there.
+    """
     try:
         return function(ROOT / file, name)
     except (OSError, LookupError):

@@ -1,15 +1,15 @@
 """What our code and ComfyUI promise each other beyond the symbols that we import, as tables.
 
-`contract.py` checks all of it on a ComfyUI. Symbols, calls and overridden methods need no table: they are read off our
-syntax. A name in our code that neither a table nor our own code explains makes the check fail, so that the tables
-cannot rot.
+`contract.py` checks all of it on a ComfyUI. Symbols, calls and overridden methods need no table:
+they are read off our syntax. A name in our code that neither a table nor our own code explains
+makes the check fail, so that the tables cannot rot.
 """
 
 from .core_syntax import Call
 
-# Classes of ComfyUI's objects in our code → how our code calls such an object, with the file where the name is needed
-# to tell. The longest match counts; `[]` and `()` stand for any index and any arguments. A class without such a name
-# only explains attributes that are found on it.
+# Classes of ComfyUI's objects in our code → how our code calls such an object, with the file where
+# the name is needed to tell. The longest match counts; `[]` and `()` stand for any index and any
+# arguments. A class without such a name only explains attributes that are found on it.
 OBJECTS = {
     "comfy.model_patcher.ModelPatcher": (
         "model",
@@ -51,8 +51,9 @@ OBJECTS = {
     "comfy_execution.progress.ProgressRegistry": ("get_progress_state()",),
 }
 
-# Functions of ours that stand in for ComfyUI's without being its subclass: ours, by file and name → ComfyUI's, how many
-# of our first parameters (`executor`) it has not, and whether ComfyUI counts on the order of the rest.
+# Functions of ours that stand in for ComfyUI's without being its subclass: ours, by file and name →
+# ComfyUI's, how many of our first parameters (`executor`) it has not, and whether ComfyUI counts on
+# the order of the rest.
 STAND_INS = {
     ("sama_core/comfyui/joint_state.py", "outer_sample"): (
         "comfy.samplers.CFGGuider.outer_sample",
@@ -129,8 +130,8 @@ CALLED = {
     ],
 }
 
-# What we rely on without naming it: it is handed to us, or found by a name put together at run time. A call says how it
-# is called.
+# What we rely on without naming it: it is handed to us, or found by a name put together at run
+# time. A call says how it is called.
 ALSO = {
     "comfy.ldm.modules.attention.optimized_attention": Call(4, ("transformer_options",)),
     "comfy.nested_tensor.NestedTensor.is_nested": None,
@@ -226,7 +227,8 @@ WORDS = {
         "filename",
     ),
 }
-# Names under which our code has ComfyUI's dictionaries: each key that it reads of them must be above, or one of ours.
+# Names under which our code has ComfyUI's dictionaries: each key that it reads of them must be
+# above, or one of ours.
 DICTIONARIES = {
     "options",
     "model_options",

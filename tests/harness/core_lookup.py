@@ -1,4 +1,7 @@
-"""Looks names up in the ComfyUI that is imported: what stands at a path, what instances have, what a call accepts."""
+"""Looks names up in the ComfyUI that is imported.
+
+What stands at a path, what instances have, what a call accepts.
+"""
 
 import ast
 import importlib
@@ -24,7 +27,10 @@ def _import(name: str) -> tuple[Any, str]:
 
 
 def find(path: str) -> tuple[Any, str]:
-    """What stands at a dotted path, or ABSENT; and why, where a module on the way could not be imported."""
+    """What stands at a dotted path, or ABSENT.
+
+    And why, where a module on the way could not be imported.
+    """
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
         module, why = _import(".".join(parts[:length]))
@@ -38,7 +44,8 @@ def find(path: str) -> tuple[Any, str]:
 def _below(target: Any, names: list[str]) -> Any:
     for number, name in enumerate(names):
         if inspect.isclass(target) and not hasattr(target, name):
-            # Instances have it, or the class has it from the first instance on; what lies below cannot be looked at.
+            # Instances have it, or the class has it from the first instance on; what lies below
+            # cannot be looked at.
             return None if number == len(names) - 1 and name in attributes(target) else ABSENT
         target = getattr(target, name, ABSENT)
         if target is ABSENT:
@@ -48,7 +55,10 @@ def _below(target: Any, names: list[str]) -> Any:
 
 @cache
 def attributes(cls: type) -> frozenset[str]:
-    """Names that instances of a class have: its own, annotated ones, and those that its methods set."""
+    """Names that instances of a class have.
+
+    Its own, annotated ones, and those that its methods set.
+    """
     names = set(dir(cls))
     for part in cls.__mro__:
         names |= set(vars(part).get("__annotations__", ()))
@@ -133,7 +143,8 @@ def given(name: str, ours: ast.arguments, calls: list[Call], where: str) -> Iter
     needed = positional[: len(positional) - len(ours.defaults)]
     for call in dict.fromkeys(calls):
         if call.positional > len(positional) and ours.vararg is None:
-            yield f"{name} takes {len(positional)} arguments by position, {where} gives {call.positional}"
+            takes = f"{name} takes {len(positional)} arguments by position"
+            yield f"{takes}, {where} gives {call.positional}"
         for keyword in call.keywords:
             if (
                 keyword not in (*positional, *(argument.arg for argument in ours.kwonlyargs))

@@ -1,4 +1,7 @@
-"""Python's syntax, as far as the contract with ComfyUI reads it: calls, parameters, dotted names, keys."""
+"""Python's syntax, as far as the contract with ComfyUI reads it.
+
+Calls, parameters, dotted names, keys.
+"""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -9,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Call:
-    """How something is called: positional arguments, names of the others, and whether `*` or `**` hides more."""
+    """How something is called: its arguments, and whether `*` or `**` hides more of them."""
 
     positional: int
     keywords: tuple[str, ...]
@@ -28,7 +31,7 @@ def _parse(text: str) -> ast.Module:
 
 @cache
 def calls(tree: ast.AST, called: str) -> list[Call]:
-    """How `called`, as it is written or behind any dot if it begins with one, is called in this syntax."""
+    """How `called` is called: as it is written, or behind any dot if it begins with one."""
     found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     return [
         call_of(node)
@@ -39,7 +42,10 @@ def calls(tree: ast.AST, called: str) -> list[Call]:
 
 
 def function(file: Path, name: str) -> ast.arguments:
-    """Parameters of a function, or as `Class.method` of what a class or function holds. Raises LookupError."""
+    """Parameters of a function, or as `Class.method` of what a class or function holds.
+
+    Raises LookupError.
+    """
     scope: ast.AST = parse(file)
     for part in name.split("."):
         scope = next((node for node in scope.body if getattr(node, "name", None) == part), None)
@@ -49,7 +55,10 @@ def function(file: Path, name: str) -> ast.arguments:
 
 
 def words(files: Iterable[Path], dictionaries: set[str]) -> set[str]:
-    """Keys by which these files read dictionaries of these names: `d["key"]`, `d.get("key")`, `"key" in d`."""
+    """Keys by which these files read dictionaries of these names.
+
+    `d["key"]`, `d.get("key")`, `"key" in d`.
+    """
     return {word for file in files for word in _words_in(parse(file), dictionaries)}
 
 

@@ -1,4 +1,7 @@
-"""What our code uses of ComfyUI, read off its syntax: symbols, attributes of objects, and how each is called."""
+"""What our code uses of ComfyUI, read off its syntax.
+
+Symbols, attributes of objects, and how each is called.
+"""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -29,7 +32,8 @@ class Use:
     """One place where our code names something that may be ComfyUI's."""
 
     owner: str
-    """What stands before the name, as written: `guider.model_patcher`; of a symbol of a module its whole path."""
+    """What stands before the name, as written: `guider.model_patcher`; of a symbol of a module its
+    whole path."""
     name: str
     where: str
     """`file:line`."""
@@ -66,7 +70,8 @@ class _Module:
     others: set[str] = field(default_factory=set)
     """Names of modules that are neither ComfyUI's nor objects, and what is imported of them."""
     foreign: set[str] = field(default_factory=set)
-    """Those of `others` that come from Python or another package: what their calls return is not ComfyUI's either."""
+    """Those of `others` that come from Python or another package: what their calls return is not
+    ComfyUI's either."""
 
 
 def uses(files: Iterable[Path], root: Path) -> list[Use]:
@@ -82,7 +87,10 @@ def overrides(files: Iterable[Path], root: Path) -> list[Override]:
 
 
 def own_names(files: Iterable[Path]) -> set[str]:
-    """What our own classes and modules define: methods, fields, functions, attributes set on `self` and `cls`."""
+    """What our own classes and modules define.
+
+    Methods, fields, functions, attributes set on `self` and `cls`.
+    """
     return set().union(*(_names_in(parse(file)) for file in files))
 
 

@@ -1,4 +1,7 @@
-"""Words that ComfyUI's sources must hold: keys of its dictionaries, options, routes, and the nodes of our workflows."""
+"""Words that ComfyUI's sources must hold.
+
+Keys of its dictionaries, options, routes, and the nodes of our workflows.
+"""
 
 import ast
 import json
@@ -19,7 +22,7 @@ WORKFLOWS = REPO_ROOT / "workflows" / "api"
 
 
 def check_words(found, core: Path, ours: list[Path]) -> None:
-    """Adds to a `contract.Contract` what the tree `core` lacks, and keys in `ours` that no table has."""
+    """Add to a `contract.Contract` what the tree `core` lacks, and keys in `ours` in no table."""
     known = {**WORDS, ("comfy/cli_args.py",): sorted(_constants(SERVERS, r"--[a-z][a-z-]+"))}
     for places, wanted in known.items():
         text = _text(core / place for place in places)

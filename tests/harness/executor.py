@@ -55,7 +55,8 @@ class RunResult:
 
 
 class ComfyHarness:
-    """A ComfyUI in this process: registry, executor, and a prompt server that records instead of sending.
+    """A ComfyUI in this process: registry, executor, and a prompt server that records instead of
+    sending.
 
     base  its base directory, with models/*, input, output, temp, user
     pack  our pack as ComfyUI loaded it, None while it has no __init__.py
@@ -87,9 +88,9 @@ class ComfyHarness:
     ) -> RunResult:
         """Validate and execute an API-format graph.
 
-        keep:    ids of nodes whose output values are wanted in `RunResult.values`; they run even when no
-                 output node needs them.
-        preview: ComfyUI's preview method ("none", "auto", "latent2rgb", "taesd"). With "none" ComfyUI
+        keep:    ids of nodes whose output values are wanted in `RunResult.values`; they run even if
+                 no output node needs them.
+        preview: ComfyUI's preview method ("none", "auto", "latent2rgb", "taesd"). With "none" it
                  throttles progress calls.
         warm:    keep the node cache of the run before, as a user's second queueing has it.
         """
@@ -111,7 +112,7 @@ class ComfyHarness:
         return result
 
     def interrupt_after(self, progress_calls: int) -> None:
-        """Make the next `run` behave as if the user pressed interrupt after that many progress calls."""
+        """Make the next `run` end as if the user interrupted it after that many progress calls."""
         self._interrupt_after = progress_calls
 
     def node_class(self, node_id: str) -> type:
@@ -144,7 +145,8 @@ class ComfyHarness:
         self._result.node_errors = node_errors
         for node_id, found in node_errors.items():
             for item in found["errors"]:
-                line = f"{node_id} {found['class_type']}: {item['type']}: {item['message']}: {item['details']}"
+                what = f"{item['type']}: {item['message']}: {item['details']}"
+                line = f"{node_id} {found['class_type']}: {what}"
                 self._result.errors.append(line)
         if not valid and not self._result.errors:
             self._result.errors.append(f"{error['type']}: {error['message']} {error['details']}")
@@ -169,7 +171,7 @@ class ComfyHarness:
                 )
 
     def _install_progress_hook(self) -> None:
-        """The same hook as ComfyUI's main.hijack_progress (main.py cannot be imported), plus our record."""
+        """As ComfyUI's main.hijack_progress (main.py cannot be imported), with our record."""
         import comfy.model_management
         import comfy.utils
         import nodes

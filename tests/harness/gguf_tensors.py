@@ -1,9 +1,11 @@
-"""GGUF files in ComfyUI as ComfyUI-GGUF loads them: packed tensors that are unpacked in each layer's forward pass.
+"""GGUF files in ComfyUI as ComfyUI-GGUF loads them: packed tensors that are unpacked in each
+layer's forward pass.
 
-That pack is on no package registry, so this stands for it: the same attributes on the tensors (`tensor_type`,
-`tensor_shape`, `patches`, a `shape` that is the unpacked one while the data are packed bytes, `clone` and `detach` that
-give the tensor itself), layers without a weight until they are loaded, a state dict of empty meta tensors, and a model
-patcher that hangs LoRAs on the packed tensors. Set SAMA_GGUF_PACK to a folder of the real pack to test with that.
+That pack is on no package registry, so this stands for it: the same attributes on the tensors
+(`tensor_type`, `tensor_shape`, `patches`, a `shape` that is the unpacked one while the data are
+packed bytes, `clone` and `detach` that give the tensor itself), layers without a weight until they
+are loaded, a state dict of empty meta tensors, and a model patcher that hangs LoRAs on the packed
+tensors. Set SAMA_GGUF_PACK to a folder of the real pack to test with that.
 """
 
 import importlib

@@ -1,4 +1,7 @@
-"""Golden tensors of the official SAMA code: loading, comparing, and the parity table at the end of a run."""
+"""Golden tensors of the official SAMA code.
+
+Loading, comparing, and the parity table at the end of a run.
+"""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -36,7 +39,8 @@ PARITY: dict[str, Parity] = {}
 
 @dataclass
 class Golden:
-    """One golden group: `golden["case1.latents"]` is a tensor, `golden.manifest` the JSON beside it.
+    """One golden group: `golden["case1.latents"]` is a tensor, `golden.manifest` the JSON beside
+    it.
 
     Tensors remember where they come from, so `assert_close` files its figures under this group.
     """
@@ -62,8 +66,8 @@ class Golden:
         ]
 
     def limits(self, name: str) -> dict[str, float]:
-        """The manifest's `suggested_tolerance` for tensor `name`: the longest pattern that matches it, as
-        assert_close's arguments; "exact" is a distance of zero."""
+        """The manifest's `suggested_tolerance` for tensor `name`: the longest pattern that matches
+        it, as assert_close's arguments; "exact" is a distance of zero."""
         tolerances = {
             pattern: value
             for key, value in self.manifest["suggested_tolerance"].items()
@@ -79,7 +83,7 @@ class Golden:
         )
 
     def state_dict(self, prefix: str = "") -> dict[str, torch.Tensor]:
-        """Fresh float32 copies of the weights under `weights.<prefix>`, under their official names."""
+        """New float32 copies of the weights under `weights.<prefix>`, by their official names."""
         start = WEIGHTS + prefix
         return {
             key[len(start) :]: value.to(torch.float32, copy=True)

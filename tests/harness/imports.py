@@ -1,4 +1,4 @@
-"""Makes `sama_core` importable without the repository root on `sys.path`, and one with the pack's own copy."""
+"""Makes `sama_core` importable without the root on `sys.path`, and one with the pack's copy."""
 
 import ast
 import importlib
@@ -28,7 +28,7 @@ class LibraryFinder(importlib.abc.MetaPathFinder):
 
 
 class AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Answers `<pack>.sama_core` and everything below with the modules of `sama_core` themselves."""
+    """Answers `<pack>.sama_core` and all below it with the modules of `sama_core` themselves."""
 
     def __init__(self, pack_name: str):
         self.pack_name = pack_name
@@ -57,7 +57,10 @@ def install(root: Path = REPO_ROOT) -> None:
 
 
 def alias(pack_name: str) -> None:
-    """Make `<pack_name>.sama_core` the same modules as `sama_core`. Call before the pack is loaded."""
+    """Make `<pack_name>.sama_core` the same modules as `sama_core`.
+
+    Call before the pack is loaded.
+    """
     if not any(
         isinstance(finder, AliasFinder) and finder.pack_name == pack_name
         for finder in sys.meta_path

@@ -1,4 +1,5 @@
-"""LoRA files for a Wan model in every spelling trainers use, right ones and wrong ones, made from seeds.
+"""LoRA files for a Wan model in every spelling trainers use, right ones and wrong ones, made from
+seeds.
 
 `right(shapes)` and `wrong(shapes)` yield cases over the layers given: name → (outputs, inputs).
 """

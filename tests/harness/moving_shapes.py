@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageDraw
 
-# Warm circles and cool squares, so that any two can be told apart and named: "turn the red circle green".
+# Warm circles and cool squares, so that any two can be told apart and named: "turn the red circle
+# green".
 WARM = ((226, 61, 61), (240, 134, 44), (242, 194, 48))
 COOL = ((58, 110, 226), (64, 168, 88), (146, 84, 200))
 BACKGROUNDS = (
@@ -44,7 +45,7 @@ def _reflect(places: np.ndarray) -> np.ndarray:
 
 
 def _draw(background: Image.Image, places: np.ndarray, circle: tuple, square: tuple) -> np.ndarray:
-    """One frame; `places` (2, 2) are the centres (x, y) of circle and square as parts of the frame."""
+    """One frame; `places` (2, 2) are centres (x, y) of circle and square as parts of the frame."""
     canvas = background.resize([side * SUPERSAMPLING for side in background.size])
     pen = ImageDraw.Draw(canvas)
     circle_box, square_box = (

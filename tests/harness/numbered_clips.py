@@ -1,4 +1,7 @@
-"""Clips whose every picture carries its number: eight squares in the top row, white is 1, the highest bit left."""
+"""Clips whose every picture carries its number.
+
+Eight squares in the top row, white is 1, the highest bit left.
+"""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -13,7 +16,7 @@ CLOSED = {"crf": "4", "g": "12", "bf": "0", "sc_threshold": "0"}
 
 
 def numbered_picture(number: int) -> np.ndarray:
-    """uint8 (HEIGHT, WIDTH, 3): the number over four colours, so that no turn or mirror image looks alike."""
+    """uint8 (HEIGHT, WIDTH, 3): the number over four colours, so that turned pictures differ."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     bits = [number >> place & 1 for place in range(7, -1, -1)]
     picture[:SQUARE] = np.repeat(bits, SQUARE)[None, :, None] * 255
@@ -27,7 +30,10 @@ def numbered_picture(number: int) -> np.ndarray:
 
 
 def number_in(picture: np.ndarray) -> int:
-    """The number in an upright picture of any type; white is above half of what is brightest in it."""
+    """The number in an upright picture of any type.
+
+    White is above half of what is brightest in it.
+    """
     pixels = np.asarray(picture).astype(float)
     row = pixels[SQUARE // 2, SQUARE // 2 :: SQUARE].mean(-1) > pixels.max() / 2
     return sum(int(bit) << place for place, bit in zip(range(7, -1, -1), row, strict=True))
@@ -42,7 +48,8 @@ def write_numbered(
     rate: Fraction | int = 24,
     dropped: Iterable[int] = (),
 ) -> str:
-    """One picture for each stamp, in ticks of `clock`; packets with the numbers `dropped` are left out.
+    """One picture for each stamp, in ticks of `clock`; packets with the numbers `dropped` are left
+    out.
 
     Equal stamps are written where the container takes them, as matroska does.
     """
@@ -75,7 +82,7 @@ def _encoded(stream: av.VideoStream, count: int, clock: int):
 
 
 def restamp_matroska(path: str, stamp: int, wrong: int) -> None:
-    """Put `wrong` in place of a packet's time, both in milliseconds, in a file of one track and one cluster."""
+    """Replace a packet's time by `wrong` (ms) in a file of one track and one cluster."""
     data = bytearray(Path(path).read_bytes())
     places = [
         place

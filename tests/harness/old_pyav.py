@@ -1,6 +1,8 @@
-"""What PyAV 16.0, the oldest that ComfyUI admits, has not; and the program that works without it on a newer PyAV:
+"""What PyAV 16.0, the oldest that ComfyUI admits, has not; and the program that works without it on
+a newer PyAV:
 
-`python -m tests.harness.old_pyav (old|new) CLIP RESULT` reads CLIP, writes RESULT, and prints what it found as JSON.
+`python -m tests.harness.old_pyav (old|new) CLIP RESULT` reads CLIP, writes RESULT, and prints what
+it found as JSON.
 """
 
 import hashlib
@@ -38,7 +40,10 @@ REFORMAT_WORDS = {
 
 
 def hide() -> list[str]:
-    """Takes away what is later, and makes deadly what kills PyAV 16; what could not be hidden is returned."""
+    """Takes away what is later, and makes deadly what kills PyAV 16.
+
+    What could not be hidden is returned.
+    """
     kept = []
     for owner, names in LATER.items():
         target = getattr(av, owner.removeprefix("av."))

@@ -1,4 +1,4 @@
-"""Starts ComfyUI's node registry inside the test process, in the one order that works, and loads the pack."""
+"""Starts ComfyUI's node registry in the test process, in the order that works; loads the pack."""
 
 import asyncio
 import importlib
@@ -27,7 +27,7 @@ class Pack:
 
 
 def start_registry(base: Path) -> None:
-    """Import ComfyUI with `base` as its base directory and register the core nodes (7-10 s, once a process)."""
+    """Import ComfyUI with base directory `base`, register its nodes (7-10 s, once a process)."""
     import_core(base)
     import folder_paths
     import nodes

@@ -29,7 +29,7 @@ class TestPlaces(Places):
 
 
 class ComfyServer:
-    """A running server: `url`, `base` (its base directory), `client` (the launcher's), `run`, `log`."""
+    """A running server: `url`, `base` (its base directory), `client` (the launcher's), `log`."""
 
     def __init__(self, process: Server, base: Path):
         self.process = process
@@ -43,14 +43,19 @@ class ComfyServer:
         return self.process.log.read_text(encoding="utf-8", errors="replace")
 
     def run(self, prompt: dict, timeout: float = 120) -> dict:
-        """Queue an API-format graph and return its history entry (`outputs`, `status`) when it has ended.
+        """Queue an API-format graph and return its history entry (`outputs`, `status`) when it has
+        ended.
 
-        Raises launch.client.Refused (with the node errors as `body`) when the server does not take it.
+        Raises launch.client.Refused (with the node errors as `body`) when the server does not take
+        it.
         """
         return self.wait(self.client.queue(prompt), timeout)
 
     def wait(self, prompt_id: str, timeout: float = 120) -> dict:
-        """The history entry of a queued graph. Raises AssertionError with the log's end when it takes too long."""
+        """The history entry of a queued graph.
+
+        Raises AssertionError with the log's end when it takes too long.
+        """
         until = time.monotonic() + timeout
         while time.monotonic() < until:
             assert self.process.alive(), f"the server ended:\n{self.log[-3000:]}"
@@ -72,7 +77,8 @@ class ComfyServer:
 
 @contextmanager
 def running_server(folder: Path, *options: str) -> Iterator[ComfyServer]:
-    """A server with base directory `folder/base`, on the CPU and on a free port; stopped whatever happens.
+    """A server with base directory `folder/base`, on the CPU and on a free port; stopped whatever
+    happens.
 
     Raises AssertionError when the pack or one of ComfyUI's own nodes fails to import.
     """

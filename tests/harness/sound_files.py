@@ -1,4 +1,7 @@
-"""Video files with sound as recorders and editors make it: any layout and order, holes, changes, several tracks."""
+"""Video files with sound as recorders and editors make it.
+
+Any layout and order, holes, changes, several tracks.
+"""
 
 import struct
 from fractions import Fraction
@@ -70,8 +73,9 @@ def write(
 ) -> str:
     """Pictures and `samples`, float32 (channels, n), from `begin` seconds on.
 
-    `skip` leaves out the first packets of the pictures, `silent` the packets of sound in between (from, to). `more` are
-    further sound tracks, of which number `default` is the default one, or none is for -1.
+    `skip` leaves out the first packets of the pictures, `silent` the packets of sound in between
+    (from, to). `more` are further sound tracks, of which number `default` is the default one, or
+    none is for -1.
     """
     with av.open(str(path), "w") as container:
         pictures = container.add_stream(video, rate=FPS, options=X264 if video == "libx264" else {})
@@ -128,7 +132,10 @@ def _coded_sound(
 
 
 def state_order(path: str, labels: list[int]) -> str:
-    """Makes a mov or mp4, not written for streaming, state what the channels of its sound are, as QuickTime does."""
+    """Write into a mov or mp4 what the channels of its sound are, as QuickTime does.
+
+    The file must not be written for streaming.
+    """
     data = bytearray(Path(path).read_bytes())
     body = struct.pack(">IIII", 0, 0, 0, len(labels)) + b"".join(
         struct.pack(">I16x", label) for label in labels
@@ -146,7 +153,7 @@ def state_order(path: str, labels: list[int]) -> str:
 
 
 def _boxes_to_sound(data: bytearray) -> list[tuple[int, int]]:
-    """Place and size of the boxes around the entry that describes the sound, from the outermost on."""
+    """Place and size of the boxes around the entry of the sound, from the outermost on."""
     assert data.find(b"moov") > data.find(b"mdat"), "chunk offsets would have to move along"
     trak = next(
         box

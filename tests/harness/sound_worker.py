@@ -1,6 +1,8 @@
-"""Takes the sound of clips through reading and saving, in a process of its own: `python -m … sound_worker FILE …`.
+"""Takes the sound of clips through reading and saving, in a process of its own: `python -m …
+sound_worker FILE …`.
 
-One JSON line per file: what was heard of it, what the result holds. A file that kills the process has none.
+One JSON line per file: what was heard of it, what the result holds. A file that kills the process
+has none.
 """
 
 import io

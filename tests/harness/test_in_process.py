@@ -1,4 +1,7 @@
-"""The in-process harness itself: imports, runs, errors, progress, interruption, golden comparison."""
+"""The in-process harness itself.
+
+Imports, runs, errors, progress, interruption, golden comparison.
+"""
 
 import importlib
 

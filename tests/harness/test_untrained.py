@@ -84,7 +84,7 @@ def test_velocities_have_the_size_of_noise(written):
 
 
 def test_dit_names_are_the_official_ones(golden):
-    """`model_shapes` of the golden config is the official state dict, name for name and shape for shape."""
+    """`model_shapes` of the golden config is the official state dict: same names, same shapes."""
     shapes = {name: tuple(value.shape) for name, value in golden("dit_small").state_dict().items()}
     assert model_shapes(DitConfig.from_shapes(shapes, num_heads=4)) == shapes
 

@@ -1,4 +1,7 @@
-"""Writing: what is written reads back, and a failure leaves the folder as it was. And the demo clip."""
+"""Writing: what is written reads back, and a failure leaves the folder as it was.
+
+And the demo clip.
+"""
 
 import errno
 import os
@@ -104,7 +107,8 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path, missing):
     resource = pytest.importorskip(
         "resource", reason="file size limits stand in for a full disk; Unix only"
     )
-    # A limit on file size fails in the muxer's own write calls, as a full disk does, at any byte we choose.
+    # A limit on file size fails in the muxer's own write calls, as a full disk does, at any byte we
+    # choose.
     generator = np.random.default_rng(0)
     noise = [generator.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(10)]
     path = tmp_path / "clip.mp4"

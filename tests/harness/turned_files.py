@@ -1,4 +1,7 @@
-"""mp4 and mov files that ask players to turn their pictures; old PyAVs cannot write such, so their bytes are set."""
+"""mp4 and mov files that ask players to turn their pictures.
+
+Old PyAVs cannot write such, so their bytes are set.
+"""
 
 import struct
 from pathlib import Path

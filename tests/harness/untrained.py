@@ -1,9 +1,9 @@
 """A small SAMA with random weights: every part of the real one, none of its skill.
 
 It lets tests run the whole path, from the loaders to the saved video, on weights that no training
-changes. The pictures it makes are noise. The three files have the real files' layouts, so the ordinary loaders
-take them: the DiT with all 11 SAMA tensors and head size 128, umT5 with a tokenizer inside, and
-the Wan 2.1 VAE at reduced width.
+changes. The pictures it makes are noise. The three files have the real files' layouts, so the
+ordinary loaders take them: the DiT with all 11 SAMA tensors and head size 128, umT5 with a
+tokenizer inside, and the Wan 2.1 VAE at reduced width.
 """
 
 import io
@@ -44,20 +44,39 @@ FILES = {
 }
 
 # Enough plain English for a 352-piece vocabulary; the tokenizer falls back to bytes for the rest.
-_CORPUS = """
-Replace the seal with a crab. Replace the red circle with a blue square. Remove the person on the left.
-Make the circle red. Make the car green and the sky orange. Change the background to a snowy mountain.
-Add a hat to the man. Add a small yellow star above the house. Turn the video into a watercolor painting.
-Make it look like night. Delete the dog from the street. Swap the triangle for a pentagon, keep everything else.
-Put the woman in a purple dress. Change the style to a pencil sketch. Recolour the flower from pink to white.
-The quick brown fox jumps over the lazy dog. Video edit. What should change, and what should stay as it is?
-"""
+_CORPUS = (
+    (
+        "Replace the seal with a crab. Replace the red circle with a blue square. Remove the "
+        "person on the left."
+    ),
+    (
+        "Make the circle red. Make the car green and the sky orange. Change the background to a "
+        "snowy mountain."
+    ),
+    (
+        "Add a hat to the man. Add a small yellow star above the house. Turn the video into a "
+        "watercolor painting."
+    ),
+    (
+        "Make it look like night. Delete the dog from the street. Swap the triangle for a "
+        "pentagon, keep everything else."
+    ),
+    (
+        "Put the woman in a purple dress. Change the style to a pencil sketch. Recolour the "
+        "flower from pink to white."
+    ),
+    (
+        "The quick brown fox jumps over the lazy dog. Video edit. What should change, and what "
+        "should stay as it is?"
+    ),
+)
 
 
 def write_untrained(models_dir: str | Path, seed: int = 0) -> dict[str, str]:
     """Write the three files below a ComfyUI models folder; returns file names by folder.
 
-    Files are written under a temporary name and renamed, and hold the same tensors for the same seed.
+    Files are written under a temporary name and renamed, and hold the same tensors for the same
+    seed.
     """
     parts = {"diffusion_models": diffusion_model, "text_encoders": text_encoder, "vae": vae}
     for folder, build in parts.items():
@@ -68,7 +87,10 @@ def write_untrained(models_dir: str | Path, seed: int = 0) -> dict[str, str]:
 
 
 def write_untrained_shapes(folder: Path) -> ModelFiles:
-    """The untrained DiT and text encoder, and the trained VAE of SAMA-Shapes: an editor that edits nothing well."""
+    """The untrained DiT and text encoder, and the trained VAE of SAMA-Shapes.
+
+    An editor that edits nothing well.
+    """
     names = write_untrained(folder)
     return ModelFiles(
         folder / "diffusion_models" / names["diffusion_models"],
@@ -95,12 +117,12 @@ def vae(generator: torch.Generator, width: int = VAE_WIDTH) -> dict[str, Tensor]
 
 
 def _tokenizer(vocab_size: int) -> bytes:
-    """A sentencepiece model (pad 0, end 1, unknown 2, byte fallback) of exactly `vocab_size` pieces."""
+    """A sentencepiece model of `vocab_size` pieces: pad 0, end 1, unknown 2, byte fallback."""
     import sentencepiece
 
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(_CORPUS.strip().splitlines()),
+        sentence_iterator=iter(_CORPUS),
         model_writer=model,
         vocab_size=vocab_size,
         model_type="unigram",

@@ -1,4 +1,7 @@
-"""Files in every layout of `weight_layouts`: right ones, and wrong ones with the words of their refusal."""
+"""Files in every layout of `weight_layouts`.
+
+Right ones, and wrong ones with the words of their refusal.
+"""
 
 import json
 from collections.abc import Iterator

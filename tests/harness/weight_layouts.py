@@ -82,7 +82,10 @@ def quantise_layers(
 def unmarked_fp8(
     weights: Weights, layers: list[str] | None = None, scale_name: str = "weight_scale"
 ) -> Weights:
-    """One scale a layer, as vLLM and ModelOpt write it; with ComfyUI's old name `scale_weight` as that does."""
+    """One scale a layer, as vLLM and ModelOpt write it.
+
+    With ComfyUI's old name `scale_weight` as that does.
+    """
     return quantise_layers(weights, layers or matrices(weights), quantise_fp8, scale_name)
 
 
@@ -119,7 +122,10 @@ def int8(weights: Weights, marked: bool = True) -> Weights:
 
 
 def nvfp4(weights: Weights, marked: bool = True, smooth: bool = False) -> Weights:
-    """Packed noise of the right shapes: two values a byte, a scale for each 16 in tiles of 128 by 4, one for all."""
+    """Packed noise of the right shapes.
+
+    Two values a byte, a scale for each 16 in tiles of 128 by 4, one for all.
+    """
     found, draw = dict(weights), torch.Generator().manual_seed(2)
     for layer in matrices(weights):
         out, into = weights[f"{layer}.weight"].shape

@@ -1,4 +1,4 @@
-"""The ablation's command: arms that differ in nothing else, intervals by hand, a run that is not repeated."""
+"""The ablation's command: what arms differ in, intervals by hand, no run is repeated."""
 
 import json
 from dataclasses import asdict

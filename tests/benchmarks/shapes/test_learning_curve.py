@@ -37,7 +37,7 @@ def test_stages_follow_one_another_and_a_later_log_replaces(stages):
 
 
 def test_a_curve_goes_on_after_an_earlier_runs_numbers(stages, tmp_path):
-    """The whole curve at once, and in two runs of which the second knows the first one's JSON only."""
+    """The whole curve at once, and in two runs: the second knows the first one's JSON only."""
     command, curve = learning_curve.main, tmp_path / "curve.json"
     assert command([*stages, "--json", str(curve)]) == 0
     whole = curve.read_text()

@@ -31,7 +31,10 @@ def test_settings_are_the_full_sampling_the_cache_and_fewer_steps():
 
 
 def test_clips_are_edited_with_every_setting(comfyui):
-    """Full sampling is its own reference; a threshold that skips all it may leaves two calls of three."""
+    """Full sampling is its own reference.
+
+    A threshold that skips all it may leaves two calls of three.
+    """
     settings = [
         bench.Setting("full", 3),
         bench.easycache(3.0, 0.0, 1.0, 3),

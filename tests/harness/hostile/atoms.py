@@ -8,7 +8,7 @@ _SOUND_DESCRIPTION = {0: 36, 1: 52}
 
 
 def set_channel_order(mov: bytes, labels: list[int]) -> bytes:
-    """The file with a `chan` atom that names each channel of its PCM sound by CoreAudio's labels (1 L, 2 R, 3 C …)."""
+    """The file with a `chan` atom: CoreAudio's labels (1 L, 2 R, 3 C …) of its PCM channels."""
     described = b"".join(struct.pack(">II3f", label, 0, 0, 0, 0) for label in labels)
     chan = _atom(b"chan", struct.pack(">IIII", 0, 0, 0, len(labels)) + described)
     moov = mov.rindex(b"moov") - 4
@@ -24,7 +24,7 @@ def set_channel_order(mov: bytes, labels: list[int]) -> bytes:
 
 
 def set_matrix(mov: bytes, matrix: tuple[int, ...]) -> bytes:
-    """The file with `matrix` (a b u c d v x y w, as whole numbers) as the display matrix of its picture track."""
+    """The file with the whole numbers `matrix` (a b u c d v x y w) as its display matrix."""
     a, b, u, c, d, v, x, y, w = matrix
     packed = struct.pack(">9i", a << 16, b << 16, u, c << 16, d << 16, v, x << 16, y << 16, w << 30)
     moov, done = mov.rindex(b"moov") - 4, []
@@ -39,7 +39,7 @@ def set_matrix(mov: bytes, matrix: tuple[int, ...]) -> bytes:
 
 
 def _rewritten(atoms: bytes, edit) -> bytes:
-    """Every atom's body passed through `edit(kind, body)`, with the sizes of those around it mended."""
+    """Every atom's body as `edit(kind, body)` returns it, with the sizes around it corrected."""
     out, at = b"", 0
     while at + 8 <= len(atoms):
         size, kind = struct.unpack(">I4s", atoms[at : at + 8])

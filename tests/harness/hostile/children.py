@@ -10,7 +10,10 @@ PATIENCE = 60
 
 
 def in_child(work: Callable[[], dict]) -> dict:
-    """What `work` returns in a forked child; `crash` with its signal where the child dies, or takes too long."""
+    """What `work` returns in a forked child.
+
+    `crash` with its signal where the child dies, or takes too long.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

@@ -1,4 +1,7 @@
-"""Files that nobody should have to open, made from seeds: cut off, flipped, mislabelled, and named to do harm."""
+"""Files that nobody should have to open, made from seeds.
+
+Cut off, flipped, mislabelled, and named to do harm.
+"""
 
 import os
 import random
@@ -238,8 +241,10 @@ def _texts(folder: Path) -> Iterator[Hostile]:
         "playlist": playlist,
         "remote": playlist.replace("file://", "http://127.0.0.1:9"),
         "script": "ffconcat version 1.0\nfile secret.mp4\n",
-        "session": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
-        "manifest": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>',
+        "session": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\n"
+        "m=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        "manifest": '<?xml version="1.0"?>'
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>',
         "zeros": "\0" * 5000,
         "letter": "a",
     }

@@ -1,4 +1,7 @@
-"""What the outcome of every hostile file must be, whatever its kind: a right result or one clear sentence."""
+"""What the outcome of every hostile file must be, whatever its kind.
+
+A right result or one clear sentence.
+"""
 
 RAW = ("Errno", "Traceback", "avcodec", " at 0x", "Error(")
 LONGEST = 5000
@@ -6,7 +9,7 @@ LONGEST = 5000
 
 
 def not_as_expected(cases: list[dict]) -> list[dict]:
-    """Crashes, wrong results and raw errors, and files that came out right or wrong where the other is due."""
+    """Crashes, wrong results, raw errors, and a right or wrong outcome where the other is due."""
     return [
         case
         for case in cases

@@ -1,4 +1,5 @@
-"""Sound as the world has it: 1 to 16 channels in every order, holes, changes in mid-stream, several tracks.
+"""Sound as the world has it: 1 to 16 channels in every order, holes, changes in mid-stream, several
+tracks.
 
 Each clip is half a second long and has one click, at `CLICK`, in every channel.
 """
@@ -60,7 +61,7 @@ def _layout(channels: int) -> str:
 def write_with_tracks(
     path: Path, *tracks: tuple, frames: int = FRAMES, video: str = "mpeg4"
 ) -> Path:
-    """A clip with PCM tracks (channels, layout, samples, skipped packets), packets written as they are."""
+    """A clip with PCM tracks (channels, layout, samples, skipped packets), not encoded."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(video, rate=24, options=OPTIONS.get(video, {}))
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"

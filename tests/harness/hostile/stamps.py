@@ -1,5 +1,6 @@
-"""Pictures as the world has them: stamps that are equal, missing or negative, starts before a keyframe, mirrored
-matrices, edit lists, sizes that change in mid-stream, and formats that few readers know.
+"""Pictures as the world has them: stamps that are equal, missing or negative, starts before a
+keyframe, mirrored matrices, edit lists, sizes that change in mid-stream, and formats that few
+readers know.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,7 +47,10 @@ def hostile_stamps(folder: Path) -> Iterator[Hostile]:
 def write_packets(
     path: Path, stamp: Callable[[int], int | None], frames: int = FRAMES, gop: int = 1
 ) -> Path:
-    """A clip whose picture n carries the stamp `stamp(n)` in milliseconds; None leaves it without one."""
+    """A clip whose picture n carries the stamp `stamp(n)` in milliseconds.
+
+    None leaves it without one.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(
             "libx264", rate=24, options={**OPTIONS["libx264"], "g": str(gop), "bf": "0"}
@@ -101,7 +105,10 @@ def _odd_stamps(folder: Path) -> Iterator[Hostile]:
 
 
 def _before_a_keyframe(folder: Path) -> Iterator[Hostile]:
-    """Recordings that begin in the middle of a group of pictures: the first ones cannot be decoded."""
+    """Recordings that begin in the middle of a group of pictures.
+
+    The first ones cannot be decoded.
+    """
     for ending in (".mkv", ".ts", ".mov", ".nut"):
         for gop, dropped in ((4, 1), (4, 3), (12, 1), (6, 5)):
             source = make(
@@ -136,7 +143,10 @@ def _matrices(folder: Path) -> Iterator[Hostile]:
 
 
 def _as_shown(picture: np.ndarray, matrix: tuple[int, ...]) -> np.ndarray:
-    """A point (p, q) is shown at (a p + c q, b p + d q): here that is a transposition, and mirrors."""
+    """A point (p, q) is shown at (a p + c q, b p + d q).
+
+    Here that is a transposition, and mirrors.
+    """
     a, b, _, c, d, *_ = matrix
     shown = picture if a else picture.transpose(1, 0, 2)
     shown = shown[:, ::-1] if a + c < 0 else shown
@@ -152,7 +162,7 @@ def _edit_lists(folder: Path) -> Iterator[Hostile]:
 
 
 def _size_changes(folder: Path) -> Iterator[Hostile]:
-    """Two sizes in one stream: what lies before the change is a clip, or one error says where it is."""
+    """Two sizes in one stream: what is before the change is a clip, or an error names it."""
     sizes = ((WIDTH, HEIGHT), (64, 48), (HEIGHT, WIDTH), (16, 16))
     for ending in (".ts", ".h264", ".mjpeg"):
         parts = [

@@ -11,7 +11,7 @@ Ended = tuple[subprocess.CompletedProcess, list[dict]]
 
 
 def run_worker(module: str, folder: Path, empty: Path, **variables: str) -> Ended:
-    """`tests.harness.hostile.<module>` on `folder`, started in `empty` → the ended process and its lines."""
+    """Run `tests.harness.hostile.<module>` on `folder`, in `empty` → the process and its lines."""
     done = subprocess.run(
         [sys.executable, "-m", f"tests.harness.hostile.{module}", str(folder)],
         capture_output=True,

@@ -1,4 +1,7 @@
-"""Strange clips that are not broken: encrypted, unfinished, huge, almost empty, with far time stamps."""
+"""Strange clips that are not broken.
+
+Encrypted, unfinished, huge, almost empty, with far time stamps.
+"""
 
 import io
 import struct
@@ -112,7 +115,10 @@ def _unfinished(folder: Path) -> Iterator[Hostile]:
 
 
 class _Pipe:
-    """Takes what a muxer writes and cannot go back, as a live stream cannot: no length, no index."""
+    """Takes what a muxer writes and cannot go back, as a live stream cannot.
+
+    No length, no index.
+    """
 
     def __init__(self):
         self.data = b""
@@ -149,7 +155,7 @@ def _huge(folder: Path) -> Iterator[Hostile]:
 
 
 def _few_frames(folder: Path) -> Iterator[Hostile]:
-    """Tracks with one picture or none, with sound beside them, and with pictures that are only a cover."""
+    """Tracks with one picture or none, with sound beside them, with a cover as the only picture."""
     for ending in (".mp4", ".mkv", ".mov", ".ts"):
         path = folder / f"none{ending}"
         with av.open(str(path), "w") as container:

@@ -1,4 +1,7 @@
-"""Strange pictures and sound: interlaced, layered, deep, named like patterns, in very many channels."""
+"""Strange pictures and sound.
+
+Interlaced, layered, deep, named like patterns, in very many channels.
+"""
 
 from collections.abc import Iterator
 from fractions import Fraction

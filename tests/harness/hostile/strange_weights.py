@@ -1,5 +1,6 @@
-"""Weight files stranger than layouts: broken headers, other formats under a wrong name, pickles with powers, and LoRAs
-of other models. Each case writes its file, and says which loader gets it and what must come of it.
+"""Weight files stranger than layouts: broken headers, other formats under a wrong name, pickles
+with powers, and LoRAs of other models. Each case writes its file, and says which loader gets it and
+what must come of it.
 """
 
 import json
@@ -296,7 +297,10 @@ _HUNYUAN = (
 
 
 def other_loras(shapes: dict[str, tuple[int, int]]) -> Iterator[tuple[str, dict[str, Tensor], str]]:
-    """(name, tensors, part of what is said) of LoRAs for other models; those that fit in part are applied in part."""
+    """(name, tensors, part of what is said) of LoRAs for other models.
+
+    Those that fit in part are applied in part.
+    """
     spelling = SPELLINGS["comfy"]
     for name, layers in (("Flux", _FLUX), ("SDXL", _SDXL), ("Hunyuan", _HUNYUAN)):
         for prefix in ("", "diffusion_model.", "transformer."):

@@ -1,7 +1,9 @@
-"""Takes hostile weight files through the pack's loaders: `python -m tests.harness.hostile.weights_worker FOLDER`.
+"""Takes hostile weight files through the pack's loaders: `python -m
+tests.harness.hostile.weights_worker FOLDER`.
 
-This process has imported ComfyUI and forks a child for every file, which writes it, loads it as the nodes do, and
-compares what was loaded or patched with what the file holds. One JSON line per file, then one of what was touched.
+This process has imported ComfyUI and forks a child for every file, which writes it, loads it as the
+nodes do, and compares what was loaded or patched with what the file holds. One JSON line per file,
+then one of what was touched.
 """
 
 import json
@@ -37,7 +39,7 @@ QUANTISED_ERROR = 0.06
 
 
 class Case(NamedTuple):
-    """One file: `try_it(folder)` writes and loads it, and returns what is wrong, empty if nothing is."""
+    """One file: `try_it(folder)` writes and loads it; returns what is wrong, or nothing."""
 
     kind: str
     name: str
@@ -99,7 +101,7 @@ def cases(model, tiny: dict) -> Iterator[Case]:
 
 
 def _lora(model, folder: Path, name: str, tensors: dict, words: str = "") -> str:
-    """Whether the layers that the report calls matched are those whose weights core's patches change."""
+    """Whether the layers that the report calls matched are those that ComfyUI's patches change."""
     from sama_core.comfyui.lora import load_lora
 
     path = folder / "style.safetensors"

@@ -1,8 +1,9 @@
 """Takes hostile clips through the whole path: `python -m tests.harness.hostile.worker FOLDER`.
 
-Reads each file as SAMA Source Video does, restores and saves as SAMA Finish Video and Save Video do, and reads the
-result back. This process has imported what that needs and forks a child for every file, so that one which kills its
-child is known by name. One JSON line per file: what came of it, then one that says what was touched.
+Reads each file as SAMA Source Video does, restores and saves as SAMA Finish Video and Save Video
+do, and reads the result back. This process has imported what that needs and forks a child for every
+file, so that one which kills its child is known by name. One JSON line per file: what came of it,
+then one that says what was touched.
 """
 
 import contextlib
@@ -42,7 +43,10 @@ NEAR = 0.03
 
 
 def taken_through(case: Hostile, result: Path, fit: Fit) -> str:
-    """Read, fit, restore, save, read back. Returns what is wrong with the result, empty if nothing is."""
+    """Read, fit, restore, save, read back.
+
+    Returns what is wrong with the result, empty if nothing is.
+    """
     source = FileSource(str(case.path))
     with _as_nobody() if case.as_nobody else contextlib.nullcontext():
         facts = source.facts()
@@ -73,7 +77,10 @@ def _difference(result: Path, info: ClipInfo) -> str:
 
 
 def _wrong_sound(case: Hostile, result: Path, info: ClipInfo) -> str:
-    """What is wrong with the sound that was read, or with the saved one. Sound that is left out is told in a remark."""
+    """What is wrong with the sound that was read, or with the saved one.
+
+    Sound that is left out is told in a remark.
+    """
     if case.click is None:
         return ""
     if info.audio is None:
@@ -85,7 +92,8 @@ def _wrong_sound(case: Hostile, result: Path, info: ClipInfo) -> str:
             return f"no {name} sound"
         heard = _click(audio)
         if heard is None or abs(heard - case.click) > NEAR:
-            return f"{name} sound clicks at {heard} instead of {case.click} ({list(audio['waveform'].shape)})"
+            size = list(audio["waveform"].shape)
+            return f"{name} sound clicks at {heard} instead of {case.click} ({size})"
     return ""
 
 
