@@ -29,7 +29,8 @@ from benchmarks.comfyui import find
 from benchmarks.report import describe_run, finish
 from sama_core import embedded
 from sama_core.launch.cli import parser as launch_parser
-from sama_core.launch.commands.edit import SET_UP, describe, probe, run_edit, start_server
+from sama_core.launch.clip_jobs import clip_facts, describe
+from sama_core.launch.commands.edit import SET_UP, run_edit, start_server
 from sama_core.launch.places import Places
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.setup.comfyui_source import ComfyUI, places_of
@@ -149,7 +150,7 @@ def measure(asked: argparse.Namespace) -> dict:
         )
         return {
             "ran": {**ran, "versions": versions_of(places.python, comfyui)},
-            "clip": describe(probe(embedded.CLIP, places)),
+            "clip": describe(clip_facts(embedded.CLIP, places)),
             "model": embedded.DIT.name,
             **summarise(taken),
             "edits": taken,

@@ -191,7 +191,8 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         "--frames",
         type=int,
         metavar="N",
-        help=f"frames (default: the clip's, or {SAMA_14B.frames}; {SAMA_SHAPES.frames} with SAMA-Shapes)",
+        help=f"frames (default: the clip's, or {SAMA_14B.frames}; "
+        f"{SAMA_SHAPES.frames} with SAMA-Shapes)",
     )
     add(
         "--area",

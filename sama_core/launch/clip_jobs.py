@@ -1,4 +1,4 @@
-"""Small jobs on clips that need the environment's packages.
+"""Small jobs on clips that need the environment's packages, and how commands run them there.
 
 As a program: `python -m sama_core.launch.clip_jobs JOB FILE …`, where JOB is `probe` or `picture`,
 prints the answer as JSON. If the job fails, the last line on standard error says why, in words for
@@ -9,10 +9,15 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-from .places import write_new
+from ..errors import needed
+from .places import Places, write_new
+from .progress import LaunchError
+from .setup.processes import answer
 
 COLUMNS, WIDEST, GAP = 5, 320, 8
 """Of the picture: frames per row, largest width of a frame, and gap in pixels."""
@@ -92,6 +97,38 @@ def picture(source: str, edited: str, target: str) -> str:
     data = BytesIO()
     sheet.save(data, "PNG")
     return str(write_new(Path(target), [data.getvalue()]))
+
+
+def check_clip(given: str) -> Path:
+    """The clip's absolute path. Raises LaunchError if the file is absent, unreadable or empty."""
+    clip = Path(os.path.abspath(os.path.expanduser(given)))
+    if not clip.is_file():
+        got = "a folder" if clip.is_dir() else "no such file"
+        raise LaunchError(needed(f"--video {clip}", got, "a video file", "Check the path."))
+    if not os.access(clip, os.R_OK) or not clip.stat().st_size:
+        got = "an empty file" if os.access(clip, os.R_OK) else "a file that may not be read"
+        raise LaunchError(needed(f"--video {clip}", got, "a video file", "Check the file."))
+    return clip
+
+
+def clip_facts(clip: Path, places: Places) -> dict:
+    """`probe` of a clip, run in the environment. Raises LaunchError if it is no video."""
+    return run_job("probe", places, clip)
+
+
+def describe(facts: dict) -> str:
+    """A clip's facts in one line."""
+    frames = f"{facts['frames']} frames, " if facts["frames"] else ""
+    return f"{frames}{facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):g} fps"
+
+
+def run_job(job: str, places: Places, *files: Path) -> Any:
+    """Runs a job on `files` in the environment and returns its answer.
+
+    Raises LaunchError with the job's own message if it fails.
+    """
+    command: list[str | Path] = [places.python, "-m", "sama_core.launch.clip_jobs", job, *files]
+    return json.loads(answer(command, files[-1].name, cwd=places.root, log=places.log("clip")))
 
 
 if __name__ == "__main__":

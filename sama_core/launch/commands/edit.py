@@ -1,20 +1,17 @@
 """`run.py edit`: one clip, one instruction, one mp4."""
 
-import json
-import os
 import re
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from ... import embedded
 from ...errors import needed
 from ...released_files import SAMA_14B, SAMA_SHAPES
+from ..clip_jobs import check_clip, clip_facts, describe, run_job
 from ..model_choice import Trio
 from ..places import PICTURE, Places, check_target, choose_target, write_new
 from ..progress import LaunchError, Stages
@@ -31,7 +28,6 @@ from ..server.workflow import (
 )
 from ..setup.comfyui_source import ComfyUI
 from ..setup.environment import Environment
-from ..setup.processes import answer
 
 SET_UP, START = "set-up", "start ComfyUI"
 """Names of stages."""
@@ -84,7 +80,7 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
     stages.finish()
     stages.say(f"\nDone: {result}")
     if picture:
-        stages.say(f"Picture: {_run_job('picture', places, clip, result, picture)}")
+        stages.say(f"Picture: {run_job('picture', places, clip, result, picture)}")
     stages.say(f"\n{stages.table()}")
     return 0
 
@@ -235,32 +231,12 @@ def area_pixels(text: str) -> int:
     return pixels
 
 
-def check_clip(given: str) -> Path:
-    """The clip's absolute path. Raises LaunchError if the file is absent, unreadable or empty."""
-    clip = Path(os.path.abspath(os.path.expanduser(given)))
-    if not clip.is_file():
-        got = "a folder" if clip.is_dir() else "no such file"
-        raise LaunchError(needed(f"--video {clip}", got, "a video file", "Check the path."))
-    if not os.access(clip, os.R_OK) or not clip.stat().st_size:
-        got = "an empty file" if os.access(clip, os.R_OK) else "a file that may not be read"
-        raise LaunchError(needed(f"--video {clip}", got, "a video file", "Check the file."))
-    return clip
-
-
-def probe(clip: Path, places: Places) -> dict:
-    """Size, rate and frame count of a clip, see `clip_jobs.probe`.
-
-    Raises LaunchError if it is no video.
-    """
-    return _run_job("probe", places, clip)
-
-
 def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages) -> None:
     """Prints the clip's facts, and a warning if it is longer than SAMA was released for.
 
     Raises LaunchError if it is no video.
     """
-    facts = probe(clip, places)
+    facts = clip_facts(clip, places)
     stages.say(
         f"Clip: {describe(facts)}"
         + ("" if options.video else ", the one in the pack; --video takes yours")
@@ -270,15 +246,3 @@ def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages
             f"That is more than the {SAMA_14B.frames} frames SAMA was released for, and all are "
             f"edited at once; --frames {SAMA_14B.frames} takes the first ones only."
         )
-
-
-def describe(facts: dict) -> str:
-    """A clip's facts in one line."""
-    frames = f"{facts['frames']} frames, " if facts["frames"] else ""
-    return f"{frames}{facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):g} fps"
-
-
-def _run_job(job: str, places: Places, *files: Path) -> Any:
-    """The answer of a job of `clip_jobs`. Raises LaunchError with the job's own message if it fails."""
-    command: list[str | Path] = [places.python, "-m", "sama_core.launch.clip_jobs", job, *files]
-    return json.loads(answer(command, files[-1].name, cwd=places.root, log=places.log("clip")))

@@ -22,12 +22,13 @@ from ...plan.seconds import USER_FOLDER, read_calibrations
 from ...plan.summary import report
 from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
 from ...released_files import SAMA_14B, SAMA_SHAPES
+from ..clip_jobs import check_clip, clip_facts
 from ..places import Places
 from ..progress import LaunchError, Stages
 from ..setup.environment import Environment
 from ..setup.processes import Commands, answer
 from .convert import FOLDER, find_file
-from .edit import area_pixels, check_clip, probe
+from .edit import area_pixels
 from .models import look_in
 
 NO_FILE = (
@@ -121,7 +122,7 @@ def _read_clip(
 
     `usual` is the number of frames where the file does not say, `area` the model's own in pixels.
     """
-    facts = probe(video, places)
+    facts = clip_facts(video, places)
     clip, remarks = fitted_clip(
         _frames(options.frames, facts["frames"], usual),
         facts["width"],
