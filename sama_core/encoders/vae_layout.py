@@ -1,5 +1,7 @@
 """Wan 2.1's VAE as a file: names and shapes of its tensors, and the constants of its latents."""
 
+from ..geometry import WAN_21
+
 Shape = tuple[int, ...]
 
 # fmt: off
@@ -14,7 +16,7 @@ WAN_STD = (
 # fmt: on
 """Mean and standard deviation per latent channel (wan/modules/vae.py, as in golden/vae_small)."""
 
-LATENT_CHANNELS = len(WAN_MEAN)
+LATENT_CHANNELS = WAN_21.channels
 LEVELS = (1, 2, 4, 4)
 """Channels of each level, from full size down, in units of the base width."""
 

@@ -61,8 +61,7 @@ class DitConfig:
 
     @property
     def lattice(self) -> Lattice:
-        """How this model divides latents; the factors of the VAE, which no tensor of a DiT states, are
-        Wan 2.1's."""
+        """How this model divides a clip. The VAE's factors are Wan 2.1's: no tensor states them."""
         return replace(WAN_21, channels=self.in_dim, patch=self.patch)
 
     @property
@@ -86,21 +85,8 @@ class DitConfig:
         absent.
         """
         try:
-            dim = shapes["head.modulation"][-1]
-            layers = 1 + max(int(m[1]) for m in map(_BLOCK.match, shapes) if m)
-            if layers > len(shapes):
-                raise CheckpointError(
-                    needed(
-                        name,
-                        f"a block {layers - 1} in a file of {len(shapes)} tensors",
-                        "a SAMA diffusion model",
-                        "Download the file again.",
-                    )
-                )
-            embedding = shapes["patch_embedding.weight"]
-            in_dim, patch = embedding[1], embedding[2:]
-            if len(patch) != len(WAN_21.patch):  # a format that flattens it
-                patch = WAN_21.patch
+            dim, layers = shapes["head.modulation"][-1], _count_blocks(shapes, name)
+            patch = _read_patch(shapes)
             return cls(
                 dim=dim,
                 num_heads=num_heads or max(1, dim // WAN_HEAD_SIZE),
@@ -108,12 +94,12 @@ class DitConfig:
                 num_layers=layers,
                 text_dim=shapes["text_embedding.0.weight"][1],
                 freq_dim=shapes["time_embedding.0.weight"][1],
-                in_dim=in_dim,
+                in_dim=shapes["patch_embedding.weight"][1],
                 out_dim=shapes["head.head.bias"][0] // math.prod(patch),
                 semantic_dim=shapes["semantic_head.proj.bias"][0],
                 semantic_hidden=shapes["siglip_feat_mlp.fc1.bias"][0],
                 semantic_tokens=semantic_tokens or DEFAULT_SEMANTIC_TOKENS,
-                patch=(patch[0], patch[1], patch[2]),
+                patch=patch,
             )
         except KeyError as missing:
             raise CheckpointError(
@@ -133,3 +119,27 @@ class DitConfig:
                     "Download the file again; packed formats (GGUF, nf4) need their own loader.",
                 )
             ) from flat
+
+
+def _count_blocks(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
+    """Transformer blocks. Raises CheckpointError for more blocks than tensors."""
+    layers = 1 + max((int(m[1]) for m in map(_BLOCK.match, shapes) if m), default=-1)
+    if layers > len(shapes):
+        raise CheckpointError(
+            needed(
+                name,
+                f"a block {layers - 1} in a file of {len(shapes)} tensors",
+                "a SAMA diffusion model",
+                "Download the file again.",
+            )
+        )
+    return layers
+
+
+def _read_patch(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int]:
+    """The patch of the embedding's kernel, or Wan 2.1's where a format flattens the kernel."""
+    match shapes["patch_embedding.weight"]:
+        case (_, _, frames, rows, columns):
+            return frames, rows, columns
+        case _:
+            return WAN_21.patch

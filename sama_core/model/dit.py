@@ -117,7 +117,8 @@ class SamaDiT(nn.Module):
         options = {} if transformer_options is None else transformer_options
         if source_latents is not None:
             _check_source(source_latents, latents)
-        grid = LatentShape(*latents.shape[2:], self.config.lattice).grid()
+        frames, height, width = latents.shape[2:]
+        grid = LatentShape(frames, height, width, self.config.lattice).grid()
         layout = TokenLayout.of(
             math.prod(grid),
             source_latents is not None,

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...geometry import PATCH
 from ...model.dit import SamaDiT, sinusoidal_embedding
 from ...model.rotary import axis_pairs
 from ...model.schedule import TRAIN_TIMESTEPS
@@ -53,7 +52,7 @@ def copy_start(dit: SamaDiT) -> None:
     except for the spread of the norms.
     """
     config = dit.config
-    patch = config.in_dim * math.prod(PATCH)
+    patch = config.in_dim * math.prod(config.patch)
     assert config.num_heads > 1 and config.dim >= 4 * patch, "too narrow for a copy"
     own, copied = slice(0, patch), slice(patch, 2 * patch)
     marks = slice(config.dim - MARKS, config.dim)
@@ -153,9 +152,9 @@ def _copy_source(
 def _subtract_source(dit: SamaDiT, patch: int, spread: float) -> None:
     """The output head: a token's own patch minus the copied one, in the order of `unpatchify`."""
     config = dit.config
-    weight = dit.get_parameter("head.head.weight").view(*PATCH, config.out_dim, config.dim)
-    channels = torch.arange(patch).view(config.in_dim, *PATCH)
-    for t, y, x in torch.cartesian_prod(*(torch.arange(n) for n in PATCH)).tolist():
+    weight = dit.get_parameter("head.head.weight").view(*config.patch, config.out_dim, config.dim)
+    channels = torch.arange(patch).view(config.in_dim, *config.patch)
+    for t, y, x in torch.cartesian_prod(*(torch.arange(n) for n in config.patch)).tolist():
         for channel in range(config.out_dim):
             value = int(channels[channel, t, y, x])
             weight[t, y, x, channel, value] = spread / CONTENT
