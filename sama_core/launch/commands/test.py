@@ -19,6 +19,10 @@ RUFF_CHECK = ("ruff check", ("-m", "ruff", "check", "--extend-exclude", ".runtim
 CHECKS = (
     RUFF_CHECK,
     ("ruff format", ("-m", "ruff", "format", "--check", "--extend-exclude", ".runtime", ".")),
+    (
+        "import floors",
+        ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
+    ),
 )
 """Name of each check of the code, and what Python is given to run it; settings are in pyproject."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

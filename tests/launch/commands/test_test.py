@@ -60,7 +60,7 @@ def calls(monkeypatch):
             return next((code for word, code in self.status.items() if word in command), 0)
 
         def programs(self) -> list[str]:
-            return [" ".join(command[2:4]) for command, _ in self if command[1] == "-m"]
+            return [" ".join(command[2:4]) for command, _ in self]
 
     calls = Calls()
     monkeypatch.setattr(testing.subprocess, "call", calls)
@@ -70,7 +70,8 @@ def calls(monkeypatch):
 
 def test_all_checks_run_before_the_whole_suite(places, no_set_up, calls, capsys):
     assert main(["test"], places) == 0
-    assert calls.programs() == ["ruff check", "ruff format"]
+    *checks, floors, _ = calls.programs()
+    assert checks == ["ruff check", "ruff format"] and "lint_imports_command" in floors
     assert "pytest" in calls[-1][0] and calls[-1][1] == str(no_set_up)
     assert "Failed" not in capsys.readouterr().out
 
