@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sama_core import embedded
-from sama_core.released_files import SAMA_14B
+from sama_core.released_files import SAMA_14B, SAMA_SHAPES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "web" / "docs"
@@ -187,8 +186,7 @@ def test_inputs_are_the_schemas_with_their_limits_and_defaults(page, schema_of):
 
 
 OWN_SETTINGS = {
-    "SAMA-14B": {"steps": SAMA_14B.steps, "cfg": SAMA_14B.cfg},
-    "SAMA-Shapes": {"steps": embedded.STEPS, "cfg": embedded.CFG},
+    model.name: {"steps": model.steps, "cfg": model.cfg} for model in (SAMA_14B, SAMA_SHAPES)
 }
 
 
