@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...released_files import MODEL_FILES, ModelFile
+from ...released_files import ModelFile
 from ..model_choice import table, to_download
 from ..places import Places, clean_env
 from ..progress import LaunchError, Stages
@@ -92,6 +92,3 @@ def _print_all(lines: Iterable[str]) -> str:
         last = line.strip() or last
         print(line, end="", flush=True)
     return last
-
-
-__all__ = ["MODEL_FILES", "download", "look_in", "models"]
