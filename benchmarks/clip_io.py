@@ -1,23 +1,25 @@
-"""Reading, fitting, restoring and saving a clip: speed against plain PyAV, and memory; on one CPU
-thread.
+"""Reading, fitting, restoring and saving a clip: speed against plain PyAV, and memory.
 
     OMP_NUM_THREADS=1 python -m benchmarks.clip_io --json clip_io.json
 
-A clip of 60 s at 1080p with sound is made first: two seconds of moving pictures, encoded once and
-repeated. From its middle 81 frames are taken. Every figure comes from the same run; ratios are what
-to compare between machines.
+On one CPU thread. A clip of 60 s at 1080p with sound is made first: two seconds of moving pictures,
+encoded once and repeated. 81 frames are taken from its middle. Every figure comes from the same
+run; ratios are what to compare between machines.
 
-decode     plain PyAV: jump to the keyframe, decode the range's pictures, nothing else rgb
-the same, each picture turned into RGB the way PyAV does by default release    the same, and
-Pillow's crop and bicubic resize, as the release does; `fit` has to equal it bit for bit fit
-`fit_clip` in each fit mode: decode, convert, resize, float frames of the model's size save
-`save_restored` on unedited frames, sound copied: restore, convert, encode transcode  plain PyAV:
-decode the same pictures and encode them with the same settings Ratios: seconds of `fit` / seconds
-of `decode`, and of `release`; seconds of `save` / seconds of `transcode`. Medians of the repeats.
+decode     plain PyAV: jump to the keyframe, decode the range's pictures, nothing else
+rgb        the same, each picture turned into RGB the way PyAV does by default
+release    the same, and Pillow's crop and bicubic resize, as the release does; `fit` has to equal
+           it bit for bit
+fit        `fit_clip` in each fit mode: decode, convert, resize, float frames of the model's size
+save       `save_restored` on unedited frames, sound copied: restore, convert, encode
+transcode  plain PyAV: decode the same pictures and encode them with the same settings
+
+Ratios: seconds of `fit` / seconds of `decode`, and of `release`; seconds of `save` / seconds of
+`transcode`. Medians of the repeats.
 
 Memory is each case's own process (Linux): its highest resident size during the case, less what it
-held before, after a first small clip. `result_mb` are the float frames themselves, which any way of
-reading has to hold; `added_mb` is what comes on top of them.
+held before, after a first small clip. `result_mb` are the float frames themselves, which every way
+of reading has to hold; `added_mb` is what comes on top of them.
 """
 
 import argparse
@@ -204,6 +206,7 @@ def measure(asked: argparse.Namespace) -> dict:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line\'s options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

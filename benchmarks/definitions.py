@@ -30,7 +30,7 @@ def is_participle(name: str) -> bool:
     return participle and first not in PARTICIPLES_ALLOWED and _AFTER.issuperset(others)
 
 
-def undocumented(body: list[ast.stmt], owner: str = "") -> Iterator[tuple[int, str]]:
+def find_undocumented(body: list[ast.stmt], owner: str = "") -> Iterator[tuple[int, str]]:
     """(line, name) of every public function, class, method and dataclass field without a docstring.
 
     `body` is a module's, or that of the class whose name and a dot are the `owner`.
@@ -43,7 +43,7 @@ def undocumented(body: list[ast.stmt], owner: str = "") -> Iterator[tuple[int, s
         if not ast.get_docstring(node):
             yield node.lineno, owner + node.name
         if isinstance(node, ast.ClassDef):
-            yield from undocumented(node.body, f"{owner}{node.name}.")
+            yield from find_undocumented(node.body, f"{owner}{node.name}.")
             if _is_dataclass(node):
                 yield from _undocumented_fields(node, owner)
 

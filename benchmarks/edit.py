@@ -44,14 +44,18 @@ class GivenPython(Places):
     """An interpreter that has everything already, in place of `.venv`'s."""
 
     interpreter: Path = Path(sys.executable)
+    """Runs ComfyUI."""
     folder: Path = Path()
+    """Where the base directory and the logs go."""
 
     @property
     def python(self) -> Path:
+        """The interpreter."""
         return self.interpreter
 
     @property
     def runtime(self) -> Path:
+        """The folder."""
         return self.folder
 
 
@@ -158,6 +162,7 @@ def measure(asked: argparse.Namespace) -> dict:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line\'s options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

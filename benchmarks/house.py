@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.definitions import is_participle, undocumented
+from benchmarks.definitions import find_undocumented, is_participle
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS, LONGEST_FILE, REPEATED_LINES = 100, 350, 6
@@ -41,6 +41,7 @@ class Function:
     place: str
     """file:line"""
     name: str
+    """As defined, without its class."""
     lines: int
     """From `def` to the last line, docstring included."""
 
@@ -50,6 +51,7 @@ class House:
     """What is measured of one checkout; places are `file:line` from its root."""
 
     root: Path
+    """The checkout's folder."""
     package: str = "sama_core"
     """The measured package: files, functions, names and documentation are counted there alone."""
     _trees: dict[Path, ast.Module] = field(default_factory=dict)
@@ -100,7 +102,7 @@ class House:
         folder = self.root / self.package
         return sorted({path.stem for path in folder.glob("*.py")} - LOOSE - {"__init__"})
 
-    def participles(self) -> list[str]:
+    def find_participles(self) -> list[str]:
         """Functions whose name is a participle, as `checked` or `_held_out`."""
         return [
             f"{function.place} {function.name}"
@@ -108,12 +110,12 @@ class House:
             if is_participle(function.name)
         ]
 
-    def undocumented(self) -> list[str]:
+    def find_undocumented(self) -> list[str]:
         """Public functions, classes, methods and dataclass fields without a docstring."""
         return [
             f"{file}:{line} {name}"
             for file in self.files
-            for line, name in undocumented(self._tree(file).body)
+            for line, name in find_undocumented(self._tree(file).body)
         ]
 
     def cycles(self) -> list[list[str]]:
@@ -176,7 +178,7 @@ class House:
         return path.relative_to(self.root).as_posix()
 
 
-def spread(values: list[int]) -> tuple[float, int, int]:
+def summarise(values: list[int]) -> tuple[float, int, int]:
     """Median, the value that 90 % do not exceed, and the largest."""
     ordered = sorted(values)
     return statistics.median(ordered), ordered[-(-9 * len(ordered) // 10) - 1], ordered[-1]
@@ -211,11 +213,11 @@ def _reach(start: str, imports: dict[str, set[str]]) -> set[str]:
 
 def table(house: House, listed: bool) -> str:
     """The measures, one a line; with `listed` every place below its number."""
-    median, _, longest = spread(list(house.files.values()))
+    median, _, longest = summarise(list(house.files.values()))
     numbers = [
         f"files in {house.package}: {len(house.files)}, median {median:g} lines, longest {longest}",
         "functions: {} of them; median {:g}, 90 % within {}, longest {} lines".format(
-            len(house.functions), *spread([function.lines for function in house.functions])
+            len(house.functions), *summarise([function.lines for function in house.functions])
         ),
         f"README: {house.readme_lines()} lines",
     ]
@@ -226,8 +228,8 @@ def table(house: House, listed: bool) -> str:
         f"lines over {COLUMNS} columns": house.long_lines(),
         "file names twice": [f"{name}: {', '.join(w)}" for name, w in house.names_twice().items()],
         "modules in no room": house.loose_modules(),
-        "functions named by a participle": house.participles(),
-        "public and undocumented": house.undocumented(),
+        "functions named by a participle": house.find_participles(),
+        "public and undocumented": house.find_undocumented(),
         "import cycles": [" - ".join(circle) for circle in house.cycles()],
         f"places of {REPEATED_LINES} alike lines": house.repetition(),
     }

@@ -98,11 +98,11 @@ def compare(turns: list[list[dict]]) -> dict:
                 (mine["cpu_seconds"] + mine["first_step_cpu"])
                 / statistics.mean(one["cpu_seconds"] for one in read)
             )
-        found[case] = {"clock": _spread(clock), "cpu": _spread(cpu)}
+        found[case] = {"clock": _summarise(clock), "cpu": _summarise(cpu)}
     return found
 
 
-def _spread(values: list[float]) -> dict | None:
+def _summarise(values: list[float]) -> dict | None:
     return (
         {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
         if values
@@ -144,6 +144,7 @@ def measure(asked: argparse.Namespace) -> dict:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line\'s options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -43,16 +43,16 @@ def measure_peak(
     """Bytes that live at once in one call, its inputs left out."""
     config = model.config
 
-    def given(*shape: int) -> Tensor:
+    def make_empty(*shape: int) -> Tensor:
         return torch.empty(batch, *shape, device=device, dtype=dtype)
 
-    video = given(16, latent.frames, latent.height, latent.width)
+    video = make_empty(16, latent.frames, latent.height, latent.width)
     arguments = (
         video,
         torch.full((batch,), 500.0, device=device),
-        given(TEXT, config.text_dim),
+        make_empty(TEXT, config.text_dim),
         video,
-        given(config.semantic_tokens, config.semantic_dim),
+        make_empty(config.semantic_tokens, config.semantic_dim),
     )
     with torch.no_grad(), LiveBytes() as live:
         model(*arguments)

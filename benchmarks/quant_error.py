@@ -143,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line\'s options."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument(
         "--formats", nargs="+", default=[name for name in FORMATS if name != "gguf_f16"]

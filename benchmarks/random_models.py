@@ -18,7 +18,7 @@ from torch import Tensor
 from sama_core.errors import needed
 from sama_core.model.config import DitConfig
 from sama_core.model.dit import SamaDiT
-from sama_core.plan.weight_bytes import RELEASED_CONFIG
+from sama_core.released_files import SAMA_14B
 from sama_core.weights.checkpoint import model_shapes
 
 POOL = 1 << 23
@@ -26,9 +26,9 @@ POOL = 1 << 23
 DEVIATION, FP8_SCALE = 0.02, 0.125
 
 
-def sama_14b(blocks: int = RELEASED_CONFIG.num_layers) -> DitConfig:
+def sama_14b(blocks: int = SAMA_14B.sizes["num_layers"]) -> DitConfig:
     """SAMA-14B's sizes with that many of its 40 blocks."""
-    return replace(RELEASED_CONFIG, num_layers=blocks)
+    return replace(DitConfig(**SAMA_14B.sizes), num_layers=blocks)
 
 
 def bf16_bytes(config: DitConfig) -> int:

@@ -212,6 +212,7 @@ def measure(asked: argparse.Namespace, arguments: list[str]) -> dict:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line\'s options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

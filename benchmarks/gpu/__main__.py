@@ -150,6 +150,7 @@ def describe_point(found: dict) -> str:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line\'s options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -18,13 +18,21 @@ class Point:
     """One thing to measure; two points are the same if all of this is."""
 
     frames: int
+    """Of the clip."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     weights: str = "bf16"
+    """`bf16` or `fp8`."""
     cap: int | None = None
+    """GB of the card's memory that may be used; None for all."""
     attention: str = "pytorch"
+    """One of ATTENTION, or `pytorch` for torch's own choice."""
     compile: bool = False
+    """Through torch.compile."""
     code: str = "sama"
+    """`sama` or `official`."""
 
 
 def every_point(official: bool) -> list[Point]:

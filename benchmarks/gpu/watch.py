@@ -46,7 +46,7 @@ class Watch:
         self.device, self.ended, self.most = device, threading.Event(), 0
 
     def __enter__(self) -> "Watch":
-        self.before = self._used()
+        self.before = self._bytes_in_use()
         if self.device.type == "cuda":
             import torch
 
@@ -74,9 +74,9 @@ class Watch:
 
     def _watch(self) -> None:
         while not self.ended.wait(0.01):
-            self.most = max(self.most, self._used())
+            self.most = max(self.most, self._bytes_in_use())
 
-    def _used(self) -> int:
+    def _bytes_in_use(self) -> int:
         if self.device.type != "cuda":
             return 0
         import torch

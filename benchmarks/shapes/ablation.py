@@ -1,5 +1,4 @@
-"""The paper's ablation (SAMA Tab. 5) at a scale that a CPU can afford: does anchoring help, do the
-pretexts?
+"""The paper's ablation (SAMA Tab. 5) at a scale for a CPU: do anchoring and the pretexts help?
 
     python -m benchmarks.shapes.ablation --output truth --json truth.json --plot truth.png
 
@@ -232,6 +231,7 @@ def plot(results: list[dict], output: Path, path: Path) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line\'s options."""
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

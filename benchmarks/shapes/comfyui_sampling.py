@@ -25,7 +25,9 @@ class Setting:
     """One way to sample, and what it came to, clip by clip."""
 
     name: str
+    """In the table."""
     steps: int
+    """Sampling steps."""
     patch: Callable[[Any], Any] = lambda model: model
     """ModelPatcher → ModelPatcher."""
     values: dict = field(default_factory=dict)
@@ -35,8 +37,11 @@ class Setting:
     seconds: list[float] = field(default_factory=list)
     """Per batch: processor time over the full sampling's."""
     to_full: list[float] = field(default_factory=list)
+    """Per clip: dB against the full sampling's frames."""
     to_truth: list[float] = field(default_factory=list)
+    """Per clip: dB against the truth."""
     right: list[bool] = field(default_factory=list)
+    """Per clip: whether the truth is the nearest."""
 
     def row(self) -> dict:
         """Means over what was measured so far."""

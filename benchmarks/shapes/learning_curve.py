@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     before = (
         json.loads(options.after.read_text(encoding="utf-8"))["stages"] if options.after else []
     )
-    stages = joined(options.stages, before)
+    stages = join_stages(options.stages, before)
     for stage in stages:
         print(
             f"{stage['stage']}: steps {stage['steps'][0]} to {stage['steps'][-1]}, "
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def joined(named: list[str], before: list[dict]) -> list[dict]:
+def join_stages(named: list[str], before: list[dict]) -> list[dict]:
     """Steps and flow losses of every stage, its steps counted on from where the one before ended.
 
     `before` are stages joined already. Parts with one name are one stage; the later one must go on
@@ -85,6 +85,7 @@ def plot(stages: list[dict], path: Path, over: int = 10) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line\'s options."""
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

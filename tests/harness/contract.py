@@ -42,16 +42,16 @@ HARNESS = [ROOT / "tests" / "harness" / f"{name}.py" for name in ("executor", "r
 
 @dataclass
 class Contract:
-    """What was looked at, and what of it is wrong.
-
-    missing      what ComfyUI lacks, takes otherwise than we give it, or gives otherwise than we
-    take it; a line each unexplained  names in our code that no table and no code of ours explains
-    """
+    """What was looked at, and what of it is wrong."""
 
     version: str = ""
+    """ComfyUI's."""
     counts: dict[str, int] = field(default_factory=dict)
+    """How many of each kind were looked at."""
     missing: list[str] = field(default_factory=list)
+    """A line for each thing that ComfyUI lacks, or takes or gives otherwise than we do."""
     unexplained: list[str] = field(default_factory=list)
+    """Names in our code that no table and no code of ours explains."""
 
     def text(self) -> str:
         """The whole in lines, the first of them the sum."""

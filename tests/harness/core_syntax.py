@@ -15,8 +15,11 @@ class Call:
     """How something is called: its arguments, and whether `*` or `**` hides more of them."""
 
     positional: int
+    """How many arguments by position."""
     keywords: tuple[str, ...]
+    """Names of the others."""
     more: bool = False
+    """Whether `*` or `**` hides more."""
 
 
 def parse(file: Path) -> ast.Module:
@@ -82,6 +85,7 @@ def _words_in(tree: ast.AST, dictionaries: set[str]) -> Iterator[str]:
 
 
 def call_of(node: ast.Call | None) -> Call | None:
+    """The call that a node of the syntax makes."""
     if node is None:
         return None
     starred = any(isinstance(argument, ast.Starred) for argument in node.args)

@@ -35,6 +35,7 @@ class Use:
     """What stands before the name, as written: `guider.model_patcher`; of a symbol of a module its
     whole path."""
     name: str
+    """The name itself."""
     where: str
     """`file:line`."""
     symbol: bool
@@ -42,9 +43,11 @@ class Use:
     optional: bool = False
     """Whether the code asks first: hasattr, or getattr with a default."""
     call: Call | None = None
+    """How it is called; None if it is not."""
 
     @property
     def path(self) -> str:
+        """Owner and name, with a dot between them."""
         return f"{self.owner}.{self.name}" if self.owner else self.name
 
 
@@ -53,10 +56,13 @@ class Override:
     """A class of ours over one of ComfyUI's."""
 
     name: str
+    """Our class."""
     base: str
     """Path of ComfyUI's class."""
     where: str
+    """`file:line`."""
     methods: dict[str, ast.arguments]
+    """Our methods and their parameters."""
     names: frozenset[str]
     """Methods, class attributes and properties it defines."""
 

@@ -19,34 +19,37 @@ class Progress(NamedTuple):
     """One call of the progress hook, as a sampler makes it after a step."""
 
     value: int
+    """Steps done."""
     total: int
+    """Of all steps."""
     has_preview: bool
+    """Whether a preview came with it."""
 
 
 @dataclass
 class RunResult:
-    """What one run did.
-
-    ok           valid, finished, no error
-    outputs      node id → ui output, e.g. {"9": {"images": [...]}}
-    values       node id → tuple of its output values, for the ids named in `keep`
-    errors       one readable line per validation or execution error
-    node_errors  ComfyUI's validation errors, as a client gets them in a 400 reply
-    messages     (event, data) in the order the server would have sent them
-    progress     calls of the progress hook; one per sampling step while previews are on
-    previews     the preview images (PIL) that came with them
-    """
+    """What one run did."""
 
     ok: bool = False
+    """Valid, finished, no error."""
     interrupted: bool = False
+    """Whether it was stopped."""
     outputs: dict[str, dict] = field(default_factory=dict)
+    """Node id → ui output, e.g. {"9": {"images": [...]}}."""
     values: dict[str, tuple] = field(default_factory=dict)
+    """Node id → tuple of its output values, for the ids named in `keep`."""
     errors: list[str] = field(default_factory=list)
+    """One readable line per validation or execution error."""
     node_errors: dict[str, dict] = field(default_factory=dict)
+    """ComfyUI's validation errors, as a client gets them in a 400 reply."""
     traceback: str = ""
+    """Of the last execution error."""
     messages: list[tuple[str, Any]] = field(default_factory=list)
+    """(event, data) in the order the server would have sent them."""
     progress: list[Progress] = field(default_factory=list)
+    """Calls of the progress hook; one per sampling step while previews are on."""
     previews: list[Any] = field(default_factory=list)
+    """The preview images (PIL) that came with them."""
 
     def check(self) -> "RunResult":
         """This result; raises AssertionError with errors and traceback when the run was not ok."""

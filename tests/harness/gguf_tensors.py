@@ -56,9 +56,11 @@ class PackedTensor(torch.Tensor):
 
     @property
     def shape(self):
+        """The unpacked shape."""
         return getattr(self, "tensor_shape", None) or self.size()
 
     def to(self, *args, **kwargs):
+        """Moved, with its attributes."""
         return PackedTensor(
             super().to(*args, **kwargs),
             self.tensor_type,
@@ -67,13 +69,16 @@ class PackedTensor(torch.Tensor):
         )
 
     def clone(self, *args, **kwargs):
+        """Itself, as in that pack."""
         return self
 
     def detach(self, *args, **kwargs):
+        """Itself, as in that pack."""
         return self
 
 
 def is_packed(tensor) -> bool:
+    """Whether it must be unpacked before use."""
     import gguf
 
     plain = (None, gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)

@@ -20,14 +20,20 @@ class Parity:
     """Worst figures seen for one golden file."""
 
     comparisons: int = 0
+    """How many."""
     rel_l2: float = 0.0
+    """The largest relative L2."""
     max_abs: float = 0.0
+    """The largest absolute difference."""
     worst: str = "-"
+    """Key of the largest relative L2."""
 
     def record(self, key: str, rel_l2: float, max_abs: float) -> None:
+        """Add one comparison."""
         self.add(Parity(1, rel_l2, max_abs, key))
 
     def add(self, other: "Parity") -> None:
+        """Add the figures of other comparisons."""
         self.comparisons += other.comparisons
         self.max_abs = max(self.max_abs, other.max_abs)
         if not other.rel_l2 <= self.rel_l2:  # also true for nan
@@ -46,8 +52,11 @@ class Golden:
     """
 
     name: str
+    """Of the group's files."""
     manifest: dict
+    """The JSON beside the tensors."""
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    """By key."""
 
     def __getitem__(self, key: str) -> torch.Tensor:
         tensor = self.tensors[key]
@@ -144,6 +153,7 @@ def seen_parity() -> dict[str, dict]:
 
 
 def add_parity(seen: dict[str, dict]) -> None:
+    """Add the figures of another process."""
     for name, figures in seen.items():
         PARITY.setdefault(name, Parity()).add(Parity(**figures))
 

@@ -29,11 +29,17 @@ class Spelling(NamedTuple):
     """How one trainer writes a low-rank pair."""
 
     prefix: str
+    """Before every layer's name."""
     down: str
+    """Name of the first factor."""
     up: str
+    """Name of the second factor."""
     alpha: bool = False
+    """Whether an alpha is beside them."""
     diffusers: bool = False
+    """Whether layers have diffusers' names."""
     flat: bool = False
+    """Whether dots are underscores."""
 
     def key(self, layer: str, part: str) -> str:
         """The whole name of a layer's part."""
@@ -73,7 +79,9 @@ class LoraCase(NamedTuple):
     """One file, and what must come of it."""
 
     name: str
+    """Of the case."""
     tensors: dict[str, Tensor]
+    """The file's."""
     words: str = ""
     """Part of the refusal; empty where the file is right."""
 

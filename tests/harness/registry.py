@@ -19,7 +19,9 @@ class Pack:
     """The pack as ComfyUI loaded it."""
 
     name: str
+    """Of its root module."""
     node_ids: tuple[str, ...]
+    """All its nodes."""
 
     def module(self, dotted: str = "") -> ModuleType:
         """A module of the pack, `module("nodes.load")`; without a name its root module."""

@@ -22,9 +22,11 @@ class TestPlaces(Places):
     __test__ = False
 
     folder: Path = Path()
+    """The test's own."""
 
     @property
     def runtime(self) -> Path:
+        """The folder."""
         return self.folder
 
 

@@ -37,8 +37,11 @@ class LayoutCase(NamedTuple):
     """One file, and what must come of it."""
 
     name: str
+    """Of the case."""
     tensors: Weights
+    """The file's."""
     metadata: dict[str, str] | None = None
+    """The file's."""
     words: str = ""
     """Part of the refusal; empty where the file is right."""
 

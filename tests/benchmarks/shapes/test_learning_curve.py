@@ -31,7 +31,7 @@ def stages(tmp_path):
 
 
 def test_stages_follow_one_another_and_a_later_log_replaces(stages):
-    one, two = learning_curve.joined(stages, [])
+    one, two = learning_curve.join_stages(stages, [])
     assert (one["steps"], one["flow"]) == ([0, 5, 9], [4.0, 2.0, 1.0])
     assert (two["steps"], two["flow"]) == ([10, 15, 20, 24], [0.9, 0.8, 0.6, 0.5])
 

@@ -41,7 +41,9 @@ class Hostile:
     """One file, and what must come of it."""
 
     kind: str
+    """The group it is counted in."""
     path: Path
+    """The file."""
     expected: str = "either"
     "`right`, `error`, or `either` where damage may or may not matter."
     words: str = ""

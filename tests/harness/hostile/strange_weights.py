@@ -26,11 +26,15 @@ class Strange(NamedTuple):
     """One file for one loader."""
 
     kind: str
+    """The group it is counted in."""
     name: str
     """Of the file."""
     loader: str
+    """What must read it."""
     write: Callable[[Path], object]
+    """Writes it to a path."""
     expected: str = "error"
+    """`right`, `error` or `either`."""
     words: str = ""
     """Part of the refusal."""
 

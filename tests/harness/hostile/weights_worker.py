@@ -42,10 +42,15 @@ class Case(NamedTuple):
     """One file: `try_it(folder)` writes and loads it; returns what is wrong, or nothing."""
 
     kind: str
+    """The group it is counted in."""
     name: str
+    """Of the file."""
     expected: str
+    """`right`, `error` or `either`."""
     words: str
+    """Part of the refusal."""
     try_it: Callable[[Path], str]
+    """Writes and loads it below a folder → what is wrong."""
 
 
 def cases(model, tiny: dict) -> Iterator[Case]:
