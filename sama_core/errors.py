@@ -29,7 +29,9 @@ class SamplingError(SamaError):
 
 
 class RegionError(SamaError):
-    """A mask that does not fit its clip, or two clips that are not source and edit of each other."""
+    """A mask that does not fit its clip, or two clips that are not source and edit of each
+    other.
+    """
 
 
 class InputError(SamaError):
@@ -50,7 +52,9 @@ def needed(what: str, got: object, need: str, fix: str) -> str:
 
 
 def shown(text: object) -> str:
-    """What a file or a graph says, fit for one line: control characters as �, and cut where it is endless."""
+    """What a file or a graph says, fit for one line: control characters as �, and cut where it is
+    endless.
+    """
     text = str(text)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     return (

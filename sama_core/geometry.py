@@ -59,7 +59,10 @@ class LatentShape:
     """The model's division of a clip."""
 
     def grid(self) -> tuple[int, int, int]:
-        """The DiT's token grid (frames, rows, columns) of one video segment. GeometryError if patches do not fit."""
+        """The DiT's token grid (frames, rows, columns) of one video segment.
+
+        GeometryError if patches do not fit.
+        """
         time, rows, columns = self.lattice.patch
         if self.height % rows or self.width % columns:
             raise GeometryError(
@@ -102,8 +105,8 @@ class ClipShape:
     """The model's division of a clip."""
 
     def latent(self) -> LatentShape:
-        """The latent this clip encodes to. Raises GeometryError unless frames are 4k+1 and sides ÷16
-        (of Wan 2.1; of another lattice by its own factors)."""
+        """The latent this clip encodes to. Raises GeometryError unless frames are 4k+1 and sides
+        ÷16 (of Wan 2.1; of another lattice by its own factors)."""
         time, multiple = self.lattice.temporal, self.lattice.side_multiple
         if self.frames < 1 or self.frames % time != 1:
             raise GeometryError(

@@ -1,7 +1,7 @@
 """The released models, each as one value: its files, its sizes, and how it is sampled.
 
-SAMA-14B's numbers stand here and nowhere else; sizes of a file at hand are read from its shapes. The
-announced SAMA-5B will be another value. Standard library only.
+SAMA-14B's numbers stand here and nowhere else; sizes of a file at hand are read from its shapes.
+The announced SAMA-5B will be another value. Standard library only.
 """
 
 from collections.abc import Mapping
@@ -88,7 +88,9 @@ MODEL_FILES = (
 
 
 def default_file(role: str) -> ModelFile:
-    """The first file of a role: what a download fetches unless the artist already has another one."""
+    """The first file of a role: what a download fetches unless the artist already has another
+    one.
+    """
     return next(file for file in MODEL_FILES if file.role == role)
 
 

@@ -12,7 +12,9 @@ MAX_TOKENS = 512
 
 
 def clean_instruction(text: str) -> str:
-    """Mend broken Unicode, resolve HTML entities, collapse white space (reference tokenizer's cleaning)."""
+    """Mend broken Unicode, resolve HTML entities, collapse white space (reference tokenizer's
+    cleaning).
+    """
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", text).strip()
 
@@ -41,5 +43,7 @@ def require_instruction(text: str) -> str:
 
 
 def escape_weights(text: str) -> str:
-    """Escape parentheses, so that ComfyUI's `(text:1.3)` prompt weighting leaves them as plain text."""
+    """Escape parentheses, so that ComfyUI's `(text:1.3)` prompt weighting leaves them as plain
+    text.
+    """
     return re.sub(r"([()])", r"\\\1", text)

@@ -17,7 +17,8 @@ import comfy.model_management
 import torch
 
 from ..identity import Description
-from ..identity.code import reassigned, replaced_functions
+from ..identity.bytecode import reassigned
+from ..identity.code import replaced_functions
 from ..identity.packages import origin
 
 HARMLESS_FLAGS = set(

@@ -8,5 +8,6 @@
     stream.py     header and pieces onto the disk: resumable, checksummed, whole or not at all
     job.py        all of it together, and the report
 
-`formats` and `targets` import without torch: the command line and the nodes list formats from there.
+`formats` and `targets` import without torch: the command line and the nodes list formats from
+there.
 """

@@ -1,7 +1,7 @@
 """The work of `run.py convert`, in a Python that has torch: `python -m sama_core.convert JSON`.
 
-Lines of JSON on standard output: {"done", "total"} while it works, {"report"} at its end. A failure is one sentence,
-the last line of standard error.
+Lines of JSON on standard output: {"done", "total"} while it works, {"report"} at its end. A failure
+is one sentence, the last line of standard error.
 """
 
 import json

@@ -1,8 +1,9 @@
 """What lies under the result's name already, and whether it may go.
 
-Names come from workflows, and workflows from strangers: nothing is ever written over but what `convert` itself wrote,
-whatever a graph or an API call asks for. A whole file is known by its header and by the checksum in it, an unfinished
-one by its header or by the journal beside it. Everything else is kept, and the artist may delete it by hand.
+Names come from workflows, and workflows from strangers: nothing is ever written over but what
+`convert` itself wrote, whatever a graph or an API call asks for. A whole file is known by its
+header and by the checksum in it, an unfinished one by its header or by the journal beside it.
+Everything else is kept, and the artist may delete it by hand.
 """
 
 import contextlib
@@ -20,7 +21,8 @@ from ..errors import CheckpointError, ConversionError, needed
 from .layouts import FACTS_KEY, checksum_position, verify
 
 Seen = tuple[int, int, int, int]
-"""Tells one file under a name from another that took its place: device, number, bytes, time of the last change."""
+"""Tells one file under a name from another that took its place: device, number, bytes, time of the
+last change."""
 
 _KEY = re.compile(rb"[0-9a-f]{64}\n")
 _TORN_KEY = re.compile(rb"[0-9a-f]{1,64}")
@@ -38,8 +40,8 @@ def seen(path: Path) -> Seen | None:
 
 
 def refuse_namesake(target: Path) -> None:
-    """Raises ConversionError for a neighbour that Windows or macOS would take for `target`: other capitals, or accents
-    composed in another way."""
+    """Raises ConversionError for a neighbour that Windows or macOS would take for `target`: other
+    capitals, or accents composed in another way."""
     wanted = _folded(target.name)
     for name in os.listdir(target.parent):
         if name != target.name and _folded(name) == wanted:
@@ -56,10 +58,11 @@ def refuse_namesake(target: Path) -> None:
 def refuse_foreign(
     target: Path, overwrite: bool, same: bool, progress: Callable[[int, int], None]
 ) -> None:
-    """Raises ConversionError unless `overwrite` is set and the file is one that `convert` wrote, whole and unchanged.
+    """Raises ConversionError unless `overwrite` is set and the file is one that `convert` wrote,
+    whole and unchanged.
 
-    Reads all of the file, with `progress` as in `verify`; but a damaged file goes where its header is the `same` that
-    would be written now.
+    Reads all of the file, with `progress` as in `verify`; but a damaged file goes where its header
+    is the `same` that would be written now.
     """
     mode = target.lstat().st_mode
     if stat.S_ISLNK(mode):
@@ -87,7 +90,10 @@ def refuse_foreign(
 
 
 def put_in_place(part: Path, target: Path, before: Seen | None) -> None:
-    """Give a finished file its name. Raises ConversionError where another file took that name since `before`."""
+    """Give a finished file its name.
+
+    Raises ConversionError where another file took that name since `before`.
+    """
     try:
         if before is None:
             _give_free_name(part, target)
@@ -113,7 +119,10 @@ def put_in_place(part: Path, target: Path, before: Seen | None) -> None:
 
 
 def take_partial(part: Path, journal: Path) -> None:
-    """Make sure that the two unfinished files are ours, or not there. Raises ConversionError for another program's."""
+    """Make sure that the two unfinished files are ours, or not there.
+
+    Raises ConversionError for another program's.
+    """
     begun = _begins_with(_KEY, journal)
     if not (_is_free(journal) or begun or _begins_with(_TORN_KEY, journal)):
         raise _not_ours(journal)
@@ -146,13 +155,16 @@ def _has_our_metadata(header: bytes) -> bool:
 
 
 def _give_free_name(part: Path, target: Path) -> None:
-    """Rename, but raise FileExistsError where the name is taken; a second name at first, which no program can race."""
+    """Rename, but raise FileExistsError where the name is taken; a second name at first, which no
+    program can race.
+    """
     try:
         os.link(part, target)
     except FileExistsError:
         raise
     except OSError as refused:
-        # File systems without a second name (exFAT, some shares). Windows' rename refuses a taken name by itself.
+        # File systems without a second name (exFAT, some shares). Windows' rename refuses a taken
+        # name by itself.
         if os.name != "nt" and seen(target) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from refused
         os.rename(part, target)

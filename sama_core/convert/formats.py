@@ -66,7 +66,8 @@ NEAREST = {"Q6_K": "gguf_q8_0", "Q5_K": "gguf_q5_1", "Q4_K": "gguf_q4_1"}
 def format_named(name: str) -> Format:
     """The format called `name`. Raises ConversionError for an unknown one.
 
-    The K-quants are known but not offered: whether the installed library writes them shows when it is asked.
+    The K-quants are known but not offered: whether the installed library writes them shows when it
+    is asked.
     """
     k_quant = name.upper().removeprefix("GGUF_")
     if name.lower().startswith("gguf_") and k_quant in NEAREST:
@@ -81,6 +82,7 @@ def format_named(name: str) -> Format:
 def is_matrix(name: str) -> bool:
     """True for the weights that are quantised: the blocks' attention and feed-forward matrices.
 
-    Embeddings, time and text projections, norms, modulation, biases, both heads and SAMA's own modules are not.
+    Embeddings, time and text projections, norms, modulation, biases, both heads and SAMA's own
+    modules are not.
     """
     return _MATRIX.fullmatch(name) is not None

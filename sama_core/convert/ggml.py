@@ -1,8 +1,9 @@
-"""GGUF files as ComfyUI-GGUF reads them, through the library `gguf`: architecture `wan`, Wan's own tensor names.
+"""GGUF files as ComfyUI-GGUF reads them, through the library `gguf`: architecture `wan`, Wan's own
+tensor names.
 
 A GGUF tensor has at most four dimensions; one with more is stored as a matrix, and its shape under
-`comfy.gguf.orig_shape.<name>`. Tensors that are not quantised are float32, but for the large matrices (time and text
-projections), which keep the source's type.
+`comfy.gguf.orig_shape.<name>`. Tensors that are not quantised are float32, but for the large
+matrices (time and text projections), which keep the source's type.
 """
 
 import importlib.metadata
@@ -22,7 +23,10 @@ _RESERVED = ("general.", "comfy.gguf.", "GGUF.", "split.")
 
 
 def gguf_layout(source: Source, made: Format, metadata: Mapping[str, str]) -> Layout:
-    """The layout of one of the GGUF forms. Raises ConversionError where the library is absent or cannot write it."""
+    """The layout of one of the GGUF forms.
+
+    Raises ConversionError where the library is absent or cannot write it.
+    """
     gguf = require_gguf()
     kind = require_writable(gguf, made)
     stored = {tensor.name: _stored_as(gguf, tensor, kind) for tensor in source.tensors.values()}
@@ -60,7 +64,10 @@ def gguf_version() -> str:
 
 
 def require_writable(gguf, made: Format):
-    """The library's quantisation type. Raises ConversionError where it reads the type but cannot write it."""
+    """The library's quantisation type.
+
+    Raises ConversionError where it reads the type but cannot write it.
+    """
     import numpy
 
     kind = gguf.GGMLQuantizationType[made.ggml]

@@ -26,15 +26,17 @@ from .weight_source import Source, open_source
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within it, torch works with one thread when called from this one; other threads keep their number.
+    """Within it, torch works with one thread when called from this one; other threads keep their
+    number.
 
-    Short operations on a megabyte at a time gain nothing by more threads, and on a busy machine lose most of their time
-    waiting for the slowest of them.
+    Short operations on a megabyte at a time gain nothing by more threads, and on a busy machine
+    lose most of their time waiting for the slowest of them.
     """
     number = torch.get_num_threads()
     _set(1)
-    # torch keeps the number for this thread, and for threads that have not worked yet. The latter is given back by
-    # another thread: ComfyUI's own, or another pack's, may begin while a conversion runs.
+    # torch keeps the number for this thread, and for threads that have not worked yet. The latter
+    # is given back by another thread: ComfyUI's own, or another pack's, may begin while a
+    # conversion runs.
     other = Thread(target=_set, args=(number,))
     other.start()
     other.join()
@@ -99,11 +101,12 @@ def convert(
     overwrite: bool = False,
     progress: Callable[[int, int], None] = NO_PROGRESS,
 ) -> Report:
-    """Write the SAMA model in `path` (over `base` where it is a delta) to `target` in another format.
+    """Write the SAMA model in `path` (over `base` where it is a delta) to `target` in another
+    format.
 
-    An existing file is replaced only where `overwrite` is set and `convert` wrote it, see `existing`.
-    `progress(done, total)`, in bytes, may raise to break off; the same call later goes on. Raises CheckpointError for
-    the source, ConversionError for format, target and disk.
+    An existing file is replaced only where `overwrite` is set and `convert` wrote it, see
+    `existing`. `progress(done, total)`, in bytes, may raise to break off; the same call later goes
+    on. Raises CheckpointError for the source, ConversionError for format, target and disk.
     """
     made = format_named(format_name)
     check_folder(target.parent)
@@ -154,7 +157,9 @@ def _layout(source: Source, made: Format) -> Layout:
 
 
 def _metadata(source: Source, made: Format, **libraries: str) -> dict[str, str]:
-    """The source's own metadata without its quantisation, the head count where core looks for it, and the origin."""
+    """The source's own metadata without its quantisation, the head count where core looks for it,
+    and the origin.
+    """
     facts = {
         "format": made.name,
         "pack": VERSION,
@@ -196,7 +201,9 @@ def _head_note(source: Source, made: Format) -> str:
 
 
 def _made_before(target: Path, layout: Layout) -> str | None:
-    """The checksum of a whole file that this very conversion made earlier; None if the file is another one."""
+    """The checksum of a whole file that this very conversion made earlier; None if the file is
+    another one.
+    """
     if not target.is_file() or target.stat().st_size != layout.size:
         return None
     with open(target, "rb") as file:

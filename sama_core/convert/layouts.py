@@ -1,6 +1,7 @@
 """One matrix in float8 (e4m3fn) with one scale: w ≈ scale · q, scale = max|w| / 448.
 
-The same numbers as ComfyUI's own `TensorCoreFP8E4M3Layout.quantize(w.float(), scale="recalculate")`.
+The same numbers as ComfyUI's own `TensorCoreFP8E4M3Layout.quantize(w.float(),
+scale="recalculate")`.
 
 What a converted safetensors file holds, byte by byte, before a weight is read.
 
@@ -18,6 +19,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +42,9 @@ def fp8_scale(chunks: Iterable[Tensor]) -> Tensor:
 
 
 def to_fp8(chunk: Tensor, scale: Tensor) -> Tensor:
-    """A chunk of the matrix, of any float type, as float8 of the same shape; computed in float32."""
+    """A chunk of the matrix, of any float type, as float8 of the same shape; computed in
+    float32.
+    """
     return (chunk.float() * (1.0 / scale)).clamp_(-LARGEST, LARGEST).to(FLOAT8)
 
 
@@ -92,7 +96,10 @@ class Layout:
     @property
     def checksum_at(self) -> int:
         """Where in the header the checksum goes."""
-        return checksum_position(self.header)
+        position = checksum_position(self.header)
+        if position is None:
+            raise ValueError("the header has no place for a checksum")
+        return position
 
     @property
     def size(self) -> int:
@@ -191,7 +198,8 @@ def _matrix(tensor: SourceTensor, made: Format) -> tuple:
 
 
 def _header(entries: list[tuple], metadata: Mapping[str, str]) -> bytes:
-    table, end = {"__metadata__": dict(metadata)}, 0
+    table: dict[str, dict[str, Any]] = {"__metadata__": dict(metadata)}
+    end = 0
     for name, dtype, shape, size in entries:
         table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
         end += size
@@ -217,7 +225,8 @@ _VERIFIED_HEADER = 8 << 20
 def verify(path: str | Path, progress: Callable[[int, int], None] = NO_PROGRESS) -> str:
     """The checksum of a file that `convert` made, after reading all of it.
 
-    Raises CheckpointError for a file without one, or with other contents than it had when it was written.
+    Raises CheckpointError for a file without one, or with other contents than it had when it was
+    written.
     """
     path = Path(path)
     if not path.is_file():

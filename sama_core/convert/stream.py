@@ -1,13 +1,15 @@
-"""A long file onto the disk: killed at any moment it goes on later, and it appears whole or not at all.
+"""A long file onto the disk: killed at any moment it goes on later, and it appears whole or not at
+all.
 
     .NAME.part      the file so far
     .NAME.pieces    a key of all it depends on, then the CRC-32 of each whole piece, one a line
 
-Neither is touched where it belongs to another program, nor is a file that took the result's name meanwhile.
+Neither is touched where it belongs to another program, nor is a file that took the result's name
+meanwhile.
 
-On going on, the pieces on disk are read and compared with their checksums; the first that is torn, lost in a power
-failure, or not there yet is where the work starts again. The finished file's own checksum stands in its header: the
-SHA-256 of the whole file with these 64 digits as zeros.
+On going on, the pieces on disk are read and compared with their checksums; the first that is torn,
+lost in a power failure, or not there yet is where the work starts again. The finished file's own
+checksum stands in its header: the SHA-256 of the whole file with these 64 digits as zeros.
 """
 
 import errno
@@ -18,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -49,11 +52,12 @@ def write_resumable(
     before_rename: Callable[[], None] = lambda: None,
     replaces: Seen | None = None,
 ) -> Written:
-    """Write `layout` to `target`, going on from what a run with the same `key` left; `replaces` is what lies there.
+    """Write `layout` to `target`, going on from what a run with the same `key` left; `replaces` is
+    what lies there.
 
-    `progress(done, total)` in bytes, after every chunk; what it or `before_rename` raises breaks the work off, as a
-    kill does, and is passed on. Raises ConversionError for a full disk, another conversion at the same file, and a file
-    that is not ours.
+    `progress(done, total)` in bytes, after every chunk; what it or `before_rename` raises breaks
+    the work off, as a kill does, and is passed on. Raises ConversionError for a full disk, another
+    conversion at the same file, and a file that is not ours.
     """
     part, journal = partial_files(target)
     take_partial(part, journal)
@@ -73,7 +77,7 @@ def write_resumable(
                     lines,
                     piece,
                     digest,
-                    lambda more, start=done: progress(start + more, layout.size),
+                    partial(_report_more, progress, done, layout.size),
                 )
                 done += piece.size
             _sign(file, layout, digest.hexdigest())
@@ -121,7 +125,10 @@ def _opened(part: Path, target: Path) -> Iterator[BinaryIO]:
 def _whole_pieces(
     file: BinaryIO, lines: TextIO, layout: Layout, key: str, progress: Callable[[int, int], None]
 ) -> tuple[int, "hashlib._Hash"]:
-    """(pieces of this very work that lie on disk whole, the hash of header and these). Later lines are cut off."""
+    """(pieces of this very work that lie on disk whole, the hash of header and these).
+
+    Later lines are cut off.
+    """
     digest = hashlib.sha256(layout.header)
     lines.seek(0)
     first, *sums = lines.read().split("\n")
@@ -156,14 +163,19 @@ def _require_room(target: Path, size: int) -> None:
 
 
 def _begin(file: BinaryIO, lines: TextIO, layout: Layout, key: str) -> None:
-    """The key stands before the header, as the sign that the partial file is ours, and never beside another work's
-    data: the partial file is empty then."""
+    """The key stands before the header, as the sign that the partial file is ours, and never beside
+    another work's data: the partial file is empty then."""
     file.truncate(0)
     file.seek(0)
     lines.truncate(0)
     lines.write(f"{key}\n")
     lines.flush()
     _write_all(file, layout.header)
+
+
+def _report_more(progress: Callable[[int, int], None], start: int, whole: int, more: int) -> None:
+    """`progress` of a piece that begins at byte `start` of `whole`, `more` bytes into it."""
+    progress(start + more, whole)
 
 
 def _write_piece(

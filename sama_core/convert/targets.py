@@ -20,7 +20,9 @@ _LONGEST = 200
 
 
 def partial_files(target: Path) -> tuple[Path, Path]:
-    """(the file so far, the checksums of its pieces), beside the target and in no list of ComfyUI's."""
+    """(the file so far, the checksums of its pieces), beside the target and in no list of
+    ComfyUI's.
+    """
     return target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.pieces")
 
 
@@ -30,8 +32,8 @@ def default_name(source: str | Path, made: Format) -> str:
 
 
 def checked_name(name: str, made: Format) -> str:
-    """A plain file name with the format's suffix. Raises ConversionError for a path, `..`, a device's name, characters
-    that cannot be seen, or another suffix."""
+    """A plain file name with the format's suffix. Raises ConversionError for a path, `..`, a
+    device's name, characters that cannot be seen, or another suffix."""
     name = name.strip()
     if (
         not name

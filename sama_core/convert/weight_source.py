@@ -1,4 +1,6 @@
-"""The tensors of a SAMA model on disk, read in chunks; nothing is mapped and nothing whole is kept in memory."""
+"""The tensors of a SAMA model on disk, read in chunks; nothing is mapped and nothing whole is kept
+in memory.
+"""
 
 import hashlib
 import math
@@ -108,7 +110,8 @@ class Source:
 def open_source(path: str | Path, base: str | Path | None = None) -> Source:
     """The model in `path`, over the Wan shards of `base` where it is a delta. Reads headers only.
 
-    Raises CheckpointError, naming what is wrong and what to choose, for every file that cannot be converted.
+    Raises CheckpointError, naming what is wrong and what to choose, for every file that cannot be
+    converted.
     """
     path = Path(path)
     _refuse_gguf(path)

@@ -1,4 +1,5 @@
-"""Keys for results: the same things give the same key, other things another, and what cannot be described gives none.
+"""Keys for results: the same things give the same key, other things another, and what cannot be
+described gives none.
 
     describe.py   one walk over objects: each once, cycles by order of visit, no depth limit
     kinds.py      what of an object is written: values, containers, instances

@@ -1,14 +1,12 @@
 """Functions, classes and modules as what they would do: their code in memory, and what it reads.
 
-Installed libraries count by their version. Other code, ComfyUI's and node packs', counts by its bytes in memory and by
-the Python files of its package, see `packages.py`.
+Installed libraries count by their version. Other code, ComfyUI's and node packs', counts by its
+bytes in memory and by the Python files of its package, see `packages.py`.
 """
 
 import contextlib
-import dis
 import enum
 import functools
-import hashlib
 import os
 import sys
 import types
@@ -17,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .describe import Part
+from .bytecode import code_bytes, code_names, code_words, reassigned
+from .describe import Part, Piece
 from .packages import is_library, origin
 
 if TYPE_CHECKING:
@@ -58,25 +57,26 @@ def name_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-def callable_parts(value: Any, into: "Description") -> Iterator[bytes | Part] | None:
+def callable_parts(value: Any, into: "Description") -> Iterator[Piece] | None:
     """The parts of functions and what comes with them; None for anything else."""
     for kinds, parts in _PARTS:
         if isinstance(value, kinds):
             return parts(value, into)
     if type(value).__name__ == "CustomOpDef":  # torch.library's
-        return iter([f"operator {value._qualname}".encode(), Part("", value._init_fn)])
+        operator: list[Piece] = [f"operator {value._qualname}".encode(), Part("", value._init_fn)]
+        return iter(operator)
     if isinstance(value, _BUILT_IN) or type(value).__name__ in ("OpOverload", "OpOverloadPacket"):
         return _built_in_parts(value)
     return None
 
 
-def _method_parts(method: types.MethodType, into: "Description") -> Iterator[bytes | Part]:
+def _method_parts(method: types.MethodType, into: "Description") -> Iterator[Piece]:
     yield b"method"
     yield Part("", method.__func__)
     yield Part(".__self__", method.__self__)
 
 
-def _partial_parts(partial: functools.partial, into: "Description") -> Iterator[bytes | Part]:
+def _partial_parts(partial: functools.partial, into: "Description") -> Iterator[Piece]:
     yield b"partial"
     yield Part("", partial.func)
     yield Part(".args", partial.args)
@@ -84,32 +84,28 @@ def _partial_parts(partial: functools.partial, into: "Description") -> Iterator[
     yield Part("", vars(partial))
 
 
-def _cached_parts(
-    cached: functools._lru_cache_wrapper, into: "Description"
-) -> Iterator[bytes | Part]:
+def _cached_parts(cached: functools._lru_cache_wrapper, into: "Description") -> Iterator[Piece]:
     yield b"lru_cache"
     for name, held in sorted(vars(cached).items()):
         yield Part(f".{name}", held)
 
 
-def _unbound_parts(
-    method: staticmethod | classmethod, into: "Description"
-) -> Iterator[bytes | Part]:
+def _unbound_parts(method: staticmethod | classmethod, into: "Description") -> Iterator[Piece]:
     yield type(method).__name__.encode()
     yield Part("", method.__func__)
 
 
-def _property_parts(value: property, into: "Description") -> Iterator[bytes | Part]:
+def _property_parts(value: property, into: "Description") -> Iterator[Piece]:
     yield b"property"
     yield Part(".fget", value.fget)
     yield Part(".fset", value.fset)
 
 
-def _code_parts(value: types.CodeType, into: "Description") -> Iterator[bytes | Part]:
+def _code_parts(value: types.CodeType, into: "Description") -> Iterator[Piece]:
     yield code_bytes(value)
 
 
-def _built_in_parts(value: Any) -> Iterator[bytes | Part]:
+def _built_in_parts(value: Any) -> Iterator[Piece]:
     named = (
         f"{name_of(value)} of {name_of(value.__objclass__)}"
         if hasattr(value, "__objclass__")
@@ -121,8 +117,9 @@ def _built_in_parts(value: Any) -> Iterator[bytes | Part]:
         yield Part(".__self__", owner)
 
 
-def _module_parts(module: types.ModuleType, into: "Description") -> Iterator[bytes | Part]:
-    """A module that hangs on something: who holds it may read any of its variables; those that are values are written.
+def _module_parts(module: types.ModuleType, into: "Description") -> Iterator[Piece]:
+    """A module that hangs on something: who holds it may read any of its variables; those that are
+    values are written.
 
     What functions read of it by name is written with them, see `_reads`.
     """
@@ -135,7 +132,7 @@ def _module_parts(module: types.ModuleType, into: "Description") -> Iterator[byt
             yield Part(f".{name}", held)
 
 
-def _cell_parts(cell: types.CellType, into: "Description") -> Iterator[bytes | Part]:
+def _cell_parts(cell: types.CellType, into: "Description") -> Iterator[Piece]:
     try:
         held = cell.cell_contents
     except ValueError:
@@ -148,7 +145,7 @@ def _cell_parts(cell: types.CellType, into: "Description") -> Iterator[bytes | P
 # --- functions ----------------------------------------------------------------------------------
 
 
-def _function_parts(function: types.FunctionType, into: "Description") -> Iterator[bytes | Part]:
+def _function_parts(function: types.FunctionType, into: "Description") -> Iterator[Piece]:
     # Not `__module__` and `__qualname__`: functools.wraps copies those of another function.
     home, code = function.__globals__.get("__name__"), function.__code__
     yield f"function {name_of(function)} {home}.{code.co_qualname} {origin(home)}".encode()
@@ -165,11 +162,12 @@ def _function_parts(function: types.FunctionType, into: "Description") -> Iterat
         yield from _globals_read(function, into)
 
 
-def _globals_read(function: types.FunctionType, into: "Description") -> Iterator[bytes | Part]:
-    """What code reads from its module, from modules it names there or holds, and from the environment.
+def _globals_read(function: types.FunctionType, into: "Description") -> Iterator[Piece]:
+    """What code reads from its module, from modules it names there or holds, and from the
+    environment.
 
-    Of covered packages only constants, and functions that another package put there: what they change as they work are
-    caches and counters.
+    Of covered packages only constants, and functions that another package put there: what they
+    change as they work are caches and counters.
     """
     names, space = code_names(function.__code__), function.__globals__
     plain_only = into.covered(space.get("__name__"))
@@ -196,8 +194,10 @@ def _globals_read(function: types.FunctionType, into: "Description") -> Iterator
 
 def _reads(
     modules: list[types.ModuleType], names: frozenset[str], plain_only: bool, into: "Description"
-) -> Iterator[bytes | Part]:
-    """Variables called `names` of `modules`, and of modules that are such variables: `pack.settings.scale`."""
+) -> Iterator[Piece]:
+    """Variables called `names` of `modules`, and of modules that are such variables:
+    `pack.settings.scale`.
+    """
     waiting, seen = modules[::-1], set()
     while waiting:
         module = waiting.pop()
@@ -223,24 +223,23 @@ def _closed_over(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _environment(function: types.FunctionType) -> Iterator[bytes]:
-    """Variables of the environment that code may read: it names the environment, and them in words."""
+    """Variables of the environment that code may read: it names the environment, and them in
+    words.
+    """
     if code_names(function.__code__).isdisjoint(("environ", "getenv", "environb")):
         return
     space = function.__globals__
     words = {
         text for name in code_names(function.__code__) if isinstance(text := space.get(name), str)
     }
-    for name in sorted((words | _words(function.__code__)) & os.environ.keys()):
+    for name in sorted((words | code_words(function.__code__)) & os.environ.keys()):
         yield f"variable {name} {os.environ[name]!r}".encode()
 
 
-def _words(code: types.CodeType) -> set[str]:
-    inner = (_words(const) for const in code.co_consts if isinstance(const, types.CodeType))
-    return {const for const in code.co_consts if isinstance(const, str)}.union(*inner)
-
-
 def _imported(name: str, space: dict) -> list[types.ModuleType]:
-    """Modules that a function imports by itself, as far as it or a neighbour has done so already."""
+    """Modules that a function imports by itself, as far as it or a neighbour has done so
+    already.
+    """
     package, found = space.get("__package__") or "", [sys.modules.get(name)]
     while package:
         found.append(sys.modules.get(f"{package}.{name}" if name else package))
@@ -248,9 +247,7 @@ def _imported(name: str, space: dict) -> list[types.ModuleType]:
     return [module for module in found if isinstance(module, types.ModuleType)]
 
 
-def _global_part(
-    name: str, held: Any, plain_only: bool, into: "Description"
-) -> Iterator[bytes | Part]:
+def _global_part(name: str, held: Any, plain_only: bool, into: "Description") -> Iterator[Piece]:
     yield name.encode()
     if not plain_only or (_is_plain(held) and not isinstance(held, (dict, list, set))):
         yield Part(f" reading {name}", held)
@@ -261,12 +258,14 @@ def _global_part(
 
 
 def is_foreign(held: Any, covered: Callable[[str | None], bool]) -> bool:
-    """Whether a function is neither a library's nor of the covered packages, or holds something: a wrapper does."""
+    """Whether a function is neither a library's nor of the covered packages, or holds something: a
+    wrapper does.
+    """
     if not isinstance(held, types.FunctionType):
         home = type(held).__module__
         return not isinstance(held, type) and not is_library(home) and not covered(home)
-    home = held.__globals__.get("__name__")
-    return bool(held.__closure__) or not (is_library(home) or covered(home))
+    module = held.__globals__.get("__name__")
+    return bool(held.__closure__) or not (is_library(module) or covered(module))
 
 
 def _is_plain(value: Any) -> bool:
@@ -277,81 +276,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, _PLAIN)
 
 
-@functools.lru_cache(1024)
-def reassigned(module: str | None) -> frozenset[str]:
-    """Names of a module's variables that its own functions assign."""
-    space, found = vars(sys.modules[module]) if module in sys.modules else {}, set()
-    held = [
-        *space.values(),
-        *(
-            inner
-            for kind in space.values()
-            if isinstance(kind, type) and kind.__module__ == module
-            for inner in vars(kind).values()
-        ),
-    ]
-    waiting = [
-        function.__code__
-        for function in (getattr(value, "__func__", value) for value in held)
-        if isinstance(function, types.FunctionType) and function.__globals__ is space
-    ]
-    while waiting:
-        code = waiting.pop()
-        waiting += [const for const in code.co_consts if isinstance(const, types.CodeType)]
-        found |= {
-            step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"
-        }
-    return frozenset(found)
-
-
-def code_names(code: types.CodeType) -> frozenset[str]:
-    """Every name that code looks up, inner functions' too."""
-    return _digested(code)[1]
-
-
-def code_bytes(code: types.CodeType) -> bytes:
-    """What code does, without the file and lines it came from."""
-    return _digested(code)[0]
-
-
-_codes: dict[int, tuple[types.CodeType, bytes, frozenset]] = {}
-
-
-def _digested(code: types.CodeType) -> tuple[bytes, frozenset]:
-    if id(code) not in _codes:
-        if len(_codes) > 100_000:
-            _codes.clear()
-        inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
-        names = frozenset(code.co_names).union(*(code_names(const) for const in inner))
-        facts = (
-            code.co_argcount,
-            code.co_posonlyargcount,
-            code.co_kwonlyargcount,
-            code.co_flags,
-            code.co_names,
-            code.co_varnames,
-            code.co_freevars,
-            code.co_cellvars,
-            [_constant(held) for held in code.co_consts],
-        )
-        digest = hashlib.blake2b(code.co_code, digest_size=20)
-        digest.update(repr(facts).encode() + getattr(code, "co_exceptiontable", b""))
-        _codes[id(code)] = code, digest.digest(), names
-    return _codes[id(code)][1:]
-
-
-def _constant(held: Any) -> Any:
-    if isinstance(held, types.CodeType):
-        return code_bytes(held)
-    if isinstance(held, frozenset):
-        return "frozenset", sorted(map(repr, held))
-    return type(held).__name__, held
-
-
-# --- classes ------------------------------------------------------------------------------------
-
-
-def class_parts(kind: type, into: "Description") -> Iterator[bytes | Part]:
+def class_parts(kind: type, into: "Description") -> Iterator[Piece]:
     """A class: its name, and unless a library's, its bases, methods and attributes."""
     yield f"class {name_of(kind)} {origin(kind.__module__)}".encode()
     if is_library(kind.__module__):
@@ -367,8 +292,10 @@ def class_parts(kind: type, into: "Description") -> Iterator[bytes | Part]:
         yield Part(f".{name}", held)
 
 
-def replaced_functions(library: type | types.ModuleType) -> Iterator[bytes | Part]:
-    """Functions of an installed library's class or module that another package has put in their place."""
+def replaced_functions(library: type | types.ModuleType) -> Iterator[Piece]:
+    """Functions of an installed library's class or module that another package has put in their
+    place.
+    """
     for name, held in sorted(vars(library).items()):
         function = getattr(held, "__func__", held)
         if isinstance(function, types.FunctionType) and not is_library(
@@ -382,7 +309,7 @@ def _is_code(value: Any) -> bool:
     return isinstance(value, (types.FunctionType, staticmethod, classmethod, property))
 
 
-_PARTS: tuple[tuple[type | tuple[type, ...], Callable[..., Iterator[bytes | Part]]], ...] = (
+_PARTS: tuple[tuple[type | tuple[type, ...], Callable[..., Iterator[Piece]]], ...] = (
     (types.FunctionType, _function_parts),
     (types.MethodType, _method_parts),
     (types.ModuleType, _module_parts),

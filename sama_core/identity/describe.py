@@ -1,7 +1,8 @@
 """One walk over a graph of objects, written into a digest.
 
-Every object is opened once; met again, it is written as the number of its first visit, so cycles end and random
-identities (UUIDs, sentinels) count by their order alone. The stack of open objects is a list: depth is not limited.
+Every object is opened once; met again, it is written as the number of its first visit, so cycles
+end and random identities (UUIDs, sentinels) count by their order alone. The stack of open objects
+is a list: depth is not limited.
 
 Values of tensors as bytes, read raw: packed, quantised and foreign kinds too.
 
@@ -25,7 +26,10 @@ _TOKEN, _AGAIN, _OPEN, _CLOSE = b"\0", b"\1", b"\2", b"\3"
 
 
 class Indescribable(Exception):
-    """Something that has state which cannot be read. `path` says where it hangs, `what` what it is."""
+    """Something that has state which cannot be read.
+
+    `path` says where it hangs, `what` what it is.
+    """
 
     def __init__(self, what: str, path: str = ""):
         super().__init__(f"{path}: {what}" if path else what)
@@ -40,15 +44,21 @@ class Part:
     value: Any
 
 
+Piece = bytes | memoryview | Part
+"""What is written of an object: bytes, or a thing that is described in its turn."""
+
+
 @dataclass
 class _Visit:
     name: str
-    parts: Iterator[bytes | Part]
+    parts: Iterator[Piece]
 
 
 @dataclass
 class State:
-    """What was met that may change as it works: cells with their contents, instances with their attributes."""
+    """What was met that may change as it works: cells with their contents, instances with their
+    attributes.
+    """
 
     cells: list[tuple[CellType, Any]] = field(default_factory=list)
     instances: list[tuple[Any, dict]] = field(default_factory=list)
@@ -57,8 +67,9 @@ class State:
 class Description:
     """The digest of everything given to `add`, in that order.
 
-    `special(value)` gives the parts of objects that the caller knows better than `kinds.parts_of`, else None.
-    `covered(module name)` tells whose code the caller describes as a whole: of it only plain globals are read.
+    `special(value)` gives the parts of objects that the caller knows better than `kinds.parts_of`,
+    else None. `covered(module name)` tells whose code the caller describes as a whole: of it only
+    plain globals are read.
     """
 
     def __init__(self, special=lambda value: None, covered=lambda module: False):
@@ -72,7 +83,10 @@ class Description:
         return self._digest.hexdigest()
 
     def add(self, value: Any, name: str = "") -> "Description":
-        """Write one more thing. Raises Indescribable with the path to what cannot be described, for whatever reason."""
+        """Write one more thing.
+
+        Raises Indescribable with the path to what cannot be described, for whatever reason.
+        """
         stack = [_Visit(name, iter([Part("", value)]))]
         try:
             while stack:
@@ -113,7 +127,7 @@ class Description:
         visit = _Visit(part.name, iter(()))
         stack.append(visit)
         self._digest.update(_OPEN)
-        parts: Iterable[bytes | Part] | None = self.special(part.value)
+        parts: Iterable[Piece] | None = self.special(part.value)
         visit.parts = iter(parts_of(part.value, self) if parts is None else parts)
 
     def _write(self, mark: bytes, piece) -> None:
@@ -123,7 +137,8 @@ class Description:
 
 
 PLACES, PLACE_BYTES = 4, 4096
-"""Where and how much of a large weight is read: 4 KiB at four places, the first and the last bytes among them."""
+"""Where and how much of a large weight is read: 4 KiB at four places, the first and the last bytes
+among them."""
 
 
 WHOLE_BYTES = 64 * 1024
@@ -134,20 +149,23 @@ _PLAIN = (Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer)
 
 
 _OF_A_LOAD = {"_model_dtype", "patches"}
-"""Attributes that core and the GGUF loader write on weights as they load a model, after what the patcher says."""
+"""Attributes that core and the GGUF loader write on weights as they load a model, after what the
+patcher says."""
 
 
-def full_bytes(tensor: Tensor) -> Iterator[bytes | Part]:
+def full_bytes(tensor: Tensor) -> Iterator[Piece]:
     """A tensor with all of its values."""
     return _parts(tensor, _all)
 
 
-def sampled_bytes(tensor: Tensor, whole: int = WHOLE_BYTES) -> Iterator[bytes | Part]:
-    """A tensor's header, and its values: all of them up to `whole` bytes, else those at `PLACES` places."""
+def sampled_bytes(tensor: Tensor, whole: int = WHOLE_BYTES) -> Iterator[Piece]:
+    """A tensor's header, and its values: all of them up to `whole` bytes, else those at `PLACES`
+    places.
+    """
     return _parts(tensor, lambda raw: _all(raw) if _nbytes(raw) <= whole else _places(raw))
 
 
-def _parts(tensor: Tensor, values: Callable[[Tensor], memoryview]) -> Iterator[bytes | Part]:
+def _parts(tensor: Tensor, values: Callable[[Tensor], memoryview]) -> Iterator[Piece]:
     if is_traceable_wrapper_subclass(tensor):
         names, how = tensor.__tensor_flatten__()
         yield f"{type(tensor).__qualname__} {tuple(tensor.shape)}".encode()
@@ -205,4 +223,4 @@ def _places(raw: Tensor) -> memoryview:
 
 
 def _memory(values: Tensor) -> memoryview:
-    return memoryview(values.cpu().numpy())
+    return memoryview(values.cpu().numpy())  # type: ignore[arg-type]  # numpy says no buffer

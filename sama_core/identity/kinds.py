@@ -23,7 +23,7 @@ import numpy
 import torch
 
 from . import code
-from .describe import Indescribable, Part, full_bytes, sampled_bytes
+from .describe import Indescribable, Part, Piece, full_bytes, sampled_bytes
 from .packages import is_library, origin
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ _BY_REPR = (
     numpy.generic,
 )
 _BY_CLASS = (logging.Logger, type(threading.Lock()), type(threading.RLock()), uuid.UUID, object)
-"""Told by class and order of visit: they decide nothing, or their value is random. `object` itself: sentinels."""
+"""Told by class and order of visit: they decide nothing, or their value is random.
+
+`object` itself: sentinels.
+"""
 
 
 def plain_bytes(value: Any) -> bytes | None:
@@ -63,7 +66,7 @@ def plain_bytes(value: Any) -> bytes | None:
     return f"{kind.__name__} {value!r}".encode() if kind in _PLAIN else None
 
 
-def parts_of(value: Any, into: "Description") -> Iterator[bytes | Part]:
+def parts_of(value: Any, into: "Description") -> Iterator[Piece]:
     """The parts of `value`, in a fixed order. Raises Indescribable."""
     kind = type(value)
     if isinstance(value, torch.Tensor):
@@ -88,14 +91,14 @@ def parts_of(value: Any, into: "Description") -> Iterator[bytes | Part]:
         yield from _state(value, into)
 
 
-def _state(value: Any, into: "Description") -> Iterator[bytes | Part]:
+def _state(value: Any, into: "Description") -> Iterator[Piece]:
     yield Part("", type(value))
     yield from _content(value)
     attributes = _attributes(value)
     if attributes is not None:
         into.state.instances.append((value, dict(attributes)))
         yield from attribute_parts(attributes)
-    for name in _slots(type(value)):
+    for name in _slots(type(value)):  # type: ignore[arg-type]  # classes are hashable
         if hasattr(value, name):
             yield Part(f".{name}", getattr(value, name))
     hidden = _hidden_state(type(value))
@@ -109,7 +112,7 @@ def _state(value: Any, into: "Description") -> Iterator[bytes | Part]:
         raise Indescribable(f"{code.name_of(type(value))} keeps state that cannot be read")
 
 
-def _pickled(value: Any) -> Iterator[bytes | Part]:
+def _pickled(value: Any) -> Iterator[Piece]:
     """Of Python's own C types, what they would put into a pickle."""
     try:
         reduced = value.__reduce_ex__(4)
@@ -127,15 +130,18 @@ def _attributes(value: Any) -> dict | None:
         return None
 
 
-def attribute_parts(attributes: dict) -> Iterator[bytes | Part]:
+def attribute_parts(attributes: dict) -> Iterator[Piece]:
     """Attributes by name: the order in which an object got them says nothing."""
     for name in sorted(attributes, key=str):
         yield str(name).encode()
         yield Part(f".{name}", attributes[name])
 
 
-def _content(value: Any) -> Iterator[bytes | Part]:
-    """Of containers and of C types that show their state. Dictionaries in their own order, which code may follow."""
+def _content(value: Any) -> Iterator[Piece]:
+    """Of containers and of C types that show their state.
+
+    Dictionaries in their own order, which code may follow.
+    """
     if isinstance(value, (dict, types.MappingProxyType)):
         yield f"dict {len(value)}".encode()
         if isinstance(value, collections.defaultdict):
@@ -153,8 +159,10 @@ def _content(value: Any) -> Iterator[bytes | Part]:
         yield from _flat_content(value)
 
 
-def _flat_content(value: Any) -> Iterator[bytes | Part]:
-    """Of what holds no parts that could lead back to it; a SimpleNamespace is all in its `__dict__`."""
+def _flat_content(value: Any) -> Iterator[Piece]:
+    """Of what holds no parts that could lead back to it; a SimpleNamespace is all in its
+    `__dict__`.
+    """
     if isinstance(value, (set, frozenset)):
         yield f"set {len(value)}".encode()
         yield from sorted(_alone(member) for member in value)
@@ -170,7 +178,7 @@ def _flat_content(value: Any) -> Iterator[bytes | Part]:
         if value.dtype.hasobject:
             raise Indescribable("an array of objects")
         yield f"{value.dtype} {value.shape}".encode()
-        yield memoryview(numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8))
+        yield numpy.ascontiguousarray(value).tobytes()
     elif isinstance(value, torch.Generator):
         yield f"{value.device}".encode()
         yield from full_bytes(value.get_state())
@@ -230,7 +238,9 @@ def _slots(kind: type) -> list[str]:
 
 @functools.lru_cache(4096)
 def _hidden_state(kind: type) -> type | None:
-    """The class in the family of `kind` whose instances are larger than what Python can see of them."""
+    """The class in the family of `kind` whose instances are larger than what Python can see of
+    them.
+    """
     for base in kind.__mro__:
         if base is object or base in _SHOWN:
             continue
@@ -257,8 +267,8 @@ _TORCHS = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"}
 
 
 def own_attributes(module: torch.nn.Module) -> dict:
-    """A module's attributes, without tensors, children, torch's own registers that hold nothing, and its compiler's
-    notes."""
+    """A module's attributes, without tensors, children, torch's own registers that hold nothing,
+    and its compiler's notes."""
     return {
         name: held
         for name, held in vars(module).items()
@@ -268,9 +278,10 @@ def own_attributes(module: torch.nn.Module) -> dict:
     }
 
 
-def _compiled_parts(module: torch.nn.Module) -> Iterator[bytes | Part]:
+def _compiled_parts(module: torch.nn.Module) -> Iterator[Piece]:
     """What torch.compile made of a module: the module, and what it was compiled with."""
-    backend = module.dynamo_ctx.callback
+    context: Any = module.dynamo_ctx
+    backend = context.callback
     while inner := getattr(
         backend, "_torchdynamo_orig_backend", getattr(backend, "_torchdynamo_orig_callable", None)
     ):
@@ -280,7 +291,7 @@ def _compiled_parts(module: torch.nn.Module) -> Iterator[bytes | Part]:
     yield Part(".backend", backend)
 
 
-def module_parts(module: torch.nn.Module) -> Iterator[bytes | Part]:
+def module_parts(module: torch.nn.Module) -> Iterator[Piece]:
     """A module that hangs on something else: class, attributes, weights sampled, children."""
     yield Part("", type(module))
     yield from attribute_parts(own_attributes(module))

@@ -1,7 +1,8 @@
-"""Where code comes from: Python itself, an installed library by its version, or a package by the bytes of its files.
+"""Where code comes from: Python itself, an installed library by its version, or a package by the
+bytes of its files.
 
-A package whose files changed after they were loaded cannot be described: what runs and what the files say are two
-things.
+A package whose files changed after they were loaded cannot be described: what runs and what the
+files say are two things.
 """
 
 import functools
@@ -30,7 +31,9 @@ def is_library(module: str | None) -> bool:
 
 @functools.lru_cache(4096)
 def _home(module: str | None) -> tuple[str, str, Path | None]:
-    """What kind of code a module is, its version where it has one, and where its package's files lie."""
+    """What kind of code a module is, its version where it has one, and where its package's files
+    lie.
+    """
     root = (module or "").split(".")[0]
     if root in sys.stdlib_module_names or root in sys.builtin_module_names:
         return "python", sys.version, None
@@ -46,7 +49,7 @@ def _home(module: str | None) -> tuple[str, str, Path | None]:
 
 
 def _file_of(module: str | None) -> Path | None:
-    found = sys.modules.get(module)
+    found = sys.modules.get(module or "")
     file = inspect.getattr_static(found, "__file__", None) if found else None
     return Path(file).resolve() if file else None
 
@@ -62,7 +65,10 @@ def _version(root: str) -> str:
 
 
 def origin(module: str | None) -> str:
-    """Where a module's code comes from. Raises Indescribable where its files changed since they were loaded."""
+    """Where a module's code comes from.
+
+    Raises Indescribable where its files changed since they were loaded.
+    """
     kind, version, place = _home(module)
     return f"{kind} {version}" if place is None else f"{kind} {_files(place)}"
 

@@ -1,4 +1,5 @@
-"""Clips longer than the model sees at once: overlapping segments, their blend, their colours, and what is kept of them.
+"""Clips longer than the model sees at once: overlapping segments, their blend, their colours, and
+what is kept of them.
 
     frames (4k+1) ──plan_segments──▶ segments ──sample each──▶ latents ──blend_segments──▶ one latent ──decode──▶ frames
                                         │  ▲                                                                │

@@ -1,8 +1,9 @@
 """Colours held to the source where an edit changed nothing, so that segments do not drift apart.
 
-Per frame and channel: edited · gain + offset ≈ source over the pixels that this explains to within a tolerance; the
-others are the edit. Both are applied to whole frames, so what was edited moves along with its surroundings. Nothing is
-averaged over time: that made joins worse and flicker no better (benchmarks/long_joins.py).
+Per frame and channel: edited · gain + offset ≈ source over the pixels that this explains to within
+a tolerance; the others are the edit. Both are applied to whole frames, so what was edited moves
+along with its surroundings. Nothing is averaged over time: that made joins worse and flicker no
+better (benchmarks/long_joins.py).
 
 Where few pixels speak (a new style, another background everywhere) nothing is corrected.
 """
@@ -44,7 +45,8 @@ def anchor_colours(edited: Tensor, source: Tensor) -> Tensor:
 
 
 def colour_drift(edited: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gain and offset (F, 3) that take each edited frame back to the source, and the part (F,) of pixels that agree.
+    """Gain and offset (F, 3) that take each edited frame back to the source, and the part (F,) of
+    pixels that agree.
 
     Where too few agree: 1, 0 and 0.
     """

@@ -4,8 +4,8 @@
     segment 0        0 │ 1 2 3 4 5 │ 6 7 8 │
     segment 1                    s │ 6 7 8 │ 9 …         s: its own first latent, a single frame: sampled, not used
 
-A segment starts at a multiple of 4 frames, so all its latents but the first cover the very frames that the whole clip's
-latents do, and neighbours can be blended as latents.
+A segment starts at a multiple of 4 frames, so all its latents but the first cover the very frames
+that the whole clip's latents do, and neighbours can be blended as latents.
 """
 
 import hashlib
@@ -41,10 +41,11 @@ class Segment:
 
 
 def plan_segments(latents: int, length: int, overlap: int) -> list[Segment]:
-    """Segments of `length` latent frames that cover `latents`, neighbours sharing `overlap` or, at the end, more.
+    """Segments of `length` latent frames that cover `latents`, neighbours sharing `overlap` or, at
+    the end, more.
 
-    The last one is moved back to be as long as the others. A clip that fits into one segment is one.
-    Raises GeometryError where segments would not advance.
+    The last one is moved back to be as long as the others. A clip that fits into one segment is
+    one. Raises GeometryError where segments would not advance.
     """
     if overlap < 1 or length < overlap + 2:
         raise GeometryError(
@@ -68,7 +69,8 @@ def blend_segments(segments: Iterable[tuple[Segment, Tensor]], latents: int) -> 
 
     Over the latent frames that two neighbours share, the later one fades in linearly.
     """
-    whole, reached = None, 0
+    whole: Tensor | None = None
+    reached = 0
     for segment, sampled in segments:
         if whole is None:
             whole = sampled.new_zeros(*sampled.shape[:2], latents, *sampled.shape[3:])
@@ -79,6 +81,8 @@ def blend_segments(segments: Iterable[tuple[Segment, Tensor]], latents: int) -> 
             torch.lerp(place, usable, _fade(reached - start, segment.end - start).to(usable))
         )
         reached = segment.end
+    if whole is None:
+        raise ValueError("no segment to blend")
     return whole
 
 
@@ -89,10 +93,12 @@ def _fade(shared: int, length: int) -> Tensor:
 
 
 def segment_seed(seed: int, number: int, consecutive: bool = False) -> int:
-    """The seed of segment `number` of a clip edited with `seed`: the first one's is `seed`, so that it is a plain edit.
+    """The seed of segment `number` of a clip edited with `seed`: the first one's is `seed`, so that
+    it is a plain edit.
 
-    The others' are drawn from both, so no two seeds share noise. `consecutive`: seed + number, as up to version
-    0.1.0; there seed 2 started a segment from the noise that seed 1 had given to the next one.
+    The others' are drawn from both, so no two seeds share noise. `consecutive`: seed + number, as
+    up to version 0.1.0; there seed 2 started a segment from the noise that seed 1 had given to the
+    next one.
     """
     if number == 0 or consecutive:
         return (seed + number) % 2**64
@@ -102,10 +108,12 @@ def segment_seed(seed: int, number: int, consecutive: bool = False) -> int:
 
 
 def noise_tape(segments: list[Segment], draw: Callable[[int], Tensor]) -> Tensor:
-    """One noise for the whole clip, so that neighbours start from the same noise where they overlap.
+    """One noise for the whole clip, so that neighbours start from the same noise where they
+    overlap.
 
-    `draw(number)` gives segment `number` its own noise (B, C, segment.latents, H, W); a segment uses of it what no
-    earlier one has. A clip that gets longer keeps the noise of the segments it had.
+    `draw(number)` gives segment `number` its own noise (B, C, segment.latents, H, W); a segment
+    uses of it what no earlier one has. A clip that gets longer keeps the noise of the segments it
+    had.
     """
     pieces, reached = [], 0
     for number, segment in enumerate(segments):

@@ -1,7 +1,8 @@
 """Finished segments on disk: an edit that was broken off goes on where it was.
 
-An entry is a safetensors file named by the key of everything it depends on, with a checksum of its tensors inside. It
-appears whole or not at all, so a process that is killed loses the segment it was at, and nothing else.
+An entry is a safetensors file named by the key of everything it depends on, with a checksum of its
+tensors inside. It appears whole or not at all, so a process that is killed loses the segment it was
+at, and nothing else.
 
 What the store of segments holds, in words, and emptying it on purpose only.
 """
@@ -57,7 +58,9 @@ class SegmentStore:
         return self.folder / f"{key}.safetensors"
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors kept under `key`; None where there are none, or damaged or non-finite ones, which are removed."""
+        """The tensors kept under `key`; None where there are none, or damaged or non-finite ones,
+        which are removed.
+        """
         path = self.path(key)
         try:
             with safe_open(path, framework="pt") as file:
@@ -71,10 +74,12 @@ class SegmentStore:
                 path.name,
                 error,
             )
-            return self._drop(path)
+            self._drop(path)
+            return None
         if not whole or not _finite(tensors):
             log.warning("SAMA: the kept segment %s is damaged; it is computed again.", path.name)
-            return self._drop(path)
+            self._drop(path)
+            return None
         with contextlib.suppress(OSError):
             os.utime(path)
         return tensors
@@ -113,8 +118,10 @@ class SegmentStore:
 
     def clear(self) -> int:
         """Remove all entries; returns how many."""
-        removed = [self._drop(entry.path) for entry in self.entries()]
-        return len(removed)
+        entries = self.entries()
+        for entry in entries:
+            self._drop(entry.path)
+        return len(entries)
 
     def _tidy(self, keep: Path) -> None:
         for part in self.folder.glob(".*.part"):
@@ -145,7 +152,7 @@ def checksum(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -159,7 +166,9 @@ def clearing_code(entries: Iterable[Entry]) -> str:
 
 
 def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
-    """What the store holds, after removing all of it where `clear` is asked for with the right code."""
+    """What the store holds, after removing all of it where `clear` is asked for with the right
+    code.
+    """
     entries = store.entries()
     wanted = clearing_code(entries)
     if not entries or not clear:

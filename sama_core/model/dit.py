@@ -88,15 +88,9 @@ class SamaDiT(nn.Module):
 
         Raises CheckpointError naming every missing, unexpected or misshapen tensor.
         """
-        from ..weights.report import load_state_dict_report
+        from ..weights.checkpoint import build_dit
 
-        config = DitConfig.from_shapes(
-            {key: tuple(value.shape) for key, value in sd.items()}, num_heads
-        )
-        kwargs.setdefault("dtype", next(iter(sd.values())).dtype)
-        model = cls(config, **kwargs)
-        load_state_dict_report(model, sd).raise_if_bad()
-        return model
+        return build_dit(sd, num_heads, **kwargs)
 
     def forward(
         self,

@@ -10,17 +10,33 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, needed
 from ..model.config import DitConfig
+from ..model.dit import SamaDiT
 from .formats import SUFFIXES, is_quant_key
 from .header import WeightFile, listed, read_header, shard_paths
 from .names import SAMA_KEYS
 from .quantised import Stored, refuse_broken_scales, refuse_unreadable
-from .report import LoadReport, compare
+from .report import LoadReport, compare, load_state_dict_report
+
+
+def build_dit(sd: Mapping[str, Tensor], num_heads: int | None = None, **kwargs: Any) -> SamaDiT:
+    """A model of the sizes found in `sd`, loaded strictly; `kwargs` go to `SamaDiT`.
+
+    Sizes come from the shapes of the tensors, heads from `num_heads` where it is given. The dtype
+    is the first tensor's unless given. Raises CheckpointError naming every missing, unexpected or
+    misshapen tensor.
+    """
+    shapes = {key: tuple(value.shape) for key, value in sd.items()}
+    kwargs.setdefault("dtype", next(iter(sd.values())).dtype)
+    model = SamaDiT(DitConfig.from_shapes(shapes, num_heads), **kwargs)
+    load_state_dict_report(model, sd).raise_if_bad()
+    return model
 
 
 def model_shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
@@ -30,7 +46,6 @@ def model_shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
 
 @functools.lru_cache(maxsize=4)
 def _shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
-    from ..model.dit import SamaDiT
 
     return {
         key: tuple(value.shape)
@@ -64,11 +79,12 @@ def plan_checkpoint(
     num_heads: int | None = None,
     formats: Iterable[str] | None = None,
 ) -> CheckpointPlan:
-    """Judge a SAMA file, with base Wan shards where it is a delta. Reads headers and small scales only.
+    """Judge a SAMA file, with base Wan shards where it is a delta. Reads headers and small scales
+    only.
 
-    `num_heads` overrides `dim / 128`; the file's metadata (`config` = {"transformer": {"num_heads": …}})
-    does so too. `formats` are the quantisation formats that the ComfyUI at hand reads, if one is at hand.
-    Raises CheckpointError naming what is wrong and what to do.
+    `num_heads` overrides `dim / 128`; the file's metadata (`config` = {"transformer": {"num_heads":
+    …}}) does so too. `formats` are the quantisation formats that the ComfyUI at hand reads, if one
+    is at hand. Raises CheckpointError naming what is wrong and what to do.
     """
     main = read_header(path)
     refusal = _REFUSALS.get(main.kind)
@@ -104,7 +120,9 @@ def plan_checkpoint(
 
 
 def merged_tensors(files: Iterable[WeightFile]) -> dict[str, Stored]:
-    """What the files hold together; the tensors of later ones win, and take the scales of earlier ones away."""
+    """What the files hold together; the tensors of later ones win, and take the scales of earlier
+    ones away.
+    """
     stored: dict[str, Stored] = {}
     for file in files:
         merge(stored, file.stored())
@@ -130,7 +148,8 @@ def transformer_settings(metadata: Mapping[str, str] | None) -> dict:
 def merge(earlier: dict, later: Mapping) -> None:
     """Lay the tensors of a later file over those of earlier ones, in place.
 
-    A weight that is replaced takes its old quantisation scales with it: they belong to the old numbers.
+    A weight that is replaced takes its old quantisation scales with it: they belong to the old
+    numbers.
     """
     for key in later:
         layer, _, part = key.rpartition(".")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 METADATA = "_quantization_metadata"
 MARK = "comfy_quant"
@@ -19,7 +20,8 @@ _OURS = (
     "weight_codebook",
     *_OLD_NAMES,
 )
-# What the files of other libraries hold beside a packed weight: vLLM, GPTQ and AWQ, bitsandbytes, SVDQuant, SDNQ.
+# What the files of other libraries hold beside a packed weight: vLLM, GPTQ and AWQ, bitsandbytes,
+# SVDQuant, SDNQ.
 _OTHERS = (
     "weight_scale_inv",
     "weight_zero_point",
@@ -99,7 +101,7 @@ def _blocks(step: int, pad: int) -> Callable[[int, int, Shape], bool]:
     return fits
 
 
-_FLOAT8 = {
+_FLOAT8: dict[str, Any] = {
     "weight": lambda rows, columns: (rows, columns),
     "scales": {"weight_scale": _one},
     "optional": {"input_scale": _one},

@@ -1,7 +1,8 @@
-"""The header of a safetensors file: names, types, shapes and places of its tensors. No weight is read.
+"""The header of a safetensors file: names, types, shapes and places of its tensors. No weight is
+read.
 
-Names become Wan's own: without a wrapper's prefix, from diffusers' names, without the other parts of an all-in-one
-checkpoint.
+Names become Wan's own: without a wrapper's prefix, from diffusers' names, without the other parts
+of an all-in-one checkpoint.
 """
 
 import json
@@ -122,7 +123,8 @@ class WeightFile:
         }
 
     def stored(self) -> dict[str, Stored]:
-        """Type and shape of every tensor, and one mark for each quantised layer. Reads no more than the marks.
+        """Type and shape of every tensor, and one mark for each quantised layer. Reads no more than
+        the marks.
 
         Raises CheckpointError for marks that cannot be read.
         """
@@ -135,7 +137,9 @@ class WeightFile:
         return as_core_reads(stored, self.quantised_layers(), self.path.name)
 
     def small_scales(self) -> dict[str, tuple[str, bytes]]:
-        """Type and bytes of the quantisation scales that take little room, which block-wise ones do not."""
+        """Type and bytes of the quantisation scales that take little room, which block-wise ones do
+        not.
+        """
         scales = {
             key: place
             for key, place in self.places.items()
@@ -157,7 +161,8 @@ def _bytes(path: Path, places: Mapping[str, Place]) -> dict[str, bytes]:
 
 
 def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
-    """Names, shapes and metadata of a safetensors file; with `own_names` under those of the diffusion model.
+    """Names, shapes and metadata of a safetensors file; with `own_names` under those of the
+    diffusion model.
 
     Raises CheckpointError for anything that is not a whole safetensors file; nothing is loaded.
     """
@@ -221,7 +226,9 @@ def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
 
 
 def _what_it_is(path: Path) -> str | None:
-    """What a file that is no safetensors file is instead, by its first bytes; None where they do not tell."""
+    """What a file that is no safetensors file is instead, by its first bytes; None where they do
+    not tell.
+    """
     with open(path, "rb") as file:
         head = file.read(64)
     return next((what for begin, what in _OTHER_FILES.items() if head.startswith(begin)), None)
@@ -233,7 +240,9 @@ def _place(entry: dict, data: int) -> Place:
 
 
 def _check_places(shapes: Mapping[str, tuple], places: Mapping[str, Place], data: int) -> None:
-    """ValueError unless the tensors lie one behind the other, each as large as its type and shape say."""
+    """ValueError unless the tensors lie one behind the other, each as large as its type and shape
+    say.
+    """
     for key, place in places.items():
         bits = _BITS.get(place.dtype)
         if bits is not None and place.size * 8 != math.prod(shapes[key]) * bits:
@@ -264,13 +273,16 @@ def _refuse_twins(path: Path, names: Iterable[str]) -> None:
 
 
 def is_bundle(names: Iterable[str]) -> bool:
-    """True for the names of a checkpoint that holds a diffusion model with its text encoder or VAE."""
+    """True for the names of a checkpoint that holds a diffusion model with its text encoder or
+    VAE.
+    """
     names = list(names)
     return any(name.startswith(PREFIXES[0]) for name in names) and any(map(OF_OTHER_MODELS, names))
 
 
 def shard_paths(path: str | Path) -> list[Path]:
-    """All shards that belong to `path`: a directory's, a numbered shard's siblings, or the file alone.
+    """All shards that belong to `path`: a directory's, a numbered shard's siblings, or the file
+    alone.
 
     Raises CheckpointError naming the shards that are absent.
     """

@@ -47,7 +47,9 @@ class Named(NamedTuple):
 
 
 def spellings(names: Iterable[str]) -> dict[str, str]:
-    """Every spelling of a layer without a wrapper's prefix → the model's tensor, from the model's own names."""
+    """Every spelling of a layer without a wrapper's prefix → the model's tensor, from the model's
+    own names.
+    """
     found: dict[str, str] = {}
     for name in names:
         layer = name.removesuffix(".weight")
@@ -61,11 +63,13 @@ def spellings(names: Iterable[str]) -> dict[str, str]:
 def named(
     lora: Mapping[str, Tensor], weights: Iterable[str], known: Mapping[str, str], name: str
 ) -> Named:
-    """The file's tensors by layer. `weights` are the model's names, `known` what core itself maps, layer → tensor.
+    """The file's tensors by layer. `weights` are the model's names, `known` what core itself maps,
+    layer → tensor.
 
     Raises CheckpointError where two tensors of the file are the same part of one layer and differ.
     """
-    table, layers, targets, origins = spellings(weights), {}, {}, {}
+    table, targets = spellings(weights), dict[str, str]()
+    layers, origins = dict[str, dict[str, Tensor]](), dict[str, str]()
     for key, stored in lora.items():
         layer, part = split(key)
         target = table.get(_WRAPPERS.sub("", layer, count=1) if _WRAPPERS.match(layer) else layer)
@@ -93,13 +97,17 @@ def named(
 
 
 def split(key: str) -> tuple[str, str]:
-    """(layer with its prefix, part) of a LoRA tensor's name; the part is empty where the name is no LoRA's."""
+    """(layer with its prefix, part) of a LoRA tensor's name; the part is empty where the name is no
+    LoRA's.
+    """
     found = _PART.fullmatch(key)
     return (found["layer"], found["part"]) if found else (key, "")
 
 
 def _as_core_reads(part: str, value: Tensor) -> tuple[str, Tensor]:
-    """PEFT's adapter names left out, and its magnitudes in the form of a DoRA scale: one row for each output."""
+    """PEFT's adapter names left out, and its magnitudes in the form of a DoRA scale: one row for
+    each output.
+    """
     if _MAGNITUDE.fullmatch(part):
         part = ".dora_scale"
     if part == ".dora_scale" and value.ndim == 1:
@@ -112,7 +120,9 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def made_for(name: str, keys: Iterable[str]) -> str:
-    """What the report says of a LoRA for one of Wan 2.2's two models, from its name and prefixes; else nothing."""
+    """What the report says of a LoRA for one of Wan 2.2's two models, from its name and prefixes;
+    else nothing.
+    """
     said = _EXPERT.search(name)
     if said:
         return f"made for Wan 2.2's {said[1].lower()}-noise model, whose layers SAMA shares: try its strength"

@@ -60,7 +60,9 @@ ALL_IN_ONE = "an all-in-one checkpoint (model, text encoder and VAE)"
 
 
 def strip_prefix(sd: Mapping[str, object]) -> dict:
-    """The same mapping under Wan's own names, without the text encoder and VAE of an all-in-one checkpoint."""
+    """The same mapping under Wan's own names, without the text encoder and VAE of an all-in-one
+    checkpoint.
+    """
     return {own: sd[name] for name, own in list_own_names(sd).items()}
 
 
@@ -75,7 +77,9 @@ def list_own_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def own_name(name: str, diffusers: bool = False) -> str:
-    """The name without a wrapper's prefix, and under Wan's names where the file has `diffusers`'."""
+    """The name without a wrapper's prefix, and under Wan's names where the file has
+    `diffusers`'.
+    """
     name = next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
     return to_wan(name) if diffusers else name
 

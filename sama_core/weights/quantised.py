@@ -1,17 +1,20 @@
-"""Quantised layers of a weight file: which formats ComfyUI applies, and what it would silently leave out.
+"""Quantised layers of a weight file: which formats ComfyUI applies, and what it would silently
+leave out.
 
-A quantised layer is its packed weight, its scales, and a mark that names the format. ComfyUI finds marks in three
-places: a `comfy_quant` entry beside the weight, the file's `_quantization_metadata`, or, for all layers that have a
-`scale_weight`, the one entry `scaled_fp8`. Scales without a mark are read by nobody, and the picture is black.
+A quantised layer is its packed weight, its scales, and a mark that names the format. ComfyUI finds
+marks in three places: a `comfy_quant` entry beside the weight, the file's `_quantization_metadata`,
+or, for all layers that have a `scale_weight`, the one entry `scaled_fp8`. Scales without a mark are
+read by nobody, and the picture is black.
 
-Everything here is judged from names, types and shapes, and from the few bytes of marks and small scales.
+Everything here is judged from names, types and shapes, and from the few bytes of marks and small
+scales.
 """
 
 import json
 import math
 import struct
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import CheckpointError, needed
 from .formats import (
@@ -37,7 +40,7 @@ class Stored(NamedTuple):
     dtype: str
     """As safetensors writes it: BF16, F8_E4M3 …"""
     shape: Shape
-    mark: object = None
+    mark: Any = None
     """Of a mark what it says: {"format": …}."""
 
 
@@ -46,8 +49,8 @@ def as_core_reads(
 ) -> dict[str, Stored]:
     """The file's tensors with one mark for each quantised layer, wherever the file says so.
 
-    `layers` are those of `_quantization_metadata`, None without it; core then looks for `scaled_fp8`.
-    Raises CheckpointError, about `name`, for marks that cannot be read.
+    `layers` are those of `_quantization_metadata`, None without it; core then looks for
+    `scaled_fp8`. Raises CheckpointError, about `name`, for marks that cannot be read.
     """
     found = dict(stored)
     if layers is None and OLD_MARK in found:
@@ -103,10 +106,11 @@ def refuse_unreadable(
     need: Mapping[str, Shape],
     formats: Iterable[str] | None = None,
 ) -> None:
-    """CheckpointError, about `name`, for every quantised layer that core would not read, or not as it is meant.
+    """CheckpointError, about `name`, for every quantised layer that core would not read, or not as
+    it is meant.
 
-    `stored` comes from `as_core_reads`; `need` are the model's names and shapes. `formats` are those that the ComfyUI
-    at hand knows; all of FORMATS unless given.
+    `stored` comes from `as_core_reads`; `need` are the model's names and shapes. `formats` are
+    those that the ComfyUI at hand knows; all of FORMATS unless given.
     """
     known = sorted(FORMATS if formats is None else formats)
     marks = {
@@ -218,7 +222,10 @@ def _is_scale(key: str) -> bool:
 
 
 def _claimed(key: str, marks: Mapping[str, str]) -> bool:
-    """Whether the layer's format reads this tensor. Formats that only the ComfyUI at hand knows claim all."""
+    """Whether the layer's format reads this tensor.
+
+    Formats that only the ComfyUI at hand knows claim all.
+    """
     layer, _, part = key.rpartition(".")
     if part == MARK or key == OLD_MARK:
         return True
@@ -250,7 +257,7 @@ def _refuse_shapes(
         )
     for part, fits in {**form.scales, **form.optional}.items():
         scale = stored.get(f"{layer}.{part}")
-        if scale is not None and not fits(*need, scale.shape):
+        if scale is not None and not fits(need[0], need[1], scale.shape):
             raise CheckpointError(
                 needed(
                     name,

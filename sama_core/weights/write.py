@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def whole_file(path: str | Path, keep_suffix: bool = False) -> Iterator[Path]:
-    """A temporary path beside `path`; what is written there takes `path`'s place when the block ends.
+    """A temporary path beside `path`; what is written there takes `path`'s place when the block
+    ends.
 
-    The folder is made. If the block raises, what was written is removed, and an older file stays as it
-    was. The new file has the user's normal permissions (umask). With `keep_suffix` the temporary name
-    ends as `path` does, for libraries that choose a format by it.
+    The folder is made. If the block raises, what was written is removed, and an older file stays as
+    it was. The new file has the user's normal permissions (umask). With `keep_suffix` the temporary
+    name ends as `path` does, for libraries that choose a format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
-"""Conversions in processes that may die: `python convert_worker.py ROOT`, a request a line, an answer a line.
+"""Conversions in processes that may die: `python convert_worker.py ROOT`, a request a line, an
+answer a line.
 
-Each request is done by a fork of this process, so that torch is imported once for all of them. `die_at`: kill -9 after
-so many bytes written; `largest`: the system's limit on a file's size. The answer: `signal` or `error`, and `grown`, the
-MiB that the peak of memory grew.
+Each request is done by a fork of this process, so that torch is imported once for all of them.
+`die_at`: kill -9 after so many bytes written; `largest`: the system's limit on a file's size. The
+answer: `signal` or `error`, and `grown`, the MiB that the peak of memory grew.
 """
 
 import json

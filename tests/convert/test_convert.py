@@ -92,7 +92,9 @@ def test_matrices_are_near_and_all_else_is_exact(source, weights, name, limit):
 
 
 def test_16_bit_gguf(source, weights):
-    """bfloat16 is the source's own; float16 has more digits and loses only what is below its smallest number."""
+    """bfloat16 is the source's own; float16 has more digits and loses only what is below its
+    smallest number.
+    """
     assert worst(gguf_values(made(source, "gguf_bf16").target), weights) == (0, 0)
     matrix, other = worst(gguf_values(made(source, "gguf_f16").target), weights)
     assert matrix < 1e-6 and other == 0
@@ -400,7 +402,10 @@ def test_a_value_beyond_float16(tmp_path, weights):
     [("gguf_q5_k", "gguf_q5_1"), ("gguf_q4_k", "gguf_q4_1"), ("gguf_q6_k", "gguf_q8_0")],
 )
 def test_k_quants_say_why_not(source, name, nearest):
-    """The library reads K-quants but does not write them. If this fails it has learned to: offer them."""
+    """The library reads K-quants but does not write them.
+
+    If this fails it has learned to: offer them.
+    """
     message = refusal(lambda: made(source, name), ConversionError)
     assert "reads K-quants but does not write them" in message and f"Choose {nearest}" in message
 

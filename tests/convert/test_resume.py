@@ -1,4 +1,7 @@
-"""A conversion that is broken off: killed, interrupted, out of disk. It goes on, and the result is the same."""
+"""A conversion that is broken off: killed, interrupted, out of disk.
+
+It goes on, and the result is the same.
+"""
 
 import errno
 import json
@@ -103,7 +106,9 @@ def test_broken_off_again_and_again(source, target, whole):
 
 @pytest.fixture(scope="module")
 def elsewhere():
-    """`elsewhere(source, target, name, **request)`: a conversion in a process of its own; see convert_worker.py."""
+    """`elsewhere(source, target, name, **request)`: a conversion in a process of its own; see
+    convert_worker.py.
+    """
     worker = Path(__file__).with_name("convert_worker.py")
     with subprocess.Popen(
         [sys.executable, str(worker), str(REPO_ROOT)],
@@ -153,7 +158,9 @@ def test_killed_between_checksum_and_rename(source, target, whole, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["flip", "shorten", "torn line", "no journal"])
 def test_a_damaged_partial_is_not_trusted(source, target, whole, damage):
-    """What a power failure can leave: pages that never reached the disk, a file cut short, half a line."""
+    """What a power failure can leave: pages that never reached the disk, a file cut short, half a
+    line.
+    """
     expected = whole("fp8")
     break_off(source, target, "fp8", 60)
     part, journal = partial_files(target)
@@ -258,7 +265,9 @@ def test_too_little_room_is_told_before_writing(source, target, monkeypatch):
     ],
 )
 def test_a_disk_that_fills_up(source, target, whole, monkeypatch, code, words):
-    """Half of a chunk gets through, then the disk is full; after some was freed the work goes on."""
+    """Half of a chunk gets through, then the disk is full; after some was freed the work goes
+    on.
+    """
     expected, real, left = whole("fp8"), stream._write_all, [400_000]
 
     def write_all(file, data):
@@ -346,6 +355,9 @@ def large(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["fp8", "gguf_q8_0"])
 def test_memory_does_not_grow_with_the_file(large, source, target, elsewhere, name):
-    """200 MB, after a small file has warmed all code up. A whole matrix would be 51 MB, and 102 in float32."""
+    """200 MB, after a small file has warmed all code up.
+
+    A whole matrix would be 51 MB, and 102 in float32.
+    """
     assert large.stat().st_size > 200e6
     assert elsewhere(large, target, name, warm_up=str(source))["grown"] < 50

@@ -1,4 +1,6 @@
-"""Descriptions of objects: equal for equal ones, others for others, and none of what cannot be read."""
+"""Descriptions of objects: equal for equal ones, others for others, and none of what cannot be
+read.
+"""
 
 import ctypes
 import functools

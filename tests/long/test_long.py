@@ -169,7 +169,9 @@ def test_frames_of_another_shape_are_refused():
 
 
 def test_drift_over_ten_segments_stays_under_its_bound():
-    """Each of 10 segments of an identity edit has its own planted shift and fades into the next over 16 frames."""
+    """Each of 10 segments of an identity edit has its own planted shift and fades into the next
+    over 16 frames.
+    """
     source = picture(frames=10 * 32 + 1, size=32)
     shifts = 0.06 * (torch.rand(10, 3, generator=torch.Generator().manual_seed(3)) * 2 - 1)
     places = (torch.arange(len(source)) / 32 - 0.25).clamp(0, 9)

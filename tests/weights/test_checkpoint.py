@@ -1,4 +1,6 @@
-"""Weight files: every wrong one refused by name and from its header alone, every right one planned."""
+"""Weight files: every wrong one refused by name and from its header alone, every right one
+planned.
+"""
 
 import io
 import json
@@ -73,7 +75,9 @@ def write(tmp_path):
 
 
 def refusal(act, *words: str) -> str:
-    """The message of the CheckpointError that `act` raises: got, needed, what to set, and all `words`."""
+    """The message of the CheckpointError that `act` raises: got, needed, what to set, and all
+    `words`.
+    """
     with pytest.raises(CheckpointError) as caught:
         act()
     message = str(caught.value)
@@ -96,7 +100,9 @@ def header(
     width: int = 2,
     metadata: dict | None = None,
 ) -> tuple[bytes, int]:
-    """(a safetensors file's first bytes up to its data, the number of data bytes) for tensors of one dtype."""
+    """(a safetensors file's first bytes up to its data, the number of data bytes) for tensors of
+    one dtype.
+    """
     entries, end = {} if metadata is None else {"__metadata__": metadata}, 0
     for name in sorted(shapes):
         start, end = end, end + width * torch.Size(shapes[name]).numel()
@@ -106,7 +112,9 @@ def header(
 
 
 def sparse(path: Path, shapes: dict[str, tuple[int, ...]], short: int = 0, **options) -> Path:
-    """A file whose data takes no disk: header, then a hole, `short` bytes less than the header promises."""
+    """A file whose data takes no disk: header, then a hole, `short` bytes less than the header
+    promises.
+    """
     start, data = header(shapes, **options)
     path.write_bytes(start)
     os.truncate(path, len(start) + data - short)
@@ -131,7 +139,9 @@ class CountedFile(io.FileIO):
 
 @pytest.fixture
 def frugal(monkeypatch):
-    """Fails the test if it reads more than a megabyte of weight files or takes 256 MB more memory."""
+    """Fails the test if it reads more than a megabyte of weight files or takes 256 MB more
+    memory.
+    """
     CountedFile.total = 0
     monkeypatch.setattr(header_module, "open", CountedFile, raising=False)
     before = own_process.reset_peak()
@@ -141,7 +151,9 @@ def frugal(monkeypatch):
 
 
 def test_header_is_written_as_safetensors_writes_it(weights):
-    """The helper above is trusted with the released file's size, so it must equal the real writer."""
+    """The helper above is trusted with the released file's size, so it must equal the real
+    writer.
+    """
     half = {name: value.bfloat16() for name, value in weights.items()}
     start, data = header(model_shapes(TINY), metadata=PLAIN_FORMAT)
     written = save(half, metadata=PLAIN_FORMAT)
@@ -149,7 +161,9 @@ def test_header_is_written_as_safetensors_writes_it(weights):
 
 
 def test_released_file_has_the_size_our_names_and_shapes_give(tmp_path, shapes_14b, frugal):
-    """Byte for byte: 1,106 bfloat16 tensors under these names, and nothing else, make 28,601,809,776 bytes."""
+    """Byte for byte: 1,106 bfloat16 tensors under these names, and nothing else, make
+    28,601,809,776 bytes.
+    """
     path = sparse(tmp_path / "sama_14b_ema.safetensors", shapes_14b, metadata=PLAIN_FORMAT)
     assert path.stat().st_size == RELEASED_BYTES
     plan = plan_checkpoint(path)

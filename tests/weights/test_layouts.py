@@ -1,4 +1,6 @@
-"""Layouts of weight files: what ComfyUI applies is planned, what it would leave out is refused, by all alike."""
+"""Layouts of weight files: what ComfyUI applies is planned, what it would leave out is refused, by
+all alike.
+"""
 
 import struct
 
