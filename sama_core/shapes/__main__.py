@@ -7,8 +7,8 @@
     python -m sama_core.shapes train sama_core/shapes/recipes/shapes_stage0.toml steps=100
     torchrun --nproc_per_node 2 -m sama_core.shapes train RECIPE     several processes
 
-A recipe is a TOML file with the settings of sama_core/shapes/config.py. Threads: OMP_NUM_THREADS; on shared cores use 1.
-The VAE has its own command: python -m sama_core.shapes.codec.train --help
+A recipe is a TOML file with the settings of sama_core/shapes/config.py. Threads: OMP_NUM_THREADS;
+on shared cores use 1. The VAE has its own command: python -m sama_core.shapes.codec.train --help
 """
 
 import sys

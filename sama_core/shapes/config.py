@@ -12,40 +12,46 @@ from ..training.recipe import Check, check_ranges, read_recipe
 class ShapesConfig(TrainConfig):
     """One stage of SAMA-Shapes, whose `data` and `model` are "shapes".
 
-    An empty `vae` is the pack's own; `text_encoder` and `semantic_encoder` have no effect: a small text encoder is
-    trained along with the model, and the semantic targets are statistics of pixels.
+    An empty `vae` is the pack's own; `text_encoder` and `semantic_encoder` have no effect: a small
+    text encoder is trained along with the model, and the semantic targets are statistics of pixels.
     """
 
     FREE_TO_CHANGE: ClassVar[frozenset[str]] = TrainConfig.FREE_TO_CHANGE | {"pool"}
     """Settings that a resumed run may change: they do not alter what is computed."""
 
     init: str = ""
-    """Weights to start from: a `weights.safetensors` of an earlier stage, or "embedded", the pack's own; empty starts
-    as `start` says."""
+    """Weights to start from: a `weights.safetensors` of an earlier stage, or "embedded", the pack's
+    own; empty starts as `start` says."""
     start: str = "copy"
-    """First weights of a new model: "copy" returns the source from step 0 on, "random" noise. Deviation: SAMA starts
-    from Wan."""
+    """First weights of a new model: "copy" returns the source from step 0 on, "random" noise.
+    Deviation: SAMA starts from Wan."""
     edits: str = "recolour remove replace background style"
     """Kinds of edits to train; one that is named twice comes twice as often."""
     shades: float = 0.0
-    """Share of the pairs' objects in any vivid colour that still has their colour's name. With eight colours alone a
-    model learns which colour never has which shape, and draws no others."""
+    """Share of the pairs' objects in any vivid colour that still has their colour's name. With
+    eight colours alone a model learns which colour never has which shape, and draws no others."""
     image_pairs: int = 0
-    """Distinct image pairs kept as latents in `pool`; 0 renders and encodes new ones for every step."""
+    """Distinct image pairs kept as latents in `pool`; 0 renders and encodes new ones for every
+    step."""
     clip_pairs: int = 0
     """The same for clips."""
     pool_growth: float = 0.5
-    """Part of the steps after which all pairs of the pool are in use: the first steps need not wait for them."""
+    """Part of the steps after which all pairs of the pool are in use: the first steps need not wait
+    for them."""
     pool: str = ""
     """Folder of the pool, which several stages may share; empty keeps it in `output`."""
     pixel_weight: float = 0.0
-    """How much the velocity loss weighs a latent channel by its share in the picture: its weight is the pixel error
-    that an error in it decodes to, to this power; 0 weighs all alike. Deviation: not SAMA's."""
+    """How much the velocity loss weighs a latent channel by its share in the picture: its weight is
+    the pixel error that an error in it decodes to, to this power; 0 weighs all alike. Deviation:
+    not SAMA's."""
     reading_weight: float = 0.0
-    """Weight of reading the scenes from the model's tokens, see `scene_reader`. Deviation: not SAMA's."""
+    """Weight of reading the scenes from the model's tokens, see `scene_reader`.
+
+    Deviation: not SAMA's.
+    """
     text_length: int = 40
-    """Token rows of an instruction in training: the longest one and a padding row must fit. The rows that ComfyUI's 512
-    have beyond it are alike and are counted, not computed."""
+    """Token rows of an instruction in training: the longest one and a padding row must fit. The
+    rows that ComfyUI's 512 have beyond it are alike and are counted, not computed."""
 
     def checks(self) -> list[Check]:
         """See `TrainConfig.checks`."""

@@ -6,9 +6,9 @@
     python -m sama_core.training train sama_core/training/recipes/sama_14b_lora.toml steps=100
     accelerate launch -m sama_core.training train RECIPE     several GPUs or nodes
 
-A recipe is a TOML file with the settings of sama_core/training/config.py; recipes/sama_14b_stage0.toml has the command
-for FSDP. Threads: OMP_NUM_THREADS; on shared cores use 1. Recipes with data "shapes" are run by `sama_core.shapes`,
-which has the task `fill` too.
+A recipe is a TOML file with the settings of sama_core/training/config.py;
+recipes/sama_14b_stage0.toml has the command for FSDP. Threads: OMP_NUM_THREADS; on shared cores use
+1. Recipes with data "shapes" are run by `sama_core.shapes`, which has the task `fill` too.
 """
 
 import sys
@@ -24,7 +24,10 @@ from .rows.rows_run import RowsRun
 from .run import Task, export, run_command, train
 
 SHAPES = "sama_core.shapes.__main__"
-"""The command of SAMA-Shapes. It stands a floor above this one, and is imported by name for its own recipes only."""
+"""The command of SAMA-Shapes.
+
+It stands a floor above this one, and is imported by name for its own recipes only.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:

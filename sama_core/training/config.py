@@ -39,7 +39,8 @@ UNUSED = (
     "start",
     "text_length",
 )
-"""Settings of SAMA-Shapes that a recipe for rows could name in version 0.1.0: they have no effect."""
+"""Settings of SAMA-Shapes that a recipe for rows could name in version 0.1.0: they have no
+effect."""
 
 REFUSED = {
     "reading_weight": (0.0, "0", "Only procedural scenes say what is where."),
@@ -51,7 +52,10 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One stage of training. Values in brackets are the paper's (App. B, §4.1), where it gives them."""
+    """One stage of training.
+
+    Values in brackets are the paper's (App. B, §4.1), where it gives them.
+    """
 
     FREE_TO_CHANGE: ClassVar[frozenset[str]] = frozenset(
         {"output", "checkpoint_every", "log_every"}
@@ -61,7 +65,8 @@ class TrainConfig:
     stage: int
     """0: image edits and pretext video. 1: paired edits."""
     data: str
-    """Path of a JSONL file of pairs or clips. "shapes" is for the recipes of SAMA-Shapes, see `sama_core.shapes`."""
+    """Path of a JSONL file of pairs or clips. "shapes" is for the recipes of SAMA-Shapes, see
+    `sama_core.shapes`."""
     model: str
     """Path of what is trained: a SAMA file, full or delta, or plain Wan 2.1."""
     output: str
@@ -75,7 +80,8 @@ class TrainConfig:
     seed: int = 0
     """Decides data order, noise, timesteps, text dropout and new weights."""
     base_model: str = ""
-    """Path of the Wan 2.1 shards that a SAMA delta file lies over; the result is a delta file again."""
+    """Path of the Wan 2.1 shards that a SAMA delta file lies over; the result is a delta file
+    again."""
     vae: str = ""
     """Path of a VAE in Wan 2.1's layout."""
     text_encoder: str = ""
@@ -93,13 +99,19 @@ class TrainConfig:
     learning_rate: float = 2e-5
     """AdamW's rate (2e-5)."""
     muon_rate: float = 0.0
-    """Rate of Muon for the blocks' matrices; 0 gives them to AdamW too. Deviation: the paper names no optimiser."""
+    """Rate of Muon for the blocks' matrices; 0 gives them to AdamW too.
+
+    Deviation: the paper names no optimiser.
+    """
     weight_decay: float = 0.01
     """Of both optimisers (framework default)."""
     warmup: int = 50
     """Steps of linear warm-up (paper: not given)."""
     decay_from: float = 1.0
-    """Part of the steps after which the rate falls linearly to 0; 1 never. Steps, not time, drive it."""
+    """Part of the steps after which the rate falls linearly to 0; 1 never.
+
+    Steps, not time, drive it.
+    """
     clip_norm: float = 1.0
     """Largest gradient norm; 0 does not clip."""
     accumulation: int = 1
@@ -109,21 +121,28 @@ class TrainConfig:
     semantic_weight: float = 0.1
     """λ of the semantic loss (0.1); 0 trains without semantic anchoring."""
     semantic_share: float = 1.0
-    """Share of steps with semantic tokens in the sequence. Deviation: less than 1, for speed, is not SAMA's."""
+    """Share of steps with semantic tokens in the sequence.
+
+    Deviation: less than 1, for speed, is not SAMA's.
+    """
     pretexts: bool = True
     """Stage 0: motion pretexts on clips; without them the source is the clip itself."""
     edit_weight: float = 0.0
-    """Extra weight of the velocity loss where source and target latents differ. Deviation: not SAMA's."""
+    """Extra weight of the velocity loss where source and target latents differ.
+
+    Deviation: not SAMA's.
+    """
     own_path_share: float = 0.0
-    """Share of samples whose noisy latents lie where a first step of the model leads, and not on the data's path. Costs
-    a forward pass of them. Deviation: not SAMA's, see `on_own_path`."""
+    """Share of samples whose noisy latents lie where a first step of the model leads, and not on
+    the data's path. Costs a forward pass of them. Deviation: not SAMA's, see `on_own_path`."""
     shift: float = 5.0
     """Shift of the sampled timesteps (5)."""
     text_dropout: float = 0.1
     """Share of samples whose text is the bare tag, for guidance (paper: not given)."""
     trained_parts: str = ""
-    """How the names of the DiT's trained weights begin, e.g. "blocks.38. blocks.39. head."; empty trains all. The other
-    weights stay as they are, bit for bit. A text encoder that is trained along stays too."""
+    """How the names of the DiT's trained weights begin, e.g. "blocks.38. blocks.39. head."; empty
+    trains all. The other weights stay as they are, bit for bit. A text encoder that is trained
+    along stays too."""
     lora_rank: int = 0
     """Rank of a LoRA on the attention and feed-forward layers; 0 trains all weights."""
     precision: str = "no"
@@ -189,7 +208,10 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
 
 
 def _without_shapes(values: dict[str, Any]) -> dict[str, Any]:
-    """`values` without those of SAMA-Shapes alone. Raises ConfigError for one that rows cannot have."""
+    """`values` without those of SAMA-Shapes alone.
+
+    Raises ConfigError for one that rows cannot have.
+    """
     for name, (idle, need, fix) in REFUSED.items():
         if values.get(name, idle) != idle:
             raise ConfigError(needed(name, values[name], f"{need} with data of your own", fix))

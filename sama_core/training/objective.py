@@ -1,7 +1,7 @@
 """What a training step works on, and SAMA's loss on it as the settings compose it."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -27,23 +27,29 @@ class TrainBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on `device`."""
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(
-            self,
-            **{name: value.to(device) for name, value in moved.items() if torch.is_tensor(value)},
-        )
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if torch.is_tensor(value)
+        }
+        return replace(self, **moved)
 
 
 class BatchSource(Protocol):
-    """A stream of samples that is a function of the step alone, so that a resumed run sees what it would have."""
+    """Samples as a function of the step alone, so that a resumed run sees the same ones."""
 
     def batch(self, step: int, part: slice) -> TrainBatch:
-        """Samples `part` of the global batch of `step`. Different parts are disjoint and together make the batch."""
+        """Samples `part` of the global batch of `step`.
+
+        Different parts are disjoint and together make the batch.
+        """
         ...
 
 
 CHANGED = 0.35
-"""Mean difference over a cell's 16 normalised channels from which it counts as edited. From a trial, not tuned."""
+"""Mean difference over a cell's 16 normalised channels from which it counts as edited.
+
+From a trial, not tuned.
+"""
 
 
 class SamaObjective:
@@ -75,7 +81,7 @@ class SamaObjective:
         return joint.losses(prediction, inputs, self.element_weight(batch))
 
     def element_weight(self, batch: TrainBatch) -> Tensor | None:
-        """Weights that broadcast to the velocity (B, 16, T, H, W); None where all elements count alike."""
+        """Weights that broadcast to the velocity (B, 16, T, H, W); None if all count alike."""
         if not self.config.edit_weight:
             return None
         return 1 + self.config.edit_weight * edited_cells(batch)

@@ -1,8 +1,8 @@
-"""What a run leaves to read: a line of JSON per logged step, and a picture of the losses.
+"""What a training leaves in its output folder. Each file is written whole or not at all.
 
-Resumable state on disk: written whole or not at all, read without pickle's powers.
-
-Weights that the loaders accept: full file, delta file, LoRA. Written whole or not at all.
+log.jsonl, loss.png   a line of JSON per logged step, and a picture of the losses
+state.pt              the state from which a run resumes; read without pickle's powers
+weights               what the loaders accept: a full file, a delta file or a LoRA
 """
 
 import json
@@ -17,20 +17,22 @@ from torch import Tensor
 from ..errors import SamaError, needed
 from ..model.config import DitConfig
 from ..weights.names import SAMA_KEYS
-from ..weights.write import write_safetensors
+from ..weights.write import whole_file, write_safetensors
 from .config import TrainConfig
 
 
 class TrainLog:
-    """`log.jsonl` and `loss.png` in the output folder. After a resume, lines beyond the checkpoint are dropped."""
+    """`log.jsonl` and `loss.png` in the output folder.
+
+    After a resume, lines beyond the checkpoint are dropped.
+    """
 
     def __init__(self, folder: Path, from_step: int = 0):
-        folder.mkdir(parents=True, exist_ok=True)
+        """Lines of `from_step` and later steps are dropped: they are written again."""
         self.path, self.picture = folder / "log.jsonl", folder / "loss.png"
         kept = [line for line in self.lines() if line["step"] < from_step]
-        partial = self.path.with_suffix(".part")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        partial.replace(self.path)
+        with whole_file(self.path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def lines(self) -> list[dict[str, Any]]:
         """All whole lines; one cut off by a kill is left out."""
@@ -48,6 +50,7 @@ class TrainLog:
         return found
 
     def write(self, **values: Any) -> None:
+        """Add one line."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
@@ -85,29 +88,27 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
 
     Raises StateError with the cause, a full disk for one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial, final = folder / f".{STATE_FILE}.{os.getpid()}.part", folder / STATE_FILE
     try:
-        with open(partial, "wb") as file:
+        with whole_file(folder / STATE_FILE) as partial, open(partial, "wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, final)
     except (OSError, RuntimeError) as failed:
         raise StateError(
             needed(
-                str(final.name),
+                STATE_FILE,
                 f"a checkpoint that could not be written ({failed})",
                 "room for it",
                 "Free disk space and start again: the previous checkpoint is intact.",
             )
         ) from failed
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
-    """The folder's checkpoint, on the CPU; None where there is none. Raises StateError if it is damaged."""
+    """The folder's checkpoint, on the CPU; None where there is none.
+
+    Raises StateError if it is damaged.
+    """
     path = folder / STATE_FILE
     if not path.exists():
         return None
@@ -127,7 +128,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 def metadata(
     config: DitConfig, title: str, area: int | None = None, **facts: str
 ) -> dict[str, str]:
-    """Metadata in which ComfyUI finds head count, token count and working area; `facts` as they are."""
+    """Metadata that tells ComfyUI head count, token count and working area; `facts` as they are."""
     settings = {"num_heads": config.num_heads, "semantic_tokens": config.semantic_tokens}
     if area:
         settings["area"] = area

@@ -1,7 +1,7 @@
 """Recipes: the settings of a TOML file as a documented dataclass.
 
-A misspelt key is an error, and so is a value of another type. A checkpoint keeps the settings that it was made with;
-`refuse_changes` compares them when a run resumes.
+A misspelt key is an error, and so is a value of another type. A checkpoint keeps the settings that
+it was made with; `refuse_changes` compares them when a run resumes.
 """
 
 import tomllib
@@ -33,7 +33,8 @@ class ConfigError(SamaError):
 def find_recipe(path: str | Path) -> Path:
     """`path`, or the pack's own recipe of that name if there is no such file.
 
-    Found in this way are a bare name and a path into a folder named `recipes`, where the file lay in an earlier version.
+    Found in this way are a bare name and a path into a folder named `recipes`, where the file lay
+    in an earlier version.
     """
     path = Path(path)
     if not path.exists() and path.parent.name in ("", "recipes"):
@@ -42,7 +43,10 @@ def find_recipe(path: str | Path) -> Path:
 
 
 def read_settings(path: str | Path, **overrides: Any) -> dict[str, Any]:
-    """The values of a TOML file (see `find_recipe`), `overrides` on top. Raises ConfigError for one that is not TOML."""
+    """The values of a TOML file (see `find_recipe`), `overrides` on top.
+
+    Raises ConfigError for one that is not TOML.
+    """
     path = find_recipe(path)
     try:
         return {**tomllib.loads(path.read_text(encoding="utf-8")), **overrides}
@@ -62,7 +66,10 @@ def read_settings(path: str | Path, **overrides: Any) -> dict[str, Any]:
 
 
 def read_recipe(path: str | Path, kind: type[Settings], **overrides: Any) -> Settings:
-    """The settings of a TOML file as a `kind`, `overrides` on top. ConfigError names an unknown or missing key."""
+    """The settings of a TOML file as a `kind`, `overrides` on top.
+
+    ConfigError names an unknown or missing key.
+    """
     return settings_of(kind, read_settings(path, **overrides), Path(path).name)
 
 
@@ -95,7 +102,10 @@ def settings_of(kind: type[Settings], values: dict[str, Any], name: str) -> Sett
 
 
 def check_types(settings: Any) -> None:
-    """ConfigError for the first value whose type is not its field's. A whole number may stand for a real one."""
+    """ConfigError for the first value whose type is not its field's.
+
+    A whole number may stand for a real one.
+    """
     for field in fields(settings):
         _check_type(field, getattr(settings, field.name))
 
@@ -140,8 +150,8 @@ def as_saved(settings: Any) -> dict[str, Any]:
 def refuse_changes(saved: dict[str, Any], settings: Any, free: Collection[str]) -> None:
     """ConfigError names every setting that differs from the checkpoint's; those in `free` may.
 
-    A setting that is newer than the checkpoint had its default. What the checkpoint holds beyond the settings is not
-    compared: it had no effect on this kind of training.
+    A setting that is newer than the checkpoint had its default. What the checkpoint holds beyond
+    the settings is not compared: it had no effect on this kind of training.
     """
     changed = []
     for field in fields(settings):

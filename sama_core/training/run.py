@@ -41,7 +41,7 @@ class Run(Protocol):
 
 
 def train(run: Run) -> None:
-    """Train from the output folder's checkpoint, or from the start, then write the averaged weights."""
+    """Train from the output folder's checkpoint or from the start, then write the weights."""
     trainer = Trainer(run.config, run.trainee, run.data, run.objective)
     trainer.run()
     averaged = trainer.averaged()  # by all processes: each holds a part of sharded weights
@@ -66,7 +66,7 @@ Task = Callable[[Path, dict[str, Any]], None]
 def run_command(
     arguments: list[str] | None, program: str, description: str | None, tasks: Mapping[str, Task]
 ) -> int:
-    """`program TASK RECIPE [setting=value …]`: 0 when done, 1 after a message about what is wrong."""
+    """`program TASK RECIPE [setting=value …]`: 0 when done, 1 after a message on what is wrong."""
     parser = argparse.ArgumentParser(
         prog=program,
         description=description,

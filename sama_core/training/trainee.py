@@ -18,13 +18,14 @@ SEMANTIC_PARTS = ("siglip_feat_mlp.", "semantic_head.")
 
 
 class Trainee(nn.Module):
-    """DiT and text encoder as one module, so that one optimiser, average and checkpoint hold both."""
+    """DiT and text encoder as one module: one optimiser, average and checkpoint hold both."""
 
     def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder | None, config: TrainConfig):
         """Changes `dit` in place: adapters, frozen parts and recomputation as `config` says.
 
         Without semantic anchoring the semantic parts are frozen. A LoRA freezes everything but its
-        adapters, `trained_parts` everything but the parts it names. Raises ConfigError for a part that the DiT has not.
+        adapters, `trained_parts` everything but the parts it names. Raises ConfigError for a part
+        that the DiT has not.
         """
         super().__init__()
         self.dit, self.text_encoder = dit, text_encoder
@@ -55,13 +56,17 @@ class Trainee(nn.Module):
         return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
 
     def transformer_options(self) -> dict[str, Any] | None:
-        """What the DiT is called with beside its inputs, its patches for one. None here; a subclass may have some."""
+        """What the DiT is called with beside its inputs, its patches for one.
+
+        None here; a subclass may have some.
+        """
         return None
 
     def _with_idle_parts(self, video: Tensor) -> Tensor:
         """The same numbers, with gradients of 0 for the semantic parts, which this step leaves out.
 
-        DDP waits for the gradient of every trained weight. Where a whole run leaves the parts out they are frozen.
+        DDP waits for the gradient of every trained weight. Where a whole run leaves the parts out
+        they are frozen.
         """
         idle = [
             weight.sum()
@@ -72,7 +77,7 @@ class Trainee(nn.Module):
 
 
 def _freeze_others(trainee: Trainee, parts: list[str]) -> None:
-    """Leave only the DiT's weights whose names begin with one of `parts` to be trained, of those that were."""
+    """Freeze everything but the DiT's weights whose names begin with one of `parts`."""
     names = [name for name, _ in trainee.dit.named_parameters()]
     unknown = [part for part in parts if not any(name.startswith(part) for name in names)]
     if unknown:
@@ -91,13 +96,13 @@ def _freeze_others(trainee: Trainee, parts: list[str]) -> None:
 
 
 def _part(name: str) -> str:
-    """The beginning of a weight's name that stands for its whole part, a block's with its number."""
+    """The part of the DiT that a weight belongs to, a block with its number: "blocks.3."."""
     pieces = name.split(".")
     return ".".join(pieces[: 2 if pieces[0] == "blocks" else 1]) + "."
 
 
 def _add_lora(trainee: Trainee, config: TrainConfig) -> None:
-    """peft's adapters on the blocks' Linear layers; α equals the rank, so a file without α means the same."""
+    """peft's adapters on the blocks' Linear layers; α is the rank, as in a file without α."""
     mend_torchvision()
     try:
         from peft import LoraConfig, inject_adapter_in_model

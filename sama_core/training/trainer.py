@@ -51,19 +51,20 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, trainee: nn.Module, batches: BatchSource, objective: Objective
     ):
-        """Raises StateError for a damaged checkpoint and ConfigError for one made with other settings."""
+        """Raises StateError for a damaged checkpoint, ConfigError for one of other settings."""
         self.config, self.batches, self.objective = config, batches, objective
         self.folder, self.step = Path(config.output), 0
         self.accelerator = Accelerator(
             mixed_precision=config.precision, cpu=not torch.accelerator.is_available()
         )
         self._check_sizes()
-        # DDP waits for a gradient of every trained weight: what a whole run leaves out is frozen, and what a step
-        # leaves out gets a gradient of 0 (Trainee).
+        # DDP waits for a gradient of every trained weight: what a whole run leaves out is frozen,
+        # and what a step leaves out gets a gradient of 0 (Trainee).
         self.trainee, *prepared = self.accelerator.prepare(
             trainee, *build_optimizers(trainee.named_parameters(), config)
         )
-        # accelerate's wrappers skip steps and scale losses for float16; the optimisers themselves are stepped.
+        # accelerate's wrappers skip steps and scale losses for float16; the optimisers themselves
+        # are stepped.
         optimizers = [wrapper.optimizer for wrapper in prepared]
         self.optimisation = Optimisation(self._named(), optimizers, config)
         self._resume()
@@ -97,7 +98,7 @@ class Trainer:
                         log.plot()
 
     def train_step(self) -> dict[str, float]:
-        """One optimiser step on the global batch of `self.step`; mean losses by name, over all processes."""
+        """One optimiser step on the batch of `self.step`; mean losses by name, of all processes."""
         self.trainee.train()
         sums: dict[str, torch.Tensor] = {}
         size = self.config.size_at(self.step)
@@ -115,7 +116,7 @@ class Trainer:
         }
 
     def _backward(self, part: slice, size: int) -> Breakdown:
-        """Losses of one part of the batch; their share of the batch's mean is added to the gradients."""
+        """Losses of a part of the batch; adds the gradients of their share of the batch's mean."""
         batch = self.batches.batch(self.step, part).to(self.accelerator.device)
         with self.accelerator.autocast():
             breakdown = self.objective(self.trainee, batch, self._generators(part))
@@ -156,7 +157,7 @@ class Trainer:
         ]
 
     def _refuse_nan(self, breakdown: Breakdown, batch: TrainBatch) -> None:
-        """All processes stop together: one alone would leave the others waiting for its gradients."""
+        """Raise DivergedError in all processes: others would wait for one that stops alone."""
         bad = [batch.names[row] for row in breakdown.broken()]
         if self.accelerator.num_processes > 1:
             bad = gather_object(bad)
@@ -166,12 +167,15 @@ class Trainer:
                     f"loss at step {self.step}",
                     f"not a number for {', '.join(bad[:4])}",
                     "a finite loss",
-                    "The last checkpoint is kept. Look at these samples, or lower the learning rate.",
+                    "The last checkpoint is kept. Look at these samples, or lower the rate.",
                 )
             )
 
     def _clip(self) -> None:
-        """Clip the gradients. Raises DivergedError where they are no numbers, before any weight is touched."""
+        """Clip the gradients.
+
+        Raises DivergedError where they are no numbers, before any weight is touched.
+        """
         limit = self.config.clip_norm or float("inf")
         norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), limit)
         if not torch.isfinite(torch.as_tensor(float(norm))):
@@ -219,7 +223,7 @@ class Trainer:
         self.step = state["step"]
 
     def averaged(self) -> dict[str, torch.Tensor]:
-        """The averaged weights under their own names, whole, on the CPU; untrained ones as they are."""
+        """The averaged weights under their own names, whole, on the CPU; frozen ones too."""
         state = {own_name(name): value for name, value in self.trainee.state_dict().items()}
         averages = self.optimisation.average.state_dict()
         return {name: whole(averages.get(name, value)) for name, value in state.items()}

@@ -1,4 +1,6 @@
-"""The embedded model's own training: vocabulary, samples, pool, first weights, and the command line."""
+"""The embedded model's own training: vocabulary, samples, pool, first weights, and the command
+line.
+"""
 
 import json
 import subprocess
@@ -369,7 +371,9 @@ def flow_losses(tmp_path, batch: TrainBatch, weights=None, **settings) -> torch.
 
 
 def test_weights_of_cells_and_channels_make_a_weighted_mean(tmp_path):
-    """Worked out from the losses of parts: a channel of weight 0 is left out, and so is nothing else."""
+    """Worked out from the losses of parts: a channel of weight 0 is left out, and so is nothing
+    else.
+    """
     first, rest = torch.zeros(16), torch.ones(16)
     first[0], rest[0] = 1, 0
     whole, of_first, of_rest = (
@@ -422,7 +426,9 @@ def test_a_new_model_returns_its_source(frames):
 
 
 def test_a_new_model_listens_to_the_text_and_not_to_its_padding(encoder):
-    """The last row stands for hundreds of padding rows: less than a tenth of the weight in every block."""
+    """The last row stands for hundreds of padding rows: less than a tenth of the weight in every
+    block.
+    """
     dit, heard = SamaDiT(shapes_dit_config(48)), []
     text_encoder = Umt5Encoder(shapes_text_sizes(402))
     init_weights(torch.nn.ModuleList([dit, text_encoder]), stream(0, "weights"))
@@ -513,7 +519,9 @@ def test_two_stages_from_the_command_line_give_files_that_load(tmp_path):
 
 
 def test_own_path_and_channel_weights_reach_the_loss(tmp_path):
-    """The command line's first loss is that of the objective with both settings, and with either alone another."""
+    """The command line's first loss is that of the objective with both settings, and with either
+    alone another.
+    """
     recipe = RECIPES / "shapes_stage1_finish.toml"
     small = {
         "init": "embedded",

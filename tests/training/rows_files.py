@@ -1,4 +1,6 @@
-"""Small real files to train on: clips, images, a JSONL file, and the untrained SAMA with its text encoder."""
+"""Small real files to train on: clips, images, a JSONL file, and the untrained SAMA with its text
+encoder.
+"""
 
 import json
 from fractions import Fraction

@@ -1,9 +1,11 @@
-"""`tiny_run.py` with FSDP2 on the CPU: `torchrun --nproc-per-node 2 sharded_run.py OUTPUT [setting=value ...]`.
+"""`tiny_run.py` with FSDP2 on the CPU: `torchrun --nproc-per-node 2 sharded_run.py OUTPUT
+[setting=value ...]`.
 
-accelerate's launcher shards on accelerators only. Its own FSDP2 preparation works on the CPU too: it is made to believe
-that it was asked. The environment is the one that `accelerate launch --use_fsdp` sets. After the preparation
-`accelerator.is_fsdp2` is False again: weights, optimisers and checkpoints are sharded, but what accelerate does
-differently in a step under FSDP2 (clipping, accumulation) is not run here.
+accelerate's launcher shards on accelerators only. Its own FSDP2 preparation works on the CPU too:
+it is made to believe that it was asked. The environment is the one that `accelerate launch
+--use_fsdp` sets. After the preparation `accelerator.is_fsdp2` is False again: weights, optimisers
+and checkpoints are sharded, but what accelerate does differently in a step under FSDP2 (clipping,
+accumulation) is not run here.
 """
 
 import os

@@ -1,4 +1,6 @@
-"""The model training begins with: full file, delta over shards, plain Wan; and the files that come out."""
+"""The model training begins with: full file, delta over shards, plain Wan; and the files that come
+out.
+"""
 
 import json
 from dataclasses import asdict
@@ -167,7 +169,8 @@ def test_a_single_wan_file(wan, weights, tmp_path):
                 "blocks.0.ffn.0.scale_weight": torch.ones(1),
                 "scaled_fp8": torch.zeros(2),
             },
-            r"quantised weights \(blocks.0.ffn.0.scale_weight\), needs weights in bfloat16 or float32",
+            r"quantised weights \(blocks.0.ffn.0.scale_weight\), "
+            r"needs weights in bfloat16 or float32",
         ),
         (
             lambda w: {**w, "blocks.0.ffn.0.scale_weight": torch.ones(1)},
@@ -255,7 +258,9 @@ def test_full_file_out(data, tmp_path, weights):
 
 
 def test_delta_file_out(data, tmp_path, wan, delta, weights):
-    """SAMA's tensors, the one the delta came with and the one training changed; over the shards, the whole model."""
+    """SAMA's tensors, the one the delta came with and the one training changed; over the shards,
+    the whole model.
+    """
     run = RowsRun.of(config(data, tmp_path / "out", model=str(delta), base_model=str(wan)))
     averaged = trained(run)
     [path] = run.write(averaged, steps=7)

@@ -1,4 +1,6 @@
-"""A LoRA from a recipe to ComfyUI: it learns, its file matches every layer, and it edits as the merged weights do."""
+"""A LoRA from a recipe to ComfyUI: it learns, its file matches every layer, and it edits as the
+merged weights do.
+"""
 
 from fractions import Fraction
 
@@ -73,7 +75,9 @@ def test_only_the_lora_is_written(lora):
 
 @pytest.fixture(scope="module")
 def files(comfyui, lora) -> SmallModels:
-    """In ComfyUI's folders: the model, the LoRA, and the model with the LoRA multiplied into its weights."""
+    """In ComfyUI's folders: the model, the LoRA, and the model with the LoRA multiplied into its
+    weights.
+    """
     from ..harness.untrained import write_untrained
     from ..harness.write_clip import write_clip
 

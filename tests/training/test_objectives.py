@@ -1,4 +1,6 @@
-"""Objectives: losses worked out by hand, draws from explicit generators, gradients, and blame for broken samples."""
+"""Objectives: losses worked out by hand, draws from explicit generators, gradients, and blame for
+broken samples.
+"""
 
 import math
 
@@ -339,7 +341,8 @@ SIGMAS = [0.9, 0.5, 0.2]
 
 
 class FirstStep:
-    """Predicts the velocities that lead to the clean batch, with mistakes of 1 in the video and 2 in the tokens.
+    """Predicts the velocities that lead to the clean batch, with mistakes of 1 in the video and 2
+    in the tokens.
 
     The context is each sample's number, so that it knows which ones it is asked for.
     """
@@ -367,7 +370,9 @@ NUMBERS = torch.arange(3.0)[:, None]
 
 
 def test_own_path_is_where_one_euler_step_leads(on_the_data_path):
-    """A mistake of d in the velocity moves x_σ by (σ - 1)·d; what is left to learn still leads to the clean batch."""
+    """A mistake of d in the velocity moves x_σ by (σ - 1)·d; what is left to learn still leads to
+    the clean batch.
+    """
     before, model = on_the_data_path, FirstStep(on_the_data_path)
     after = on_own_path(model, before, NUMBERS, NUMBERS, 1.0, seeded())
     for stream, old, mistake in (

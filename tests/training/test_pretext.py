@@ -1,7 +1,9 @@
-"""Motion pretexts: every tensor of golden/pretext, literal expectations, and the draw's proportions.
+"""Motion pretexts: every tensor of golden/pretext, literal expectations, and the draw's
+proportions.
 
-The released operators draw with torch's CPU generator, so equal seeds give equal decisions. What SAMA does not use
-(random speeds, alternating speeds) is decided here, as the release decides it, and applied by our functions.
+The released operators draw with torch's CPU generator, so equal seeds give equal decisions. What
+SAMA does not use (random speeds, alternating speeds) is decided here, as the release decides it,
+and applied by our functions.
 """
 
 import math
@@ -60,7 +62,9 @@ def coordinates(video: Tensor) -> Tensor:
 
 
 def shuffle_calls(arguments: dict, video: Tensor, calls: int = 2):
-    """Successive calls on one generator: what moved where, applied to the video and to its coordinates."""
+    """Successive calls on one generator: what moved where, applied to the video and to its
+    coordinates.
+    """
     splits = arguments["t_splits"], arguments["h_splits"], arguments["w_splits"]
     generator = seeded(arguments["seed"])
     for _ in range(calls):
@@ -353,8 +357,9 @@ def test_tag_goes_before_the_caption():
 
 
 def test_mix_draws_1_2_3_4():
-    """4000 draws of one seed lie within 3.5 binomial standard deviations of the ratio, which a fair draw leaves at one
-    seed in 500. And they are exactly these counts, so that a change of the draw shows."""
+    """4000 draws of one seed lie within 3.5 binomial standard deviations of the ratio, which a fair
+    draw leaves at one seed in 500. And they are exactly these counts, so that a change of the draw
+    shows."""
     generator, mix, draws = seeded(2026), PretextMix(), 4000
     counts = Counter(mix.draw(generator).name for _ in range(draws))
     for name, ratio in RATIOS.items():

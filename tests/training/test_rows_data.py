@@ -1,4 +1,6 @@
-"""Rows of a JSONL file as training samples: what is read, what is left out and why, and which sample is when."""
+"""Rows of a JSONL file as training samples: what is read, what is left out and why, and which
+sample is when.
+"""
 
 import logging
 from fractions import Fraction
@@ -94,7 +96,9 @@ def test_bad_row_of_stage_0(folder, row, reason):
 
 
 def test_good_rows(folder):
-    """Instructions are cleaned as the nodes clean them, paths follow the file, other keys do not matter."""
+    """Instructions are cleaned as the nodes clean them, paths follow the file, other keys do not
+    matter.
+    """
     rows, bad = read_rows(
         jsonl(
             folder / "data.jsonl",
@@ -149,7 +153,9 @@ def test_frames_have_the_size_of_the_settings(folder):
 
 
 def test_pixels_that_are_not_square_are_shown_square(folder):
-    """32x32 stored pixels, twice as wide as high, are a picture of 64x32, of which the middle is taken."""
+    """32x32 stored pixels, twice as wide as high, are a picture of 64x32, of which the middle is
+    taken.
+    """
     with av.open(str(folder / "flat.mp4"), "w") as file:
         video = file.add_stream("libx264", Fraction(8), options={"qp": "0"})
         video.width, video.height, video.pix_fmt = 32, 32, "yuv444p"
@@ -300,7 +306,10 @@ def test_image_steps_take_images(folder, encoders):
 
 
 def test_a_damaged_row_is_replaced_by_the_next_good_one(folder, encoders, caplog):
-    """Deterministically: whoever meets the row puts the same one in its place. It is read once and told once."""
+    """Deterministically: whoever meets the row puts the same one in its place.
+
+    It is read once and told once.
+    """
     rows = [
         THREE[0],
         pair("a.mp4", "broken.mp4", "x"),
@@ -327,7 +336,7 @@ def test_a_damaged_row_is_replaced_by_the_next_good_one(folder, encoders, caplog
         3
     ] == "row 3: got 4 frames in 'short.mp4', needs 5."
     with caplog.at_level(logging.WARNING):
-        data.bad.tell()
+        data.bad.report()
     assert caplog.records[-1].message.startswith("data.jsonl: 4 of 6 rows are left out so far")
 
 
@@ -357,7 +366,10 @@ CLIPS = [
 
 
 def test_clips_are_to_be_restored(folder, encoders, monkeypatch):
-    """Target: the clip. Source: perturbed. Text: the pretext's tag and the caption. All from the sample's stream."""
+    """Target: the clip.
+
+    Source: perturbed. Text: the pretext's tag and the caption. All from the sample's stream.
+    """
     texts = []
     monkeypatch.setattr(encoders, "text", lambda text: texts.append(text) or torch.zeros(512, 64))
     data = data_of(folder, encoders, CLIPS, stage=0, text_dropout=0.0, batch_size=12)

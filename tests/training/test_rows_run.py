@@ -1,4 +1,6 @@
-"""Training on files end to end: stage 1 on pairs, stage 0 on clips and images, killing and resuming, command line."""
+"""Training on files end to end: stage 1 on pairs, stage 0 on clips and images, killing and
+resuming, command line.
+"""
 
 import os
 import signal
@@ -69,7 +71,8 @@ BAD = [
     {"row": 5, "error": "row 5: got an empty 'instruction', needs some text."},
     {
         "row": 6,
-        "error": "row 6: video 'broken.mp4': got a file that is not a video, or is damaged, needs a video that "
+        "error": "row 6: video 'broken.mp4': got a file that is not a video, or is damaged, "
+        "needs a video that "
         "plays (mp4, mov, webm, mkv, avi or gif).",
     },
 ]
@@ -112,7 +115,9 @@ def train(tmp_path, values: dict) -> int:
 
 @pytest.fixture
 def one_thread():
-    """As the processes that the test starts have: sums over another number of threads differ in their last bit."""
+    """As the processes that the test starts have: sums over another number of threads differ in
+    their last bit.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -158,7 +163,8 @@ def test_stage_0_on_clips_and_images(tmp_path):
         {"row": 2, "error": "row 2: got an empty 'caption', needs some text."},
         {
             "row": 5,
-            "error": "row 5: got a pair of videos, needs a pair of images, or a single video, in stage 0.",
+            "error": "row 5: got a pair of videos, needs a pair of images, or a single video, "
+            "in stage 0.",
         },
     ]
     assert len(losses(out)) == 6
@@ -174,7 +180,9 @@ def test_stage_0_on_clips_and_images(tmp_path):
 
 
 def test_precision_and_memory_settings_train(pairs, tmp_path):
-    """Checkpointing and accumulation change nothing, bf16 little; a LoRA begins as the model itself."""
+    """Checkpointing and accumulation change nothing, bf16 little; a LoRA begins as the model
+    itself.
+    """
     found, lean = {}, {"gradient_checkpointing": True}
     for name, steps, extra in (
         ("plain", 2, {}),
@@ -208,7 +216,9 @@ def test_settings_of_shapes_without_effect_are_left_out(pairs, tmp_path):
 
 
 def test_killed_and_resumed_on_the_command_line(pairs, tmp_path, one_thread, caplog):
-    """SIGKILL after some steps: losses and the final file are those of a run left alone, damaged rows or not."""
+    """SIGKILL after some steps: losses and the final file are those of a run left alone, damaged
+    rows or not.
+    """
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     values = settings(pairs, alone, steps=6)
     assert train(tmp_path, values) == 0
@@ -316,7 +326,9 @@ def siglip(tmp_path_factory):
 
 @pytest.mark.parametrize("hidden", ["", "torchvision"])
 def test_siglip_on_the_command_line(pairs, siglip, tmp_path, hidden):
-    """As the environment is, with a torchvision that does not fit torch or one that does; and without any."""
+    """As the environment is, with a torchvision that does not fit torch or one that does; and
+    without any.
+    """
     values = settings(pairs, tmp_path / "out", steps=1, semantic_encoder=str(siglip), lora_rank=2)
     done = run("train", str(recipe(tmp_path / "recipe.toml", values)), hidden=hidden)
     assert done.returncode == 0, done.stderr[-2000:]

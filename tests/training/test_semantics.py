@@ -1,4 +1,7 @@
-"""Semantic targets: token layout, both encoders, and what they refuse. No downloads: SigLIP is tiny and random."""
+"""Semantic targets: token layout, both encoders, and what they refuse.
+
+No downloads: SigLIP is tiny and random.
+"""
 
 import subprocess
 import sys
@@ -94,7 +97,9 @@ def test_a_token_sees_its_own_cell_row_by_row(pixels):
 
 
 def test_siglip_tokens_lie_row_by_row(siglip):
-    """Against the patches themselves: token 8·row + column is the mean of the patches that its cell touches."""
+    """Against the patches themselves: token 8·row + column is the mean of the patches that its cell
+    touches.
+    """
     frame = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(1))
     patches = (
         siglip.vision(pixel_values=siglip_pixels(frame, 48))
@@ -226,7 +231,9 @@ def test_two_pixel_encoders_are_equal_and_can_be_saved(pixels):
 
 
 def test_statistics_of_a_plain_cell_are_its_colours():
-    """By hand for (0.9, 0.1, 0.1): brightness 1.1/3, red - green 0.4, blue - yellow -0.2, no foreground, no detail."""
+    """By hand for (0.9, 0.1, 0.1): brightness 1.1/3, red - green 0.4, blue - yellow -0.2, no
+    foreground, no detail.
+    """
     plain = cell_statistics(torch.tensor(RED).expand(1, 32, 32, 3), 8)
     assert plain.shape == (1, 64, STATISTICS)
     torch.testing.assert_close(
@@ -236,7 +243,9 @@ def test_statistics_of_a_plain_cell_are_its_colours():
 
 
 def test_statistics_of_a_foreground_cell():
-    """A red square that fills cells, on grey: 1 - exp(-½·(3·0.4²)/0.25²) foreground there and none elsewhere."""
+    """A red square that fills cells, on grey: 1 - exp(-½·(3·0.4²)/0.25²) foreground there and none
+    elsewhere.
+    """
     foreground = cell_statistics(square(RED), 8)[0, :, 3].view(8, 8)
     inside = torch.zeros(8, 8)
     inside[3:5, 3:5] = 1 - torch.exp(torch.tensor(-0.5 * 3 * 0.16 / 0.0625))
@@ -244,7 +253,9 @@ def test_statistics_of_a_foreground_cell():
 
 
 def test_colour_and_shape_are_told_apart(pixels):
-    """Recolouring changes the object's cells only; another shape of the same colour changes its edge cells."""
+    """Recolouring changes the object's cells only; another shape of the same colour changes its
+    edge cells.
+    """
     red, blue, round_ = (
         pixels.encode(frame)[0, :64] for frame in (square(RED), square(BLUE), disc(RED))
     )
@@ -291,7 +302,9 @@ def test_siglip_pixels_are_what_its_processor_makes():
 
 
 def test_27_by_27_patches_pool_to_8_by_8():
-    """so400m at 384 pixels has 27 x 27 patches, which 8 does not divide: neighbouring cells share patches."""
+    """so400m at 384 pixels has 27 x 27 patches, which 8 does not divide: neighbouring cells share
+    patches.
+    """
     encoder = SiglipEncoder(vision(image_size=27 * 2, patch_size=2))
     frame = torch.rand(1, 30, 30, 3, generator=torch.Generator().manual_seed(8))
     patches = encoder.vision(pixel_values=siglip_pixels(frame, 54)).last_hidden_state.transpose(

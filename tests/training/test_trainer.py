@@ -1,4 +1,6 @@
-"""The training loop end to end: learning, killing and resuming, two processes, and everything that can go wrong."""
+"""The training loop end to end: learning, killing and resuming, two processes, and everything that
+can go wrong.
+"""
 
 import json
 import os
@@ -135,8 +137,8 @@ def test_log_line(tmp_path):
 
 
 def test_kill_at_any_moment_and_resume(tmp_path):
-    """AdamW and Muon. Killed before the first checkpoint, between two, and halfway through writing one: bit-identical
-    to a run that was left alone, losses and averaged weights."""
+    """AdamW and Muon. Killed before the first checkpoint, between two, and halfway through writing
+    one: bit-identical to a run that was left alone, losses and averaged weights."""
     settings = ["steps=11", "checkpoint_every=3", "weights=true", "muon_rate=0.02"]
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     run_program(alone, *settings)
@@ -212,8 +214,8 @@ def test_damaged_checkpoint(tmp_path):
 
 
 def test_two_processes_give_the_losses_of_one(tmp_path):
-    """gloo on the CPU, 6 steps, AdamW and Muon, half of the samples on the model's own path: within 1e-5. One process
-    can resume what two began.
+    """gloo on the CPU, 6 steps, AdamW and Muon, half of the samples on the model's own path: within
+    1e-5. One process can resume what two began.
     """
     settings = {"steps": 6, "checkpoint_every": 3, "muon_rate": 0.02, "own_path_share": 0.5}
     told = [f"{name}={value}" for name, value in settings.items()]
@@ -229,11 +231,12 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
 
 
 def test_sharded_weights_give_the_losses_of_whole_ones(tmp_path):
-    """Weights sharded over two processes as FSDP2 does it (gloo, CPU), stopped at step 3 of 6 and resumed: the losses
-    and the averaged weights of one process with whole weights. What it saved, one process loads.
+    """Weights sharded over two processes as FSDP2 does it (gloo, CPU), stopped at step 3 of 6 and
+    resumed: the losses and the averaged weights of one process with whole weights. What it saved,
+    one process loads.
 
-    accelerate shards them in `prepare` and then believes to be in a run without FSDP, so its own FSDP2 branches of the
-    step (clipping, accumulation) are not run here; see sharded_run.py.
+    accelerate shards them in `prepare` and then believes to be in a run without FSDP, so its own
+    FSDP2 branches of the step (clipping, accumulation) are not run here; see sharded_run.py.
     """
     settings = ["steps=6", "checkpoint_every=3", "muon_rate=0.02", "weights=true"]
     run_program(tmp_path / "one", *settings)

@@ -1,7 +1,9 @@
-"""A training run small enough for a test, as a program: `python tiny_run.py OUTPUT [setting=value ...]`.
+"""A training run small enough for a test, as a program: `python tiny_run.py OUTPUT [setting=value
+...]`.
 
-Its batches are noise that depends on the step alone. `stall_in_save=N` makes it hang halfway through the N-th
-checkpoint, for a test that kills it there; `stop_at=N` ends it after the checkpoint of step N.
+Its batches are noise that depends on the step alone. `stall_in_save=N` makes it hang halfway
+through the N-th checkpoint, for a test that kills it there; `stop_at=N` ends it after the
+checkpoint of step N.
 """
 
 import json
@@ -39,7 +41,10 @@ TEXT = Umt5Sizes(vocab_size=64, d_model=32, d_ff=64, d_kv=16, num_heads=2, num_l
 
 
 class NoiseData:
-    """Pairs that can be learnt: the target is the source's negative where the text says so. One latent frame."""
+    """Pairs that can be learnt: the target is the source's negative where the text says so.
+
+    One latent frame.
+    """
 
     def __init__(self, size: int, poison: int | None = None):
         self.size, self.poison = size, poison
@@ -119,9 +124,8 @@ def stop_after_save(trainer, step: int) -> None:
         save()
         if trainer.step == step:
             trainer.accelerator.end_training()
-            os._exit(
-                0
-            )  # at once: tearing threads down in mid-step aborts a loaded machine's process now and then
+            # At once: tearing threads down in mid-step aborts a loaded machine's process at times.
+            os._exit(0)
 
     trainer.save = save_and_stop
 

@@ -1,1 +1,1 @@
-"""How SAMA-Shapes is trained: its samples, its batches, and what it is asked beside SAMA's own objective."""
+"""How SAMA-Shapes is trained: samples, batches, and what is asked beside SAMA's objective."""

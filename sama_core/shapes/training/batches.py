@@ -1,12 +1,15 @@
-"""The embedded model's data as batches: what a step sees is a function of the settings and the step.
+"""The embedded model's data as batches: what a step sees is a function of the settings and the
+step.
 
-Stage 0 mixes image edits with pretext clips, stage 1 image edits with paired clips (SAMA §3.3, Tab. 1).
+Stage 0 mixes image edits with pretext clips, stage 1 image edits with paired clips (SAMA §3.3, Tab.
+1).
 """
 
 import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +37,7 @@ class ShapesData:
     """A `BatchSource` of procedural samples, from the pool where the settings give it a size."""
 
     def __init__(self, config: ShapesConfig, encoder: ShapesEncoder, identity: str):
-        """`identity` stands for VAE, semantic encoder and vocabulary in the names of the pool's files."""
+        """`identity`: of VAE, semantic encoder and vocabulary, for the pool's file names."""
         self.config, self.encoder, self.identity = (
             config,
             encoder,
@@ -77,7 +80,7 @@ class ShapesData:
         return [pool for pool in (self.images, self.clips, *self.labels.values()) if pool.shards]
 
     def _draw(self, pool: LatentPool, step: int, size: int) -> Callable[[LatentPool], Samples]:
-        """Takes this step's samples from a pool of this size: any of the shards that are open, or new ones."""
+        """What takes this step's samples from a pool: any of its open shards, or new samples."""
         if not pool.shards:
             return lambda pool: pool.make(number=step, size=size)
         growing = max(1.0, self.config.pool_growth * self.config.steps)
@@ -96,7 +99,11 @@ class ShapesData:
 
     def _pool(self, kind: str, frames: int, size: int, pairs: int) -> LatentPool:
         config = self.config
-        area = {"frames": frames, "height": config.height, "width": config.width}
+        area: dict[str, Any] = {
+            "frames": frames,
+            "height": config.height,
+            "width": config.width,
+        }
         sampler = EditSampler(
             config.seed,
             "train",

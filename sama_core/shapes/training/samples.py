@@ -1,11 +1,12 @@
-"""SAMA-Shapes' samples, encoded: procedural pairs and pretext clips as latents, tokens and wordings.
+"""SAMA-Shapes' samples, encoded: procedural pairs and pretext clips as latents, tokens and
+wordings.
 
-    edits     EditSampler ──render──▶ source, target ──VAE──▶ latents; target's frame 0 ──▶ semantic tokens
-    pretexts  sample_scenes ──render──▶ target; perturbed ▶ source; the pretext's tag is the whole text
+    edits     EditSampler ──render──▶ source, target ──VAE──▶ latents; frame 0 ──▶ semantic tokens
+    pretexts  sample_scenes ──render──▶ target, perturbed ▶ source; the text is the pretext's tag
 
-Every function depends on its arguments only. `LatentPool` keeps samples on disk in shards, so that a pass through them
-costs no rendering and no encoding. A shard is a function of its number: any process may make it, in any order, and a
-second process may fill the pool ahead of the trainer.
+Every function depends on its arguments only. `LatentPool` keeps samples on disk in shards, so that
+a pass through them costs no rendering and no encoding. A shard is a function of its number: any
+process may make it, in any order, and a second process may fill the pool ahead of the trainer.
 """
 
 import os
@@ -52,7 +53,7 @@ _PRETEXT_SEED = 77_003
 
 
 class LatentPool:
-    """`shards` shards of `size` samples under `folder`, made by `make(number=…)` where they are missing."""
+    """`shards` files of `size` samples in `folder`; `make(number=…)` makes missing ones."""
 
     def __init__(
         self,
@@ -63,14 +64,15 @@ class LatentPool:
         make: Callable[..., Samples],
         device: torch.device | str = "cpu",
     ):
-        """`name` says all that the samples depend on: pools of different names share nothing. `device` keeps the loaded
-        shards.
+        """`name` says all that the samples depend on: pools of different names share nothing.
+        `device` keeps the loaded shards.
         """
         self.folder, self.name, self.device = Path(folder), name, torch.device(device)
         self.shards, self.size, self.make = shards, size, make
         self._loaded: dict[int, Samples] = {}
 
     def path(self, number: int) -> Path:
+        """The file of one shard."""
         return self.folder / f"{self.name}_{number:04}.safetensors"
 
     def samples(self, rows: Tensor) -> Samples:
@@ -178,9 +180,11 @@ def pretext_samples(
     number: int,
     ratios: Mapping[str, float] = RATIOS,
 ) -> Samples:
-    """`size` clips to restore from their perturbed selves; `ratios` of the pretexts as in `PretextMix`.
+    """`size` clips to restore from their perturbed selves; `ratios` of the pretexts as in
+    `PretextMix`.
 
-    Deviation: 2x speed as a time warp, for the released resampling would show half of a 17-frame clip.
+    Deviation: 2x speed as a time warp, for the released resampling would show half of a 17-frame
+    clip.
     """
     scenes = sample_scenes(generator_for(seed + _PRETEXT_SEED, "train", number), size, frames)
     target = render(scenes.to(encoder.device), frames, height, width)
@@ -203,9 +207,9 @@ def _mix(ratios: Mapping[str, float]) -> PretextMix:
 def channel_weights(space: LatentSpace, latents: Tensor, power: float) -> Tensor:
     """Normalised latents (B, C, T, H, W) to probe around → (C,) weights on the CPU, with mean 1.
 
-    Codecs are uneven: an error in the embedded one's first channel decodes to ten times the squared pixel error of one
-    in the next.
-    A weight is the mean squared pixel error that noise in the channel decodes to, to `power`. The same on every call.
+    Codecs are uneven: an error in the embedded one's first channel decodes to ten times the squared
+    pixel error of one in the next. A weight is the mean squared pixel error that noise in the
+    channel decodes to, to `power`. The same on every call.
     """
     latents = latents.float().to(space.device)
     clean, generator = space.decode(latents).float(), torch.Generator().manual_seed(0)

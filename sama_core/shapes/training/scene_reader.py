@@ -1,16 +1,19 @@
-"""Reading scenes from the model's tokens while it trains: what a small new SAMA lacks of Wan's sight.
+"""Reading scenes from the model's tokens while it trains: what a small new SAMA lacks of Wan's
+sight.
 
-    after block 2   source and target tokens ──▶ shapes and colours of the source there
-    after block 3   target tokens            ──▶ shapes and colours of the target there, and the object that is meant
+    after block 2   source and target tokens ──▶ shapes and colours of the source
+    after block 3   target tokens            ──▶ those of the target, and the object that is meant
 
-To learn which object "the star" is, a model must know both the word and the sight, and the velocity alone gives a
-gradient to neither before it has the other. Measured on pairs of objects named by their shape (share of held-out images
-edited at the right one): 50 % after 1,060 steps without reading, and no more after 100 steps on such pairs alone; with
-reading 50 % at step 350, 75 % at step 750, when 96 % of shapes were read rightly. Deviation: not SAMA's, which starts
-from weights that see. The reader is not part of the files that are written.
+To learn which object "the star" is, a model must know both the word and the sight, and the velocity
+alone gives a gradient to neither before it has the other. Measured on pairs of objects named by
+their shape (share of held-out images edited at the right one): 50 % after 1,060 steps without
+reading, and no more after 100 steps on such pairs alone; with reading 50 % at step 350, 75 % at
+step 750, when 96 % of shapes were read rightly. Deviation: not SAMA's, which starts from weights
+that see. The reader is not part of the files that are written.
 
-`ShapesTrainee` holds the reader and `ShapesObjective` its loss; `edit_labels` says what is to be read.
-Shapes: B scenes, F frames, T = 1 + (F - 1) / 4 latent frames, h x w cells of 16 x 16 pixels (one token each).
+`ShapesTrainee` holds the reader and `ShapesObjective` its loss; `edit_labels` says what is to be
+read. Shapes: B scenes, F frames, T = 1 + (F - 1) / 4 latent frames, h x w cells of 16 x 16 pixels
+(one token each).
 """
 
 from dataclasses import dataclass
@@ -35,7 +38,8 @@ SCENE_LABELS = len(SHAPES) + len(COLOURS)
 """Labels of a scene: each shape, then each object colour."""
 
 EDIT_LABELS = 2 * SCENE_LABELS + 1
-"""Labels of an edit: the source's, the target's, and whether the object that is meant lies there."""
+"""Labels of an edit: the source's, the target's, and whether the object that is meant lies
+there."""
 
 SEES, PLANS = 2, 3
 """Blocks (from 0) after which the source's and the target's scene are read."""
@@ -101,7 +105,10 @@ class SceneReader(nn.Module):
         return args
 
     def losses(self, labels: Tensor | None) -> Tensor:
-        """Cross-entropies (B,) of the last forward pass's readings of `labels` (B, cells, EDIT_LABELS); 0 without."""
+        """Cross-entropies (B,) of the last pass's readings with `labels` (B, cells, EDIT_LABELS).
+
+        Without labels they are 0, and so are their gradients.
+        """
         seen, planned = self._read.pop(SEES), self._read.pop(PLANS)
         if labels is None:
             return 0.0 * torch.stack([part.flatten(1).sum(1) for part in (*seen, *planned)]).sum(0)
@@ -126,12 +133,16 @@ class ShapesBatch(TrainBatch):
 
 
 class ShapesTrainee(Trainee):
-    """The small model with its text encoder, and a scene reader where the settings give its loss a weight."""
+    """The small model, its text encoder, and a scene reader if its loss has a weight."""
 
     def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder, config: ShapesConfig):
-        """See `Trainee`. Texts have `config.text_length` rows, of which the last stands for all padding."""
+        """See `Trainee`.
+
+        Texts have `config.text_length` rows, of which the last stands for all padding.
+        """
         for block in dit.blocks:
-            block.cross_attn.attention = PaddedText(config.text_length)
+            cross_attention: Any = block.cross_attn
+            cross_attention.attention = PaddedText(config.text_length)
         super().__init__(dit, text_encoder, config)
         self.reader = SceneReader(dit.config.dim) if config.reading_weight else None
 
@@ -149,7 +160,7 @@ class ShapesObjective(SamaObjective):
         reader: SceneReader | None = None,
         channel_weights: Tensor | None = None,
     ):
-        """`reader` is the trainee's own, where it has one; `channel_weights` (16,) weigh the velocity's channels."""
+        """`reader`: the trainee's own, if any; `channel_weights` (16,): of the velocity."""
         super().__init__(config)
         self.reader, self.channel_weights = reader, channel_weights
         self.reading_weight = config.reading_weight

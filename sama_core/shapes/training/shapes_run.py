@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -43,8 +44,8 @@ class ShapesRun:
     vocabulary: bytes
 
     @classmethod
-    def of(cls, config: ShapesConfig, **sizes: int) -> "ShapesRun":
-        """New weights, or those of `config.init`; `sizes` of the DiT other than the embedded one's, for experiments.
+    def of(cls, config: ShapesConfig, **sizes: Any) -> "ShapesRun":
+        """New weights, or those of `config.init`; `sizes` override the DiT's (experiments).
 
         Raises CheckpointError where `config.init` does not fit.
         """
@@ -79,7 +80,7 @@ class ShapesRun:
 
     @property
     def channel_weights(self) -> Tensor | None:
-        """(16,) weights of the velocity's channels, measured by this call; None where all count alike."""
+        """(16,) weights of the velocity's channels, measured here; None where all count alike."""
         config, encoder = self.config, self.data.encoder
         if not config.pixel_weight:
             return None
@@ -88,7 +89,7 @@ class ShapesRun:
         return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
 
     def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
-        """Weights to go on from (float32), and the loaders' two files (float16); returns their paths."""
+        """Weights to continue from (float32), the loaders' files (float16); returns the paths."""
         folder = Path(self.config.output)
         spiece = torch.frombuffer(bytearray(self.vocabulary), dtype=torch.uint8)
         dit, text = (_without(prefix, averaged) for prefix in ("dit.", "text_encoder."))
@@ -143,11 +144,10 @@ def _refuse(path: Path, got: str, cause: Exception | None = None) -> dict[str, T
 
 def training_device() -> torch.device:
     """This process's accelerator, else the CPU."""
-    if not torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None:
         return torch.device("cpu")
-    return torch.device(
-        torch.accelerator.current_accelerator().type, int(os.environ.get("LOCAL_RANK", "0"))
-    )
+    return torch.device(device.type, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def identity(vae: Path, vocabulary: bytes) -> str:

@@ -1,12 +1,12 @@
 """What SAMA is trained on. Torch only.
 
-    clean latents ──┐                      ┌─ FlowMatching ────── mean squared error per sample ─┐
-                    ├─ one timestep ─ DiT ─┤                                                     ├─ Breakdown
-    clean tokens ───┘                      └─ SemanticAnchoring ─ mean absolute error ─── · λ ───┘
+    clean latents ──┐                      ┌─ FlowMatching ────── mean squared error ──────┐
+                    ├─ one timestep ─ DiT ─┤                                               ├─ total
+    clean tokens ───┘                      └─ SemanticAnchoring ─ mean absolute error · λ ─┘
 
-An objective prepares inputs and returns unreduced losses (B,); `JointObjective` puts both together. Everything
-random comes from explicit generators: one for the batch, or one per sample (see `noising`).
-Source: SAMA §3.1–3.2, Eq. 1, 3 and 4.
+An objective prepares inputs and returns unreduced losses (B,); `JointObjective` puts both together.
+Everything random comes from explicit generators: one for the batch, or one per sample (see
+`noising`). Source: SAMA §3.1–3.2, Eq. 1, 3 and 4.
 """
 
 from .mixture import Breakdown, JointInputs, JointObjective, on_own_path

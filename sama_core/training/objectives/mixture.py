@@ -1,11 +1,13 @@
 """SAMA's whole loss, by name: L = L_FM + λ·L_sem (Eq. 4), both from one prediction at one timestep.
 
-`on_own_path` moves noisy latents to where the sampler meets them: on the model's own path instead of the data's.
+`on_own_path` moves noisy latents to where the sampler meets them: on the model's own path instead
+of the data's.
 
-    noise ──one Euler step of the model──▶ x_σ = noise - (1 - σ)·v̂        to learn there: v = (x_σ - clean) / σ
+    noise ──one Euler step of the model──▶ x_σ = noise - (1 - σ)·v̂, where v = (x_σ - clean) / σ
 
-On the data's path alone a model learns to take what is already drawn as correct, and the mistakes of the sampler's
-first steps stay. Deviation: not SAMA's. One step instead of the sampler's many, so that it costs one forward pass.
+On the data's path alone a model learns to take what is already drawn as correct, and the mistakes
+of the sampler's first steps stay. Deviation: not SAMA's. One step instead of the sampler's many, so
+that it costs one forward pass.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +24,8 @@ Prediction = tuple[Tensor, Tensor | None]
 """Video velocity (B, C, T, H, W) and semantic velocity (B, S, E) or None: what SamaDiT returns."""
 
 LOWEST_SIGMA = 0.25
-"""Below it samples stay on the data's path: what mends a mistake d is a velocity (1 - σ) / σ · d larger."""
+"""Below it samples stay on the data's path: the velocity that corrects a mistake d is
+(1 - σ) / σ · d larger."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,11 @@ class JointObjective:
     def prepare(
         self, latents: Tensor, semantics: Tensor | None, generators: Generators
     ) -> JointInputs:
-        """Clean latents (B, C, T, H, W) and semantic tokens (B, S, E) → noisy ones at one timestep per sample.
+        """Clean latents (B, C, T, H, W) and tokens (B, S, E) → noisy ones, one timestep a sample.
 
-        Drawn in this order: timestep, video noise, semantic noise; so the video's do not depend on anchoring.
-        Without anchoring `semantics` is left out. Raises SamaError where anchoring lacks its tokens.
+        Drawn in this order: timestep, video noise, semantic noise; so the video's do not depend on
+        anchoring. Without anchoring `semantics` is left out. Raises SamaError where anchoring lacks
+        its tokens.
         """
         sigma = self.flow.draw_sigmas(len(latents), generators).to(latents.device)
         video = self.flow.prepare(latents, sigma, generators)
@@ -117,7 +121,10 @@ class JointObjective:
     def losses(
         self, prediction: Prediction, inputs: JointInputs, element_weight: Tensor | None = None
     ) -> Breakdown:
-        """The prediction against its inputs' velocities. `element_weight` is the flow loss's alone."""
+        """The prediction against its inputs' velocities.
+
+        `element_weight` is the flow loss's alone.
+        """
         flow = self.flow.losses(prediction[0], inputs.video.velocity, inputs.sigma, element_weight)
         if self.anchoring is None or prediction[1] is None or inputs.semantic is None:
             return Breakdown(flow, torch.zeros_like(flow), flow)
@@ -136,7 +143,8 @@ class JointObjective:
     ) -> Breakdown:
         """Noise, one forward pass, losses. `model` takes what SamaDiT.forward takes.
 
-        latents, source_latents (B, C, T, H, W) clean · context (B, L, text_dim) · semantics (B, S, E) clean.
+        latents, source_latents (B, C, T, H, W) clean · context (B, L, text_dim) · semantics (B, S,
+        E) clean.
         """
         inputs = self.prepare(latents, semantics, generators)
         return self.losses(
@@ -153,9 +161,10 @@ def on_own_path(
     share: float,
     generators: Generators,
 ) -> JointInputs:
-    """`inputs`, with video and semantic tokens of about `share` of the samples where the model's first step leads.
+    """`inputs`, with about `share` of the samples moved to where the model's first step leads.
 
-    Draws one number per sample. The model is called even if no sample takes part: sharded processes wait for it.
+    Draws one number per sample. The model is called even if no sample takes part: sharded processes
+    wait for it.
     """
     drawn = per_sample(
         len(context),

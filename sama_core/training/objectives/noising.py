@@ -1,12 +1,13 @@
 """Random streams by name, noise levels, and noise on clean data.
 
-What is drawn depends on seed, step and sample, never on the process that draws it. Draws happen in float32 on the
-generator's own device, whatever the data's: a CPU generator gives the same noise to a CPU and a GPU. With one generator
-per sample the noise of a sample does not depend on its neighbours, so any split of a batch over processes trains on the
-same noise.
+What is drawn depends on seed, step and sample, never on the process that draws it. Draws happen in
+float32 on the generator's own device, whatever the data's: a CPU generator gives the same noise to
+a CPU and a GPU. With one generator per sample the noise of a sample does not depend on its
+neighbours, so any split of a batch over processes trains on the same noise.
 
-Unverified: SAMA's sampling of timesteps is not published. This is the framework's it was trained in: an equal chance
-for each of 1000 levels of the sampling schedule, σ = s·u / (1 + (s - 1)·u), u = 1, 0.999, … 0.001, with shift s = 5.
+Unverified: SAMA's sampling of timesteps is not published. This is that of the framework that SAMA
+was trained with: an equal chance for each of 1000 levels of the sampling schedule,
+σ = s·u / (1 + (s - 1)·u), u = 1, 0.999, … 0.001, with shift s = 5.
 """
 
 import hashlib
@@ -55,8 +56,8 @@ class Noised:
 def add_noise(clean: Tensor, sigma: Tensor, generators: Generators) -> Noised:
     """`clean` (B, …) at the noise levels `sigma` (B,) in 0..1, with standard normal noise.
 
-    SAMA Eq. 1 counts time from noise to data (t = 1 - σ, v = data - noise). The released sampler integrates
-    noise - clean over σ, and so does this.
+    SAMA Eq. 1 counts time from noise to data (t = 1 - σ, v = data - noise). The released sampler
+    integrates noise - clean over σ, and so does this.
     """
     noise = per_sample(
         len(clean),
@@ -77,7 +78,7 @@ def level_for(sigma: Tensor, batch: Tensor) -> Tensor:
 def per_sample(
     batch: int, generators: Generators, draw: Callable[[int, Generator], Tensor]
 ) -> Tensor:
-    """`draw(count, generator)` → (count, …) for the whole batch, or sample by sample where each has its generator.
+    """`draw(count, generator)` → (count, …) for the whole batch, or for each sample by itself.
 
     Raises SamaError when there are generators for another number of samples.
     """
@@ -121,10 +122,10 @@ def draw_sigmas(batch: int, generators: Generators, shift: float = DEFAULT_SHIFT
 
 
 def model_timestep(sigma: Tensor) -> Tensor:
-    """The timestep (B,) in 0…1000 that the model takes: 1000 σ, rounded to bfloat16 as at inference.
+    """The timestep (B,) in 0…1000 that the model takes: 1000 σ, in bfloat16 as at inference.
 
-    Deviation: the framework's training also noises at the level nearest to the rounded timestep. Its sampler, and
-    this, keep the exact level and round only what the model takes.
+    Deviation: the framework's training also noises at the level nearest to the rounded timestep.
+    Its sampler, and this, keep the exact level and round only what the model takes.
     """
     return round_timestep(sigma * TRAIN_TIMESTEPS)
 
@@ -134,9 +135,9 @@ def timestep_weight(
 ) -> Tensor:
     """(B,) weight of each sample's loss by its noise level; 1 on average over the levels.
 
-    "uniform" is 1. "bell" is the framework's exp(-2·((t - 500) / 1000)²), lowered so that it is 0 at t = 1000, where it
-    is smallest, then scaled to mean 1. Unverified: whether SAMA used it; "uniform" is the paper's Eq. 1 as written.
-    Raises SamaError for another name.
+    "uniform" is 1. "bell" is the framework's exp(-2·((t - 500) / 1000)²), lowered so that it is 0
+    at t = 1000, where it is smallest, then scaled to mean 1. Unverified: whether SAMA used it;
+    "uniform" is the paper's Eq. 1 as written. Raises SamaError for another name.
     """
     if weighting == "uniform":
         return torch.ones_like(sigma)

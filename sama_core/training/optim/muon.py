@@ -1,8 +1,8 @@
 """Muon: momentum whose step is made orthogonal (Jordan et al. 2024), for matrices and convolutions.
 
-Torch's own version computes in bfloat16, which many CPUs emulate: measured 30 times slower than all the rest of a
-step, and rounded so coarsely that two processes drift apart. This one computes in float32 on a CPU, and takes matrices
-of one shape together.
+Torch's own version computes in bfloat16, which many CPUs emulate: measured 30 times slower than all
+the rest of a step, and rounded so coarsely that two processes drift apart. This one computes in
+float32 on a CPU, and takes matrices of one shape together.
 """
 
 from collections.abc import Iterable
@@ -58,14 +58,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonal(matrices: list[Tensor]) -> list[Tensor]:
-    """Matrices of one shape with their singular values brought near 1. Sharded ones (FSDP) one by one."""
+    """Matrices of one shape with their singular values brought near 1.
+
+    Sharded ones (FSDP) one by one.
+    """
     if hasattr(matrices[0], "full_tensor"):
         return [orthogonalise(matrix) for matrix in matrices]
     return list(orthogonalise(torch.stack(matrices)))
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """(…, rows, columns) → the same: five Newton–Schulz steps, singular values between about 0.7 and 1.2."""
+    """(…, rows, columns) → the same shape, singular values between about 0.7 and 1.2.
+
+    Five Newton–Schulz steps.
+    """
     x = matrices.float() if matrices.device.type == "cpu" else matrices.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x

@@ -1,4 +1,5 @@
-"""How weights move: optimisers by kind of weight, their learning rates, and the average of the weights.
+"""How weights move: optimisers by kind of weight, their learning rates, and the average of the
+weights.
 
     gradients ──▶ Optimisation.step ──▶ AdamW, Muon at the rates of the step ──▶ weights ──▶ Ema
 
@@ -74,7 +75,7 @@ class Optimisation:
         self.average = Ema(self._named, schedule.ema)
 
     def step(self, step: int) -> None:
-        """Move the weights along their gradients at the rates of `step` (from 0), clear the gradients, average."""
+        """Move weights and average at the rates of `step` (from 0), and clear the gradients."""
         self.set_rates(rate_at(step, self.schedule))
         for optimizer in self.optimizers:
             optimizer.step()
@@ -89,7 +90,7 @@ class Optimisation:
 
 
 def rate_at(step: int, schedule: Schedule) -> float:
-    """Factor on the learning rates at `step` (from 0): linear warm-up, constant, linear decay to 0."""
+    """Factor on the rates at `step` (from 0): linear warm-up, constant, linear decay to 0."""
     rising = min(1.0, (step + 1) / max(1, schedule.warmup))
     start = schedule.decay_from * schedule.steps
     if step < start or start >= schedule.steps:
@@ -100,7 +101,7 @@ def rate_at(step: int, schedule: Schedule) -> float:
 def build_optimizers(
     named: Iterable[tuple[str, nn.Parameter]], rates: Rates
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for the trained parameters; Muon for attention and feed-forward matrices if `muon_rate` is above 0."""
+    """AdamW for the trained parameters; Muon for the blocks' matrices if it has a rate."""
     trained = [(name, weight) for name, weight in named if weight.requires_grad]
     chosen = [weight for name, weight in trained if rates.muon_rate and _is_matrix(name, weight)]
     rest = [
@@ -123,7 +124,8 @@ def _is_matrix(name: str, weight: nn.Parameter) -> bool:
 
 
 class Ema:
-    """An exponential moving average of the trained weights in float32 (SAMA App. B: 0.9998, every step).
+    """An exponential moving average of the trained weights in float32 (SAMA App. B: 0.9998, every
+    step).
 
     The averages of sharded weights are sharded as they are.
     """
@@ -139,7 +141,8 @@ class Ema:
     def update(self, named: Iterable[tuple[str, nn.Parameter]], step: int) -> None:
         """Move the average towards the weights after `step` (from 0).
 
-        Early on the decay is smaller, (1 + step) / (10 + step), so that the first weights are soon forgotten.
+        Early on the decay is smaller, (1 + step) / (10 + step), so that the first weights are soon
+        forgotten.
         """
         keep = min(self.decay, (1 + step) / (10 + step))
         for name, weight in named:

@@ -5,9 +5,10 @@
     speed_perturbation   ratio 3   twice as fast
     tube_shuffle         ratio 4   2 x 2 x 2 blocks in random order
 
-Every operator is a pure function of frames (F, H, W, C) or (B, F, H, W, C), any dtype, and an explicit
-generator; it returns new frames of the same shape. `PretextMix` draws one of them with its text tag.
-Source: SAMA §3.3 and App. C (ratios, settings, tags); release `trainers/pretext.py` (operators).
+Every operator is a pure function of frames (F, H, W, C) or (B, F, H, W, C), any dtype, and an
+explicit generator; it returns new frames of the same shape. `PretextMix` draws one of them with its
+text tag. Source: SAMA §3.3 and App. C (ratios, settings, tags); release `trainers/pretext.py`
+(operators).
 """
 
 from .mix import PRETEXTS, RATIOS, Perturbed, Pretext, PretextMix

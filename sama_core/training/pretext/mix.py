@@ -24,7 +24,7 @@ class Pretext:
     """Frames (F, H, W, C) or (B, F, H, W, C) and a generator → frames of the same shape."""
 
     def caption(self, text: str) -> str:
-        """`text` behind the tag, with one space, as the release puts `[Video edit]` before an instruction."""
+        """`text` behind the tag and a space, as the release does with `[Video edit]`."""
         return f"{self.tag} {text}".strip()
 
 
@@ -101,7 +101,8 @@ class PretextMix:
     def perturb(self, frames: Tensor, caption: str, generator: Generator) -> Perturbed:
         """A pretext drawn for frames (F, H, W, C) and applied to them.
 
-        A batch (B, F, H, W, C) gets one pretext for all its clips; draw clip by clip where they should differ.
+        A batch (B, F, H, W, C) gets one pretext for all its clips; draw clip by clip where they
+        should differ.
         """
         pretext = self.draw(generator)
         return Perturbed(pretext.perturb(frames, generator), pretext.caption(caption), pretext.name)

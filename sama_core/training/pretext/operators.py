@@ -5,8 +5,9 @@ cube inpainting      one run of frames is black, and the model completes it
 speed perturbation   the source plays too fast, and the model restores normal speed
 tube shuffle         space-time blocks ("tubes") change places, and the model restores their order
 
-Every operator is a pure function of frames (F, H, W, C) or a batch (B, F, H, W, C), any dtype, and an explicit generator.
-Source: SAMA §3.3 and App. C; release `MaskRandomFrames`, `SpeedChangeFrames`, `TimeWarpFrames`, `SwapFourBlocks`.
+Every operator is a pure function of frames (F, H, W, C) or a batch (B, F, H, W, C), any dtype, and
+an explicit generator. Source: SAMA §3.3 and App. C; release `MaskRandomFrames`,
+`SpeedChangeFrames`, `TimeWarpFrames`, `SwapFourBlocks`.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from ...errors import SamaError, needed
 from ...geometry import TEMPORAL_FACTOR
 
 NONE_TAG = ""
-"""Unverified: the paper gives a tag for the three pretexts only; nothing is put before the caption here."""
+"""Unverified: the paper gives a tag for the three pretexts only; nothing is put before the caption
+here."""
 
 CUBE_TAG = "[Complete the missing regions in the video.]"
 MASK_RATIO = 0.3
@@ -39,7 +41,8 @@ Tube = tuple[slice, slice, slice]
 
 
 def each_clip(frames: Tensor, perturb: Callable[[Tensor], Tensor]) -> Tensor:
-    """`perturb` on a clip (F, H, W, C), or on each clip of a batch (B, F, H, W, C) in order, with its own decisions.
+    """`perturb` on a clip (F, H, W, C), or on each clip of a batch (B, F, H, W, C) in order, with
+    its own decisions.
 
     Raises SamaError for any other number of axes.
     """
@@ -60,14 +63,14 @@ def each_clip(frames: Tensor, perturb: Callable[[Tensor], Tensor]) -> Tensor:
 def none(frames: Tensor, generator: Generator | None = None) -> Tensor:
     """Frames (F, H, W, C) or (B, F, H, W, C), copied; draws nothing.
 
-    Unverified: that the source of these samples is the target itself. The paper does not say, and the framework
-    SAMA was trained in does so where a sample has no source.
+    Unverified: that the source of these samples is the target itself. The paper does not say, and
+    the framework SAMA was trained in does so where a sample has no source.
     """
     return each_clip(frames, Tensor.clone)
 
 
 def cube_inpainting(frames: Tensor, generator: Generator, ratio: float = MASK_RATIO) -> Tensor:
-    """Frames (F, H, W, C) or (B, F, H, W, C) with one run of whole frames set to 0; the same shape."""
+    """Frames (F, H, W, C) or (B, F, H, W, C) with one run of whole frames set to 0, same shape."""
     return each_clip(
         frames, lambda clip: blacken(clip, draw_masked_frames(len(clip), generator, ratio))
     )
@@ -76,8 +79,9 @@ def cube_inpainting(frames: Tensor, generator: Generator, ratio: float = MASK_RA
 def draw_masked_frames(frames: int, generator: Generator, ratio: float = MASK_RATIO) -> range:
     """The frames to black out: round(ratio · frames) in a row, with a uniformly drawn start.
 
-    Frame 0 is never masked, so at most frames - 1 are. Python rounds halves to even: 15 of 49, 24 of 81, 5 of 17.
-    When nothing is to be masked (an image, a ratio near 0) the range is empty and nothing is drawn.
+    Frame 0 is never masked, so at most frames - 1 are. Python rounds halves to even: 15 of 49, 24
+    of 81, 5 of 17. When nothing is to be masked (an image, a ratio near 0) the range is empty and
+    nothing is drawn.
     """
     count = min(round(frames * ratio), frames - 1)
     if count <= 0:
@@ -99,19 +103,20 @@ def speed_perturbation(
     speed: float = SPEED,
     time_warp: bool = False,
 ) -> Tensor:
-    """Frames (F, H, W, C) or (B, F, H, W, C) at `speed` times their pace, the same shape; draws nothing.
+    """Frames (F, H, W, C) or (B, F, H, W, C) at `speed` times their pace, the same shape; draws
+    nothing.
 
     Which frames are shown, for 17 frames at 2x ("." repeats the last one shown):
 
-        resample    0 2 4 6 8 . . . . . . . . . . . .      the default: released operator, then the pipeline's padding
-        time warp   0 2 4 6 8 10 12 14 16 . . . . . . . .  `time_warp=True`: released `TimeWarpFrames`, `keep_length`
+        resample    0 2 4 6 8 . . . . . . . . . . . .      the default: released operator, padded
+        time warp   0 2 4 6 8 10 12 14 16 . . . . . . . .  `time_warp=True`, `TimeWarpFrames`
 
-    Resampling keeps round(n/2) frames and drops those beyond 4k+1, so a clip's end is not shown: 49 frames show the
-    first 41, 17 frames the first 9, and 9 frames or fewer show frame 0 alone. For short clips use the time warp.
-    Deviation: the released operator alternates between 0.5x and 2x; the paper trains 2x only.
-    Unverified: the padding back to F. The training code is not released; its pipeline pads a short source with copies
-    of its last frame, and cuts a long one, before encoding it.
-    Raises SamaError unless `speed` is above 0.
+    Resampling keeps round(n/2) frames and drops those beyond 4k+1, so a clip's end is not shown: 49
+    frames show the first 41, 17 frames the first 9, and 9 frames or fewer show frame 0 alone. For
+    short clips use the time warp. Deviation: the released operator alternates between 0.5x and 2x;
+    the paper trains 2x only. Unverified: the padding back to F. The training code is not released;
+    its pipeline pads a short source with copies of its last frame, and cuts a long one, before
+    encoding it. Raises SamaError unless `speed` is above 0.
     """
 
     def perturb(clip: Tensor) -> Tensor:
@@ -124,9 +129,11 @@ def speed_perturbation(
 
 
 def resample_indices(frames: int, speed: float = SPEED) -> Tensor:
-    """Source frame of each of the round(frames / speed) new frames, cut to 4k+1 of them: (4k+1,) int64.
+    """Source frame of each of the round(frames / speed) new frames, cut to 4k+1 of them: (4k+1,)
+    int64.
 
-    At 2x 49 frames give 21 and 81 give 37. Python rounds halves to even, here and in the frame number.
+    At 2x 49 frames give 21 and 81 give 37. Python rounds halves to even, here and in the frame
+    number.
     """
     _check_speed(speed)
     if frames < 2:
@@ -137,7 +144,7 @@ def resample_indices(frames: int, speed: float = SPEED) -> Tensor:
 
 
 def time_warp_indices(frames: int, speed: float = SPEED) -> Tensor:
-    """Source frame of each of `frames` new frames, standing still once the last one is reached: (frames,) int64."""
+    """Source frame of each of `frames` new frames, copies of the last at the end: (frames,)."""
     _check_speed(speed)
     last = frames - 1
     if last < 1:
@@ -164,13 +171,15 @@ def tube_shuffle(
 ) -> Tensor:
     """Frames (F, H, W, C) or (B, F, H, W, C) with their tubes in random order; the same shape.
 
-    A tube only moves to a place of its own shape. That is a trap for clips of 4k+1 frames: 49 frames split 25/24, so
-    the two halves never trade places and nothing moves across the middle of the clip. `keep_last_frame` leaves the last
-    frame where it is and splits the even rest, 24/24. Odd heights and widths set the same trap in space; sizes that the
-    VAE takes are even. Unverified: that the authors set `keep_last_frame`. The released default is off.
+    A tube only moves to a place of its own shape. That is a trap for clips of 4k+1 frames: 49
+    frames split 25/24, so the two halves never trade places and nothing moves across the middle of
+    the clip. `keep_last_frame` leaves the last frame where it is and splits the even rest, 24/24.
+    Odd heights and widths set the same trap in space; sizes that the VAE takes are even.
+    Unverified: that the authors set `keep_last_frame`. The released default is off.
 
-    All orders are equally likely, so one in 8! leaves 2 x 2 x 2 equal tubes in place. An axis shorter than its
-    number of splits leaves the clip as it is, without a draw: images are never shuffled.
+    All orders are equally likely, so one in 8! leaves 2 x 2 x 2 equal tubes in place. An axis
+    shorter than its number of splits leaves the clip as it is, without a draw: images are never
+    shuffled.
     """
 
     def perturb(clip: Tensor) -> Tensor:
@@ -184,7 +193,7 @@ def tube_shuffle(
 def tubes_of(
     size: tuple[int, int, int], splits: tuple[int, int, int] = SPLITS, keep_last_frame: bool = True
 ) -> list[Tube]:
-    """The tubes of a clip of `size` (F, H, W), frames outermost; empty where an axis is shorter than its splits."""
+    """The tubes of a clip of `size` (F, H, W), frames outermost; none if an axis is too short."""
     frames, height, width = size
     if keep_last_frame and frames > 1:
         frames -= 1
@@ -196,7 +205,7 @@ def tubes_of(
 
 
 def shuffle_tubes(tubes: list[Tube], generator: Generator) -> list[int]:
-    """For each place the tube that goes there; one draw per group of two or more tubes of one shape."""
+    """For each place the tube that goes there; one draw per group of tubes of one shape."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, tube in enumerate(tubes):
         groups.setdefault(tuple(part.stop - part.start for part in tube), []).append(index)
@@ -210,7 +219,7 @@ def shuffle_tubes(tubes: list[Tube], generator: Generator) -> list[int]:
 
 
 def move_tubes(clip: Tensor, tubes: list[Tube], order: list[int]) -> Tensor:
-    """A copy of `clip` (F, H, W, C) with tube `order[i]` at place i; frames outside the tubes stay."""
+    """A copy of `clip` (F, H, W, C) with tube `order[i]` at place i; other frames stay."""
     out = clip.clone()
     for place, index in enumerate(order):
         out[tubes[place]] = clip[tubes[index]]

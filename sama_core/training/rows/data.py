@@ -2,10 +2,10 @@
 
     seed, step, sample ──▶ row ──read──▶ frames ──pretext (stage 0 clips)──▶ encoders ──▶ TrainBatch
 
-Every row comes once before any comes again. A row whose files turn out damaged is left out for good, and the next good
-row of the file takes its place: a damaged file is damaged every time, so a resumed run sees the same samples.
-Frames are encoded when they are read and not kept: a pretext is drawn anew each time, and real data does not fit the
-memory.
+Every row comes once before any comes again. A row whose files turn out damaged is left out for
+good, and the next good row of the file takes its place: a damaged file is damaged every time, so a
+resumed run sees the same samples. Frames are encoded when they are read and not kept: a pretext is
+drawn anew each time, and real data does not fit the memory.
 """
 
 from functools import lru_cache
@@ -34,11 +34,11 @@ ASPECT_SLACK = 0.02
 def read_row(row: Row, shape: ClipShape) -> tuple[Tensor | None, Tensor]:
     """Source and target frames, each (F, H, W, 3) float32 in 0..1; no source for a clip to restore.
 
-    The first F frames of both, fitted by `fit_clip` to the size of `shape`, without resampling the rate. Pixels that are
-    not square become so, as they do when a clip is edited. Raises RowError for a file that cannot be read or is too
-    short, and for a target that the source's crop does not fit.
-    Deviation: the released loader crops source and target apart, whatever their sizes, and to the source's bucket;
-    here all samples have the size of the settings.
+    The first F frames of both, fitted by `fit_clip` to the size of `shape`, without resampling the
+    rate. Pixels that are not square become so, as they do when a clip is edited. Raises RowError
+    for a file that cannot be read or is too short, and for a target that the source's crop does not
+    fit. Deviation: the released loader crops source and target apart, whatever their sizes, and to
+    the source's bucket; here all samples have the size of the settings.
     """
     try:
         target = FileSource(row.target)
@@ -75,10 +75,16 @@ def _check_aspects(row: Row, source: FileSource, target: FileSource) -> None:
 
 
 class RowsData:
-    """A `BatchSource` on a JSONL file, see `rows`. The file must stay as it is until the run is done."""
+    """A `BatchSource` on a JSONL file, see `rows`.
+
+    The file must stay as it is until the run is done.
+    """
 
     def __init__(self, config: TrainConfig, encoders: FrozenEncoders, write_report: bool = True):
-        """Reads the file and looks whether its clips exist. Raises RowError where no row is left to train on."""
+        """Reads the file and looks whether its clips exist.
+
+        Raises RowError where no row is left to train on.
+        """
         self.config, self.encoders, self.path = config, encoders, Path(config.data)
         rows, wrong = read_rows(self.path, config.stage)
         self.bad = BadRows(
@@ -113,7 +119,7 @@ class RowsData:
     def _sample(
         self, step: int, index: int, place: int
     ) -> tuple[str, Tensor, Tensor, Tensor, Tensor]:
-        """Name, source and target latents, text embeddings, and the anchor frame (N = 1: the target's first)."""
+        """Name, source and target latents, text embeddings, and the anchor frame."""
         config = self.config
         shape = ClipShape(
             1 if config.is_image_step(step) else config.frames, config.height, config.width
@@ -139,7 +145,7 @@ class RowsData:
     def _frames(
         self, rows: list[Row], place: int, shape: ClipShape
     ) -> tuple[Row, Tensor | None, Tensor]:
-        """The row at `place` of the endless order with its frames, or the next in the file that is good."""
+        """The row at `place` of the endless order, or the next good one, with its frames."""
         round_, at = divmod(place, len(rows))
         start = shuffled(
             len(rows), self.config.seed, "images" if rows is self.images else "videos", round_

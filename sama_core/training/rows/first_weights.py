@@ -1,4 +1,4 @@
-"""The model that real training begins with, put together from files and judged before weights are read.
+"""The model that training begins with: which files make it, checked before weights are read.
 
 full SAMA file                       as it is
 SAMA delta file + base Wan shards    the delta laid over the shards
@@ -41,7 +41,10 @@ class ModelFiles:
 
     @classmethod
     def of(cls, model: str, base_model: str, semantic_dim: int) -> "ModelFiles":
-        """Reads headers only. Raises CheckpointError for files that are no SAMA, or that cannot be trained."""
+        """Reads headers only.
+
+        Raises CheckpointError for files that are no SAMA, or that cannot be trained.
+        """
         path = Path(model)
         shards = [path] if path.is_file() else shard_paths(path)
         if base_model or read_header(shards[0]).kind != "wan":
@@ -74,8 +77,8 @@ class ModelFiles:
     def load(self, dtype: torch.dtype, generator: Generator) -> SamaDiT:
         """The model, new tensors drawn from `generator`. Memory: the weights once, and one file.
 
-        Matrices of layers are in `dtype`. Norms, biases, modulations and segments stay float32: under autocast they are
-        used as they are, while matrices are rounded in every pass.
+        Matrices of layers are in `dtype`. Norms, biases, modulations and segments stay float32:
+        under autocast they are used as they are, while matrices are rounded in every pass.
         """
         dit = SamaDiT(self.plan.config, device="meta")
         rounded = {
@@ -128,7 +131,9 @@ def new_shapes(dim: int, semantic_dim: int) -> dict[str, tuple[int, ...]]:
 
 @torch.no_grad()
 def new_tensors(shapes: dict[str, tuple[int, ...]], generator: Generator) -> dict[str, Tensor]:
-    """First values, float32: segments 0, the head Xavier-uniform with a bias of deviation 0.001 (release).
+    """First values, float32.
+
+    As released: segments 0, the head Xavier-uniform with a bias of deviation 0.001.
 
     Unverified: the projector. Here torch's own: uniform, bounded by 1 / √fan-in.
     """

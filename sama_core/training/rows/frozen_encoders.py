@@ -1,4 +1,4 @@
-"""The frozen encoders of real training: frames and text to what the DiT sees. No gradients, one device.
+"""The frozen encoders of training on rows: frames and text to what the DiT sees.
 
 frames ──VAE (Wan 2.1)──▶ (μ - mean) / std        text ──umT5──▶ 512 rows, zero beyond its end
 anchor frame ──SigLIP or pixel statistics──▶ semantic tokens
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from ...encoders.latent_space import LatentSpace
 from ...encoders.umt5 import END, Tokens, Umt5Encoder
@@ -34,17 +35,19 @@ class FrozenEncoders:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        """VAE and text encoder compute in `dtype`, the semantic encoder in its own."""
-        self.vae, self.text_encoder = (
-            part.eval().requires_grad_(False).to(device, dtype) for part in (vae, text)
-        )
+        """Freezes them. VAE and text encoder compute in `dtype`, the other in its own."""
+        for part in (vae, text):
+            part.eval().requires_grad_(False).to(device, dtype)
+        self.vae, self.text_encoder = vae, text
         self.tokens, self.semantics = tokens, semantics.to(device)
         self.device, self.dtype = torch.device(device), dtype
         self.space = LatentSpace(self.vae)
 
     @classmethod
     def of(cls, config: TrainConfig, device: torch.device) -> "FrozenEncoders":
-        """As the settings name them. bfloat16 on an accelerator, as the release runs them; float32 on the CPU.
+        """The encoders that the settings name.
+
+        bfloat16 on an accelerator, as the release runs them; float32 on the CPU.
 
         Raises CheckpointError for a file that is something else.
         """
@@ -65,7 +68,9 @@ class FrozenEncoders:
 
     @torch.no_grad()
     def text(self, text: str) -> Tensor:
-        """A text with its tag → embeddings (512, text_dim) float32 on the CPU, rows beyond its end zero.
+        """A text with its tag → embeddings (512, text_dim) float32 on the CPU.
+
+        Rows beyond the text's end are zero.
 
         Longer texts lose their end, as in the released tokenizer.
         """
@@ -73,7 +78,7 @@ class FrozenEncoders:
             [[*self.tokens.pieces.encode(text)[: MAX_TOKENS - 1], END]], device=self.device
         )
         rows = self.text_encoder(ids)[0].float().cpu()
-        return torch.nn.functional.pad(rows, (0, 0, 0, MAX_TOKENS - len(rows)))
+        return functional.pad(rows, (0, 0, 0, MAX_TOKENS - len(rows)))
 
     def semantic(self, frame: Tensor) -> Tensor:
         """An anchor frame (H, W, 3) in 0..1 → (65, E) float32 on the CPU."""
@@ -81,7 +86,7 @@ class FrozenEncoders:
 
     def check_text_width(self, width: int) -> None:
         """CheckpointError unless the model takes embeddings as wide as the text encoder's."""
-        own = self.text_encoder.sizes.d_model
+        own = len(self.text_encoder.shared.weight[0])
         if own != width:
             raise CheckpointError(
                 needed(

@@ -4,10 +4,11 @@
     {"source": "a.png", "target": "b.png", "instruction": "…"}   stage 0: two images
     {"video": "c.mp4", "caption": "…"}                           stage 0: a clip to restore
 
-Paths are relative to the file's folder. They may lead out of it or be absolute: whoever writes the file chooses what
-is trained on. Other keys are ignored, blank lines too.
+Paths are relative to the file's folder. They may lead out of it or be absolute: whoever writes the
+file chooses what is trained on. Other keys are ignored, blank lines too.
 
-Which rows could not be used, and why: `bad_rows.jsonl` in the output folder, and one line of summary.
+Which rows could not be used, and why: `bad_rows.jsonl` in the output folder, and one line of
+summary.
 """
 
 import json
@@ -43,11 +44,14 @@ class Row:
 
     @property
     def is_image(self) -> bool:
+        """Whether it is an edit of a picture, not of a clip."""
         return _is_image(self.target)
 
 
 def read_rows(path: Path, stage: int) -> tuple[list[Row], dict[int, str]]:
-    """Rows that look usable for `stage`, and by line number what is wrong with the others. Opens no video.
+    """Rows that look usable for `stage`, and by line number what is wrong with the others.
+
+    Opens no video.
 
     Raises RowError where the file itself cannot be read.
     """
@@ -73,11 +77,12 @@ def read_rows(path: Path, stage: int) -> tuple[list[Row], dict[int, str]]:
 
 
 def row_error(number: int, got: str, need: str) -> RowError:
+    """The error of row `number`, as got and needed."""
     return RowError(f"row {number}: got {got}, needs {need}.")
 
 
 def unreadable(row: Row, error: ClipError) -> RowError:
-    """The clip reader's error as this row's; its advice is for someone who edits one video, and is left out."""
+    """The clip reader's error as this row's, without its advice, which is about editing a clip."""
     return RowError(f"row {row.number}: {str(error).rsplit('. ', 1)[0]}.")
 
 
@@ -104,7 +109,10 @@ def _object(number: int, line: bytes) -> dict[str, Any]:
 
 
 def _text(number: int, found: dict[str, Any], key: str) -> str:
-    """A value that must be text. An instruction or caption is cleaned, and must not be empty then."""
+    """A value that must be text.
+
+    An instruction or caption is cleaned, and must not be empty then.
+    """
     if key not in found:
         raise row_error(number, f"no {key!r}", f"{_quoted(PAIR_KEYS)}, or {_quoted(CLIP_KEYS)}")
     value = found[key]
@@ -158,7 +166,10 @@ REPORT = "bad_rows.jsonl"
 
 
 class BadRows:
-    """Bad rows by number. The file is begun anew by every run; damaged videos enter it when they are met."""
+    """Bad rows by number.
+
+    Every run begins the file again; a damaged video is added when it is read.
+    """
 
     def __init__(
         self, folder: Path, name: str, total: int, found: dict[int, str], write: bool = True
@@ -173,8 +184,7 @@ class BadRows:
             self.path.write_text(
                 "".join(_line(*entry) for entry in self.reasons.items()), encoding="utf-8"
             )
-        if write:
-            self.tell()
+            self.report()
 
     def __contains__(self, number: int) -> bool:
         return number in self.reasons
@@ -187,7 +197,7 @@ class BadRows:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(_line(number, reason))
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Log one line of summary, if rows are left out."""
         if self.reasons:
             logger.warning(

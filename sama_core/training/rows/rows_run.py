@@ -1,7 +1,9 @@
 """Training on real data: what a recipe with paths makes, and the files that come out.
 
-model (+ base_model) ──▶ Trainee      vae, text_encoder, semantic_encoder ──▶ FrozenEncoders ──▶ RowsData
-sama.safetensors · sama_delta.safetensors (over base_model) · sama_lora.safetensors (lora_rank > 0)
+model (+ base_model)                  ──▶ Trainee
+vae, text_encoder, semantic_encoder   ──▶ FrozenEncoders ──▶ RowsData
+result                                sama.safetensors, sama_delta.safetensors (over base_model)
+                                      or sama_lora.safetensors (lora_rank > 0)
 """
 
 from dataclasses import dataclass
@@ -67,8 +69,9 @@ class RowsRun:
         return SamaObjective(self.config)
 
     def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
-        """What the loaders take: a LoRA, or the model as it came, full or delta. Returns the file's path. Says how many
-        rows were left out.
+        """Write a LoRA, or the model as it came, full or delta; returns the file's path.
+
+        Reports how many rows were left out.
 
         Models are written in the precision they were computed in, LoRAs in float32.
         """
@@ -88,7 +91,7 @@ class RowsRun:
             info = metadata(self.files.plan.config, "SAMA", config.height * config.width, **facts)
         path = Path(config.output) / name
         write_weights(path, weights, info, dtype)
-        self.data.bad.tell()
+        self.data.bad.report()
         return [path]
 
 

@@ -3,16 +3,17 @@
     token   0 … 63   local: the frame's 8 x 8 cells, row by row
     token  64        global: the whole frame
 
-Unverified: the global token's place. The released model cannot tell places apart, since semantic tokens have no
-position in it (SAMA's zero rotary factors): any fixed order trains the same model.
-Unverified: SigLIP's checkpoint (E = 1152 makes it the so400m family), its input size, the pooling of patches to 8 x 8,
-the making of the global token, and any scaling. Here: average pooling, SigLIP's own attention pooling, no scaling.
-Source: SAMA §3.2.
+Unverified: the global token's place. The released model cannot tell places apart, since semantic
+tokens have no position in it (SAMA's zero rotary factors): any fixed order trains the same model.
+Unverified: SigLIP's checkpoint (E = 1152 makes it the so400m family), its input size, the pooling
+of patches to 8 x 8, the making of the global token, and any scaling. Here: average pooling,
+SigLIP's own attention pooling, no scaling. Source: SAMA §3.2.
 """
 
 import importlib.util
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,10 @@ from ...launch.server.comfy_main import declare_vision_operators
 from ...model.config import DEFAULT_SEMANTIC_TOKENS
 
 GRID = 8
-"""Cells per side: M = 64 local tokens. Unverified: that they are a square grid; §4.1 gives the number only."""
+"""Cells per side: M = 64 local tokens.
+
+Unverified: that they are a square grid; §4.1 gives the number only.
+"""
 TOKENS = DEFAULT_SEMANTIC_TOKENS
 """Tokens of a frame: 64 local and one global."""
 
@@ -45,7 +49,8 @@ class SemanticEncoder(nn.Module, ABC):
     def encode(self, frame: Tensor) -> Tensor:
         """Frames (B, H, W, 3), floating point in 0..1 → (B, 65, E) float32.
 
-        A frame with a NaN gives NaN tokens, for that frame alone. Raises SamaError for another shape or dtype.
+        A frame with a NaN gives NaN tokens, for that frame alone. Raises SamaError for another
+        shape or dtype.
         """
         if frame.ndim != 4 or frame.shape[-1] != 3 or not frame.is_floating_point():
             raise SamaError(
@@ -67,16 +72,18 @@ class SemanticEncoder(nn.Module, ABC):
                     "semantic encoder",
                     f"{type(self).__name__} with tokens {self.width} wide",
                     f"the model's {width}",
-                    "Choose the encoder the model was made for (SigLIP so400m is 1152 wide), or train a new model.",
+                    "Choose the encoder the model was made for (SigLIP so400m is 1152 wide), "
+                    "or train a new model.",
                 )
             )
 
 
 def anchor_frame(clip: Tensor) -> Tensor:
-    """Frame 0 of target clips (B, F, H, W, 3) → (B, H, W, 3); of an image edit (F = 1) the target image.
+    """Frame 0 of target clips (B, F, H, W, 3) → (B, H, W, 3); of an image edit (F = 1) the target
+    image.
 
-    One anchor, N = 1 (SAMA §4.1). Unverified: which frame; N frames are "sampled uniformly", and the released code's
-    help speaks of "first-frame" semantics.
+    One anchor, N = 1 (SAMA §4.1). Unverified: which frame; N frames are "sampled uniformly", and
+    the released code's help speaks of "first-frame" semantics.
     """
     if clip.ndim != 5:
         raise SamaError(
@@ -94,11 +101,13 @@ class SiglipEncoder(SemanticEncoder):
     """Patch features averaged over 8 x 8 cells, and one global feature."""
 
     def __init__(self, vision: nn.Module, global_token: str = "pooler"):
-        """`vision`: a transformers SiglipVisionModel, which is frozen. `global_token`: its "pooler" output, or the
-        "mean" of its patches; a model without a pooling head has only the mean. SamaError for another choice.
+        """`vision`: a transformers SiglipVisionModel, which is frozen. `global_token`: its "pooler"
+        output, or the "mean" of its patches; a model without a pooling head has only the mean.
+        SamaError for another choice.
         """
         super().__init__()
-        has_pooler = getattr(vision.config, "vision_use_head", True)
+        settings: Any = vision.config
+        has_pooler = getattr(settings, "vision_use_head", True)
         if global_token not in GLOBAL_TOKENS or (global_token == "pooler" and not has_pooler):
             raise SamaError(
                 needed(
@@ -112,14 +121,15 @@ class SiglipEncoder(SemanticEncoder):
             )
         self.vision = vision.eval().requires_grad_(False)
         self.global_token = global_token
-        self.width = vision.config.hidden_size
-        self.side = vision.config.image_size
+        self.width: int = settings.hidden_size
+        self.side: int = settings.image_size
 
     @classmethod
     def from_pretrained(
         cls, path: str, global_token: str = "pooler", dtype: torch.dtype = torch.float32
     ) -> "SiglipEncoder":
-        """The vision tower of a SigLIP checkpoint: a local folder, or a hub name, which is downloaded.
+        """The vision tower of a SigLIP checkpoint: a local folder, or a hub name, which is
+        downloaded.
 
         Raises RuntimeSetupError when transformers, or the model, cannot be loaded.
         """
@@ -134,7 +144,7 @@ class SiglipEncoder(SemanticEncoder):
                     "semantic encoder",
                     f"{path}, which does not load ({error})",
                     "transformers and a SigLIP checkpoint",
-                    'Install transformers, and give the folder of a checkpoint, or train with "pixels".',
+                    'Install transformers and give a checkpoint\'s folder, or use "pixels".',
                 )
             ) from error
         return cls(vision, global_token)
@@ -158,7 +168,8 @@ class SiglipEncoder(SemanticEncoder):
 
 
 def siglip_pixels(frame: Tensor, side: int) -> Tensor:
-    """Frames (B, H, W, 3) in 0..1 → (B, 3, side, side) in -1..1, stretched to a square as SigLIP's processor does.
+    """Frames (B, H, W, 3) in 0..1 → (B, 3, side, side) in -1..1, stretched to a square as SigLIP's
+    processor does.
 
     Deviation: the processor resizes 8-bit pictures and rounds; this stays in float32.
     """
@@ -171,7 +182,9 @@ def siglip_pixels(frame: Tensor, side: int) -> Tensor:
 def mend_torchvision() -> None:
     """Call before importing transformers or peft: a torchvision that does not load would stop them.
 
-    They need none of its compiled part. Does nothing where torchvision is absent or works. CPU torch with the registry's torchvision is such a pair: "operator torchvision::nms does not exist".
+    They need none of its compiled part. Does nothing where torchvision is absent or works. CPU
+    torch with the registry's torchvision is such a pair: "operator torchvision::nms does not
+    exist".
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is not None and spec.origin:

@@ -1,17 +1,17 @@
-"""Colour and shape statistics of picture cells: what the pixel encoder's tokens are made of.
+"""A semantic teacher without weights, for the embedded model: standardised colour and shape
+statistics.
 
-A cell is seen through 4 planes (brightness, red against green, blue against yellow, and how little it looks like the
-background) on 4 x 4 points. A cosine transform of each plane turns them into 64 nearly uncorrelated numbers, coarse
-ones first: number 0 to 3 are the cell's mean in each plane, the next ones its slopes, and so on. Most cells of a
-picture are flat and few hold an edge, so everything but the means is compressed: asinh(x / 0.02), linear below.
+A cell is seen through 4 planes (brightness, red against green, blue against yellow, and how little
+it looks like the background) on 4 x 4 points. A cosine transform of each plane turns them into 64
+nearly uncorrelated numbers, coarse ones first: number 0 to 3 are the cell's mean in each plane, the
+next ones its slopes, and so on. Most cells of a picture are flat and few hold an edge, so
+everything but the means is compressed: asinh(x / 0.02), linear below.
 
-Deviation: not SAMA's. A stand-in for SigLIP that needs no weights.
+The scales come from pictures made for it: soft discs and boxes over plain, gradient and striped
+grounds. They resemble the embedded model's domain but do not come from it, so a change there does
+not change the encoder.
 
-Pictures that set the pixel encoder's scales: soft discs and boxes over plain, gradient and striped grounds.
-
-They resemble the embedded model's domain but do not come from it, so a change there does not change the encoder.
-
-A semantic teacher without weights, for the embedded model: standardised colour and shape statistics.
+Deviation: not SAMA's. A replacement for SigLIP that needs no weights.
 """
 
 import math
@@ -26,25 +26,32 @@ from .encoder import GRID, SemanticEncoder
 POINTS = 4
 """Points per side of a cell."""
 
-
 PLANES = 4
-
+"""Planes that a cell is seen through."""
 
 STATISTICS = PLANES * POINTS**2
+"""Statistics of a cell."""
 
+WIDTH = 48
+"""Statistics that the embedded model's tokens hold."""
+
+COUNT, SIDE, SEED = 256, 64, 20260319
+"""Calibration pictures: how many, their side in pixels, and the seed they are drawn from."""
 
 _KNEE = 0.02
-
-
 _OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (0.5, -0.5, 0.0), (-0.25, -0.25, 0.5))
-
-
 _BACKGROUND_REACH = 0.25
 """Distance in RGB at which a pixel is 39 % foreground."""
 
+_EDGE = 0.02
+"""Softness of edges, in frame widths."""
+
+_SMALLEST_SCALE = 1e-4
+
 
 def cell_statistics(frame: Tensor, cells: int) -> Tensor:
-    """Frames (B, H, W, 3) in 0..1 → (B, cells², 64), cells row by row, statistics from coarse to fine.
+    """Frames (B, H, W, 3) in 0..1 → (B, cells², 64), cells row by row, statistics from coarse to
+    fine.
 
     Frames of fewer than 4 points per cell repeat pixels, larger ones average them.
     """
@@ -74,7 +81,7 @@ def _planes(frame: Tensor) -> Tensor:
 
 
 def _background(frame: Tensor) -> Tensor:
-    """(B, 1, 1, 3) background colour: the border's median, which an object at the border does not move."""
+    """(B, 1, 1, 3) background colour: the border's median, which an object there does not move."""
     border = torch.cat([frame[:, 0], frame[:, -1], frame[:, :, 0], frame[:, :, -1]], dim=1)
     return border.median(dim=1).values[:, None, None]
 
@@ -84,19 +91,6 @@ def _cosines(like: Tensor) -> Tensor:
     point = torch.arange(POINTS, device=like.device, dtype=like.dtype)
     waves = torch.cos(math.pi / POINTS * torch.outer(point, point + 0.5)) / POINTS
     return torch.cat([waves[:1], waves[1:] * math.sqrt(2)])
-
-
-COUNT = 256
-
-
-SIDE = 64
-
-
-SEED = 20260319
-
-
-_EDGE = 0.02
-"""Softness of edges, in frame widths."""
 
 
 def calibration_frames(count: int = COUNT, seed: int = SEED) -> Tensor:
@@ -151,22 +145,19 @@ def _shape(draw: _Draw, x: Tensor, y: Tensor) -> Tensor:
     return torch.sigmoid((draw.between(0.1, 0.25) - distance) / (_EDGE / 2))
 
 
-WIDTH = 48
-
-
-_SMALLEST_SCALE = 1e-4
-
-
 class PixelEncoder(SemanticEncoder):
-    """Local tokens: statistics of the 8 x 8 cells. Global token: the same of the whole frame as one cell.
+    """Local tokens: statistics of the 8 x 8 cells. Global token: the same of the whole frame as one
+    cell.
 
-    Deterministic: no learnt weights and no random features. Each channel is shifted and scaled to mean 0 and variance 1
-    over `calibration_frames`, apart for local and global tokens; on other pictures roughly so.
+    Deterministic: no learnt weights and no random features. Each channel is shifted and scaled to
+    mean 0 and variance 1 over `calibration_frames`, apart for local and global tokens; on other
+    pictures roughly so.
     """
 
     def __init__(self, width: int = WIDTH, frames: Tensor | None = None):
         """`width` E: the coarsest 1 to 64 statistics; multiples of 4 treat all planes alike.
-        `frames` (n, H, W, 3) in 0..1 calibrates on other pictures, at least 2. Raises SamaError for another width.
+        `frames` (n, H, W, 3) in 0..1 calibrates on other pictures, at least 2. Raises SamaError for
+        another width.
         """
         super().__init__()
         if not 1 <= width <= STATISTICS:
@@ -179,6 +170,10 @@ class PixelEncoder(SemanticEncoder):
                 )
             )
         self.width = width
+        self.local_mean: Tensor
+        self.local_scale: Tensor
+        self.global_mean: Tensor
+        self.global_scale: Tensor
         frames = calibration_frames() if frames is None else frames.float()
         for name, raw in zip(("local", "global"), self._statistics(frames), strict=True):
             seen = raw.flatten(0, -2)
@@ -188,11 +183,10 @@ class PixelEncoder(SemanticEncoder):
     def tokens(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, H, W, 3) in 0..1, on the encoder's device → (B, 64, E), (B, E)."""
         local, whole = self._statistics(frame)
-        return (local - self.local_mean) / self.local_scale, (
-            whole - self.global_mean
-        ) / self.global_scale
+        local = (local - self.local_mean) / self.local_scale
+        return local, (whole - self.global_mean) / self.global_scale
 
     def _statistics(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        return cell_statistics(frame, GRID)[..., : self.width], cell_statistics(frame, 1)[
-            :, 0, : self.width
-        ]
+        """Of the 8 x 8 cells (B, 64, E), and of the whole frame (B, E)."""
+        local, whole = cell_statistics(frame, GRID), cell_statistics(frame, 1)[:, 0]
+        return local[..., : self.width], whole[..., : self.width]
