@@ -110,7 +110,7 @@ def run_arm(arm: str, seed: int, options: argparse.Namespace) -> dict:
         run = ShapesRun.of(config, **SIZES)
         trainer = Trainer(config, run.trainee, run.data, run.objective)
         trainer.run()
-        averaged = trainer.averaged()
+        averaged = trainer.average()
         run.write(averaged, trainer.step)
         init = str(Path(config.output) / WEIGHTS)
     minutes = (time.process_time() - started) / 60

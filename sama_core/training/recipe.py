@@ -142,7 +142,7 @@ def refuse_bad(checks: Iterable[Check]) -> None:
             raise ConfigError(needed(name, got, need, "Change it in the recipe."))
 
 
-def as_saved(settings: Any) -> dict[str, Any]:
+def plain_settings(settings: Any) -> dict[str, Any]:
     """The settings as plain values for a checkpoint."""
     return {name: _plain(value) for name, value in asdict(settings).items()}
 

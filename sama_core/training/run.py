@@ -44,7 +44,7 @@ def train(run: Run) -> None:
     """Train from the output folder's checkpoint or from the start, then write the weights."""
     trainer = Trainer(run.config, run.trainee, run.data, run.objective)
     trainer.run()
-    averaged = trainer.averaged()  # by all processes: each holds a part of sharded weights
+    averaged = trainer.average()  # by all processes: each holds a part of sharded weights
     if trainer.accelerator.is_main_process:
         _report(run.write(averaged, trainer.step))
     trainer.accelerator.end_training()

@@ -66,10 +66,10 @@ class Trainer:
         # accelerate's wrappers skip steps and scale losses for float16; the optimisers themselves
         # are stepped.
         optimizers = [wrapper.optimizer for wrapper in prepared]
-        self.optimisation = Optimisation(self._named(), optimizers, config)
+        self.optimisation = Optimisation(self._parameters(), optimizers, config)
         self._resume()
 
-    def _named(self) -> list[tuple[str, nn.Parameter]]:
+    def _parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Parameters under their own names, whatever wraps the model."""
         return [(own_name(name), weight) for name, weight in self.trainee.named_parameters()]
 
@@ -222,7 +222,7 @@ class Trainer:
         self.optimisation.average.load_state_dict(state["ema"])
         self.step = state["step"]
 
-    def averaged(self) -> dict[str, torch.Tensor]:
+    def average(self) -> dict[str, torch.Tensor]:
         """The averaged weights under their own names, whole, on the CPU; frozen ones too."""
         state = {own_name(name): value for name, value in self.trainee.state_dict().items()}
         averages = self.optimisation.average.state_dict()

@@ -160,7 +160,7 @@ def test_a_run_with_reading_writes_files_without_the_reader(config, monkeypatch)
     run = ShapesRun.of(config)
     trainer = Trainer(config, run.trainee, run.data, run.objective)
     trainer.run()
-    written = run.write(trainer.averaged(), trainer.step)
+    written = run.write(trainer.average(), trainer.step)
     assert set(load_file(written[1])) == set(load_file(embedded.DIT))
     assert not [name for path in written for name in load_file(path) if "reader" in name]
     resumed = ShapesRun.of(config)

@@ -169,8 +169,10 @@ def test_a_single_wan_file(wan, weights, tmp_path):
                 "blocks.0.ffn.0.scale_weight": torch.ones(1),
                 "scaled_fp8": torch.zeros(2),
             },
-            r"quantised weights \(blocks.0.ffn.0.scale_weight\), "
-            r"needs weights in bfloat16 or float32",
+            (
+                r"quantised weights \(blocks.0.ffn.0.scale_weight\), "
+                r"needs weights in bfloat16 or float32"
+            ),
         ),
         (
             lambda w: {**w, "blocks.0.ffn.0.scale_weight": torch.ones(1)},

@@ -59,7 +59,7 @@ def lora(out) -> dict[str, torch.Tensor]:
 
 
 def test_loss_falls(out):
-    """The mean loss of the last 20 steps is less than 0.65 of the first 5's: one pair, all along."""
+    """The mean loss of the last 20 steps is less than 0.65 of the first 5's: one pair always."""
     found = losses(out)
     assert len(found) == STEPS
     assert sum(found[-20:]) / 20 < 0.65 * sum(found[:5]) / 5

@@ -16,7 +16,7 @@ from sama_core.errors import CheckpointError, SamaError
 from sama_core.geometry import ClipShape
 from sama_core.training.pretext import PRETEXTS
 from sama_core.training.rows import data as pairs_data
-from sama_core.training.rows.data import RowsData, read_row, shuffled
+from sama_core.training.rows.data import RowsData, read_row, shuffle_rows
 from sama_core.training.rows.frozen_encoders import FrozenEncoders, load_text_encoder, load_vae
 from sama_core.training.rows.rows import RowError, read_rows
 
@@ -262,7 +262,7 @@ def test_every_row_once_before_any_again(folder, encoders):
     seen = [row for step in range(6) for row in rows_of(data.batch(step, slice(0, 2)))]
     assert all(sorted(seen[start : start + 3]) == [1, 2, 3] for start in (0, 3, 6, 9))
     assert seen != seen[:3] * 4
-    assert shuffled(5, 0, "videos", 0) != shuffled(5, 0, "videos", 1)
+    assert shuffle_rows(5, 0, "videos", 0) != shuffle_rows(5, 0, "videos", 1)
 
 
 def test_batch_depends_on_seed_step_and_sample_alone(folder, encoders):
@@ -324,7 +324,7 @@ def test_a_damaged_row_is_replaced_by_the_next_good_one(folder, encoders, caplog
         f"data.jsonl: 1 of 6 rows are left out so far, see {folder / 'out' / 'bad_rows.jsonl'}"
     ]
     assert [entry["row"] for entry in report(folder / "out")] == [5]
-    order = shuffled(5, 0, "videos", 0)
+    order = shuffle_rows(5, 0, "videos", 0)
     stands_for = {0: 1, 1: 4, 2: 4, 3: 4, 4: 1}
     assert rows_of(data.batch(0, slice(0, 5))) == [stands_for[index] for index in order]
     caplog.clear()

@@ -90,7 +90,7 @@ def test_65_tokens_of_any_frame_size(encoder, size):
 
 
 def test_a_token_sees_its_own_cell_row_by_row(pixels):
-    """A patch in row 2, column 5 of the 8 x 8 cells is token 21, and the global token sees it too."""
+    """A patch in row 2, column 5 of the 8 x 8 cells is token 21; the global token sees it too."""
     grey, marked = square(GREY), square(RED, top=2 * 8, left=5 * 8, size=8)
     changed = (pixels.encode(marked) - pixels.encode(grey)).abs().amax(-1)[0] > 1e-5
     assert changed.nonzero().flatten().tolist() == [21, 64]

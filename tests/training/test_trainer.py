@@ -329,7 +329,7 @@ def test_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
 def test_bf16_trains(tmp_path):
     trainer = tiny_trainer(tiny_config(tmp_path / "half", precision="bf16", steps=3))
     trainer.run()
-    assert {value.dtype for value in trainer.averaged().values()} == {torch.float32}
+    assert {value.dtype for value in trainer.average().values()} == {torch.float32}
     AcceleratorState._reset_state(True)
     tiny_trainer(tiny_config(tmp_path / "whole", steps=3)).run()
     half, whole = losses(tmp_path / "half"), losses(tmp_path / "whole")
@@ -372,7 +372,7 @@ def test_gradient_checkpointing_saves_weights_under_their_own_names(tmp_path):
     saving = tiny_trainer(tiny_config(tmp_path / "saving", steps=2, gradient_checkpointing=True))
     saving.run()
     assert losses(tmp_path / "plain") == losses(tmp_path / "saving")
-    expected, found = plain.averaged(), saving.averaged()
+    expected, found = plain.average(), saving.average()
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
@@ -393,7 +393,7 @@ def test_only_the_named_parts_are_trained(tmp_path):
     before = {name: value.clone() for name, value in tiny_trainee(config).state_dict().items()}
     trainer = tiny_trainer(config)
     trainer.run()
-    after = trainer.averaged()
+    after = trainer.average()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     named = {name for name in before if name.startswith(("dit.blocks.1.", "dit.head."))}
     assert changed == named == set(trainer.optimisation.average.shadows)

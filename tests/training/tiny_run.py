@@ -143,7 +143,7 @@ def main():
         stop_after_save(trainer, stop_at)
     trainer.run()
     if save_weights:
-        averaged = trainer.averaged()  # by all processes
+        averaged = trainer.average()  # by all processes
         if trainer.accelerator.is_main_process:
             torch.save(averaged, Path(sys.argv[1]) / "averaged.pt")
     trainer.accelerator.end_training()

@@ -26,7 +26,7 @@ from ...scores.fidelity import psnr
 from ...training.optim.muon import Muon
 from ...training.optim.optimisation import BETAS, Optimisation
 from ...training.outputs import TrainLog, load_state, save_state
-from ...training.recipe import as_saved, read_recipe, refuse_changes
+from ...training.recipe import plain_settings, read_recipe, refuse_changes
 from ..world import render, sample_scenes
 from .config import FREE_TO_CHANGE, CodecConfig
 from .export import export, fold_standard, unfold_wan
@@ -148,7 +148,7 @@ class CodecTrainer:
 
     def _state(self) -> dict:
         return {
-            "config": as_saved(self.config),
+            "config": plain_settings(self.config),
             "step": self.step,
             "core_seconds": self.core_seconds,
             "vae": self.vae.state_dict(),

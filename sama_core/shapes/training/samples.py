@@ -140,7 +140,7 @@ class ShapesEncoder:
 
 
 def edit_samples(encoder: ShapesEncoder, sampler: EditSampler, size: int, number: int) -> Samples:
-    """`size` pairs, number `number` of their kind, each told in WORDINGS ways."""
+    """`size` pairs, number `number` of their kind, each in WORDINGS wordings."""
     batch = sampler.batch(number, size)
     generator = stream(sampler.seed, "wordings", sampler.split, number)
     texts = [

@@ -51,13 +51,13 @@ _SEEN = 0.08
 def edit_labels(source: Scenes, edits: Edits, frames: int, height: int, width: int) -> Tensor:
     """(B, T · h · w, EDIT_LABELS) bool, cells in the order of tokens."""
     target = apply(source, edits)
-    before, after = (_seen(scenes, frames, height, width) for scenes in (source, target))
+    before, after = (_visible_cells(scenes, frames, height, width) for scenes in (source, target))
     rows, slot = torch.arange(len(edits)), edits.slot.clamp(min=0)
     meant = (before | after)[rows, slot] & (edits.slot >= 0)[:, None]
     return torch.cat([_labels(source, before), _labels(target, after), meant[..., None]], -1)
 
 
-def _seen(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
+def _visible_cells(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
     """(B, N, T · h · w) bool: the cells where each of N objects is visible."""
     covers = coverage(scenes, frames, height, width)
     covers[:, 0] *= 1 - covers[:, 1]  # the second object lies on top

@@ -63,7 +63,7 @@ class JointInputs:
     sigma: Tensor
     """(B,) exact noise level of both streams."""
     timestep: Tensor
-    """(B,) in 0…1000, rounded to bfloat16: what the model is told."""
+    """(B,) in 0…1000, rounded to bfloat16: what the model takes."""
     video: Noised
     """Latents (B, C, T, H, W)."""
     semantic: Noised | None

@@ -147,7 +147,7 @@ class RowsData:
     ) -> tuple[Row, Tensor | None, Tensor]:
         """The row at `place` of the endless order, or the next good one, with its frames."""
         round_, at = divmod(place, len(rows))
-        start = shuffled(
+        start = shuffle_rows(
             len(rows), self.config.seed, "images" if rows is self.images else "videos", round_
         )[at]
         for row in chain(rows[start:], rows[:start]):
@@ -194,6 +194,6 @@ class RowsData:
 
 
 @lru_cache(maxsize=4)
-def shuffled(count: int, seed: int, kind: str, round_: int) -> list[int]:
+def shuffle_rows(count: int, seed: int, kind: str, round_: int) -> list[int]:
     """All rows of a kind in the random order of one round."""
     return torch.randperm(count, generator=stream(seed, "rows", kind, round_)).tolist()

@@ -4,7 +4,7 @@
     {"source": "a.png", "target": "b.png", "instruction": "…"}   stage 0: two images
     {"video": "c.mp4", "caption": "…"}                           stage 0: a clip to restore
 
-Paths are relative to the file's folder. They may lead out of it or be absolute: whoever writes the
+Paths are relative to the file's folder. They may lead out of it or be absolute: who writes the
 file chooses what is trained on. Other keys are ignored, blank lines too.
 
 Which rows could not be used, and why: `bad_rows.jsonl` in the output folder, and one line of
@@ -114,7 +114,7 @@ def _text(number: int, found: dict[str, Any], key: str) -> str:
     An instruction or caption is cleaned, and must not be empty then.
     """
     if key not in found:
-        raise row_error(number, f"no {key!r}", f"{_quoted(PAIR_KEYS)}, or {_quoted(CLIP_KEYS)}")
+        raise row_error(number, f"no {key!r}", f"{_quote(PAIR_KEYS)}, or {_quote(CLIP_KEYS)}")
     value = found[key]
     if not isinstance(value, str):
         raise row_error(number, f"{key!r} of type {type(value).__name__}", "text")
@@ -155,7 +155,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_FILES
 
 
-def _quoted(keys: tuple[str, ...]) -> str:
+def _quote(keys: tuple[str, ...]) -> str:
     return ", ".join(map(repr, keys[:-1])) + f" and {keys[-1]!r}"
 
 
