@@ -72,7 +72,8 @@ class LatentShape:
                     "an even width and height"
                     if (rows, columns) == (2, 2)
                     else f"multiples of {columns} and {rows}",
-                    f"Make the frames a multiple of {self.lattice.side_multiple} pixels on each side.",
+                    f"Make the frames a multiple of {self.lattice.side_multiple} pixels on each "
+                    "side.",
                 )
             )
         return self.frames // time, self.height // rows, self.width // columns
@@ -113,7 +114,8 @@ class ClipShape:
                 needed(
                     "frame count",
                     self.frames,
-                    f"{time}k+1 frames (1, {time + 1}, {2 * time + 1}, … {12 * time + 1}, {20 * time + 1})",
+                    f"{time}k+1 frames (1, {time + 1}, {2 * time + 1}, … {12 * time + 1}, "
+                    f"{20 * time + 1})",
                     f"Use {pad_frame_count(max(self.frames, 1), self.lattice)} frames, or let SAMA "
                     "Source Video pad the clip.",
                 )

@@ -74,7 +74,7 @@ def test_a_clip_and_its_latent_are_inverse(latent_frames, height, width):
 
 @pytest.mark.parametrize("area", [1, 512, 1024, 2047, 2048])
 def test_tiny_areas_have_a_bucket(area):
-    """The reference divides by zero below 2048 pixels; here there is always a bucket of at least 32x32."""
+    """The reference divides by zero below 2048 pixels; here a bucket is at least 32x32."""
     assert buckets(area) and all(min(size) >= 32 for size in buckets(area))
 
 

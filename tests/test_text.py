@@ -44,7 +44,7 @@ def test_tag(cleaned, prompt):
 
 @pytest.mark.parametrize("text", ["<b> &ldquo;hi&rdquo;", "a < b &amp;amp;amp;lt; c"])
 def test_tagging_cleans_once_as_the_reference_does(text):
-    """The reference cleans tag and instruction together; these texts change again when cleaned twice."""
+    """The reference cleans tag and instruction as one; these change again when cleaned twice."""
     assert clean_instruction(clean_instruction(text)) != clean_instruction(text)
     assert tagged(require_instruction(text)) == clean_instruction(f"[Video edit] {text}")
 
@@ -77,7 +77,7 @@ def test_prompt_weights_are_escaped(text, escaped):
 @settings(deadline=None)
 @given(st.text(alphabet="ab():1.3\\ "))
 def test_escaping_undoes_what_comfyui_undoes(text):
-    """ComfyUI hides backslashed parentheses from its weight parser and shows them bare afterwards."""
+    """ComfyUI hides escaped parentheses from its weight parser, and shows them bare."""
     hidden = escape_weights(text).replace(r"\)", "\0\1").replace(r"\(", "\0\2")
     assert not re.search(r"[()]", hidden)
     assert hidden.replace("\0\1", ")").replace("\0\2", "(") == text

@@ -28,7 +28,8 @@ def main(asked: dict) -> None:
 
     if asked.get("verify"):
         say(
-            report=f"{Path(asked['path']).name} is as it was written, checksum {verify(asked['path'], progress)}"
+            report=f"{Path(asked['path']).name} is as it was written, checksum "
+            f"{verify(asked['path'], progress)}"
         )
         return
     done = convert(

@@ -51,7 +51,8 @@ def require_gguf():
                 "GGUF formats",
                 "no library gguf in this Python",
                 "the package gguf",
-                "Install it with `python -m pip install gguf` for the Python that runs ComfyUI (the portable version: "
+                "Install it with `python -m pip install gguf` for the Python that runs ComfyUI "
+                "(the portable version: "
                 "`python_embeded\\python.exe -m pip install gguf`), or choose an fp8 format.",
             )
         ) from absent
@@ -80,7 +81,8 @@ def require_writable(gguf, made: Format):
                 "format",
                 made.name,
                 "a quantisation that the library gguf can write",
-                f"Version {gguf_version()} reads K-quants but does not write them; llama.cpp's llama-quantize does. "
+                f"Version {gguf_version()} reads K-quants but does not write them; llama.cpp's "
+                "llama-quantize does. "
                 f"Choose {NEAREST.get(made.ggml, 'gguf_q8_0')}, the nearest here.",
             )
         ) from absent

@@ -80,7 +80,8 @@ class Report:
                 f"({100 * size / self.source_size:.0f} %), {self.made.says}"
             ),
             (
-                f"{self.layout.quantised} matrices converted; kept as {kept}: embeddings, norms, modulation, biases, "
+                f"{self.layout.quantised} matrices converted; kept as {kept}: embeddings, norms, "
+                "modulation, biases, "
                 "projections, both heads"
             ),
         ]
@@ -195,7 +196,8 @@ def _head_note(source: Source, made: Format) -> str:
     if made.suffix != GGUF or source.plan.config.head_dim == WAN_HEAD_SIZE:
         return ""
     return (
-        f"This model has {heads} heads of {source.plan.config.head_dim}: GGUF loaders that do not read a file's "
+        f"This model has {heads} heads of {source.plan.config.head_dim}: GGUF loaders that do "
+        "not read a file's "
         f"metadata take {WAN_HEAD_SIZE} and give noise."
     )
 

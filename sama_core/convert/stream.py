@@ -109,7 +109,7 @@ def _opened(part: Path, target: Path) -> Iterator[BinaryIO]:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:
-            pass  # Windows has no flock: two conversions to one name are then the artist's own doing.
+            pass  # Windows has no flock: two conversions to one name are not kept apart there
         except OSError as held:
             raise ConversionError(
                 needed(

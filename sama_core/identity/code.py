@@ -54,7 +54,8 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, torch.dt
 
 def name_of(thing: Any) -> str:
     """`module.qualified name`."""
-    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    return f"{getattr(thing, '__module__', '')}.{name}"
 
 
 def callable_parts(value: Any, into: "Description") -> Iterator[Piece] | None:
@@ -111,7 +112,9 @@ def _built_in_parts(value: Any) -> Iterator[Piece]:
         if hasattr(value, "__objclass__")
         else name_of(value)
     )
-    yield f"built in {named} {value if type(value).__name__.startswith('OpOverload') else ''}".encode()
+    yield (
+        f"built in {named} {value if type(value).__name__.startswith('OpOverload') else ''}"
+    ).encode()
     owner = getattr(value, "__self__", None)
     if owner is not None and not isinstance(owner, types.ModuleType):
         yield Part(".__self__", owner)

@@ -98,7 +98,7 @@ def _state(value: Any, into: "Description") -> Iterator[Piece]:
     if attributes is not None:
         into.state.instances.append((value, dict(attributes)))
         yield from attribute_parts(attributes)
-    for name in _slots(type(value)):  # type: ignore[arg-type]  # classes are hashable
+    for name in _slots(type(value)):
         if hasattr(value, name):
             yield Part(f".{name}", getattr(value, name))
     hidden = _hidden_state(type(value))

@@ -1,9 +1,10 @@
 """Clips longer than the model sees at once: overlapping segments, their blend, their colours, and
 what is kept of them.
 
-    frames (4k+1) ──plan_segments──▶ segments ──sample each──▶ latents ──blend_segments──▶ one latent ──decode──▶ frames
-                                        │  ▲                                                                │
-                                   SegmentStore (disk)                                   anchor_colours ◀───┘
+    frames (4k+1) ──plan_segments──▶ segments ──sample each──▶ latents ──blend_segments──▶
+                                        │  ▲
+                                   SegmentStore (disk)
+    one latent ──decode──▶ frames ──anchor_colours──▶ frames
 
 Torch and safetensors only; `sama_core.comfyui.long_edit` samples.
 """

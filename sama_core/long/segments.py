@@ -1,8 +1,8 @@
 """Which frames each segment of a long clip covers, and how neighbours become one latent.
 
-    global latents   0 │ 1 2 3 4 5 │ 6 7 8 │ …          one latent frame = 4 frames, the first one = 1 frame
+    global latents   0 │ 1 2 3 4 5 │ 6 7 8 │ …     a latent frame is 4 frames, the first one 1
     segment 0        0 │ 1 2 3 4 5 │ 6 7 8 │
-    segment 1                    s │ 6 7 8 │ 9 …         s: its own first latent, a single frame: sampled, not used
+    segment 1                    s │ 6 7 8 │ 9 …    s, its own first latent, is not used
 
 A segment starts at a multiple of 4 frames, so all its latents but the first cover the very frames
 that the whole clip's latents do, and neighbours can be blended as latents.
@@ -52,7 +52,8 @@ def plan_segments(latents: int, length: int, overlap: int) -> list[Segment]:
             needed(
                 "segments",
                 f"{_frames(length)} frames with an overlap of {overlap * TEMPORAL_FACTOR}",
-                f"an overlap of 4 or more, and segments at least {2 * TEMPORAL_FACTOR - 3} frames longer than it",
+                f"an overlap of 4 or more, and segments at least {2 * TEMPORAL_FACTOR - 3} "
+                "frames longer than it",
                 f"Set the segment to {_frames(overlap + 2)} frames or more, or the overlap lower.",
             )
         )

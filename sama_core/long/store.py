@@ -100,7 +100,8 @@ class SegmentStore:
             self._tidy(keep=self.path(key))
         except (OSError, SafetensorError) as error:
             log.warning(
-                "SAMA: the segment is not kept (%s): an edit that is broken off would compute it again.",
+                "SAMA: the segment is not kept (%s): an edit that is broken off would compute it "
+                "again.",
                 error,
             )
             return False
@@ -177,7 +178,8 @@ def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
     if code.strip().lower() != wanted:
         given = repr(code.strip()) if code.strip() else "nothing"
         return (
-            f"Nothing was removed: confirm says {given}, and has to say {wanted} for these segments. "
+            f"Nothing was removed: confirm says {given}, and has to say {wanted} for these "
+            "segments. "
             f"{_contents(store, entries)}"
         )
     return f"{_counted(store.clear())} removed. {_contents(store, store.entries())}"
@@ -185,7 +187,10 @@ def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
 
 def _contents(store: SegmentStore, entries: list[Entry]) -> str:
     megabytes = sum(entry.size for entry in entries) / 2**20
-    return f"{_counted(len(entries))}, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in {store.folder.name}."
+    return (
+        f"{_counted(len(entries))}, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in "
+        f"{store.folder.name}."
+    )
 
 
 def _counted(segments: int) -> str:

@@ -125,7 +125,13 @@ def made_for(name: str, keys: Iterable[str]) -> str:
     """
     said = _EXPERT.search(name)
     if said:
-        return f"made for Wan 2.2's {said[1].lower()}-noise model, whose layers SAMA shares: try its strength"
+        return (
+            f"made for Wan 2.2's {said[1].lower()}-noise model, whose layers SAMA shares: try "
+            "its strength"
+        )
     if any(_SECOND_EXPERT.search(key) for key in keys):
-        return "made for one of Wan 2.2's two models (transformer_2), whose layers SAMA shares: try its strength"
+        return (
+            "made for one of Wan 2.2's two models (transformer_2), whose layers SAMA shares: "
+            "try its strength"
+        )
     return ""

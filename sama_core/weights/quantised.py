@@ -31,7 +31,10 @@ from .formats import (
     Shape,
 )
 
-_FIX = "Choose a file made for ComfyUI, or the one in 16 bit: SAMA Convert Weights makes a small one of it."
+_FIX = (
+    "Choose a file made for ComfyUI, or the one in 16 bit: SAMA Convert Weights makes a small "
+    "one of it."
+)
 
 
 class Stored(NamedTuple):

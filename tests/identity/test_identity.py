@@ -214,7 +214,8 @@ class Reader:
         Reader,
         lambda _: written("import os\ndef scale(): return float(os.environ['THEIR_SCALE'])"),
         lambda _: written(
-            "from os import getenv\nNAME = 'THEIR_SCALE'\ndef scale(): return float(getenv(NAME, '1'))"
+            "from os import getenv\nNAME = 'THEIR_SCALE'\ndef scale(): return float(getenv(NAME, "
+            "'1'))"
         ),
     ],
 )

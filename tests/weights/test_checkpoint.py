@@ -274,7 +274,9 @@ def test_huge_delta_is_planned_over_its_base_without_being_read(tmp_path, shapes
 NOT_SAFETENSORS = {
     "zero bytes": b"",
     "a few bytes": b"\x10\0\0",
-    "a text file": b"version https://git-lfs.github.com/spec/v1\noid sha256:a3bf2bef8366\nsize 28601809776\n",
+    "a text file": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:a3bf2bef8366\nsize 28601809776\n"
+    ),
     "an HTML page": b"<!DOCTYPE html><html><head><title>404 Not Found</title></head></html>",
     "a GGUF file": b"GGUF" + struct.pack("<IQQ", 3, 1106, 20) + bytes(200),
     "a pickle": pickle.dumps({"blocks.0.modulation": [0.0] * 100}),
