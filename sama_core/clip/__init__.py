@@ -4,8 +4,9 @@
                                                    │ edit
     mp4: size, borders, count, times, sound ◀──save_restored┘
 
-Needs torch, numpy, Pillow and PyAV; knows nothing of ComfyUI. A source is never held whole: frames are
-decoded as they are asked for, and only the fitted ones stay in memory. They are restored and written one by one.
+Needs torch, numpy, Pillow and PyAV; knows nothing of ComfyUI. A source is never held whole: frames
+are decoded as they are asked for, and only the fitted ones stay in memory. They are restored and
+written one by one.
 """
 
 from .audio import Sound

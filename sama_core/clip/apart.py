@@ -1,9 +1,9 @@
-"""Decoding sound in a process of its own: what kills a decoder kills that process, and nothing else.
+"""Decoding sound in a process of its own, so that a crash of the decoder ends nothing else.
 
     this process ── sys.path, request, bytes of a file in memory ──▶ stdin  samples.py
                  ◀── pieces of float32, then what was found ──────── stdout
 
-Nothing is forked and nothing but pipes is used, so that it works on Windows and macOS, too. Unverified: there.
+Nothing is forked and only pipes are used, which Windows and macOS have, too. Unverified: there.
 """
 
 import io
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -24,37 +25,39 @@ from .decode import OPTIONS, Stream
 from .samples import RECORD, Found, Wanted
 
 PROGRAM = Path(samples.__file__)
-# The same packages as here, wherever they lie: an embedded Python takes neither PYTHONPATH nor a script's folder.
 START = (
     "import json, runpy, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
     "runpy.run_path(sys.argv[1], run_name='__main__')"
 )
+"""Runs the program with this process's `sys.path`: an embedded Python ignores PYTHONPATH and the
+script's folder.
+"""
 LONGEST_SILENCE = 60
-"""Seconds without an answer after which the process is taken for stuck."""
+"""Seconds without an answer after which the process counts as stuck."""
 LARGEST_RECORD, MOST_CHANNELS = 1 << 28, 1 << 10
-"""What is larger was not written by the program, but by what it was decoding."""
+"""Larger values do not come from the program: broken sound has overwritten its memory."""
 
 
 class Died(Exception):
-    """The process ended, or said nothing for long, before it had answered in full."""
+    """The process ended, or was stuck, before its answer was complete."""
 
 
 def read_samples_apart(
     stream: Stream, wanted: Wanted, found: Found, wait: Callable[[], None]
 ) -> Iterator[np.ndarray]:
-    """As `read_samples`, custom channel orders included. `wait()` is called between the pieces and may raise.
+    """As `read_samples`, for custom channel orders, too. Raises Died.
 
-    However it ends, the process ends with it. Raises Died.
+    `wait()` is called between the pieces and may raise. However reading ends, the process is ended.
     """
-    with _process() as process:
-        threading.Thread(target=_ask, args=(process.stdin, stream, wanted), daemon=True).start()
-        with _watched(process) as alive:
+    with _start() as (process, request, answer):
+        threading.Thread(target=_ask, args=(request, stream, wanted), daemon=True).start()
+        with _watch(process) as report_life:
             while True:
-                channels, size = RECORD.unpack(_exactly(process.stdout, RECORD.size))
+                channels, size = RECORD.unpack(_read(answer, RECORD.size))
                 if channels > MOST_CHANNELS or size > LARGEST_RECORD:
                     raise Died("no sensible answer")
-                data = _exactly(process.stdout, size)
-                alive()
+                data = _read(answer, size)
+                report_life()
                 if not channels:
                     vars(found).update(json.loads(data))
                     return
@@ -63,8 +66,8 @@ def read_samples_apart(
 
 
 @contextmanager
-def _process() -> Iterator[subprocess.Popen]:
-    """The program, ended and cleared away with the context. Raises Died if it cannot be started."""
+def _start() -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]]:
+    """The program with its stdin and stdout; ended with the context. Raises Died without one."""
     try:
         process = subprocess.Popen(
             [sys.executable, "-I", "-c", START, str(PROGRAM)],
@@ -75,40 +78,40 @@ def _process() -> Iterator[subprocess.Popen]:
         )
     except (OSError, ValueError, TypeError) as error:
         raise Died(f"no process: {error}") from error
+    request, answer = process.stdin, process.stdout
+    assert request is not None and answer is not None  # both are pipes
     try:
-        yield process
+        yield process, request, answer
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+        answer.close()
 
 
-def _ask(pipe: io.BufferedWriter, stream: Stream, wanted: Wanted) -> None:
-    """Sends the request; a process that is gone by then is noticed by who reads its answer."""
+def _ask(pipe: IO[bytes], stream: Stream, wanted: Wanted) -> None:
+    """Send the request. If the process has ended by then, reading its answer raises the error."""
     data = stream.getvalue() if isinstance(stream, io.BytesIO) else b""
+    path = None if isinstance(stream, io.BytesIO) else os.path.abspath(os.fspath(stream))
     task = {
-        "file": None
-        if isinstance(stream, io.BytesIO)
-        else f"file:{os.path.abspath(os.fspath(stream))}",
+        "file": path and f"file:{path}",
         "bytes": len(data),
         "options": OPTIONS,
         "track": wanted.track,
         "begin": str(wanted.begin),
         "duration": str(wanted.duration),
     }
+    packages = [str(folder) or os.getcwd() for folder in sys.path]
     try:
         with pipe:
-            pipe.write(
-                f"{json.dumps([str(path) or os.getcwd() for path in sys.path])}\n{json.dumps(task)}\n".encode()
-            )
+            pipe.write(f"{json.dumps(packages)}\n{json.dumps(task)}\n".encode())
             pipe.write(data)
     except OSError:
         pass
 
 
 @contextmanager
-def _watched(process: subprocess.Popen) -> Iterator[Callable[[], None]]:
-    """Kills a process that gives no sign of life, told by calls of the function that is yielded."""
+def _watch(process: subprocess.Popen[bytes]) -> Iterator[Callable[[], None]]:
+    """Kill the process if the yielded function is not called for `LONGEST_SILENCE` seconds."""
     last, over = [time.monotonic()], threading.Event()
 
     def watch() -> None:
@@ -117,17 +120,18 @@ def _watched(process: subprocess.Popen) -> Iterator[Callable[[], None]]:
                 process.kill()
                 return
 
-    def alive() -> None:
+    def report_life() -> None:
         last[0] = time.monotonic()
 
     threading.Thread(target=watch, daemon=True).start()
     try:
-        yield alive
+        yield report_life
     finally:
         over.set()
 
 
-def _exactly(pipe: io.BufferedReader, size: int) -> bytes:
+def _read(pipe: IO[bytes], size: int) -> bytes:
+    """`size` bytes. Raises Died if there are fewer."""
     data = pipe.read(size)
     if len(data) < size:
         raise Died("the process ended")

@@ -1,4 +1,4 @@
-"""The sound that belongs to a range of a video, to the sample, in ComfyUI's AUDIO form."""
+"""Reading the sound of a range of a video, exact to the sample, as ComfyUI AUDIO."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,20 +12,25 @@ from av.stream import Disposition
 
 from ..errors import ClipError, needed
 from .apart import Died, read_samples_apart
-from .decode import Stream, opened
+from .decode import Stream, open_video
 from .samples import Found, Wanted, read_samples
 
-# What mp4 holds and players play. PCM and Vorbis fit in too, but hardly any player takes them there.
 COPIED_CODECS = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}
+"""Codecs that mp4 holds and players play. PCM and Vorbis fit in, but few players take them."""
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 """The channel counts that AAC has a layout for."""
-# Tried with PyAV 16.0, 17.0 and 18.1: 1 to 16 channels in 40 layouts, 20 kinds of file, and custom orders in each.
 OWN_LAYOUT = {"aac", "mp3", "mp2", "ac3", "eac3", "opus", "vorbis", "alac"}
-"""Codecs whose decoders give FFmpeg's own layouts, whatever order the file states."""
+"""Codecs whose decoders give FFmpeg's own layouts, whatever channel order the file states.
+
+Tried with PyAV 16.0, 17.0 and 18.1: 1 to 16 channels in 40 layouts, 20 kinds of file, and custom
+orders in each.
+"""
 UNORDERED = {"matroska", "avi", "mpegts", "flv"}
-"""Formats that cannot state a custom order; the decoders below take what the format states."""
+"""Formats that cannot state a custom order."""
 SAFE_UNORDERED = ("pcm_", "flac")
+"""Beginnings of the names of codecs whose decoders take the order that the format states."""
 USUAL_CHANNELS = 2
+"""Channels of the silence that stands for sound which cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,11 @@ class Sound:
     """The sound of a range."""
 
     audio: dict | None
-    "ComfyUI AUDIO; None if the range has no sound. Silence where it could not be decoded but can be copied."
+    """ComfyUI AUDIO, silent where it cannot be decoded but copied; None if there is no sound."""
     remark: str = ""
-    "What the artist should know about it; empty if there is nothing."
+    """What the artist should know about it; empty if there is nothing."""
     uniform: bool = True
-    "Whether the file's packets keep one rate and layout, as an mp4 needs them."
+    """Whether the file's packets keep one rate and layout, as an mp4 needs them."""
 
 
 def read_sound(
@@ -48,13 +53,14 @@ def read_sound(
     duration: float | Fraction,
     wait: Callable[[], None] = lambda: None,
 ) -> Sound:
-    """The sound from `start` seconds after the first picture on, for `duration` seconds (0 = to the end).
+    """The sound from `start` seconds after the first picture, for `duration` seconds (0: all).
 
-    `origin` is when the first picture is shown, in seconds on the file's clock. AUDIO is {"waveform": float32
-    (1, channels, round(duration · sample_rate)), "sample_rate": int}: silence before, after and between what the
-    track has, so pictures and sound stay together; where rate or layout change, those of the first packet. Sound
-    that may kill its decoder is decoded in a process of its own. `wait()` is called now and then and may raise.
-    Raises ClipError for negative times.
+    `origin` is when the first picture is shown, in seconds on the file's clock. AUDIO is
+    {"waveform": float32 (1, channels, round(duration · sample_rate)), "sample_rate": int}: silence
+    before, after and between what the track has, so pictures and sound stay together; where rate or
+    layout change, those of the first packet. Sound that may kill its decoder is decoded in a
+    process of its own. `wait()` is called now and then and may raise. Raises ClipError for negative
+    times.
     """
     if start < 0 or duration < 0:
         raise ClipError(
@@ -66,26 +72,22 @@ def read_sound(
             )
         )
     found = Found()
-    with opened(stream, name) as container:
+    with open_video(stream, name) as container:
         track, tracks = audible_track(container), len(_decodable(container))
         if track is None:
             return Sound(None)
         wanted = Wanted(
             track.index, begin_of(container, origin) + Fraction(start), Fraction(duration)
         )
-        codec, rate, is_default = (
-            track.codec_context.codec.canonical_name,
-            track.rate,
-            _is_default(track),
-        )
-        apart = not _is_safe(container, track)
-        if not apart:
-            audio = _gathered(_waiting(read_samples(container, wanted, found), wait), found, wanted)
-    if apart:
+        codec, rate = track.codec_context.codec.canonical_name, track.rate
+        is_default, is_safe = _is_default(track), _is_safe(container, track)
+        if is_safe:
+            audio = _gather(_call(wait, read_samples(container, wanted, found)), found, wanted)
+    if not is_safe:
         try:
-            audio = _gathered(read_samples_apart(stream, wanted, found, wait), found, wanted)
+            audio = _gather(read_samples_apart(stream, wanted, found, wait), found, wanted)
         except Died:
-            return _unheard(codec, rate, wanted)
+            return _replace_sound(codec, rate, wanted)
     return Sound(audio, _remark(found, codec, tracks, is_default), not found.changes)
 
 
@@ -96,28 +98,36 @@ def audible_track(container: av.container.InputContainer) -> av.AudioStream | No
 
 
 def begin_of(container: av.container.InputContainer, origin: Fraction) -> Fraction:
-    """When the clip begins on the clock of its sound, in seconds; `origin` is that of its first picture.
+    """When the clip begins on the clock of its sound, in seconds.
 
-    AVI has no presentation times, and FFmpeg guesses those of pictures some frames late: what is stored first counts.
+    `origin` is when its first picture is shown on the file's clock.
+
+    AVI has no presentation times, and FFmpeg guesses those of pictures some frames late: what is
+    stored first counts.
     """
     if "avi" not in container.format.name.split(","):
         return origin
-    begun = (stream for stream in container.streams.video if stream.start_time is not None)
-    return next((stream.start_time * stream.time_base for stream in begun), origin)
+    begun = [stream for stream in container.streams.video if stream.start_time is not None]
+    if not begun or begun[0].start_time is None or begun[0].time_base is None:
+        return origin
+    return begun[0].start_time * begun[0].time_base
 
 
 def _decodable(container: av.container.InputContainer) -> list[av.AudioStream]:
-    """Streams without a decoder, as of a phone's spatial sound, have no codec context."""
+    """Streams with a decoder, and so a codec context; a phone's spatial sound has none."""
     return [track for track in container.streams.audio if track.codec_context is not None]
 
 
 def _is_default(track: av.AudioStream) -> bool:
+    """Whether the file marks the track as its default."""
     return bool(track.disposition & Disposition.default)
 
 
 def _is_safe(container: av.container.InputContainer, track: av.AudioStream) -> bool:
-    """Whether decoding gives FFmpeg's own layouts for certain. The track's own layout must not be asked for it:
-    showing a custom one frees it, see `samples.py`."""
+    """Whether decoding is certain to give FFmpeg's own layouts.
+
+    This must not read the track's layout: PyAV frees a custom one when it is shown, see `samples`.
+    """
     codec = track.codec_context.codec.canonical_name
     if codec in OWN_LAYOUT:
         return track.profile != "xHE-AAC"  # which can place its channels freely
@@ -126,14 +136,15 @@ def _is_safe(container: av.container.InputContainer, track: av.AudioStream) -> b
     )
 
 
-def _waiting(pieces: Iterable[np.ndarray], wait: Callable[[], None]) -> Iterable[np.ndarray]:
+def _call(wait: Callable[[], None], pieces: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+    """The pieces, with a call of `wait` before each."""
     for piece in pieces:
         wait()
         yield piece
 
 
-def _gathered(pieces: Iterable[np.ndarray], found: Found, wanted: Wanted) -> dict | None:
-    """(n, channels) each → AUDIO, ended with silence; None if none of it comes from the file."""
+def _gather(pieces: Iterable[np.ndarray], found: Found, wanted: Wanted) -> dict | None:
+    """Pieces (n, channels) → AUDIO, silent at the end; None if no sample comes from the file."""
     kept = deque(piece for piece in pieces if len(piece))
     if not found.heard:
         return None
@@ -146,8 +157,8 @@ def _gathered(pieces: Iterable[np.ndarray], found: Found, wanted: Wanted) -> dic
     return {"waveform": waveform, "sample_rate": found.rate}
 
 
-def _unheard(codec: str, rate: int, wanted: Wanted) -> Sound:
-    """What stands for sound whose decoder died."""
+def _replace_sound(codec: str, rate: int, wanted: Wanted) -> Sound:
+    """What stands in for sound whose decoder crashed."""
     if codec not in COPIED_CODECS or not wanted.duration:
         return Sound(
             None, f"The sound ({codec}) cannot be decoded: it is left out. Convert it to AAC first."
@@ -155,13 +166,13 @@ def _unheard(codec: str, rate: int, wanted: Wanted) -> Sound:
     silence = torch.zeros(1, USUAL_CHANNELS, round(wanted.duration * rate))
     return Sound(
         {"waveform": silence, "sample_rate": rate},
-        f"The sound ({codec}) cannot be decoded: the audio output is silence, and SAMA Finish Video copies "
-        "the clip's own sound in its place.",
+        f"The sound ({codec}) cannot be decoded: the audio output is silence, and SAMA Finish "
+        "Video copies the clip's own sound in its place.",
     )
 
 
 def _remark(found: Found, codec: str, tracks: int, is_default: bool) -> str:
-    """At most one remark on all that is unusual."""
+    """One remark on everything that is unusual; empty if nothing is."""
     said = []
     if not found.rate and found.damaged:
         said.append(
@@ -175,9 +186,8 @@ def _remark(found: Found, codec: str, tracks: int, is_default: bool) -> str:
             f"{found.rate} Hz and {_channels(found.channels)}."
         )
     if tracks > 1:
-        said.append(
-            f"The clip has {tracks} sound tracks: the {'default' if is_default else 'first'} one is taken."
-        )
+        which = "default" if is_default else "first"
+        said.append(f"The clip has {tracks} sound tracks: the {which} one is taken.")
     return " ".join(said)
 
 

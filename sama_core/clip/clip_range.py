@@ -1,4 +1,4 @@
-"""Which frames of a source are wanted, by number; and the same in seconds, to be turned into numbers."""
+"""Which frames of a source are wanted: by number, or in seconds."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,18 +10,19 @@ from ..errors import ClipError, needed
 LAST_FRAME = 2**31 - 1
 """Frame numbers, limits and strides go up to this: a year at 60 frames per second."""
 LAST_SECOND = LAST_FRAME // 60
+"""Times in seconds go up to this."""
 
 
 @dataclass(frozen=True)
 class ClipRange:
-    """Which frames of a source are wanted. Raises ClipError for values that mean nothing."""
+    """Which frames of a source are wanted. Raises ClipError for values without a meaning."""
 
     start: int = 0
-    "First frame, counted from 0."
+    """First frame, counted from 0."""
     frames: int = 0
-    "How many frames, after the stride; 0 means to the end. A shorter source gives what it has."
+    """How many frames, after the stride; 0 means to the end. A shorter source gives what it has."""
     stride: int = 1
-    "Take every n-th frame."
+    """Take every n-th frame."""
 
     def __post_init__(self):
         for what, value, least in (
@@ -49,7 +50,7 @@ class ClipRange:
         return number >= self.start and not ends and (number - self.start) % self.stride == 0
 
     def count_in(self, frame_count: int | None) -> int | None:
-        """How many frames this range takes from a source of `frame_count` frames; None if unknown."""
+        """How many of `frame_count` frames of a source this range takes; None if unknown."""
         if frame_count is None:
             return None
         available = max(0, -(-(frame_count - self.start) // self.stride))
@@ -62,14 +63,17 @@ class ClipRange:
 
 @dataclass(frozen=True)
 class Seconds:
-    """A range in seconds after the first frame; 0 leaves that part to frame numbers. Raises ClipError below 0."""
+    """A range in seconds after the first frame; 0 leaves that part to frame numbers.
+
+    Raises ClipError below 0.
+    """
 
     start: float | Fraction = 0
-    "When the range begins."
+    """When the range begins."""
     duration: float | Fraction = 0
-    "How long it lasts."
+    """How long it lasts."""
     every: float | Fraction = 0
-    "Time from one wanted frame to the next."
+    """Time from one wanted frame to the next."""
 
     def __post_init__(self):
         for what, value in (

@@ -1,9 +1,9 @@
-"""What a video says of its colours, and which of it swscale can be told. Numbers are those of ITU-T H.273.
+"""The colours of a video: its tags, and pictures between YUV and RGB.
 
-Between a video's YUV and RGB, in the same numbers with every PyAV from 16 on.
-
-PyAV 17 and later read matrix and range off the picture. PyAV 16 takes every picture for limited range, follows the
-source's matrix only where it is not the target's, and has no names for swscale's flags. So all of it is stated.
+Numbers are those of ITU-T H.273. Conversion gives the same numbers with every PyAV from 16 on: PyAV
+17 and later read matrix and range from the picture; PyAV 16 takes every picture as limited range,
+follows the source's matrix only where it differs from the target's, and has no names for swscale's
+flags. So everything is stated explicitly.
 """
 
 from dataclasses import dataclass
@@ -13,40 +13,44 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 UNSTATED = 2
-
-
+"""The number of a tag that says nothing."""
 RGB_MATRIX = 0
-
-
-# H.273 matrix → swscale's number for it. Others are rare; they are read as BT.601, as if unstated.
+"""The matrix of RGB, which has none."""
 SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-
-
+"""H.273 matrix → swscale's number for it. Others are rare, and read as BT.601, as if unstated."""
 BT601 = 5
-
-
+"""swscale's number for the matrix of BT.601."""
 PRIMARIES, TRANSFERS = {1, *range(4, 13), 22}, {1, *range(4, 19)}
-
-
+"""Numbers that have a meaning."""
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-
-
 HD_HEIGHT = 720
-
-
-LIMITED_RANGE = 1
+"""Pixels of height from which players take a video without tags as BT.709."""
+LIMITED_RANGE, FULL_RANGE = 1, 2
+BILINEAR, ACCURATE_RND = 1 << 1, 1 << 18
+"""Source: enum SwsFlags, libswscale/swscale.h."""
+EXACT = BILINEAR | ACCURATE_RND
+"""Into rgb24, or without the second flag, swscale rounds down: 8-bit video becomes 1 to 2 levels
+too dark.
+"""
+NO_MATRIX = 3
+"""A reserved number: RGB has no matrix, and this one differs from all that a source is read by."""
+FULL_FORMATS = ("yuvj", "gray", "ya8", "ya16")
+"""Beginnings of the names of formats that are full range whatever their tag says."""
 
 
 @dataclass(frozen=True)
 class Colours:
-    """The colour tags of a video. What is unstated is read and written as BT.601, as ComfyUI and FFmpeg do."""
+    """The colour tags of a video.
+
+    What is unstated is read and written as BT.601, as ComfyUI and FFmpeg do.
+    """
 
     matrix: int = UNSTATED
-    "From RGB to YUV."
+    """How RGB becomes YUV."""
     primaries: int = UNSTATED
-    "The red, green and blue that are meant."
+    """The red, green and blue that are meant."""
     transfer: int = UNSTATED
-    "From light to code values. It is carried along; nothing is converted by it."
+    """How light becomes code values. It is passed on; nothing is converted by it."""
 
     @property
     def is_open(self) -> bool:
@@ -65,11 +69,7 @@ class Colours:
 
 
 UNTAGGED = Colours()
-
-
 BT709_COLOURS = Colours(1, 1, 1)
-
-
 BT601_COLOURS = Colours(6, 6, 6)
 
 
@@ -81,21 +81,18 @@ def matrix_of(picture: av.VideoFrame) -> int:
 def colours_of(picture: av.VideoFrame, context: av.VideoCodecContext) -> Colours:
     """The tags of a decoded picture of a stream with that codec context.
 
-    Deviation: PyAV 16 tells a picture's matrix alone; primaries and transfer are the stream's then, which differ
-    from the picture's only in files that contradict themselves.
+    Deviation: PyAV 16 gives only the matrix of a picture; primaries and transfer are the stream's
+    then, which differ from the picture's only in files that contradict themselves.
     """
-    tells = (
-        picture
-        if hasattr(picture, "color_primaries") and hasattr(picture, "color_trc")
-        else context
-    )
-    return Colours(matrix_of(picture), int(tells.color_primaries), int(tells.color_trc))
+    has_tags = hasattr(picture, "color_primaries") and hasattr(picture, "color_trc")
+    tagged = picture if has_tags else context
+    return Colours(matrix_of(picture), int(tagged.color_primaries), int(tagged.color_trc))
 
 
 def colours_to_write(stated: Colours, height: int) -> Colours:
-    """Tags for a file made of pictures so tagged: the same, without the invalid ones.
+    """Tags for a file made of pictures with the tags `stated`: the same, without invalid ones.
 
-    RGB, which has no matrix, becomes what players take for a video of that height.
+    RGB, which has no matrix, gets the tags that players assume for a video of that height.
     """
     if stated.matrix == RGB_MATRIX:
         return BT709_COLOURS if height >= HD_HEIGHT else BT601_COLOURS
@@ -106,26 +103,8 @@ def colours_to_write(stated: Colours, height: int) -> Colours:
     )
 
 
-# Into rgb24, or without the second flag, swscale rounds down: 8-bit video comes out 1 to 2 levels too dark.
-BILINEAR, ACCURATE_RND = 1 << 1, 1 << 18  # source: enum SwsFlags, libswscale/swscale.h
-
-
-EXACT = BILINEAR | ACCURATE_RND
-
-
-FULL_RANGE = 2
-
-
-NO_MATRIX = 3
-"""A reserved number: RGB has no matrix, and this one differs from all that a source is read by."""
-
-
-FULL_FORMATS = ("yuvj", "gray", "ya8", "ya16")
-"""What begin the names of formats that are full range whatever their tag says."""
-
-
 def to_rgb(frame: av.VideoFrame, form: str) -> np.ndarray:
-    """A decoded picture in `form`, one of swscale's planar RGB formats: (H, W, 3), or 4 with alpha."""
+    """A decoded picture in `form`, a planar RGB format of swscale: (H, W, 3), or 4 with alpha."""
     if frame.format.is_rgb:
         return frame.to_ndarray(format=form, interpolation=EXACT)
     matrix = Colours(matrix_of(frame))
@@ -146,10 +125,10 @@ class ToYuv:
         self._reformatter = VideoReformatter()
 
     def __call__(self, rgb: av.VideoFrame) -> av.VideoFrame:
+        """RGB → YUV, with the tag of the matrix that was used."""
         matrix = self.colours.swscale_matrix
-        rgb.colorspace = (
-            matrix  # PyAV 17 knows no number for BT.2020, but keeps what the source states
-        )
+        # PyAV 17 has no number for BT.2020, but keeps what the source states.
+        rgb.colorspace = matrix
         picture = self._reformatter.reformat(
             rgb,
             format=self.pix_fmt,
@@ -164,4 +143,5 @@ class ToYuv:
 
 
 def _range_of(frame: av.VideoFrame) -> int:
+    """Limited or full range, as the picture's format or its tag says."""
     return FULL_RANGE if frame.format.name.startswith(FULL_FORMATS) else int(frame.color_range)

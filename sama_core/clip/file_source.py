@@ -29,7 +29,7 @@ from .decode import (
     display_name,
     frame_rate,
     numbered_pictures,
-    opened,
+    open_video,
     picture_stream,
     pixel_aspect,
     stamp_of,
@@ -38,7 +38,7 @@ from .decode import (
     unusable,
 )
 from .packets import TrackPackets, open_packets
-from .picture import Orientations, Picture, bits_of, pixels_of, see_through
+from .picture import Orientations, Picture, bits_of, is_see_through, pixels_of
 from .source import ClipFacts, ClipSource, check_start, no_frames
 from .stamps import Clock, origin_of
 
@@ -86,7 +86,7 @@ def _place(stream: Stream) -> tuple[int, ...] | None:
 def _beginning(stream: Stream, name: str) -> int:
     """See `Imprint.beginning`."""
     checksum = 0
-    with opened(stream, name) as container:
+    with open_video(stream, name) as container:
         packets = (
             packet for packet in container.demux(picture_stream(container, name)) if packet.size
         )
@@ -124,7 +124,8 @@ class FileSource(ClipSource):
     def origin(self) -> Fraction:
         """When frame 0 is shown, in seconds on the file's own clock.
 
-        Pictures and sound are counted from it. 0 where the file has no time stamps. Raises ClipError if the file is not a usable video.
+        Pictures and sound are counted from it. 0 where the file has no time stamps. Raises
+        ClipError if the file is not a usable video.
         """
         return self._clock.origin or Fraction(0)
 
@@ -189,7 +190,9 @@ class FileSource(ClipSource):
         """
         if not all(isinstance(time, Real) and abs(time) <= LAST_SECOND for time in (start, length)):
             raise _no_trim(self.name, start, length)
-        begin, end = (self._clock.ticked(time) - self.origin for time in (start, start + length))
+        begin, end = (
+            self._clock.floor_to_tick(time) - self.origin for time in (start, start + length)
+        )
         # A frame whose time was moved is kept where its own stamp is in the part.
         times = [
             min(time, stamp) if moved and stamp is not None else time
@@ -229,7 +232,7 @@ class FileSource(ClipSource):
         if frame is None:
             raise no_frames(self.name)
         orientation = self._orientations.of(frame)
-        with opened(self.stream, self.name) as container:
+        with open_video(self.stream, self.name) as container:
             stream = picture_stream(container, self.name)
             rate = frame_rate(container, stream)
             facts = ClipFacts(
@@ -240,7 +243,7 @@ class FileSource(ClipSource):
                 90 * orientation.quarter_turns,
                 orientation.mirrored,
                 bits_of(frame),
-                see_through(frame),
+                is_see_through(frame),
                 colours_of(frame, stream.codec_context),
             )
             states_lengths = states_rate(stream)
@@ -285,7 +288,7 @@ class FileSource(ClipSource):
 
 
 def _first_at(times: Sequence[Fraction], seconds: Fraction) -> int:
-    """Number of the first of the rising `times` at `seconds` or later; the count if there is none."""
+    """Number of the first of the rising `times` not before `seconds`; the count if none is."""
     return next((number for number, time in enumerate(times) if time >= seconds), len(times))
 
 

@@ -1,16 +1,18 @@
-"""Fitting a clip to the model: nearest bucket, centre crop, bicubic resize, 4k+1 frames; and other ways to fit.
+"""Fitting a clip to the model: nearest bucket, centre crop, bicubic resize, 4k+1 frames.
 
-Source: SAMA release `infer_sh/inference.py` (`load_clip_frames`, crop and resize); `Fit.CROP` is equal to it bit
-for bit, see tests/golden/pixels.json.
+Source: SAMA release `infer_sh/inference.py` (`load_clip_frames`, crop and resize). `Fit.CROP` is
+equal to it bit for bit, see tests/golden/pixels.json; the other ways to fit are ours.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from fractions import Fraction
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..geometry import DEFAULT_AREA, pad_frame_count
 from .clip_range import ClipRange
@@ -20,8 +22,9 @@ from .placement import Fit, Placement, lay_in, place
 from .source import ClipSource
 
 Progress = Callable[[int, int], None]
+"""Called with the number of frames done and their total."""
 
-HELPERS = min(4, os.cpu_count() or 1)
+WORKERS = min(4, os.cpu_count() or 1)
 """Threads that resize while the next pictures are decoded."""
 
 
@@ -32,19 +35,21 @@ def fit_clip(
     progress: Progress | None = None,
     fit: Fit = Fit.CROP,
     size: tuple[int, int] | None = None,
-) -> tuple[torch.Tensor, ClipInfo]:
-    """Read `clip_range` of `source` as the model wants it, in a frame of `size` if that is given.
+) -> tuple[Tensor, ClipInfo]:
+    """Read `clip_range` of `source` as the model wants it.
 
-    Returns frames, float32 (padded_count, H, W, 3) in 0..1, and the ClipInfo that undoes it.
-    `progress(done, total)` is called after every frame; total is 0 where the source does not say.
-    Frames are fitted as they are decoded; beside the result a few decoded pictures are held.
-    Raises ClipError for what cannot be read.
+    Returns frames, float32 (padded_count, H, W, 3) in 0…1, and the ClipInfo that undoes it. The
+    frame's size is by `area`, `fit` and `size` as in `place`. `progress` is called after every frame, with
+    a total of 0 where the source does not say one. Frames are fitted as they are decoded; beside
+    the result a few decoded pictures are held. Raises ClipError for what cannot be read.
     """
     facts = source.facts()
     placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect, size)
     total = clip_range.count_in(facts.frame_count) or clip_range.frames
-    kept, times, length, interlaced, damaged, moved = deque(), [], None, 0, 0, 0
-    for picture, frame in _laid_in(source.pictures(clip_range), placement):
+    kept: deque[np.ndarray] = deque()
+    times: list[Fraction] = []
+    length, interlaced, damaged, moved = None, 0, 0, 0
+    for picture, frame in _place_pictures(source.pictures(clip_range), placement):
         kept.append(frame)
         times.append(picture.time)
         length = picture.length
@@ -67,23 +72,26 @@ def fit_clip(
     return _to_float(kept, info.padded_count), info
 
 
-def _laid_in(
+def _place_pictures(
     pictures: Iterable[Picture], placement: Placement
 ) -> Iterator[tuple[Picture, np.ndarray]]:
-    """Pictures with their fitted frames, in order; some are fitted on other cores while more are decoded."""
-    with ThreadPoolExecutor(HELPERS) as helpers:
-        waiting = deque()
+    """Pictures with their fitted frames, in order; fitted on other cores while more are decoded."""
+    with ThreadPoolExecutor(WORKERS) as workers:
+        waiting: deque[tuple[Picture, Future[np.ndarray]]] = deque()
         for picture in pictures:
-            waiting.append((picture, helpers.submit(lay_in, picture.pixels, placement)))
-            if len(waiting) > HELPERS:
+            waiting.append((picture, workers.submit(lay_in, picture.pixels, placement)))
+            if len(waiting) > WORKERS:
                 first, work = waiting.popleft()
                 yield first, work.result()
         for first, work in waiting:
             yield first, work.result()
 
 
-def _to_float(kept: deque[np.ndarray], padded_count: int) -> torch.Tensor:
-    """uint8 frames → float32 (padded_count, H, W, 3) in 0..1, the last frame repeated. Empties `kept` as it goes."""
+def _to_float(kept: deque[np.ndarray], padded_count: int) -> Tensor:
+    """uint8 frames → float32 (padded_count, H, W, 3) in 0…1, the last frame repeated.
+
+    Empties `kept` as it goes, so that both are never held whole.
+    """
     count = len(kept)
     frames = torch.empty(padded_count, *kept[0].shape, dtype=torch.float32)
     for number in range(count):

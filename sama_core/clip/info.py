@@ -1,6 +1,6 @@
-"""When the kept frames are shown, exactly: steady rates stay steady, variable ones keep every time.
+"""The receipt of a fitted clip: everything needed to give the original back, its times included.
 
-The receipt of a fitted clip: everything needed to give the original back.
+Times are exact: steady rates stay steady, and where the rate varies every frame keeps its time.
 """
 
 import math
@@ -15,12 +15,12 @@ from .colours import Colours
 from .placement import Box, Placement
 from .source import ClipFacts, ClipSource
 
-# Times of a steady clip lie off the ideal by the rounding of the file's clock; matroska counts milliseconds.
 COARSEST_CLOCK = Fraction(1, 1000)
-
-
-# Ticks per second. Finer clocks do not fit the 32 bits of an mp4; times are rounded to the usual one then.
+"""Seconds by which a file's clock may round the times of a steady clip; matroska's does."""
 FINEST_CLOCK, USUAL_CLOCK = 10_000_000, 90_000
+"""Ticks per second. Finer clocks do not fit the 32 bits of an mp4; times are rounded to the usual
+clock then.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Timing:
     """Times of the kept frames, in seconds."""
 
     start: Fraction
-    "From the source's first picture to the first kept frame."
+    """From the source's first picture to the first kept frame."""
     starts: tuple[Fraction, ...]
-    "When each kept frame appears, from 0 on, rising."
+    """When each kept frame appears, from 0 on, rising."""
     duration: Fraction
-    "How long all of them play."
+    """How long all of them play."""
     steady: bool
-    "One rate throughout: frame i appears at i / fps."
+    """One rate throughout: frame i appears at i / fps."""
 
     @property
     def fps(self) -> Fraction:
@@ -42,7 +42,7 @@ class Timing:
         return len(self.starts) / self.duration
 
     def ticks(self) -> tuple[Fraction, list[int]]:
-        """Length of a tick in seconds; then the ticks at which each frame appears, and the last one ends.
+        """Seconds of a tick; then the ticks at which each frame appears, and the last one ends.
 
         Exact, unless a tick would have to be too short for an mp4.
         """
@@ -76,7 +76,10 @@ def steady_timing(start: Fraction, count: int, fps: Fraction) -> Timing:
 def measured_timing(
     times: Sequence[Fraction], last_length: Fraction | None, fps: Fraction, stride: int = 1
 ) -> Timing:
-    """Timing of kept frames that the source shows at `times`, which rise; its rate is `fps`, every n-th was kept."""
+    """Timing of the frames that a source shows at `times`, which rise.
+
+    The source's rate is `fps`; every n-th of its frames was kept, n = `stride`.
+    """
     starts = [time - times[0] for time in times]
     rate = _steady_rate(starts, fps / stride)
     if rate:
@@ -100,29 +103,29 @@ class ClipInfo:
     """How `fit_clip` turned a range of a source into the model's frames."""
 
     source: ClipSource
-    "The source itself, read again for borders that were cropped away, and for its sound."
+    """The source itself, read again for borders that were cropped away, and for its sound."""
     clip_range: ClipRange
-    "The range that was asked for, in frames."
+    """The range that was asked for, in frames."""
     facts: ClipFacts
-    "Size, pixel shape, rotation, depth and colours of the source."
+    """Size, pixel shape, rotation, depth and colours of the source."""
     placement: Placement
-    "Fit mode and boxes."
+    """Fit mode and boxes."""
     timing: Timing
-    "When the kept frames are shown."
+    """When the kept frames are shown."""
     padded_count: int
-    "Frames given to the model, 4k+1: the last one repeated."
+    """Frames given to the model, 4k+1: the last one repeated."""
     interlaced: int = 0
-    "How many of the kept frames are interlaced."
+    """How many of the kept frames are interlaced."""
     damaged: int = 0
-    "In how many of them the decoder had to make up parts."
+    """In how many of them the decoder had to invent parts."""
     moved: int = 0
-    "How many of them had no good time stamp, and got a time between their neighbours."
+    """How many of them had no valid time stamp, and got a time between their neighbours."""
     audio: dict | None = field(default=None, compare=False, repr=False)
-    "The range's sound in ComfyUI's AUDIO form, as it was read; None for silent clips."
+    """The range's sound in ComfyUI's AUDIO form, as it was read; None for silent clips."""
     sound_remark: str = field(default="", compare=False)
-    "What the artist should know about the sound, see `Sound`."
+    """What the artist should know about the sound, see `Sound`."""
     sound_is_uniform: bool | None = field(default=None, compare=False)
-    "Whether its packets keep one rate and layout, so that they can be copied; None if it was not looked at."
+    """Whether its packets keep one rate and layout, and can be copied; None if not checked."""
 
     @property
     def width(self) -> int:
@@ -175,7 +178,7 @@ class ClipInfo:
         return self.facts.colours
 
     def with_sound(self, sound: Sound | dict | None) -> "ClipInfo":
-        """The receipt with what was read of the range's sound, or with AUDIO of which no more is known."""
+        """The receipt with the range's sound as it was read, or AUDIO of unknown origin."""
         if not isinstance(sound, Sound):
             return replace(self, audio=sound, sound_remark="", sound_is_uniform=None)
         return replace(
@@ -183,9 +186,10 @@ class ClipInfo:
         )
 
     def part(self, first: int, count: int) -> "ClipInfo":
-        """The receipt of `count` of the kept frames, from the `first`-th on, without padding; its sound is cut along.
+        """The receipt of `count` of the kept frames, from the `first`-th on, without padding.
 
-        Of the counts of interlaced, damaged and moved frames it keeps those of the whole.
+        Its sound is cut, too. The counts of interlaced, damaged and moved frames stay those of the
+        whole.
         """
         timing = self.timing.part(first, count)
         return replace(
@@ -201,18 +205,18 @@ class ClipInfo:
         found = []
         if self.interlaced:
             found.append(
-                f"{self.interlaced} of {self.frame_count} frames are interlaced: comb lines may show. "
-                "Deinterlace the clip first."
+                f"{self.interlaced} of {self.frame_count} frames are interlaced: comb lines may "
+                "show. Deinterlace the clip first."
             )
         if self.damaged:
             found.append(
-                f"{self.damaged} of {self.frame_count} frames are damaged, and were patched up while "
-                "decoding. Export the file again if it shows."
+                f"{self.damaged} of {self.frame_count} frames are damaged, and were patched up "
+                "while decoding. Export the file again if it shows."
             )
         if self.moved:
             found.append(
-                f"{self.moved} of {self.frame_count} frames have no time stamp of their own (missing, equal "
-                "or falling): they are shown between their neighbours."
+                f"{self.moved} of {self.frame_count} frames have no time stamp of their own "
+                "(missing, equal or falling): they are shown between their neighbours."
             )
         if self.facts.alpha:
             found.append(
@@ -220,12 +224,12 @@ class ClipInfo:
             )
         if self.colours.hdr:
             found.append(
-                f"The clip is HDR ({self.colours.hdr}): the model sees it paler than a screen shows it."
+                f"The clip is HDR ({self.colours.hdr}): the model sees it paler than a screen "
+                "shows it."
             )
         if self.facts.pixel_aspect != 1:
-            found.append(
-                f"The clip has pixels {float(self.facts.pixel_aspect):.4g} times as wide as high."
-            )
+            aspect = float(self.facts.pixel_aspect)
+            found.append(f"The clip has pixels {aspect:.4g} times as wide as high.")
         if not self.timing.steady:
             found.append("The frame rate varies: every frame keeps its own time.")
         if self.sound_remark:

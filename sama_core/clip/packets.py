@@ -15,7 +15,7 @@ import av
 
 from ..errors import ClipError
 from .audio import COPIED_CODECS, audible_track, begin_of
-from .decode import Stream, opened
+from .decode import Stream, open_video
 from .samples import skip_ahead
 
 RUN_UP = Fraction(8, 100)
@@ -60,7 +60,7 @@ def open_packets(
     with ExitStack() as files:
         packets = None
         with suppress(av.error.FFmpegError, ClipError, ValueError):
-            container = files.enter_context(opened(stream, name))
+            container = files.enter_context(open_video(stream, name))
             packets = _try(_read(container, origin, start, duration))
         yield packets
 

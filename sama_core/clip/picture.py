@@ -1,14 +1,15 @@
-"""How a stored picture is turned and mirrored to be seen, as FFmpeg does before it shows or converts one.
+"""One picture of a source as it is shown: upright, in RGB, black where it is transparent.
 
-The file gives a 3x3 matrix that moves a stored point (x right, y down) to where it is seen: its first two columns in
-the first two rows are `[[a, b], [c, d]]` with seen x = a·x + c·y, seen y = b·x + d·y.
+FFmpeg turns and mirrors a picture before it shows or converts one. The file gives a 3x3 matrix that
+moves a stored point (x right, y down) to where it is seen: its first two columns in the first two
+rows are `[[a, b], [c, d]]` with seen x = a·x + c·y, seen y = b·x + d·y.
 Source: FFmpeg, `av_display_rotation_get` and the autorotation of `ffmpeg_filter.c`.
-Deviation: angles between quarter turns are rounded to one; FFmpeg would turn the picture within black corners.
-
-One picture as shown: turned upright, in RGB, what lies under transparency black; and what is wrong with it.
+Deviation: angles between quarter turns are rounded to one; FFmpeg would turn the picture within
+black corners.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -20,21 +21,24 @@ from av.sidedata.sidedata import Type
 from .colours import to_rgb
 
 MATRIX = "DISPLAYMATRIX"
-
-
 KNOWN_KINDS, KINDS = {kind.value for kind in Type}, range(48)
+"""Numbers of the kinds of side data: those that PyAV knows, and all that FFmpeg may have."""
+OPAQUE, TRANSPARENT = {False: "gbrp", True: "gbrp16le"}, {False: "gbrap", True: "gbrap16le"}
+"""FFmpeg's names for RGB without and with alpha, in 8 and (True) 16 bits."""
+WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 255 << 8}
+"""The value of full light; in 16 bits swscale shifts by 8 bits, so it is not 65535."""
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """What makes a stored picture upright."""
+    """The turn and the mirroring that make a stored picture upright."""
 
     quarter_turns: int = 0
-    "Counterclockwise, 0 to 3, after mirroring."
+    """Counterclockwise, 0 to 3, after mirroring."""
     mirrored: bool = False
-    "Whether top and bottom are swapped first."
+    """Whether top and bottom are swapped first."""
 
-    def applied(self, pixels: np.ndarray) -> np.ndarray:
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
         """(H, W, channels), stored → upright, contiguous."""
         return np.ascontiguousarray(
             np.rot90(pixels[::-1] if self.mirrored else pixels, self.quarter_turns)
@@ -49,16 +53,17 @@ UPRIGHT = Orientation()
 
 
 class Orientations:
-    """Those of a file's pictures, read once for each angle.
+    """Orientations of a file's pictures, read once for each angle.
 
-    PyAV's side data keeps the picture in memory until Python collects its garbage, so it is not asked for each one.
+    PyAV's side data keeps the picture in memory until Python collects its garbage, so it is not
+    asked for each one.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._by_angle: dict[int, Orientation] = {}
 
     def of(self, frame: av.VideoFrame) -> Orientation:
-        """What the file says of a decoded picture."""
+        """The orientation of a decoded picture."""
         angle = frame.rotation
         if angle not in self._by_angle:
             self._by_angle[angle] = orientation_of(frame)
@@ -66,13 +71,13 @@ class Orientations:
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """What the file says of a decoded picture; upright where it says nothing, or nonsense."""
+    """The orientation of a decoded picture; upright where the file says nothing or nonsense."""
     stated = _side_data(frame).get(MATRIX)
     return UPRIGHT if stated is None else orientation_from(np.frombuffer(bytes(stated), np.int32))
 
 
 def orientation_from(matrix: np.ndarray) -> Orientation:
-    """Of the nine numbers of a display matrix, row by row."""
+    """The orientation that a display matrix means, given as its nine numbers row by row."""
     a, b, _, c, d = (int(number) for number in matrix[:5])
     width, height = math.hypot(a, c), math.hypot(b, d)
     if not width or not height:
@@ -81,7 +86,8 @@ def orientation_from(matrix: np.ndarray) -> Orientation:
     return Orientation(round(-clockwise / 90) % 4, a * d < b * c)
 
 
-def _side_data(frame: av.VideoFrame):
+def _side_data(frame: av.VideoFrame) -> Mapping:
+    """The side data of a picture, without kinds that PyAV does not know."""
     try:
         return frame.side_data
     except ValueError:  # PyAV gives up at a kind it does not know, such as FFmpeg 8's EXIF
@@ -89,10 +95,11 @@ def _side_data(frame: av.VideoFrame):
 
 
 def _with_known_kinds(frame: av.VideoFrame) -> av.VideoFrame:
+    """The picture without side data of other kinds."""
     graph = av.filter.Graph()
     links = [
         graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format.name, time_base=1
+            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
         )
     ]
     links += [
@@ -105,14 +112,9 @@ def _with_known_kinds(frame: av.VideoFrame) -> av.VideoFrame:
         one.link_to(other)
     graph.configure()
     graph.push(frame)
-    return graph.pull()
-
-
-OPAQUE, TRANSPARENT = {False: "gbrp", True: "gbrp16le"}, {False: "gbrap", True: "gbrap16le"}
-
-
-WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 255 << 8}
-"""The value of full light; in 16 bits swscale shifts by 8 bits, so it is not 65535."""
+    picture = graph.pull()
+    assert isinstance(picture, av.VideoFrame)
+    return picture
 
 
 @dataclass(frozen=True)
@@ -120,19 +122,19 @@ class Picture:
     """A picture of a source."""
 
     number: int
-    "Counted from 0 in the order shown, from the source's first."
+    """Counted from 0 in the order shown, from the source's first."""
     pixels: np.ndarray
-    "(H, W, 3) RGB, upright, contiguous; uint8, or uint16 where more than 8 bits were asked for. White is `WHITE`."
+    """(H, W, 3) RGB, upright, contiguous: uint8, or uint16 if so asked. Full light is `WHITE`."""
     time: Fraction
-    "Seconds after the source's first picture; later than the one before."
+    """Seconds after the source's first picture; later than the one before."""
     length: Fraction | None
-    "Seconds it is shown for; None where the source does not say."
+    """Seconds it is shown for; None where the source does not say."""
     interlaced: bool = False
-    "It holds two half pictures of different times."
+    """It holds two half pictures of different times."""
     damaged: bool = False
-    "The decoder had to make up parts of it."
+    """The decoder had to invent parts of it."""
     moved: bool = False
-    "The file's time stamp for it was missing or did not rise; `time` is one between its neighbours."
+    """The file has no valid time stamp for it: `time` lies between those of its neighbours."""
 
 
 def bits_of(frame: av.VideoFrame) -> int:
@@ -149,7 +151,7 @@ def has_alpha(frame: av.VideoFrame) -> bool:
     )
 
 
-def see_through(frame: av.VideoFrame) -> bool:
+def is_see_through(frame: av.VideoFrame) -> bool:
     """Whether it is transparent somewhere; GIF and others carry alpha in opaque pictures too."""
     return has_alpha(frame) and int(frame.to_ndarray(format=TRANSPARENT[False])[..., 3].min()) < 255
 
@@ -157,11 +159,11 @@ def see_through(frame: av.VideoFrame) -> bool:
 def pixels_of(
     frame: av.VideoFrame, deep: bool = False, orientation: Orientation = UPRIGHT
 ) -> np.ndarray:
-    """RGB of a picture as shown: uint8 (H, W, 3), or uint16 if `deep`; upright, contiguous, alpha over black."""
+    """RGB (H, W, 3) of a picture as shown, contiguous: uint8, or uint16 if `deep`."""
     pixels = to_rgb(frame, (TRANSPARENT if has_alpha(frame) else OPAQUE)[deep])
     if pixels.shape[-1] == 4:
         pixels = _over_black(pixels)
-    return orientation.applied(pixels)
+    return orientation.apply(pixels)
 
 
 def _over_black(pixels: np.ndarray) -> np.ndarray:

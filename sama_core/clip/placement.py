@@ -1,4 +1,4 @@
-"""How a picture is laid into the model's frame: which part of it is taken, and where that part lands."""
+"""How a picture is placed in the model's frame: which part is taken, and where it lies."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,31 +22,35 @@ class Fit(StrEnum):
     """Ways to give a picture a size the model takes."""
 
     CROP = "crop to bucket"
-    "The release's rule: nearest bucket, what does not fit is cut off on both sides."
+    """The release's rule: nearest bucket, what does not fit is cut off on both sides."""
     LETTERBOX = "letterbox"
-    "The whole picture in the nearest bucket, black bars around it."
+    """The whole picture in the nearest bucket, with black bars around it."""
     STRETCH = "stretch"
-    "The whole picture, pulled to the nearest bucket's shape."
+    """The whole picture, stretched to the nearest bucket's shape."""
     KEEP = "keep size"
-    "Pixel for pixel; right and bottom are filled up to multiples of 16 with copies of the last column and row."
+    """Pixel for pixel; right and bottom are filled up to multiples of 16, with copies of the last
+    column and row.
+    """
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Pixels of the picture as stored, boxes as (left, top, right, bottom)."""
+    """Where a picture lies in a frame, in stored pixels; boxes are (left, top, right, bottom)."""
 
     fit: Fit
-    "The way that was asked for."
+    """The way to fit."""
     picture_width: int
+    """Width of the picture."""
     picture_height: int
+    """Height of the picture."""
     source_box: Box
-    "The part of the picture that is taken."
+    """The part of the picture that is taken."""
     width: int
-    "Width of the model's frame."
+    """Width of the model's frame."""
     height: int
-    "Height of the model's frame."
+    """Height of the model's frame."""
     inset_box: Box
-    "Where that part lands in the model's frame."
+    """Where that part lies in the model's frame."""
 
     @property
     def takes_all(self) -> bool:
@@ -76,12 +80,12 @@ def place(
     pixel_aspect: Fraction = Fraction(1),
     size: tuple[int, int] | None = None,
 ) -> Placement:
-    """Lay a picture of `width` x `height` stored pixels, each `pixel_aspect` times as wide as high, into a frame.
+    """Place a picture of `width` x `height` stored pixels in a frame of the model's.
 
-    The frame is the bucket of `area` that is nearest in shape, or of `size` (width, height) if that is given.
-    Pixels become square on the way, so that the model sees the picture as it is shown; only `Fit.KEEP` leaves
-    them as stored. `area` is about the pixels of the frame; `Fit.KEEP` takes no notice of it. Raises ClipError for an
-    area that no frame has.
+    The frame is the bucket of `area` that is nearest in shape, or of `size` (width, height) if that
+    is given; `Fit.KEEP` ignores both. A stored pixel is `pixel_aspect` times as wide as high.
+    Pixels become square, so that the model sees the picture as it is shown; only `Fit.KEEP` leaves
+    them as stored. Raises ClipError for an area that no frame has.
     """
     if not isinstance(area, Integral) or not 1 <= area <= LARGEST_AREA:
         raise ClipError(
@@ -100,19 +104,19 @@ def place(
             (width, height),
         )
     elif fit == Fit.LETTERBOX:
-        inset = _centred(shown_width, shown_height, frame_width, frame_height)
+        inset = _centre(shown_width, shown_height, frame_width, frame_height)
     return Placement(fit, width, height, source, frame_width, frame_height, inset)
 
 
 def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, int]:
-    """`(width, height)` in square pixels; the side that grows is the one that is stored too small."""
+    """`(width, height)` in square pixels: the side that is stored too small grows."""
     if pixel_aspect >= 1:
         return round(width * pixel_aspect), height
     return width, round(height / pixel_aspect)
 
 
 def lay_in(frame: np.ndarray, placement: Placement) -> np.ndarray:
-    """A picture, uint8 (picture_height, picture_width, 3), as the model's frame, uint8 (height, width, 3)."""
+    """A picture, uint8 (picture_height, picture_width, 3) → frame, uint8 (height, width, 3)."""
     left, top, right, bottom = placement.inset_box
     part = resize_frame(frame, placement.source_box, right - left, bottom - top)
     if placement.fills_all:
@@ -122,7 +126,7 @@ def lay_in(frame: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def resize_frame(frame: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
-    """The part `box` (left, top, right, bottom) of a uint8 (H, W, 3) frame as uint8 (height, width, 3)."""
+    """The part `box` of a uint8 (H, W, 3) frame, resized to uint8 (height, width, 3)."""
     left, top, right, bottom = box
     part = np.ascontiguousarray(frame[top:bottom, left:right])
     return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC))
@@ -137,7 +141,7 @@ def _as_stored(box: Box, shown: tuple[int, int], stored: tuple[int, int]) -> Box
     return left, top, max(edges[2], left + 1), max(edges[3], top + 1)
 
 
-def _centred(width: int, height: int, frame_width: int, frame_height: int) -> Box:
+def _centre(width: int, height: int, frame_width: int, frame_height: int) -> Box:
     """Where a picture of that shape lands in the frame, as large as it goes."""
     scale = min(Fraction(frame_width, width), Fraction(frame_height, height))
     inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,7 +1,8 @@
-"""Giving the original back: frame count, size and the borders that fitting cropped away.
+"""Giving the original back: frame count, size, and the borders that fitting cropped away.
 
-Resampling is torch's antialiased bicubic: the kernel of Pillow's bicubic, which fitted the frames,
-but in float, so the model's result is not rounded to 8 bits on its way.
+Resampling is torch's antialiased bicubic. It has the kernel of Pillow's bicubic, which fitted the
+frames, but works in float, so that the model's result is not rounded to 8 bits before. A restored
+edit can be the source of another edit (`EditedSource`).
 """
 
 from bisect import bisect_left
@@ -12,6 +13,7 @@ from itertools import repeat
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from ..errors import ClipError, needed
@@ -22,36 +24,35 @@ from .picture import WHITE, Picture
 from .source import ClipFacts, ClipSource, check_start
 
 
-def restore_frames(
-    frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None
-) -> torch.Tensor:
+def restore_frames(frames: Tensor, info: ClipInfo, progress: Progress | None = None) -> Tensor:
     """Undo `fit_clip`: float (F, H, W, 3) → float32 (info.frame_count, info.height, info.width, 3).
 
     All of `restored_frames` at once: 25 MB for each frame of 1080p. Raises ClipError as that does.
     """
     check_frames(frames, info)
-    if _untouched(frames, info):
+    if _is_original(frames, info):
         return frames[: info.frame_count].to("cpu", torch.float32)
     whole = torch.empty(info.frame_count, info.height, info.width, 3)
-    for canvas, frame in zip(whole, _restored(frames, info, progress), strict=True):
+    for canvas, frame in zip(whole, _restore(frames, info, progress), strict=True):
         canvas.copy_(frame)
     return whole
 
 
 def restored_frames(
-    frames: torch.Tensor, info: ClipInfo, progress: Progress | None = None
-) -> Iterator[torch.Tensor]:
+    frames: Tensor, info: ClipInfo, progress: Progress | None = None
+) -> Iterator[Tensor]:
     """Undo `fit_clip`, one frame at a time: yields float32 (info.height, info.width, 3) on the CPU.
 
-    `frames` is float (F, H, W, 3); F may be `padded_count` or `frame_count`. Frames of the original size pass
-    through unchanged. Borders are read from the source again; `progress(done, total)` counts frames.
-    Raises ClipError at once if the frames are not this clip's, and later if the source has changed since.
+    `frames` is float (F, H, W, 3); F may be `padded_count` or `frame_count`. Frames of the original
+    size pass through unchanged. Borders are read from the source again; `progress(done, total)`
+    counts frames. Raises ClipError at once if the frames are not this clip's, and later if the
+    source has changed since.
     """
     check_frames(frames, info)
-    return _restored(frames, info, progress)
+    return _restore(frames, info, progress)
 
 
-def check_frames(frames: torch.Tensor, info: ClipInfo) -> None:
+def check_frames(frames: Tensor, info: ClipInfo) -> None:
     """Raises ClipError unless `frames` can be the edit of the clip that `info` is about."""
     if frames.dim() != 4 or frames.shape[-1] != 3:
         raise ClipError(
@@ -84,14 +85,12 @@ def check_frames(frames: torch.Tensor, info: ClipInfo) -> None:
         )
 
 
-def _restored(
-    frames: torch.Tensor, info: ClipInfo, progress: Progress | None
-) -> Iterator[torch.Tensor]:
-    untouched, done = _untouched(frames, info), 0
-    originals = repeat(None) if untouched or info.placement.takes_all else _originals(info)
+def _restore(frames: Tensor, info: ClipInfo, progress: Progress | None) -> Iterator[Tensor]:
+    is_original, done = _is_original(frames, info), 0
+    originals = repeat(None) if is_original or info.placement.takes_all else _originals(info)
     for frame, original in zip(frames[: info.frame_count], originals, strict=False):
         on_cpu = frame.to("cpu", torch.float32)
-        yield on_cpu if untouched else _compose(on_cpu, original, info)
+        yield on_cpu if is_original else _compose(on_cpu, original, info)
         done += 1
         if progress is not None:
             progress(done, info.frame_count)
@@ -99,15 +98,13 @@ def _restored(
         raise _source_changed(f"{done} frames", f"{info.frame_count} frames")
 
 
-def _untouched(frames: torch.Tensor, info: ClipInfo) -> bool:
-    """Whether the frames have the original size, and not because they were fitted to it with something cut off."""
+def _is_original(frames: Tensor, info: ClipInfo) -> bool:
+    """Whether the frames are the restored picture already, and not a part fitted to its size."""
     height, width = frames.shape[1:3]
     if (width, height) != (info.width, info.height):
         return False
-    return (width, height) != (
-        info.fitted_width,
-        info.fitted_height,
-    ) or info.placement.changes_nothing
+    is_fitted = (width, height) == (info.fitted_width, info.fitted_height)
+    return not is_fitted or info.placement.changes_nothing
 
 
 def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
@@ -118,8 +115,8 @@ def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
     return (picture.pixels for picture in info.source.pictures(info.clip_range, deep))
 
 
-def _compose(frame: torch.Tensor, original: np.ndarray | None, info: ClipInfo) -> torch.Tensor:
-    """The picture that was laid into `frame`, over the original where parts of that were cut off."""
+def _compose(frame: Tensor, original: np.ndarray | None, info: ClipInfo) -> Tensor:
+    """The picture in `frame` at its own size, over the original where that was cropped."""
     left, top, right, bottom = info.placement.inset_box
     inner = frame[top:bottom, left:right]
     left, top, right, bottom = info.crop_box
@@ -143,7 +140,7 @@ def _compose(frame: torch.Tensor, original: np.ndarray | None, info: ClipInfo) -
     return canvas
 
 
-def _resize(frame: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _resize(frame: Tensor, height: int, width: int) -> Tensor:
     """(h, w, 3) → (height, width, 3) in 0..1; the frame itself when its size is right."""
     if frame.shape[:2] == (height, width):
         return frame
@@ -165,11 +162,11 @@ def _source_changed(got: str, need: str) -> ClipError:
 
 
 class EditedSource(ClipSource):
-    """Edited frames and the receipt of their source. Raises ClipError if they are not that clip's."""
+    """Edited frames and the receipt of their source. Raises ClipError if they do not fit it."""
 
     name = "edit"
 
-    def __init__(self, frames: torch.Tensor, info: ClipInfo):
+    def __init__(self, frames: Tensor, info: ClipInfo):
         check_frames(frames, info)
         self.edited, self.info = frames, info
 
@@ -191,11 +188,8 @@ class EditedSource(ClipSource):
         stop = count if clip_range.last is None else min(clip_range.last + 1, count)
         part = info.part(clip_range.start, stop - clip_range.start)
         ends = (*info.timing.starts[1:], info.duration_seconds)
-        kind, white = (
-            (torch.uint16, WHITE[np.dtype(np.uint16)])
-            if deep
-            else (torch.uint8, WHITE[np.dtype(np.uint8)])
-        )
+        kind = torch.uint16 if deep else torch.uint8
+        white = WHITE[np.dtype(np.uint16 if deep else np.uint8)]
         restored = restored_frames(self.edited[clip_range.start : stop], part)
         for number, frame in enumerate(restored, clip_range.start):
             if clip_range.keeps(number):
@@ -207,14 +201,13 @@ class EditedSource(ClipSource):
         """Number of the frame whose time is nearest; the count if that is over."""
         times = (*self.info.timing.starts, self.info.duration_seconds)
         following = min(bisect_left(times, seconds), len(times) - 1)
-        before = times[following - 1] if following else None
-        return (
-            following - 1
-            if following and seconds - before <= times[following] - seconds
-            else following
-        )
+        at = times[following]
+        is_before = following > 0 and seconds - times[following - 1] <= at - seconds
+        return following - 1 if is_before else following
 
     def time_of(self, number: int) -> Fraction:
-        """Seconds after the first frame at which frame `number` is shown. Raises ClipError beyond the end."""
+        """Seconds after the first frame at which frame `number` is shown. Raises ClipError beyond
+        the end.
+        """
         check_start(self.name, number, self.info.frame_count)
         return self.info.timing.starts[number]

@@ -1,9 +1,10 @@
-"""Writing a result: the source's size, times, pixel shape, depth and colours, one frame in memory at a time.
+"""Writing a result with the source's size, times, pixel shape, depth and colours.
 
     edited frames ──restored_frames──▶ RGB float ──▶ YUV ──▶ H.264 ─┐
-                                    source's packets, or AAC ────────┴▶ temporary file ──rename──▶ target
+                                    source's packets, or AAC ────────┴▶ part file ──rename──▶ target
 
-Keeping an edit that could not be saved: its fitted frames without loss, in a file that any video loader reads.
+One frame is in memory at a time. `write_lossless` keeps an edit that could not be saved: its fitted
+frames without loss, in a file that any video loader reads.
 """
 
 import errno
@@ -19,6 +20,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ClipError, needed
 from ..weights.write import whole_file
@@ -30,39 +32,23 @@ from .restore import restored_frames
 from .sound import open_sound
 
 LARGEST_SIDE = 16384
-
-
+"""Pixels of a side of H.264 at most."""
 LAST_ERRNO = 4095
 """Higher numbers are FFmpeg's own errors, which are not about disks."""
-
-
 SLOWEST = Fraction(1, 1000)
-
-
+"""Frames per second; the encoder gets no lower rate, and no reordered frames below it."""
 TAGS = "use_metadata_tags"
-
-
+"""mp4's flag for texts of any name."""
 CONTAINERS = {"mp4": "mp4", "mkv": "matroska"}
 """Files that are written here, and FFmpeg's names for them."""
-
-
 ALIKE = {"x264-params": "cpu-independent=1"}
-"""Without it, x264 weighs blocks by AVX-512 code that reads memory it never wrote where a side is no multiple of 16:
-the same frames become files of other bytes now and then."""
-
-
+"""Makes equal frames equal files. Otherwise x264 weighs blocks with AVX-512 code that reads memory
+it never wrote, where a side is no multiple of 16.
+"""
 PRESETS = (
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-    "placebo",
-)
+    "ultrafast", "superfast", "veryfast", "faster", "fast",
+    "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
 """Of x264, from quick and large to slow and small."""
 
 
@@ -71,40 +57,41 @@ class Encoding:
     """How a result is encoded."""
 
     crf: float = 17
-    "Constant rate factor of H.264; 17 looks like what went in."
+    """Constant rate factor of H.264; 17 looks like the frames that were encoded."""
     bit_depth: int | None = None
-    "8 or 10; None takes 10 for sources of more than 8 bits."
+    """8 or 10; None takes 10 for sources of more than 8 bits."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    "Texts stored in the file."
+    """Texts stored in the file."""
     container: str = "mp4"
-    "One of `CONTAINERS`."
+    """One of `CONTAINERS`."""
     preset: str | None = None
-    "One of `PRESETS`; None is x264's own, medium."
+    """One of `PRESETS`; None is x264's own, medium."""
     colours: Colours | None = None
-    "Colour tags to write, and the matrix to convert with; None takes the source's."
+    """Colour tags to write, and the matrix to convert with; None takes the source's."""
 
 
 def save_restored(
     target: str | os.PathLike | BinaryIO,
-    frames: torch.Tensor,
+    frames: Tensor,
     info: ClipInfo,
     audio: dict | None = None,
     encoding: Encoding | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Undo `fit_clip` on edited `frames` and write the result: H.264 with the source's sound, or AAC.
+    """Undo `fit_clip` on edited `frames` and write H.264 with the source's sound, or AAC.
 
-    Size, frame count and time stamps are the source's; exactly in an mp4, to the millisecond in an mkv, which
-    counts no finer. Even sizes become 4:2:0, which plays everywhere; odd ones 4:4:4, which some players refuse,
-    because 4:2:0 cannot hold them. `audio` is ComfyUI AUDIO, see `fitting_sound` and `sound_of`. `target` is a path,
-    or a file open for writing bytes. A file appears only when it is complete; until then, and after any failure, an
-    older file of that name stays as it was. Raises ClipError for frames that do not fit, a source that has changed,
-    and a full disk; what `progress` raises passes through.
+    Size, frame count and time stamps are the source's; exactly in an mp4, to the millisecond in an
+    mkv, which counts no finer. Even sizes become 4:2:0, which plays everywhere; odd ones 4:4:4,
+    which some players refuse, because 4:2:0 cannot hold them. `audio` is ComfyUI AUDIO, see
+    `open_sound`. `target` is a path, or a file open for writing bytes. A file
+    appears only when it is complete; until then, and after any failure, an older file of that name
+    stays as it was. Raises ClipError for frames that do not fit, a source that has changed, and a
+    full disk; what `progress` raises passes through.
     """
     encoding = encoding or Encoding()
     check_size(info.width, info.height)
     restored = restored_frames(frames, info, progress)
-    if hasattr(target, "write"):
+    if not isinstance(target, str | os.PathLike):
         _write(target, restored, info, audio, encoding, TAGS)
         return
     with complete_or_absent(Path(target)) as unfinished:
@@ -128,9 +115,11 @@ def check_size(width: int, height: int) -> None:
 def complete_or_absent(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; renamed to `path` if all goes well, removed otherwise.
 
-    Raises ClipError with the cause if writing fails.
+    Raises ClipError with the cause if writing fails, or the folder does not exist.
     """
     try:
+        if not path.parent.is_dir():  # which `whole_file` would make
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
         with whole_file(path, keep_suffix=True) as unfinished:
             yield unfinished
     except (av.error.FFmpegError, OSError) as failed:
@@ -140,9 +129,8 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
 def _not_written(path: Path, failed: OSError | av.error.FFmpegError) -> str:
     """What stopped the writing: the disk, or a file format that cannot hold what it was given."""
     why = failed.strerror or str(failed)
-    if isinstance(failed, av.error.FFmpegError) and (
-        failed.errno == errno.EINVAL or failed.errno > LAST_ERRNO
-    ):
+    number = failed.errno or 0
+    if isinstance(failed, av.error.FFmpegError) and (number == errno.EINVAL or number > LAST_ERRNO):
         return needed(
             path.name,
             f"pictures or times that it cannot hold ({why})",
@@ -159,12 +147,13 @@ def _not_written(path: Path, failed: OSError | av.error.FFmpegError) -> str:
 
 def _write(
     target: str | BinaryIO,
-    frames: Iterable[torch.Tensor],
+    frames: Iterable[Tensor],
     info: ClipInfo,
     audio: dict | None,
     encoding: Encoding,
     flags: str,
 ) -> None:
+    """Write restored frames and sound to `target`; `flags` are those of an mp4."""
     tick, ticks = info.timing.ticks()
     ends, is_mp4 = dict(pairwise(ticks)), encoding.container == "mp4"
     heard = info if is_mp4 else _unless_cut(info)
@@ -179,17 +168,17 @@ def _write(
         with open_sound(heard, audio) as own:
             packets = own.add_to(container, info.duration_seconds)
             sound = _Waiting(packets if is_mp4 else _from_zero(packets))
-            for picture in _pictures(
-                frames, video.codec_context.pix_fmt, _tags(info, encoding), ticks, tick
-            ):
+            pix_fmt, tags = _pix_fmt(info, encoding), _tags(info, encoding)
+            for picture in _pictures(frames, pix_fmt, tags, ticks, tick):
+                due = _time_of(picture)
                 _mux(container, video.encode(picture), ends)
-                container.mux(sound.until(picture.pts * tick))
+                container.mux(sound.until(due))
             _mux(container, video.encode(None), ends)
             container.mux(sound.until(None))
 
 
 class _Waiting:
-    """Packets held back until their time has come, so that pictures and sound lie side by side in the file."""
+    """Packets held back until their time, so that pictures and sound alternate in the file."""
 
     def __init__(self, packets: Iterator[av.Packet]):
         self.packets = packets
@@ -198,31 +187,39 @@ class _Waiting:
     def until(self, seconds: Fraction | None) -> list[av.Packet]:
         """Packets up to `seconds`; all that are left for None."""
         due = []
-        while self.next is not None and (
-            seconds is None or self.next.pts * self.next.time_base <= seconds
-        ):
+        while self.next is not None and (seconds is None or _time_of(self.next) <= seconds):
             due.append(self.next)
             self.next = next(self.packets, None)
         return due
 
 
-def _unless_cut(info: ClipInfo) -> ClipInfo:
-    """`info`, without its sound where the range may begin inside a packet: only an mp4 can play a part of one.
+def _time_of(item: av.Packet | av.VideoFrame) -> Fraction:
+    """Seconds at which a packet or picture with a time stamp is due."""
+    assert item.pts is not None and item.time_base is not None
+    return item.pts * item.time_base
 
-    The sound is encoded then. A packet of FLAC is a tenth of a second long.
+
+def _unless_cut(info: ClipInfo) -> ClipInfo:
+    """`info`; without its sound where the range begins inside a packet, so that sound is encoded.
+
+    Only an mp4 can play a part of a packet. A packet of FLAC is a tenth of a second long.
     """
     return replace(info, audio=None) if info.start_seconds else info
 
 
 def _from_zero(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    """Without the packets that an mp4's edit list keeps silent; other files have none, and would play them."""
-    return (packet for packet in packets if packet.pts >= 0)
+    """Without the packets that an mp4's edit list keeps silent; other files have none, and would
+    play them.
+    """
+    return (packet for packet in packets if _time_of(packet) >= 0)
 
 
 def _mux(
     container: av.container.OutputContainer, packets: Iterable[av.Packet], ends: Mapping[int, int]
 ) -> None:
+    """Write packets of pictures; `ends` gives the tick at which each one is over, by its tick."""
     for packet in packets:
+        assert packet.pts is not None
         packet.duration = ends[packet.pts] - packet.pts
         container.mux(packet)
 
@@ -231,39 +228,42 @@ def _video_stream(
     container: av.container.OutputContainer, info: ClipInfo, encoding: Encoding, tick: Fraction
 ) -> av.VideoStream:
     """An H.264 stream with the source's size, pixel shape, clock and colour tags."""
-    rate = max(info.fps, SLOWEST).limit_denominator(
-        100_000
-    )  # for the encoder's bit rate; times have their own clock
+    # The rate is for the encoder's bit rate; times have their own clock.
+    rate = max(info.fps, SLOWEST).limit_denominator(100_000)
     options = {"crf": str(encoding.crf), **ALIKE} | (
         {"preset": encoding.preset} if encoding.preset else {}
     )
     stream = container.add_stream("h264", rate=rate, options=options)
     stream.width, stream.height = info.width, info.height
-    planes = "444" if info.width % 2 or info.height % 2 else "420"
-    deep = info.facts.bit_depth > 8 if encoding.bit_depth is None else encoding.bit_depth > 8
-    stream.pix_fmt = f"yuv{planes}p10le" if deep else f"yuv{planes}p"
+    stream.pix_fmt = _pix_fmt(info, encoding)
     context, tags = stream.codec_context, _tags(info, encoding)
     context.time_base = tick
     if not info.timing.steady or info.fps < SLOWEST:
-        # Reordered frames would leave their lengths to each other; an mp4 has no room for delays of hours.
+        # Reordered frames would leave their lengths to each other; an mp4 has no room for delays of
+        # hours.
         context.max_b_frames = 0
     if info.facts.pixel_aspect != 1:
         context.sample_aspect_ratio = info.facts.pixel_aspect
     context.color_range = LIMITED_RANGE
-    context.colorspace, context.color_primaries, context.color_trc = (
-        tags.matrix,
-        tags.primaries,
-        tags.transfer,
-    )
+    context.colorspace, context.color_primaries = tags.matrix, tags.primaries
+    context.color_trc = tags.transfer
     return stream
 
 
+def _pix_fmt(info: ClipInfo, encoding: Encoding) -> str:
+    """FFmpeg's name for the form of the coded pictures: 4:2:0 where sides are even, else 4:4:4."""
+    planes = "444" if info.width % 2 or info.height % 2 else "420"
+    deep = info.facts.bit_depth > 8 if encoding.bit_depth is None else encoding.bit_depth > 8
+    return f"yuv{planes}p10le" if deep else f"yuv{planes}p"
+
+
 def _tags(info: ClipInfo, encoding: Encoding) -> Colours:
+    """The colour tags to write."""
     return encoding.colours or colours_to_write(info.colours, info.height)
 
 
 def _pictures(
-    frames: Iterable[torch.Tensor], pix_fmt: str, tags: Colours, ticks: list[int], tick: Fraction
+    frames: Iterable[Tensor], pix_fmt: str, tags: Colours, ticks: list[int], tick: Fraction
 ) -> Iterator[av.VideoFrame]:
     """Float RGB (H, W, 3) → pictures in YUV with their times."""
     to_yuv = ToYuv(pix_fmt, tags)
@@ -273,7 +273,7 @@ def _pictures(
         yield picture
 
 
-def _whole_numbers(frame: torch.Tensor, deep: bool) -> tuple[np.ndarray, str]:
+def _whole_numbers(frame: Tensor, deep: bool) -> tuple[np.ndarray, str]:
     """0..1 → the nearest of 256 levels, or of 65281 if `deep`; and PyAV's name for the form."""
     kind, form = (torch.uint16, "rgb48le") if deep else (torch.uint8, "rgb24")
     white = WHITE[np.dtype(str(kind).removeprefix("torch."))]
@@ -282,21 +282,20 @@ def _whole_numbers(frame: torch.Tensor, deep: bool) -> tuple[np.ndarray, str]:
 
 def write_lossless(
     path: str | Path,
-    frames: torch.Tensor,
+    frames: Tensor,
     fps: Fraction,
     deep: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `frames`, float (F, H, W, 3) in 0..1, as PNG in a mov: to the nearest of 256 levels, 65536 if `deep`.
+    """Write `frames`, float (F, H, W, 3) in 0…1, as PNG in a mov.
 
-    PNG is a form that ComfyUI's own loader gives back to the bit; deep pictures to half a level of 10 bits. The file
-    appears only when it is complete. Raises ClipError with the cause if it cannot be written.
+    Values go to the nearest of 256 levels, or of 65536 if `deep`. ComfyUI's own loader reads such
+    files back bit for bit, deep pictures to half a level of 10 bits. The file appears only when it
+    is complete. Raises ClipError with the cause if it cannot be written.
     """
-    white, kind, form, stored = (
-        (65535, torch.uint16, "rgb48le", "rgb48be")
-        if deep
-        else (255, torch.uint8, "rgb24", "rgb24")
-    )
+    white, kind, form, stored = 255, torch.uint8, "rgb24", "rgb24"
+    if deep:
+        white, kind, form, stored = 65535, torch.uint16, "rgb48le", "rgb48be"
     with (
         complete_or_absent(Path(path)) as unfinished,
         av.open(str(unfinished), "w", format="mov", options={"movflags": TAGS}) as container,

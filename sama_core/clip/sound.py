@@ -65,13 +65,11 @@ def open_sound(info: ClipInfo, audio: dict | None) -> Iterator[ResultSound]:
     usable, remark = _check_audio(audio)
     with _open_packets(info, usable) as packets:
         if packets is None and usable is not None and not _has_layout(usable):
-            usable, remark = (
-                _mix_to_stereo(usable),
-                (
-                    f"The sound has {usable['waveform'].shape[1]} channels, which no video file takes: "
-                    "the result gets a stereo mix of it."
-                ),
+            remark = (
+                f"The sound has {usable['waveform'].shape[1]} channels, which no video file takes: "
+                "the result gets a stereo mix of it."
             )
+            usable = _mix_to_stereo(usable)
         yield ResultSound(packets, usable, remark)
 
 
@@ -130,7 +128,7 @@ def _why_not_sound(audio: dict) -> str | None:
     if waveform.dim() != 3 or not waveform.shape[0] or not waveform.shape[1]:
         return f"the shape {tuple(waveform.shape)} instead of (1, channels, samples)"
     try:
-        return None if int(rate) >= 1 else f"the sample rate {rate}"
+        return None if rate is not None and int(rate) >= 1 else f"the sample rate {rate}"
     except (TypeError, ValueError, OverflowError):
         return f"the sample rate {rate}"
 

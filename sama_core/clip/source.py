@@ -30,25 +30,27 @@ class ClipFacts:
     """What is known about a source before its frames are read."""
 
     width: int
-    "Pixels as stored, but upright (after rotation)."
+    """Pixels as stored, but upright (after rotation)."""
     height: int
-    "Pixels as stored, but upright."
+    """Pixels as stored, but upright."""
     fps: Fraction
-    "Frames per second, on average."
+    """Frames per second, on average."""
     frame_count: int | None
-    "Frames in the source; None where only decoding all of it would tell."
+    """Frames in the source; None where only decoding all of it would tell."""
     pixel_aspect: Fraction = Fraction(1)
-    "Width / height of a pixel as shown; anything but 1 means that the picture is shown wider or narrower than stored."
+    """Width / height of a pixel as shown; anything but 1 means that the picture is shown wider or
+    narrower than stored.
+    """
     rotation: int = 0
-    "Degrees counterclockwise by which stored pictures were turned upright: 0, 90, 180 or 270."
+    """Degrees counterclockwise by which stored pictures were turned upright: 0, 90, 180 or 270."""
     mirrored: bool = False
-    "Whether top and bottom of stored pictures were swapped before that."
+    """Whether top and bottom of stored pictures were swapped before that."""
     bit_depth: int = 8
-    "Bits per colour component."
+    """Bits per colour component."""
     alpha: bool = False
-    "Whether the first picture is transparent somewhere."
+    """Whether the first picture is transparent somewhere."""
     colours: Colours = UNTAGGED
-    "The colour tags."
+    """The colour tags."""
 
 
 class ClipSource(Protocol):
@@ -113,7 +115,9 @@ class ClipSource(Protocol):
 
 
 class ImageSource(ClipSource):
-    """A batch of images, float (F, H, W, 3) in 0..1, played at `fps`. Raises ClipError for other shapes and rates."""
+    """A batch of images, float (F, H, W, 3) in 0..1, played at `fps`. Raises ClipError for other
+    shapes and rates.
+    """
 
     def __init__(self, images: Tensor, fps: Fraction | float):
         if images.dim() != 4 or images.shape[-1] != 3:
@@ -137,7 +141,9 @@ class ImageSource(ClipSource):
         return ClipFacts(width, height, self._fps, count, colours=Colours(matrix=RGB_MATRIX))
 
     def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
-        """The pictures in `clip_range`, always in 8 bits; raises ClipError if the start lies beyond the end."""
+        """The pictures in `clip_range`, always in 8 bits; raises ClipError if the start lies beyond
+        the end.
+        """
         count = len(self.images)
         check_start(self.name, clip_range.start, count)
         stop = count if clip_range.last is None else min(clip_range.last + 1, count)
@@ -178,16 +184,18 @@ def check_start(name: str, start: int, frame_count: int) -> None:
 
 
 def no_frames(name: str) -> ClipError:
+    """The error of a source without frames."""
     return unusable(name, "0 frames", "at least 1 frame")
 
 
 def in_frames(
     source: ClipSource, clip_range: ClipRange, seconds: Seconds, first: int = 0
 ) -> ClipRange:
-    """`clip_range` with what `seconds` sets in its place, by the times at which the source shows its frames.
+    """`clip_range`, with frame numbers in place of what `seconds` sets.
 
-    Both count from frame `first`; the result counts from 0. Begin and end go to the nearest frame, the interval to
-    the nearest whole number of frames, 1 at least. Raises ClipError where the start is given in both.
+    Both count from frame `first`; the result counts from 0. Begin and end become the frame that the
+    source shows nearest to that time, the interval the nearest whole number of frames, at least 1.
+    Raises ClipError where the start is given in both.
     """
     check_one_start(clip_range, seconds)
     start, frames, stride = first + clip_range.start, clip_range.frames, clip_range.stride
@@ -202,7 +210,10 @@ def in_frames(
 
 
 def exact_rate(fps: Fraction | float) -> Fraction:
-    """Frames per second as an exact number: 23.976 typed by hand is one of few digits, not of a float's 50."""
+    """Frames per second as an exact number. Raises ClipError for other than usual rates.
+
+    A rate that is typed, as 23.976, becomes a fraction of few digits, not a float's of 50.
+    """
     rate = Fraction(0)
     if isinstance(fps, Real) and 0 < fps <= HIGHEST_FPS:
         rate = (

@@ -1,8 +1,9 @@
-"""When pictures are shown, where a file's time stamps are equal, missing or fall: the good ones are kept.
+"""When pictures are shown, where a file's time stamps are equal, missing or fall.
 
-A stamp is good if it rises above the one before and the stamps behind it rise above it. Any other picture is placed
-between its neighbours, to the tick of the file's clock where there is room. Pictures are looked at one by one; only
-where a stamp is in doubt are the next few taken ahead.
+Good stamps are kept. A stamp is good if it rises above the one before, and the stamps after it rise
+above it. Any other picture is placed between its neighbours, on a tick of the file's clock where
+there is room. Pictures are examined one by one; the next few are read ahead only where a stamp is
+in doubt.
 """
 
 from collections import deque
@@ -13,12 +14,13 @@ from itertools import chain, islice
 from typing import Generic, TypeVar
 
 LOOK_AHEAD = 8
-"""Pictures that are taken ahead to judge a stamp in doubt."""
+"""Pictures that are read ahead to judge a stamp in doubt."""
 DOUBTFUL_STEPS = 2
-"""A stamp more than so many frames behind the one before may be wrong."""
+"""A stamp more than so many steps after the one before may be wrong."""
 
 Item = TypeVar("Item")
 Stamp = Fraction | None
+"""Seconds on the file's clock at which a picture is shown; None where the file has no stamp."""
 Times = Iterator[tuple[Item, Fraction, bool]]
 
 
@@ -27,60 +29,66 @@ class Clock:
     """The clock of a file's pictures."""
 
     origin: Fraction | None
-    "When picture 0 is shown, in seconds; None where the file has no time stamps."
+    """When picture 0 is shown, in seconds; None where the file has no time stamps."""
     tick: Fraction | None
-    "Its unit in seconds; None where the file has no time stamps."
+    """Its unit in seconds; None where the file has no time stamps."""
     step: Fraction
-    "The usual time from one picture to the next."
+    """The usual time from one picture to the next."""
 
-    def times(self, stamped: Iterable[tuple[Item, Stamp]], from_first: bool = True) -> Times:
-        """`(item, stamp)` in the order shown → `(item, time after picture 0, whether a stamp was not used)`.
+    def times(self, stamped: Iterable[tuple[Item, Stamp]], from_first: bool = True) -> Times[Item]:
+        """`(item, stamp)` in the order shown → `(item, time, moved)`.
 
-        Times rise strictly. `from_first` says that the first item is picture 0; else it needs a stamp, a good one.
+        Times are seconds after picture 0 and rise strictly; `moved` says that a stamp was not used.
+        `from_first` says that the first item is picture 0; otherwise its stamp must be good.
         """
-        untimed, origin = self.origin is None, self.origin or 0
+        is_timed, origin = self.origin is not None, self.origin or Fraction(0)
         stamped = iter(stamped)
         first = next(stamped, None)
         if first is None:
             return
-        before = -self.step if from_first else first[1] - origin - self.step
+        begin = None if from_first else first[1]
+        before = -self.step if begin is None else begin - origin - self.step
         relative = (
-            (item, None if untimed or stamp is None else stamp - origin)
+            (item, stamp - origin if is_timed and stamp is not None else None)
             for item, stamp in chain([first], stamped)
         )
-        for item, time, moved in rising(
-            relative, self.step, None if untimed else self.tick, before
-        ):
-            yield item, time, moved and not untimed
+        tick = self.tick if is_timed else None
+        for item, time, moved in mend_times(relative, self.step, tick, before):
+            yield item, time, moved and is_timed
 
-    def ticked(self, seconds: float) -> Fraction:
-        """Down to a whole tick, as ComfyUI reckons with seconds."""
+    def floor_to_tick(self, seconds: float) -> Fraction:
+        """`seconds` down to a whole tick, as ComfyUI calculates with seconds."""
         return int(seconds / self.tick) * self.tick if self.tick else Fraction(seconds)
 
 
-def rising(
+def mend_times(
     stamped: Iterable[tuple[Item, Stamp]], step: Fraction, tick: Fraction | None, before: Fraction
-) -> Times:
-    """`(item, stamp)` in the order shown → `(item, time, whether the stamp was no good)`, times strictly rising.
+) -> Times[Item]:
+    """`(item, stamp)` in the order shown → `(item, time, moved)`, with strictly rising times.
 
-    All in seconds. `step` is used where no neighbour tells better; times that are mended lie on a `tick` where they
-    can; the first lies behind `before`. A clock that was set back inside the file goes on where it stopped.
+    All in seconds; `moved` says that the stamp was not good. `step` is the distance where the
+    neighbours give none. Mended times lie on a `tick` where they can; the first time is later than
+    `before`. A clock that was set back inside the file goes on where it stopped.
     """
     ahead, shift = _Ahead(stamped), Fraction(0)
     last = exact = before  # `exact` is not rounded to ticks, so that a rate does not drift
     for item, stamp in ahead:
-        time, moved = _shifted(stamp, shift), False
+        time, moved = _shift(stamp, shift), False
         if time is None or not last < time <= last + DOUBTFUL_STEPS * step:
-            times = [time, *(_shifted(one, shift) for _, one in ahead.peek(LOOK_AHEAD))]
-            good = longest_rise(times, last)
-            if not good:
+            times = [time, *(_shift(one, shift) for _, one in ahead.peek(LOOK_AHEAD))]
+            rise = _find_rise(times, last)
+            if rise:
+                place, good = rise[0]
+                if place > 0:
+                    exact, moved = last + (good - last) / (place + 1), True
+                time = _on_tick(exact, tick, last, good) if moved else good
+            else:
                 exact = max(exact, last - step / 2) + step
-                placed, moved = _on_tick(exact, tick, last), not _was_set_back(times)
-                shift += 0 if moved else placed - time
+                placed = _on_tick(exact, tick, last)
+                moved = time is None or not _is_set_back(times)
+                if time is not None and not moved:
+                    shift += placed - time
                 time = placed
-            elif good[0] > 0:
-                exact, moved = last + (times[good[0]] - last) / (good[0] + 1), True
-                time = _on_tick(exact, tick, last, times[good[0]])
         if not moved:
             exact = time
         yield item, time, moved
@@ -88,37 +96,46 @@ def rising(
 
 
 def origin_of(stamps: Iterable[Stamp], step: Fraction) -> Fraction | None:
-    """When picture 0 is shown: its stamp or, if that is no good, as the good ones behind it tell.
+    """When picture 0 is shown: its stamp or, if that is not good, the time before the good ones.
 
-    None where the first pictures have no stamps. Two stamps are read if they follow each other as usual, else a few.
+    None where the first pictures have no stamps. Only two stamps are read if the second follows the
+    first as usual.
     """
     ahead = _Ahead(stamps)
-    first = ahead.peek(2)
-    if len(first) == 2 and None not in first and 0 < first[1] - first[0] <= DOUBTFUL_STEPS * step:
-        return first[0]
-    stamps = ahead.peek(1 + LOOK_AHEAD)
-    good = longest_rise(stamps)
-    return stamps[good[0]] - good[0] * step if good else None
+    first, second = (*ahead.peek(2), None, None)[:2]
+    if first is not None and second is not None and 0 < second - first <= DOUBTFUL_STEPS * step:
+        return first
+    rise = _find_rise(ahead.peek(1 + LOOK_AHEAD))
+    return rise[0][1] - rise[0][0] * step if rise else None
 
 
 def longest_rise(times: Sequence[Stamp], above: Fraction | None = None) -> list[int]:
-    """Places of the most `times` that rise strictly and lie above `above`; of several choices the lowest, earliest."""
-    best: list[list[int]] = []
+    """Places of the most `times` that rise strictly and lie above `above`.
+
+    Of several choices the one that ends lowest, then the earliest.
+    """
+    return [place for place, _ in _find_rise(times, above)]
+
+
+def _find_rise(times: Sequence[Stamp], above: Fraction | None = None) -> list[tuple[int, Fraction]]:
+    """As `longest_rise`: places with their times."""
+    best: list[list[tuple[int, Fraction]]] = []
     for place, time in enumerate(times):
         if time is None or (above is not None and time <= above):
             continue
-        before = [rise for rise in best if times[rise[-1]] < time]
-        best.append([*max(before, key=len, default=[]), place])
-    return min(best, key=lambda rise: (-len(rise), times[rise[-1]]), default=[])
+        before = [rise for rise in best if rise[-1][1] < time]
+        best.append([*max(before, key=len, default=[]), (place, time)])
+    return min(best, key=lambda rise: (-len(rise), rise[-1][1]), default=[])
 
 
-def _was_set_back(times: Sequence[Stamp]) -> bool:
-    """Whether times that all lie too low are those of a clock which was set back, and not just bad."""
+def _is_set_back(times: Sequence[Stamp]) -> bool:
+    """Whether times that all lie too low come from a clock that was set back, and are not bad."""
     good = longest_rise(times)
     return len(good) > 2 and good[0] == 0 and 2 * len(good) > len(times)
 
 
-def _shifted(stamp: Stamp, shift: Fraction) -> Stamp:
+def _shift(stamp: Stamp, shift: Fraction) -> Stamp:
+    """A stamp on a clock that was set by `shift` seconds."""
     return None if stamp is None else stamp + shift
 
 
@@ -131,10 +148,12 @@ def _on_tick(
 
 
 class _Ahead(Generic[Item]):
-    """An iterator that can be looked into; an error met on the way comes when its turn is there."""
+    """An iterator that can be read ahead; an error on the way is raised when its turn comes."""
 
     def __init__(self, items: Iterable[Item]):
-        self.items, self.taken, self.error = iter(items), deque(), None
+        self.items = iter(items)
+        self.taken: deque[Item] = deque()
+        self.error: Exception | None = None
 
     def __iter__(self) -> Iterator[Item]:
         return self

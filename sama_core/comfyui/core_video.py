@@ -20,7 +20,7 @@ import folder_paths
 from comfy_api.latest import Input, InputImpl, Types
 
 from ..clip import FileSource
-from ..clip.decode import display_name, opened
+from ..clip.decode import display_name, open_video
 from ..errors import SamaError
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def _shows(video: Input.Video, source: FileSource, window: Window) -> bool:
     if _is_edited(video):
         return False
     try:
-        with opened(source.stream, source.name) as container:
+        with open_video(source.stream, source.name) as container:
             stream = container.streams.video[0]
             size, rate, length = (
                 (stream.width, stream.height),
@@ -106,7 +106,7 @@ def _kind(part: Input.Video) -> tuple | None:
     if _is_edited(part) or part.get_active_trim_window() != WHOLE:
         return None
     stream = part.get_stream_source()
-    with opened(stream, display_name(stream)) as container:
+    with open_video(stream, display_name(stream)) as container:
         context = container.streams.video[0].codec_context
         if part.get_dimensions() != (context.width, context.height):
             return None
