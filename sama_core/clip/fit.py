@@ -38,10 +38,11 @@ def fit_clip(
 ) -> tuple[Tensor, ClipInfo]:
     """Read `clip_range` of `source` as the model wants it.
 
-    Returns frames, float32 (padded_count, H, W, 3) in 0…1, and the ClipInfo that undoes it. The
-    frame's size is by `area`, `fit` and `size` as in `place`. `progress` is called after every frame, with
-    a total of 0 where the source does not say one. Frames are fitted as they are decoded; beside
-    the result a few decoded pictures are held. Raises ClipError for what cannot be read.
+    Returns frames, float32 (padded_count, H, W, 3) in 0…1, and the ClipInfo that undoes it. Their
+    size follows from `area`, `fit` and `size` as in `place`. `progress` is called after every
+    frame, with a total of 0 where the source does not say one. Frames are fitted as they are
+    decoded; beside the result a few decoded pictures are held. Raises ClipError for what cannot be
+    read.
     """
     facts = source.facts()
     placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect, size)
