@@ -1,4 +1,6 @@
-"""Colours: literal values through every matrix, range and depth, in and out; transparency over black."""
+"""Colours: literal values through every matrix, range and depth, in and out; transparency over
+black.
+"""
 
 from fractions import Fraction
 
@@ -108,7 +110,9 @@ def test_every_matrix_range_and_depth(tmp_path, standard, full, bits, pix_fmt):
 @pytest.mark.parametrize("standard", WEIGHTS)
 @pytest.mark.parametrize("bits", [8, 10])
 def test_colours_come_out_as_they_went_in(tmp_path, standard, bits):
-    """Restored files hold the same YUV values, in limited range, and say of them what the source said."""
+    """Restored files hold the same YUV values, in limited range, and say of them what the source
+    said.
+    """
     red, blue, matrix = WEIGHTS[standard]
     pix_fmt = "yuv420p" if bits == 8 else "yuv420p10le"
     pictures = [flat(pix_fmt, as_yuv(colour, red, blue, False, bits), bits) for colour in COLOURS]
@@ -132,7 +136,8 @@ def test_colours_come_out_as_they_went_in(tmp_path, standard, bits):
 def test_the_last_columns_have_the_colour_of_the_others(pix_fmt):
     """swscale works on blocks of 32 columns; what is left over must not be forgotten.
 
-    The planes are filled by hand: into 4:2:2 of 10 bit swscale itself gets a row wrong now and then at odd widths.
+    The planes are filled by hand: into 4:2:2 of 10 bit swscale itself gets a row wrong now and then
+    at odd widths.
     """
     wide = av.VideoFrame.from_ndarray(np.full((6, 128, 3), (200, 30, 40), np.uint8), format="rgb24")
     wide = wide.reformat(format=pix_fmt)

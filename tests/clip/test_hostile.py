@@ -1,4 +1,6 @@
-"""Some 760 files made to break the reader: each gives a right result or one clear error, and nothing else happens."""
+"""Some 760 files made to break the reader: each gives a right result or one clear error, and
+nothing else happens.
+"""
 
 import os
 from collections import Counter

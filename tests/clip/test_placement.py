@@ -1,4 +1,6 @@
-"""Fit modes: which part of a picture is taken, and where it lands; literal boxes, and rules for any size."""
+"""Fit modes: which part of a picture is taken, and where it lands; literal boxes, and rules for any
+size.
+"""
 
 from fractions import Fraction
 

@@ -1,4 +1,6 @@
-"""ComfyUI asks for PyAV 16.0 or later and leaves it to chance which: the pack touches nothing that came after it."""
+"""ComfyUI asks for PyAV 16.0 or later and leaves it to chance which: the pack touches nothing that
+came after it.
+"""
 
 import ast
 import json
@@ -20,7 +22,8 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "av" in path.read_text(encoding="utf-8")
 )
-# Names under `av` that PyAV 16.0 has and that the pack touches. What is added here must be there in 16.0.
+# Names under `av` that PyAV 16.0 has and that the pack touches. What is added here must be there in
+# 16.0.
 TOUCHED = {
     "av.AudioFrame",
     "av.AudioFrame.from_ndarray",

@@ -53,7 +53,9 @@ def broken(data, packet_number, bits=4):
 
 
 def test_patched_up_frames_are_counted(tmp_path):
-    """What the decoder conceals is used, and said; what it refuses ends the clip with an error. Never silence."""
+    """What the decoder conceals is used, and said; what it refuses ends the clip with an error.
+    Never silence.
+    """
     write(tmp_path / "in.mp4", {"bf": "0", "g": "24", "crf": "8"})
     data = (tmp_path / "in.mp4").read_bytes()
     said = 0

@@ -155,7 +155,9 @@ def test_a_source_that_changed_is_noticed(tmp_path):
 
 
 def test_another_clip_of_the_same_size_and_length_lends_no_borders(tmp_path):
-    """A link that points elsewhere by the time the result is saved, and a file that was written over."""
+    """A link that points elsewhere by the time the result is saved, and a file that was written
+    over.
+    """
     for number, name in enumerate(("one.mp4", "two.mp4")):
         write_clip(
             tmp_path / name,

@@ -1,4 +1,6 @@
-"""Saving a restored clip: exactly the source's size, count and times, its own sound, and a whole file or none."""
+"""Saving a restored clip: exactly the source's size, count and times, its own sound, and a whole
+file or none.
+"""
 
 import io
 import os
@@ -46,7 +48,8 @@ SOUNDS = [
     ("in.mkv", "flac"),
     ("in.mp4", "libopus"),
 ]
-# AAC and AC-3 fill in some noise of their own, never the same twice; Opus takes longest to get going.
+# AAC and AC-3 fill in some noise of their own, never the same twice; Opus takes longest to get
+# going.
 TOLERANCES = {"alac": 1e-6, "flac": 1e-6, "libopus": 0.03}
 
 
@@ -108,7 +111,9 @@ def stored_packets(path):
     rate=st.sampled_from([24, NTSC, Fraction(25, 2), 240]),
 )
 def test_round_trip(tmp_path_factory, width, height, count, start, stride, fit, rate):
-    """Size, count and rate of any clip, range and fit mode; and the pictures, unedited, look the same."""
+    """Size, count and rate of any clip, range and fit mode; and the pictures, unedited, look the
+    same.
+    """
     folder = tmp_path_factory.mktemp("trip")
     write_clip(folder / "in.mp4", moving_shapes(count + start, width, height), Fraction(rate))
     source = FileSource(str(folder / "in.mp4"))
@@ -169,7 +174,9 @@ def test_frames_are_restored_one_at_a_time():
 @pytest.mark.parametrize("aspect", [Fraction(64, 45), Fraction(8, 9)])
 @pytest.mark.parametrize("fit", Fit)
 def test_pixels_that_are_not_square_come_back(tmp_path, fit, aspect):
-    """A circle on an anamorphic clip is round to the model, and as stored in the result, with its pixel shape."""
+    """A circle on an anamorphic clip is round to the model, and as stored in the result, with its
+    pixel shape.
+    """
     with av.open(str(tmp_path / "in.mp4"), "w") as container:
         video = container.add_stream("libx264", rate=24, options={"crf": "4"})
         video.width, video.height, video.pix_fmt = 72, 58, "yuv420p"
@@ -240,7 +247,9 @@ def test_odd_sizes_are_exact(size, bits, pixels):
 
 @pytest.mark.parametrize("size", [(100, 70), (112, 80)])
 def test_the_same_frames_become_the_same_bytes(size):
-    """Seen to differ on processors with AVX-512; memory is used anew from run to run, so it takes some runs."""
+    """Seen to differ on processors with AVX-512; memory is used anew from run to run, so it takes
+    some runs.
+    """
     width, height = size
     noise = torch.rand(20, height, width, 3, generator=torch.Generator().manual_seed(0))
     frames, info = fit_clip(
@@ -267,7 +276,9 @@ def test_the_same_frames_become_the_same_bytes(size):
     ids=["all", "middle", "stride"],
 )
 def test_the_sources_sound_is_copied(tmp_path, name, codec, clip_range):
-    """The very packets of the source, in step with the pictures to the sample, and no longer than they play."""
+    """The very packets of the source, in step with the pictures to the sample, and no longer than
+    they play.
+    """
     source = make(tmp_path / name, codec)
     frames, info = fitted(source, clip_range)
     assert is_copied(info, info.audio)

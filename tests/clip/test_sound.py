@@ -1,4 +1,6 @@
-"""Sound of foreign files: any channels, holes, changes and tracks, on one clock with the pictures; nothing crashes."""
+"""Sound of foreign files: any channels, holes, changes and tracks, on one clock with the pictures;
+nothing crashes.
+"""
 
 import io
 import json
@@ -59,7 +61,9 @@ def assert_clicks(audio, wanted):
 
 # Channels: decoding these killed the process
 
-ORDERS = {  # name: codec, layout of the samples, what the file says the channels are, their places in FFmpeg's order
+# name: codec, layout of the samples, what the file says the channels are, their places in FFmpeg's
+# order
+ORDERS = {
     "7.1.mp4": ("aac", "7.1", None, range(8)),
     "8.mov": ("pcm_s16le", "8 channels", None, range(8)),
     "16.mov": ("pcm_s24le", "16 channels", None, range(16)),
@@ -113,7 +117,9 @@ def heard(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_many_channels_in_any_order_are_heard_in_ffmpegs_order(heard, name):
-    """The server lives, and every channel is where it belongs; what is saved holds them the same way."""
+    """The server lives, and every channel is where it belongs; what is saved holds them the same
+    way.
+    """
     *_, places = ORDERS[name]
     lows = {3} if name == "7.1.mp4" else set()  # AAC keeps nothing but bass in LFE
     found = heard[name]
@@ -144,7 +150,9 @@ def test_seven_channels_are_told_before_sampling(tmp_path):
     "name, codec", [("in.mkv", "aac"), ("in.ts", "aac"), ("in.mkv", "pcm_s16le")]
 )
 def test_a_recording_that_starts_before_a_keyframe(tmp_path, name, codec):
-    """Its first pictures cannot be decoded: the clip begins with the keyframe after 1 s, and so does its sound."""
+    """Its first pictures cannot be decoded: the clip begins with the keyframe after 1 s, and so
+    does its sound.
+    """
     path = write(tmp_path / name, clicks(2, 3), codec, "stereo", skip=7)
     frames, info = read(path)
     assert info.frame_count == 48 and round(float(frames[0].mean()) * 51) == 24
@@ -156,7 +164,9 @@ def test_a_recording_that_starts_before_a_keyframe(tmp_path, name, codec):
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.mov", "in.mkv"])
 def test_pictures_that_begin_late(tmp_path, name):
-    """An mp4 says so with an edit list. What sounds before the first picture belongs to nothing that is shown."""
+    """An mp4 says so with an edit list. What sounds before the first picture belongs to nothing
+    that is shown.
+    """
     frames, info = read(write(tmp_path / name, clicks(2, 2), "aac", "stereo", first_picture=12))
     assert_clicks(info.audio, [0.25, 0.75, 1.25])
     assert_clicks(saved(frames, info)[0], [0.25, 0.75, 1.25])
@@ -186,7 +196,9 @@ def test_an_avi_begins_with_its_first_packets(tmp_path):
     ],
 )
 def test_a_hole_is_silence(tmp_path, name, codec):
-    """A second without packets: what comes after it is heard when it is due, in AUDIO and in the result."""
+    """A second without packets: what comes after it is heard when it is due, in AUDIO and in the
+    result.
+    """
     video = "libvpx-vp9" if name == "in.webm" else "libx264"
     path = write(tmp_path / name, clicks(2, 4), codec, "stereo", silent=(1.1, 2.1), video=video)
     frames, info = read(path)
@@ -244,7 +256,9 @@ def test_damaged_packets_are_silence_and_told_once(tmp_path):
 
 
 def joined(folder, *parts):
-    """MPEG-TS files of 2 s one behind the other, as a receiver stores what is sent: (channels, layout, rate, begin)."""
+    """MPEG-TS files of 2 s one behind the other, as a receiver stores what is sent: (channels,
+    layout, rate, begin).
+    """
     whole = b""
     for number, (codec, channels, layout, rate, begin) in enumerate(parts):
         path = folder / f"{number}.ts"
@@ -370,7 +384,9 @@ def test_where_the_decoder_dies_sound_is_left_out_with_one_remark(tmp_path, monk
 
 
 def test_where_the_decoder_dies_packets_are_copied_all_the_same(tmp_path, monkeypatch):
-    """FLAC in an mp4 that states a custom order: the result has the source's packets, though nobody heard them."""
+    """FLAC in an mp4 that states a custom order: the result has the source's packets, though nobody
+    heard them.
+    """
     path = state_order(write(tmp_path / "in.mp4", tones(2), "flac", "stereo"), [RIGHT, LEFT])
     program(monkeypatch, tmp_path, "import os; os.abort()")
     frames, info = read(path)

@@ -1,4 +1,6 @@
-"""Time stamps as files have them: good ones are kept, equal, missing and falling ones get a time of their own."""
+"""Time stamps as files have them: good ones are kept, equal, missing and falling ones get a time of
+their own.
+"""
 
 from fractions import Fraction
 from itertools import pairwise

@@ -250,8 +250,8 @@ def test_a_start_in_seconds_finds_the_frame_without_decoding(tmp_path, monkeypat
         (
             {"duration": 10**400},
             (
-                "duration in seconds: got a number of more than 300 digits, needs at most 35791394. "
-                "Set it to 0."
+                "duration in seconds: got a number of more than 300 digits, needs at most "
+                "35791394. Set it to 0."
             ),
         ),
         ({"every": "x"}, "interval in seconds: got 'x', needs 0 or more. Set it to 0."),

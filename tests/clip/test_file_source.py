@@ -1,4 +1,6 @@
-"""Reading: the right frames, no more decoding than asked, sound to the sample, errors an artist can act on."""
+"""Reading: the right frames, no more decoding than asked, sound to the sample, errors an artist can
+act on.
+"""
 
 import io
 import re
@@ -54,7 +56,9 @@ def mux(
     rotation=0,
     sound="pcm_s16le",
 ):
-    """A 10 fps file made by hand, for what `write_clip` does not offer: keyframes, exact sound, rotation."""
+    """A 10 fps file made by hand, for what `write_clip` does not offer: keyframes, exact sound,
+    rotation.
+    """
     with av.open(str(path), "w") as container:
         video = track = None
         if len(pictures):
@@ -171,7 +175,8 @@ def test_a_jump_decodes_less_than_two_groups(tmp_path, decoded, name, codec, opt
 
 
 def test_a_trimmed_file_counts_only_what_plays(tmp_path):
-    # Times before 0 become an edit list: the first 8 frames are stored and decoded, but never shown.
+    # Times before 0 become an edit list: the first 8 frames are stored and decoded, but never
+    # shown.
     pictures = [numbered_frame(number, 64) for number in range(50)]
     source = FileSource(mux(tmp_path / "trimmed.mp4", pictures, first_picture=-8))
     assert source.facts().frame_count is None, "the file states 50, but 42 play"
@@ -218,7 +223,8 @@ def test_frames_are_uint8_rgb_of_the_file(tmp_path):
 
 @pytest.mark.parametrize("rotation, blue_at", [(90, (8, 16)), (-90, (56, 16)), (180, (16, 8))])
 def test_rotation_is_applied(tmp_path, rotation, blue_at):
-    # Stored 64 wide, 32 high, the right half blue. Turned 90 degrees counterclockwise, blue is on top.
+    # Stored 64 wide, 32 high, the right half blue. Turned 90 degrees counterclockwise, blue is on
+    # top.
     picture = np.zeros((32, 64, 3), np.uint8)
     picture[:, 32:] = (0, 0, 255)
     source = FileSource(mux(tmp_path / "phone.mp4", [picture], rotation=rotation))
@@ -367,8 +373,8 @@ def test_an_animated_webp_is_called_by_its_name(tmp_path):
     pictures = [Image.fromarray(numbered_frame(number)) for number in range(3)]
     pictures[0].save(path, save_all=True, append_images=pictures[1:])
     expected = (
-        "got an animated WebP, which FFmpeg does not read, needs a video that plays (mp4, mov, webm, mkv, avi "
-        "or gif). Convert it to mp4 (H.264), webm or gif first."
+        "got an animated WebP, which FFmpeg does not read, needs a video that plays (mp4, mov, "
+        "webm, mkv, avi or gif). Convert it to mp4 (H.264), webm or gif first."
     )
     assert refusal(FileSource(str(path))) == f"video 'a.webp': {expected}"
     assert refusal(FileSource(io.BytesIO(path.read_bytes()))) == f"video 'in memory': {expected}"
@@ -380,7 +386,8 @@ def test_a_coding_that_ffmpeg_does_not_know(tmp_path):
     mux(path, [numbered_frame(0)])
     path.write_bytes(path.read_bytes().replace(b"avc1", b"BRAW"))
     assert refusal(FileSource(str(path))).startswith(
-        "video 'raw.mp4': got pictures in a coding that FFmpeg does not know, or a damaged file, needs "
+        "video 'raw.mp4': got pictures in a coding that FFmpeg does not know, or a damaged file, "
+        "needs "
     )
 
 
@@ -419,8 +426,8 @@ def test_a_size_that_changes_inside_names_the_frame(tmp_path):
     ]
     path.write_bytes(b"".join(Path(part).read_bytes() for part in parts))
     assert refusal(FileSource(str(path))) == (
-        "video 'calls.ts': got frame 10 of 64x64 pixels, needs the first frame's size, 32x32, throughout. "
-        "Set the frame limit to end before frame 10, or export the file again."
+        "video 'calls.ts': got frame 10 of 64x64 pixels, needs the first frame's size, 32x32, "
+        "throughout. Set the frame limit to end before frame 10, or export the file again."
     )
     assert len(list(FileSource(str(path)).frames(ClipRange(0, 10)))) == 10
 
@@ -507,7 +514,10 @@ def test_truncated_before_its_index(tmp_path):
         ({"start": 2**70}, "start frame: got 1.18059e+21, needs at most 2147483647. Set it to 0."),
         (
             {"frames": 10**400},
-            "frame limit: got a number of more than 300 digits, needs at most 2147483647. Set it to 0.",
+            (
+                "frame limit: got a number of more than 300 digits, needs at most 2147483647. Set it "
+                "to 0."
+            ),
         ),
         (
             {"stride": 2**31},

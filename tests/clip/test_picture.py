@@ -1,4 +1,6 @@
-"""Turned and mirrored pictures come upright, as FFmpeg shows them: from a file's matrix and from EXIF."""
+"""Turned and mirrored pictures come upright, as FFmpeg shows them: from a file's matrix and from
+EXIF.
+"""
 
 from fractions import Fraction
 from itertools import pairwise
