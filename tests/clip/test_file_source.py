@@ -515,8 +515,8 @@ def test_truncated_before_its_index(tmp_path):
         (
             {"frames": 10**400},
             (
-                "frame limit: got a number of more than 300 digits, needs at most 2147483647. Set it "
-                "to 0."
+                "frame limit: got a number of more than 300 digits, needs at most 2147483647. Set "
+                "it to 0."
             ),
         ),
         (

@@ -16,7 +16,7 @@ FEWEST = 740
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The worker's process and its lines; it starts in an empty folder, where nothing may appear."""
+    """The worker's process and its lines; it starts in an empty folder, which must stay empty."""
     folder, empty = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("empty")
     done, lines = run_worker("worker", folder, empty)
     (folder / "clips" / "not_files" / "closed").chmod(0o700) if os.geteuid() == 0 else None

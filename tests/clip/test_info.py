@@ -104,7 +104,7 @@ def test_a_stride_keeps_the_times_of_the_frames_it_takes(tmp_path):
 )
 @pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "in.avi"])
 def test_a_steady_rate_is_exact_whatever_the_files_clock(tmp_path, name, rate):
-    """Matroska counts milliseconds, and has 24000/1001 only nearly: the result has it to the tick."""
+    """Matroska counts milliseconds, and has 24000/1001 only nearly: the result has it exactly."""
     with av.open(str(tmp_path / name), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"g": "5"})
         stream.width = stream.height = 32

@@ -500,7 +500,7 @@ def test_copied_sound_keeps_all_of_its_channels(tmp_path):
     ],
 )
 def test_what_is_no_sound_does_not_cost_the_edit(tmp_path, audio, words):
-    """It reaches Finish Video when the edit is made: the video is saved silent, and that is said."""
+    """It reaches Finish Video after the edit is made: the video is saved silent, with a remark."""
     frames, info = clip()
     kept, remark = fitting_sound(info, audio)
     assert kept is None and re.search(f"The sound is left out, because it has {words}", remark)
