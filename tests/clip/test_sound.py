@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from sama_core.clip import ClipRange, FileSource, apart, fit_clip, save_restored
+from sama_core.clip import ClipRange, FileSource, apart, fit_clip, packets, save_restored
 from sama_core.clip.sound import fitting_sound
 
 from ..harness import sound_worker
@@ -431,3 +431,14 @@ def test_an_interrupt_ends_the_process(tmp_path, processes):
     with pytest.raises(Stop):
         FileSource(write(tmp_path / "in.mp4", tones(2), "aac", "stereo")).sound(0, 3, interrupted)
     assert len(processes) == 1 and processes[0].poll() is not None
+
+
+def test_saving_opens_the_sound_of_a_source_once(tmp_path, monkeypatch):
+    """Seven channels fit no AAC: whether they are copied decides on the mix, and is asked once."""
+    frames, info = read(write(tmp_path / "in.mkv", tones(7), "flac", "6.1"))
+    open_video, names = packets.open_video, []
+    monkeypatch.setattr(
+        packets, "open_video", lambda stream, name: names.append(name) or open_video(stream, name)
+    )
+    codec = saved(frames, info)[1]
+    assert (codec, names) == ("flac", ["in.mkv"])
