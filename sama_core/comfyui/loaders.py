@@ -19,9 +19,9 @@ from ..encoders.umt5_layout import Umt5Sizes, is_official, official_to_comfy
 from ..encoders.vae_layout import vae_shapes
 from ..errors import CheckpointError, needed
 from ..weights.checkpoint import merge, plan_checkpoint, refuse_non_finite, transformer_settings
-from ..weights.formats import METADATA
 from ..weights.header import BUNDLE_ADVICE, WeightFile, is_bundle
 from ..weights.names import ALL_IN_ONE, WEIGHT_DTYPES, strip_prefix
+from ..weights.quant_formats import METADATA
 from ..weights.quantised import Stored, refuse_broken_scales, refuse_unreadable
 from ..weights.report import LoadReport, compare
 from . import joint_state

@@ -10,8 +10,8 @@ import torch
 
 from .. import embedded
 from ..model.config import DitConfig
-from ..weights.formats import is_quant_key
 from ..weights.names import SAMA_KEYS, SAMA_MODULES
+from ..weights.quant_formats import is_quant_key
 from .later_core import ignored
 from .model import SamaModel
 from .weight_files import refuse_gaps_and_scales

@@ -27,8 +27,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ..identity import Description, Indescribable
-from ..identity.describe import State
 from ..identity.kinds import own_attributes
+from ..identity.parts import State
 from .launch_identity import add_launch
 from .model_identity import OF_A_MODULES_LOAD, ModelParts, ejected
 

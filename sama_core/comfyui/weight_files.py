@@ -12,8 +12,8 @@ from torch import Tensor
 from ..errors import CheckpointError, needed
 from ..model.config import DitConfig
 from ..weights.checkpoint import model_shapes, refuse_non_finite
-from ..weights.formats import MARK, METADATA
 from ..weights.header import read_header
+from ..weights.quant_formats import MARK, METADATA
 from ..weights.quantised import Stored, as_core_reads, is_small_scale, read_mark, refuse_unreadable
 from ..weights.report import compare
 

@@ -11,16 +11,13 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from .bytecode import code_bytes, code_names, code_words, reassigned
-from .describe import Part, Piece
 from .packages import is_library, origin
-
-if TYPE_CHECKING:
-    from .describe import Description
+from .parts import Into, Part, Piece
 
 _BUILT_IN = (
     types.BuiltinFunctionType,
@@ -58,7 +55,7 @@ def name_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{name}"
 
 
-def callable_parts(value: Any, into: "Description") -> Iterator[Piece] | None:
+def callable_parts(value: Any, into: Into) -> Iterator[Piece] | None:
     """The parts of functions and what comes with them; None for anything else."""
     for kinds, parts in _PARTS:
         if isinstance(value, kinds):
@@ -71,13 +68,13 @@ def callable_parts(value: Any, into: "Description") -> Iterator[Piece] | None:
     return None
 
 
-def _method_parts(method: types.MethodType, into: "Description") -> Iterator[Piece]:
+def _method_parts(method: types.MethodType, into: Into) -> Iterator[Piece]:
     yield b"method"
     yield Part("", method.__func__)
     yield Part(".__self__", method.__self__)
 
 
-def _partial_parts(partial: functools.partial, into: "Description") -> Iterator[Piece]:
+def _partial_parts(partial: functools.partial, into: Into) -> Iterator[Piece]:
     yield b"partial"
     yield Part("", partial.func)
     yield Part(".args", partial.args)
@@ -85,24 +82,24 @@ def _partial_parts(partial: functools.partial, into: "Description") -> Iterator[
     yield Part("", vars(partial))
 
 
-def _cached_parts(cached: functools._lru_cache_wrapper, into: "Description") -> Iterator[Piece]:
+def _cached_parts(cached: functools._lru_cache_wrapper, into: Into) -> Iterator[Piece]:
     yield b"lru_cache"
     for name, held in sorted(vars(cached).items()):
         yield Part(f".{name}", held)
 
 
-def _unbound_parts(method: staticmethod | classmethod, into: "Description") -> Iterator[Piece]:
+def _unbound_parts(method: staticmethod | classmethod, into: Into) -> Iterator[Piece]:
     yield type(method).__name__.encode()
     yield Part("", method.__func__)
 
 
-def _property_parts(value: property, into: "Description") -> Iterator[Piece]:
+def _property_parts(value: property, into: Into) -> Iterator[Piece]:
     yield b"property"
     yield Part(".fget", value.fget)
     yield Part(".fset", value.fset)
 
 
-def _code_parts(value: types.CodeType, into: "Description") -> Iterator[Piece]:
+def _code_parts(value: types.CodeType, into: Into) -> Iterator[Piece]:
     yield code_bytes(value)
 
 
@@ -120,7 +117,7 @@ def _built_in_parts(value: Any) -> Iterator[Piece]:
         yield Part(".__self__", owner)
 
 
-def _module_parts(module: types.ModuleType, into: "Description") -> Iterator[Piece]:
+def _module_parts(module: types.ModuleType, into: Into) -> Iterator[Piece]:
     """A module that hangs on something: who holds it may read any of its variables; those that are
     values are written.
 
@@ -135,7 +132,7 @@ def _module_parts(module: types.ModuleType, into: "Description") -> Iterator[Pie
             yield Part(f".{name}", held)
 
 
-def _cell_parts(cell: types.CellType, into: "Description") -> Iterator[Piece]:
+def _cell_parts(cell: types.CellType, into: Into) -> Iterator[Piece]:
     try:
         held = cell.cell_contents
     except ValueError:
@@ -148,7 +145,7 @@ def _cell_parts(cell: types.CellType, into: "Description") -> Iterator[Piece]:
 # --- functions ----------------------------------------------------------------------------------
 
 
-def _function_parts(function: types.FunctionType, into: "Description") -> Iterator[Piece]:
+def _function_parts(function: types.FunctionType, into: Into) -> Iterator[Piece]:
     # Not `__module__` and `__qualname__`: functools.wraps copies those of another function.
     home, code = function.__globals__.get("__name__"), function.__code__
     yield f"function {name_of(function)} {home}.{code.co_qualname} {origin(home)}".encode()
@@ -165,7 +162,7 @@ def _function_parts(function: types.FunctionType, into: "Description") -> Iterat
         yield from _globals_read(function, into)
 
 
-def _globals_read(function: types.FunctionType, into: "Description") -> Iterator[Piece]:
+def _globals_read(function: types.FunctionType, into: Into) -> Iterator[Piece]:
     """What code reads from its module, from modules it names there or holds, and from the
     environment.
 
@@ -196,7 +193,7 @@ def _globals_read(function: types.FunctionType, into: "Description") -> Iterator
 
 
 def _reads(
-    modules: list[types.ModuleType], names: frozenset[str], plain_only: bool, into: "Description"
+    modules: list[types.ModuleType], names: frozenset[str], plain_only: bool, into: Into
 ) -> Iterator[Piece]:
     """Variables called `names` of `modules`, and of modules that are such variables:
     `pack.settings.scale`.
@@ -250,7 +247,7 @@ def _imported(name: str, space: dict) -> list[types.ModuleType]:
     return [module for module in found if isinstance(module, types.ModuleType)]
 
 
-def _global_part(name: str, held: Any, plain_only: bool, into: "Description") -> Iterator[Piece]:
+def _global_part(name: str, held: Any, plain_only: bool, into: Into) -> Iterator[Piece]:
     yield name.encode()
     if not plain_only or (_is_plain(held) and not isinstance(held, (dict, list, set))):
         yield Part(f" reading {name}", held)
@@ -279,7 +276,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, _PLAIN)
 
 
-def class_parts(kind: type, into: "Description") -> Iterator[Piece]:
+def class_parts(kind: type, into: Into) -> Iterator[Piece]:
     """A class: its name, and unless a library's, its bases, methods and attributes."""
     yield f"class {name_of(kind)} {origin(kind.__module__)}".encode()
     if is_library(kind.__module__):

@@ -17,17 +17,15 @@ import types
 import uuid
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 import torch
 
 from . import code
-from .describe import Indescribable, Part, Piece, full_bytes, sampled_bytes
 from .packages import is_library, origin
-
-if TYPE_CHECKING:
-    from .describe import Description
+from .parts import Indescribable, Into, Part, Piece
+from .tensors import full_bytes, sampled_bytes
 
 _PLAIN = (type(None), bool, int, complex, str, types.EllipsisType, types.NotImplementedType)
 _BY_REPR = (
@@ -66,7 +64,7 @@ def plain_bytes(value: Any) -> bytes | None:
     return f"{kind.__name__} {value!r}".encode() if kind in _PLAIN else None
 
 
-def parts_of(value: Any, into: "Description") -> Iterator[Piece]:
+def parts_of(value: Any, into: Into) -> Iterator[Piece]:
     """The parts of `value`, in a fixed order. Raises Indescribable."""
     kind = type(value)
     if isinstance(value, torch.Tensor):
@@ -91,9 +89,9 @@ def parts_of(value: Any, into: "Description") -> Iterator[Piece]:
         yield from _state(value, into)
 
 
-def _state(value: Any, into: "Description") -> Iterator[Piece]:
+def _state(value: Any, into: Into) -> Iterator[Piece]:
     yield Part("", type(value))
-    yield from _content(value)
+    yield from _content(value, into)
     attributes = _attributes(value)
     if attributes is not None:
         into.state.instances.append((value, dict(attributes)))
@@ -101,7 +99,7 @@ def _state(value: Any, into: "Description") -> Iterator[Piece]:
     for name in _slots(type(value)):
         if hasattr(value, name):
             yield Part(f".{name}", getattr(value, name))
-    hidden = _hidden_state(type(value))
+    hidden = _hidden_state(type(value))  # type: ignore[arg-type]  # a class is hashable
     if (
         hidden is not None
         and is_library(hidden.__module__)
@@ -137,7 +135,7 @@ def attribute_parts(attributes: dict) -> Iterator[Piece]:
         yield Part(f".{name}", attributes[name])
 
 
-def _content(value: Any) -> Iterator[Piece]:
+def _content(value: Any, into: Into) -> Iterator[Piece]:
     """Of containers and of C types that show their state.
 
     Dictionaries in their own order, which code may follow.
@@ -156,16 +154,16 @@ def _content(value: Any) -> Iterator[Piece]:
     elif isinstance(value, weakref.ref):
         yield Part("()", value())
     else:
-        yield from _flat_content(value)
+        yield from _flat_content(value, into)
 
 
-def _flat_content(value: Any) -> Iterator[Piece]:
+def _flat_content(value: Any, into: Into) -> Iterator[Piece]:
     """Of what holds no parts that could lead back to it; a SimpleNamespace is all in its
     `__dict__`.
     """
     if isinstance(value, (set, frozenset)):
         yield f"set {len(value)}".encode()
-        yield from sorted(_alone(member) for member in value)
+        yield from sorted(into.digest_alone(member) for member in value)
     elif isinstance(value, (str, bytes, bytearray, int, float, complex)):
         # Not `repr(value)`: a class of its own may show anything.
         own = next(
@@ -208,13 +206,6 @@ _SHOWN = (
     types.SimpleNamespace,
     torch.Size,
 )
-
-
-def _alone(member: Any) -> bytes:
-    """The key of a set's member by itself: a set has no order."""
-    from .describe import Description
-
-    return Description().add(member).key.encode()
 
 
 def _short(key: Any) -> str:

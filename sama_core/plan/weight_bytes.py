@@ -8,8 +8,8 @@ from typing import NamedTuple
 from ..convert.formats import is_matrix
 from ..model.config import DitConfig
 from ..released_files import DIFFUSION_MODEL, SAMA_14B, default_file
-from ..weights.formats import is_quant_key
 from ..weights.names import FP8_STORAGES, SAMA_MODULES
+from ..weights.quant_formats import is_quant_key
 
 FLOAT32_MODULES = ("patch_embedding", *SAMA_MODULES)
 """Modules that the loader keeps in float32, however the others are stored."""

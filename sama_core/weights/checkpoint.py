@@ -18,9 +18,9 @@ from torch import Tensor
 from ..errors import CheckpointError, needed
 from ..model.config import DitConfig
 from ..model.dit import SamaDiT
-from .formats import SUFFIXES, is_quant_key
 from .header import WeightFile, listed, read_header, shard_paths
 from .names import SAMA_KEYS
+from .quant_formats import SUFFIXES, is_quant_key
 from .quantised import Stored, refuse_broken_scales, refuse_unreadable
 from .report import LoadReport, compare, load_state_dict_report
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CheckpointError, needed
-from .formats import MARK
 from .names import (
     OF_OTHER_MODELS,
     PREFIXES,
@@ -25,6 +24,7 @@ from .names import (
     strip_prefix,
     uses_diffusers_names,
 )
+from .quant_formats import MARK
 from .quantised import Stored, as_core_reads, is_small_scale, metadata_layers, read_mark
 
 BUNDLE_ADVICE = (

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import CheckpointError, needed
-from .formats import (
+from .quant_formats import (
     _EMBEDDINGS,
     _OLD_NAMES,
     _OTHERS,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, needed
-from .formats import SUFFIXES, is_quant_key
 from .header import listed
+from .quant_formats import SUFFIXES, is_quant_key
 
 
 @dataclass(frozen=True)

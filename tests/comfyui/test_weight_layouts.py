@@ -110,7 +110,7 @@ def test_the_smoothing_of_nvfp4_reaches_the_layer(comfyui, tmp_path):
 def test_shapes_of_formats_are_those_that_core_makes(comfyui, name, layout, scales, size):
     import comfy.quant_ops
 
-    from sama_core.weights.formats import FORMATS
+    from sama_core.weights.quant_formats import FORMATS
 
     packed, params = getattr(comfy.quant_ops, layout).quantize(torch.randn(size))
     assert tuple(packed.shape) == FORMATS[name].weight(*size)
@@ -126,7 +126,7 @@ def test_every_format_of_this_core_is_known(comfyui):
     """A new one is accepted from a file, but its shapes are not checked before loading: add it to the table."""
     import comfy.quant_ops
 
-    from sama_core.weights.formats import FORMATS
+    from sama_core.weights.quant_formats import FORMATS
 
     assert comfy.quant_ops.QUANT_ALGOS.keys() <= FORMATS.keys()
     for name, format_ in comfy.quant_ops.QUANT_ALGOS.items():

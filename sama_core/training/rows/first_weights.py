@@ -22,9 +22,9 @@ from ...weights.checkpoint import (
     plan_checkpoint,
     transformer_settings,
 )
-from ...weights.formats import is_quant_key
 from ...weights.header import read_header, shard_paths
 from ...weights.names import strip_prefix
+from ...weights.quant_formats import is_quant_key
 from ...weights.report import compare
 
 SEMANTIC_HIDDEN = 1024
