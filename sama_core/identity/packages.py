@@ -15,7 +15,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from .describe import Indescribable
+from .parts import Indescribable
 
 _LOADED = time.time()
 """Files that changed after this are not what was loaded."""
