@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..errors import CheckpointError, needed
 from ..weights.checkpoint import CheckpointPlan, plan_checkpoint
-from ..weights.formats import is_quant_key
 from ..weights.header import WeightFile
+from ..weights.quant_formats import is_quant_key
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 CHUNK = 1 << 20
