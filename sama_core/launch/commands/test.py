@@ -19,6 +19,7 @@ RUFF_CHECK = ("ruff check", ("-m", "ruff", "check", "--extend-exclude", ".runtim
 CHECKS = (
     RUFF_CHECK,
     ("ruff format", ("-m", "ruff", "format", "--check", "--extend-exclude", ".runtime", ".")),
+    ("mypy", ("-m", "mypy")),
     (
         "import floors",
         ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),

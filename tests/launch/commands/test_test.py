@@ -71,16 +71,16 @@ def calls(monkeypatch):
 def test_all_checks_run_before_the_whole_suite(places, no_set_up, calls, capsys):
     assert main(["test"], places) == 0
     *checks, floors, _ = calls.programs()
-    assert checks == ["ruff check", "ruff format"] and "lint_imports_command" in floors
+    assert checks == ["ruff check", "ruff format", "mypy"] and "lint_imports_command" in floors
     assert "pytest" in calls[-1][0] and calls[-1][1] == str(no_set_up)
     assert "Failed" not in capsys.readouterr().out
 
 
 def test_every_check_says_that_it_failed(places, no_set_up, calls, capsys):
-    calls.status = {"format": 1, "pytest": 2}
+    calls.status = {"format": 1, "mypy": 1, "pytest": 2}
     assert main(["test"], places) == 2
     assert len(calls) == len(testing.CHECKS) + 1, "a failed check does not end the command"
-    assert "Failed: ruff format, pytest." in capsys.readouterr().out
+    assert "Failed: ruff format, mypy, pytest." in capsys.readouterr().out
 
 
 def test_the_checks_alone(places, no_set_up, calls):
