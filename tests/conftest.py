@@ -92,7 +92,7 @@ def pytest_sessionfinish(session):
     """A worker of pytest-xdist sends what it compared and tried to the process that prints."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["parity"] = golden_files.seen_parity()
-        session.config.workeroutput["hostile"] = outcomes.seen()
+        session.config.workeroutput["hostile"] = outcomes.list_seen()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..harness import comfy_home, contract
-from ..harness.core_lookup import attributes, given, untaken
+from ..harness.core_lookup import attributes, check_calls, find_untaken
 from ..harness.core_syntax import calls, function
 from ..harness.core_uses import Use
 from ..harness.core_words import check_words
@@ -139,7 +139,7 @@ CLOSED = (
 def test_a_closed_signature_is_named_and_an_open_one_is_not(tmp_path, name, told):
     (tmp_path / "ours.py").write_text(CLOSED)
     ours = function(tmp_path / "ours.py", name)
-    lines = untaken(name, ours, "core.f", lambda self, model, x, newest=None: None, "ours.py")
+    lines = find_untaken(name, ours, "core.f", lambda self, model, x, newest=None: None, "ours.py")
     assert [line.partition("(self")[0] for line in lines] == told
 
 
@@ -155,7 +155,7 @@ def test_a_closed_signature_is_named_and_an_open_one_is_not(tmp_path, name, told
 def test_calls_of_ours_that_we_would_not_take_are_named(tmp_path, core, name, told):
     (tmp_path / "ours.py").write_text(CLOSED)
     seen = calls(ast.parse(core), ".f" if "." in core.partition("(")[0] else "f")
-    lines = list(given(name, function(tmp_path / "ours.py", name), seen, "core.py"))
+    lines = list(check_calls(name, function(tmp_path / "ours.py", name), seen, "core.py"))
     assert len(seen) == 1 and lines == ([told] if told else [])
 
 

@@ -20,13 +20,13 @@ def write_archive(folder: Path, root: Path = REPO_ROOT) -> Path:
         *_rules(root / ".comfyignore"),
         "/.git",
     ]  # a file in a second work tree
-    for path in _kept(root, PurePosixPath(), rules):
+    for path in _list_kept(root, PurePosixPath(), rules):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, folder / path)
     return folder
 
 
-def ignored(path: PurePosixPath, is_folder: bool, rules: list[str]) -> bool:
+def is_ignored(path: PurePosixPath, is_folder: bool, rules: list[str]) -> bool:
     """What the last rule that fits says.
 
     A rule with a slash before its end counts from the root, others anywhere.
@@ -57,12 +57,12 @@ def _rules(file: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _kept(root: Path, folder: PurePosixPath, rules: list[str]) -> Iterator[PurePosixPath]:
+def _list_kept(root: Path, folder: PurePosixPath, rules: list[str]) -> Iterator[PurePosixPath]:
     for entry in os.scandir(root / folder):
         path, is_folder = folder / entry.name, entry.is_dir(follow_symlinks=False)
-        if ignored(path, is_folder, rules):
+        if is_ignored(path, is_folder, rules):
             continue
         if is_folder:
-            yield from _kept(root, path, rules)
+            yield from _list_kept(root, path, rules)
         else:
             yield path

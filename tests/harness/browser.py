@@ -64,7 +64,7 @@ class Canvas:
         self.server = server
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
-        page.on("console", self._heard)
+        page.on("console", self._record)
 
     def open_workflow(self, workflow: dict) -> None:
         """Load a canvas-format workflow, as dropping its file on the canvas does.
@@ -105,11 +105,11 @@ class Canvas:
 
     def workflow(self) -> dict:
         """What is on the canvas, in canvas format, as the frontend saves it."""
-        return self._exported("workflow")
+        return self._export("workflow")
 
     def prompt(self) -> dict:
         """What is on the canvas, in API format, as the frontend would queue it."""
-        return self._exported("output")
+        return self._export("output")
 
     def fit(self) -> None:
         """Show the whole graph."""
@@ -122,7 +122,7 @@ class Canvas:
         self.page.screenshot(path=str(path))
         return path
 
-    def _exported(self, part: str) -> dict:
+    def _export(self, part: str) -> dict:
         # As JSON text, because playwright would turn fields that are undefined into nulls.
         return json.loads(
             self.page.evaluate(
@@ -130,7 +130,7 @@ class Canvas:
             )
         )
 
-    def _heard(self, message) -> None:
+    def _record(self, message) -> None:
         address = message.location.get("url", "")
         line = f"{message.text} ({address})"
         ours = message.type == "error" and address.startswith(self.server.url)

@@ -27,7 +27,7 @@ from types import CellType, FunctionType, MethodType
 from . import imports
 from .comfy_home import VARIABLE, comfy_source
 from .core_contract import ALSO, CALLED, OBJECTS, STAND_INS
-from .core_lookup import ABSENT, attributes, find, given, refused, untaken
+from .core_lookup import ABSENT, attributes, check_calls, find, find_refusals, find_untaken
 from .core_syntax import calls, function, parse
 from .core_uses import Override, Use, overrides, own_names, uses
 from .core_words import check_words
@@ -95,7 +95,7 @@ def _check_symbols(found: Contract, every: list[Use]) -> None:
         if target is ABSENT and not use.optional:
             found.missing.append(f"{use.path} ({use.where}){why}")
         elif use.call and target is not ABSENT:
-            found.missing += refused(use.path, target, use.call, use.where)
+            found.missing += find_refusals(use.path, target, use.call, use.where)
     found.counts["symbols"] = len({use.path for use in every})
     found.counts["calls"] = len({(use.path, use.call) for use in every if use.call})
 
@@ -118,13 +118,13 @@ def _check_objects(found: Contract, every: list[Use], classes: list[Override]) -
             continue
         checked.add((path, use.name))
         cls, why = find(path)
-        inherited = _added(cls, classes) | set(dir(object))
+        inherited = _add_inherited(cls, classes) | set(dir(object))
         if cls is ABSENT:
             found.missing.append(f"{path} ({use.where}){why}")
         elif use.name not in attributes(cls) | inherited:
             found.missing += [] if use.optional else [f"{path}.{use.name} ({use.where})"]
         elif use.call and use.name not in inherited:
-            found.missing += refused(
+            found.missing += find_refusals(
                 f"{path}.{use.name}", _bound(cls, use.name), use.call, use.where
             )
     found.counts["attributes"] = len(checked)
@@ -153,7 +153,7 @@ def _bound(cls: type, name: str) -> object:
     return partial(method, None) if inspect.isfunction(method) else getattr(cls, name, None)
 
 
-def _added(cls: object, classes: list[Override]) -> set[str]:
+def _add_inherited(cls: object, classes: list[Override]) -> set[str]:
     """What our subclasses of a class add to it."""
 
     def below(base: object) -> bool:
@@ -233,7 +233,7 @@ def _check_overrides(found: Contract, classes: list[Override]) -> None:
             core = getattr(base, name, None)
             if name != "__init__" and callable(core):
                 count += 1
-                found.missing += untaken(
+                found.missing += find_untaken(
                     f"{ours.name}.{name}", parameters, f"{ours.base}.{name}", core, ours.where
                 )
     found.counts["overridden methods"] = count
@@ -246,7 +246,9 @@ def _check_stand_ins(found: Contract) -> None:
             found.missing.append(f"{path} ({name} in {file} stands in for it){why}")
             continue
         ours = _ours(found, file, name)
-        found.missing += untaken(name, ours, path, core, file, dropped, ordered) if ours else ()
+        found.missing += (
+            find_untaken(name, ours, path, core, file, dropped, ordered) if ours else ()
+        )
     found.counts["stand-ins"] = len(STAND_INS)
 
 
@@ -274,7 +276,7 @@ def _check_called(found: Contract, core: Path) -> None:
         for place, name in ours:
             parameters = _ours(found, place, name)
             found.missing += (
-                given(f"{name} ({place})", parameters, seen, file) if parameters else ()
+                check_calls(f"{name} ({place})", parameters, seen, file) if parameters else ()
             )
     found.counts["calls of ours"] = len(CALLED)
 

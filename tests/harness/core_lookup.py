@@ -86,7 +86,7 @@ def signature(target: Any) -> inspect.Signature | None:
         return None
 
 
-def refused(path: str, target: Any, call: Call, where: str) -> Iterator[str]:
+def find_refusals(path: str, target: Any, call: Call, where: str) -> Iterator[str]:
     """A line if `target` cannot be called so."""
     known = signature(target)
     if known is None:
@@ -98,7 +98,7 @@ def refused(path: str, target: Any, call: Call, where: str) -> Iterator[str]:
         yield f"{path}{known} as called in {where}: {error}"
 
 
-def untaken(
+def find_untaken(
     name: str,
     ours: ast.arguments,
     path: str,
@@ -133,7 +133,7 @@ def untaken(
             yield f"{name} ({where}) has {part.name!r} in another place than {path}{known}"
 
 
-def given(name: str, ours: ast.arguments, calls: list[Call], where: str) -> Iterator[str]:
+def check_calls(name: str, ours: ast.arguments, calls: list[Call], where: str) -> Iterator[str]:
     """A line for each way in which ComfyUI calls our function in `where` that it would not take."""
     positional = [
         argument.arg

@@ -93,12 +93,12 @@ def call_of(node: ast.Call | None) -> Call | None:
     return Call(0 if starred else len(node.args), names, starred or len(names) < len(node.keywords))
 
 
-def dotted(node: ast.expr) -> str | None:
+def find_dotted(node: ast.expr) -> str | None:
     """`a.b.c` of names and attributes; None for anything else."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
-        owner = dotted(node.value)
+        owner = find_dotted(node.value)
         return None if owner is None else f"{owner}.{node.attr}"
     return None
 
@@ -110,12 +110,12 @@ def root_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def shortened(node: ast.expr) -> str:
+def shorten(node: ast.expr) -> str:
     """An expression as written, with `()` for the arguments of a call and `[]` for an index."""
     if isinstance(node, ast.Call):
-        return f"{dotted(node.func) or shortened(node.func)}()"
+        return f"{find_dotted(node.func) or shorten(node.func)}()"
     if isinstance(node, ast.Subscript):
-        return f"{dotted(node.value) or shortened(node.value)}[]"
+        return f"{find_dotted(node.value) or shorten(node.value)}[]"
     if isinstance(node, ast.Attribute):
-        return f"{shortened(node.value)}.{node.attr}"
+        return f"{shorten(node.value)}.{node.attr}"
     return type(node).__name__

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from .core_syntax import Call, call_of, dotted, parse, root_of, shortened
+from .core_syntax import Call, call_of, find_dotted, parse, root_of, shorten
 
 CORE_MODULES = (
     "comfy",
@@ -108,13 +108,13 @@ def _names_in(tree: ast.AST) -> frozenset[str]:
             names.add(node.name)
         elif isinstance(node, ast.AnnAssign | ast.Assign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                names |= _assigned(target)
+                names |= _find_assigned(target)
     return frozenset(names)
 
 
-def _assigned(target: ast.expr) -> set[str]:
+def _find_assigned(target: ast.expr) -> set[str]:
     if isinstance(target, ast.Tuple):
-        return set().union(*map(_assigned, target.elts))
+        return set().union(*map(_find_assigned, target.elts))
     if isinstance(target, ast.Name):
         return {target.id}
     ours = isinstance(target, ast.Attribute) and ast.unparse(target.value) in ("self", "cls")
@@ -125,9 +125,11 @@ def _core_bases(node: ast.AST, module: _Module) -> list[str]:
     if not isinstance(node, ast.ClassDef):
         return []
     paths = [
-        path for path in map(dotted, node.bases) if path and path.partition(".")[0] in module.core
+        path
+        for path in map(find_dotted, node.bases)
+        if path and path.partition(".")[0] in module.core
     ]
-    return [_resolved(path, module) for path in paths]
+    return [_resolve(path, module) for path in paths]
 
 
 @cache
@@ -199,10 +201,10 @@ def _imports(tree: ast.Module, module: _Module) -> Iterator[Use]:
     for node in ast.walk(tree):
         # `management = comfy.model_management`
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            path = dotted(node.value)
+            path = find_dotted(node.value)
             first, dot, _ = (path or "").partition(".")
             if first in module.core:
-                module.core[node.targets[0].id] = _resolved(path, module)
+                module.core[node.targets[0].id] = _resolve(path, module)
             elif first in module.foreign and dot:
                 module.others.add(node.targets[0].id)
 
@@ -241,12 +243,12 @@ def _use(
     optional: bool,
     call: ast.Call | None = None,
 ) -> Iterator[Use]:
-    path = dotted(owner)
+    path = find_dotted(owner)
     first = (path or "").partition(".")[0]
     if path and first in module.core:
-        yield from _symbol(f"{_resolved(path, module)}.{name}", node, module, optional, call)
+        yield from _symbol(f"{_resolve(path, module)}.{name}", node, module, optional, call)
     elif first not in module.others and root_of(owner) not in module.foreign:
-        written = path or shortened(owner)
+        written = path or shorten(owner)
         yield Use(written, name, f"{module.file}:{node.lineno}", False, optional, call_of(call))
 
 
@@ -257,7 +259,7 @@ def _symbol(
     yield Use(owner, name, f"{module.file}:{node.lineno}", True, optional, call_of(call))
 
 
-def _resolved(path: str, module: _Module) -> str:
+def _resolve(path: str, module: _Module) -> str:
     first, dot, rest = path.partition(".")
     return module.core[first] + dot + rest
 

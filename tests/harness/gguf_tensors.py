@@ -99,11 +99,11 @@ def _packed_tensors(path: Path) -> dict[str, PackedTensor]:
             data = data.reshape(shape)
         tensors[tensor.name] = PackedTensor(data, tensor.tensor_type, shape)
         if len(shape) <= 1 and is_packed(tensors[tensor.name]):
-            tensors[tensor.name] = _unpacked(tensors[tensor.name], torch.float32)
+            tensors[tensor.name] = _unpack(tensors[tensor.name], torch.float32)
     return tensors
 
 
-def _unpacked(tensor, dtype: torch.dtype) -> torch.Tensor:
+def _unpack(tensor, dtype: torch.dtype) -> torch.Tensor:
     import gguf
 
     raw = tensor.as_subclass(torch.Tensor)
@@ -150,10 +150,10 @@ def _operations():
                 super()._save_to_state_dict(destination, prefix, keep_vars)
 
         def forward_comfy_cast_weights(self, input, *args, **kwargs):
-            weight = _unpacked(self.weight, input.dtype)
+            weight = _unpack(self.weight, input.dtype)
             for patches, key in getattr(self.weight, "patches", ()):
                 weight = comfy.lora.calculate_weight(patches, weight, key)
-            bias = None if self.bias is None else _unpacked(self.bias, input.dtype)
+            bias = None if self.bias is None else _unpack(self.bias, input.dtype)
             return torch.nn.functional.linear(input, weight, bias)
 
     class Operations(comfy.ops.manual_cast):

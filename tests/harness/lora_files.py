@@ -163,7 +163,7 @@ def wrong(shapes: dict[str, tuple[int, int]]) -> Iterator[LoraCase]:
         yield LoraCase(f"{name}, only up", _only(whole, spelling.up), other)
         for value in ("nan", "inf"):
             yield LoraCase(
-                f"{name}, {value}", _spoilt(whole, float(value)), "NaN or infinite values"
+                f"{name}, {value}", _spoil(whole, float(value)), "NaN or infinite values"
             )
     for kind in kinds(16, 16):
         yield LoraCase(
@@ -246,7 +246,7 @@ def _only(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     return {key: value for key, value in tensors.items() if key.endswith(part)}
 
 
-def _spoilt(tensors: dict[str, Tensor], value: float) -> dict[str, Tensor]:
+def _spoil(tensors: dict[str, Tensor], value: float) -> dict[str, Tensor]:
     """One value of the last tensor that has more than one is not finite."""
     key = [key for key in tensors if tensors[key].numel() > 1][-1]
     bad = tensors[key].clone()

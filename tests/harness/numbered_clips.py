@@ -60,7 +60,7 @@ def write_numbered(
         )
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.time_base = Fraction(1, clock)
-        for packet in _encoded(stream, len(stamps), clock):
+        for packet in _encode(stream, len(stamps), clock):
             if packet.pts in dropped:
                 continue
             time = stamps[packet.pts]
@@ -73,7 +73,7 @@ def write_numbered(
     return str(path)
 
 
-def _encoded(stream: av.VideoStream, count: int, clock: int):
+def _encode(stream: av.VideoStream, count: int, clock: int):
     for number in range(count):
         frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24")
         frame.pts, frame.time_base = number, Fraction(1, clock)

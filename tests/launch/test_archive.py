@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from ..harness.archive import ignored, write_archive
+from ..harness.archive import is_ignored, write_archive
 from ..harness.comfy_home import comfy_source
 from ..harness.imports import REPO_ROOT
 
@@ -145,5 +145,5 @@ def test_the_test_command_says_where_the_tests_are(run):
 )
 def test_rules(path, rule, expected):
     path = PurePosixPath(path)
-    assert ignored(path, not path.suffix, [rule]) is expected
-    assert not ignored(path, not path.suffix, [rule, f"!{rule}"])
+    assert is_ignored(path, not path.suffix, [rule]) is expected
+    assert not is_ignored(path, not path.suffix, [rule, f"!{rule}"])

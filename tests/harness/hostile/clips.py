@@ -105,16 +105,16 @@ def _add_sound(container, track, seconds: Fraction | float) -> None:
 def hostile_clips(folder: Path) -> Iterator[Hostile]:
     """Write every file under `folder`, and say what must come of it."""
     for kind in (
-        _truncated,
-        _flipped,
+        _truncate,
+        _flip,
         _sizes_and_rates,
         _time_stamps,
         _no_pictures,
-        _mislabelled,
+        _mislabel,
         _texts,
         _names,
         _not_files,
-        _glued,
+        _glue,
         _disks,
     ):
         place = folder / kind.__name__.strip("_")
@@ -126,7 +126,7 @@ def _bases(folder: Path) -> dict[str, bytes]:
     return {name: make(folder / f"base{Path(name).suffix}").read_bytes() for name in BASES}
 
 
-def _truncated(folder: Path) -> Iterator[Hostile]:
+def _truncate(folder: Path) -> Iterator[Hostile]:
     for name, data in _bases(folder).items():
         for tenth in range(1, 10):
             path = folder / f"{tenth}_{name}"
@@ -134,7 +134,7 @@ def _truncated(folder: Path) -> Iterator[Hostile]:
             yield Hostile("truncated at a tenth", path)
 
 
-def _flipped(folder: Path) -> Iterator[Hostile]:
+def _flip(folder: Path) -> Iterator[Hostile]:
     for name, data in _bases(folder).items():
         index = data.find(b"moov")  # at the end of an mp4
         for seed in range(14):
@@ -219,7 +219,7 @@ def _no_pictures(folder: Path) -> Iterator[Hostile]:
         yield Hostile("zero bytes", folder / name, "error", "an empty file (0 bytes)")
 
 
-def _mislabelled(folder: Path) -> Iterator[Hostile]:
+def _mislabel(folder: Path) -> Iterator[Hostile]:
     for written, shown in (
         ("clip.mp4", "a.avi"),
         ("clip.webm", "b.mp4"),
@@ -331,7 +331,7 @@ def _not_files(folder: Path) -> Iterator[Hostile]:
         )
 
 
-def _glued(folder: Path) -> Iterator[Hostile]:
+def _glue(folder: Path) -> Iterator[Hostile]:
     noise = random.Random(0).randbytes(3000)
     for name, data in _bases(folder).items():
         (folder / f"tail_{name}").write_bytes(data + noise)

@@ -15,7 +15,7 @@ def record(what: str, cases: list[dict]) -> None:
     }
 
 
-def seen() -> dict:
+def list_seen() -> dict:
     """All that was recorded in this process."""
     return _seen
 

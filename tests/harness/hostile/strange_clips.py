@@ -40,8 +40,8 @@ _KEY = {
 def hostile_strange_clips(folder: Path) -> Iterator[Hostile]:
     """Write every file under `folder`, and say what must come of it."""
     for kind in (
-        _encrypted,
-        _unfinished,
+        _encrypt,
+        _break_off,
         _huge,
         _few_frames,
         _far_stamps,
@@ -58,7 +58,7 @@ def hostile_strange_clips(folder: Path) -> Iterator[Hostile]:
         yield from kind(place)
 
 
-def _encrypted(folder: Path) -> Iterator[Hostile]:
+def _encrypt(folder: Path) -> Iterator[Hostile]:
     for ending in (".mp4", ".mov"):
         for codec in ("libx264", "mpeg4"):
             path = folder / f"{codec}{ending}"
@@ -71,7 +71,7 @@ def _encrypted(folder: Path) -> Iterator[Hostile]:
         yield Hostile("encrypted", folder / f"mark{ending}", "error")
 
 
-def _unfinished(folder: Path) -> Iterator[Hostile]:
+def _break_off(folder: Path) -> Iterator[Hostile]:
     """Recordings that a crash ended, and streams that never had an end."""
     parts = {
         "frag_keyframe+empty_moov": "4",

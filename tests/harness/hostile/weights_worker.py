@@ -115,13 +115,13 @@ def _lora(model, folder: Path, name: str, tensors: dict, words: str = "") -> str
     count = int(re.match(r"(\d+) of ", told)[1])
     if not told.isprintable() or words not in told:
         return f"told {told!r}"
-    found = _patched(patched)
+    found = _patch(patched)
     if len({key.rsplit(".", 1)[0] for key in found}) != count or count != len(LAYERS):
         return f"told {told!r}, changed {sorted(found)}"
-    return "" if name not in SPELLINGS else _far(found, _expected(model))
+    return "" if name not in SPELLINGS else _far(found, _expect(model))
 
 
-def _expected(model) -> dict:
+def _expect(model) -> dict:
     """The patched weights, worked out by hand."""
     tensors, state = pairs(LAYERS, SPELLINGS["comfy"]), model.model.state_dict()
     return {
@@ -132,7 +132,7 @@ def _expected(model) -> dict:
     }
 
 
-def _patched(model) -> dict:
+def _patch(model) -> dict:
     """The weights that patches change, as core computes them."""
     import comfy.lora
 
