@@ -11,7 +11,8 @@ from .harness.imports import REPO_ROOT
 
 TABLES: set[str] = set()
 """Files that may be longer than 350 lines: they hold a table."""
-LONG_TODAY = {"sama_core/identity/code.py"}
+UPWARDS = [["sama_core.model.dit", "sama_core.weights.checkpoint"]]
+"""`SamaDiT.from_state_dict` calls the builder on the floor above it, when it is called."""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def house():
 def test_files_are_of_a_readable_size(house):
     median, _, _ = summarise(list(house.files.values()))
     assert 100 <= median <= 200
-    assert set(house.long_files()) - TABLES <= LONG_TODAY
+    assert set(house.long_files()) <= TABLES
 
 
 def test_functions_are_short(house):
@@ -33,25 +34,23 @@ def test_functions_are_short(house):
 
 def test_every_module_lies_in_a_room_under_a_name_of_its_own(house):
     assert house.loose_modules() == []
-    assert set(house.names_twice()) <= {"formats.py", "samples.py"}
+    assert set(house.names_twice()) <= {"samples.py"}
 
 
 def test_rooms_do_not_import_in_a_circle(house):
-    assert all(
-        module.startswith("sama_core.identity.") for circle in house.cycles() for module in circle
-    )
+    assert [circle for circle in house.cycles() if circle not in UPWARDS] == []
 
 
 def test_functions_are_named_by_verbs(house):
-    assert len(house.find_participles()) <= 66
+    assert len(house.find_participles()) <= 49
 
 
 def test_what_is_public_is_documented(house):
-    assert len(house.find_undocumented()) <= 62
+    assert len(house.find_undocumented()) <= 55
 
 
 def test_lines_fit_in_100_columns(house):
-    assert len(house.long_lines()) <= 1077
+    assert len(house.long_lines()) <= 447
 
 
 def test_the_readme_is_short(house):

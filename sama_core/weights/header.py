@@ -161,8 +161,7 @@ def _bytes(path: Path, places: Mapping[str, Place]) -> dict[str, bytes]:
 
 
 def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
-    """Names, shapes and metadata of a safetensors file; with `own_names` under those of the
-    diffusion model.
+    """Names, shapes and metadata of a safetensors file, with `own_names` as the DiT names them.
 
     Raises CheckpointError for anything that is not a whole safetensors file; nothing is loaded.
     """
