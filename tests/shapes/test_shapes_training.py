@@ -26,7 +26,7 @@ from sama_core.shapes.model.new_model import (
     train_vocabulary,
 )
 from sama_core.shapes.training.batches import ShapesData
-from sama_core.shapes.training.samples import (
+from sama_core.shapes.training.encoded_samples import (
     LatentPool,
     ShapesEncoder,
     channel_weights,

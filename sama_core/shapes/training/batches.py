@@ -18,7 +18,7 @@ from ...text import EDIT_TAG
 from ...training.objectives.noising import stream
 from ..config import ShapesConfig
 from ..world import EditSampler, world_fingerprint
-from .samples import (
+from .encoded_samples import (
     WORDINGS,
     LatentPool,
     Samples,
