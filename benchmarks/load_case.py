@@ -78,7 +78,7 @@ def run_step(patcher: "ModelPatcher") -> None:
     import comfy.model_management
     import torch
 
-    from sama_core.comfyui.packing import JointShape
+    from sama_core.comfyui.streams import JointShape
 
     config, device = patcher.model.dit_config, patcher.load_device
     shape = JointShape((config.in_dim, 2, 2, 2), (config.semantic_tokens, config.semantic_dim))

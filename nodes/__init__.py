@@ -23,29 +23,34 @@ FAMILIES = {
 
 
 class SamaExtension(ComfyExtension):
-    """What works on this ComfyUI. One part that does not is left out by name, in the line that is logged at start."""
+    """What works on this ComfyUI.
+
+    A part that does not work is left out; the line that is logged at start names it.
+    """
 
     def __init__(self):
         self.loading = Loading()
 
     async def on_load(self) -> None:
+        """Register what is not a node."""
         for part, module, function in (
             ("recognising SAMA files", "register", "register"),
-            ("the models that ship with the pack", "register", "offer"),
+            ("the models that ship with the pack", "register", "offer_embedded"),
         ):
-            self.loading.part(
+            self.loading.try_part(
                 part, lambda module=module, function=function: _core_part(module, function)
             )
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The nodes that load here, with checks of their inputs; logs the line of the start."""
         nodes = load_families(__name__, FAMILIES, self.loading)
-        self.loading.part("checks of values that come over links", lambda: _limit(nodes))
+        self.loading.try_part("checks of values that come over links", lambda: _limit(nodes))
         greet(self.loading)
         return nodes
 
 
 def _limit(nodes: list[type[io.ComfyNode]]) -> None:
-    """Let every node check its inputs by its own schema."""
+    """Make every node check its inputs against its own schema."""
     limits = importlib.import_module(f"{__name__}.limits")
     for node in nodes:
         limits.obey_limits(node)
@@ -58,4 +63,5 @@ def _core_part(module: str, function: str) -> None:
 
 
 async def comfy_entrypoint() -> SamaExtension:
+    """What ComfyUI calls to load the pack's nodes."""
     return SamaExtension()

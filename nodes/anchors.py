@@ -4,9 +4,15 @@ from comfy_api.latest import io, ui
 
 from ..sama_core.comfyui.anchors import anchor_frames, contact_sheet, edit_anchors
 from ..sama_core.comfyui.edit import EditSettings
-from ..sama_core.text import clean_instruction
-from .edit import _EMPTY, instruction_input, model_inputs, sampling_inputs, tag_input, tiling_input
-from .inputs import say_in
+from .inputs import (
+    check_instruction,
+    instruction_input,
+    model_inputs,
+    sampling_inputs,
+    say_in,
+    tag_input,
+    tiling_input,
+)
 
 
 class AnchorPreview(io.ComfyNode):
@@ -18,8 +24,9 @@ class AnchorPreview(io.ComfyNode):
             node_id="SAMAAnchorPreview",
             display_name="SAMA Anchor Preview",
             category="SAMA/anchors",
-            description="Edits only the anchor frames and shows source above edit in the node. Try instructions and "
-            "seeds here before the full edit; one frame costs a small fraction of a clip.",
+            description="Edits only the anchor frames and shows source above edit in the node. "
+            "Try instructions and seeds here before the full edit; one frame costs a small "
+            "fraction of a clip.",
             search_aliases=["draft", "still preview", "seed test", "contact sheet"],
             is_output_node=True,
             inputs=[
@@ -59,7 +66,7 @@ class AnchorPreview(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, instruction) -> str | bool:
-        return instruction is None or bool(clean_instruction(instruction)) or _EMPTY
+        return check_instruction(instruction)
 
     @classmethod
     def execute(

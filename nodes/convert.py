@@ -5,8 +5,7 @@ from comfy_api.latest import io, ui
 
 from ..sama_core.comfyui.convert import convert_listed
 from ..sama_core.convert.formats import FORMATS
-from .inputs import say_in
-from .load import CATEGORY, NO_BASE, missing
+from .inputs import NO_BASE, base_model_input, check_listed, say_in
 
 
 class ConvertWeights(io.ComfyNode):
@@ -18,9 +17,9 @@ class ConvertWeights(io.ComfyNode):
         return io.Schema(
             node_id="SAMAConvertWeights",
             display_name="SAMA Convert Weights",
-            category=CATEGORY,
-            description="Writes a smaller file of a SAMA model: fp8 or GGUF, once, to be loaded from then on. Needs "
-            "little memory; broken off, it goes on where it was.",
+            category="SAMA/load",
+            description="Writes a smaller file of a SAMA model: fp8 or GGUF, once, to be loaded "
+            "from then on. Needs little memory; broken off, it goes on where it was.",
             search_aliases=[
                 "quantize",
                 "quantise",
@@ -36,38 +35,30 @@ class ConvertWeights(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=files,
-                    tooltip="The SAMA file in models/diffusion_models: the full 16- or 32-bit model, or a "
-                    "delta file.",
+                    tooltip="The SAMA file in models/diffusion_models: the full 16- or 32-bit "
+                    "model, or a delta file.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default="fp8_scaled",
-                    tooltip="Form of the result. Default fp8_scaled: half of bf16, for every card. GGUF "
-                    "files are smaller down to Q4, and need a GGUF loader.",
+                    tooltip="Form of the result. Default fp8_scaled: half of bf16, for every "
+                    "card. GGUF files are smaller down to Q4, and need a GGUF loader.",
                 ),
                 io.String.Input(
                     "file_name",
                     default="",
-                    tooltip="Name of the new file. Default empty: the source's name with the format "
-                    "behind it.",
+                    tooltip="Name of the new file. Default empty: the source's name with the "
+                    "format behind it.",
                 ),
-                io.Combo.Input(
-                    "base_model",
-                    options=[NO_BASE, *files],
-                    default=NO_BASE,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
-                    "Default none.",
-                ),
+                base_model_input(files),
                 io.Boolean.Input(
                     "overwrite",
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Replace an earlier result of this node that has the same name. Default off. "
-                    "Files that it did not write are kept either way.",
+                    tooltip="Replace an earlier result of this node that has the same name. "
+                    "Default off. Files that it did not write are kept either way.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -81,7 +72,7 @@ class ConvertWeights(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name) -> str | bool:
-        return missing("diffusion_models", model_name)
+        return check_listed("diffusion_models", model_name)
 
     @classmethod
     def fingerprint_inputs(cls, **_inputs) -> float:

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..sama_core.clip.sound import fitting_sound
 from ..sama_core.comfyui.restored_video import RestoredVideo
-from .inputs import ClipInfoType, tell_in
+from .inputs import ClipInfoType, remark_in
 
 CATEGORY = "SAMA/video"
 
@@ -18,8 +18,9 @@ class FinishVideo(io.ComfyNode):
             node_id="SAMAFinishVideo",
             display_name="SAMA Finish Video",
             category=CATEGORY,
-            description="Gives the edit the source's frame count, size, time stamps and sound: padding removed, "
-            "resized back, cropped borders taken from the source. Save it with Save Video.",
+            description="Gives the edit the source's frame count, size, time stamps and sound: "
+            "padding removed, resized back, cropped borders taken from the source. Save it with "
+            "Save Video.",
             search_aliases=["export video", "create video", "restore size", "images to video"],
             inputs=[
                 io.Image.Input(
@@ -29,9 +30,9 @@ class FinishVideo(io.ComfyNode):
                 io.Audio.Input(
                     "audio",
                     optional=True,
-                    tooltip="The sound; leave it open for a silent video. Straight from SAMA Source Video "
-                    "it is copied without loss where an mp4 takes it; channels that no "
-                    "file takes become a stereo mix.",
+                    tooltip="The sound; leave it open for a silent video. Straight from SAMA "
+                    "Source Video it is copied without loss where an mp4 takes it; channels that "
+                    "no file takes become a stereo mix.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -41,5 +42,5 @@ class FinishVideo(io.ComfyNode):
     @classmethod
     def execute(cls, frames, clip_info, audio=None) -> io.NodeOutput:
         _, remark = fitting_sound(clip_info, audio)
-        tell_in(cls.hidden.unique_id)([remark])
+        remark_in(cls.hidden.unique_id)([remark])
         return io.NodeOutput(RestoredVideo(frames, clip_info, audio))

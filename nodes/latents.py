@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..sama_core.comfyui.carried_semantics import join_latent, split_latent
+from ..sama_core.comfyui.streams import join_latent, split_latent
 
 CATEGORY = "SAMA/latent"
 SemanticType = io.Custom("SAMA_SEMANTIC")
@@ -17,8 +17,9 @@ class SplitLatent(io.ComfyNode):
             node_id="SAMASplitLatent",
             display_name="SAMA Split Latent",
             category=CATEGORY,
-            description="Takes the semantic tokens from a latent that a SAMA run returned, to keep them across nodes "
-            "that lose them (upscale, batch). Set Latent Noise Mask keeps them by itself.",
+            description="Takes the semantic tokens from a latent that a SAMA run returned, to "
+            "keep them across nodes that lose them (upscale, batch). Set Latent Noise Mask keeps "
+            "them by itself.",
             search_aliases=["semantic tokens", "separate latent"],
             inputs=[io.Latent.Input("latent", tooltip="A latent straight from a sampler.")],
             outputs=[
@@ -41,7 +42,8 @@ class JoinLatent(io.ComfyNode):
             node_id="SAMAJoinLatent",
             display_name="SAMA Join Latent",
             category=CATEGORY,
-            description="Gives semantic tokens back to a video latent, so that the next sampler continues both.",
+            description="Gives semantic tokens back to a video latent, so that the next sampler "
+            "continues both.",
             search_aliases=["semantic tokens", "combine latent"],
             inputs=[
                 io.Latent.Input("video", tooltip="A video latent."),

@@ -1,8 +1,9 @@
-"""Values that come over a link obey the limits of typed ones.
+"""Limits of inputs hold for linked values too.
 
-ComfyUI checks what is typed into a widget, but not what another node sends there, and not NaN: a start of 2**70, a cfg
-of NaN or a list in place of a number reach `execute` as they are. So every node of the pack checks its inputs by its
-own schema first. What sockets without a widget take is in `sockets.py`.
+ComfyUI checks what is typed into a widget, but not what another node sends there, and not NaN: a
+start of 2**70, a cfg of NaN or a list in place of a number reach `execute` as they are. So every
+node of the pack checks its inputs by its own schema first. What sockets without a widget take is in
+`sockets.py`.
 """
 
 import inspect
@@ -23,12 +24,15 @@ _SHOWN = 60
 
 
 def obey_limits(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """`node` itself, whose `execute` first checks its inputs and raises InputError for the first wrong one."""
+    """Let `execute` of `node` check its inputs first, and return `node`.
+
+    It raises InputError for the first wrong input.
+    """
     execute = node.execute.__func__
     order = list(inspect.signature(execute).parameters)[1:]
 
     @wraps(execute)
-    def checked(cls, *in_order, **values):
+    def check_and_execute(cls, *in_order, **values):
         values = {**dict(zip(order, in_order, strict=False)), **values}
         inputs = {entry.id: entry for entry in cls.define_schema().inputs}
         given = {
@@ -40,12 +44,12 @@ def obey_limits(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
             cls, **{name: _fit(inputs.get(name), value) for name, value in given.items()}
         )
 
-    node.execute = classmethod(checked)
+    node.execute = classmethod(check_and_execute)
     return node
 
 
 def _is_left_open(entry: io.Input | None, value: object) -> bool:
-    """Whether an optional input got nothing: then `execute` has its own default."""
+    """Whether an optional input is not connected; then `execute` has its own default."""
     return entry is not None and entry.optional and value is None
 
 
@@ -65,16 +69,16 @@ def _whole_number(entry: io.Int.Input, value: object) -> int:
         number is not None and _finite(number) and number == int(number)
     )
     if not whole:
-        raise _wrong(entry, value, _span("a whole number", entry))
+        raise _error(entry, value, _span("a whole number", entry))
     return _within(entry, int(number), "a whole number")
 
 
 def _number(entry: io.Float.Input, value: object) -> float:
     number = _real(value)
     if number is None or not _finite(number):
-        raise _wrong(entry, value, _span("a number", entry))
+        raise _error(entry, value, _span("a number", entry))
     number = float(number)
-    # What was a limit in 32 bits, or before it was reckoned with, is meant to be it.
+    # A limit that was rounded, to 32 bits or by arithmetic, still is the limit.
     near = (
         limit
         for limit in (entry.min, entry.max)
@@ -84,7 +88,7 @@ def _number(entry: io.Float.Input, value: object) -> float:
 
 
 def _real(value: object) -> Real | None:
-    """The number that `value` is, or holds, or writes out as ComfyUI lets numbers be typed; None if there is none."""
+    """The number that `value` is, contains, or spells as text; None if there is none."""
     value = plain(value)
     if isinstance(value, str):
         try:
@@ -107,7 +111,7 @@ def _within(entry: io.Int.Input | io.Float.Input, value: float, kind: str) -> fl
     if (entry.min is not None and value < entry.min) or (
         entry.max is not None and value > entry.max
     ):
-        raise _wrong(entry, value, _span(kind, entry))
+        raise _error(entry, value, _span(kind, entry))
     return value
 
 
@@ -120,33 +124,36 @@ def _span(kind: str, entry: io.Int.Input | io.Float.Input) -> str:
 
 
 def _text(entry: io.String.Input, value: object) -> str:
-    """Text that can be written and sent on: halves of UTF-16 pairs, which JSON can carry, become �."""
+    """Text that can be encoded: halves of UTF-16 pairs, which JSON can contain, become �."""
     if not isinstance(value, str):
-        raise _wrong(entry, value, "a text")
+        raise _error(entry, value, "a text")
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _switch(entry: io.Boolean.Input, value: object) -> bool:
     number = plain(value)
     if not isinstance(number, Real) or not _finite(number):
-        raise _wrong(entry, value, "true or false")
+        raise _error(entry, value, "true or false")
     return bool(number)
 
 
 def _choice(entry: io.Combo.Input, value: object) -> object:
-    """The list's own entry, which is plain text where `value` may be a path, a name of an enum, or another's text."""
+    """The list's own entry for `value`, which may also be a path or an enum's member."""
     asked = _slashes(value.value if isinstance(value, Enum) else value)
     found = next((option for option in entry.options if _slashes(option) == asked), None)
     if found is None:
         names = list(map(str, entry.options))
-        raise _wrong(
+        raise _error(
             entry, value, " or ".join(names) if len(names) < 7 else "a name of the node's list"
         )
     return found
 
 
 def _slashes(name: object) -> object:
-    """A text or path with slashes, as a workflow of another system may write it; no other thing is in a list."""
+    """A text or path with slashes, because workflows come from other systems; numbers unchanged.
+
+    Other values become an object that equals nothing.
+    """
     if isinstance(name, str | PurePath):
         return str.__str__(name).replace("\\", "/") if isinstance(name, str) else name.as_posix()
     return name if isinstance(name, int) else object()
@@ -161,18 +168,18 @@ _WIDGETS: dict[str, Callable] = {
 }
 
 
-def _wrong(entry: io.Input, value: object, need: str) -> InputError:
+def _error(entry: io.Input, value: object, need: str) -> InputError:
     default = getattr(entry, "default", None)
     fix = (
         f"Set it to {default}, its default."
         if default not in (None, "")
         else "Look at what is connected there."
     )
-    return InputError(needed(entry.id, _shown(value), need, fix))
+    return InputError(needed(entry.id, _describe(value), need, fix))
 
 
-def _shown(value: object) -> str:
-    """A number, a text or a name as the artist would write it; anything else by its kind. One short printable line."""
+def _describe(value: object) -> str:
+    """A number or a text as one short printable line; anything else by its kind."""
     if not isinstance(value, Real | str):
         return kind_of(value)
     if isinstance(value, Real):

@@ -1,5 +1,7 @@
 """Loading: diffusion model, text encoder, VAE, LoRA."""
 
+from collections.abc import Callable
+
 import comfy.utils
 import folder_paths
 from comfy_api.latest import io
@@ -7,45 +9,32 @@ from comfy_api.latest import io
 from ..sama_core import embedded
 from ..sama_core.comfyui import joint_state, loaders
 from ..sama_core.comfyui.lora import load_lora
-from ..sama_core.released_files import MODEL_FILES
 from ..sama_core.weights.header import shard_paths
-from .inputs import say_in
+from .inputs import NO_BASE, base_model_input, check_listed, say_in
 
 CATEGORY = "SAMA/load"
-NO_BASE = "none"
-
-
-def missing(folder: str, name: str | None) -> str | bool:
-    """True if `name` lies in a model folder, else which file is needed, from where, and where to put it.
-
-    A name that comes over a link is None here; it is checked when the node runs.
-    """
-    if name is None or folder_paths.get_full_path(folder, name) is not None:
-        return True
-    known = " or ".join(file.where() for file in MODEL_FILES if file.folder == folder)
-    advice = f"SAMA needs {known}. " if known else ""
-    return f"'{name}' is not in models/{folder}. {advice}Put it there and press R in ComfyUI to see it in the list."
 
 
 def _stamp(folder: str, *names: str | None) -> list:
-    """Changes when a file does, or one of its sibling shards, so that a replaced file is loaded again.
+    """Path, time and size of the named files and their sibling shards.
 
-    Names that come over a link are None here, and tell nothing.
+    It changes when a file does, so that a replaced file is loaded again. Linked inputs arrive as
+    None and are skipped.
     """
     paths = [folder_paths.get_full_path(folder, name) for name in names if name]
     files = [file for path in paths if path for file in shard_paths(path)]
     return [(str(file), file.stat().st_mtime, file.stat().st_size) for file in files]
 
 
-def _progress_in(node_id: str):
-    """Shows in the node how far the loading is: a bar, and a line of text."""
+def _progress_in(node_id: str) -> Callable[[int, int], None]:
+    """A function that shows in the node how many blocks are loaded: a bar, and a line of text."""
     say, bar = say_in(node_id), comfy.utils.ProgressBar(1)
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         say(f"SAMA: loading weights, {done} of {total} blocks")
         bar.update_absolute(done, total)
 
-    return tell
+    return report
 
 
 class LoadModel(io.ComfyNode):
@@ -58,32 +47,27 @@ class LoadModel(io.ComfyNode):
             node_id="SAMALoadModel",
             display_name="Load SAMA Model",
             category=CATEGORY,
-            description="Loads a SAMA video-editing model, and tells before loading when a file is another kind.",
+            description="Loads a SAMA video-editing model, and tells before loading when a file "
+            "is another kind.",
             search_aliases=["sama", "video edit model", "wan edit", "load diffusion model"],
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=files,
-                    tooltip="The SAMA file in models/diffusion_models: full model, fp8, or a delta file. "
-                    f"{embedded.DIT.name} is the small model inside the pack, for coloured shapes.",
+                    tooltip="The SAMA file in models/diffusion_models: full model, fp8, or a "
+                    f"delta file. {embedded.DIT.name} is the small model inside the pack, for "
+                    "coloured shapes.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(loaders.WEIGHT_DTYPES),
                     default="default",
                     advanced=True,
-                    tooltip="Storage of the weights. Default keeps the file's; fp8 takes half the memory of "
-                    "bf16 and is less exact; _fast also multiplies in fp8, on cards that can.",
+                    tooltip="Storage of the weights. Default keeps the file's; fp8 takes half the "
+                    "memory of bf16 and is less exact; _fast also multiplies in fp8, on cards "
+                    "that can.",
                 ),
-                io.Combo.Input(
-                    "base_model",
-                    options=[NO_BASE, *files],
-                    default=NO_BASE,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file: any one of the shards. "
-                    "Default none.",
-                ),
+                base_model_input(files),
                 io.Int.Input(
                     "num_heads",
                     default=0,
@@ -91,16 +75,16 @@ class LoadModel(io.ComfyNode):
                     max=256,
                     optional=True,
                     advanced=True,
-                    tooltip="Attention heads. Default 0 takes the count in the file's metadata, else width / "
-                    "128, right for every released model.",
+                    tooltip="Attention heads. Default 0 takes the count in the file's metadata, "
+                    "else width / 128, right for every released model.",
                 ),
                 io.Boolean.Input(
                     "check_weights",
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Look for NaN and infinite weights while loading. Default off: it reads the "
-                    "whole file once more.",
+                    tooltip="Look for NaN and infinite weights while loading. Default off: it "
+                    "reads the whole file once more.",
                 ),
             ],
             outputs=[
@@ -113,7 +97,7 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name) -> str | bool:
-        return missing("diffusion_models", model_name)
+        return check_listed("diffusion_models", model_name)
 
     @classmethod
     def fingerprint_inputs(
@@ -138,7 +122,7 @@ class LoadModel(io.ComfyNode):
                 weight_dtype,
                 num_heads or None,
                 check_weights,
-                tell=_progress_in(cls.hidden.unique_id),
+                report_to=_progress_in(cls.hidden.unique_id),
             )
         )
 
@@ -152,8 +136,8 @@ class PrepareModel(io.ComfyNode):
             node_id="SAMAPrepareModel",
             display_name="Prepare SAMA Model",
             category=CATEGORY,
-            description="Makes a SAMA model from Load Diffusion Model, a checkpoint or a GGUF loader ready to "
-            "sample. Load SAMA Model does it by itself.",
+            description="Makes a SAMA model from Load Diffusion Model, a checkpoint or a GGUF "
+            "loader ready to sample. Load SAMA Model does it by itself.",
             search_aliases=["sama gguf", "sama patch"],
             inputs=[io.Model.Input("model", tooltip="A SAMA model from any loader.")],
             outputs=[io.Model.Output(tooltip="The prepared model.")],
@@ -173,7 +157,8 @@ class LoadTextEncoder(io.ComfyNode):
             node_id="SAMALoadTextEncoder",
             display_name="Load SAMA Text Encoder",
             category=CATEGORY,
-            description="Loads umT5, Wan 2.1's text encoder: ComfyUI's safetensors or the official .pth.",
+            description="Loads umT5, Wan 2.1's text encoder: ComfyUI's safetensors or the "
+            "official .pth.",
             search_aliases=["umt5", "t5", "load clip", "text encoder"],
             inputs=[
                 io.Combo.Input(
@@ -189,7 +174,7 @@ class LoadTextEncoder(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, text_encoder_name) -> str | bool:
-        return missing("text_encoders", text_encoder_name)
+        return check_listed("text_encoders", text_encoder_name)
 
     @classmethod
     def fingerprint_inputs(cls, text_encoder_name) -> list:
@@ -216,8 +201,8 @@ class LoadVAE(io.ComfyNode):
                 io.Combo.Input(
                     "vae_name",
                     options=folder_paths.get_filename_list("vae"),
-                    tooltip=f"The Wan 2.1 VAE in models/vae. {embedded.VAE.name} belongs to the small "
-                    "model inside the pack.",
+                    tooltip=f"The Wan 2.1 VAE in models/vae. {embedded.VAE.name} belongs to the "
+                    "small model inside the pack.",
                 )
             ],
             outputs=[io.Vae.Output(tooltip="Encodes the source and decodes the edit.")],
@@ -225,7 +210,7 @@ class LoadVAE(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, vae_name) -> str | bool:
-        return missing("vae", vae_name)
+        return check_listed("vae", vae_name)
 
     @classmethod
     def fingerprint_inputs(cls, vae_name) -> list:
@@ -245,8 +230,8 @@ class LoadLora(io.ComfyNode):
             node_id="SAMALoadLora",
             display_name="Load SAMA LoRA",
             category=CATEGORY,
-            description="Applies a LoRA for SAMA or Wan 2.1 T2V 14B, under the names of any trainer, and reports "
-            "what was applied. Fails if nothing can be.",
+            description="Applies a LoRA for SAMA or Wan 2.1 T2V 14B, under the names of any "
+            "trainer, and reports what was applied. Fails if nothing can be.",
             search_aliases=["lora", "lightx2v", "distill lora", "few step"],
             inputs=[
                 io.Model.Input("model", tooltip="A SAMA model."),
@@ -261,7 +246,8 @@ class LoadLora(io.ComfyNode):
                     min=-20.0,
                     max=20.0,
                     step=0.01,
-                    tooltip="How much of the LoRA is applied. Default 1; 0 leaves the model as it is.",
+                    tooltip="How much of the LoRA is applied. Default 1; 0 leaves the model as it "
+                    "is.",
                 ),
             ],
             outputs=[
@@ -274,7 +260,7 @@ class LoadLora(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora_name) -> str | bool:
-        return missing("loras", lora_name)
+        return check_listed("loras", lora_name)
 
     @classmethod
     def fingerprint_inputs(cls, model, lora_name, strength) -> list:

@@ -14,18 +14,54 @@ from ..sama_core.comfyui.long_edit import (
 )
 from ..sama_core.comfyui.saving import check_saving_of
 from ..sama_core.long.store import show_or_clear
-from ..sama_core.text import clean_instruction
-from .edit import (
-    _EMPTY,
-    CATEGORY,
+from .inputs import (
+    check_instruction,
     instruction_input,
     mask_input,
     model_inputs,
     sampling_inputs,
+    say_in,
     tag_input,
     tiling_input,
 )
-from .inputs import say_in
+
+CATEGORY = "SAMA/edit"
+
+
+def _segment_inputs() -> list[io.Input]:
+    """How the clip is cut into segments and put together."""
+    return [
+        io.Int.Input(
+            "segment_frames",
+            default=SEGMENT_FRAMES,
+            min=9,
+            max=4097,
+            step=4,
+            tooltip="Frames that the model sees at once, 4k+1. Default 81, as SAMA was "
+            "released; fewer need less memory.",
+        ),
+        io.Int.Input(
+            "overlap_frames",
+            default=OVERLAP_FRAMES,
+            min=4,
+            max=1024,
+            step=4,
+            tooltip="Frames that neighbouring segments share and that fade from one to "
+            "the next. Default 16; more make joins softer and take longer.",
+        ),
+        io.Boolean.Input(
+            "anchor_colours",
+            default=True,
+            tooltip="Hold brightness and colour to the source where the edit changed "
+            "nothing, so that segments do not drift. Default on; turn it off for edits "
+            "that change the light of the whole picture a little.",
+        ),
+        io.Boolean.Input(
+            "keep_segments",
+            default=True,
+            tooltip="Keep finished segments on disk and use those of an earlier run. Default on.",
+        ),
+    ]
 
 
 class LongEdit(io.ComfyNode):
@@ -37,9 +73,9 @@ class LongEdit(io.ComfyNode):
             node_id="SAMALongEdit",
             display_name="SAMA Long Edit",
             category=CATEGORY,
-            description="Edits a clip of any length in overlapping segments, blended as latents, with colours held to "
-            "the source. Finished segments are kept on disk: after a crash or an interruption the same "
-            "edit goes on where it was.",
+            description="Edits a clip of any length in overlapping segments, blended as latents, "
+            "with colours held to the source. Finished segments are kept on disk: after a crash "
+            "or an interruption the same edit goes on where it was.",
             search_aliases=["long video", "segments", "resume", "chunked edit", "sliding window"],
             inputs=[
                 *model_inputs(),
@@ -50,36 +86,7 @@ class LongEdit(io.ComfyNode):
                 ),
                 instruction_input(),
                 *sampling_inputs(),
-                io.Int.Input(
-                    "segment_frames",
-                    default=SEGMENT_FRAMES,
-                    min=9,
-                    max=4097,
-                    step=4,
-                    tooltip="Frames that the model sees at once, 4k+1. Default 81, as SAMA was released; "
-                    "fewer need less memory.",
-                ),
-                io.Int.Input(
-                    "overlap_frames",
-                    default=OVERLAP_FRAMES,
-                    min=4,
-                    max=1024,
-                    step=4,
-                    tooltip="Frames that neighbouring segments share and that fade from one to the next. "
-                    "Default 16; more make joins softer and take longer.",
-                ),
-                io.Boolean.Input(
-                    "anchor_colours",
-                    default=True,
-                    tooltip="Hold brightness and colour to the source where the edit changed nothing, so "
-                    "that segments do not drift. Default on; turn it off for edits that change "
-                    "the light of the whole picture a little.",
-                ),
-                io.Boolean.Input(
-                    "keep_segments",
-                    default=True,
-                    tooltip="Keep finished segments on disk and use those of an earlier run. Default on.",
-                ),
+                *_segment_inputs(),
                 tag_input(),
                 tiling_input(),
                 mask_input(),
@@ -89,8 +96,9 @@ class LongEdit(io.ComfyNode):
                     default=SEGMENT_SEEDS[0],
                     optional=True,
                     advanced=True,
-                    tooltip="Where the noise of the later segments comes from. Independent: no other seed "
-                    "has it. Consecutive: as up to version 0.1.0, to make an edit of then again.",
+                    tooltip="Where the noise of the later segments comes from. Independent: no "
+                    "other seed has it. Consecutive: as up to version 0.1.0, to make an edit of "
+                    "then again.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
@@ -103,7 +111,7 @@ class LongEdit(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, instruction) -> str | bool:
-        return instruction is None or bool(clean_instruction(instruction)) or _EMPTY
+        return check_instruction(instruction)
 
     @classmethod
     def execute(
@@ -146,8 +154,8 @@ class SegmentStore(io.ComfyNode):
             node_id="SAMASegmentStore",
             display_name="SAMA Segment Store",
             category=CATEGORY,
-            description="Shows what SAMA Long Edit keeps on disk, and clears it. The store removes the longest unused "
-            f"segments by itself when it grows over {STORE_GIB} GiB.",
+            description="Shows what SAMA Long Edit keeps on disk, and clears it. The store "
+            f"removes the longest unused segments by itself when it grows over {STORE_GIB} GiB.",
             search_aliases=["clear cache", "resume", "disk space"],
             is_output_node=True,
             not_idempotent=True,
@@ -162,8 +170,8 @@ class SegmentStore(io.ComfyNode):
                     "confirm",
                     default="",
                     optional=True,
-                    tooltip="The four characters that the report names, to remove what it lists. Default "
-                    "empty: nothing is removed.",
+                    tooltip="The four characters that the report names, to remove what it lists. "
+                    "Default empty: nothing is removed.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -7,13 +7,12 @@ from comfy_api.latest import io, ui
 
 from ..sama_core.comfyui.loaders import WEIGHT_DTYPES
 from ..sama_core.comfyui.plan import calibrations, this_machine
-from ..sama_core.model import schedule
+from ..sama_core.model.schedule import DEFAULT_CFG, DEFAULT_STEPS
 from ..sama_core.plan.planning import make_plan
 from ..sama_core.plan.read_model import read_model
 from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_sizes, fitted_clip
 from ..sama_core.plan.summary import report, verdict_first
-from .inputs import ClipInfoType, say_in
-from .load import NO_BASE, missing
+from .inputs import CFG, NO_BASE, STEPS, ClipInfoType, base_model_input, check_listed, say_in
 
 FOLDERS = ("diffusion_models", "unet_gguf")
 AUTOMATIC = "automatic"
@@ -34,6 +33,54 @@ def _model_path(name: str) -> str | None:
     )
 
 
+def _model_inputs(files: list[str]) -> list[io.Input]:
+    """The file to plan for, and the form of its weights."""
+    return [
+        io.Combo.Input(
+            "model_name",
+            options=files,
+            tooltip="The SAMA file to plan for: safetensors, or GGUF where a loader for "
+            "it is installed. Only its header is read.",
+        ),
+        io.Combo.Input(
+            "weight_dtype",
+            options=list(WEIGHT_DTYPES),
+            default=WEIGHT_DTYPES[0],
+            tooltip="Storage of the weights, as you will set it in Load SAMA Model. "
+            "Default keeps the file's.",
+        ),
+    ]
+
+
+def _size_inputs() -> list[io.Input]:
+    """Size of the clip, see `_clip_size`."""
+    return [
+        io.Int.Input(
+            "frames",
+            default=81,
+            min=1,
+            max=MAX_FRAMES,
+            tooltip="Frames to edit at once; padded to 4k+1. Default 81, as SAMA was "
+            "released. Not used with images or clip_info.",
+        ),
+        io.Int.Input(
+            "width",
+            default=832,
+            min=16,
+            max=MAX_SIDE,
+            tooltip="Width of the model's frames in pixels. Default 832. Sides that are "
+            "no multiples of 16 are fitted, as SAMA Source Video would.",
+        ),
+        io.Int.Input(
+            "height",
+            default=480,
+            min=16,
+            max=MAX_SIDE,
+            tooltip="Height of the model's frames in pixels. Default 480.",
+        ),
+    ]
+
+
 class Plan(io.ComfyNode):
     """Model file + size of a clip → what it needs, how long it takes, and what would fit."""
 
@@ -44,79 +91,36 @@ class Plan(io.ComfyNode):
             node_id="SAMAPlan",
             display_name="SAMA Plan",
             category="SAMA/load",
-            description="Tells from a model file's header and a clip's size what an edit will need: tokens, work, "
-            "memory on the card and in RAM, time, and the nearest setting that fits. No weight is read.",
+            description="Tells from a model file's header and a clip's size what an edit will "
+            "need: tokens, work, memory on the card and in RAM, time, and the nearest setting "
+            "that fits. No weight is read.",
             search_aliases=["vram", "memory", "how long", "estimate", "out of memory", "oom"],
             is_output_node=True,
             not_idempotent=True,
             inputs=[
-                io.Combo.Input(
-                    "model_name",
-                    options=files,
-                    tooltip="The SAMA file to plan for: safetensors, or GGUF where a loader for it is "
-                    "installed. Only its header is read.",
-                ),
-                io.Combo.Input(
-                    "weight_dtype",
-                    options=list(WEIGHT_DTYPES),
-                    default=WEIGHT_DTYPES[0],
-                    tooltip="Storage of the weights, as you will set it in Load SAMA Model. Default keeps "
-                    "the file's.",
-                ),
-                io.Int.Input(
-                    "frames",
-                    default=81,
-                    min=1,
-                    max=MAX_FRAMES,
-                    tooltip="Frames to edit at once; padded to 4k+1. Default 81, as SAMA was released. Not "
-                    "used with images or clip_info.",
-                ),
-                io.Int.Input(
-                    "width",
-                    default=832,
-                    min=16,
-                    max=MAX_SIDE,
-                    tooltip="Width of the model's frames in pixels. Default 832. Sides that are no multiples "
-                    "of 16 are fitted, as SAMA Source Video would.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=480,
-                    min=16,
-                    max=MAX_SIDE,
-                    tooltip="Height of the model's frames in pixels. Default 480.",
-                ),
+                *_model_inputs(files),
+                *_size_inputs(),
                 io.Int.Input(
                     "steps",
-                    default=schedule.DEFAULT_STEPS,
-                    min=1,
-                    max=1000,
-                    tooltip="Sampling steps. Default 50; 4 to 8 with a step-distilled LoRA.",
+                    **STEPS,
+                    tooltip=f"Sampling steps. Default {DEFAULT_STEPS}; 4 to 8 with a "
+                    "step-distilled LoRA.",
                 ),
                 io.Float.Input(
                     "cfg",
-                    default=schedule.DEFAULT_CFG,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Guidance. Default 5. At 1 each step runs the model once instead of twice.",
+                    **CFG,
+                    tooltip=f"Guidance. Default {DEFAULT_CFG:g}. At 1 each step runs the model "
+                    "once instead of twice.",
                 ),
-                io.Combo.Input(
-                    "base_model",
-                    options=[NO_BASE, *files],
-                    default=NO_BASE,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Base Wan 2.1 T2V weights, only for a SAMA delta file. Default none.",
-                ),
+                base_model_input(files),
                 io.Combo.Input(
                     "text_encoder_name",
                     optional=True,
                     advanced=True,
                     default=AUTOMATIC,
                     options=[AUTOMATIC, *folder_paths.get_filename_list("text_encoders")],
-                    tooltip="The text encoder, which stays in RAM. Default automatic: the size of the "
-                    "released one in fp8.",
+                    tooltip="The text encoder, which stays in RAM. Default automatic: the size of "
+                    "the released one in fp8.",
                 ),
                 io.Image.Input(
                     "images",
@@ -142,7 +146,7 @@ class Plan(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name) -> str | bool:
-        return bool(model_name and _model_path(model_name)) or missing(FOLDERS[0], model_name)
+        return bool(model_name and _model_path(model_name)) or check_listed(FOLDERS[0], model_name)
 
     @classmethod
     def fingerprint_inputs(cls, **inputs) -> float:

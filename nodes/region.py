@@ -10,28 +10,32 @@ from .inputs import ClipInfoType
 
 CATEGORY = "SAMA/region"
 _NOTHING_CHANGED = "SAMA: the mask is black everywhere, so the result is the source."
-_NO_CHANGE = "SAMA: the edit differs from the source nowhere by more than the VAE's noise: the mask is black."
+_NO_CHANGE = (
+    "SAMA: the edit differs from the source nowhere by more than the VAE's noise: the mask is "
+    "black."
+)
 
 log = logging.getLogger(__name__)
 
 
-def _soft_inputs(grow: int, feather: int) -> list:
+def _soft_inputs(grow: int, feather: int) -> list[io.Input]:
+    """Inputs for the edge of a mask, with these defaults in pixels."""
     return [
         io.Int.Input(
             "grow",
             default=grow,
             min=0,
             max=512,
-            tooltip=f"Pixels by which the white part grows on each side. Default {grow}. Give room for "
-            "shadows and outlines.",
+            tooltip=f"Pixels by which the white part grows on each side. Default {grow}. Give "
+            "room for shadows and outlines.",
         ),
         io.Int.Input(
             "feather",
             default=feather,
             min=0,
             max=512,
-            tooltip=f"Pixels of soft edge around the white part. Default {feather}. Beyond them nothing "
-            "changes.",
+            tooltip=f"Pixels of soft edge around the white part. Default {feather}. Beyond them "
+            "nothing changes.",
         ),
     ]
 
@@ -45,8 +49,8 @@ class RegionMask(io.ComfyNode):
             node_id="SAMARegionMask",
             display_name="SAMA Region Mask",
             category=CATEGORY,
-            description="Fits a mask, still or per frame, to the frames as their clip was fitted, grows it and gives "
-            "it a soft edge. White is what an edit may change.",
+            description="Fits a mask, still or per frame, to the frames as their clip was fitted, "
+            "grows it and gives it a soft edge. White is what an edit may change.",
             search_aliases=["inpaint mask", "grow mask", "feather mask", "resize mask", "roi"],
             inputs=[
                 io.Mask.Input(
@@ -57,8 +61,8 @@ class RegionMask(io.ComfyNode):
                 ClipInfoType.Input(
                     "clip_info",
                     optional=True,
-                    tooltip="From the same SAMA Source Video, for a mask made on the original video: it "
-                    "is cropped or letterboxed as that was.",
+                    tooltip="From the same SAMA Source Video, for a mask made on the original "
+                    "video: it is cropped or letterboxed as that was.",
                 ),
             ],
             outputs=[
@@ -84,8 +88,8 @@ class PasteBack(io.ComfyNode):
             node_id="SAMAPasteBack",
             display_name="SAMA Paste Back",
             category=CATEGORY,
-            description="Puts the edit into the source where the mask is white. Where it is black the source's pixels "
-            "come through bit for bit, free of the VAE's changes.",
+            description="Puts the edit into the source where the mask is white. Where it is black "
+            "the source's pixels come through bit for bit, free of the VAE's changes.",
             search_aliases=["composite", "stitch", "blend", "keep background"],
             inputs=[
                 io.Image.Input("source", tooltip="The frames that were edited."),
@@ -115,8 +119,8 @@ class ChangedMask(io.ComfyNode):
             node_id="SAMAChangedMask",
             display_name="SAMA Changed Mask",
             category=CATEGORY,
-            description="Finds what an edit changed, above the noise of the VAE. With SAMA Paste Back the rest of the "
-            "source is kept without a drawn mask.",
+            description="Finds what an edit changed, above the noise of the VAE. With SAMA Paste "
+            "Back the rest of the source is kept without a drawn mask.",
             search_aliases=["difference mask", "auto mask", "motion mask", "compare"],
             inputs=[
                 io.Image.Input("source", tooltip="The frames that were edited."),
@@ -127,8 +131,9 @@ class ChangedMask(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.5,
-                    tooltip="How far a change must stand out, in widths of the VAE's noise. Default "
-                    f"{DEFAULT_THRESHOLD:g}. Less finds fainter changes, and more of the noise.",
+                    tooltip="How far a change must stand out, in widths of the VAE's noise. "
+                    f"Default {DEFAULT_THRESHOLD:g}. Less finds fainter changes, and more of the "
+                    "noise.",
                 ),
                 *_soft_inputs(4, 8),
             ],

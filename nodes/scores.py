@@ -16,8 +16,9 @@ class Scores(io.ComfyNode):
             node_id="SAMAScores",
             display_name="SAMA Scores",
             category="SAMA/scores",
-            description="Measures an edit: how much of its change lies in the region, what flicker it adds, and how "
-            "well it moves with the source. Compare seeds and settings by it.",
+            description="Measures an edit: how much of its change lies in the region, what "
+            "flicker it adds, and how well it moves with the source. Compare seeds and settings "
+            "by it.",
             search_aliases=[
                 "metrics",
                 "quality",
@@ -33,7 +34,8 @@ class Scores(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="The region that was to change, white. Without it exclusivity is not measured.",
+                    tooltip="The region that was to change, white. Without it exclusivity is not "
+                    "measured.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -44,18 +46,18 @@ class Scores(io.ComfyNode):
                 io.Image.Output(display_name="plot", tooltip="The scores per frame."),
                 io.Float.Output(
                     display_name="exclusivity",
-                    tooltip="Share of the change that lies in the region, 0 to 1; 1 is best, nan without "
-                    "a mask.",
+                    tooltip="Share of the change that lies in the region, 0 to 1; 1 is best, nan "
+                    "without a mask.",
                 ),
                 io.Float.Output(
                     display_name="flicker",
-                    tooltip="Grey levels of 255 that the edit adds from frame to frame; 0 is best, nan for "
-                    "one frame.",
+                    tooltip="Grey levels of 255 that the edit adds from frame to frame; 0 is "
+                    "best, nan for one frame.",
                 ),
                 io.Float.Output(
                     display_name="motion_follow",
-                    tooltip="Agreement of the motion with the source's, 0 to 1; 1 is best, nan for one "
-                    "frame.",
+                    tooltip="Agreement of the motion with the source's, 0 to 1; 1 is best, nan "
+                    "for one frame.",
                 ),
             ],
         )

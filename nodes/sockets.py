@@ -1,4 +1,4 @@
-"""What each kind of socket takes. A check gives the value back, in the usual form where it was in a rarer one.
+"""What each kind of socket takes. A check returns the value, rare forms of it in the usual form.
 
 It raises InputError: what was got, what is needed, what to connect.
 """
@@ -14,7 +14,7 @@ from ..sama_core.errors import InputError, needed
 
 
 def kind_of(value: object) -> str:
-    """What `value` is, in an artist's words."""
+    """What `value` is, in plain words."""
     if value is None:
         return "nothing"
     if torch.is_tensor(value):
@@ -49,7 +49,7 @@ def _image(name: str, value: object) -> Tensor:
 
 
 def _mask(name: str, value: object) -> Tensor:
-    """MASK: a tensor of any real numbers, or of true and false; `fit_mask` looks at shape and values."""
+    """MASK: a tensor of real numbers or of truth values; `fit_mask` checks shape and values."""
     _require(
         torch.is_tensor(value) and not value.is_complex(),
         name,
@@ -74,8 +74,10 @@ def _latent(name: str, value: object) -> Mapping:
 
 
 def _conditioning(name: str, value: object) -> list | tuple:
-    """CONDITIONING: pairs of text tokens (B, L, width) and a dictionary; none at all as a negative, which cfg 1 needs
-    not."""
+    """CONDITIONING: pairs of text tokens (B, L, width) and a dictionary.
+
+    As a negative it may be empty, because cfg 1 does not need one.
+    """
     if name == "negative" and value == []:
         return value
     pairs = value if isinstance(value, list | tuple) else []
@@ -105,7 +107,10 @@ def _conditioning(name: str, value: object) -> list | tuple:
 
 
 def _audio(name: str, value: object) -> Mapping:
-    """AUDIO: {"waveform": float (1, channels, samples), "sample_rate": Hz}, the rate a whole number of any type."""
+    """AUDIO: {"waveform": float (1, channels, samples), "sample_rate": Hz}.
+
+    The rate may be of any type that holds a whole number.
+    """
     wave, rate = (
         (value.get(key) for key in ("waveform", "sample_rate"))
         if isinstance(value, Mapping)
@@ -130,7 +135,7 @@ def _audio(name: str, value: object) -> Mapping:
 
 
 def _has(attributes: tuple[str, ...], need: str, fix: str) -> Callable[[str, object], object]:
-    """A check for objects of ComfyUI that are used through these attributes."""
+    """A check for objects of ComfyUI, which are used through these attributes."""
 
     def check(name: str, value: object) -> object:
         _require(all(hasattr(value, attribute) for attribute in attributes), name, value, need, fix)
@@ -140,6 +145,7 @@ def _has(attributes: tuple[str, ...], need: str, fix: str) -> Callable[[str, obj
 
 
 def _clip_info(name: str, value: object) -> ClipInfo:
+    """SAMA_CLIP_INFO."""
     _require(
         isinstance(value, ClipInfo),
         name,
@@ -151,6 +157,7 @@ def _clip_info(name: str, value: object) -> ClipInfo:
 
 
 def _semantic(name: str, value: object) -> Tensor:
+    """SAMA_SEMANTIC: float (B, S, E)."""
     _require(
         _is_float(value) and value.ndim == 3 and value.numel() > 0,
         name,
@@ -162,7 +169,7 @@ def _semantic(name: str, value: object) -> Tensor:
 
 
 def plain(value: object) -> object:
-    """A number out of what holds exactly one: a tensor, an array, a number of NumPy's. Anything else as it is."""
+    """The number in what holds exactly one, such as a tensor or array; anything else unchanged."""
     size = getattr(value, "numel", None) or getattr(value, "size", None)
     count = size() if callable(size) else size
     return value.item() if hasattr(value, "item") and count == 1 else value
@@ -173,7 +180,7 @@ def _is_float(value: object) -> bool:
 
 
 def _finite(value: Tensor) -> bool:
-    """Whether no value is NaN or infinite; nothing of the tensor's size is allocated."""
+    """Whether no value is NaN or infinite; no memory of the tensor's size is allocated."""
     return all(bool(torch.isfinite(end)) for end in (value.min(), value.max()))
 
 

@@ -8,23 +8,23 @@ from ..sama_core.comfyui.saving import check_saving
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
 from ..sama_core.geometry import DEFAULT_AREA
-from .inputs import ClipInfoType, tell_in
+from .inputs import ClipInfoType, remark_in
 
 CATEGORY = "SAMA/video"
 
 
-def _newer_inputs() -> list:
-    """Optional, and last of all, so that graphs saved before there were these load and run as they did."""
+def _newer_inputs() -> list[io.Input]:
+    """Optional and last, so that graphs saved by earlier versions load and run as before."""
     return [
         io.Combo.Input(
             "fit",
             options=list(map(str, Fit)),
             default=str(Fit.CROP),
             optional=True,
-            tooltip="How the picture gets a size the model takes. Crop to bucket: sides cut off, as SAMA "
-            "was released. Letterbox: all of it, with black bars. Stretch: all of it, pulled to "
-            "shape. Keep size: pixel for pixel, area is not used; large clips need much memory. "
-            "Default crop to bucket.",
+            tooltip="How the picture gets a size the model takes. Crop to bucket: sides cut off, "
+            "as SAMA was released. Letterbox: all of it, with black bars. Stretch: all of it, "
+            "pulled to shape. Keep size: pixel for pixel, area is not used; large clips need much "
+            "memory. Default crop to bucket.",
         ),
         _seconds("start_seconds", "Begin at this time instead of a frame number."),
         _seconds("duration_seconds", "Take this long a part instead of a number of frames."),
@@ -49,8 +49,55 @@ def _seconds(name: str, effect: str) -> io.Float.Input:
     )
 
 
+def _range_inputs() -> list[io.Input]:
+    """The range in frames, the working area, and the rate of an IMAGE batch."""
+    return [
+        io.Int.Input(
+            "frames",
+            default=81,
+            min=0,
+            max=100_000,
+            tooltip="How many frames to edit, after the stride. Default 81, as SAMA was "
+            "released; 0 takes all.",
+        ),
+        io.Int.Input(
+            "start",
+            default=0,
+            min=0,
+            max=10_000_000,
+            tooltip="First frame, counted from 0. Default 0.",
+        ),
+        io.Int.Input(
+            "stride",
+            default=1,
+            min=1,
+            max=1000,
+            tooltip="Take every n-th frame; the result plays at fps / n. Default 1.",
+        ),
+        io.Int.Input(
+            "area",
+            default=0,
+            min=0,
+            max=4096 * 4096,
+            advanced=True,
+            tooltip="Working area in pixels (width x height). 0 takes what the connected "
+            f"model was made for, or 832x480 = {DEFAULT_AREA}. Fewer pixels mean less "
+            "work and less detail.",
+        ),
+        io.Float.Input(
+            "fps",
+            default=24.0,
+            min=0.01,
+            max=1000.0,
+            step=0.01,
+            advanced=True,
+            tooltip="Frames per second of an IMAGE batch; a video brings its own. Default 24.",
+        ),
+    ]
+
+
 class SourceVideo(io.ComfyNode):
-    """VIDEO or IMAGE batch → frames as the model wants them, and what it takes to give the original back."""
+    """VIDEO or IMAGE batch → frames that the model takes, and what restores the original."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -58,8 +105,8 @@ class SourceVideo(io.ComfyNode):
             node_id="SAMASourceVideo",
             display_name="SAMA Source Video",
             category=CATEGORY,
-            description="Takes a range of a clip, in frames or seconds, fits it to the nearest of SAMA's sizes, and "
-            "pads it to 4k+1 frames. Only the frames asked for are decoded.",
+            description="Takes a range of a clip, in frames or seconds, fits it to the nearest of "
+            "SAMA's sizes, and pads it to 4k+1 frames. Only the frames asked for are decoded.",
             search_aliases=["load clip", "resize video", "source frames", "video to images"],
             inputs=[
                 io.Video.Input(
@@ -73,47 +120,7 @@ class SourceVideo(io.ComfyNode):
                     optional=True,
                     tooltip="The SAMA model; its working area is used where area is 0.",
                 ),
-                io.Int.Input(
-                    "frames",
-                    default=81,
-                    min=0,
-                    max=100_000,
-                    tooltip="How many frames to edit, after the stride. Default 81, as SAMA was released; 0 "
-                    "takes all.",
-                ),
-                io.Int.Input(
-                    "start",
-                    default=0,
-                    min=0,
-                    max=10_000_000,
-                    tooltip="First frame, counted from 0. Default 0.",
-                ),
-                io.Int.Input(
-                    "stride",
-                    default=1,
-                    min=1,
-                    max=1000,
-                    tooltip="Take every n-th frame; the result plays at fps / n. Default 1.",
-                ),
-                io.Int.Input(
-                    "area",
-                    default=0,
-                    min=0,
-                    max=4096 * 4096,
-                    advanced=True,
-                    tooltip="Working area in pixels (width x height). 0 takes what the connected model was "
-                    f"made for, or 832x480 = {DEFAULT_AREA}. Fewer pixels mean less work and less "
-                    "detail.",
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Frames per second of an IMAGE batch; a video brings its own. Default 24.",
-                ),
+                *_range_inputs(),
                 *_newer_inputs(),
             ],
             outputs=[
@@ -138,7 +145,7 @@ class SourceVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, start=0, start_seconds=0.0) -> bool | str:
-        """Linked inputs come as None, and are looked at when they are known."""
+        """Linked inputs arrive as None, and are checked when they are known."""
         try:
             check_one_start(ClipRange(start or 0), Seconds(start_seconds or 0))
         except ClipError as error:
@@ -172,7 +179,7 @@ class SourceVideo(io.ComfyNode):
             lambda done, total: bar.update_absolute(done, max(done, total)),
             fit,
             Seconds(start_seconds, duration_seconds, every_seconds),
-            tell_in(cls.hidden.unique_id),
+            remark_in(cls.hidden.unique_id),
         )
         check_saving(cls.hidden.prompt, cls.hidden.unique_id, info)
         return io.NodeOutput(images, info, info.audio, float(info.fps), info.frame_count)

@@ -1,4 +1,8 @@
-"""TODO."""
+"""Anchor frames: single frames of a clip, edited as stills, as a cheap draft of the whole edit.
+
+SAMA itself was trained to predict semantics at sparse anchor frames, which it samples uniformly
+(paper, section 3.2); released with one.
+"""
 
 from collections.abc import Callable
 
@@ -6,10 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConditioningError, needed
-from .conditioning import encode_instruction
-from .distilled import advice
-from .edit import EditSettings, _edit, checked
-from .stages import Stages
+from ..region import FittedClip
+from .edit import EditRun, EditSettings
 
 
 def edit_anchors(
@@ -19,22 +21,21 @@ def edit_anchors(
     images: Tensor,
     indices: list[int],
     settings: EditSettings,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> Tensor:
-    """Edit single frames, each as a one-frame clip with the same seed → (len(indices), H, W, 3)."""
-    model, images = checked(model, vae, images[:1]), images[..., :3]
-    stages = Stages(settings.steps, len(indices), say, advice(model, settings.steps, settings.cfg))
-    with stages.stage("reading the instruction"):
-        prompts = encode_instruction(clip, settings.instruction, settings.tag)
-    return torch.cat(
-        [_edit(model, vae, images[i : i + 1], prompts, settings, stages) for i in indices]
-    )
+    """Edit the frames `indices` of (F, H, W, 3), each as a one-frame clip with the same seed.
+
+    Returns (len(indices), H, W, 3). Errors are those of `edit_clip`.
+    """
+    anchors = [FittedClip.check(images[index : index + 1]) for index in indices]
+    run = EditRun.prepare(model, clip, vae, settings, say, len(indices))
+    return torch.cat([run.edit(anchor) for anchor in anchors])
 
 
 def anchor_frames(frame_count: int, anchors: int, first: int = 0) -> list[int]:
     """`anchors` frame numbers spread evenly from `first` to the end; one anchor is `first` itself.
 
-    SAMA samples its anchors uniformly and was trained with one (§3.2).
+    Raises ConditioningError if the clip has no frame `first`.
     """
     if not 0 <= first < frame_count:
         raise ConditioningError(
@@ -47,7 +48,10 @@ def anchor_frames(frame_count: int, anchors: int, first: int = 0) -> list[int]:
 
 
 def contact_sheet(source: Tensor, edited: Tensor, gap: int = 8) -> Tensor:
-    """Source frames above their edits, side by side → one image (1, 2H + gap, n·W + gaps, 3)."""
+    """Source frames above their edits, side by side, `gap` pixels apart, on white.
+
+    Takes two of (n, H, W, 3); returns one image (1, 2H + gap, n·W + (n - 1)·gap, 3).
+    """
     source, (count, height, width) = source[..., :3], source.shape[:3]
     sheet = torch.ones(1, 2 * height + gap, count * width + (count - 1) * gap, 3)
     for column, pair in enumerate(zip(source, edited, strict=True)):

@@ -1,13 +1,15 @@
-"""Block-sparse attention on a model, refused by name: it would drop most of what SAMA's semantic tokens attend to.
+"""Block-sparse attention on a model is refused by name.
 
-Their 65 queries are zero (no rotary position), so each must average all values; a sparse back end instead picks blocks
-of 64 tokens by their scores, which are all alike here, and its blocks begin anywhere between source, semantic tokens
-and target. The picture that comes out is plausible and wrong. Dense back ends (sage, flash, PyTorch) pass.
+It would drop most of what SAMA's semantic tokens attend to: their 65 queries are zero (no rotary
+position), so each must average all values. A sparse back end instead picks blocks of 64 tokens by
+their scores, which are all equal here, and its blocks do not begin where source, semantic tokens
+and target begin. The resulting picture is plausible and wrong. Dense back ends (sage, flash,
+PyTorch) pass.
 
-How one shows: core's Model Sparse Attention leaves a function in `optimized_attention_override` that comes from its
-module `nodes_sparse_attention` and holds its settings (`topk_ratio`, `vsa`), and callbacks that put it back at every
-step; other packs leave a function, or their settings, under a name that says it.
-Unverified: packs whose functions and settings say nothing of the kind are taken for dense.
+How it is found: core's Model Sparse Attention leaves a function in `optimized_attention_override`
+that comes from its module `nodes_sparse_attention` and holds its settings (`topk_ratio`, `vsa`),
+and callbacks that put it back at every step; other packs leave a function, or their settings, under
+a name that says so. Unverified: packs whose names say nothing of the kind are taken for dense.
 """
 
 import inspect
@@ -20,6 +22,7 @@ from types import FunctionType, MethodType
 from ..errors import ConditioningError, needed
 
 OVERRIDE = "optimized_attention_override"
+"""The key of a model's own attention function in `transformer_options`."""
 _CALLBACKS = "block_sparse_attention"
 """The key of core's callbacks."""
 _WORDS = {
@@ -35,7 +38,7 @@ _PLAIN = (str, bytes, int, float, bool, type(None), list, tuple, dict, set, froz
 
 
 def refuse_sparse(patcher) -> None:
-    """Raises ConditioningError, naming it, where a block-sparse back end is on `patcher` (a ModelPatcher)."""
+    """Raises ConditioningError where a block-sparse back end is on `patcher` (a ModelPatcher)."""
     name = sparse_backend(patcher)
     if name:
         raise ConditioningError(
@@ -43,14 +46,14 @@ def refuse_sparse(patcher) -> None:
                 "attention",
                 f"block-sparse attention ({name})",
                 "dense attention: SAMA's semantic tokens attend to all",
-                "Remove Model Sparse Attention, or the pack's own node for it, from between loader and sampler; Model "
-                "Attention Backend and sage attention may stay.",
+                "Remove Model Sparse Attention, or the pack's own node for it, from between loader "
+                "and sampler; Model Attention Backend and sage attention may stay.",
             )
         )
 
 
 def sparse_backend(patcher) -> str:
-    """What block-sparse attention is on the model, in words; empty where none is."""
+    """The name of the block-sparse attention on the model; empty where there is none."""
     options, seen = patcher.model_options.get("transformer_options", {}), set()
     callbacks = [
         function for by_key in patcher.callbacks.values() for function in by_key.get(_CALLBACKS, ())
@@ -62,17 +65,19 @@ def sparse_backend(patcher) -> str:
     ):
         if hasattr(piece, "topk_ratio") and hasattr(piece, "vsa"):
             return "vsa" if piece.vsa else "sla" if piece.topk_ratio else "sol-attn"
-        if found := _said_in(_name(piece)):
+        if found := _backend_in(_name(piece)):
             return found
     if callbacks:
         return "Model Sparse Attention"
-    return next((found for key in options if isinstance(key, str) and (found := _said_in(key))), "")
+    return next(
+        (found for key in options if isinstance(key, str) and (found := _backend_in(key))), ""
+    )
 
 
 def _pieces(value: object, seen: set[int]) -> Iterator[object]:
-    """The function and all it is made of: what it wraps, holds in its closure, or is a method of; inner parts first.
+    """The function and all its parts: what it wraps, holds in its closure, or is a method of.
 
-    Core's settings object thus comes before the name of the function around it.
+    Inner parts come first, so core's settings object comes before the function around it.
     """
     if isinstance(value, _PLAIN) or id(value) in seen:
         return
@@ -85,21 +90,21 @@ def _pieces(value: object, seen: set[int]) -> Iterator[object]:
     elif isinstance(value, partial):
         parts += [value.func, *value.args, *value.keywords.values()]
     elif callable(value):
-        parts += [held for held in getattr(value, "__dict__", {}).values() if callable(held)]
+        parts += [part for part in getattr(value, "__dict__", {}).values() if callable(part)]
     for part in parts:
         yield from _pieces(part, seen)
     yield value
 
 
 def _name(piece: object) -> str:
-    """Module below `custom_nodes`, and name: above it stand folders of the user's own."""
+    """Module and name, without the user's own folders above `custom_nodes`."""
     named = piece if hasattr(piece, "__qualname__") else type(piece)
     module = getattr(named, "__module__", None) or ""
     return re.split(r"custom_nodes[./\\]", module)[-1] + "." + named.__qualname__
 
 
-def _said_in(name: str) -> str:
-    """What block-sparse back end a name speaks of: "make_sol_attn", "BlockSparseAttention", "ComfyUI-RadialAttn"."""
+def _backend_in(name: str) -> str:
+    """The block-sparse back end in a name, such as "make_sol_attn" or "ComfyUI-RadialAttn"."""
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     pairs = ["".join(pair) for pair in pairwise(words)]
     return next((_WORDS[word] for word in (*pairs, *words) if word in _WORDS), "")

@@ -1,4 +1,4 @@
-"""Instruction and source video as ComfyUI conditioning."""
+"""Instruction and source video → conditioning and latents for ComfyUI's samplers, and back."""
 
 import logging
 
@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..encoders.latent_space import Tiles, blend_tiles
 from ..errors import ConditioningError, needed
-from ..geometry import ClipShape
-from ..region import latent_mask
+from ..region import FittedClip, latent_mask
 from ..text import EDIT_TAG, MAX_TOKENS, escape_weights, require_instruction, tagged
 
 TEXT_ENCODER = "umt5xxl"
@@ -49,11 +48,11 @@ def _encode(clip, text: str) -> list:
             )
         )
     return clip.encode_from_tokens_scheduled(
-        {name: [_cut(row) for row in rows] for name, rows in tokens.items()}
+        {name: [_truncate(row) for row in rows] for name, rows in tokens.items()}
     )
 
 
-def _cut(row: list) -> list:
+def _truncate(row: list) -> list:
     """At most 512 tokens, the last of them the end token, as the reference tokenizer truncates."""
     if len(row) <= MAX_TOKENS:
         return row
@@ -65,18 +64,15 @@ def _cut(row: list) -> list:
     return [*row[: MAX_TOKENS - 1], row[-1]]
 
 
-def encode_source(vae, images: Tensor, tiling: str = TILINGS[0]) -> Tensor:
-    """Frames (F, H, W, 3) in 0…1 → latent (1, 16, T, H/8, W/8), not normalised, as ComfyUI keeps latents.
+def encode_source(vae, fitted: FittedClip, tiling: str = TILINGS[0]) -> Tensor:
+    """The clip's frames → latent (1, 16, T, H/8, W/8), not normalised, as ComfyUI's are.
 
-    "automatic" is core's choice (whole clip, tiles when memory runs out); "reference tiles" are the
-    release's 30×52 tiles. Raises GeometryError or ConditioningError before anything is computed.
+    `vae` is one that `require_wan_vae` accepts. "automatic" is core's choice (whole clip, tiles
+    when memory runs out); "reference tiles" are the release's 30×52 tiles.
     """
-    require_wan_vae(vae)
-    frames, height, width = images.shape[:3]
-    ClipShape(frames, height, width).latent()
     if tiling == TILINGS[0]:
-        return vae.encode(images[..., :3])
-    pixels = images[..., :3].movedim(-1, 0).unsqueeze(0)
+        return vae.encode(fitted.frames)
+    pixels = fitted.frames.movedim(-1, 0).unsqueeze(0)
     return blend_tiles(
         lambda tile: vae.encode(tile[0].movedim(0, -1)), pixels, Tiles(), encode=True
     )
@@ -88,7 +84,6 @@ def decode_latent(vae, latent: Tensor, tiling: str = TILINGS[0]) -> Tensor:
     Deviation: with reference tiles each tile is clamped before blending, because ComfyUI's VAE
     clamps what it returns; the release clamps after.
     """
-    require_wan_vae(vae)
     if tiling == TILINGS[0]:
         return vae.decode(latent).flatten(0, 1)
     return blend_tiles(lambda tile: vae.decode(tile).movedim(-1, 1), latent, Tiles(), encode=False)[
@@ -101,21 +96,22 @@ def attach_source(conditioning: list, latent: Tensor) -> list:
     return node_helpers.conditioning_set_values(conditioning, {"reference_latents": [latent]})
 
 
-def empty_latent(source: Tensor) -> dict:
-    """The LATENT to sample an edit of `source` into."""
-    return {"samples": torch.zeros_like(source)}
+def start_latent(source: Tensor, mask: Tensor | None = None) -> dict:
+    """The LATENT to sample an edit of the latent `source` into: an empty one without a mask.
 
-
-def masked_latent(source: Tensor, mask: Tensor) -> dict:
-    """The LATENT to sample an edit of `source` into that leaves the cells outside `mask` (F, H, W) as they are.
-
-    Core's samplers put the source back there at every step, with that step's noise, and clean at the end.
+    With the clip's `mask` (F, H, W) it is the source, and a noise mask over its cells: core's
+    samplers put the source back outside of it, with each step's noise, and clean at the end.
     """
+    if mask is None:
+        return {"samples": torch.zeros_like(source)}
     return {"samples": source, "noise_mask": latent_mask(mask)}
 
 
 def require_wan_vae(vae) -> None:
-    """Raises ConditioningError unless `vae` is Wan 2.1's; others share its sizes and would give wrong video."""
+    """Raises ConditioningError for another VAE than Wan 2.1's.
+
+    Other VAEs share its sizes and would give a wrong video.
+    """
     core = getattr(vae, "first_stage_model", None)
     if not isinstance(core, comfy.ldm.wan.vae.WanVAE):
         named = {

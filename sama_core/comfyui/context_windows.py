@@ -1,4 +1,7 @@
-"""TODO."""
+"""Context windows and FreeNoise over the packed state: core's own, which expect a 5-D video.
+
+Every window sees all semantic tokens; their predictions are averaged over the windows.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +10,11 @@ import torch
 from torch import Tensor
 
 from ..errors import ConditioningError, needed
-from .packing import JointShape, is_packed, packed_behind
+from .streams import JointShape, is_packed, packed_behind
 
 _TIME = 2  # axis of the frames in (B, C, T, H, W)
 
 
-# --- context windows ---------------------------------------------------------------------------
 class VideoWindows:
     """A context handler over the packed state, around core's handler over the video.
 
@@ -23,7 +25,10 @@ class VideoWindows:
     freenoise = False
 
     def __init__(self, handler: Any, shape: JointShape):
-        """Raises ConditioningError for windows over another axis than time: SAMA sees a whole picture or nothing."""
+        """Raises ConditioningError for windows over another axis than time.
+
+        SAMA works on whole pictures only.
+        """
         dim = getattr(handler, "dim", _TIME)
         if dim != _TIME:
             raise ConditioningError(
@@ -40,9 +45,9 @@ class VideoWindows:
         return getattr(self.handler, name)
 
     def should_use_context(self, model, conds, x_in: Tensor, *args, **kwargs) -> bool:
-        return self.handler.should_use_context(
-            model, conds, _video(x_in, self.shape), *args, **kwargs
-        )
+        """Whether the clip is longer than a window, in the handler's judgement."""
+        video = _video(x_in, self.shape)
+        return self.handler.should_use_context(model, conds, video, *args, **kwargs)
 
     def execute(
         self,
@@ -55,71 +60,53 @@ class VideoWindows:
         *args,
         **kwargs,
     ) -> list[Tensor]:
-        """Predictions of the packed state, one per conditioning; of the video, where a CFG function asks with it."""
+        """Predictions of the packed state (B, 1, N), one per conditioning.
+
+        A CFG function that calls the model itself passes a video view, and gets videos.
+        """
+        given = (timestep, model_options, *args)
         whole = packed_behind(x_in)
         if whole is not None:
             packed = self.shape.with_video(whole[1], x_in)
-            outs = self.execute(
-                calc_cond_batch, model, conds, packed, timestep, model_options, *args, **kwargs
-            )
+            outs = self.execute(calc_cond_batch, model, conds, packed, *given, **kwargs)
             return [self.shape.video_of(out) for out in outs]
         semantic_in = self.shape.semantic_of(x_in)
-        seen: list[list[Tensor]] = []
+        semantics: list[list[Tensor]] = []
 
-        def window(
+        def run_window(
             model, conds, video: Tensor, _timestep, options, *args, **kwargs
         ) -> list[Tensor]:
-            conds = _cut_masks(
-                conds, options["transformer_options"].get("context_window"), self.shape
-            )
-            outs = calc_cond_batch(
-                model,
-                conds,
-                self.shape.pack(video, semantic_in),
-                timestep,
-                options,
-                *args,
-                **kwargs,
-            )
-            seen.append([self.shape.semantic_of(out) for out in outs])
+            """Predictions of one window's video (B, C, t, H, W); its semantics are noted."""
+            window = options["transformer_options"].get("context_window")
+            conds = _cut_masks(conds, window, self.shape)
+            packed = self.shape.pack(video, semantic_in)
+            outs = calc_cond_batch(model, conds, packed, timestep, options, *args, **kwargs)
+            semantics.append([self.shape.semantic_of(out) for out in outs])
             return [self.shape.video_of(out) for out in outs]
 
         # Core indexes the timestep with frame numbers when the batch is larger than one.
-        videos = self.handler.execute(
-            window,
-            model,
-            conds,
-            _video(x_in, self.shape),
-            timestep[:1],
-            model_options,
-            *args,
-            **kwargs,
-        )
-        semantics = [
-            torch.stack(predictions).mean(dim=0) for predictions in zip(*seen, strict=True)
-        ]
-        return [
-            self.shape.pack(video, semantic)
-            for video, semantic in zip(videos, semantics, strict=True)
-        ]
+        given = (timestep[:1], *given[1:])
+        video = _video(x_in, self.shape)
+        videos = self.handler.execute(run_window, model, conds, video, *given, **kwargs)
+        averages = [torch.stack(each).mean(dim=0) for each in zip(*semantics, strict=True)]
+        return [self.shape.pack(*streams) for streams in zip(videos, averages, strict=True)]
 
 
 def _cut_masks(conds: list, window: Any, shape: JointShape) -> list:
-    """The conditioning of one window: flat masks (1, N) cut to its frames, everything else as it is."""
+    """The conditioning of one window: flat masks (1, N) are cut to its frames."""
 
     def cut(entry: dict) -> dict:
         if "mask" not in entry or window is None:
             return entry
         whole = entry["mask"].unsqueeze(1)
-        return {
-            **entry,
-            "mask": shape.with_video(whole, window.get_tensor(shape.video_of(whole), dim=2))[:, 0],
-        }
+        frames = window.get_tensor(shape.video_of(whole), dim=_TIME)
+        return {**entry, "mask": shape.with_video(whole, frames)[:, 0]}
 
     return [entries and [cut(entry) for entry in entries] for entries in conds]
 
 
 def _video(x: Tensor, shape: JointShape) -> Tensor:
+    """The video (B, C, T, H, W) of a packed state, or a view of one as it is."""
     if packed_behind(x) is not None:
         return x
     if not is_packed(x):

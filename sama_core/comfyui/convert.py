@@ -15,7 +15,10 @@ _MEBIBYTE = 1 << 20
 
 
 def output_folder() -> Path:
-    """Where new diffusion models go: ComfyUI's first folder of that name (its very first is the older `unet`)."""
+    """Where new diffusion models go: ComfyUI's first folder of that name.
+
+    The very first folder of its list is the older `unet`.
+    """
     folders = [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
     return next((folder for folder in folders if folder.name == FOLDER), folders[0])
 
@@ -27,9 +30,10 @@ def convert_listed(
     base_name: str | None = None,
     overwrite: bool = False,
 ) -> str:
-    """Convert a listed model under a plain file name (the default's if empty), and return the report.
+    """Convert a listed model to a file named `file_name`, and return the report.
 
-    Shows progress and ends with ComfyUI's interrupt; queued again it goes on. Errors are `convert`'s.
+    An empty name is replaced by the default. Shows progress, and ends with ComfyUI's interrupt;
+    queued again it goes on. Errors are `convert`'s.
     """
     made = format_named(format_name)
     source = folder_paths.get_full_path_or_raise(FOLDER, model_name)

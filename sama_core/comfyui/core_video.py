@@ -1,10 +1,12 @@
-"""A VIDEO of ComfyUI as the file it shows. What nodes have done to it since must not be lost.
+"""A VIDEO of ComfyUI as the file it shows, with everything that nodes have done to it since.
 
-whose methods are ComfyUI's own?
-  VideoFromFile, nothing pending, and what it says of itself is what the file says ──▶ the file, and the trim window
-  VideoFromFile with a crop or resize pending ──▶ written without loss to a file of its own
-  VideoFromList (Concatenate Video) ──▶ its packets joined; written without loss where the parts were changed
-anything else, and what none of this works for ──▶ None: its components tell, all frames at once
+where all methods are ComfyUI's own:
+  VideoFromFile with nothing pending, and its size, rate and length are the file's
+                                        ──▶ the file, and the trim window
+  VideoFromFile with a crop or resize   ──▶ written without loss to a file of its own
+  VideoFromList (Concatenate Video)     ──▶ its packets joined, or written without loss where the
+                                            parts were changed
+anything else, and where this fails     ──▶ None: `get_components` gives all frames at once
 """
 
 import inspect
@@ -26,25 +28,30 @@ from ..errors import SamaError
 log = logging.getLogger(__name__)
 
 Window = tuple[float, float]
+"""Seconds of a trim: start, and length or 0 for all of the rest."""
 WHOLE: Window = (0.0, 0.0)
-# A container's duration and ComfyUI's are the same number, but for its rounding.
+"""The window of a video that is not trimmed."""
 SLACK_SECONDS = 0.05
+"""Rounding between a container's duration and ComfyUI's."""
 
 
 def file_shown(video: Input.Video) -> tuple[FileSource, Window] | None:
-    """The file whose frames are the video's, and the seconds (start, length or 0) that are shown of it; else None."""
+    """The file whose frames are the video's, and the window that is shown of it; else None."""
     if _is_cores(video, InputImpl.VideoFromFile):
         source = FileSource(video.get_stream_source())
         window = video.get_active_trim_window()
-        return (source, window) if _shows(video, source, window) else _without_loss(video)
+        return (source, window) if _is_whole_file(video, source, window) else _without_loss(video)
     joined = getattr(InputImpl, "VideoFromList", None)
     if joined is not None and _is_cores(video, joined):
-        return _joined(video)
+        return _join(video)
     return None
 
 
 def _is_cores(video: Input.Video, kind: type) -> bool:
-    """Whether it is a `kind` with all of ComfyUI's own methods; a pack's subclass may show something else."""
+    """Whether it is a `kind` with all of ComfyUI's own methods.
+
+    A subclass of another pack may show something else.
+    """
     own = {
         name: value for name, value in vars(kind).items() if callable(value) and name != "__init__"
     }
@@ -56,14 +63,14 @@ def _is_cores(video: Input.Video, kind: type) -> bool:
 
 
 def _is_edited(video: Input.Video) -> bool:
-    """Whether frames are cropped or resized as they are read; older ComfyUIs cannot, and have no such question."""
+    """Whether frames are cropped or resized as they are read, which older ComfyUIs cannot do."""
     return bool(getattr(video, "has_pending_frame_edits", lambda: False)())
 
 
-def _shows(video: Input.Video, source: FileSource, window: Window) -> bool:
-    """Whether the video is the file and nothing else: no edit pending, and size, rate and length are the file's.
+def _is_whole_file(video: Input.Video, source: FileSource, window: Window) -> bool:
+    """Whether no edit is pending, and size, rate and length are the file's.
 
-    Size is compared as stored: so ComfyUI states it of turned clips, unless they are cropped.
+    Size is compared as stored, which is what ComfyUI states of rotated clips that are not cropped.
     """
     if _is_edited(video):
         return False
@@ -85,11 +92,11 @@ def _shows(video: Input.Video, source: FileSource, window: Window) -> bool:
             < SLACK_SECONDS
         )
     except (SamaError, IndexError, ValueError, OSError):
-        return True  # no usable video: reading it says so
+        return True  # no usable video: reading it raises the error
 
 
-def _joined(video: Input.Video) -> tuple[FileSource, Window] | None:
-    """Clips one after the other. Unchanged ones of one kind are joined packet by packet, which loses nothing."""
+def _join(video: Input.Video) -> tuple[FileSource, Window] | None:
+    """Clips in sequence. Unchanged ones of one kind are joined packet by packet, without loss."""
     kinds = {_kind(part) for part in getattr(video, "videos", ())}
     if len(kinds) == 1 and None not in kinds and not _is_edited(video):
         try:
@@ -102,7 +109,7 @@ def _joined(video: Input.Video) -> tuple[FileSource, Window] | None:
 
 
 def _kind(part: Input.Video) -> tuple | None:
-    """What two clips must share to be joined packet by packet; None for one that is edited or trimmed."""
+    """What two clips must share to be joined packet by packet; None if edited or trimmed."""
     if _is_edited(part) or part.get_active_trim_window() != WHOLE:
         return None
     stream = part.get_stream_source()
@@ -114,9 +121,10 @@ def _kind(part: Input.Video) -> tuple | None:
 
 
 def _without_loss(video: Input.Video) -> tuple[FileSource, Window] | None:
-    """`video` written by ComfyUI to a file that goes when its reader does. None where that changes what it shows.
+    """`video` written by ComfyUI to a file that is removed with its source object.
 
-    ComfyUI makes sides even for its encoders, and has not always offered all of this.
+    None where that would change what it shows: ComfyUI makes sides even for its encoders, and older
+    versions cannot write losslessly.
     """
     folder = tempfile.mkdtemp(dir=_temp(), prefix="sama_")
     path = os.path.join(folder, "edited.mp4")
@@ -135,7 +143,7 @@ def _without_loss(video: Input.Video) -> tuple[FileSource, Window] | None:
 
 
 def _shown_size(video: Input.Video) -> tuple[int, int]:
-    """As shown, where ComfyUI tells that apart from the size as stored."""
+    """The size as shown, where this ComfyUI distinguishes it from the stored one."""
     return getattr(video, "get_display_dimensions", video.get_dimensions)()
 
 

@@ -1,8 +1,9 @@
 """Step-distilled LoRAs: which file is one, and whether a run's cfg and steps go with it.
 
-Such a LoRA makes Wan sample in a few steps and has the guidance trained in, so it wants cfg 1. What it is can only be
-told from names: its tensors look like any other LoRA's. So a LoRA that Load SAMA LoRA has read is known, and one from
-ComfyUI's own loaders is not, because they leave nothing but the tensors on the model.
+Such a LoRA makes Wan sample in a few steps and has the guidance trained in, so it needs cfg 1. Only
+names show that a LoRA is one: its tensors look like those of any other. So a LoRA that Load SAMA
+LoRA has read is recognised, and one from ComfyUI's own loaders is not, because they leave nothing
+but the tensors on the model.
 """
 
 import logging
@@ -14,9 +15,11 @@ from pathlib import Path
 from .non_finite import cfg_of
 
 KEY = "sama_distilled"
+"""The attachment of a ModelPatcher that holds its distilled LoRAs."""
 MANY_STEPS = 12
-# Titles only: a description may well name another LoRA that goes with this one.
+"""Up to this many steps suit a step-distilled LoRA."""
 _TITLES = ("ss_output_name", "modelspec.title", "title", "name")
+"""Metadata with the LoRA's own name; a description may name another LoRA."""
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ class Family:
     """One kind of distilled LoRA for Wan 2.1 14B."""
 
     title: str
+    """The name shown to users."""
     words: str
     """Regular expression on a file's lower-case name."""
     steps: tuple[int, int] | None
@@ -41,7 +45,6 @@ class Family:
         return f"a distilled LoRA ({self.title}): sample with cfg 1 and {steps}"
 
 
-# Steps as the projects themselves and the guides of video front ends give them. Unverified: none was run on SAMA.
 FAMILIES = (
     Family("CausVid", r"caus[-_ ]?vid", (4, 12)),
     Family("AccVid", r"acc[-_ ]?vid", None),
@@ -54,6 +57,10 @@ FAMILIES = (
         (4, 8),
     ),
 )
+"""Steps are those of the projects themselves and of video front ends' guides.
+
+Unverified: none was run on SAMA.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,13 @@ class Distilled:
     """A distilled LoRA on a model."""
 
     name: str
+    """The file's name."""
     family: Family
+    """Its kind."""
 
 
 def recognise(name: str, metadata: Mapping[str, str] | None = None) -> Family | None:
-    """The family of a LoRA file, from its name or the titles in its metadata; None for any other LoRA."""
+    """The family of a LoRA file by its name or the titles in its metadata; None for other LoRAs."""
     named = [Path(name).stem, *((metadata or {}).get(title, "") for title in _TITLES)]
     return next(
         (
@@ -78,34 +87,32 @@ def recognise(name: str, metadata: Mapping[str, str] | None = None) -> Family | 
 
 
 def remember(model, name: str, family: Family) -> None:
-    """Write on `model` (a ModelPatcher) that it has this LoRA; its clones know it too."""
-    model.set_attachments(KEY, (*on_model(model), Distilled(name, family)))
+    """Note on `model` (a ModelPatcher) and its clones that it has this LoRA."""
+    model.set_attachments(KEY, (*loras_on(model), Distilled(name, family)))
 
 
-def on_model(model) -> tuple[Distilled, ...]:
-    """The distilled LoRAs that `remember` wrote on the model or on what it was cloned from."""
+def loras_on(model) -> tuple[Distilled, ...]:
+    """The distilled LoRAs that `remember` noted on the model or on what it was cloned from."""
     return model.get_attachment(KEY) or ()
 
 
 def advice(model, steps: int, cfg: float) -> str:
-    """What does not go together, in one line; empty where nothing is wrong."""
-    loras = on_model(model)
+    """What is wrong with steps or cfg for the model's distilled LoRAs, in one line, or empty."""
+    loras = loras_on(model)
     made_for = [lora for lora in loras if lora.family.steps is not None]
     if loras and cfg > 1:
         return (
-            f"{loras[0].name} has the guidance inside, and cfg {cfg:g} guides a second time and doubles the time "
-            "of each step: set cfg to 1"
+            f"{loras[0].name} has the guidance inside, and cfg {cfg:g} guides a second time and "
+            "doubles the time of each step: set cfg to 1"
         )
     if made_for and steps > MANY_STEPS:
-        return (
-            f"{made_for[0].name} is made for {made_for[0].family.steps[0]} to {made_for[0].family.steps[1]} steps: "
-            f"{steps} only take longer"
-        )
+        least, most = made_for[0].family.steps
+        return f"{made_for[0].name} is made for {least} to {most} steps: {steps} only take longer"
     return ""
 
 
 def warn(guider, sigmas) -> str:
-    """What does not go together in the run that `guider` is about to sample, logged; empty where all does."""
+    """The `advice` on the run that `guider` is about to sample, logged; empty without any."""
     text = advice(guider.model_patcher, len(sigmas) - 1, cfg_of(guider))
     if text:
         log.warning("SAMA: %s.", text)

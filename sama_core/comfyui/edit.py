@@ -1,9 +1,9 @@
 """A whole edit, stage by stage: instruction → source latent → sampling → frames.
 
-SAMA Edit and SAMA Anchor Preview are this; the separate nodes are its parts.
+SAMA Edit is `edit_clip`; SAMA Anchor Preview and SAMA Long Edit run the same `EditRun` on single
+frames and on segments. The separate nodes are its parts.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,26 +12,22 @@ import comfy.samplers
 import comfy.utils
 from torch import Tensor
 
-from ..geometry import ClipShape
 from ..model.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
-from ..region import fit_mask, paste_back, require_region
+from ..region import FittedClip, paste_back
 from .attention_backends import refuse_sparse
 from .conditioning import (
     TILINGS,
     attach_source,
     decode_latent,
-    empty_latent,
     encode_instruction,
     encode_source,
-    masked_latent,
     require_wan_vae,
+    start_latent,
 )
 from .distilled import advice
 from .joint_state import prepare
+from .node_progress import Stages
 from .non_finite import refuse_frames
-from .stages import Stages
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class EditSettings:
     steps: int = DEFAULT_STEPS
     """Sampling steps."""
     cfg: float = DEFAULT_CFG
-    """Guidance strength; 1 samples the instruction alone, twice as fast."""
+    """Guidance strength; at 1 only the instruction is sampled, twice as fast."""
     shift: float = DEFAULT_SHIFT
     """Schedule shift."""
     sampler_name: str = "euler"
@@ -62,80 +58,101 @@ def edit_clip(
     vae,
     images: Tensor,
     settings: EditSettings,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], object] | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Edit fitted frames (4k+1, H, W, 3) as the instruction says → frames of the same shape.
 
     With a `mask` only what it touches is sampled, and pixels where it is 0 come back bit for bit.
-    Everything that can be wrong is checked before the first weight is used.
+    `say(text)` shows a line in the node. Raises SamaError before the first weight is used for
+    everything that can be checked.
     """
-    model, images = checked(model, vae, images), images[..., :3]
-    if mask is not None:
-        mask = require_region(fit_mask(mask, *images.shape[:3]))
-    stages = Stages(settings.steps, say=say, advice=advice(model, settings.steps, settings.cfg))
-    with stages.stage("reading the instruction"):
-        prompts = encode_instruction(clip, settings.instruction, settings.tag)
-    return _edit(model, vae, images, prompts, settings, stages, mask)
+    source = FittedClip.check(images, mask)
+    return EditRun.prepare(model, clip, vae, settings, say).edit(source)
 
 
-def checked(model, vae, images: Tensor):
-    """The model, prepared. Raises SamaError for a model, VAE or frames that do not fit, before any weight is used."""
-    require_wan_vae(vae)
-    frames, height, width = images.shape[:3]
-    ClipShape(frames, height, width).latent()
-    model = prepare(model)
-    refuse_sparse(model)
-    return model
+@dataclass(frozen=True)
+class EditRun:
+    """An edit that is ready to sample: the model is prepared, the instruction is encoded."""
+
+    model: object
+    """The prepared ModelPatcher."""
+    vae: object
+    """ComfyUI's VAE, Wan 2.1's."""
+    prompts: tuple[list, list]
+    """Positive and negative conditioning, without the source."""
+    settings: EditSettings
+    """What was asked."""
+    stages: Stages
+    """Progress in the node."""
+
+    @classmethod
+    def prepare(
+        cls,
+        model,
+        clip,
+        vae,
+        settings: EditSettings,
+        say: Callable[[str], object] | None = None,
+        runs: int = 1,
+        decodings: int | None = None,
+    ) -> "EditRun":
+        """Prepare the model and encode the instruction, for `runs` samplings: see `Stages`.
+
+        Raises SamaError for a model or VAE that is not SAMA's, before any weight is used.
+        """
+        require_wan_vae(vae)
+        model = prepare(model)
+        refuse_sparse(model)
+        advised = advice(model, settings.steps, settings.cfg)
+        stages = Stages(settings.steps, runs, say, advised, decodings)
+        with stages.stage("reading the instruction"):
+            prompts = encode_instruction(clip, settings.instruction, settings.tag)
+        return cls(model, vae, prompts, settings, stages)
+
+    def edit(self, clip: FittedClip) -> Tensor:
+        """The edited frames (F, H, W, 3) of a clip, the source's own outside its mask."""
+        return paste_outside(clip, self.decode(self.sample(clip)))
+
+    def sample(
+        self, clip: FittedClip, noise: Tensor | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The edited latent (1, 16, T, H/8, W/8) of a clip.
+
+        Cells that its mask does not touch keep the source's latent. `noise` has the latent's
+        shape; noise and seed are by default those of the settings' seed.
+        """
+        settings = self.settings
+        seed = settings.seed if seed is None else seed
+        with self.stages.stage("encoding the source"):
+            source = encode_source(self.vae, clip, settings.tiling)
+        positive, negative = (attach_source(prompt, source) for prompt in self.prompts)
+        with self.stages.stage("sampling"):
+            start = start_latent(source, clip.mask)
+            latent = start["samples"]
+            return comfy.sample.sample_custom(
+                self.model,
+                comfy.sample.prepare_noise(latent, seed) if noise is None else noise,
+                settings.cfg,
+                comfy.samplers.sampler_object(settings.sampler_name),
+                flow_sigmas(settings.steps, settings.shift),
+                positive,
+                negative,
+                latent,
+                start.get("noise_mask"),
+                callback=self.stages.on_step(self.model),
+                disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+                seed=seed,
+            )
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Frames (F, H, W, 3) of a latent (1, 16, T, H/8, W/8). Raises SamplingError for NaN."""
+        with self.stages.stage("decoding"):
+            frames = decode_latent(self.vae, latent, self.settings.tiling)
+        refuse_frames(frames)
+        return frames
 
 
-def _edit(
-    model,
-    vae,
-    images: Tensor,
-    prompts: tuple[list, list],
-    settings: EditSettings,
-    stages: Stages,
-    mask: Tensor | None = None,
-) -> Tensor:
-    latent = sample_edit(model, vae, images, prompts, settings, stages, mask=mask)
-    with stages.stage("decoding"):
-        frames = decode_latent(vae, latent, settings.tiling)
-    refuse_frames(frames)
-    return frames if mask is None else paste_back(images, frames, mask)
-
-
-def sample_edit(
-    model,
-    vae,
-    images: Tensor,
-    prompts: tuple[list, list],
-    settings: EditSettings,
-    stages: Stages,
-    noise: Tensor | None = None,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """The edited latent (1, 16, T, H/8, W/8) of fitted frames; `noise` like it, or the seed's own.
-
-    Cells that `mask` (F, H, W) does not touch keep the source's latent.
-    """
-    with stages.stage("encoding the source"):
-        source = encode_source(vae, images, settings.tiling)
-    positive, negative = (attach_source(prompt, source) for prompt in prompts)
-    with stages.stage("sampling"):
-        start = empty_latent(source) if mask is None else masked_latent(source, mask)
-        latent = start["samples"]
-        return comfy.sample.sample_custom(
-            model,
-            comfy.sample.prepare_noise(latent, settings.seed) if noise is None else noise,
-            settings.cfg,
-            comfy.samplers.sampler_object(settings.sampler_name),
-            flow_sigmas(settings.steps, settings.shift),
-            positive,
-            negative,
-            latent,
-            start.get("noise_mask"),
-            callback=stages.on_step(model),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=settings.seed,
-        )
+def paste_outside(clip: FittedClip, frames: Tensor) -> Tensor:
+    """Edited frames, with the clip's own pixels where its mask is 0."""
+    return frames if clip.mask is None else paste_back(clip.frames, frames, clip.mask)

@@ -4,10 +4,10 @@ Users see ordinary 5-D Wan latents. An OUTER_SAMPLE wrapper on the ModelPatcher
 
     1. takes a plain video latent (or a NestedTensor that core has packed already),
     2. adds the semantic stream: noise from the run's own seed, start value from the last sampler,
-    3. gives everything that expects a video a 5-D view (`adapters.py`),
-    4. samples the flat state and returns the video, the semantics attached to it.
+    3. gives everything that expects a video a 5-D view (`video_view.py`),
+    4. samples the packed state and returns the video with the semantics attached to it.
 
-The packed layout is the one ComfyUI itself uses for nested latents.
+The packed layout is the one ComfyUI itself uses for nested latents, see `streams.py`.
 """
 
 import logging
@@ -22,36 +22,35 @@ from torch import Tensor
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import LatentShape
 from ..model.semantic import semantic_noise
-from . import context_windows, distilled, non_finite, out_of_memory, packing, video_view
-from . import stages as node_text
+from . import context_windows, distilled, node_progress, non_finite, out_of_memory, video_view
 from .attention_backends import refuse_sparse
-from .carried_semantics import (
-    _as_intermediate,
-    _fit_carried,
-    _lost_tokens,
-    attach_semantic,
-    carried_semantic,
-)
 from .model import SamaModel, require_wan_latent
-from .packing import JointShape
+from .streams import JointShape, attach_semantic, carried_semantic, fit_semantic, packed_behind
 
 KEY = "sama"
-
-
-_NO_SOURCE = (
-    "SAMA: the positive conditioning holds no source video, so this makes a new clip from the text. "
-    "Put SAMA Edit Conditioning between instruction and sampler."
+"""The key of SAMA's own wrappers on a ModelPatcher."""
+_LOST = (
+    "SAMA: this sampler continues a run, but the latent carries no semantic tokens, so they "
+    "restart from zero. Connect the samplers directly, or keep the tokens with SAMA Split Latent "
+    "and SAMA Join Latent."
 )
-
+_NEVER_HAD = (
+    "SAMA: this run starts below full noise, and the latent carries no semantic tokens of an "
+    "earlier run: they start from noise alone."
+)
+_NO_SOURCE = (
+    "SAMA: the positive conditioning holds no source video, so this makes a new clip from the "
+    "text. Put SAMA Edit Conditioning between instruction and sampler."
+)
 
 log = logging.getLogger(__name__)
 
 
 def prepare(model):
-    """A clone of `model` (ModelPatcher) that samples the joint state. Preparing twice changes nothing.
+    """A clone of `model` (ModelPatcher) that samples the packed state; again, it changes nothing.
 
-    SAMA's wrappers come before those of other nodes, which then see a video wherever core would show them one.
-    Raises RuntimeSetupError if it is not a SAMA model.
+    SAMA's wrappers come before those of other nodes, which then see a video wherever core would
+    show them one. Raises RuntimeSetupError if it is not a SAMA model.
     """
     if not isinstance(model.model, SamaModel):
         raise RuntimeSetupError(
@@ -69,7 +68,7 @@ def prepare(model):
     return model
 
 
-# --- the wrappers ------------------------------------------------------------------------------
+# --- the wrappers --------------------------------------------------------------------------------
 def outer_sample(
     executor,
     noise: Tensor,
@@ -83,10 +82,10 @@ def outer_sample(
     latent_shapes=None,
     **kwargs,
 ):
-    """OUTER_SAMPLE wrapper: see the module's docstring. Keywords of later cores go on to the sampler.
+    """OUTER_SAMPLE wrapper, see the module's docstring. New keywords of later cores are passed on.
 
-    Raises SamaError before weights are loaded for what SAMA cannot sample, and at the first step whose values are not
-    finite.
+    Raises SamaError before weights are loaded for what SAMA cannot sample, and at the first step
+    whose values are not finite.
     """
     guider = executor.class_obj
     refuse_sparse(guider.model_patcher)
@@ -99,25 +98,16 @@ def outer_sample(
         latent_shapes = latent_shapes and run.batch_shapes
         denoise_mask = video_view.pack_mask(denoise_mask, run.shape)
         callback = video_view.video_callback(callback, run.shape)
-    node_text.tell(
-        [
-            *_warned(guider, run),
-            distilled.warn(guider, sigmas),
-            video_view.adapt_conditioning(guider.conds, run.shape),
-        ]
-    )
-    video_view.remember_what_stays(guider, KEY)
-    video_view.adapt_model_options(guider.model_options, run.shape)
-
+    _adapt(guider, run, sigmas)
     kwargs.update({"latent_shapes": latent_shapes} if latent_shapes else {})
-    with out_of_memory.advising(guider, run.shape, run.batch, sigmas):
+    with out_of_memory.add_advice(guider, run.shape, run.batch, sigmas):
         packed = executor(
             noise,
             latent_image,
             sampler,
             sigmas,
             denoise_mask,
-            non_finite.watching(callback, guider, sigmas),
+            non_finite.watch_steps(callback, guider, sigmas),
             disable_pbar,
             seed,
             **kwargs,
@@ -126,10 +116,23 @@ def outer_sample(
     if nested:
         return packed
     video, semantic = run.shape.unpack(packed)
-    return attach_semantic(_as_intermediate(video), _as_intermediate(semantic))
+    return attach_semantic(_to_intermediate(video), _to_intermediate(semantic))
 
 
-def _warned(guider, run: "_Run") -> list[str]:
+def _adapt(guider, run: "_Run", sigmas: Tensor) -> None:
+    """Give the run's conditioning and options a video's view, and show what is wrong with them."""
+    node_progress.show_remarks(
+        [
+            *_warn_of_lacks(guider, run),
+            distilled.warn(guider, sigmas),
+            video_view.adapt_conditioning(guider.conds, run.shape),
+        ]
+    )
+    video_view.cache_constants(guider, KEY)
+    video_view.adapt_model_options(guider.model_options, run.shape)
+
+
+def _warn_of_lacks(guider, run: "_Run") -> list[str]:
     """What the run lacks, logged: semantic tokens of an earlier sampler, or a source video."""
     lacks = [run.lost] if run.lost else []
     if not any("reference_latents" in entry for entry in guider.conds.get("positive", ())):
@@ -140,7 +143,7 @@ def _warned(guider, run: "_Run") -> list[str]:
 
 
 def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
-    """PREPARE_SAMPLING wrapper: core and other packs estimate memory from the video's real shape."""
+    """PREPARE_SAMPLING wrapper: memory is estimated from the video's real shape."""
     shapes = next(
         (
             entry["sama_shapes"]
@@ -156,55 +159,52 @@ def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
 
 
 def calc_cond_batch(executor, model, conds, x_in: Tensor, *args, **kwargs):
-    """CALC_COND_BATCH wrapper: nodes that call the model again from a CFG hook hand it the 5-D view."""
-    whole = packing.packed_behind(x_in)
+    """CALC_COND_BATCH wrapper for nodes that call the model from a CFG hook with a 5-D view."""
+    whole = packed_behind(x_in)
     if whole is None:
         return executor(model, conds, x_in, *args, **kwargs)
     shape, packed = whole
     packed = shape.with_video(packed, x_in)
-    conds = [entries and [_knowing_shape(entry, shape) for entry in entries] for entries in conds]
+    conds = [entries and [_add_shape(entry, shape) for entry in entries] for entries in conds]
     return [shape.video_of(out) for out in executor(model, conds, packed, *args, **kwargs)]
 
 
-def _knowing_shape(entry: dict, shape: JointShape) -> dict:
-    """Conditioning that a node encoded in mid-run lacks the joint shape."""
+def _add_shape(entry: dict, shape: JointShape) -> dict:
+    """The entry with the joint shape: conditioning that a node encoded during the run lacks it."""
     if "sama_shapes" in entry["model_conds"]:
         return entry
-    return {
-        **entry,
-        "model_conds": {
-            **entry["model_conds"],
-            "sama_shapes": comfy.conds.CONDConstant(tuple(shape)),
-        },
-    }
+    constant = comfy.conds.CONDConstant(tuple(shape))
+    return {**entry, "model_conds": {**entry["model_conds"], "sama_shapes": constant}}
 
 
 _WRAPPERS = {
     WrappersMP.OUTER_SAMPLE: outer_sample,
     WrappersMP.PREPARE_SAMPLING: prepare_sampling,
 }
-
-
 if hasattr(WrappersMP, "CALC_COND_BATCH"):
     _WRAPPERS[WrappersMP.CALC_COND_BATCH] = calc_cond_batch
 
 
-# --- building the run --------------------------------------------------------------------------
+# --- building the run ----------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Run:
+    """What one sampling starts from."""
+
     shape: JointShape
+    """Shapes of both streams."""
     batch: int = 1
+    """Clips at once."""
     noise: Tensor | None = None
+    """Packed noise (B, 1, N); None where core has packed both streams already."""
     start: Tensor | None = None
+    """Packed start value (B, 1, N), as `noise`."""
     lost: str = ""
-    """What is to be said of semantic tokens that the latent should carry and does not."""
+    """A warning where the latent should carry semantic tokens and does not."""
 
     @property
     def batch_shapes(self) -> list[torch.Size]:
-        return [
-            torch.Size((self.batch, *self.shape.video)),
-            torch.Size((self.batch, *self.shape.semantic)),
-        ]
+        """The shapes of both streams with batch, as core lists those of nested latents."""
+        return [torch.Size((self.batch, *stream)) for stream in self.shape]
 
 
 def _nested_run(shapes: list) -> _Run:
@@ -231,8 +231,8 @@ def _plain_run(
 
     carried = carried_semantic(latent_image)
     silent = torch.count_nonzero(noise) == 0
-    start = torch.zeros(batch, *size) if carried is None else _fit_carried(carried, batch, size)
-    lost = "" if carried is not None else _lost_tokens(guider, sigmas, silent)
+    start = torch.zeros(batch, *size) if carried is None else fit_semantic(carried, batch, size)
+    lost = "" if carried is not None else _warning_of_lost_tokens(guider, sigmas, silent)
     fresh = torch.zeros(batch, *size) if silent else semantic_noise(size, seed, noise)
     fresh, start = (
         x.to(device=latent_image.device, dtype=latent_image.dtype) for x in (fresh, start)
@@ -242,3 +242,20 @@ def _plain_run(
     return _Run(
         shape, batch, shape.pack(noise.to(fresh), fresh), shape.pack(latent_image, start), lost
     )
+
+
+def _warning_of_lost_tokens(guider, sigmas: Tensor, silent: bool) -> str:
+    """The warning for a run without carried tokens: none where it starts at full noise.
+
+    A `silent` run adds no noise, so it continues another one.
+    """
+    if silent:
+        return _LOST
+    below = sigmas[0] < guider.model_patcher.get_model_object("model_sampling").sigma_max
+    return _NEVER_HAD if below else ""
+
+
+def _to_intermediate(x: Tensor) -> Tensor:
+    """To the device and dtype that samplers return, so that core's own `.to` keeps this tensor."""
+    dtype = getattr(comfy.model_management, "intermediate_dtype", lambda: x.dtype)()
+    return x.to(device=comfy.model_management.intermediate_device(), dtype=dtype)

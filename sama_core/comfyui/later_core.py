@@ -1,6 +1,7 @@
-"""What a later ComfyUI hands to our methods beyond what they know: passed on where it is taken, else told once.
+"""The pack on other versions of ComfyUI than those it was written for.
 
-Which parts of the pack work on the ComfyUI at hand: what fails is left out by name, and the rest loads.
+New keywords      passed on where they are accepted, else logged once and dropped
+Missing symbols   the parts of the pack that need them are left out by name; the rest loads
 """
 
 import functools
@@ -12,17 +13,21 @@ from dataclasses import dataclass, field
 
 from ..version import VERSION
 
-_told: set[tuple[str, str]] = set()
-
+TESTED = ("0.30.0", "0.33.0")
+"""Versions of ComfyUI that tests pass on: the whole suite on the first, what uses it on others."""
 
 log = logging.getLogger(__name__)
 
+_logged: set[tuple[str, str]] = set()
+"""Places and keywords that were logged in this process."""
 
-def ignores_newer_keywords(method: Callable) -> Callable:
-    """`method` that takes any keyword: those it does not name are dropped, each with one log line per process.
 
-    A later ComfyUI must not cost the artist a finished edit because it passes an option that did not exist when
-    this was written.
+# --- new keywords --------------------------------------------------------------------------------
+def ignore_newer_keywords(method: Callable) -> Callable:
+    """A decorator: `method` takes any keyword, and drops those that it does not name.
+
+    Each is logged once per process. A finished edit must not be lost because a later ComfyUI passes
+    an option that did not exist when this was written.
     """
     known = {
         name
@@ -33,7 +38,7 @@ def ignores_newer_keywords(method: Callable) -> Callable:
     @functools.wraps(method)
     def open_method(*arguments, **keywords):
         for name in keywords.keys() - known:
-            say_once(method.__qualname__, name)
+            warn_once(method.__qualname__, name)
         return method(
             *arguments, **{name: value for name, value in keywords.items() if name in known}
         )
@@ -41,8 +46,8 @@ def ignores_newer_keywords(method: Callable) -> Callable:
     return open_method
 
 
-def say_once(where: str, what: str) -> None:
-    """One warning for each thing that this ComfyUI asks of `where` and that has no effect there."""
+def warn_once(where: str, what: str) -> None:
+    """Warn, once for each place and option, that an option of this ComfyUI has no effect."""
     if _is_new(where, what):
         log.warning(
             "SAMA: %s does not know what this ComfyUI asks for with '%s'; it goes on without.",
@@ -51,8 +56,8 @@ def say_once(where: str, what: str) -> None:
         )
 
 
-def ignored(where: str, given: dict) -> None:
-    """Log, once for each place and name, keywords that a method of ours leaves aside and that cost nothing."""
+def log_ignored(where: str, given: dict) -> None:
+    """Log, once for each place and name, keywords that a method of ours safely ignores."""
     for name in given:
         if _is_new(where, name):
             log.info(
@@ -60,46 +65,43 @@ def ignored(where: str, given: dict) -> None:
             )
 
 
-def taken_by(function: Callable, given: dict, where: str) -> dict:
-    """Those of the keywords `given` that `function` takes; the others are ignored, and told once."""
+def select_known(function: Callable, given: dict, where: str) -> dict:
+    """The keywords of `given` that `function` accepts; the others are logged once and dropped."""
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return given
-    ignored(where, {name: value for name, value in given.items() if name not in parameters})
+    log_ignored(where, {name: value for name, value in given.items() if name not in parameters})
     return {name: value for name, value in given.items() if name in parameters}
 
 
 def _is_new(where: str, what: str) -> bool:
-    """Whether this was not told before in this process."""
-    new = (where, what) not in _told
-    _told.add((where, what))
+    """Whether this was not logged before in this process."""
+    new = (where, what) not in _logged
+    _logged.add((where, what))
     return new
 
 
-TESTED = ("0.30.0", "0.33.0")
-"""Versions of ComfyUI that tests pass on: on the first and oldest the whole suite, on others what touches ComfyUI."""
-
-
+# --- missing symbols -----------------------------------------------------------------------------
 @dataclass
 class Loading:
-    """What was tried at start, and what did not work."""
+    """What was tried at start, and what failed."""
 
     nodes: list[type] = field(default_factory=list)
-    "Node classes that ComfyUI can register."
+    """Node classes that ComfyUI can register."""
     wanted: int = 0
-    "How many there should be."
+    """How many there should be."""
     left_out: dict[str, str] = field(default_factory=dict)
-    "Node id, or words for another part → what it failed with."
+    """Node id, or a description of another part → its error."""
 
-    def part(self, name: str, work: Callable[[], None]) -> None:
-        """Do `work`; where it fails, note the part as missing."""
+    def try_part(self, name: str, work: Callable[[], None]) -> None:
+        """Do `work`; if it fails, note the part as left out."""
         try:
             work()
         except Exception as failed:
             self._leave_out([name], failed)
 
-    def family(self, package: str, module: str, names: Sequence[str]) -> None:
-        """Take the node classes `names` of one module of `package`, each with a schema that this ComfyUI takes."""
+    def try_family(self, package: str, module: str, names: Sequence[str]) -> None:
+        """Add the node classes `names` of one module of `package` whose schema ComfyUI accepts."""
         self.wanted += len(names)
         try:
             loaded = importlib.import_module(f"{package}.{module}")
@@ -126,12 +128,12 @@ def load_families(
 ) -> list[type]:
     """The nodes of all families that load, in their order."""
     for module, names in families.items():
-        loading.family(package, module, names)
+        loading.try_family(package, module, names)
     return loading.nodes
 
 
 def greet(loading: Loading) -> None:
-    """One line in the log: the pack, the ComfyUI it meets, and what does not work there and what to do."""
+    """Log one line: the pack's and ComfyUI's versions, what does not work, and what to do."""
     core = core_version()
     line = f"ComfyUI-SAMA {VERSION} on ComfyUI {core or 'of unknown version'}: "
     if not loading.left_out:
@@ -142,16 +144,19 @@ def greet(loading: Loading) -> None:
             causes.setdefault(cause, []).append(name)
         missing = "; ".join(f"{', '.join(names)} ({cause})" for cause, names in causes.items())
         line += (
-            f"{len(loading.nodes)} of {loading.wanted} nodes, the rest works. Left out: {missing}. Update "
-            "ComfyUI-SAMA; if it is up to date, report this line."
+            f"{len(loading.nodes)} of {loading.wanted} nodes, the rest works. Left out: {missing}. "
+            "Update ComfyUI-SAMA; if it is up to date, report this line."
         )
     if _older(core, TESTED[0]):
-        line += f" This ComfyUI is older than {TESTED[0]}, the oldest that is tested: update it if something fails."
+        line += (
+            f" This ComfyUI is older than {TESTED[0]}, the oldest that is tested: update it if "
+            "something fails."
+        )
     (log.warning if loading.left_out or _older(core, TESTED[0]) else log.info)("%s", line)
 
 
 def core_version() -> str | None:
-    """ComfyUI's version; None where it does not say."""
+    """ComfyUI's version; None if it has none."""
     try:
         return str(importlib.import_module("comfyui_version").__version__)
     except (ImportError, AttributeError):
@@ -159,13 +164,13 @@ def core_version() -> str | None:
 
 
 def newer_fields(schema: type, **fields: object) -> dict[str, object]:
-    """Those of `fields` that this ComfyUI's Schema has; an unknown one would keep the node from loading."""
+    """Those of `fields` that this ComfyUI's Schema has; unknown ones would break the node."""
     known = getattr(schema, "__dataclass_fields__", {})
     return {name: value for name, value in fields.items() if name in known}
 
 
 def _older(version: str | None, than: str) -> bool:
-    """Whether `version` is known and lower; what is no number in it is not compared."""
+    """Whether `version` is known and lower; only its numbers are compared."""
 
     def numbers(text: str) -> list[int]:
         return [int(part) for part in text.split("+")[0].split(".") if part.isdigit()]

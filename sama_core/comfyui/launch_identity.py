@@ -1,6 +1,6 @@
 """What of this ComfyUI, its flags, its libraries and this machine decides numbers.
 
-Whatever is not named as harmless counts, so that what a later ComfyUI adds counts too.
+Everything that is not listed as harmless counts, so that additions of later ComfyUIs count too.
 """
 
 import enum
@@ -22,22 +22,25 @@ from ..identity.code import replaced_functions
 from ..identity.packages import origin
 
 HARMLESS_FLAGS = set(
-    "listen port tls_keyfile tls_certfile enable_cors_header max_upload_size base_directory extra_model_paths_config "
-    "output_directory temp_directory input_directory user_directory models_directory auto_launch disable_auto_launch "
-    "preview_method preview_size cache_ram cache_classic cache_lru cache_none high_ram enable_manager "
-    "disable_manager_ui enable_manager_legacy_ui default_hashing_function debug_hang disable_pinned_memory "
-    "mmap_torch_files disable_mmap dont_print_server quick_test_for_ci windows_standalone_build disable_metadata "
-    "disable_all_custom_nodes whitelist_custom_nodes disable_api_nodes multi_user verbose log_stdout "
-    "front_end_version front_end_root enable_compress_response_body comfy_api_base database_url enable_assets "
-    "enable_asset_hashing feature_flag list_feature_flags disable_nvml_pressure "
+    "listen port tls_keyfile tls_certfile enable_cors_header max_upload_size base_directory "
+    "extra_model_paths_config output_directory temp_directory input_directory user_directory "
+    "models_directory auto_launch disable_auto_launch preview_method preview_size cache_ram "
+    "cache_classic cache_lru cache_none high_ram enable_manager disable_manager_ui "
+    "enable_manager_legacy_ui default_hashing_function debug_hang disable_pinned_memory "
+    "mmap_torch_files disable_mmap dont_print_server quick_test_for_ci windows_standalone_build "
+    "disable_metadata disable_all_custom_nodes whitelist_custom_nodes disable_api_nodes multi_user "
+    "verbose log_stdout front_end_version front_end_root enable_compress_response_body "
+    "comfy_api_base database_url enable_assets enable_asset_hashing feature_flag "
+    "list_feature_flags disable_nvml_pressure "
     "fast_disk".split()
 )
 HARMLESS_STATE = set(
-    "total_vram total_ram interrupt_processing TOTAL_PINNED_MEMORY MAX_PINNED_MEMORY MAX_MIRROR_SIZE "
+    "total_vram total_ram interrupt_processing TOTAL_PINNED_MEMORY MAX_PINNED_MEMORY "
+    "MAX_MIRROR_SIZE "
     "EXTRA_RESERVED_VRAM DEBUG_MEMORY_SUMMARY torch_version".split()
 )
 HARMLESS_HOOKS = {"PROGRESS_BAR_HOOK"}
-"""Of core's modules, variables that hold functions which only show something."""
+"""Variables of core's modules with functions that only show something."""
 HARMLESS_VARIABLES = {
     "CUDA_VISIBLE_DEVICES",
     "CUDA_DEVICE_ORDER",
@@ -67,27 +70,29 @@ VARIABLES = (
 PRECISION = (
     "backends.cuda.matmul.allow_tf32 backends.cuda.matmul.allow_fp16_accumulation "
     "backends.cuda.matmul.allow_fp16_reduced_precision_reduction "
-    "backends.cuda.matmul.allow_bf16_reduced_precision_reduction backends.cudnn.enabled backends.cudnn.benchmark "
-    "backends.cudnn.deterministic backends.cudnn.allow_tf32 get_float32_matmul_precision backends.fp32_precision "
-    "backends.cuda.matmul.fp32_precision backends.cudnn.fp32_precision backends.cudnn.conv.fp32_precision "
-    "backends.mkldnn.fp32_precision backends.mkldnn.matmul.fp32_precision backends.mkldnn.conv.fp32_precision "
-    "is_autocast_enabled is_autocast_cpu_enabled"
+    "backends.cuda.matmul.allow_bf16_reduced_precision_reduction backends.cudnn.enabled "
+    "backends.cudnn.benchmark backends.cudnn.deterministic backends.cudnn.allow_tf32 "
+    "get_float32_matmul_precision backends.fp32_precision backends.cuda.matmul.fp32_precision "
+    "backends.cudnn.fp32_precision backends.cudnn.conv.fp32_precision "
+    "backends.mkldnn.fp32_precision backends.mkldnn.matmul.fp32_precision "
+    "backends.mkldnn.conv.fp32_precision is_autocast_enabled is_autocast_cpu_enabled"
 ).split()
-"""Switches of torch by their old and new names: once a new one is set, torch refuses to read the old."""
+"""Switches of torch, old and new names: once a new one is set, torch refuses to read the old."""
 KERNELS = ("comfy_kitchen", "comfy_aimdo", "xformers", "sageattention", "flash_attn", "triton")
 CORE = (
-    "comfy.samplers comfy.sample comfy.sampler_helpers comfy.k_diffusion.sampling comfy.k_diffusion.sa_solver "
-    "comfy.k_diffusion.deis comfy.extra_samplers.uni_pc comfy.model_base comfy.model_sampling comfy.model_patcher "
-    "comfy.patcher_extension comfy.context_windows comfy.conds comfy.hooks comfy.lora comfy.float comfy.ops "
-    "comfy.quant_ops comfy.latent_formats comfy.model_management comfy.utils comfy.ldm.modules.attention "
-    "comfy.ldm.wan.vae comfy.ldm.flux.math comfy.ldm.common_dit comfy.weight_adapter.base comfy.sd "
-    "comfy.weight_adapter.bypass comfy.weight_adapter.lora"
+    "comfy.samplers comfy.sample comfy.sampler_helpers comfy.k_diffusion.sampling "
+    "comfy.k_diffusion.sa_solver comfy.k_diffusion.deis comfy.extra_samplers.uni_pc "
+    "comfy.model_base comfy.model_sampling comfy.model_patcher comfy.patcher_extension "
+    "comfy.context_windows comfy.conds comfy.hooks comfy.lora comfy.float comfy.ops "
+    "comfy.quant_ops comfy.latent_formats comfy.model_management comfy.utils "
+    "comfy.ldm.modules.attention comfy.ldm.wan.vae comfy.ldm.flux.math comfy.ldm.common_dit "
+    "comfy.weight_adapter.base comfy.sd comfy.weight_adapter.bypass comfy.weight_adapter.lora"
 ).split()
-"""Modules through which a run goes: other packs replace functions in them."""
+"""Modules that a run uses, in which other packs replace functions."""
 
 
 def add_launch(into: Description) -> Description:
-    """Write everything. Raises Indescribable."""
+    """Add everything to the description `into`, and return it. Raises Indescribable."""
     into.add([origin(__name__), origin("comfy"), sys.version, *kernels()], "this pack and ComfyUI")
     into.add(flags(), "launch flags")
     into.add(_state(), "ComfyUI's state")
@@ -101,7 +106,7 @@ def add_launch(into: Description) -> Description:
 
 
 def flags() -> dict[str, Any]:
-    """ComfyUI's launch flags but for the harmless ones; values of a set in a fixed order."""
+    """ComfyUI's launch flags without the harmless ones, sorted."""
     return {
         name: value
         for name, value in sorted(vars(comfy.cli_args.args).items())
@@ -110,7 +115,7 @@ def flags() -> dict[str, Any]:
 
 
 def _state() -> dict[str, Any]:
-    """Settings that `comfy.model_management` found for this machine, without what it counts as it works."""
+    """Settings that `comfy.model_management` chose for this machine, without its counters."""
     kinds = (bool, int, float, str, enum.Enum, torch.dtype, torch.device)
     changing = HARMLESS_STATE | reassigned("comfy.model_management")
     found = {
@@ -167,7 +172,7 @@ def torch_state() -> dict[str, Any]:
 
 
 def _read(name: str) -> Any:
-    """A switch of torch; None where this version has none, or refuses to tell because it was set by a newer name."""
+    """A switch of torch; None if missing, or unreadable because it was set by a newer name."""
     value = torch
     try:
         for part in name.split("."):
@@ -196,9 +201,9 @@ def kernels() -> tuple[str, ...]:
 
 
 def _add_code(into: Description, module: types.ModuleType) -> Description:
-    """The functions and classes of a module as they are in memory, replaced ones with all they hold.
+    """Add the functions and classes of a module as they are in memory, also replaced ones.
 
-    Names with two underscores are not its own: torch.compile puts what it makes of a module's functions there.
+    Names with two underscores are skipped: torch.compile stores compiled functions there.
     """
     for name, value in sorted(vars(module).items()):
         if (

@@ -1,4 +1,4 @@
-"""Weights from disk into ComfyUI objects. What a file is gets judged before its weights are read."""
+"""Weight files → ComfyUI objects. Every file is judged before its weights are read."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ from ..weights.quant_formats import METADATA
 from ..weights.quantised import Stored, refuse_broken_scales, refuse_unreadable
 from ..weights.report import LoadReport, compare
 from . import joint_state
-from .stages import Tell, telling
+from .node_progress import BlockReport, report_blocks_to
 from .weight_files import Described, describe, known_formats, read_weights, with_marks
 
 log = logging.getLogger(__name__)
@@ -43,13 +43,14 @@ def load_diffusion_model(
     num_heads: int | None = None,
     check_finite: bool = False,
     disable_dynamic: bool = False,
-    tell: Tell | None = None,
+    report_to: BlockReport | None = None,
 ):
     """A prepared SAMA ModelPatcher from a full file, or from base Wan shards and a delta.
 
     `weight_dtype` is one of WEIGHT_DTYPES, as in Load Diffusion Model. `num_heads` overrides the
-    file's. `tell` hears how many blocks are loaded. Raises CheckpointError, by name and before
-    weights are read, for every wrong file.
+    file's. `check_finite` refuses NaN and infinite weights. `report_to` gets how many blocks are
+    loaded. Raises CheckpointError, with the file's name and before weights are read, for every
+    wrong file.
     """
     plan = plan_checkpoint(path, base, num_heads, known_formats())
     sd = {}
@@ -62,7 +63,7 @@ def load_diffusion_model(
         # Official Wan shards are float32; the SAMA file says what the model was trained in.
         options.setdefault("dtype", sd["segment_embedding.weight"].dtype)
     metadata = _with_heads(plan.metadata, plan.config.num_heads)
-    with telling(tell):
+    with report_blocks_to(report_to):
         patcher = comfy.sd.load_diffusion_model_state_dict(
             sd, model_options=options, metadata=metadata, disable_dynamic=disable_dynamic
         )
@@ -83,14 +84,15 @@ def load_diffusion_model(
 
 
 def _read(file: WeightFile) -> dict:
-    """The file's tensors under the model's own names, each quantised layer with the mark that core reads.
+    """The file's tensors under the model's own names, quantised layers with core's mark.
 
     Core looks for marks in the metadata of one file only, and under that file's names.
     """
     sd = strip_prefix(read_weights(str(file.path))[0])
     if file.left_out:
         log.info(
-            "SAMA: %s is an all-in-one checkpoint; its %d tensors of text encoder and VAE are left out.",
+            "SAMA: %s is an all-in-one checkpoint; its %d tensors of text encoder and VAE are left "
+            "out.",
             file.path.name,
             len(file.left_out),
         )
@@ -108,7 +110,7 @@ def _model_options(weight_dtype: str) -> dict:
 
 
 def _with_heads(metadata: dict, num_heads: int) -> dict:
-    """Metadata whose `config` tells core the head count, in the place where core looks for it."""
+    """Metadata with the head count in its `config`, where core looks for it."""
     settings = {**transformer_settings(metadata), "num_heads": num_heads}
     others = {key: value for key, value in metadata.items() if key != METADATA}
     return {**others, "config": json.dumps({"transformer": settings})}
@@ -128,7 +130,7 @@ def load_vae(path: str):
 
 
 def _not_wan_vae(stored: dict[str, Stored]) -> tuple[str, str, str]:
-    """What the file is, what is needed, and what to choose."""
+    """What the file is, what is needed, and what to choose, for an error."""
     if is_bundle(stored):
         return ALL_IN_ONE, "the Wan 2.1 VAE by itself", BUNDLE_ADVICE
     kind = (
@@ -140,7 +142,10 @@ def _not_wan_vae(stored: dict[str, Stored]) -> tuple[str, str, str]:
 
 
 def _vae_shapes(stored: dict[str, Stored]) -> dict[str, tuple[int, ...]]:
-    """Of a Wan 2.1 VAE of this width; the channels of pictures are the file's own, as core takes them."""
+    """Shapes of a Wan 2.1 VAE of this width; the channels of pictures are the file's own.
+
+    Core takes those as they are.
+    """
     head = stored.get("decoder.head.0.gamma")
     shapes = vae_shapes(head.shape[0] if head is not None and head.shape else 0)
     return shapes | {key: stored[key].shape for key in _PICTURE_SIDE if key in stored}
@@ -149,9 +154,10 @@ def _vae_shapes(stored: dict[str, Stored]) -> dict[str, tuple[int, ...]]:
 def _refuse_unfit(
     file: Described, shapes: dict[str, tuple[int, ...]], formats: Iterable[str] | None
 ) -> None:
-    """CheckpointError naming missing tensors, those of another shape, and scales that core would not apply.
+    """CheckpointError for missing tensors, other shapes, and scales that core would not apply.
 
-    Core would load the rest and leave gaps unset. Tensors that nothing reads are let be, unless they are scales.
+    Core would load the rest and leave the missing ones unset. Tensors that nothing reads are
+    accepted, unless they are scales.
     """
     refuse_unreadable(file.name, file.stored, shapes, formats)
     report = compare({key: tensor.shape for key, tensor in file.stored.items()}, shapes)
@@ -188,7 +194,7 @@ def load_text_encoder(path: str, dtype: torch.dtype | None = None, disable_dynam
 
 
 def _clip(sd: dict, sizes: Umt5Sizes, options: dict, disable_dynamic: bool):
-    """Core's CLIP around the encoder; quantised layers are computed as core computes those of every text encoder."""
+    """Core's CLIP around the encoder, with quantised layers as in core's other text encoders."""
     embeddings = folder_paths.get_folder_paths("embeddings")
     if sizes.d_model == _UMT5_XXL_WIDTH:
         return comfy.sd.load_text_encoder_state_dicts(
@@ -215,12 +221,12 @@ def _clip(sd: dict, sizes: Umt5Sizes, options: dict, disable_dynamic: bool):
 def _text_encoder_patcher(
     path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False
 ):
-    """What core calls to load the encoder anew, for another device or without dynamic memory."""
+    """What core calls to load the encoder again, for another device or without dynamic memory."""
     return load_text_encoder(path, dtype, disable_dynamic).patcher
 
 
 def _umt5_target(sizes: Umt5Sizes):
-    """umT5 of any size through core's own T5 and tokenizer; core itself knows only the xxl one."""
+    """umT5 of any size through core's own T5 and tokenizer; core itself knows only xxl."""
 
     class Umt5(comfy.sd1_clip.SDClipModel):
         def __init__(

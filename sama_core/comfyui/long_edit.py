@@ -1,4 +1,7 @@
-"""An edit of a clip longer than the model sees at once: segment by segment, resumable, one clip in the end."""
+"""An edit of a clip longer than the model sees at once: in segments, resumable, blended.
+
+`sama_core.long` cuts and blends; here the segments are sampled, and kept on disk between runs.
+"""
 
 import contextlib
 import logging
@@ -10,7 +13,7 @@ import comfy.sample
 import folder_paths
 from torch import Tensor
 
-from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, ClipShape, pad_frame_count
+from ..geometry import TEMPORAL_FACTOR, pad_frame_count
 from ..long import (
     Segment,
     SegmentStore,
@@ -20,13 +23,10 @@ from ..long import (
     plan_segments,
     segment_seed,
 )
-from ..region import fit_mask, paste_back, require_region
-from .conditioning import decode_latent, encode_instruction, encode_source
-from .distilled import advice
-from .edit import EditSettings, checked, sample_edit
-from .non_finite import refuse_frames
+from ..region import FittedClip
+from .conditioning import encode_source
+from .edit import EditRun, EditSettings, paste_outside
 from .run_identity import RunIdentity
-from .stages import Stages
 
 SEGMENT_FRAMES, OVERLAP_FRAMES = 81, 16
 STORE_GIB = 8
@@ -49,14 +49,22 @@ class LongSettings:
     seeds: str = SEGMENT_SEEDS[0]
     """One of SEGMENT_SEEDS, see `long.segment_seed`."""
 
-    def of_segment(self, settings: EditSettings, number: int) -> EditSettings:
-        """The settings that segment `number` is sampled with: its own seed, for the noise that samplers add too.
+    def plan(self, latents: int) -> list[Segment]:
+        """The segments of a clip of so many latent frames. Raises an error of `plan_segments`."""
+        length = (pad_frame_count(self.segment) - 1) // TEMPORAL_FACTOR + 1
+        return plan_segments(latents, length, -(-self.overlap // TEMPORAL_FACTOR))
 
-        Up to 0.1.0 these were the clip's own, so that what a sampler added repeated itself in every segment.
+    def sampler_seed(self, seed: int, number: int) -> int:
+        """The seed of segment `number`, for the noise that samplers add while they work.
+
+        With consecutive seeds, as up to version 0.1.0, it is the clip's own `seed`, so that what a
+        sampler adds is the same in every segment.
         """
-        if self.seeds == SEGMENT_SEEDS[1]:
-            return settings
-        return replace(settings, seed=segment_seed(settings.seed, number))
+        return seed if self.seeds == SEGMENT_SEEDS[1] else segment_seed(seed, number)
+
+    def noise_seed(self, seed: int, number: int) -> int:
+        """The seed of the noise that segment `number` starts from."""
+        return segment_seed(seed, number, self.seeds == SEGMENT_SEEDS[1])
 
 
 def segment_store(gib: float = STORE_GIB) -> SegmentStore:
@@ -72,85 +80,78 @@ def edit_long(
     settings: EditSettings,
     cut: LongSettings,
     store: SegmentStore | None,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], object] | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Edit fitted frames (4k+1, H, W, 3) of any length → frames of the same shape.
 
-    Segments that `store` holds are not computed again; None keeps and uses none. With a `mask` only what it touches is
-    sampled, and pixels where it is 0 come back bit for bit. Everything that can be wrong is checked before the first
-    weight is used.
+    Segments that `store` holds are not computed again; without a store none are kept or used. With
+    a `mask` only what it touches is sampled, and pixels where it is 0 come back bit for bit.
+    Raises SamaError before the first weight is used for everything that can be checked.
     """
-    model, images = checked(model, vae, images), images[..., :3]
-    mask = None if mask is None else require_region(fit_mask(mask, *images.shape[:3]))
-    latents = ClipShape(*images.shape[:3]).latent().frames
-    length = (pad_frame_count(cut.segment) - 1) // TEMPORAL_FACTOR + 1
-    segments = plan_segments(latents, length, -(-cut.overlap // TEMPORAL_FACTOR))
-    stages = Stages(
-        settings.steps, len(segments), say, advice(model, settings.steps, settings.cfg), decodings=1
-    )
-    with stages.stage("reading the instruction"):
-        prompts = encode_instruction(clip, settings.instruction, settings.tag)
-    sampled = _sampled(model, vae, images, mask, prompts, settings, cut, segments, store, stages)
-    whole = blend_segments(sampled, latents)
-    with stages.stage("decoding"):
-        frames = decode_latent(vae, whole, settings.tiling)
-    refuse_frames(frames)
-    frames = anchor_colours(frames, images) if cut.anchor else frames
-    return frames if mask is None else paste_back(images, frames, mask)
+    source = FittedClip.check(images, mask)
+    segments = cut.plan(source.latent.frames)
+    run = EditRun.prepare(model, clip, vae, settings, say, len(segments), decodings=1)
+    sampled = LongRun(run, source, cut, segments, store).latents()
+    frames = run.decode(blend_segments(sampled, source.latent.frames))
+    frames = anchor_colours(frames, source.frames) if cut.anchor else frames
+    return paste_outside(source, frames)
 
 
-def _sampled(
-    model,
-    vae,
-    images: Tensor,
-    mask: Tensor | None,
-    prompts: tuple[list, list],
-    settings: EditSettings,
-    cut: LongSettings,
-    segments: list[Segment],
-    store: SegmentStore | None,
-    stages: Stages,
-) -> Iterator[tuple[Segment, Tensor]]:
-    """The segments' latents in order, from the store where it has them."""
-    consecutive = cut.seeds == SEGMENT_SEEDS[1]
-    noise = noise_tape(
-        segments,
-        lambda number: _noise(
-            segments[number], images, segment_seed(settings.seed, number, consecutive)
-        ),
-    )
-    identity = store and RunIdentity(model, vae, prompts, astuple(settings), settings.sampler_name)
-    for number, segment in enumerate(segments):
-        frames, own_noise = images[segment.frames], noise[:, :, segment.first : segment.end]
-        own_mask = None if mask is None else mask[segment.frames]
-        unkept = f" (not kept: {identity.why_not})" if identity and identity.why_not else ""
-        stages.note = f"segment {number + 1} of {len(segments)}{unkept}"
-        if own_mask is not None and not own_mask.any():
-            stages.skip()
-            yield segment, encode_source(vae, frames, settings.tiling)
-            continue
-        own_settings = cut.of_segment(settings, number)
-        key = identity and identity.key(frames, own_noise, own_mask, astuple(own_settings))
-        kept = key and store.get(key)
-        if kept is not None:
-            stages.skip()
-            log.info("SAMA: %s was kept", stages.note)
-            yield segment, kept[_LATENT]
-            continue
-        with identity.as_found() if identity else contextlib.nullcontext():
-            latent = sample_edit(
-                model, vae, frames, prompts, own_settings, stages, own_noise, own_mask
-            )
+class LongRun:
+    """One long edit: samples its segments, or takes them from the store."""
+
+    def __init__(
+        self,
+        run: EditRun,
+        source: FittedClip,
+        cut: LongSettings,
+        segments: list[Segment],
+        store: SegmentStore | None,
+    ):
+        """`source` is the whole clip, `segments` are those of `cut.plan`."""
+        self.run, self.source = run, source
+        self.cut, self.segments, self.store = cut, segments, store
+        self.noise = noise_tape(segments, self._draw_noise)
+        self.identity = store and RunIdentity(
+            run.model, run.vae, run.prompts, astuple(run.settings), run.settings.sampler_name
+        )
+
+    def latents(self) -> Iterator[tuple[Segment, Tensor]]:
+        """The segments in order, with their edited latents (1, 16, T, H/8, W/8)."""
+        for number, segment in enumerate(self.segments):
+            self.run.stages.note = f"segment {number + 1} of {len(self.segments)}"
+            if self.identity and self.identity.why_not:
+                self.run.stages.note += f" (not kept: {self.identity.why_not})"
+            yield segment, self._latent(number, segment)
+
+    def _latent(self, number: int, segment: Segment) -> Tensor:
+        """A segment's latent: the source's where the mask is black, the store's, or a new one."""
+        run, part = self.run, self.source.part(segment.frames)
+        if part.mask is not None and not part.mask.any():
+            run.stages.skip()
+            return encode_source(run.vae, part, run.settings.tiling)
+        noise = self.noise[:, :, segment.first : segment.end]
+        seed = self.cut.sampler_seed(run.settings.seed, number)
+        key = self.identity and self.identity.key(
+            part.frames, noise, part.mask, astuple(replace(run.settings, seed=seed))
+        )
+        stored = key and self.store.get(key)
+        if stored is not None:
+            run.stages.skip()
+            log.info("SAMA: %s was kept", run.stages.note)
+            return stored[_LATENT]
+        with self.identity.as_found() if self.identity else contextlib.nullcontext():
+            latent = run.sample(part, noise, seed)
         if key:
-            store.put(
-                key,
-                {_LATENT: latent},
-                {"instruction": settings.instruction, "segment": stages.note},
-            )
-        yield segment, latent
+            about = {"instruction": run.settings.instruction, "segment": run.stages.note}
+            self.store.put(key, {_LATENT: latent}, about)
+        return latent
 
-
-def _noise(segment: Segment, images: Tensor, seed: int) -> Tensor:
-    height, width = (side // SPATIAL_FACTOR for side in images.shape[1:3])
-    return comfy.sample.prepare_noise(images.new_zeros(1, 16, segment.latents, height, width), seed)
+    def _draw_noise(self, number: int) -> Tensor:
+        """The own noise of segment `number`, as long as the segment."""
+        whole, own = self.source.latent, self.segments[number].latents
+        return comfy.sample.prepare_noise(
+            self.source.frames.new_zeros(1, 16, own, whole.height, whole.width),
+            self.cut.noise_seed(self.run.settings.seed, number),
+        )

@@ -1,10 +1,9 @@
-"""LoRA files on SAMA, with a report of what core applies. Core applies them; names are translated here.
+"""LoRA files on SAMA, with a report of what core applies.
 
-What core makes of a LoRA's tensors, layer by layer, and whether it can be added to the model's weights.
-
-Core is asked, not imitated: each layer is read by core's own reader and the patch computed by core's own arithmetic
-on the meta device, where tensors have shapes and no values. Core reports of a patch that does not fit only in the
-console, or not at all before sampling.
+Core applies a LoRA; here its names are translated, and each layer is judged beforehand. Core is
+asked, not imitated: its own reader reads each layer, and its own arithmetic computes the patch on
+the meta device, where tensors have shapes and no values. Core itself reports a patch that does not
+fit only in the console, or not at all before sampling.
 """
 
 import contextlib
@@ -26,27 +25,35 @@ from . import distilled
 from .weight_files import read_weights
 
 _SHOWN = 12
+"""Layers that a report names of each kind."""
+_NUMBERS = (".alpha", ".reshape_weight")
+"""Parts that core reads as numbers, so that no patch holds their tensors."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoraReport:
-    """What became of each layer of a LoRA file."""
+    """What becomes of each layer of a LoRA file.
 
-    matched: list[str]
+    Core applies the layers of `matched`, `partial`.
+    """
+
+    matched: list[str] = field(default_factory=list)
     """Applied in full."""
     unmatched: list[str] = field(default_factory=list)
     """Not in this model."""
     misshapen: list[str] = field(default_factory=list)
     """For weights of another size."""
     incomplete: list[str] = field(default_factory=list)
-    """A part is missing without which core can make nothing of the rest."""
+    """Not applied: a part is missing that core needs, or the layer's kind is unknown to it."""
     partial: list[str] = field(default_factory=list)
     """Applied without the tensors in brackets."""
     twice: list[str] = field(default_factory=list)
     """Not applied, because another name of the file changes the same tensor."""
+    patches: dict[str, object] = field(default_factory=dict)
+    """Name of the model's tensor → core's patch, of all that is applied."""
 
     def summary(self) -> str:
-        """How many layers are applied, and by name (up to 12) what is not."""
+        """How many layers are applied, and by name (up to 12 of each kind) which are not."""
         groups = (
             (self.unmatched, "not in this model"),
             (self.misshapen, "of another size"),
@@ -58,43 +65,43 @@ class LoraReport:
         text = f"{len(self.matched)} of {total} LoRA layers matched"
         for layers, what in groups:
             if layers:
-                text += (
-                    f"; {what}: {', '.join(layers[:_SHOWN])}{' …' if len(layers) > _SHOWN else ''}"
-                )
+                more = " …" if len(layers) > _SHOWN else ""
+                text += f"; {what}: {', '.join(layers[:_SHOWN])}{more}"
         return shown(text)
 
 
-def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the LoRA"):
-    """A clone of `model` with the LoRA, and the report of what core patches by it.
+def load_lora(model, path: str, strength: float):
+    """The model with a LoRA file, and its report in words. At strength 0 nothing is loaded.
 
-    Sizes are the model's own: what quantised and GGUF weights report of themselves may be packed bytes.
-    Raises CheckpointError, about `name`, for values that are not finite and where no layer can be applied.
+    A step-distilled LoRA is recognised by its name, and the model remembers it: see `distilled`.
+    """
+    if strength == 0:
+        return model, "not applied: strength is 0"
+    name, (lora, metadata) = Path(path).name, read_weights(path)
+    keys = list(lora)
+    model, report = apply_lora(model, lora, strength, name)
+    texts = [report.summary(), made_for(name, keys)]
+    family = distilled.recognise(name, metadata)
+    if family is not None and strength > 0:
+        distilled.remember(model, name, family)
+        texts.append(family.settings())
+    return model, "; ".join(filter(None, texts))
+
+
+def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the LoRA"):
+    """A clone of `model` with the LoRA, and the LoraReport of what core patches by it.
+
+    Sizes are the model's own: what quantised and GGUF weights report of themselves may be packed
+    bytes. Raises CheckpointError, about `name`, for values that are not finite and where no layer
+    can be applied.
     """
     refuse_non_finite(lora, name)
-    held = model.model.state_dict().keys()
-    shapes = {
-        key: shape
-        for key, shape in model_shapes(model.model.dit_config).items()
-        if PREFIX + key in held
-    }
-    verdict = judge(
-        named(
-            comfy.lora_convert.convert_lora(lora),
-            shapes,
-            comfy.lora.model_lora_keys_unet(model.model, {}),
-            name,
-        ),
-        shapes,
-    )
-    report = LoraReport(
-        verdict.matched,
-        verdict.unmatched,
-        verdict.misshapen,
-        verdict.incomplete,
-        verdict.partial,
-        verdict.twice,
-    )
-    if not verdict.patches:
+    stored = model.model.state_dict().keys()
+    shapes = model_shapes(model.model.dit_config)
+    shapes = {key: shape for key, shape in shapes.items() if PREFIX + key in stored}
+    names = comfy.lora.model_lora_keys_unet(model.model, {})
+    report = judge(named(comfy.lora_convert.convert_lora(lora), shapes, names, name), shapes)
+    if not report.patches:
         raise CheckpointError(
             needed(
                 name,
@@ -104,111 +111,70 @@ def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the
             )
         )
     patched = model.clone()
-    patched.add_patches(verdict.patches, strength)
+    patched.add_patches(report.patches, strength)
     return patched, report
 
 
-def load_lora(model, path: str, strength: float):
-    """The model with a LoRA file, and its report in words. Nothing is loaded when the strength is 0.
-
-    A step-distilled LoRA is recognised by its name, and the model remembers it: see `distilled`.
-    """
-    if strength == 0:
-        return model, "not applied: strength is 0"
-    name, (lora, metadata) = Path(path).name, read_weights(path)
-    keys = list(lora)
-    model, report = apply_lora(model, lora, strength, name)
-    said = [report.summary(), made_for(name, keys)]
-    family = distilled.recognise(name, metadata)
-    if family is not None and strength > 0:
-        distilled.remember(model, name, family)
-        said.append(family.settings())
-    return model, "; ".join(filter(None, said))
-
-
-_STRENGTH = 1.0
-
-
-# Parts that core reads as numbers, so that no patch holds their tensors.
-_NUMBERS = (".alpha", ".reshape_weight")
-
-
-class Verdict:
-    """Which layers core can apply in full, and what is wrong with the others."""
-
-    def __init__(self):
-        self.patches: dict[str, object] = {}
-        """The model's tensor → core's patch, of all that fits."""
-        self.matched: list[str] = []
-        self.unmatched: list[str] = []
-        self.misshapen: list[str] = []
-        self.incomplete: list[str] = []
-        """Layers of which core can make nothing: a half is missing, or their kind is unknown."""
-        self.partial: list[str] = []
-        """Layers applied without some of their tensors, with those in brackets."""
-        self.twice: list[str] = []
-        """Layers that change a tensor which another name of the file changes already."""
-
-
-def judge(found: Named, shapes: dict[str, tuple[int, ...]]) -> Verdict:
-    """The verdict on a LoRA for a model of these shapes, which are by name without prefix."""
-    verdict = Verdict()
-    with _silent():
+# --- judging layers ------------------------------------------------------------------------------
+def judge(found: Named, shapes: dict[str, tuple[int, ...]]) -> LoraReport:
+    """The report on a LoRA for a model with tensors of these shapes, by name without prefix."""
+    report = LoraReport()
+    with _mute_log():
         for layer in sorted(found.layers):
-            _judge_layer(layer, found, shapes, verdict)
-    return verdict
+            _judge_layer(layer, found, shapes, report)
+    return report
 
 
-def _judge_layer(layer: str, found: Named, shapes: dict, verdict: Verdict) -> None:
+def _judge_layer(layer: str, found: Named, shapes: dict, report: LoraReport) -> None:
     parts = found.layers[layer]
     if layer not in found.weights:
-        verdict.unmatched.append(layer)
+        report.unmatched.append(layer)
         return
-    made = _read(parts, layer, found.weights[layer])
-    if any(key in verdict.patches for key in made):
-        verdict.twice.append(layer)
+    patches = _read(parts, layer, found.weights[layer])
+    if any(key in report.patches for key in patches):
+        report.twice.append(layer)
         return
     fitting = {
         key: patch
-        for key, patch in made.items()
+        for key, patch in patches.items()
         if _fits(patch, key, shapes.get(key.removeprefix(PREFIX)))
     }
-    verdict.patches |= fitting
+    report.patches |= fitting
     used = {id(tensor) for patch in fitting.values() for tensor in _tensors(patch)}
     left = [
         name.removeprefix(layer + ".")
         for name, value in parts.items()
         if id(value) not in used and not (used and name.endswith(_NUMBERS))
     ]
-    if not made or (not fitting and _lacks_alpha(parts, layer, found.weights[layer], shapes)):
-        verdict.incomplete.append(layer)
+    if not patches or (not fitting and _lacks_alpha(parts, layer, found.weights[layer], shapes)):
+        report.incomplete.append(layer)
     elif not fitting:
-        verdict.misshapen.append(layer)
+        report.misshapen.append(layer)
     elif left:
-        verdict.partial.append(f"{layer} ({', '.join(left)})")
+        report.partial.append(f"{layer} ({', '.join(left)})")
     else:
-        verdict.matched.append(layer)
+        report.matched.append(layer)
 
 
 def _read(parts: dict[str, Tensor], layer: str, weight: str) -> dict[str, object]:
-    """Core's patches for one layer, none where its reader fails: core takes a missing half for granted."""
+    """Core's patches for one layer by tensor; none where its reader fails on a missing half."""
     if not all(
         value.is_floating_point() or name.endswith(_NUMBERS) for name, value in parts.items()
     ):
         return {}
     try:
         return comfy.lora.load_lora(parts, {layer: weight}, log_missing=False)
-    except Exception:  # whatever half a LoRA leads core's readers to
+    except Exception:  # core's readers raise anything for incomplete layers
         return {}
 
 
 def _lacks_alpha(parts: dict[str, Tensor], layer: str, weight: str, shapes: dict) -> bool:
-    """Whether the layer would fit if it had an alpha: core computes BOFT only with one."""
+    """Whether the layer would fit if it had an alpha, without which core cannot compute BOFT."""
     if f"{layer}.alpha" in parts:
         return False
-    made = _read({**parts, f"{layer}.alpha": torch.tensor(1.0)}, layer, weight)
+    patches = _read({**parts, f"{layer}.alpha": torch.tensor(1.0)}, layer, weight)
     return any(
-        _fits(patch, key, shapes.get(key.removeprefix(PREFIX))) for key, patch in made.items()
+        _fits(patch, key, shapes.get(key.removeprefix(PREFIX))) for key, patch in patches.items()
     )
 
 
@@ -221,23 +187,23 @@ def _fits(patch: object, key: str, shape: tuple[int, ...] | None) -> bool:
     added: list[tuple[int, ...]] = []
 
     def note(difference: Tensor) -> Tensor:
-        """Core passes here what it is about to add; where the patch does not fit it never comes so far."""
+        """Core passes what it is about to add; it does not call this for a patch that fails."""
         added.append(tuple(difference.shape))
         return difference
 
     try:
         weight = comfy.lora.calculate_weight(
-            [(_STRENGTH, _without_values(patch), 1.0, None, note)],
+            [(1.0, _without_values(patch), 1.0, None, note)],
             torch.empty(shape, device="meta"),
             key,
         )
-    except Exception:  # arithmetic that core begins outside its own try
+    except Exception:  # core does some of its arithmetic outside its own try
         return False
     return added == [shape] and tuple(weight.shape) == shape
 
 
 def _without_values(patch: object) -> object:
-    """The same patch with tensors of no values, and numbers that make core's arithmetic ask for none."""
+    """The same patch on the meta device, with numbers for which core reads no values."""
     if isinstance(patch, Tensor):
         return patch.to("meta")
     if isinstance(patch, float):
@@ -261,8 +227,8 @@ def _tensors(patch: object) -> Iterator[Tensor]:
 
 
 @contextlib.contextmanager
-def _silent():
-    """Keeps what core logs of patches that do not fit from the console: the report says it, by name."""
+def _mute_log() -> Iterator[None]:
+    """Drop what core logs in this thread about patches that do not fit: the report names them."""
     here, root = threading.get_ident(), logging.getLogger()
 
     def drop(record: logging.LogRecord) -> bool:

@@ -15,16 +15,16 @@ from ..model.config import DitConfig
 from ..model.dit import SamaDiT
 from ..model.memory_law import estimated_bytes
 from ..model.schedule import round_timestep
-from .later_core import ignored, taken_by
-from .packing import JointShape, is_packed
-from .stages import told
+from .later_core import log_ignored, select_known
+from .node_progress import report_blocks
+from .streams import JointShape, is_packed
 
 
 class PackedSamaDiT(SamaDiT):
     """SamaDiT under ComfyUI's calling convention: one packed tensor in, one out.
 
-    It deliberately has no `forward_orig`: packs that replace Wan's would drop the source and
-    semantic tokens without a word.
+    It deliberately has no `forward_orig`: packs that replace Wan's would silently drop the source
+    and semantic tokens.
     """
 
     def forward(
@@ -36,9 +36,10 @@ class PackedSamaDiT(SamaDiT):
         transformer_options: dict = {},
         **kwargs,
     ) -> Tensor:
-        """`x` (B, 1, N) → (B, 1, N) velocities of both streams, through ComfyUI's DIFFUSION_MODEL wrappers.
+        """`x` (B, 1, N) → velocities (B, 1, N) of both streams.
 
-        They get a copy: EasyCache writes into what it is given, which in float32 is the sampler's own state.
+        Runs ComfyUI's DIFFUSION_MODEL wrappers. They get a copy: EasyCache writes into its input,
+        which in float32 is the sampler's own state.
         """
         return comfy.patcher_extension.WrapperExecutor.new_class_executor(
             self._forward_packed,
@@ -59,7 +60,7 @@ class PackedSamaDiT(SamaDiT):
         **unknown,
     ) -> Tensor:
         if unknown and not torch.compiler.is_compiling():
-            ignored("the model", unknown)
+            log_ignored("the model", unknown)
         if sama_shapes is None or not is_packed(x):
             raise RuntimeSetupError(
                 needed(
@@ -89,9 +90,9 @@ class SamaModel(comfy.model_base.BaseModel):
         area: int | None = None,
         device=None,
     ):
-        """`quantised_heads` tells that the file quantised the semantic modules, which ours never does.
+        """`quantised_heads` says that the file quantised the semantic modules; ours never do.
 
-        `area` is the working area in pixels the model was made for; 480·832 unless its file says otherwise.
+        `area` is the working area in pixels that the model was made for, by default 480·832.
         """
         super().__init__(
             model_config,
@@ -104,15 +105,19 @@ class SamaModel(comfy.model_base.BaseModel):
 
     @property
     def dit_config(self) -> DitConfig:
+        """The sizes of the DiT."""
         return self.diffusion_model.config
 
     def process_timestep(self, timestep: Tensor, **kwargs) -> Tensor:
+        """The timestep as SAMA was trained on it, see `round_timestep`."""
         return round_timestep(timestep)
 
     def process_latent_in(self, latent: Tensor, **kwargs) -> Tensor:
+        """Normalise a video (B, C, T, H, W), or the video in a packed state (B, 1, N)."""
         return self._shift_video(latent, self.latent_format.process_in)
 
     def process_latent_out(self, latent: Tensor, **kwargs) -> Tensor:
+        """Undo `process_latent_in`."""
         return self._shift_video(latent, self.latent_format.process_out)
 
     def _shift_video(self, latent: Tensor, shift) -> Tensor:
@@ -121,7 +126,7 @@ class SamaModel(comfy.model_base.BaseModel):
             return shift(latent)
         semantic = self.dit_config.semantic_tokens * self.dit_config.semantic_dim
         flat = latent[:, 0, : latent.shape[-1] - semantic]
-        # An empty latent is all zero and means "nothing here", not "mid grey": core does not shift it either.
+        # An all-zero latent means "nothing here", not "mid grey": core does not shift it either.
         if torch.count_nonzero(flat) == 0:
             return latent
         video = shift(flat.reshape(latent.shape[0], self.latent_format.latent_channels, -1, 1, 1))
@@ -130,7 +135,10 @@ class SamaModel(comfy.model_base.BaseModel):
         ).unsqueeze(1)
 
     def extra_conds(self, **kwargs) -> dict:
-        """Text, source latents and the joint shape, from the conditioning's entries."""
+        """Text, source latents and the joint shape, from the conditioning's entries.
+
+        Raises ConditioningError for a ControlNet, and for text or a source of another size.
+        """
         if kwargs.get("control") is not None:
             raise ConditioningError(
                 needed(
@@ -154,18 +162,20 @@ class SamaModel(comfy.model_base.BaseModel):
         return out
 
     def extra_conds_shapes(self, **kwargs) -> dict:
+        """Shapes that core gives to `memory_required`."""
         references = kwargs.get("reference_latents")
         return {"source_latents": list(references[-1].shape)} if references else {}
 
     def memory_required(self, input_shape, cond_shapes={}, **kwargs) -> float:
-        """Bytes of activations by SAMA's own law; core decides by it what stays on the GPU and whether it batches.
+        """Bytes of activations by SAMA's own law.
 
-        Without `cond_shapes` a source is assumed. `input_shape` is a video latent's, or the flat joint state's, which
-        is then taken for one row of cells. Keywords of later cores go on to BaseModel; of them
-        `memory_efficient_attention` says of what kind the attention is that will run.
+        Core decides by it which weights stay on the GPU, and whether it batches. Without
+        `cond_shapes` a source is assumed. `input_shape` is a video latent's, or that of the packed
+        state, which then counts as one row of cells. Keywords of later cores are passed on to
+        BaseModel; of them `memory_efficient_attention` says which kind of attention will run.
         """
         efficient = kwargs.get("memory_efficient_attention")
-        fused = _fused() if efficient is None else efficient
+        fused = _is_attention_fused() if efficient is None else efficient
         batch, latent = input_shape[0], self._latent_shape(input_shape)
         ours = estimated_bytes(
             self.dit_config,
@@ -177,18 +187,18 @@ class SamaModel(comfy.model_base.BaseModel):
         if fused:
             return ours
         channels = self.latent_format.latent_channels
-        known = taken_by(super().memory_required, kwargs, "memory_required")
+        known = select_known(super().memory_required, kwargs, "memory_required")
         shape = [batch, channels, latent.frames, latent.height, latent.width]
         return max(ours, super().memory_required(shape, cond_shapes, **known))
 
     def load_model_weights(self, sd: dict, unet_prefix: str = "", *args, **kwargs):
-        """As core does it, telling Load SAMA Model how far it is."""
-        with told(self.diffusion_model.blocks):
+        """Core's loading, with reports of each block: see `report_blocks_to`."""
+        with report_blocks(self.diffusion_model.blocks):
             return super().load_model_weights(
                 sd,
                 unet_prefix,
                 *args,
-                **taken_by(super().load_model_weights, kwargs, "load_model_weights"),
+                **select_known(super().load_model_weights, kwargs, "load_model_weights"),
             )
 
     def _latent_shape(self, input_shape) -> LatentShape:
@@ -202,7 +212,7 @@ class SamaModel(comfy.model_base.BaseModel):
         self, cond_key, cond_value, window, x_in, device, retain_index_list=[], **kwargs
     ):
         """The source is cut to the window's frames; nothing else has a time axis."""
-        ignored("resize_cond_for_context_window", kwargs)
+        log_ignored("resize_cond_for_context_window", kwargs)
         if cond_key == "source_latents":
             sliced = comfy.context_windows.slice_cond(
                 cond_value,
@@ -217,20 +227,20 @@ class SamaModel(comfy.model_base.BaseModel):
 
     def map_context_window_to_modalities(self, primary_indices, latent_shapes, dim, **kwargs):
         """Every window sees all semantic tokens, where core itself windows a nested latent."""
-        ignored("map_context_window_to_modalities", kwargs)
+        log_ignored("map_context_window_to_modalities", kwargs)
         return [primary_indices, list(range(self.dit_config.semantic_tokens))]
 
 
-def _fused() -> bool:
-    """Whether core's attention never holds the whole table of scores."""
+def _is_attention_fused() -> bool:
+    """Whether core's attention never holds the whole matrix of scores."""
     management = comfy.model_management
     return management.xformers_enabled() or management.pytorch_attention_flash_attention()
 
 
 def _dit_factory(config: DitConfig, heads_follow_blocks: object):
-    """A constructor in the form BaseModel calls; sizes come from `config`, not from core's detection.
+    """A constructor in the form that BaseModel calls; sizes come from `config`.
 
-    The semantic modules are float32 and outside quantisation, unless the file or a foreign loader's
+    The semantic modules are float32 and not quantised, unless the file or another loader's
     operations (GGUF) bring them in a form that only those operations can read.
     """
 
@@ -271,7 +281,8 @@ def _check_text(embeddings: Tensor, text_dim: int) -> None:
                 "text conditioning",
                 f"{embeddings.shape[-1]} wide",
                 f"{text_dim} wide, from this model's umT5",
-                "Encode the instruction with SAMA Instruction and the encoder of Load SAMA Text Encoder.",
+                "Encode the instruction with SAMA Instruction and the encoder of Load SAMA Text "
+                "Encoder.",
             )
         )
 

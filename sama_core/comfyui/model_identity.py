@@ -1,8 +1,9 @@
-"""What of a ModelPatcher decides its results: weights, patches, hooks, options, and whatever hangs on it.
+"""What of a ModelPatcher decides its results: weights, patches, hooks, options and attachments.
 
-Written is the model as it was loaded plus what the patcher does to it, not what lies in memory at the moment: core
-patches weights and attributes in place, and keeps what it replaced in `backup`, `hook_backup` and
-`object_patches_backup`. So the key of a model is the same before its first sampling and after it.
+Described are the model as it was loaded and what the patcher does to it, not the current contents
+of memory: core patches weights and attributes in place, and keeps what it replaced in `backup`,
+`hook_backup` and `object_patches_backup`. So the key of a model is the same before its first
+sampling and after it.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from ..identity import Description, Part, full_bytes, sampled_bytes
 from ..identity.kinds import attribute_parts, own_attributes
 
 PATCH_BYTES = 64 * 2**20
-"""Tensors of LoRAs are read in full up to this size: every one but whole-weight differences."""
+"""Tensors of LoRAs are read in full up to this size, that is all but whole-weight differences."""
 
 OF_A_PATCHERS_LOAD = {
     "model",
@@ -50,7 +51,10 @@ OF_A_PATCHERS_LOAD = {
     "mmap_released",
     "named_modules_to_munmap",
 }
-"""Where a patcher's model is and what was replaced in it, ComfyUI-GGUF's included. All else is written."""
+"""Where a patcher's model is and what was replaced in it, also by ComfyUI-GGUF.
+
+All other attributes are described.
+"""
 OF_A_MODULES_LOAD = {
     "current_patcher",
     "device",
@@ -84,7 +88,10 @@ OF_A_MODULES_LOAD = {
     "_comfy_graph",
     "latent_shapes",
 }
-"""What core writes on modules as it loads them or begins a run, and wipes. What it stands for is the patcher's own."""
+"""What core writes on modules when it loads them or begins a run, and removes again.
+
+It follows from the patcher, which is described itself.
+"""
 OF_A_RUN = {
     comfy.hooks.HookKeyframeGroup: {
         "_current_keyframe",
@@ -98,13 +105,17 @@ OF_A_RUN = {
     comfy.hooks.TransformerOptionsHook: {"_skip_adding"},
     IndexListContextHandler: {"_step", "_model"},
 }
-"""Of core's own classes, what each run sets anew before it reads it."""
+"""Attributes of core's own classes that each run sets before it reads them."""
 
 
 @dataclass(frozen=True)
 class _Weight:
+    """A tensor of a model, as `Description` meets it."""
+
     name: str
+    """Its path in the model."""
     value: torch.Tensor
+    """Its value before patches."""
 
 
 class ModelParts:
@@ -128,7 +139,7 @@ class ModelParts:
         if id(value) in self._patch_tensors:
             return sampled_bytes(value, PATCH_BYTES)
         if type(value) in OF_A_RUN:
-            return _without(value, OF_A_RUN[type(value)])
+            return _parts_without(value, OF_A_RUN[type(value)])
         return None
 
     def _patcher_parts(self, patcher: ModelPatcher) -> Iterator[bytes | Part]:
@@ -146,7 +157,7 @@ class ModelParts:
     def _module_parts(
         self, module: torch.nn.Module, patcher: ModelPatcher, path: str
     ) -> Iterator[bytes | Part]:
-        replaced = _replaced(patcher, path)
+        replaced = _find_replaced(patcher, path)
         held = {
             **own_attributes(module),
             **{name: old for name, old in replaced.items() if name in vars(module)},
@@ -175,7 +186,7 @@ class ModelParts:
         return self._weights[known]
 
 
-def _without(value: Any, names: set[str]) -> Iterator[bytes | Part]:
+def _parts_without(value: Any, names: set[str]) -> Iterator[bytes | Part]:
     yield Part("", type(value))
     yield from attribute_parts(
         {name: held for name, held in vars(value).items() if name not in names}
@@ -186,7 +197,7 @@ def _without(value: Any, names: set[str]) -> Iterator[bytes | Part]:
 
 
 def as_loaded(patcher: ModelPatcher) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Every module of the model with its path; where an object patch replaced one, what it replaced."""
+    """Every module of the model with its path; in place of an object patch, what it replaced."""
     waiting, seen = [("", patcher.model)], set()
     while waiting:
         path, module = waiting.pop()
@@ -194,21 +205,21 @@ def as_loaded(patcher: ModelPatcher) -> Iterator[tuple[str, torch.nn.Module]]:
             continue
         seen.add(id(module))
         yield path, module
-        replaced = _replaced(patcher, path)
+        replaced = _find_replaced(patcher, path)
         for name, current in module._modules.items():
             child = replaced.get(name, current)
             if isinstance(child, torch.nn.Module):
                 waiting.append((f"{path}.{name}".lstrip("."), child))
 
 
-def _replaced(patcher: ModelPatcher, path: str) -> dict[str, Any]:
-    """What object patches that are on the model now replaced in the module at `path`, by attribute."""
+def _find_replaced(patcher: ModelPatcher, path: str) -> dict[str, Any]:
+    """What the current object patches replaced in the module at `path`, by attribute."""
     pairs = ((*key.rpartition("."), old) for key, old in patcher.object_patches_backup.items())
     return {name: old for parent, _dot, name, old in pairs if parent == path}
 
 
 def _is_own_method(module: torch.nn.Module, name: str, value: Any) -> bool:
-    """Whether an attribute is only the class's own method: core leaves it where a patch of it was taken off."""
+    """Whether an attribute is the class's own method, which core leaves when it removes a patch."""
     return (
         isinstance(value, types.MethodType)
         and value.__self__ is module
@@ -217,8 +228,8 @@ def _is_own_method(module: torch.nn.Module, name: str, value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def ejected(patcher: ModelPatcher):
-    """The model without the injections of whichever patcher has it loaded, for as long as it is looked at."""
+def eject_injections(patcher: ModelPatcher):
+    """Remove, in this context, the injections of the patcher that has the model loaded."""
     with contextlib.ExitStack() as stack:
         loaded = [entry.model for entry in comfy.model_management.current_loaded_models]
         for other in {
@@ -280,7 +291,10 @@ def _patch_tensors(patcher: ModelPatcher) -> Iterator[torch.Tensor]:
 
 
 def _bypass_parts(manager: BypassInjectionManager) -> Iterator[bytes | Part]:
-    """A bypass LoRA as it is injected: its hooks. They cast its tensors to the module's dtype, for good."""
+    """A bypass LoRA as it is injected: its hooks.
+
+    They cast its tensors to the module's dtype, for good.
+    """
     yield Part("", type(manager))
     for hook in manager.hooks:
         yield from _bypass_hook_parts(hook)

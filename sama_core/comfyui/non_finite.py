@@ -1,4 +1,4 @@
-"""Values that are no numbers any more: seen at the first step that has them, and told with what most likely made them.
+"""NaN and infinite values: refused at the first step that has them, with their likely causes.
 
 Without this a run goes on to its end, and a black clip comes out.
 """
@@ -17,25 +17,25 @@ from .attention_backends import OVERRIDE
 _GOT = "values that are no numbers (NaN or infinite)"
 _HIGH_CFG, _HIGH_SHIFT, _STRONG = 15, 30, 2
 _TEXT = (
-    "The text encoder overflowed: start ComfyUI with --bf16-text-enc or --fp32-text-enc; if it still comes, "
-    "download the encoder again."
+    "The text encoder overflowed: start ComfyUI with --bf16-text-enc or --fp32-text-enc; if it "
+    "still comes, download the encoder again."
 )
 _SOURCE = (
-    "The VAE overflowed, or the frames hold such values: start ComfyUI with --bf16-vae or --fp32-vae, and take "
-    "the frames from SAMA Source Video."
+    "The VAE overflowed, or the frames hold such values: start ComfyUI with --bf16-vae or "
+    "--fp32-vae, and take the frames from SAMA Source Video."
 )
 _LATENT = "An earlier node or sampler made them: sample its latent again, or give an empty one."
 _SCHEDULE = "Set steps, shift and denoise to numbers within their ranges."
 
 
-def finite(tensor: Tensor) -> bool:
-    """Whether all values are numbers. Whole numbers always are."""
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite. Integers never are."""
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
 
 
 def refuse_frames(frames: Tensor) -> None:
-    """Raises SamplingError where decoded frames hold values that are no numbers."""
-    if not finite(frames):
+    """Raises SamplingError where decoded frames hold NaN or infinite values."""
+    if not is_finite(frames):
         raise SamplingError(
             needed(
                 "decoded frames",
@@ -47,9 +47,10 @@ def refuse_frames(frames: Tensor) -> None:
 
 
 def refuse_inputs(guider, noise: Tensor, latent: Tensor, sigmas: Tensor) -> None:
-    """Raises SamplingError, naming it, where anything that goes into a run is not finite. Before weights are loaded.
+    """Raises SamplingError, naming it, where an input of a run is not finite.
 
-    At cfg 1 the negative conditioning goes into nothing, and may be anything.
+    It is called before weights are loaded. At cfg 1 the negative conditioning is not used, and is
+    not checked.
     """
     parts = [("sigmas", sigmas, _SCHEDULE), ("noise", noise, _LATENT), ("latent", latent, _LATENT)]
     unused = {"negative"} if math.isclose(cfg_of(guider), 1.0) else set()
@@ -74,29 +75,32 @@ def refuse_inputs(guider, noise: Tensor, latent: Tensor, sigmas: Tensor) -> None
                 ),
             ]
     for what, tensor, fix in parts:
-        if torch.is_tensor(tensor) and not finite(tensor):
+        if torch.is_tensor(tensor) and not is_finite(tensor):
             raise SamplingError(needed(what, _GOT, "finite ones", fix))
 
 
-def watching(callback: Callable | None, guider, sigmas: Tensor) -> Callable:
-    """A sampler's `callback(step, x0, x, total, …)` that first looks at `x0`: SamplingError if it is not finite."""
+def watch_steps(callback: Callable | None, guider, sigmas: Tensor) -> Callable:
+    """A sampler's `callback(step, x0, x, total, …)` that first checks `x0`.
 
-    def watch(step, x0, x, total_steps, *args, **kwargs):
-        if torch.is_tensor(x0) and not finite(x0):
-            raise spoilt(guider, sigmas, f"sampling, step {step + 1} of {total_steps}")
+    It raises SamplingError if `x0` is not finite.
+    """
+
+    def check_step(step, x0, x, total_steps, *args, **kwargs):
+        if torch.is_tensor(x0) and not is_finite(x0):
+            raise _error(guider, sigmas, f"sampling, step {step + 1} of {total_steps}")
         return callback and callback(step, x0, x, total_steps, *args, **kwargs)
 
-    return watch
+    return check_step
 
 
 def refuse_result(result: Tensor, guider, sigmas: Tensor) -> None:
-    """Raises SamplingError where a finished run is not finite: some samplers do not report every step."""
-    if not finite(result):
-        raise spoilt(guider, sigmas, "sampling, at its end")
+    """Raises SamplingError where a run's result is not finite: not every sampler reports steps."""
+    if not is_finite(result):
+        raise _error(guider, sigmas, "sampling, at its end")
 
 
-def spoilt(guider, sigmas: Tensor, where: str) -> SamplingError:
-    """The error, with the likely causes of this run, the surest first, and what to set."""
+def _error(guider, sigmas: Tensor, where: str) -> SamplingError:
+    """The error, with what to set: the likely causes in this run, the most certain first."""
     causes = " ".join(
         f"({number}) {cause}." for number, cause in enumerate(_causes(guider, sigmas), 1)
     )
@@ -110,14 +114,14 @@ def _causes(guider, sigmas: Tensor) -> Iterator[str]:
     layers = sorted(
         key
         for key, patches in patcher.patches.items()
-        if any(not _sound(patch[1]) for patch in patches)
+        if any(not _is_sound(patch[1]) for patch in patches)
     )
     if layers:
         yield f"a LoRA on the model holds such values itself (in {layers[0]}): remove that LoRA"
     if patcher.model.get_dtype_inference() == torch.float16:
         yield (
-            "the model computes in float16, which ends at 65504: set Model Compute Dtype to bf16, or start ComfyUI "
-            "with --bf16-unet"
+            "the model computes in float16, which ends at 65504: set Model Compute Dtype to bf16, "
+            "or start ComfyUI with --bf16-unet"
         )
     if OVERRIDE in patcher.model_options.get("transformer_options", {}) or _flag_for_attention():
         yield "another attention back end is on: try without it"
@@ -133,11 +137,11 @@ def _causes(guider, sigmas: Tensor) -> Iterator[str]:
         yield f"a LoRA has strength {max(map(abs, strengths)):g}: lower it"
     yield "the model file is damaged: set check_weights in Load SAMA Model, which finds that"
     if patcher.model.get_dtype_inference() != torch.float16:
-        yield "something between loader and sampler spoils them: try without LoRAs and model patches"
+        yield "a node between loader and sampler spoils them: try without LoRAs and model patches"
 
 
 def cfg_of(guider) -> float:
-    """The guidance strength; 0 where a guider of another pack has none, or one for each step."""
+    """The guidance strength; 0 where a guider of another pack has none, or one per step."""
     cfg = getattr(guider, "cfg", 0.0)
     return float(cfg) if isinstance(cfg, Real) else 0.0
 
@@ -147,10 +151,10 @@ def _flag_for_attention() -> bool:
     return bool(getattr(comfy.model_management, "sage_attention_enabled", lambda: False)())
 
 
-def _sound(patch) -> bool:
+def _is_sound(patch) -> bool:
     """Whether a weight patch (tensors in tuples, lists and adapters) is finite throughout."""
     if torch.is_tensor(patch):
-        return finite(patch)
+        return is_finite(patch)
     if isinstance(patch, (list, tuple)):
-        return all(_sound(part) for part in patch)
-    return _sound(patch.weights) if hasattr(patch, "weights") else True
+        return all(_is_sound(part) for part in patch)
+    return _is_sound(patch.weights) if hasattr(patch, "weights") else True

@@ -1,7 +1,7 @@
 """Advice in out-of-memory errors of a sampling run.
 
-The very exception goes on its way, with the plan of the run above its own words: core then cleans up as it does after
-every such error, shows the text in the node, and runs the next item of the queue.
+The same exception is raised on, with the plan of the run above its own text: core then cleans up as
+it does after every such error, shows the text in the node, and runs the next item of the queue.
 """
 
 import logging
@@ -15,51 +15,54 @@ from torch import Tensor
 from ..geometry import LatentShape
 from ..plan.machine import Machine
 from ..plan.summary import out_of_memory_text
-from .packing import JointShape
-from .plan import held_in_ram, plan_of_loaded, this_machine
+from .plan import plan_of_loaded, ram_of_weights, this_machine
+from .streams import JointShape
 
 log = logging.getLogger(__name__)
 
-# How torch words it where it has no exception of its own for it: RAM, Apple's GPUs.
-_WORDS = ("can't allocate memory", "not enough memory", "mps backend out of memory")
+_TEXTS = ("can't allocate memory", "not enough memory", "mps backend out of memory")
+"""Of torch's errors where it has no exception type for them: RAM, Apple's GPUs."""
 
 
 @contextmanager
-def advising(guider, shape: JointShape, batch: int, sigmas: Tensor) -> Iterator[None]:
-    """Adds the plan of this run to an out-of-memory error raised inside; every other error passes as it is."""
+def add_advice(guider, shape: JointShape, batch: int, sigmas: Tensor) -> Iterator[None]:
+    """Add the plan of this run to an out-of-memory error raised in this context.
+
+    All other errors pass unchanged.
+    """
     before = _machine(guider)
     try:
         yield
     except Exception as error:
-        if ran_out(error) and before is not None:
+        if is_out_of_memory(error) and before is not None:
             _advise(error, guider, shape, batch, sigmas, before)
         raise
 
 
-def ran_out(error: Exception) -> bool:
-    """Whether memory ran out: of a card, in core's judgement, or of the computer."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a card, in core's judgement, or the computer ran out of memory."""
     management = comfy.model_management
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # Where torch has no such exception core takes every one for it.
+    # Where torch has no such exception, core's is_oom is true for every one.
     if (
         management.OOM_EXCEPTION is not Exception
         and hasattr(management, "is_oom")
         and management.is_oom(error)
     ):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _TEXTS)
 
 
 def _machine(guider) -> Machine | None:
-    """The machine before the run; afterwards the activations of the failed call still take its memory."""
+    """The machine before the run; after it, activations of the failed call still take memory."""
     try:
         patcher = guider.model_patcher
-        return this_machine(held_in_ram(patcher.model.dit_config, patcher))
+        return this_machine(ram_of_weights(patcher.model.dit_config, patcher))
     except Exception:
         log.warning(
-            "SAMA: this machine's memory could not be read, so an out-of-memory error would come without "
-            "advice.",
+            "SAMA: this machine's memory could not be read, so an out-of-memory error would come "
+            "without advice.",
             exc_info=True,
         )
         return None
@@ -68,14 +71,17 @@ def _machine(guider) -> Machine | None:
 def _advise(
     error: Exception, guider, shape: JointShape, batch: int, sigmas: Tensor, machine: Machine
 ) -> None:
-    """Puts the text in front of the error's own. Nothing that goes wrong here may hide the error itself."""
+    """Put the advice in front of the error's text; a failure here must not hide the error."""
     try:
         latent = LatentShape(_frames_at_once(guider, shape.video[1]), *shape.video[2:])
         cfg = float(getattr(guider, "cfg", 1.0))
         plan = plan_of_loaded(guider.model_patcher, latent, len(sigmas) - 1, cfg, machine)
         text = out_of_memory_text(plan)
         if batch > 1:
-            text += f"\nThese figures are for one clip; a batch of {batch} needs {batch} times the activations."
+            text += (
+                f"\nThese figures are for one clip; a batch of {batch} needs {batch} times the "
+                "activations."
+            )
         error.args = (f"{text}\n\n{error}",)
     except Exception:
         log.warning("SAMA: no advice could be made for this out-of-memory error.", exc_info=True)

@@ -20,7 +20,7 @@ _MODES = {"HIGH_VRAM": "high", "NO_VRAM": "no", "LOW_VRAM": "low"}
 
 
 def this_machine(held_ram: int = 0) -> Machine:
-    """Core's own figures, now. `held_ram` bytes of RAM are taken already by what is planned."""
+    """Core's own figures, now. The plan's own weights already take `held_ram` bytes of RAM."""
     management = comfy.model_management
     device, cpu = management.get_torch_device(), torch.device("cpu")
     kind = _kind(device)
@@ -45,12 +45,12 @@ def this_machine(held_ram: int = 0) -> Machine:
 
 
 def calibrations() -> list[Calibration]:
-    """The shipped ones and those in ComfyUI's user folder."""
+    """The calibrations that ship with the pack, and those in ComfyUI's user folder."""
     return read_calibrations(Path(folder_paths.get_user_directory()) / USER_FOLDER)
 
 
 def plan_of_loaded(patcher, latent: LatentShape, steps: int, cfg: float, machine: Machine) -> Plan:
-    """The plan of a run with a model that is loaded already."""
+    """The plan of a run with a loaded model, `patcher`, on `machine`."""
     config, weights = patcher.model.dit_config, loaded_weights(patcher)
     request = Request(
         latent.clip(), config, weights, steps=max(1, steps), cfg=cfg, **encoder_sizes(config)
@@ -59,7 +59,7 @@ def plan_of_loaded(patcher, latent: LatentShape, steps: int, cfg: float, machine
 
 
 def loaded_weights(patcher) -> Weights:
-    """A loaded model's weights as they lie in memory, whatever file and loader they came from."""
+    """A loaded model's weights as they lie in memory, from any file and loader."""
     _, arguments = getattr(patcher, "cached_patcher_init", None) or (None, ("the model",))
     counted = count(
         Path(str(arguments[0])).name,
@@ -77,7 +77,7 @@ def loaded_weights(patcher) -> Weights:
     )
 
 
-def held_in_ram(config: DitConfig, patcher) -> int:
+def ram_of_weights(config: DitConfig, patcher) -> int:
     """Bytes of RAM that a run's model and encoders take before it samples."""
     return int(patcher.model_size()) + sum(encoder_sizes(config).values())
 

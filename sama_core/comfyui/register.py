@@ -1,6 +1,7 @@
-"""How ComfyUI recognises a SAMA diffusion model, whatever node or pack loads it.
+"""What the pack adds to ComfyUI at its start: recognition of SAMA files, and the pack's own models.
 
-SAMA-Shapes in ComfyUI's model lists: the pack's own files, without a copy of them.
+`SamaConfig` lets every loader, core's or another pack's, build the right model for a SAMA file.
+`offer_embedded` lists SAMA-Shapes among ComfyUI's models without copying its files.
 """
 
 import comfy.model_base
@@ -12,11 +13,13 @@ from .. import embedded
 from ..model.config import DitConfig
 from ..weights.names import SAMA_KEYS, SAMA_MODULES
 from ..weights.quant_formats import is_quant_key
-from .later_core import ignored
+from .later_core import log_ignored
 from .model import SamaModel
 from .weight_files import refuse_gaps_and_scales
 
 _MARKERS = ("segment_embedding.weight", "semantic_head.proj.weight")
+"""Tensors that distinguish a SAMA file from a plain Wan file."""
+assert set(_MARKERS) <= set(SAMA_KEYS)
 
 
 class SamaConfig(comfy.supported_models.WAN21_T2V):
@@ -32,7 +35,7 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
         cls, unet_config: dict, state_dict=None, unet_key_prefix: str = "", **kwargs
     ) -> bool:
         """True for a Wan layout with SAMA's markers under the same prefix."""
-        ignored("matches", kwargs)
+        log_ignored("matches", kwargs)
         if state_dict is None or unet_config.get("image_model") != "wan2.1":
             return False
         return all(f"{unet_key_prefix}{key}" in state_dict for key in _MARKERS)
@@ -43,7 +46,7 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
         Core merges the file's metadata `config` = {"transformer": {...}} into `unet_config`:
         `num_heads`, `semantic_tokens` and `area` are SAMA's settings there.
         """
-        ignored("get_model", kwargs)
+        log_ignored("get_model", kwargs)
         shapes = {
             key.removeprefix(prefix): tuple(value.shape)
             for key, value in state_dict.items()
@@ -56,9 +59,8 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
             self.unet_config.get("semantic_tokens"),
             "this SAMA model",
         )
-        if (
-            self.custom_operations is None
-        ):  # those of other packs may read weights and scales in their own way
+        # Operations of other packs may read weights and scales in their own way.
+        if self.custom_operations is None:
             refuse_gaps_and_scales(state_dict, prefix, config)
         quantised_heads = any(is_quant_key(key) and key.startswith(SAMA_MODULES) for key in shapes)
         return SamaModel(
@@ -73,14 +75,11 @@ def register() -> None:
         models.insert(0, SamaConfig)
 
 
-assert set(_MARKERS) <= set(SAMA_KEYS)
-
-
-def offer() -> None:
+def offer_embedded() -> None:
     """Add the pack's model folders behind ComfyUI's own, once.
 
-    Never as the default folder: what others save or download goes on landing in ComfyUI's, and a file of the same
-    name there is taken before the pack's.
+    They are never the default folder: what others save or download still goes to ComfyUI's, and a
+    file of the same name there comes before the pack's.
     """
     for file in embedded.FILES:
         folder_paths.add_model_folder_path(file.parent.name, str(file.parent))

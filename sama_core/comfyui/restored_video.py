@@ -1,6 +1,6 @@
-"""A VIDEO that is restored while it is saved: as long as the source, never held whole.
+"""The edit as a VIDEO for ComfyUI's nodes, restored frame by frame while it is saved.
 
-A VIDEO of the pack, cropped or resized by ComfyUI's video nodes.
+Cropping and resizing it by ComfyUI's video nodes gives a VIDEO of ComfyUI's own.
 """
 
 import io
@@ -20,7 +20,7 @@ from torch import Tensor
 from ..clip import ClipInfo, check_frames, cut_audio, restore_frames, save_restored
 from ..clip.save import PRESETS, Encoding
 from ..errors import ClipError
-from .later_core import ignores_newer_keywords, say_once
+from .later_core import ignore_newer_keywords, warn_once
 from .saving import keep_edit, not_saved
 from .transcode import (
     NEARLY_LOSSLESS,
@@ -28,38 +28,41 @@ from .transcode import (
     color_space_of,
     colours_for,
     is_ours,
+    resolve_file,
     save_through_core,
-    wanted_file,
 )
 
 log = logging.getLogger(__name__)
 
 
-# Seconds that come as floats are not to the tick.
 SLACK = Fraction(1, 1000)
+"""Rounding of durations that come as floats, in seconds."""
 
 
 class RestoredVideo(Input.Video):
-    """Edited frames at the source's size, count, times and sound, for every node that takes a VIDEO.
+    """Edited frames at the source's size, count, times and sound, for nodes that take a VIDEO.
 
-    It holds the fitted frames and the way back. Saving restores and encodes frame by frame; `get_components`
-    alone needs all of them at once, 25 MB for each frame of 1080p.
+    It holds the fitted frames and what it takes to restore them. Saving restores and encodes frame
+    by frame; only `get_components` needs all frames at once, 25 MB for each of 1080p.
     """
 
     def __init__(self, frames: Tensor, info: ClipInfo, audio: dict | None = None):
-        """`frames` as SAMA Source Video gave them, edited. Raises ClipError if they are not that clip's."""
+        """`frames` (4k+1, H, W, 3) are those of SAMA Source Video, edited; `audio` is AUDIO.
+
+        Raises ClipError if the frames are not of the clip that `info` describes.
+        """
         check_frames(frames, info)
         self.frames, self.info, self.audio = frames, info, audio
         self._encoded: bytes | None = None
         self._kept: Path | None = None
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_components(self) -> Types.VideoComponents:
         """All restored frames, float32 (frame_count, height, width, 3), with rate and sound."""
         images = restore_frames(self.frames, self.info, _progress())
         return Types.VideoComponents(images=images, audio=self.audio, frame_rate=self.info.fps)
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def save_to(
         self,
         path: str | os.PathLike | io.BytesIO,
@@ -71,16 +74,17 @@ class RestoredVideo(Input.Video):
         color_space: str | None = None,
         preset: str | None = None,
     ) -> None:
-        """Write mp4 or mkv with H.264, see `save_restored`; other files through ComfyUI, where it offers them.
+        """Write mp4 or mkv with H.264, see `save_restored`; other formats through ComfyUI.
 
-        `metadata` goes in as ComfyUI's own videos carry it. None of `bit_depth`, `crf` and `color_space` is the
-        source's depth, a quality that looks like what went in, and the source's colours; see `colours_for`. Raises
-        ClipError if the file cannot be written; the edit is kept then, and the error says where.
+        `metadata` is written as in ComfyUI's own videos. The defaults of `bit_depth`, `crf` and
+        `color_space` are the source's depth, a quality that looks like the input, and the source's
+        colours; see `colours_for`. Raises ClipError if the file cannot be written; then the edit is
+        kept elsewhere, and the error says where.
         """
         tags = texts(metadata or {})
         try:
             encoding = self._encoding(tags, bit_depth, crf, color_space, preset)
-            container, kind = wanted_file(path, format, codec)
+            container, kind = resolve_file(path, format, codec)
             check_offered(container, kind, self.info.width, self.info.height)
             if is_ours(container, kind):
                 self._write(path, replace(encoding, container=container))
@@ -108,9 +112,9 @@ class RestoredVideo(Input.Video):
         color_space: str | None,
         preset: str | None,
     ) -> Encoding:
-        """What is asked for, as far as it is known."""
+        """The encoding that is asked for; an unknown preset is dropped with a warning."""
         if preset is not None and preset not in PRESETS:
-            say_once("save_to", f"preset={preset}")
+            warn_once("save_to", f"preset={preset}")
             preset = None
         colours = colours_for(color_space, self.info.colours)
         if colours is not None and colours.hdr:
@@ -123,29 +127,30 @@ class RestoredVideo(Input.Video):
     def _write(self, path: str | os.PathLike | io.BytesIO, encoding: Encoding) -> None:
         if self.info.width % 2 or self.info.height % 2:
             log.warning(
-                "SAMA: %dx%d does not fit H.264 4:2:0, which has even sides only; saved as 4:4:4, which some "
-                "televisions and phones do not play.",
+                "SAMA: %dx%d does not fit H.264 4:2:0, which has even sides only; saved as 4:4:4, "
+                "which some televisions and phones do not play.",
                 self.info.width,
                 self.info.height,
             )
         save_restored(path, self.frames, self.info, self.audio, encoding, _progress())
 
     def _not_saved(self, failed: Exception, tags: dict[str, str]) -> ClipError:
-        """`failed` with the place where the edit is kept; it is written there once."""
+        """The error for `failed`, with the place where the edit is kept; it is written once."""
         if self._kept is None or not self._kept.is_file():
             self._kept = keep_edit(self.frames, self.info, tags)
         return not_saved(failed, self._kept)
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def as_trimmed(
         self,
         start_time: float | None = None,
         duration: float | None = None,
         strict_duration: bool = False,
     ) -> "RestoredVideo | None":
-        """The part from `start_time` on, both in seconds; below 0 counts from the end, a duration of 0 is all.
+        """The part from `start_time` on, for `duration`, both in seconds; a duration of 0 is all.
 
-        None if there is nothing to show then, or with `strict_duration` less than `duration`.
+        A start below 0 counts from the end. Returns None if no frame is left, or with
+        `strict_duration` if the part is shorter than `duration`.
         """
         starts, whole = self.info.timing.starts, self.info.duration_seconds
         begin = _exact(start_time or 0)
@@ -158,12 +163,12 @@ class RestoredVideo(Input.Video):
         audio = cut_audio(self.audio, starts[kept[0]], info.duration_seconds)
         return RestoredVideo(self.frames[kept[0] : kept[-1] + 1], info, audio)
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def as_cropped(self, x: int = 0, y: int = 0, width: int = 0, height: int = 0) -> Input.Video:
         """The rectangle of every frame, as ComfyUI's own videos give it."""
-        return cropped(self, x, y, width, height)
+        return crop_video(self, x, y, width, height)
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def as_resized(
         self,
         width: int,
@@ -173,9 +178,9 @@ class RestoredVideo(Input.Video):
         post_crop: tuple[int, int, int, int] | None = None,
     ) -> Input.Video:
         """Every frame at another size, then the part `post_crop` (x, y, width, height) of it."""
-        return resized(self, width, height, upscale_method, crop, post_crop)
+        return resize_video(self, width, height, upscale_method, crop, post_crop)
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_stream_source(self) -> io.BytesIO:
         """The encoded video in memory; it is encoded once."""
         if self._encoded is None:
@@ -184,59 +189,62 @@ class RestoredVideo(Input.Video):
             self._encoded = buffer.getvalue()
         return io.BytesIO(self._encoded)
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_dimensions(self) -> tuple[int, int]:
         """`(width, height)` in pixels."""
         return self.info.width, self.info.height
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_display_dimensions(self) -> tuple[int, int]:
-        """`(width, height)` as shown: an edit is written upright."""
+        """`(width, height)` as shown; an edit is never stored rotated."""
         return self.info.width, self.info.height
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_bit_depth(self) -> int:
         """8, or 10 for sources of more than 8 bits."""
         return 10 if self.info.facts.bit_depth > 8 else 8
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_color_space(self) -> str:
         """sRGB, HDR (HLG) or HDR PQ."""
         return color_space_of(self.info.colours)
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_duration(self) -> float:
         """Seconds."""
         return float(self.info.duration_seconds)
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_frame_count(self) -> int:
         """Frames, without padding."""
         return self.info.frame_count
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_frame_rate(self) -> Fraction:
         """Frames per second, on average."""
         return self.info.fps
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_container_format(self) -> str:
-        """What it is saved as."""
+        """The format it is saved in by default."""
         return Types.VideoContainer.MP4.value
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def get_active_trim_window(self) -> tuple[float, float]:
-        """None: a trimmed edit holds the frames that are left."""
+        """`(0.0, 0.0)`, no window: a trimmed edit holds only the frames that are left."""
         return 0.0, 0.0
 
-    @ignores_newer_keywords
+    @ignore_newer_keywords
     def has_pending_frame_edits(self) -> bool:
-        """False: what `get_stream_source` gives is the whole edit."""
+        """False: `get_stream_source` gives the whole edit."""
         return False
 
 
 def texts(metadata: Mapping) -> dict[str, str]:
-    """Metadata as files carry it. What cannot be written is left out, with a warning: no edit fails for its tags."""
+    """Metadata as text.
+
+    What cannot be written is left out with a warning, so that saving goes on.
+    """
     tags = {}
     for name, value in metadata.items():
         try:
@@ -252,17 +260,17 @@ def texts(metadata: Mapping) -> dict[str, str]:
 
 
 def _whole(text: str) -> str:
-    """Without half characters, which no file takes."""
+    """Without halves of surrogate pairs, which no file can hold."""
     return text.encode(errors="replace").decode()
 
 
 def _exact(seconds: float) -> Fraction:
-    """The time that is meant: 0.08 is a little more than 2/25, and a frame that begins there must not be lost."""
+    """The nearest simple fraction: the float 0.08 is above 2/25, where a frame may begin."""
     return Fraction(seconds).limit_denominator(1_000_000)
 
 
-def _progress():
-    """Shows the progress of the node that runs, and stops when the user interrupts."""
+def _progress() -> Callable[[int, int], None]:
+    """A function that shows the running node's progress, and raises when the user interrupts."""
     bar = comfy.utils.ProgressBar(1)
 
     def report(done: int, total: int) -> None:
@@ -272,11 +280,12 @@ def _progress():
     return report
 
 
-def cropped(video: Input.Video, x: int, y: int, width: int, height: int) -> Input.Video:
-    """The rectangle of every frame; the video itself where that is empty or all of it.
+def crop_video(video: Input.Video, x: int, y: int, width: int, height: int) -> Input.Video:
+    """The rectangle of every frame; the video itself where that is empty or the whole picture.
 
-    A later ComfyUI crops the encoded video as it is read, which keeps its times and holds no more than a frame.
-    Else all frames are held, 25 MB for each of 1080p; sides are made even, as ComfyUI does for its encoders.
+    A later ComfyUI crops the encoded video as it is read, which keeps its times and holds one frame
+    at a time. An older one holds all frames, 25 MB for each of 1080p; sides are made even, as
+    ComfyUI does for its encoders.
     """
     if hasattr(InputImpl.VideoFromFile, "as_cropped"):
         return InputImpl.VideoFromFile(video.get_stream_source()).as_cropped(x, y, width, height)
@@ -285,10 +294,10 @@ def cropped(video: Input.Video, x: int, y: int, width: int, height: int) -> Inpu
     width, height = min(width, whole_width - x) // 2 * 2, min(height, whole_height - y) // 2 * 2
     if width <= 0 or height <= 0 or (width, height) == (whole_width, whole_height):
         return video
-    return _reframed(video, lambda images: images[:, y : y + height, x : x + width].clone())
+    return _change_frames(video, lambda images: images[:, y : y + height, x : x + width].clone())
 
 
-def resized(
+def resize_video(
     video: Input.Video,
     width: int,
     height: int,
@@ -296,7 +305,10 @@ def resized(
     crop: str,
     post_crop: tuple[int, int, int, int] | None,
 ) -> Input.Video:
-    """Every frame scaled by ComfyUI's own resampling, then cut to `post_crop`; as `cropped` otherwise."""
+    """Every frame scaled by ComfyUI's own resampling, then cut to `post_crop`.
+
+    Times and memory are as in `crop_video`.
+    """
     if hasattr(InputImpl.VideoFromFile, "as_resized"):
         return InputImpl.VideoFromFile(video.get_stream_source()).as_resized(
             width, height, upscale_method, crop, post_crop
@@ -309,10 +321,10 @@ def resized(
         left, top, columns, rows = post_crop or (0, 0, width, height)
         return scaled[:, top : top + rows, left : left + columns].contiguous()
 
-    return _reframed(video, scale)
+    return _change_frames(video, scale)
 
 
-def _reframed(video: Input.Video, change: Callable[[Tensor], Tensor]) -> Input.Video:
+def _change_frames(video: Input.Video, change: Callable[[Tensor], Tensor]) -> Input.Video:
     parts = video.get_components()
     return InputImpl.VideoFromComponents(
         Types.VideoComponents(

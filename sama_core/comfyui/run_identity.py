@@ -1,20 +1,20 @@
-"""The key under which a finished segment is kept: of everything that decides it, or none.
+"""The key under which a finished segment is kept, made of everything that decides its result.
 
     this pack, ComfyUI, flags, libraries, device     launch_identity.py
     model and VAE with all that hangs on them        model_identity.py
     text conditioning, sampler, settings             in full
     frames, noise, mask                              in full, by the caller
 
-Contents count, not names: a renamed file is the same, a replaced one is not. What cannot be described exactly is not
-kept (`why_not` says what it is). State that changes as a run works gives another key: then a segment is computed once
-more, never taken wrongly. Segments kept by versions up to 0.1.0 have other keys: they are not found, and make room.
+Contents count, not names: a renamed file is the same, a replaced one is not. Segments of a run that
+cannot be described exactly are not kept; `why_not` says what cannot. State that changes during a
+run gives another key: then a segment is computed once more, but never reused wrongly. Segments of
+versions up to 0.1.0 have other keys: they are not found, and are removed in time.
 
-A run that leaves things as it found them, so that the next one begins as it did.
-
-Patches write on what they work with: NAG leaves its scale and prompt on the model's own modules, guidance with
-momentum its last average in a closure. What was there before is put back: attributes of the model's modules, variables
-in closures, attributes of patch objects. Nothing is put back where callbacks or injections may need what they wrote
-until the model is unloaded.
+`as_found` puts back what a run changed, so that the next one has the same key. Patches write on
+their surroundings: NAG leaves its scale and prompt on the model's own modules, guidance with
+momentum its last average in a closure. Put back are attributes of the model's modules, variables in
+closures, and attributes of patch objects; nothing where callbacks or injections may need what they
+wrote until the model is unloaded.
 """
 
 import contextlib
@@ -30,17 +30,20 @@ from ..identity import Description, Indescribable
 from ..identity.kinds import own_attributes
 from ..identity.parts import State
 from .launch_identity import add_launch
-from .model_identity import OF_A_MODULES_LOAD, ModelParts, ejected
+from .model_identity import OF_A_MODULES_LOAD, ModelParts, eject_injections
 
 COVERED = {"comfy", __name__.split(".sama_core")[0].split(".")[0]}
 """Packages whose files are in the key as a whole."""
-
+_ABSENT = object()
 
 log = logging.getLogger(__name__)
 
 
 class RunIdentity:
-    """What a run depends on. `why_not` is None, or says in words what cannot be described: then there are no keys."""
+    """What a run depends on.
+
+    `why_not` is None, or says what cannot be described; then there are no keys.
+    """
 
     def __init__(self, model, vae, prompts: Any, settings: Any, sampler_name: str = "euler"):
         self._parts, self.why_not = ModelParts(), None
@@ -56,14 +59,15 @@ class RunIdentity:
         self.key()
 
     def key(self, *parts: Any) -> str | None:
-        """40 hexadecimal digits, of the run as it is now and of `parts`; None where it cannot be described."""
+        """40 hexadecimal digits for the current state of the run and for `parts`.
+
+        None where it cannot be described.
+        """
         if self.why_not is not None:
             return None
         try:
             return self._describe().add(list(parts), "the segment").key
-        except (
-            Exception
-        ) as error:  # whatever other packs' objects do when they are looked at, the edit goes on
+        except Exception as error:  # other packs' objects may raise anything; the edit goes on
             self.why_not = (
                 str(error)
                 if isinstance(error, Indescribable)
@@ -73,11 +77,11 @@ class RunIdentity:
             return None
 
     def as_found(self):
-        """A context around one sampling, after which the run is what it was before, as far as that is safe."""
+        """A context for one sampling; after it the run's state is put back where that is safe."""
         if self.why_not is not None:
             return contextlib.nullcontext()
         try:
-            with ejected(self._model):
+            with eject_injections(self._model):
                 return as_found(
                     self._model, Description(self._parts, _is_covered).add(self._model).state
                 )
@@ -87,7 +91,7 @@ class RunIdentity:
 
     def _describe(self) -> Description:
         whole = add_launch(Description(self._parts, _is_covered))
-        with ejected(self._model):
+        with eject_injections(self._model):
             for name, value in self._run.items():
                 whole.add(value, f"the {name}")
         return whole
@@ -97,12 +101,10 @@ def _is_covered(module: str | None) -> bool:
     return (module or "").split(".")[0] in COVERED
 
 
-_ABSENT = object()
-
-
+# --- putting back --------------------------------------------------------------------------------
 @contextlib.contextmanager
 def as_found(patcher: ModelPatcher, state: State) -> Iterator[None]:
-    """Put back, in the end, what the block changed of `state` and of the model's modules."""
+    """Put back at its end what the context changed of `state` and of the model's modules."""
     if any(patcher.callbacks.values()) or patcher.injections:
         yield
         return
@@ -134,7 +136,7 @@ def _plain(module: torch.nn.Module) -> dict[str, Any]:
 
 
 def _children(module: torch.nn.Module) -> list[int]:
-    """Who exchanges children notes it in attributes: such a module is left alone."""
+    """Identities of child modules; a module whose children were replaced is not put back."""
     return [id(child) for child in module._modules.values()]
 
 

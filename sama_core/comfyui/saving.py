@@ -1,6 +1,7 @@
-"""Whether the result will be saved, looked at before the work begins: format, size, name, folder and room.
+"""Saving the result: checked before the work begins, and the edit is kept where saving fails.
 
-What becomes of an edit that cannot be saved: it is kept beside the results, and the error says where.
+Checked are format, size, name, folder and free space of each Save Video in the queued graph. An
+edit that cannot be saved is written losslessly beside the results, and the error says where.
 """
 
 import logging
@@ -17,21 +18,34 @@ from torch import Tensor
 from ..clip import ClipInfo
 from ..clip.save import check_size, write_lossless
 from ..errors import ClipError, SamaError, needed
-from .transcode import check_offered, wanted_file
+from .transcode import check_offered, resolve_file
 
-# Fewer bytes for a pixel of a frame than any video that is worth an edit; so nothing is refused that could be saved.
 LEAST_BYTES = 0.005
-
-
+"""Bytes per pixel and frame, fewer than in any real video, so that no possible save is refused."""
 CLIP_INFO = 1
 """The output of SAMA Source Video that SAMA Finish Video takes."""
+FOLDER = "sama_rescued"
+"""The folder for edits that could not be saved."""
+LOAD = (
+    "To go on from it: Load Video → Get Video Components → frames of SAMA Finish Video, with the "
+    "clip_info of the same SAMA Source Video."
+)
+IN_MEMORY = (
+    "The edit could not be kept on disk either, but ComfyUI still holds it: mend this and queue "
+    "the same workflow again before you close ComfyUI; it is not sampled again."
+)
+
+log = logging.getLogger(__name__)
+
+
+# --- before the work -----------------------------------------------------------------------------
 
 
 def check_saving(prompt: Mapping | None, node_id: str | None, info: ClipInfo) -> None:
-    """Look at each Save Video that gets the edit of source node `node_id` in the queued graph `prompt`.
+    """Check each Save Video behind the source node `node_id` in the queued graph `prompt`.
 
-    Raises ClipError where saving is known to fail. What comes over a link, or passes through other nodes on its
-    way, is not known yet and not looked at.
+    Raises ClipError where saving is certain to fail. Linked settings, and videos that pass through
+    other nodes, are not known yet and are not checked.
     """
     for settings in _savers(
         prompt or {}, lambda given: given.get("clip_info") == [node_id, CLIP_INFO]
@@ -46,18 +60,20 @@ def check_saving(prompt: Mapping | None, node_id: str | None, info: ClipInfo) ->
 
 
 def check_saving_of(prompt: Mapping | None, node_id: str | None) -> None:
-    """As `check_saving`, for the editing node `node_id`: of a graph queued again, the source need not run again.
+    """As `check_saving`, for the editing node `node_id`, whose source may be cached by ComfyUI.
 
-    The clip's own size is not known here, and not looked at.
+    The clip's own size is not known here and is not checked.
     """
     prompt = prompt or {}
-    for settings in _savers(prompt, lambda given: node_id in _behind(prompt, given.get("frames"))):
+    for settings in _savers(
+        prompt, lambda given: node_id in _nodes_behind(prompt, given.get("frames"))
+    ):
         _check(settings, 2, 2, 0)
 
 
 def _check(settings: Mapping, width: int, height: int, least: float) -> None:
-    """The form and the place of a Save Video with these inputs; `least` bytes are needed."""
-    container, codec = wanted_file(
+    """Check format and place of a Save Video with these inputs; it needs `least` bytes."""
+    container, codec = resolve_file(
         "edit.mp4",
         _text(settings, "format"),
         _text(settings, "format.codec") or _text(settings, "codec"),
@@ -86,12 +102,12 @@ def _savers(prompt: Mapping, is_ours: Callable[[Mapping], bool]) -> Iterator[Map
     )
 
 
-def _behind(prompt: Mapping, link: object) -> set[str]:
-    """The nodes whose results go into what `link` gives, its own included."""
+def _nodes_behind(prompt: Mapping, link: object) -> set[str]:
+    """Ids of the node that `link` names and of all nodes that it depends on."""
     found, links = set(), [link]
     while links:
         link = links.pop()
-        # Other lists are values: points, colours, whatever a pack's widget holds.
+        # Other lists are values of widgets, such as points or colours.
         is_link = (
             isinstance(link, list)
             and len(link) == 2
@@ -105,12 +121,13 @@ def _behind(prompt: Mapping, link: object) -> set[str]:
 
 
 def _text(settings: Mapping, name: str) -> str | None:
+    """A setting that is a text; None for a link."""
     value = settings.get(name)
     return value if isinstance(value, str) else None
 
 
 def _check_place(prefix: str, container: str, least: float) -> None:
-    """The folder takes a file of that name, and has room for the `least` bytes that it can be."""
+    """Check that the folder takes a file of that name, and has `least` bytes free."""
     output = Path(folder_paths.get_output_directory()).resolve()
     path = Path(os.path.normpath(output / f"{prefix}_00001_.{container}"))
     if not path.is_relative_to(output):
@@ -160,26 +177,13 @@ def _no_place(prefix: str, failed: Exception) -> ClipError:
     )
 
 
-log = logging.getLogger(__name__)
-
-
-FOLDER = "sama_rescued"
-
-
-LOAD = (
-    "To go on from it: Load Video → Get Video Components → frames of SAMA Finish Video, with the clip_info of the "
-    "same SAMA Source Video."
-)
-
-
-IN_MEMORY = (
-    "The edit could not be kept on disk either, but ComfyUI still holds it: mend this and queue the same "
-    "workflow again before you close ComfyUI; it is not sampled again."
-)
-
-
+# --- where saving fails --------------------------------------------------------------------------
 def keep_edit(frames: Tensor, info: ClipInfo, tags: dict[str, str] | None = None) -> Path | None:
-    """The lossless file in which the fitted edit now is; None where no folder of ComfyUI's takes it."""
+    """Write the fitted edit losslessly; returns the file, or None where no folder takes it.
+
+    `frames` are (4k+1, H, W, 3) of the clip that `info` describes. The folders are ComfyUI's, for
+    outputs, for the user, and for temporary files.
+    """
     name = f"edit_{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4().hex[:6]}.mov"
     for root in (
         folder_paths.get_output_directory(),
@@ -194,9 +198,7 @@ def keep_edit(frames: Tensor, info: ClipInfo, tags: dict[str, str] | None = None
                 folder / name, frames[: info.frame_count], info.fps, info.facts.bit_depth > 8, tags
             )
             return folder / name
-        except (
-            Exception
-        ) as failed:  # whatever it is, it must not take the place of what is to be told
+        except Exception as failed:  # it must not replace the error that is being reported
             log.info("SAMA: %s did not take the edit: %s", folder, failed)
             if made and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -204,7 +206,7 @@ def keep_edit(frames: Tensor, info: ClipInfo, tags: dict[str, str] | None = None
 
 
 def not_saved(failed: Exception, kept: Path | None) -> ClipError:
-    """`failed`, and where the edit is."""
+    """The error for `failed`, with the place where the edit is kept."""
     cause = (
         str(failed)
         if isinstance(failed, SamaError)

@@ -1,6 +1,7 @@
-"""ComfyUI's names for the colours of a VIDEO, and the tags that stand for them.
+"""What Save Video can ask for: colour space, container and codec.
 
-Files that this ComfyUI can write and the pack itself cannot: webm, AV1, and what later versions add.
+The pack itself writes mp4 and mkv with H.264. Other files, webm, AV1 and what later versions add,
+are written through ComfyUI from a nearly lossless mp4.
 """
 
 import inspect
@@ -17,60 +18,57 @@ from comfy_api.latest import InputImpl, Types
 from ..clip.colours import UNSTATED, Colours
 from ..clip.save import CONTAINERS, complete_or_absent
 from ..errors import ClipError, needed
-from .later_core import say_once
+from .later_core import warn_once
+
+SRGB, HLG, PQ = "sRGB", "HDR", "HDR PQ"
+"""ComfyUI's names of colour spaces."""
+_HDR = {"HLG": HLG, "PQ": PQ}
+TAGS = {SRGB: Colours(1, 1, 13), HLG: Colours(9, 9, 18), PQ: Colours(9, 9, 16)}
+"""Matrix, primaries and transfer of H.273, as ComfyUI writes them."""
+OURS = "h264"
+"""The codec that the pack itself encodes."""
+NEARLY_LOSSLESS = 4.0
+"""The crf of a video that is encoded again: levels change by one or two."""
 
 log = logging.getLogger(__name__)
 
 
-SRGB, HLG, PQ = "sRGB", "HDR", "HDR PQ"
-
-
-_HDR = {"HLG": HLG, "PQ": PQ}
-
-
-# Matrix, primaries and transfer of H.273; the same as ComfyUI writes.
-TAGS = {SRGB: Colours(1, 1, 13), HLG: Colours(9, 9, 18), PQ: Colours(9, 9, 16)}
-
-
 def color_space_of(colours: Colours) -> str:
-    """One of ComfyUI's three names; what says nothing is sRGB."""
+    """One of ComfyUI's three names; colours that state nothing are sRGB."""
     return _HDR.get(colours.hdr, SRGB)
 
 
 def colours_for(color_space: str | None, stated: Colours) -> Colours | None:
-    """The tags to write where `color_space` is asked for, of a source with the tags `stated`; None: the source's.
+    """The tags to write for the wanted `color_space`; None for the source's own tags, `stated`.
 
-    A source that states its transfer keeps its tags, because no light is converted here; asking it for another
-    colour space is told in the log. One that states none gets what is asked for. None and auto ask for nothing.
+    A source that states its transfer keeps its tags, because no light is converted here; asking for
+    another colour space is logged. A source that states none gets what is asked for. None and
+    "auto" ask for nothing.
     """
     if color_space in (None, "auto"):
         return None
     if color_space not in TAGS:
-        say_once("save_to", f"color_space={color_space}")
+        warn_once("save_to", f"color_space={color_space}")
         return None
     if stated.transfer == UNSTATED:
         return TAGS[color_space]
     if color_space != color_space_of(stated):
         log.warning(
-            "SAMA: the clip is %s and is saved so, not as %s: saving converts no colours. Set color space to "
-            "auto.",
+            "SAMA: the clip is %s and is saved so, not as %s: saving converts no colours. Set "
+            "color space to auto.",
             color_space_of(stated),
             color_space,
         )
     return None
 
 
-OURS = "h264"
-
-
-# What passes through a second encoder on its way: no level is off by more than one or two.
-NEARLY_LOSSLESS = 4.0
-
-
-def wanted_file(
+def resolve_file(
     path: str | os.PathLike | BinaryIO, format: object, codec: object
 ) -> tuple[str, str]:
-    """Container and codec by name, `auto` and None resolved as ComfyUI does: by the ending, else mp4 with H.264."""
+    """Container and codec by name. `auto` and None are resolved as ComfyUI does.
+
+    They follow the path's ending; without one it is mp4 with H.264.
+    """
     container, codec = _name(format), _name(codec)
     if container == "auto":
         ending = "" if hasattr(path, "write") else Path(path).suffix.lower()
@@ -79,12 +77,12 @@ def wanted_file(
 
 
 def is_ours(container: str, codec: str) -> bool:
-    """Whether the pack writes such a file itself: restored frame by frame, and encoded once."""
+    """Whether the pack writes such a file itself, restored frame by frame and encoded once."""
     return container in CONTAINERS and codec == OURS
 
 
 def check_offered(container: str, codec: str, width: int, height: int) -> None:
-    """Raises ClipError, with what can be chosen instead, for a file that this ComfyUI would not write."""
+    """Raises ClipError, with the possible choices, for a file that this ComfyUI cannot write."""
     for what, got, own, all_of_them in (
         ("video format", container, CONTAINERS, Types.VideoContainer),
         ("video codec", codec, [OURS], Types.VideoCodec),
@@ -122,10 +120,10 @@ def check_offered(container: str, codec: str, width: int, height: int) -> None:
 def save_through_core(
     write_mp4, target: str | os.PathLike | BinaryIO, container: str, codec: str, **options
 ) -> None:
-    """`write_mp4(path)` writes a nearly lossless mp4; ComfyUI turns that into the wanted file.
+    """Write a file through ComfyUI from the nearly lossless mp4 that `write_mp4(path)` writes.
 
-    `options` go to ComfyUI's `save_to` as far as this version has them. A file appears whole or not at all. Raises
-    ClipError for what ComfyUI refuses.
+    `options` are passed to ComfyUI's `save_to` as far as this version has them. A file appears
+    whole or not at all. Raises ClipError for what ComfyUI refuses.
     """
     with tempfile.TemporaryDirectory(dir=_folder(), prefix="sama_") as folder:
         mp4 = os.path.join(folder, "edit.mp4")
@@ -170,5 +168,5 @@ def _folder() -> str:
 
 
 def _name(member: object) -> str:
-    """An entry of ComfyUI's lists, its text, or None for auto → its text."""
+    """The text of an entry of ComfyUI's lists, "auto" for None."""
     return str(getattr(member, "value", member) or "auto").lower()

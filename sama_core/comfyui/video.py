@@ -1,4 +1,4 @@
-"""ComfyUI's VIDEO, IMAGE and AUDIO on one side, clips on the other."""
+"""SAMA Source Video: ComfyUI's VIDEO or IMAGE → fitted frames and their ClipInfo."""
 
 import logging
 from collections.abc import Callable
@@ -34,7 +34,9 @@ class _Opened:
     """What stands behind a VIDEO or IMAGE input."""
 
     source: ClipSource
+    """Its frames."""
     audio_of: Callable[[ClipInfo], Sound | dict | None]
+    """Its sound for the range of a ClipInfo."""
     window: tuple[float, float] = (0.0, 0.0)
     """Seconds from Trim Video: start, and length or 0."""
 
@@ -48,14 +50,15 @@ def read_source(
     progress=None,
     fit: str = Fit.CROP,
     seconds: Seconds | None = None,
-    tell: Callable[[list[str]], None] | None = None,
+    remark: Callable[[list[str]], None] | None = None,
 ) -> tuple[Tensor, ClipInfo]:
     """Fit a range of a VIDEO, or of an IMAGE batch playing at `fps`, to `area` pixels.
 
-    Returns float frames (4k+1, H, W, 3) in 0…1, and what it takes to give the original back, its sound included.
-    Of a file only the wanted range is decoded. `seconds` takes the place of frame numbers where it is not 0.
-    `tell(remarks)` gets what the artist should know about the clip, or an empty list. Raises ClipError if neither
-    input or both are given.
+    Returns float frames (4k+1, H, W, 3) in 0…1, and the ClipInfo that restores the original, its
+    sound included. Of a file only the wanted range is decoded. `seconds` replaces frame numbers
+    where it is not 0. `progress(done, total)` is called per frame; `remark(texts)` gets what the
+    user should know about the clip, or an empty list. Raises ClipError for an unreadable clip, and
+    if neither input or both are given.
     """
     if (video is None) == (images is None):
         got = "both a video and images" if video is not None else "neither a video nor images"
@@ -65,7 +68,7 @@ def read_source(
             )
         )
     found = (
-        _Opened(ImageSource(_opaque(images), fps), lambda info: None)
+        _Opened(ImageSource(_on_black(images), fps), lambda info: None)
         if images is not None
         else _open(video)
     )
@@ -79,24 +82,27 @@ def read_source(
     frames, info = fit_clip(found.source, wanted, area, report, Fit(fit))
     info = info.with_sound(found.audio_of(info))
     _, mixed = fitting_sound(info, info.audio)
-    if mixed:  # all there is to say of the sound in one remark
+    if mixed:  # one remark for everything about the sound
         info = replace(info, sound_remark=f"{info.sound_remark} {mixed}".strip())
-    for remark in info.remarks():
-        log.warning("SAMA Source Video: %s", remark)
-    if tell:
-        tell(info.remarks())
+    for text in info.remarks():
+        log.warning("SAMA Source Video: %s", text)
+    if remark:
+        remark(info.remarks())
     return frames, info
 
 
-def _opaque(images: Tensor, alpha: Tensor | None = None) -> Tensor:
-    """IMAGE of 3 or 4 channels → 3, what is transparent on black; `alpha` (F, H, W) or (F, H, W, 1) is a mask of it."""
+def _on_black(images: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """IMAGE of 3 or 4 channels → 3, transparent parts on black.
+
+    `alpha` is a separate mask of opacity (F, H, W) or (F, H, W, 1).
+    """
     if alpha is not None:
         images = images * (alpha if alpha.dim() == 4 else alpha[..., None])
     return images[..., :3] * images[..., 3:] if images.shape[-1] == 4 else images[..., :3]
 
 
 def _open(video: Input.Video) -> _Opened:
-    """The source behind a VIDEO as ComfyUI shows it, and how to get its sound."""
+    """The source of a VIDEO as ComfyUI shows it, and of its sound."""
     if isinstance(video, RestoredVideo):
         return _Opened(
             EditedSource(video.frames, video.info),
@@ -126,14 +132,17 @@ def _open(video: Input.Video) -> _Opened:
         type(video).__name__,
         parts.images.numel() * parts.images.element_size() / 1e9,
     )
-    source = ImageSource(_opaque(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
+    source = ImageSource(_on_black(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
     return _Opened(
         source, lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds)
     )
 
 
 def _resolve(found: _Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRange:
-    """The wanted frames of the whole source. Trim Video keeps a window on it, and all is counted from its start."""
+    """The wanted frames, counted in the whole source.
+
+    Trim Video leaves a window on the source; frames and seconds are counted from its start.
+    """
     first, behind = found.source.find_trim(*found.window) if any(found.window) else (0, None)
     wanted = in_frames(found.source, clip_range, seconds, first)
     if behind is None:

@@ -4,9 +4,8 @@ previews and x0 callbacks     `video_callback`
 noise masks                   `pack_mask`
 conditioning masks, areas     `adapt_conditioning`
 CFG functions                 `adapt_model_options`: 5-D to the function, plain CFG on the semantics
-steps that repeat themselves  `remember_what_stays`
-context windows, FreeNoise    `VideoWindows`, `free_noise`: every window sees all semantic tokens,
-                              whose predictions are averaged over the windows
+context windows               `adapt_model_options`, with `context_windows.VideoWindows`
+what no step changes          `cache_constants`
 """
 
 import logging
@@ -21,16 +20,11 @@ from torch import Tensor
 
 from ..model.once_per_run import MEMORY, OncePerRun
 from .context_windows import VideoWindows
-from .packing import _WHOLE, JointShape, is_packed
+from .streams import JointShape, is_packed
 
 _AREA = "SAMA: a conditioning area was ignored; use a conditioning mask instead."
-
-
-# Tensors that CFG hooks receive, in the latent's form.
 _LATENT_ARGS = ("cond", "uncond", "input", "denoised", "cond_denoised", "uncond_denoised")
-
-
-# What may call the model, or hand it something else than the conditioning says.
+"""Tensors that CFG hooks get, in the latent's form."""
 _CALLERS = {
     "model_function_wrapper",
     "context_handler",
@@ -39,8 +33,7 @@ _CALLERS = {
     "sampler_post_cfg_function",
     "sampler_cfg_function",
 }
-
-
+"""Options that may call the model by themselves, or give it other inputs than the conditioning."""
 _AROUND_THE_MODEL = [
     kind
     for name in (
@@ -52,14 +45,14 @@ _AROUND_THE_MODEL = [
     )
     if (kind := getattr(WrappersMP, name, None))
 ]
-
+"""Kinds of wrappers around the model that this core has."""
 
 log = logging.getLogger(__name__)
 
 
-# --- callbacks and masks -----------------------------------------------------------------------
+# --- callbacks, masks, conditioning --------------------------------------------------------------
 def video_callback(callback: Callable | None, shape: JointShape) -> Callable | None:
-    """`callback(step, x0, x, total)` that is handed videos instead of packed states."""
+    """`callback(step, x0, x, total)` that gets videos instead of packed states."""
     if callback is None:
         return None
 
@@ -76,46 +69,11 @@ def pack_mask(mask: Tensor | None, shape: JointShape) -> Tensor | None:
     return shape.pack(mask, mask.new_ones(mask.shape[0], *shape.semantic))
 
 
-def remember_what_stays(guider, own_key: str) -> None:
-    """Let the model compute once per run what no step changes, unless a wrapper (not of `own_key`) may change it.
-
-    That is whatever may call the model by itself, or alter its weights or inputs from step to step: hooks in the
-    conditioning, functions and wrappers of other packs around the model, guiders other than core's plain one, context
-    windows, several GPUs; callbacks, injections (bypass LoRAs) and replaced parts of the model.
-    """
-    options = guider.model_options
-    hooked = any(entry.get("hooks") for entries in guider.conds.values() for entry in entries)
-    around = options.get("transformer_options", {})
-    wrapped = any(
-        key != own_key
-        for kind in _AROUND_THE_MODEL
-        for key in around.get("wrappers", {}).get(kind, {})
-    )
-    plain = type(guider) is comfy.samplers.CFGGuider and not _CALLERS & options.keys()
-    if plain and not (
-        hooked or wrapped or around.get("callbacks") or _changes_in_mid_run(guider.model_patcher)
-    ):
-        options.setdefault("transformer_options", {})[MEMORY] = OncePerRun()
-
-
-def _changes_in_mid_run(patcher) -> bool:
-    """Whether anything that came with the model (a ModelPatcher) may alter it between two steps.
-
-    Some of it never does, such as a bypass LoRA of constant strength: there a little time is lost, and nothing else.
-    """
-    replaced = any(name.startswith("diffusion_model") for name in patcher.object_patches)
-    return bool(
-        replaced
-        or patcher.get_additional_models_with_key("multigpu")
-        or patcher.injections
-        or any(any(by_key.values()) for by_key in patcher.callbacks.values())
-        or patcher.forced_hooks
-        or patcher.weight_wrapper_patches
-    )
-
-
 def adapt_conditioning(conds: dict[str, list[dict]], shape: JointShape) -> str:
-    """Tell every entry the joint shape, in place; flatten its mask, drop its area. Returns the warning for an area."""
+    """Add the joint shape to every entry, in place; flatten its mask, drop its area.
+
+    Returns the warning for an area, or an empty text.
+    """
     areas = False
     for entries in conds.values():
         for entry in entries:
@@ -135,21 +93,7 @@ def _flat_condition_mask(mask: Tensor, shape: JointShape) -> Tensor:
     return shape.pack(video, video.new_ones(1, *shape.semantic))[:, 0]
 
 
-def _view(value: Any, shape: JointShape) -> Any:
-    """The 5-D video of a packed tensor, remembering where it came from; anything else unchanged."""
-    if not torch.is_tensor(value) or not is_packed(value):
-        return value
-    video = shape.video_of(value)
-    setattr(video, _WHOLE, (shape, value))
-    return video
-
-
-def _video_args(args: dict, shape: JointShape) -> dict:
-    return {
-        key: _view(value, shape) if key in _LATENT_ARGS else value for key, value in args.items()
-    }
-
-
+# --- CFG functions -------------------------------------------------------------------------------
 def adapt_model_options(options: dict, shape: JointShape) -> None:
     """Wrap the CFG functions and the context handler in `options` (a run's own clone), in place."""
     if "sampler_cfg_function" in options:
@@ -164,30 +108,45 @@ def adapt_model_options(options: dict, shape: JointShape) -> None:
         options["context_handler"] = VideoWindows(options["context_handler"], shape)
 
 
+def _view(value: Any, shape: JointShape) -> Any:
+    """The 5-D view of a packed tensor; anything else unchanged."""
+    return shape.view_video(value) if torch.is_tensor(value) and is_packed(value) else value
+
+
+def _video_args(args: dict, shape: JointShape) -> dict:
+    """A CFG hook's arguments, latents as 5-D views."""
+    return {
+        key: _view(value, shape) if key in _LATENT_ARGS else value for key, value in args.items()
+    }
+
+
 def _cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
     """Replaces the CFG formula: takes and returns noise predictions."""
 
-    def guided(args: dict) -> Tensor:
+    def guide(args: dict) -> Tensor:
         cond, uncond = args["cond"], args.get("uncond")
         plain = cond if uncond is None else uncond + (cond - uncond) * args["cond_scale"]
         return shape.with_video(plain, fn(_video_args(args, shape)))
 
-    return guided
+    return guide
 
 
 def _post_cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
     """Runs after CFG: takes and returns the denoised prediction."""
 
-    def corrected(args: dict) -> Tensor:
+    def correct(args: dict) -> Tensor:
         return shape.with_video(args["denoised"], fn(_video_args(args, shape)))
 
-    return corrected
+    return correct
 
 
 def _pre_cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
-    """Runs before CFG: takes and returns the list of predictions, one per conditioning; at cfg 1 one may be None."""
+    """Runs before CFG: takes and returns the predictions, one per conditioning.
 
-    def changed(args: dict) -> list[Tensor]:
+    At cfg 1 one of them may be None.
+    """
+
+    def change(args: dict) -> list[Tensor]:
         packed = args["conds_out"]
         seen = {**_video_args(args, shape), "conds_out": [_view(out, shape) for out in packed]}
         return [
@@ -195,4 +154,45 @@ def _pre_cfg_on_video(fn: Callable, shape: JointShape) -> Callable:
             for whole, video in zip(packed, fn(seen), strict=False)
         ]
 
-    return changed
+    return change
+
+
+# --- what stays the same over a run --------------------------------------------------------------
+def cache_constants(guider, own_key: str) -> None:
+    """Cache what is constant over a run, unless another wrapper could change it.
+
+    Wrappers under `own_key` are SAMA's own. Nothing is cached where anything else may call the
+    model, or change its weights or inputs from step to step: hooks in the conditioning, functions
+    and wrappers of other packs around the model, guiders other than core's plain one, context
+    windows, several GPUs; callbacks, injections (bypass LoRAs) and replaced parts of the model.
+    """
+    options = guider.model_options
+    hooked = any(entry.get("hooks") for entries in guider.conds.values() for entry in entries)
+    around = options.get("transformer_options", {})
+    wrapped = any(
+        key != own_key
+        for kind in _AROUND_THE_MODEL
+        for key in around.get("wrappers", {}).get(kind, {})
+    )
+    plain = type(guider) is comfy.samplers.CFGGuider and not _CALLERS & options.keys()
+    if plain and not (
+        hooked or wrapped or around.get("callbacks") or _may_change(guider.model_patcher)
+    ):
+        options.setdefault("transformer_options", {})[MEMORY] = OncePerRun()
+
+
+def _may_change(patcher) -> bool:
+    """Whether anything that came with the model (a ModelPatcher) may change it between two steps.
+
+    Some of it never does, such as a bypass LoRA of constant strength; then only a little time is
+    lost.
+    """
+    replaced = any(name.startswith("diffusion_model") for name in patcher.object_patches)
+    return bool(
+        replaced
+        or patcher.get_additional_models_with_key("multigpu")
+        or patcher.injections
+        or any(any(by_key.values()) for by_key in patcher.callbacks.values())
+        or patcher.forced_hooks
+        or patcher.weight_wrapper_patches
+    )

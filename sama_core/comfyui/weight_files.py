@@ -1,4 +1,4 @@
-"""Weight files of any kind: described before they are read, read once, and without pickle's powers."""
+"""Weight files of all kinds: described before they are read, read once, without unpickling code."""
 
 import json
 from collections.abc import Mapping
@@ -36,6 +36,7 @@ class Described:
     """What a file of a VAE or a text encoder holds, under its own names."""
 
     name: str
+    """The file's name."""
     stored: dict[str, Stored]
     """Types and shapes, and one mark for each quantised layer."""
     layers: dict[str, object] | None
@@ -45,9 +46,9 @@ class Described:
 
 
 def describe(path: str) -> Described:
-    """The file's header; of a `.pth`, which has none, its tensors.
+    """The contents of the file's header; a `.pth` has none, so its tensors are read.
 
-    Raises CheckpointError, with the file's name, for what is no weight file and for marks that cannot be read.
+    Raises CheckpointError, with the file's name, for other files and for unreadable marks.
     """
     if Path(path).suffix.lower() in _SAFETENSORS:
         file = read_header(path, own_names=False)
@@ -69,7 +70,7 @@ def _bytes(value: Tensor) -> bytes:
 
 
 def stored_tensors(sd: Mapping[str, Tensor], name: str) -> dict[str, Stored]:
-    """Types, shapes and marks of tensors in memory, as `WeightFile.stored` gives those of a file."""
+    """Types, shapes and marks of tensors in memory, as in `WeightFile.stored`."""
     return as_core_reads(
         {
             key: Stored(
@@ -85,11 +86,12 @@ def stored_tensors(sd: Mapping[str, Tensor], name: str) -> dict[str, Stored]:
 
 
 def refuse_gaps_and_scales(sd: Mapping[str, Tensor], prefix: str, config: DitConfig) -> None:
-    """CheckpointError for what core would leave unset or out of a model that it is about to build from `sd`.
+    """CheckpointError for what core would leave unset or drop from a model built from `sd`.
 
-    It guards the way through Load Diffusion Model and Load Checkpoint, whose files this pack does not see. Core has
-    read the metadata by then, and may have left marks under names with a prefix: those of no layer here are nobody's,
-    and neither are tensors that the model has not.
+    It checks what comes through Load Diffusion Model and Load Checkpoint, whose files this pack
+    does not see. Core has read the metadata by then, and may have left marks under names with a
+    prefix; marks of no layer of the model are ignored, and so are tensors that the model does not
+    have.
     """
     need, name = model_shapes(config), "this SAMA model"
     own = {key.removeprefix(prefix): value for key, value in sd.items() if key.startswith(prefix)}
@@ -113,13 +115,16 @@ def refuse_gaps_and_scales(sd: Mapping[str, Tensor], prefix: str, config: DitCon
 
 
 def with_marks(sd: dict[str, Tensor], layers: Mapping[str, object] | None) -> dict[str, Tensor]:
-    """Core's own form of the file's quantisation: a `comfy_quant` entry for each layer that any of its forms marks."""
+    """The tensors with core's own mark, a `comfy_quant` entry, for each quantised layer.
+
+    The file may mark its layers in any of the known forms.
+    """
     metadata = {} if layers is None else {METADATA: json.dumps({"layers": layers})}
     return comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)[0]
 
 
 def known_formats() -> list[str] | None:
-    """The quantisation formats that this ComfyUI reads, None where it does not say."""
+    """The quantisation formats that this ComfyUI reads, None if unknown."""
     try:
         from comfy.quant_ops import QUANT_ALGOS
     except ImportError:
@@ -128,7 +133,7 @@ def known_formats() -> list[str] | None:
 
 
 def read_weights(path: str) -> tuple[dict, dict]:
-    """Tensors and metadata of a safetensors or `.pth` file, without pickle's powers.
+    """Tensors and metadata of a safetensors or `.pth` file, without unpickling code.
 
     Raises CheckpointError, with the file's name, for anything else.
     """
@@ -138,7 +143,7 @@ def read_weights(path: str) -> tuple[dict, dict]:
     try:
         sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
     except MemoryError:
-        raise  # a sound file, and too little memory for it
+        raise  # too little memory for a good file
     except Exception as broken:
         raise CheckpointError(
             needed(
@@ -158,7 +163,7 @@ def read_weights(path: str) -> tuple[dict, dict]:
 
 
 def _is_whole(value: object) -> bool:
-    """Whether it is a tensor with all its numbers in memory: not sparse, not without values, no small view repeated."""
+    """Whether it is a tensor with all its numbers in memory: not sparse, meta or expanded."""
     return (
         torch.is_tensor(value)
         and value.layout is torch.strided

@@ -42,7 +42,11 @@ OBJECTS = {
     "comfy_api.latest._io.HiddenHolder": ("cls.hidden",),
     "comfy_api.latest.ui.PreviewImage": ("ui.PreviewImage()",),
     "comfy_api.latest.ui.PreviewText": ("ui.PreviewText()",),
-    "server.PromptServer": ("server.PromptServer.instance", "self._server", "stages.py:server"),
+    "server.PromptServer": (
+        "server.PromptServer.instance",
+        "self._server",
+        "node_progress.py:server",
+    ),
     # the harness
     "execution.PromptExecutor": ("self._executor",),
     "execution.CacheSet": ("self._executor.caches",),
@@ -114,7 +118,7 @@ CALLED = {
     ],
     ("comfy/samplers.py", "callback"): [
         (_VIEW, "video_callback.show"),
-        ("sama_core/comfyui/stages.py", "Stages.on_step.callback"),
+        ("sama_core/comfyui/node_progress.py", "Stages.on_step.callback"),
     ],
     ("comfy/samplers.py", ".should_use_context"): [(_WINDOWS, "VideoWindows.should_use_context")],
     ("comfy/samplers.py", "handler.execute"): [(_WINDOWS, "VideoWindows.execute")],

@@ -1,0 +1,162 @@
+"""What a node shows while it works, because an artist does not read the console.
+
+show, show_remarks     text in the running node, whichever pack it comes from
+report_blocks_to       how many blocks of a model are loaded
+Stages                 the stages of an edit: one bar, one line of text, log lines with times
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import comfy.utils
+import latent_preview
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+_BLANK = " "
+"""What removes a text: ComfyUI's frontend ignores an empty one, and the old text would stay."""
+_with_remarks: set[str] = set()
+"""Ids of nodes that still show what `show_remarks` put there."""
+
+
+# --- text ----------------------------------------------------------------------------------------
+def show(text: str, node_id: str | None = None) -> bool:
+    """Show `text` in a node; by default in the running one.
+
+    Returns False where there is no node, or no server (tests, scripts).
+    """
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    node_id = node_id or _running_node()
+    if node_id is None or not hasattr(server, "send_progress_text"):
+        return False
+    server.send_progress_text(text, node_id)
+    return True
+
+
+def show_remarks(remarks: Iterable[str | None], node_id: str | None = None) -> None:
+    """Show what is wrong or noteworthy in a run, one remark per line; empty ones are left out.
+
+    Without any remark, those of an earlier run are removed. By default in the running node.
+    """
+    node_id, text = node_id or _running_node(), "\n".join(filter(None, remarks))
+    if node_id is None:
+        return
+    if text and show(text, node_id):
+        _with_remarks.add(node_id)
+    elif not text and node_id in _with_remarks:
+        show(_BLANK, node_id)
+        _with_remarks.discard(node_id)
+
+
+def _running_node() -> str | None:
+    """The id of the node that the executor is running in this thread."""
+    try:
+        from comfy_execution.utils import get_executing_context
+    except ImportError:
+        return None
+    context = get_executing_context()
+    return None if context is None else str(context.node_id)
+
+
+# --- blocks of a model ---------------------------------------------------------------------------
+BlockReport = Callable[[int, int], None]
+"""`report(blocks loaded, blocks in all)`; an exception from it ends the loading."""
+
+_block_report: ContextVar[BlockReport | None] = ContextVar("sama_block_report", default=None)
+
+
+@contextmanager
+def report_blocks_to(report: BlockReport | None) -> Iterator[None]:
+    """Report each block that models built in this context load; None reports nothing."""
+    token = _block_report.set(report)
+    try:
+        yield
+    finally:
+        _block_report.reset(token)
+
+
+@contextmanager
+def report_blocks(blocks: nn.ModuleList) -> Iterator[None]:
+    """Surround the `load_state_dict` of a model with these blocks, see `report_blocks_to`."""
+    report, total = _block_report.get(), len(blocks)
+    if report is None:
+        yield
+        return
+    hooks = [
+        block.register_load_state_dict_pre_hook(lambda *_, done=index: report(done, total))
+        for index, block in enumerate(blocks)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    report(total, total)
+
+
+# --- stages of an edit ---------------------------------------------------------------------------
+class Stages:
+    """Progress over all stages of an edit: one bar and one line of text, and log lines with times.
+
+    The bar counts sampling steps; the other stages count as `_UNITS` says.
+    """
+
+    _UNITS = {"reading the instruction": 1, "encoding the source": 2, "decoding": 2}
+
+    def __init__(
+        self,
+        steps: int,
+        runs: int = 1,
+        say: Callable[[str], object] | None = None,
+        advice: str = "",
+        decodings: int | None = None,
+    ):
+        """`runs` edits of `steps` steps; `decodings` of them are decoded, by default all.
+
+        `say(text)` shows a line in the node; each line begins with `advice`.
+        """
+        decodings = runs if decodings is None else decodings
+        self.bar = comfy.utils.ProgressBar(
+            self._UNITS["reading the instruction"]
+            + decodings * self._UNITS["decoding"]
+            + runs * (steps + self._UNITS["encoding the source"])
+        )
+        self.steps, self.done = steps, 0
+        self.show, self.advice, self.note = say or (lambda text: None), advice, ""
+
+    def say(self, text: str) -> None:
+        """Show a line in the node, behind the advice and the note, such as "segment 2 of 5"."""
+        self.show("SAMA: " + ", ".join(filter(None, (self.advice, self.note, text))))
+
+    def skip(self) -> None:
+        """Advance by a run that need not be sampled; decoding is counted separately."""
+        self.done += self.steps + self._UNITS["encoding the source"]
+        self.bar.update_absolute(self.done)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Show `name`, and advance by its units when it ends."""
+        self.say(name)
+        started = time.perf_counter()
+        yield
+        log.info("SAMA: %s took %.1f s", name, time.perf_counter() - started)
+        self.done += self._UNITS.get(name, 0)
+        self.bar.update_absolute(self.done)
+
+    def on_step(self, model) -> Callable:
+        """A sampler callback: moves the bar, shows the step and ComfyUI's own live preview."""
+        previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        start = self.done
+
+        def callback(step: int, x0: Tensor, _x: Tensor, total: int) -> None:
+            self.say(f"sampling, step {step + 1} of {total}")
+            self.done = start + min(step + 1, self.steps)
+            picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
+            self.bar.update_absolute(self.done, preview=picture)
+
+        return callback
