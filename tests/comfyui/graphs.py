@@ -1,10 +1,16 @@
 """API-format graphs for tests: short to write, run by ComfyUI's own executor."""
 
 from dataclasses import dataclass
+from fractions import Fraction
+
+from ..harness.moving_shapes import moving_shapes
+from ..harness.write_clip import write_clip
 
 CLIP_FILE = "shapes.mp4"
 SMALL_AREA = 32 * 32
 INSTRUCTION = "make the circle red"
+LONG_FILE = "long_shapes.mp4"
+LONG_FRAMES = 33
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ class Edit(Graph):
         return self
 
     def ksampler(self, **changes) -> list:
-        """A KSampler on the graph's model, conditioning and latent: three euler steps, cfg 5, seed 1."""
+        """A KSampler on the graph's model, conditioning and latent: three euler steps, cfg 5, seed
+        1.
+        """
         settings = {
             "seed": 1,
             "steps": 3,
@@ -130,6 +138,52 @@ def whole_edit(edit: Edit, **changes) -> list:
     )
 
 
+def long_graph(comfyui, models: SmallModels, frames=LONG_FRAMES, area=SMALL_AREA) -> Edit:
+    """An `Edit` of a clip of 41 frames, of which it takes so many."""
+    path = comfyui.base / "input" / LONG_FILE
+    if not path.exists():
+        write_clip(path, moving_shapes(LONG_FRAMES + 8, 48, 32), Fraction(12))
+    edit = Edit(comfyui, models, area=area, frames=frames)
+    (video,) = (node for node in edit.nodes.values() if node["class_type"] == "LoadVideo")
+    video["inputs"]["file"] = LONG_FILE
+    return edit
+
+
+def long_edit(edit: Edit, **changes) -> list:
+    """A SAMA Long Edit node on the graph: segments of 17, two euler steps, cfg 1, seed 1."""
+    settings = {
+        "seed": 1,
+        "steps": 2,
+        "cfg": 1.0,
+        "shift": 5.0,
+        "sampler_name": "euler",
+        "edit_tag": True,
+        "tiling": "automatic",
+        "instruction": INSTRUCTION,
+        "segment_frames": 17,
+        "overlap_frames": 4,
+        "anchor_colours": False,
+        "keep_segments": True,
+    }
+    return edit.add(
+        "SAMALongEdit",
+        model=edit.model,
+        clip=edit.clip,
+        vae=edit.vae,
+        frames=edit.source,
+        **{**settings, **changes},
+    )
+
+
+def spoken(result) -> list[str]:
+    """The lines of text the server would have shown in nodes: node id length, node id, text."""
+    lines = []
+    for _event, data in result.messages:
+        if isinstance(data, bytes) and b"SAMA: " in data:
+            lines.append(data[data.index(b"SAMA: ") :].decode())
+    return lines
+
+
 def estimated_shapes(monkeypatch) -> list[list[int]]:
     """The shapes core asks the model's memory estimate for, from now on, in order."""
     from sama_core.comfyui.model import SamaModel
@@ -146,6 +200,6 @@ def estimated_shapes(monkeypatch) -> list[list[int]]:
 
 def streams(latent: dict) -> dict:
     """Both streams of a LATENT that a SAMA sampler returned."""
-    from sama_core.comfyui.carried_semantics import carried_semantic
+    from sama_core.comfyui.streams import carried_semantic
 
     return {"video": latent["samples"], "semantic": carried_semantic(latent["samples"])}

@@ -1,4 +1,4 @@
-"""Block-sparse attention is refused by name before anything is loaded; dense back ends run as ever."""
+"""Block-sparse attention is refused by name before anything is loaded; dense back ends run."""
 
 from functools import partial
 from types import ModuleType, SimpleNamespace
@@ -6,8 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from .graphs import whole_edit
-from .test_long_edit import long_edit
+from .graphs import long_edit, whole_edit
 
 OVERRIDE = "optimized_attention_override"
 SOL, SLA, VSA = (
@@ -16,8 +15,8 @@ SOL, SLA, VSA = (
     {"topk_ratio": 0.1, "vsa": True},
 )
 
-# What a later core's Model Sparse Attention leaves on a model: a settings object that an override closes over, with the
-# override before it, and callbacks that put it back on top at every step.
+# What a later core's Model Sparse Attention leaves on a model: a settings object that an override
+# closes over, with the override before it, and callbacks that put it back on top at every step.
 CORE_NODE = """
 class SparseAttnPatch:
     def __init__(self, **settings):
@@ -37,7 +36,9 @@ def put_back(patch):
 
 
 def module(name: str, code: str) -> ModuleType:
-    """A module of that name, as `comfy_extras` and custom nodes are loaded; not left in `sys.modules`."""
+    """A module of that name, as `comfy_extras` and custom nodes are loaded; not left in
+    `sys.modules`.
+    """
     made = ModuleType(name)
     exec(code, made.__dict__)
     return made
@@ -52,7 +53,9 @@ def core_node(model, settings: dict, only_callbacks: bool = False):
 
 
 def pack(path: str):
-    """An override of a custom node pack that calls it nothing; the user's own folder means nothing either."""
+    """An override of a custom node pack that calls it nothing; the user's own folder means nothing
+    either.
+    """
     code = "def make():\n    return lambda func, *args, **kwargs: func(*args, **kwargs)"
     return module(f"/home/vsa/ComfyUI/custom_nodes/{path}", code).make()
 

@@ -1,4 +1,4 @@
-"""Converted files in ComfyUI: the node makes them, the real loaders take them, the edit stays near."""
+"""Converted files: the node makes them, the real loaders take them, the edit stays near."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 
 from ..convert.convert_files import base_and_delta, gguf_values
 from ..harness.golden import distance
-from .test_loading import heads_are_float32, weights, write
+from .model_files import heads_are_float32, weights, write
 
-# Distance of the small model's edit from the unquantised one's: float8 has 3 bits of mantissa; then 8, 5 and 4 bits.
+# Distance of the small model's edit from the unquantised one's: float8 has 3 bits of mantissa; then
+# 8, 5 and 4 bits.
 LIMITS = {
     "fp8_scaled": 0.1,
     "fp8": 0.1,
@@ -69,7 +70,10 @@ def test_float8_numbers_are_cores_own(comfyui, small):
 
 @pytest.mark.parametrize("name", ["gguf_q8_0", "gguf_q5_1", "gguf_q5_0", "gguf_q4_1", "gguf_q4_0"])
 def test_gguf_files_hold_the_model(comfyui, edit, small, sampled, name):
-    """Dequantised by the library and loaded by core. The GGUF pack's own loader is in benchmarks/quant_error.py."""
+    """Dequantised by the library and loaded by core.
+
+    The GGUF pack's own loader is in benchmarks/quant_error.py.
+    """
     convert(comfyui, small.sama, name).check()
     ggml = name.removeprefix("gguf_").upper()
     values = gguf_values(folder(comfyui) / f"sama_untrained_{ggml}.gguf")
@@ -146,7 +150,9 @@ def test_queued_twice(comfyui, small):
 
 
 def test_no_graph_writes_over_a_model(comfyui, small):
-    """Every listed model under its own name, with `overwrite` set; a shared workflow could hold just that."""
+    """Every listed model under its own name, with `overwrite` set; a shared workflow could hold
+    just that.
+    """
 
     def contents():
         return {path: path.read_bytes() for path in folder(comfyui).iterdir()}

@@ -1,4 +1,6 @@
-"""The contract with ComfyUI on the tree at hand, and that it tells by name what a newer one would do to us."""
+"""The contract with ComfyUI on the tree at hand, and that it tells by name what a newer one would
+do to us.
+"""
 
 import abc
 import ast
@@ -16,7 +18,7 @@ from ..harness.core_words import check_words
 
 @pytest.fixture(autouse=True)
 def _fresh(comfyui):
-    """ComfyUI is imported, and nothing is remembered of its classes as another test changed them."""
+    """ComfyUI is imported, and no class that another test changed is remembered."""
     attributes.cache_clear()
     yield
     attributes.cache_clear()
@@ -103,7 +105,9 @@ def test_calls_that_a_newer_comfyui_would_refuse_are_named(missing, monkeypatch)
 
 
 def test_parameters_that_our_methods_would_not_take_are_named(missing, monkeypatch):
-    """Ours take any keyword, as `save_to(color_space=…)` was not: but the places of what they know must agree."""
+    """Ours take any keyword, as `save_to(color_space=…)` was not: but the places of what they know
+    must agree.
+    """
     import comfy.samplers
     from comfy.model_base import BaseModel
 
@@ -121,8 +125,8 @@ def test_parameters_that_our_methods_would_not_take_are_named(missing, monkeypat
     )
     lines = "\n".join(missing())
     assert (
-        "outer_sample (sama_core/comfyui/joint_state.py) has 'sigmas' in another place than comfy.samplers"
-        in lines
+        "outer_sample (sama_core/comfyui/joint_state.py) has 'sigmas' in another place than "
+        "comfy.samplers" in lines
     )
     assert "has no parameter" not in lines, "ours take any keyword"
 
@@ -195,14 +199,15 @@ def test_lost_keys_options_routes_and_nodes_are_named(tmp_path):
 
 
 def test_what_the_tables_do_not_explain_is_named(tmp_path, monkeypatch):
-    """So they cannot rot: a new use of ComfyUI in our code needs its line, or is checked by itself."""
+    """A new use of ComfyUI in our code needs its line in the tables, or is checked by itself."""
     file = contract.ROOT / "sama_core" / "comfyui" / "new.py"
     source = (
         "import comfy.utils\nimport folder_paths as places\n\n"
         "def use(guider, thing):\n"
         "    comfy.utils.invented(1)\n    places.get_folder_paths('vae', newest=True)\n"
         "    guider.model_patcher.invented()\n    thing.never_heard_of\n"
-        "    return getattr(guider, 'perhaps', None), guider.model_options['never_given'], {}.get('ours')\n"
+        "    perhaps = getattr(guider, 'perhaps', None)\n"
+        "    return perhaps, guider.model_options['never_given'], {}.get('ours')\n"
     )
     read = Path.read_text
     monkeypatch.setattr(
@@ -250,7 +255,7 @@ def test_objects_are_told_by_how_the_code_calls_them(owner, where, expected):
 
 
 def test_another_environment_than_the_trees_is_refused(monkeypatch):
-    """Kernels of another version end in errors all over; another frontend is named in the report."""
+    """Kernels of another version end in many errors; another frontend is named in the report."""
 
     class Pinning(comfy_home.ComfyUI):
         def requirements(self):

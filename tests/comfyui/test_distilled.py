@@ -1,4 +1,6 @@
-"""Step-distilled LoRAs: recognised by name, remembered on the model, and told when cfg or steps do not go with them."""
+"""Step-distilled LoRAs: recognised by name, remembered on the model, and told when cfg or steps do
+not go with them.
+"""
 
 import pytest
 import torch
@@ -73,13 +75,15 @@ def test_titles_in_the_metadata_count_and_descriptions_do_not(comfyui):
 
 def test_the_report_says_what_to_set(edit, lora):
     assert edit.values(with_lora(edit, lora(LIGHTX2V))) == (
-        "1 of 1 LoRA layers matched; a distilled LoRA (lightx2v): sample with cfg 1 and 4 to 8 steps"
+        "1 of 1 LoRA layers matched; a distilled LoRA (lightx2v): sample with cfg 1 and 4 to 8 "
+        "steps"
     )
 
 
 def test_only_the_guidance_of_accvid_is_distilled(edit, lora):
     assert edit.values(with_lora(edit, lora(ACCVID))) == (
-        "1 of 1 LoRA layers matched; a distilled LoRA (AccVid): sample with cfg 1 and the steps as without it"
+        "1 of 1 LoRA layers matched; a distilled LoRA (AccVid): sample with cfg 1 and the steps as "
+        "without it"
     )
 
 
@@ -122,7 +126,7 @@ def test_settings_that_go_together_are_not_mentioned(edit, lora, caplog):
 
 
 def test_no_distilled_lora_no_word(edit, lora, caplog):
-    """Few steps with guidance are nobody's error; a LoRA at strength 0 or below is not one either."""
+    """Few steps with guidance are no error, and neither is a LoRA at strength 0 or below."""
     edit.sample(cfg=5.0, steps=2)
     with_lora(edit, lora("seal.safetensors"))
     with_lora(edit, lora(LIGHTX2V), strength=0.0)
@@ -141,7 +145,9 @@ def test_the_model_plugged_in_knows_nothing_of_the_lora(edit, lora, caplog):
 
 
 def test_core_lora_loader_leaves_no_name(edit, lora, caplog):
-    """A known gap, in the help page: core keeps only the tensors, so there is nothing to tell it by."""
+    """A known gap, in the help page: core keeps only the tensors, so there is nothing to tell it
+    by.
+    """
     name = lora("lightx2v_for_core.safetensors")
     path = edit.comfyui.models("loras") / name
     tensors = {

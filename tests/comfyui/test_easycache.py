@@ -1,4 +1,6 @@
-"""Core's EasyCache on SAMA: what a skipped step computes, and that the sampler's own state is left alone."""
+"""Core's EasyCache on SAMA: what a skipped step computes, and that the sampler's own state is left
+alone.
+"""
 
 import torch
 
@@ -31,7 +33,10 @@ def wrapped(model, wrapper):
 
 
 def test_a_wrapper_that_writes_into_its_input_does_not_reach_the_sampler(comfyui, edit):
-    """EasyCache adds to its input in place. In float32 core hands the model the sampler's very tensor."""
+    """EasyCache adds to its input in place.
+
+    In float32 core hands the model the sampler's very tensor.
+    """
 
     def spoil(executor, x, *args, **kwargs):
         out = executor(x, *args, **kwargs)

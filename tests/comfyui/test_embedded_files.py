@@ -1,4 +1,6 @@
-"""SAMA-Shapes' files in ComfyUI's own lists: found and loaded from the pack, and nothing is ever written there."""
+"""SAMA-Shapes' files in ComfyUI's own lists: found and loaded from the pack, and nothing is ever
+written there.
+"""
 
 import shutil
 from pathlib import Path
@@ -51,11 +53,11 @@ def test_the_files_are_the_three_of_the_pack():
 def test_folders_are_added_once_and_last(comfyui):
     import folder_paths
 
-    from sama_core.comfyui import register as embedded_files
+    from sama_core.comfyui.register import offer_embedded
 
     before = {kind: folder_paths.get_folder_paths(kind) for kind in FILES}
-    embedded_files.offer()
-    embedded_files.offer()
+    offer_embedded()
+    offer_embedded()
     for kind, folders in before.items():
         assert folder_paths.get_folder_paths(kind) == folders
         assert folders.count(str(pack_folder(kind))) == 1 and folders[-1] == str(pack_folder(kind))

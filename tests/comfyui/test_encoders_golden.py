@@ -1,4 +1,4 @@
-"""The parts ComfyUI owns, umT5 and the Wan VAE, and the whole pipeline, against the official code."""
+"""ComfyUI's own umT5 and Wan VAE, and the whole pipeline, against the official code."""
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ from ..harness.pixels import to_signed, to_uint8
 
 @pytest.fixture(scope="module")
 def text_encoder(comfyui, golden, tmp_path_factory):
-    """The golden umT5, written as an official `.pth` with a tokenizer beside it, and loaded by the pack."""
+    """The golden umT5, written as an official `.pth` with a tokenizer beside it, and loaded by the
+    pack.
+    """
     from sama_core.comfyui.loaders import load_text_encoder
 
     from ..harness.untrained import TEXT, _tokenizer
@@ -141,14 +143,16 @@ def test_vae_reference_tiles(vae, latent_format, golden, clip):
 
 
 def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, monkeypatch):
-    """Frames and token ids in, frames out: every stage against the official pipeline, float32 timesteps."""
+    """Frames and token ids in, frames out: every stage against the official pipeline, float32
+    timesteps.
+    """
     import json
 
     import comfy.sample
     import comfy.samplers
     import comfy.sd
 
-    from sama_core.comfyui import carried_semantics, joint_state
+    from sama_core.comfyui import joint_state, streams
     from sama_core.comfyui.conditioning import attach_source
     from sama_core.comfyui.model import SamaModel
     from sama_core.encoders.latent_space import Tiles, blend_tiles
@@ -197,7 +201,7 @@ def test_pipeline_end_to_end(comfyui, golden, text_encoder, vae, latent_format, 
         final = latent_format.process_in(out)
         assert_close(final, run["final_latents"], **run.limits("final_latents"))
         assert_close(
-            carried_semantics.carried_semantic(out),
+            streams.carried_semantic(out),
             run["final_semantic_latents"],
             **run.limits("final_latents"),
         )

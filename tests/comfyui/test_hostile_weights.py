@@ -1,7 +1,9 @@
-"""Some 600 LoRA and weight files made to break the loaders, each in a child of a process of its own.
+"""Some 600 LoRA and weight files made to break the loaders, each in a child of a process of its
+own.
 
-A file is loaded as it is meant, and a LoRA changes the layers that its report counts; or one clear sentence refuses it.
-`test_lora.py` and `test_weight_layouts.py` look closer at some of the same cases, in this process.
+A file is loaded as it is meant, and a LoRA changes the layers that its report counts; or one clear
+sentence refuses it. `test_lora.py` and `test_weight_layouts.py` look closer at some of the same
+cases, in this process.
 """
 
 import pytest
@@ -16,7 +18,7 @@ FEWEST = 500
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The worker's process and its lines; it starts in an empty folder, where nothing may appear."""
+    """The worker's process and its lines; it starts in an empty folder, which must stay empty."""
     folder, empty = tmp_path_factory.mktemp("hostile_weights"), tmp_path_factory.mktemp("empty")
     done, lines = run_worker(
         "weights_worker", folder, empty, SAMA_COMFYUI=str(comfy_source().folder)

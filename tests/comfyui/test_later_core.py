@@ -1,4 +1,6 @@
-"""What later versions of ComfyUI hand to our methods beyond what they know: no TypeError, at most one line each."""
+"""What later versions of ComfyUI hand to our methods beyond what they know: no TypeError, at most
+one line each.
+"""
 
 from types import SimpleNamespace
 
@@ -54,7 +56,7 @@ def test_an_ignored_keyword_is_told_once(model, caplog):
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_memory_required_goes_by_the_attention_it_is_told(model, monkeypatch, fused):
-    """`memory_efficient_attention` overrules what the computer's settings say; None says nothing."""
+    """`memory_efficient_attention` overrules the computer's settings; None does not."""
     import comfy.model_management
 
     def settings(on):
@@ -82,7 +84,7 @@ def test_the_base_model_gets_what_it_takes(model, monkeypatch):
         "memory_required",
         lambda self, input_shape, cond_shapes={}, of_theirs=None: seen.append(of_theirs) or 1,
     )
-    monkeypatch.setattr("sama_core.comfyui.model._fused", lambda: False)
+    monkeypatch.setattr("sama_core.comfyui.model._is_attention_fused", lambda: False)
     model.model.memory_required(VIDEO, SOURCE, of_theirs=7, strange=8)
     assert seen == [7]
 
@@ -150,7 +152,9 @@ def test_the_model_call_takes_them(comfyui, edit, sampled, monkeypatch, caplog):
 
 
 def test_the_wrappers_pass_them_on(edit, monkeypatch):
-    """Each wrapper, around an executor that takes more than today's; what it returns comes back as it is."""
+    """Each wrapper, around an executor that takes more than today's; what it returns comes back as
+    it is.
+    """
     from sama_core.comfyui import joint_state
 
     seen = []
@@ -196,7 +200,7 @@ def test_outer_sample_passes_them_on(comfyui, edit, sampled, monkeypatch):
 
 def test_callbacks_and_windows_pass_them_on(comfyui):
     from sama_core.comfyui.context_windows import VideoWindows
-    from sama_core.comfyui.packing import JointShape
+    from sama_core.comfyui.streams import JointShape
     from sama_core.comfyui.video_view import video_callback
 
     shape, seen = JointShape((1, 2, 1, 1), (1, 1)), []

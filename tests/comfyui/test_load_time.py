@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_previews_and_interrupt import spoken
+from .graphs import spoken
 
 
 @pytest.fixture
@@ -16,12 +16,12 @@ def test_every_block_is_told(file):
     from sama_core.comfyui.loaders import load_diffusion_model
 
     told = []
-    load_diffusion_model(str(file), tell=lambda *heard: told.append(heard))
+    load_diffusion_model(str(file), report_to=lambda *heard: told.append(heard))
     assert told == [(0, 2), (1, 2), (2, 2)]
     assert not any(
         block._load_state_dict_pre_hooks
         for block in load_diffusion_model(
-            str(file), tell=lambda *_: None
+            str(file), report_to=lambda *_: None
         ).model.diffusion_model.blocks
     )
 
@@ -45,5 +45,5 @@ def test_stopping_in_the_middle(file):
             raise Pressed
 
     with pytest.raises(Pressed):
-        load_diffusion_model(str(file), tell=press)
+        load_diffusion_model(str(file), report_to=press)
     assert len(load_diffusion_model(str(file)).model.diffusion_model.blocks) == 2

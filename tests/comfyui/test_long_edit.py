@@ -1,96 +1,29 @@
-"""SAMA Long Edit in ComfyUI's own executor: one segment is SAMA Edit, many are one clip, and nothing is done twice."""
-
-from fractions import Fraction
+"""SAMA Long Edit in ComfyUI's own executor: one segment is SAMA Edit, many are one clip, and
+nothing is done twice.
+"""
 
 import pytest
 import torch
 
-from ..harness.moving_shapes import moving_shapes
-from .graphs import SMALL_AREA, Edit, whole_edit
-
-LONG_FILE = "long_shapes.mp4"
-FRAMES = 33
+from .graphs import LONG_FRAMES, long_edit, long_graph, spoken, whole_edit
 
 
-@pytest.fixture
-def sampled_segments(monkeypatch) -> list[int]:
-    """The frames of every segment that is really sampled, in order."""
-    from sama_core.comfyui import long_edit
-
-    counted, original = [], long_edit.sample_edit
-
-    def count(model, vae, images, *args, **kwargs):
-        counted.append(len(images))
-        return original(model, vae, images, *args, **kwargs)
-
-    monkeypatch.setattr(long_edit, "sample_edit", count)
-    return counted
-
-
-@pytest.fixture
-def store(comfyui):
-    """The real store of this ComfyUI, empty before and after."""
-    from sama_core.comfyui.long_edit import segment_store
-
-    segment_store().clear()
-    yield segment_store()
-    segment_store().clear()
-
-
-def graph(comfyui, small, frames=FRAMES, area=SMALL_AREA) -> Edit:
-    from ..harness.write_clip import write_clip
-
-    path = comfyui.base / "input" / LONG_FILE
-    if not path.exists():
-        write_clip(path, moving_shapes(FRAMES + 8, 48, 32), Fraction(12))
-    edit = Edit(comfyui, small, area=area, frames=frames)
-    edit.nodes[next(i for i, n in edit.nodes.items() if n["class_type"] == "LoadVideo")]["inputs"][
-        "file"
-    ] = LONG_FILE
-    return edit
-
-
-def long_edit(edit: Edit, **changes) -> list:
-    settings = {
-        "seed": 1,
-        "steps": 2,
-        "cfg": 1.0,
-        "shift": 5.0,
-        "sampler_name": "euler",
-        "edit_tag": True,
-        "tiling": "automatic",
-        "instruction": "make the circle red",
-        "segment_frames": 17,
-        "overlap_frames": 4,
-        "anchor_colours": False,
-        "keep_segments": True,
-    }
-    return edit.add(
-        "SAMALongEdit",
-        model=edit.model,
-        clip=edit.clip,
-        vae=edit.vae,
-        frames=edit.source,
-        **{**settings, **changes},
-    )
-
-
-def run(comfyui, small, frames=FRAMES, patch=None, **changes) -> torch.Tensor:
-    edit = graph(comfyui, small, frames)
+def run(comfyui, small, frames=LONG_FRAMES, patch=None, **changes) -> torch.Tensor:
+    edit = long_graph(comfyui, small, frames)
     if patch:
         patch(edit)
     return edit.values(long_edit(edit, **changes))
 
 
 def test_one_segment_is_the_plain_edit_bit_for_bit(comfyui, small, store):
-    edit = graph(comfyui, small, frames=17)
+    edit = long_graph(comfyui, small, frames=17)
     plain = edit.values(whole_edit(edit, steps=2, cfg=1.0))
     assert torch.equal(run(comfyui, small, frames=17), plain)
 
 
 def test_segments_become_one_clip_of_the_same_length(comfyui, small, store, sampled_segments):
     frames = run(comfyui, small)
-    assert frames.shape[0] == FRAMES and frames.isfinite().all()
+    assert frames.shape[0] == LONG_FRAMES and frames.isfinite().all()
     assert sampled_segments == [17, 17, 17]
     first_alone = run(comfyui, small, frames=17)
     assert (
@@ -184,7 +117,7 @@ def test_without_the_store_nothing_is_kept(comfyui, small, store):
 
 def test_the_store_node_shows_and_clears(comfyui, small, store):
     run(comfyui, small)
-    edit = graph(comfyui, small)
+    edit = long_graph(comfyui, small)
     shown = edit.values(edit.add("SAMASegmentStore", action="show"))
     assert shown.startswith("3 segments, ")
     code = shown.removesuffix(".").split()[-1]
@@ -205,14 +138,14 @@ def test_the_store_node_shows_and_clears(comfyui, small, store):
 def test_an_overlap_as_long_as_the_segment_is_refused_before_sampling(
     comfyui, small, store, sampled_segments
 ):
-    edit = graph(comfyui, small)
+    edit = long_graph(comfyui, small)
     link = long_edit(edit, overlap_frames=16)
     result = comfyui.run(edit.nodes, keep=[link[0]])
     assert "Set the segment to" in "".join(result.errors) and sampled_segments == []
 
 
 def test_a_mask_keeps_the_rest_bit_for_bit(comfyui, small, store, sampled_segments):
-    edit = graph(comfyui, small)
+    edit = long_graph(comfyui, small)
     source = edit.values(edit.source)
     blank = edit.add("SolidMask", value=0.0, width=32, height=32)
     white = edit.add("SolidMask", value=1.0, width=16, height=16)
@@ -229,9 +162,9 @@ def test_segments_without_any_mask_are_not_sampled(comfyui, small, store, sample
     from sama_core.comfyui.edit import EditSettings
     from sama_core.comfyui.long_edit import LongSettings, edit_long
 
-    edit = graph(comfyui, small)
+    edit = long_graph(comfyui, small)
     parts = [edit.values(link) for link in (edit.model, edit.clip, edit.vae, edit.source)]
-    mask = torch.zeros(FRAMES, 32, 32)
+    mask = torch.zeros(LONG_FRAMES, 32, 32)
     mask[:8, 4:20, 4:20] = 1
     settings = EditSettings("make it red", steps=2, cfg=1.0)
     with torch.inference_mode():
@@ -241,16 +174,20 @@ def test_segments_without_any_mask_are_not_sampled(comfyui, small, store, sample
 
 
 def test_neighbouring_seeds_share_no_noise(comfyui, small, store, monkeypatch):
-    """Each segment's own stretch of noise and the seed of its sampler, for seeds 1 and 2; and the seeds of 0.1.0."""
-    from sama_core.comfyui import long_edit as module
+    """Each segment's own stretch of noise and the seed of its sampler, for seeds 1 and 2; and the
+    seeds of 0.1.0.
+    """
+    import comfy.sample
+
+    from sama_core.comfyui.edit import EditRun
     from sama_core.long import segment_seed
 
     drawn, seeds = [], []
-    noise, sample = module._noise, module.sample_edit
-    monkeypatch.setattr(module, "_noise", lambda *args: drawn.append(args[-1]) or noise(*args))
+    noise, sample = comfy.sample.prepare_noise, EditRun.sample
     monkeypatch.setattr(
-        module, "sample_edit", lambda *args: seeds.append(args[4].seed) or sample(*args)
+        comfy.sample, "prepare_noise", lambda *args: drawn.append(args[-1]) or noise(*args)
     )
+    monkeypatch.setattr(EditRun, "sample", lambda *args: seeds.append(args[-1]) or sample(*args))
     for seed in (1, 2):
         run(comfyui, small, seed=seed, keep_segments=False)
     assert drawn == seeds == [segment_seed(seed, number) for seed in (1, 2) for number in range(3)]
@@ -261,15 +198,18 @@ def test_neighbouring_seeds_share_no_noise(comfyui, small, store, monkeypatch):
 
 
 def test_consecutive_seeds_give_the_edit_of_before(comfyui, small, store):
-    """The literal noise of version 0.1: segment n's own is that of seed + n, and every sampler's seed is the clip's."""
+    """The literal noise of version 0.1: segment n's own is that of seed + n, and every sampler's
+    seed is the clip's.
+    """
     import comfy.sample
     import comfy.samplers
 
     from sama_core.comfyui import conditioning
     from sama_core.long import blend_segments, plan_segments
     from sama_core.model.schedule import flow_sigmas
+    from sama_core.region import FittedClip
 
-    edit = graph(comfyui, small)
+    edit = long_graph(comfyui, small)
     found = edit.values(
         long_edit(edit, sampler_name="euler_ancestral", segment_seeds="consecutive")
     )
@@ -284,7 +224,7 @@ def test_consecutive_seeds_give_the_edit_of_before(comfyui, small, store):
     with torch.inference_mode():
         positive, negative = conditioning.encode_instruction(clip, "make the circle red")
         for segment in segments:
-            source = conditioning.encode_source(vae, frames[segment.frames])
+            source = conditioning.encode_source(vae, FittedClip.check(frames[segment.frames]))
             latents.append(
                 (
                     segment,
@@ -316,8 +256,10 @@ def test_the_first_segment_is_the_same_with_either_seeds(comfyui, small, store, 
 def test_an_interrupt_keeps_finished_segments_and_leaves_the_store_whole(
     comfyui, small, store, sampled_segments
 ):
-    """Stopped in the second of three segments; queued again, it goes on, and the result is that of one go."""
-    edit = graph(comfyui, small)
+    """Stopped in the second of three segments; queued again, it goes on, and the result is that of
+    one go.
+    """
+    edit = long_graph(comfyui, small)
     link = long_edit(edit, steps=4)
     seen = comfyui.run(edit.nodes, keep=[link[0]]).check()
     whole, steps = (
@@ -341,9 +283,8 @@ def test_an_interrupt_keeps_finished_segments_and_leaves_the_store_whole(
 def test_the_advice_on_distilled_loras_stands_before_every_step(comfyui, small, store):
     """As in SAMA Edit; the segment's place stays in view."""
     from .test_distilled import LIGHTX2V
-    from .test_previews_and_interrupt import spoken
 
-    lora_patch(1.0)(edit := graph(comfyui, small, frames=29))
+    lora_patch(1.0)(edit := long_graph(comfyui, small, frames=29))
     (comfyui.models("loras") / "long_lora.safetensors").replace(comfyui.models("loras") / LIGHTX2V)
     node = edit.nodes[edit.model[0]]
     node |= {
@@ -351,5 +292,8 @@ def test_the_advice_on_distilled_loras_stands_before_every_step(comfyui, small, 
         "inputs": {"model": node["inputs"]["model"], "lora_name": LIGHTX2V, "strength": 1.0},
     }
     result = comfyui.run(edit.nodes, keep=[long_edit(edit, cfg=5.0)[0]]).check()
-    advice = f"{LIGHTX2V} has the guidance inside, and cfg 5 guides a second time and doubles the time of each step"
+    advice = (
+        f"{LIGHTX2V} has the guidance inside, and cfg 5 guides a second time and doubles the time "
+        "of each step"
+    )
     assert f"SAMA: {advice}: set cfg to 1, segment 2 of 2, sampling, step 1 of 2" in spoken(result)

@@ -83,7 +83,9 @@ def test_every_kind_of_patch_changes_each_layer(model, kind):
 
 
 def test_a_dora_of_peft_is_the_same_dora(model):
-    """PEFT writes one magnitude for each output as a row of numbers; core divides them by output norms."""
+    """PEFT writes one magnitude for each output as a row of numbers; core divides them by output
+    norms.
+    """
     case = RIGHT["dora of PEFT"].tensors
     ours = {
         key.replace("lora_magnitude_vector", "dora_scale"): value.unsqueeze(1)
@@ -213,7 +215,7 @@ def half_wrong() -> dict[str, tuple[dict, str]]:
 
 @pytest.mark.parametrize(("tensors", "words"), half_wrong().values(), ids=half_wrong())
 def test_what_fits_is_applied_and_the_rest_named(model, tensors, words):
-    """The report's numbers are those of core: every layer called matched is changed, and no other."""
+    """The report's numbers are core's: every layer called matched is changed, and no other."""
     patches, report = apply(model, tensors)
     assert words in report.summary()
     really = changed(patches)

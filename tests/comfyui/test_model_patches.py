@@ -1,4 +1,6 @@
-"""Nodes of core that patch a model bite on SAMA: CFG functions, caches, block patches, compile, RoPE."""
+"""Nodes of core that patch a model bite on SAMA: CFG functions, caches, block patches, compile,
+RoPE.
+"""
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ CFG_NODES = {
 
 @pytest.mark.parametrize("node", CFG_NODES)
 def test_cfg_node(edit, sampled, node):
-    """Finite, and it changes the video; the semantic stream follows plain CFG on the same states."""
+    """It changes the video, finitely; the semantic stream follows plain CFG on the same states."""
     out = edit.patch(node, **CFG_NODES[node]).sample()
     assert all(torch.isfinite(stream).all() for stream in out.values())
     assert distance(out["video"], sampled["video"])[0] > 1e-4
@@ -35,7 +37,9 @@ def test_cfg_node(edit, sampled, node):
 
 @pytest.mark.parametrize("node", CFG_NODES)
 def test_cfg_node_at_cfg_1(edit, node):
-    """Where core runs no negative, and later cores' nodes return early: finite in both streams, 5-D for the video."""
+    """Where core runs no negative, and later cores' nodes return early: finite in both streams, 5-D
+    for the video.
+    """
     out = edit.patch(node, **CFG_NODES[node]).sample(cfg=1.0)
     assert out["video"].shape == (1, 16, 2, 4, 4) and out["semantic"].shape == (1, 65, 48)
     assert all(torch.isfinite(stream).all() for stream in out.values())
@@ -43,8 +47,8 @@ def test_cfg_node_at_cfg_1(edit, node):
 
 @pytest.mark.parametrize("conds_out", ["one", "the second None", "none changed"])
 def test_pre_cfg_functions_without_a_negative(comfyui, conds_out):
-    """One prediction, or None in the negative's place: both are cores' ways to say that cfg is 1."""
-    from sama_core.comfyui.packing import JointShape
+    """One prediction, or None in the negative's place: cores' two ways to say that cfg is 1."""
+    from sama_core.comfyui.streams import JointShape
     from sama_core.comfyui.video_view import adapt_model_options
 
     shape, cond = JointShape((1, 1, 1, 2), (1, 3)), torch.full((1, 1, 5), 3.0)
@@ -72,7 +76,7 @@ def test_pre_cfg_functions_without_a_negative(comfyui, conds_out):
 
 def test_cfg_functions_see_a_5d_video_and_leave_the_semantics_to_plain_cfg(comfyui):
     """The three hooks, called the way ComfyUI calls them, on known numbers."""
-    from sama_core.comfyui.packing import JointShape
+    from sama_core.comfyui.streams import JointShape
     from sama_core.comfyui.video_view import adapt_model_options
 
     shape, seen = JointShape((1, 1, 1, 2), (1, 3)), []
@@ -140,7 +144,9 @@ def run_patched(comfyui, edit, patch):
 
 
 def test_attention_override_sees_self_and_cross_attention(comfyui, edit, sampled):
-    """Sage, flash and other back ends come in here: two calls a block, two blocks, three steps, one batch."""
+    """Sage, flash and other back ends come in here: two calls a block, two blocks, three steps, one
+    batch.
+    """
     calls = []
 
     def override(original, *args, **kwargs):
@@ -159,7 +165,9 @@ def test_attention_override_sees_self_and_cross_attention(comfyui, edit, sampled
 
 
 def test_block_replacement_and_patches(comfyui, edit, sampled):
-    """`patches_replace["dit"]`, `attn1_patch`, `attn2_patch` and `double_block`, with Wan's arguments."""
+    """`patches_replace["dit"]`, `attn1_patch`, `attn2_patch` and `double_block`, with Wan's
+    arguments.
+    """
     seen = {"attn1": 0, "attn2": 0, "blocks": []}
 
     def attn1(args):
@@ -204,7 +212,7 @@ def test_rope_scaling_node(edit, sampled):
 
 
 def test_a_wan_forward_replacement_fails_loudly(comfyui, edit):
-    """Packs that swap Wan's `forward_orig` must not find one: they would drop source and semantics."""
+    """Packs that swap Wan's `forward_orig` must not find one: they drop source and semantics."""
     model = edit.values(edit.model)
     assert not hasattr(model.model.diffusion_model, "forward_orig")
     with pytest.raises(AttributeError):
@@ -254,7 +262,9 @@ def test_perp_neg_node(edit, sampled):
 
 
 def test_core_estimates_memory_from_the_real_shape(comfyui, edit, monkeypatch):
-    """What core passes to `memory_required` before sampling is the video's shape, whole batch and one sample."""
+    """What core passes to `memory_required` before sampling is the video's shape, whole batch and
+    one sample.
+    """
     shapes = estimated_shapes(monkeypatch)
     edit.sample(steps=1)
     assert shapes[:2] == [[2, 16, 2, 4, 4], [1, 16, 2, 4, 4]]

@@ -1,4 +1,6 @@
-"""What goes wrong in a run without stopping it is told on the node that samples, and taken away when it is cured."""
+"""What goes wrong in a run without stopping it is told on the node that samples, and taken away
+when it is cured.
+"""
 
 import pytest
 
@@ -9,13 +11,13 @@ from .test_semantics_carried import advanced, lose
 @pytest.fixture(autouse=True)
 def nothing_told_before(comfyui, monkeypatch):
     """Graphs of other tests have the same node ids."""
-    from sama_core.comfyui import stages as node_text
+    from sama_core.comfyui import node_progress
 
-    monkeypatch.setattr(node_text, "_told", set())
+    monkeypatch.setattr(node_progress, "_with_remarks", set())
 
 
 def shown(result, node_id: str) -> list[str]:
-    """The lines of text that a node was given, in order: length of the node's id, the id, the text."""
+    """The texts that a node got, in order. A message is the id's length, the id, the text."""
     texts = []
     for _event, data in result.messages:
         if isinstance(data, bytes):
@@ -91,7 +93,8 @@ def test_several_things_are_told_together_and_with_a_guider(edit):
 
 
 def test_a_cured_run_takes_the_words_away(edit):
-    """The same node, queued again with a source: its text is blanked once, and then nothing more is sent.
+    """The same node, queued again with a source: its text is blanked once, and then nothing more is
+    sent.
 
     An empty text would not do: the frontend passes over it.
     """
@@ -121,15 +124,15 @@ def test_without_a_server_or_an_executor_sampling_goes_on(edit, monkeypatch):
     """Scripts sample without either; the log still has it."""
     import sys
 
-    from sama_core.comfyui import stages as node_text
+    from sama_core.comfyui import node_progress
 
-    assert node_text.show("SAMA: x") is False
-    node_text.tell(["SAMA: x"])
+    assert node_progress.show("SAMA: x") is False
+    node_progress.show_remarks(["SAMA: x"])
     monkeypatch.setitem(sys.modules, "server", None)
     assert edit.sample(**without_source(edit))["video"].isfinite().all()
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "comfy_execution.utils", None)
-        assert node_text.show("SAMA: x") is False
+        assert node_progress.show("SAMA: x") is False
 
 
 def test_ours_shows_its_stages_through_the_same_place(edit):

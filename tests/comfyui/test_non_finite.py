@@ -1,11 +1,12 @@
-"""Values that are no numbers end a run where they first come, with what cures them; nothing of them is kept."""
+"""Values that are no numbers end a run where they first come, with what cures them; nothing of them
+is kept.
+"""
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from .graphs import whole_edit
-from .test_long_edit import long_edit, store  # noqa: F401  a fixture
+from .graphs import long_edit, whole_edit
 
 NAN = float("nan")
 
@@ -48,7 +49,7 @@ NODES = {
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_the_run_ends_at_the_step_that_spoils_it(comfyui, edit, store, monkeypatch, node):  # noqa: F811
+def test_the_run_ends_at_the_step_that_spoils_it(comfyui, edit, store, monkeypatch, node):
     """Three calls of eight, and nothing is kept."""
     calls = spoil(monkeypatch, 3)
     result = comfyui.run(edit.nodes, keep=[NODES[node](edit)[0]])
@@ -119,7 +120,9 @@ def test_a_lora_of_nan_is_named_first(comfyui, edit):
 
 
 def test_float16_that_overflows_is_told_to_be_bf16(comfyui, edit):
-    """A head whose values pass 65504, computed in float16 through core's Model Compute Dtype; bf16 cures it."""
+    """A head whose values pass 65504, computed in float16 through core's Model Compute Dtype; bf16
+    cures it.
+    """
     folder = comfyui.models("diffusion_models")
     weights = load_file(folder / edit.models.sama)
     weights["blocks.0.ffn.2.weight"] *= 3e4
@@ -191,7 +194,7 @@ def test_frames_that_the_vae_spoils(comfyui, edit, monkeypatch):
         del edit.nodes[node[0]]
 
 
-def test_an_entry_of_nan_counts_as_damaged(comfyui, edit, store, caplog):  # noqa: F811
+def test_an_entry_of_nan_counts_as_damaged(comfyui, edit, store, caplog):
     """Kept by an earlier version: it is removed and computed again."""
     from sama_core.long.store import checksum
     from sama_core.weights.write import write_safetensors

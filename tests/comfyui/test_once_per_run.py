@@ -1,4 +1,6 @@
-"""In ComfyUI's sampler the text's keys are computed once a run, and the result is the same to the bit."""
+"""In ComfyUI's sampler the text's keys are computed once a run, and the result is the same to the
+bit.
+"""
 
 import pytest
 import torch
@@ -94,14 +96,14 @@ HARMLESS = {
 def test_nothing_is_kept_where_something_else_calls_the_model(edit: Edit, spoiler):
     import comfy.samplers
 
-    from sama_core.comfyui.video_view import remember_what_stays
+    from sama_core.comfyui.video_view import cache_constants
     from sama_core.model.once_per_run import MEMORY
 
     guider = comfy.samplers.CFGGuider(edit.values(edit.model).clone())
     guider.conds = {"positive": [{}], "negative": [{}]}
     if spoiler:
         {**SPOILERS, **HARMLESS}[spoiler](guider)
-    remember_what_stays(guider, "sama")
+    cache_constants(guider, "sama")
     assert (MEMORY in guider.model_options.get("transformer_options", {})) == (
         spoiler not in SPOILERS
     )
@@ -110,7 +112,7 @@ def test_nothing_is_kept_where_something_else_calls_the_model(edit: Edit, spoile
 def test_other_guiders_compute_every_step(edit: Edit):
     import comfy.samplers
 
-    from sama_core.comfyui.video_view import remember_what_stays
+    from sama_core.comfyui.video_view import cache_constants
     from sama_core.model.once_per_run import MEMORY
 
     class Other(comfy.samplers.CFGGuider):
@@ -118,12 +120,14 @@ def test_other_guiders_compute_every_step(edit: Edit):
 
     guider = Other(edit.values(edit.model).clone())
     guider.conds = {"positive": [{}]}
-    remember_what_stays(guider, "sama")
+    cache_constants(guider, "sama")
     assert MEMORY not in guider.model_options.get("transformer_options", {})
 
 
 def test_a_callback_that_alters_the_text_in_mid_run_bites(edit: Edit, sampled):
-    """Such as a pack that fades a LoRA out: from the second step on the text's values are taken away."""
+    """Such as a pack that fades a LoRA out: from the second step on the text's values are taken
+    away.
+    """
     from .test_model_patches import run_patched
 
     steps, kept = [], []

@@ -1,4 +1,6 @@
-"""Memory runs out while SAMA samples: advice in the error, core's clean-up after it, and a whole next run."""
+"""Memory runs out while SAMA samples: advice in the error, core's clean-up after it, and a whole
+next run.
+"""
 
 import re
 
@@ -49,8 +51,9 @@ def test_advice_stands_in_the_error(edit, failing, node):
     text, details = failed(edit, link)
     assert details["node_type"] == node and details["exception_type"] == "torch.OutOfMemoryError"
     assert text.startswith(
-        "SAMA ran out of memory. Nothing is broken: change a setting and queue it again.\n"
-        "SAMA plan: 5 frames of 32x32, 3 steps, cfg 5\nModel: sama_untrained.safetensors, 2.2 million weights"
+        "SAMA ran out of memory. Nothing is broken: change a setting and queue it again.\nSAMA "
+        "plan: 5 frames of 32x32, 3 steps, cfg 5\nModel: sama_untrained.safetensors, 2.2 million "
+        "weights"
     )
     assert "\nTokens: 81 = source 8 + semantic 65 + target 8\n" in text
     assert "2 calls a step (cfg 5)" in text
@@ -64,7 +67,9 @@ def test_advice_stands_in_the_error(edit, failing, node):
 
 
 def test_next_graph_is_as_if_nothing_had_happened(edit, sampled, failing):
-    """Three runs fail, each with another error; models are unloaded by core, and the fourth equals a clean one."""
+    """Three runs fail, each with another error; models are unloaded by core, and the fourth equals
+    a clean one.
+    """
     import comfy.model_management as management
 
     for error in (
@@ -85,7 +90,7 @@ def test_next_graph_is_as_if_nothing_had_happened(edit, sampled, failing):
 
 
 def test_same_queue_item_again_with_kept_nodes(edit, sampled, failing):
-    """As an artist does it: the failed item is queued once more, and the loaders are not run anew."""
+    """As a user does it: the failed item is queued again, and the loaders do not run again."""
     link = edit.ksampler()
     failing(torch.OutOfMemoryError("simulated"))
     failed(edit, link)

@@ -40,11 +40,10 @@ def test_plan_of_the_small_model(comfyui, pack):
     assert fits is True
     assert tuple(shown) == (text,)
     assert text.startswith(
-        "SAMA plan: 17 frames of 64x64, 20 steps, cfg 1\n"
-        "Model: sama_shapes.safetensors, 7.0 million weights, file in float16, computed in float32: 27 MiB in memory\n"
-        "Tokens: 225 = source 80 + semantic 65 + target 80\n"
-        "Work: 4.42 GFLOP a call, 7% of it attention; 1 call a step (cfg 1), 88.4 GFLOP in all\n"
-        "Device: "
+        "SAMA plan: 17 frames of 64x64, 20 steps, cfg 1\nModel: sama_shapes.safetensors, 7.0 "
+        "million weights, file in float16, computed in float32: 27 MiB in memory\nTokens: 225 = "
+        "source 80 + semantic 65 + target 80\nWork: 4.42 GFLOP a call, 7% of it attention; 1 call "
+        "a step (cfg 1), 88.4 GFLOP in all\nDevice: "
     )
     assert text.endswith("Verdict: it fits.")
 
@@ -139,7 +138,9 @@ def test_wrong_files_are_refused_as_by_the_loader(comfyui, small, name, complain
 
 
 def test_planned_weights_are_what_core_holds(comfyui, pack):
-    """The header gives core's figure for the loaded model, less the 1000 sigmas (float32) of its noise schedule."""
+    """The header gives core's figure for the loaded model, less the 1000 sigmas (float32) of its
+    noise schedule.
+    """
     graph = Graph()
     model = graph.add("SAMALoadModel", model_name=MODEL, weight_dtype="default")
     patcher = comfyui.run(graph.nodes, keep=[model[0]]).check().values[model[0]][0]
@@ -202,7 +203,9 @@ def test_cards_and_modes_as_core_has_them(comfyui, pack, monkeypatch):
 
 
 class Patcher:
-    """As much of a ModelPatcher as `load_models_gpu` asks for; remembers what it may put on the card."""
+    """As much of a ModelPatcher as `load_models_gpu` asks for; remembers what it may put on the
+    card.
+    """
 
     def __init__(self, size: int):
         self.size, self.loaded = size, 0

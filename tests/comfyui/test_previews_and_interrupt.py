@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .graphs import whole_edit
+from .graphs import spoken, whole_edit
 
 
 def test_ksampler_previews_every_step(edit):
@@ -15,7 +15,8 @@ def test_ksampler_previews_every_step(edit):
 
 
 def test_sama_edit_shows_all_its_stages(edit):
-    """One bar over text, encoding, three steps and decoding, with previews and a line of text in the node.
+    """One bar over text, encoding, three steps and decoding, with previews and a line of text in
+    the node.
 
     Core drops progress calls without a preview that follow each other closely.
     """
@@ -39,17 +40,8 @@ def test_sama_edit_shows_all_its_stages(edit):
     ]
 
 
-def spoken(result) -> list[str]:
-    """The lines of text the server would have shown in nodes: node id length, node id, text."""
-    lines = []
-    for _event, data in result.messages:
-        if isinstance(data, bytes) and b"SAMA: " in data:
-            lines.append(data[data.index(b"SAMA: ") :].decode())
-    return lines
-
-
 def test_anchor_preview_fills_its_bar_at_the_end(edit):
-    """Three anchors of two steps: one bar that is full when the last frame is decoded, not before."""
+    """Three anchors of two steps: one bar, which is full only when the last frame is decoded."""
     node = whole_edit(edit, steps=2)
     edit.nodes[node[0]]["class_type"] = "SAMAAnchorPreview"
     edit.nodes[node[0]]["inputs"] |= {"anchors": 3, "first_frame": 0}

@@ -1,4 +1,6 @@
-"""Region edits in the real executor: outside the feather every pixel is the source's, inside it something changed."""
+"""Region edits in the real executor: outside the feather every pixel is the source's, inside it
+something changed.
+"""
 
 import pytest
 import torch
@@ -94,7 +96,9 @@ def test_a_mask_per_frame_leaves_whole_frames_alone(shapes):
 
 
 def test_the_parts_give_the_same_edit(shapes):
-    """SAMA Edit Conditioning with the mask, ComfyUI's sampler and decoder, SAMA Paste Back: bit for bit SAMA Edit."""
+    """SAMA Edit Conditioning with the mask, ComfyUI's sampler and decoder, SAMA Paste Back: bit for
+    bit SAMA Edit.
+    """
     mask = region(shapes, white_box(shapes))
     shapes.nodes[shapes.conditioning[0]]["inputs"]["mask"] = mask
     sampled = shapes.custom(shapes.add("SAMASigmas", steps=2, shift=5.0, denoise=1.0), cfg=1.0)
@@ -211,7 +215,9 @@ def test_source_and_edit_of_different_clips(shapes):
 
 
 def test_a_mask_and_context_windows(comfyui, small):
-    """Every window keeps its part of the source; the mask is white in a corner of the last latent frame alone."""
+    """Every window keeps its part of the source; the mask is white in a corner of the last latent
+    frame alone.
+    """
     graph = Edit(comfyui, small, area=SMALL_AREA, frames=9)
     black = graph.add("MaskToImage", mask=solid(graph, 0.0, 32, 32))
     left = graph.add("MaskToImage", mask=white_box(graph, 32, 32, (0, 0, 16)))

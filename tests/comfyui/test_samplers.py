@@ -7,13 +7,15 @@ from ..harness.golden import assert_close, distance
 from .graphs import Graph
 
 # The list of ComfyUI 0.30.0; `test_the_list_is_complete` says when a core has others.
-SAMPLERS = """euler euler_cfg_pp euler_ancestral euler_ancestral_cfg_pp heun heunpp2 exp_heun_2_x0 exp_heun_2_x0_sde
-dpm_2 dpm_2_ancestral lms dpm_fast dpm_adaptive dpmpp_2s_ancestral dpmpp_2s_ancestral_cfg_pp dpmpp_sde dpmpp_sde_gpu
-dpmpp_2m dpmpp_2m_cfg_pp dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde
-dpmpp_3m_sde_gpu ddpm lcm ipndm ipndm_v deis res_multistep res_multistep_cfg_pp res_multistep_ancestral
-res_multistep_ancestral_cfg_pp gradient_estimation gradient_estimation_cfg_pp er_sde seeds_2 seeds_3 sa_solver
-sa_solver_pece ddim uni_pc uni_pc_bh2""".split()
-SCHEDULERS = """simple sgm_uniform karras exponential ddim_uniform beta normal linear_quadratic kl_optimal""".split()
+SAMPLERS = """euler euler_cfg_pp euler_ancestral euler_ancestral_cfg_pp heun heunpp2 exp_heun_2_x0
+exp_heun_2_x0_sde dpm_2 dpm_2_ancestral lms dpm_fast dpm_adaptive dpmpp_2s_ancestral
+dpmpp_2s_ancestral_cfg_pp dpmpp_sde dpmpp_sde_gpu dpmpp_2m dpmpp_2m_cfg_pp dpmpp_2m_sde
+dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde dpmpp_3m_sde_gpu ddpm lcm
+ipndm ipndm_v deis res_multistep res_multistep_cfg_pp res_multistep_ancestral
+res_multistep_ancestral_cfg_pp gradient_estimation gradient_estimation_cfg_pp er_sde seeds_2 seeds_3
+sa_solver sa_solver_pece ddim uni_pc uni_pc_bh2""".split()
+SCHEDULERS = """simple sgm_uniform karras exponential ddim_uniform beta normal linear_quadratic
+kl_optimal""".split()
 RANDOM = "ancestral sde ddpm lcm er_sde seeds sa_solver".split()
 
 
@@ -94,7 +96,9 @@ def test_cfg_1_is_the_positive_prompt_alone(edit):
 
 
 def test_custom_sampling_with_our_sigmas_equals_ksampler(edit, sampled):
-    """SamplerCustomAdvanced with SAMA Sigmas: `simple` differs from it at 3 steps by table rounding alone."""
+    """SamplerCustomAdvanced with SAMA Sigmas: `simple` differs from it at 3 steps by table rounding
+    alone.
+    """
     both = edit.values(edit.custom(edit.add("SAMASigmas", steps=3, shift=5.0, denoise=1.0)))[
         "samples"
     ]
@@ -110,7 +114,9 @@ def test_partial_denoise_sigmas(edit):
 
 
 def test_an_item_of_a_batch_can_be_made_again_alone(edit):
-    """RepeatLatentBatch and LatentFromBatch: the same seed gives the third item by itself, tokens included."""
+    """RepeatLatentBatch and LatentFromBatch: the same seed gives the third item by itself, tokens
+    included.
+    """
     batch = edit.add("RepeatLatentBatch", samples=edit.latent, amount=3)
     third = edit.add("LatentFromBatch", samples=batch, batch_index=2, length=1)
     whole, alone = edit.sample(latent_image=batch), edit.sample(latent_image=third)
@@ -134,7 +140,9 @@ def test_the_semantic_noise_of_a_seed_is_the_same_at_every_size(comfyui):
 
 
 def test_negative_without_a_source(edit):
-    """Guidance towards the source: the negative prompt keeps the text and drops the reference latent."""
+    """Guidance towards the source: the negative prompt keeps the text and drops the reference
+    latent.
+    """
     prompts = edit.add("SAMAInstruction", clip=edit.clip, instruction="blue", edit_tag=True)
     out = edit.sample(negative=prompts)
     assert all(torch.isfinite(stream).all() for stream in out.values())

@@ -12,7 +12,7 @@ LIMIT = 5e-5
 
 @pytest.fixture(scope="module")
 def model(comfyui, golden):
-    """The golden DiT as a prepared ModelPatcher; its head size (24) is told by the file's metadata."""
+    """The golden DiT as a prepared ModelPatcher; the file's metadata has its head size (24)."""
     import comfy.sd
 
     from sama_core.comfyui.joint_state import prepare
@@ -44,7 +44,7 @@ def denoise(model, loop, steps: int, cfg: float, nested: bool, monkeypatch=None,
     import comfy.sample
     import comfy.samplers
 
-    from sama_core.comfyui import carried_semantics, joint_state
+    from sama_core.comfyui import joint_state, streams
     from sama_core.model.schedule import flow_sigmas
 
     sigmas = flow_sigmas(steps) if sigmas is None else sigmas
@@ -70,7 +70,7 @@ def denoise(model, loop, steps: int, cfg: float, nested: bool, monkeypatch=None,
         disable_pbar=True,
         seed=1,
     )
-    video, semantic = out.unbind() if nested else (out, carried_semantics.carried_semantic(out))
+    video, semantic = out.unbind() if nested else (out, streams.carried_semantic(out))
     return model.model.latent_format.process_in(video), semantic
 
 
@@ -164,7 +164,7 @@ def test_batch_sample_0_equals_a_batch_of_one(model, loop, monkeypatch):
     import comfy.sample
     import comfy.samplers
 
-    from sama_core.comfyui.carried_semantics import carried_semantic
+    from sama_core.comfyui.streams import carried_semantic
     from sama_core.model.schedule import flow_sigmas
 
     def run(batch):

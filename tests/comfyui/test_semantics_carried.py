@@ -128,7 +128,7 @@ def test_a_nested_tensor_gives_the_same_result(comfyui, edit, sampler):
     import comfy.sample
     import comfy.samplers
 
-    from sama_core.comfyui.carried_semantics import carried_semantic
+    from sama_core.comfyui.streams import carried_semantic
     from sama_core.model.semantic import semantic_noise
 
     model, positive, negative = (

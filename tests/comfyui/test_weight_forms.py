@@ -1,11 +1,12 @@
-"""Every node that samples × every form of the weights, with and without a LoRA, in ComfyUI's own executor."""
+"""Every node that samples × every form of the weights, with and without a LoRA, in ComfyUI's own
+executor.
+"""
 
 import pytest
 import torch
 
 from ..harness.golden import distance
-from .graphs import Edit, output, whole_edit
-from .test_long_edit import graph, long_edit
+from .graphs import Edit, long_edit, long_graph, output, whole_edit
 from .weight_forms import CORE_FORMATS, FORMS, LATER_FORMATS, known, use
 
 LORA = "forms_lora.safetensors"
@@ -86,8 +87,8 @@ def with_lora(edit: Edit) -> None:
 def results(
     comfyui, small, form: str, nodes=sampling_nodes
 ) -> dict[tuple[str, bool], torch.Tensor]:
-    """What every node gives with weights in that form: (node id, with the LoRA) → frames or latent."""
-    edit = graph(comfyui, small, FRAMES, area=16 * 16)
+    """What every node gives for that form: (node id, with the LoRA) → frames or latent."""
+    edit = long_graph(comfyui, small, FRAMES, area=16 * 16)
     use(edit, FORMS[form])
     links = {(name, False): link for name, link in nodes(edit).items()}
     with_lora(edit)
@@ -106,26 +107,13 @@ def float_results(comfyui, small) -> dict:
     return results(comfyui, small, "default")
 
 
-@pytest.fixture
-def sampled_segments(monkeypatch):
-    """How often SAMA Long Edit samples a segment."""
-    from sama_core.comfyui import long_edit
-
-    counted, original = [], long_edit.sample_edit
-
-    def count(*args, **kwargs):
-        counted.append(1)
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(long_edit, "sample_edit", count)
-    return counted
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_every_node_samples_every_form(comfyui, small, float_results, sampled_segments, form):
-    """Finite, as near to the float32 model as the form allows, and nearer to it than to the one of the other LoRA.
+    """Finite, as near to the float32 model as the form allows, and nearer to it than to the one of
+    the other LoRA.
 
-    SAMA Long Edit keeps its two segments with the LoRA and without, and a second queueing samples none.
+    SAMA Long Edit keeps its two segments with the LoRA and without, and a second queueing samples
+    none.
     """
     from sama_core.comfyui.long_edit import segment_store
 
@@ -156,7 +144,9 @@ def test_every_format_of_core_is_here(comfyui):
 
 
 def test_every_sampling_node_is_here(comfyui, edit):
-    """Core's nodes that take a model or a guider and give a latent in the category of samplers, and ours."""
+    """Core's nodes that take a model or a guider and give a latent in the category of samplers, and
+    ours.
+    """
     import nodes
 
     found = set()

@@ -1,4 +1,6 @@
-"""Weight files in every layout through the real loaders: the same weights, or a refusal before any is read."""
+"""Weight files in every layout through the real loaders: the same weights, or a refusal before any
+is read.
+"""
 
 from pathlib import Path
 
@@ -123,7 +125,9 @@ DECLARED_BUT_NOT_READ = {"asym_w4a8_int8": {"weight_scale"}}
 
 
 def test_every_format_of_this_core_is_known(comfyui):
-    """A new one is accepted from a file, but its shapes are not checked before loading: add it to the table."""
+    """A new one is accepted from a file, but its shapes are not checked before loading: add it to
+    the table.
+    """
     import comfy.quant_ops
 
     from sama_core.weights.quant_formats import FORMATS
@@ -154,7 +158,9 @@ CORE_FAILS = {
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
 def test_the_stock_loader_never_makes_a_sama_of_a_wrong_file(comfyui, tmp_path, case):
-    """What core would leave out is refused by our sentence; what it cannot read at all by its own error."""
+    """What core would leave out is refused by our sentence; what it cannot read at all by its own
+    error.
+    """
     import comfy.sd
 
     path = written(tmp_path / "model.safetensors", case.tensors, case.metadata)
@@ -204,7 +210,9 @@ def test_other_packs_operations_read_scales_as_they_like(comfyui):
 
 @pytest.mark.parametrize("by_metadata", [True, False])
 def test_a_delta_over_a_quantised_base_keeps_the_bases_marks(comfyui, tmp_path, by_metadata):
-    """The base's scales are applied, whatever marks them, and the layer that the delta brings is its own."""
+    """The base's scales are applied, whatever marks them, and the layer that the delta brings is
+    its own.
+    """
     from sama_core.comfyui.loaders import load_diffusion_model
 
     sama = {

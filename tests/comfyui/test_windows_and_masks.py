@@ -72,7 +72,9 @@ def test_a_cfg_function_that_calls_the_model_again_does_so_in_windows(long_edit,
 
 
 def test_the_source_is_cut_to_each_window(long_edit, monkeypatch):
-    """Every model call has as many source as target frames, and the source frames are the window's own."""
+    """Every model call has as many source as target frames, and the source frames are the window's
+    own.
+    """
     from sama_core.model.dit import SamaDiT
 
     seen, original = [], SamaDiT.forward
@@ -127,7 +129,7 @@ def test_windows_with_a_batch_of_two(comfyui, long_edit):
 def test_freenoise_shuffles_the_video_noise_only(long_edit):
     """The windows' noise is reordered in time; the semantic noise keeps its own draw."""
     from sama_core.comfyui import context_windows, video_view
-    from sama_core.comfyui.packing import JointShape
+    from sama_core.comfyui.streams import JointShape
 
     plain = long_edit.values(long_edit.model)
     model = long_edit.patch("WanContextWindowsManual", **{**WINDOWS, "freenoise": True}).values(

@@ -1,4 +1,6 @@
-"""Every form in which people load a diffusion model's weights, made from the small model's float32 file."""
+"""Every form in which people load a diffusion model's weights, made from the small model's float32
+file.
+"""
 
 import json
 from dataclasses import dataclass
@@ -19,14 +21,18 @@ CORE_FORMATS = {
     "convrot_w4a4": {},
     "asym_w4a8_int8": {},
 }
-"""Formats of core's `comfy_quant` entries, with their settings; a test compares the list with core's."""
+"""Formats of core's `comfy_quant` entries, with their settings; a test compares the list with
+core's.
+"""
 LATER_FORMATS = {"asym_w4a8_int8"}
 """Formats that ComfyUI 0.30.0 does not know."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """A way to have the weights, and how far from the float32 model its results may lie (relative L2)."""
+    """A way to have the weights, and how far from the float32 model its results may lie (relative
+    L2).
+    """
 
     kind: str
     name: str
@@ -34,7 +40,8 @@ class Form:
     least: float = 1e-4
 
 
-# The limits are about three times what two steps of the small random model show; 3 bits of mantissa lie 3 % away.
+# The limits are about three times what two steps of the small random model show; 3 bits of mantissa
+# lie 3 % away.
 FORMS = {
     form.name: form
     for form in (

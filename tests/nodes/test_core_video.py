@@ -1,4 +1,6 @@
-"""A VIDEO that ComfyUI, or another pack, has changed is edited as it is shown, never as the raw file behind it."""
+"""A VIDEO that ComfyUI, or another pack, has changed is edited as it is shown, never as the raw
+file behind it.
+"""
 
 import inspect
 import io
@@ -43,7 +45,9 @@ def read(video):
 
 
 def is_shown(video, tolerance=0.01):
-    """Asserts that what is read are the pixels, count and rate that ComfyUI shows; returns the receipt."""
+    """Asserts that what is read are the pixels, count and rate that ComfyUI shows; returns the
+    receipt.
+    """
     shown = video.get_components()
     pictures, info = read(video)
     assert pictures.shape == shown.images.shape
@@ -68,7 +72,9 @@ def _edited_images(images, crop, size):
 
 
 def later_class(tells: bool):
-    """A VideoFromFile that can be cropped and resized; `tells` by has_pending_frame_edits, as core does since then."""
+    """A VideoFromFile that can be cropped and resized; `tells` by has_pending_frame_edits, as core
+    does since then.
+    """
     from comfy_api.latest import InputImpl, Types
 
     class VideoFromFile(InputImpl.VideoFromFile):
@@ -122,7 +128,9 @@ def later(request, comfyui, monkeypatch):
 
 
 def test_a_pending_crop_is_edited_and_not_the_file(later, clip_file):
-    """The 64x48 crop of a 96x64 clip stays 64x48; it is read from a file of its own, frame by frame."""
+    """The 64x48 crop of a 96x64 clip stays 64x48; it is read from a file of its own, frame by
+    frame.
+    """
     video = later(clip_file).as_cropped(8, 4, 64, 48)
     info = is_shown(video)
     assert (info.width, info.height, info.frame_count) == (64, 48, COUNT)
@@ -188,7 +196,9 @@ def test_the_written_file_goes_with_its_reader(later, clip_file):
 
 
 def test_another_rate_or_length_than_the_files_is_not_read_raw(comfyui, clip_file, monkeypatch):
-    """What a later ComfyUI may invent: a VIDEO that plays faster, and shows so in what it says of itself."""
+    """What a later ComfyUI may invent: a VIDEO that plays faster, and shows so in what it says of
+    itself.
+    """
     from comfy_api.latest import InputImpl
 
     class VideoFromFile(later_class(False)):
@@ -304,7 +314,9 @@ def test_a_trimmed_part_is_joined_without_loss(comfyui, joined_class, clip_file)
 
 
 def test_a_packs_own_subclass_is_not_read_raw(comfyui, clip_file):
-    """It shows a negative of the file; methods of its own mean frames of its own, in the class or in the object."""
+    """It shows a negative of the file; methods of its own mean frames of its own, in the class or
+    in the object.
+    """
     from comfy_api.latest import InputImpl
 
     class Negative(InputImpl.VideoFromFile):

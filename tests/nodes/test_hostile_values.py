@@ -1,7 +1,9 @@
-"""Whatever an API call or another pack's node puts into an input: a result, or one sentence. Every input of every node.
+"""Whatever an API call or another pack's node puts into an input: a result, or one sentence.
 
-Typed values go through ComfyUI's own validation; linked ones, which it does not look at, come from a node that gives
-any value. Each runs through the real executor on the small model.
+Every input of every node.
+
+Typed values go through ComfyUI's own validation; linked ones, which it does not look at, come from
+a node that gives any value. Each runs through the real executor on the small model.
 """
 
 import logging
@@ -165,7 +167,9 @@ class HarnessValue:
 
 
 class Bench:
-    """A graph in which every kind of socket has something right to connect, and one node under trial."""
+    """A graph in which every kind of socket has something right to connect, and one node under
+    trial.
+    """
 
     def __init__(self, comfyui, small, node_id: str):
         self.edit = Edit(comfyui, small, area=SMALL_AREA)
@@ -233,7 +237,9 @@ class Bench:
         )
 
     def trial(self, name: str, given, more: dict | None = None) -> str:
-        """What is wrong with the run in which input `name` is `given`; empty if it is a result or one sentence."""
+        """What is wrong with the run in which input `name` is `given`; empty if it is a result or
+        one sentence.
+        """
         graph = {**self.edit.nodes, **(more or {})}
         graph["trial"] = {"class_type": self.node_id, "inputs": {**self.base, name: given}}
         try:
@@ -266,7 +272,8 @@ def is_clear(message: str) -> bool:
 def hostile(comfyui, small):
     """Writes a LoRA file, and registers the node that gives any value.
 
-    Nothing is logged meanwhile: half a UTF-16 pair in a captured line would end a worker of pytest-xdist.
+    Nothing is logged meanwhile: half a UTF-16 pair in a captured line would end a worker of
+    pytest-xdist.
     """
     import nodes
     from safetensors.torch import save_file

@@ -1,4 +1,4 @@
-"""Values in the rarer forms that other packs' nodes send: each is taken as the usual form of it is."""
+"""Values in rarer forms that other packs' nodes send are taken like the usual form."""
 
 import enum
 import math

@@ -1,4 +1,6 @@
-"""What a newer ComfyUI does to our nodes, done by the one at hand: fields, inputs, outputs nobody has invented yet."""
+"""What a newer ComfyUI does to our nodes, done by the one at hand: fields, inputs, outputs nobody
+has invented yet.
+"""
 
 from dataclasses import dataclass, field
 
@@ -70,7 +72,9 @@ def test_schemas_with_new_fields_describe_every_node(comfyui, pack, monkeypatch)
 
 @pytest.mark.parametrize("given", [{"invented_later": "x"}, {}])
 def test_hidden_values_may_come_and_go(comfyui, monkeypatch, given):
-    """A node that shows text in itself asks for its id alone; what else ComfyUI hides there is left alone."""
+    """A node that shows text in itself asks for its id alone; what else ComfyUI hides there is left
+    alone.
+    """
     from comfy_api.latest import _io
 
     told = []

@@ -1,4 +1,6 @@
-"""Our VIDEO in the hands of later ComfyUIs: what they pass to its methods, ask of it, and write from it."""
+"""Our VIDEO in the hands of later ComfyUIs: what they pass to its methods, ask of it, and write
+from it.
+"""
 
 import io
 import json
@@ -99,12 +101,12 @@ def test_what_has_no_effect_is_said_once(video, caplog):
             video.get_components(on_device_2031="cuda")
     assert [line for line in caplog.messages if "2031" in line] == [
         (
-            "SAMA: RestoredVideo.save_to does not know what this ComfyUI asks for with 'sharpen_by_2031'; it goes on "
-            "without."
+            "SAMA: RestoredVideo.save_to does not know what this ComfyUI asks for with "
+            "'sharpen_by_2031'; it goes on without."
         ),
         (
-            "SAMA: RestoredVideo.get_components does not know what this ComfyUI asks for with 'on_device_2031'; it goes "
-            "on without."
+            "SAMA: RestoredVideo.get_components does not know what this ComfyUI asks for with "
+            "'on_device_2031'; it goes on without."
         ),
     ]
 
@@ -160,7 +162,9 @@ def core_offers(kind, name):
 
 
 def test_webm_and_av1_are_written_by_core_where_it_offers_them(comfyui, tmp_path):
-    """Through an object of core's own: nearly lossless in, core's encoder out; else named as not offered."""
+    """Through an object of core's own: nearly lossless in, core's encoder out; else named as not
+    offered.
+    """
     made = {
         "webm": ("out.webm", {"format": "webm"}),
         "av1": ("out.mp4", {"codec": "av1", "crf": 20.0}),
@@ -301,7 +305,9 @@ def test_what_no_one_writes_is_refused_by_name(core_of_033, tmp_path, size, aske
 
 
 def test_save_video_writes_every_form_that_this_core_offers(comfyui):
-    """Core's own node, through the executor: on 0.30 mp4, since 0.33 mkv and webm too, each with each codec."""
+    """Core's own node, through the executor: on 0.30 mp4, since 0.33 mkv and webm too, each with
+    each codec.
+    """
     from comfy_api.latest import Types
 
     write_clip(comfyui.base / "input" / "forms.mp4", moving_shapes(COUNT, *SIZE), Fraction(RATE))
@@ -439,7 +445,9 @@ def test_metadata_that_is_no_json_does_not_cost_the_edit(video):
 
 @pytest.mark.parametrize("later", [True, False])
 def test_videos_joined_by_core_hold_our_edit(comfyui, tmp_path, later):
-    """A list of videos takes ours as an mkv in memory and reads its packets; where core has none, the same by hand."""
+    """A list of videos takes ours as an mkv in memory and reads its packets; where core has none,
+    the same by hand.
+    """
     from comfy_api.latest import InputImpl, Types
 
     joins = getattr(InputImpl, "VideoFromList", None)

@@ -60,7 +60,9 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
 def declared(node: dict) -> tuple[list[str], int]:
-    """The sockets a node definition has, and how many values its widgets save (a seed has its control besides)."""
+    """The sockets a node definition has, and how many values its widgets save (a seed has its
+    control besides).
+    """
     inputs = {
         name: spec
         for kind in ("required", "optional")
@@ -78,7 +80,9 @@ def declared(node: dict) -> tuple[list[str], int]:
 
 
 def test_canvas_workflows_have_the_inputs_the_nodes_have_today(comfy_server):
-    """A saved node keeps the sockets and widgets of the day it was saved: one added since is not there to be wired."""
+    """A saved node keeps the sockets and widgets of the day it was saved: one added since is not
+    there to be wired.
+    """
     nodes = json.loads(fetch(comfy_server, "/object_info"))
     checked = 0
     for path in sorted((REPO_ROOT / "workflows").glob("*.json")):

@@ -1,4 +1,6 @@
-"""An edit that cannot be saved is kept: without loss, loadable by ComfyUI's own nodes, and the error says where."""
+"""An edit that cannot be saved is kept: without loss, loadable by ComfyUI's own nodes, and the
+error says where.
+"""
 
 import io
 import json
@@ -62,7 +64,9 @@ def rescued(comfyui):
 
 
 def test_the_kept_edit_can_be_loaded_and_saved(graph, rescued, tmp_path):
-    """Load Video → Get Video Components → SAMA Finish Video, as the error says: the same frames, to the bit."""
+    """Load Video → Get Video Components → SAMA Finish Video, as the error says: the same frames, to
+    the bit.
+    """
     video = value(graph, graph.finish)
     video.frames = video.frames * 0.9
     with pytest.raises(ClipError) as caught:
@@ -73,8 +77,8 @@ def test_the_kept_edit_can_be_loaded_and_saved(graph, rescued, tmp_path):
         "out.mp4: got No such file or directory, needs room and permission to write it."
     )
     assert (
-        f"The edit is kept as output/sama_rescued/{kept.name}. To go on from it: Load Video → Get Video"
-        in text
+        f"The edit is kept as output/sama_rescued/{kept.name}. To go on from it: Load Video → Get "
+        "Video" in text
     )
     with av.open(str(kept)) as container:
         assert json.loads(container.metadata["workflow"]) == {"nodes": [1]}
@@ -115,7 +119,9 @@ def test_it_is_kept_once_however_often_saving_fails(graph, rescued, tmp_path):
 
 @pytest.mark.parametrize("room", [0, 1000])
 def test_a_full_disk_is_told_with_what_still_helps(graph, rescued, tmp_path, room):
-    """No folder takes the edit: nothing half-written is left, the old file stays, and the cache still has it."""
+    """No folder takes the edit: nothing half-written is left, the old file stays, and the cache
+    still has it.
+    """
     resource = pytest.importorskip(
         "resource", reason="file size limits stand in for a full disk; Unix only"
     )
@@ -205,7 +211,9 @@ def nested(depth):
     "value", ["half \ud83d", {"half": "\ud83d"}, {("a", "b"): 1}, nested(5000), Untold(), b"raw"]
 )
 def test_no_edit_fails_for_its_tags(graph, rescued, tmp_path, value):
-    """Prompts of API calls hold anything; what is no text is left out, half characters become question marks."""
+    """Prompts of API calls hold anything; what is no text is left out, half characters become
+    question marks.
+    """
     result(graph).save_to(
         str(tmp_path / "out.mp4"), metadata={"prompt": value, 3: "three", "key \udc00": "kept"}
     )
@@ -304,7 +312,9 @@ def test_a_name_that_cannot_be_written_stops_before_the_edit(graph, prefix, word
 @pytest.mark.parametrize("prefix", ["../outside/clip", "a\0b", "x" * 300])
 @pytest.mark.parametrize("kind", ["SAMAEdit", "SAMALongEdit"])
 def test_a_graph_queued_again_with_a_name_that_cannot_be_written(comfyui, small, kind, prefix):
-    """The source is kept from the run before, and its look ahead with it: the node that samples looks too."""
+    """The source is kept from the run before, and its look ahead with it: the node that samples
+    looks too.
+    """
     edit = Edit(comfyui, small, area=32 * 32)
     comfyui.run(edit.nodes, keep=[edit.source[0]], warm=True).check()
     long = (
@@ -386,7 +396,7 @@ def test_a_full_output_folder_stops_before_the_edit(graph, monkeypatch):
 
 
 def test_what_will_be_saved_is_not_held_up(graph):
-    """Folders that are not there yet, names with dates, and a result that goes through other nodes."""
+    """Folders that do not exist yet, names with dates, a result that passes through other nodes."""
     for prefix in ("ahead/new/folder/clip", "ahead/%date:yyyy%/clip", "ahead/käse 🎬"):
         ahead(graph, filename_prefix=prefix)[0].check()
         graph.nodes.popitem()
@@ -402,7 +412,9 @@ def test_what_will_be_saved_is_not_held_up(graph):
     ],
 )
 def test_a_form_that_this_comfyui_does_not_write_is_known_ahead(graph, settings, words):
-    """ComfyUI refuses such a choice itself where its list lacks it; a graph of a later one is told why."""
+    """ComfyUI refuses such a choice itself where its list lacks it; a graph of a later one is told
+    why.
+    """
     from comfy_api.latest import Types
 
     from sama_core.comfyui.saving import check_saving
@@ -434,7 +446,9 @@ def test_a_form_that_this_comfyui_does_not_write_is_known_ahead(graph, settings,
 
 
 def test_the_result_goes_through_cores_video_nodes(graph):
-    """Trim Video → Get Video Components → Create Video → Save Video, all of them core's own, in one graph."""
+    """Trim Video → Get Video Components → Create Video → Save Video, all of them core's own, in one
+    graph.
+    """
     trimmed = graph.add(
         "Video Slice", video=graph.finish, start_time=0.08, duration=0.2, strict_duration=False
     )

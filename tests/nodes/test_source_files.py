@@ -1,4 +1,6 @@
-"""Files as the world has them, through Load Video, Trim Video and SAMA Source Video: the frames that core shows."""
+"""Files as the world has them, through Load Video, Trim Video and SAMA Source Video: the frames
+that core shows.
+"""
 
 from fractions import Fraction
 
@@ -11,7 +13,8 @@ from ..comfyui.graphs import Graph, output
 from ..harness.numbered_clips import number_in, numbered_picture, write_numbered
 
 WHOLE = {"frames": 0, "start": 0, "stride": 1, "area": 64 * 48, "fps": 24.0, "fit": "keep size"}
-SLICES = [  # file, time of its first picture, packets left out at the beginning, Trim Video's start and duration
+# file, time of its first picture, packets left out at its start, Trim Video's start and duration
+SLICES = [
     ("late.mp4", 500, (), 1.0, 0.5),
     ("late.mp4", 500, (), 0.0, 0.75),
     ("late.mp4", 500, (), 0.3, 0.0),

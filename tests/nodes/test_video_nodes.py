@@ -1,4 +1,6 @@
-"""Video in and out through ComfyUI's own nodes: every use of VIDEO, metadata, fit modes, seconds, old graphs."""
+"""Video in and out through ComfyUI's own nodes: every use of VIDEO, metadata, fit modes, seconds,
+old graphs.
+"""
 
 import io
 import json
@@ -66,7 +68,9 @@ def values(graph, link):
 def test_a_foreign_clips_sound_comes_through_the_nodes(
     comfyui, caplog, name, layout, codec, labels, words
 ):
-    """The server lives, clicks are heard when they are due, in AUDIO and in the saved file; one remark at most."""
+    """The server lives, clicks are heard when they are due, in AUDIO and in the saved file; one
+    remark at most.
+    """
     sound = clicks(av.AudioLayout(layout).nb_channels, 2)
     more = (sound,) if words == "2 sound tracks" else ()
     path = write(comfyui.base / "input" / name, sound, codec, layout, more=more)
@@ -258,7 +262,9 @@ def test_trim_video_cuts_frames_and_sound(graph):
 
 
 def test_the_result_can_be_a_source_again(graph):
-    """Two edits in a row: the second takes the first one's size, times and sound, and no more memory."""
+    """Two edits in a row: the second takes the first one's size, times and sound, and no more
+    memory.
+    """
     from sama_core.comfyui.restored_video import RestoredVideo
 
     again = graph.add(
