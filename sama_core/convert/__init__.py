@@ -1,7 +1,7 @@
 """Quantised SAMA files from whole ones, tensor by tensor, in little memory.
 
     weight_source.py  the tensors of a full file, or of base shards under a delta, read in chunks
-    formats.py        what can be made, under which names; which tensors are quantised and which never
+    formats.py        what can be made, under which names; which tensors are quantised
     layouts.py        the safetensors forms: header and pieces, sizes known before anything is read
     ggml.py           the GGUF forms, through the library `gguf`
     stream.py         header and pieces onto the disk: resumable, checksummed, whole or not at all

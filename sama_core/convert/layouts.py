@@ -3,9 +3,9 @@
     header | float32 tensors | matrices: scale, float8 values, comfy_quant | 16-bit | scaled_fp8
 
 Every tensor starts at a multiple of its element's size, as the library's own files do. A matrix in
-float8 (e4m3fn) has one scale: w ≈ scale · q with scale = max|w| / 448, the same numbers as ComfyUI's
-own `TensorCoreFP8E4M3Layout.quantize(w.float(), scale="recalculate")`. The file's checksum stands in
-its header: `verify` compares.
+float8 (e4m3fn) has one scale: w ≈ scale · q with scale = max|w| / 448, the same numbers as
+ComfyUI's own `TensorCoreFP8E4M3Layout.quantize(w.float(), scale="recalculate")`. The file's
+checksum stands in its header: `verify` compares.
 """
 
 import hashlib

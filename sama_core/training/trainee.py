@@ -9,12 +9,10 @@ from torch import Tensor, nn
 from ..encoders.umt5 import Umt5Encoder
 from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
+from ..weights.names import BLOCK_LAYERS, SEMANTIC_MODULES
 from .config import TrainConfig
 from .recipe import ConfigError
 from .semantics.encoder import mend_torchvision
-
-LORA_LAYERS = r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
-SEMANTIC_PARTS = ("siglip_feat_mlp.", "semantic_head.")
 
 
 class Trainee(nn.Module):
@@ -31,7 +29,7 @@ class Trainee(nn.Module):
         self.dit, self.text_encoder = dit, text_encoder
         if config.semantic_weight == 0:
             for name, weight in dit.named_parameters():
-                weight.requires_grad_(not name.startswith(SEMANTIC_PARTS))
+                weight.requires_grad_(not name.startswith(SEMANTIC_MODULES))
         if config.trained_parts:
             _freeze_others(self, config.trained_parts.split())
         if config.lora_rank:
@@ -71,7 +69,7 @@ class Trainee(nn.Module):
         idle = [
             weight.sum()
             for name, weight in self.dit.named_parameters()
-            if name.startswith(SEMANTIC_PARTS) and weight.requires_grad
+            if name.startswith(SEMANTIC_MODULES) and weight.requires_grad
         ]
         return video + 0.0 * torch.stack(idle).sum() if idle else video
 
@@ -115,7 +113,7 @@ def _add_lora(trainee: Trainee, config: TrainConfig) -> None:
                 "Install requirements-train.txt, or set lora_rank to 0.",
             )
         ) from broken
-    layers = [name for name, _ in trainee.dit.named_modules() if re.fullmatch(LORA_LAYERS, name)]
+    layers = [name for name, _ in trainee.dit.named_modules() if re.fullmatch(BLOCK_LAYERS, name)]
     settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=layers)
     trainee.requires_grad_(False)
     with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""Nodes that change a model, and a bench that samples with them and asks for the keys of the runs."""
+"""Nodes that change a model, and a bench that samples with them and asks for their keys."""
 
 import types
 from pathlib import Path

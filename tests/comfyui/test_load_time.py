@@ -34,7 +34,7 @@ def test_the_node_shows_a_bar_and_a_line(comfyui, edit):
 
 
 def test_stopping_in_the_middle(file):
-    """What the progress bar raises when the user presses interrupt ends the loading; the next load is whole."""
+    """What the progress bar raises on an interrupt ends the loading; the next load is whole."""
     from sama_core.comfyui.loaders import load_diffusion_model
 
     class Pressed(Exception):

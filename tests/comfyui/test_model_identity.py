@@ -1,4 +1,4 @@
-"""Keys of models: one change in the graph gives another key wherever the frames differ, and no more.
+"""Keys of models: one change in the graph gives another key where the frames differ.
 
 Every case samples two steps with each of two settings of one node, and asks for the key before and
 after.

@@ -120,7 +120,7 @@ def wait_for(server: ComfyServer, count: int) -> set[str]:
 
 
 def killed_at(folder: Path, count: int) -> tuple[set[str], str]:
-    """Run the graph on a server of its own and kill it → what is kept then, and the server's log."""
+    """Run the graph on a server and kill it → what is kept then, and the server's log."""
     with running_server(folder) as server:
         server.client.queue(graph())
         wait_for(server, count)
