@@ -1,0 +1,28 @@
+"""One alignment for training: hidden states of a DiT block, held to the relations of a frozen
+teacher.
+
+    DiT block ──▶ projector ──▶ student (B, T, h, w, C) ┐
+                                                        ├─ relation ─ distance ─▶ (B,) · weight
+    the clean target clip ──▶ teacher, from the cache ──┘
+    saliency (B, T, h, w) weighs pairs (SARA) or positions (ours)
+
+SARA (arXiv 2605.07800) compares all pairs of tokens, SAM2VideoX (arXiv 2512.11792) a token with its
+neighbourhood in the next frame, REPA and CREPA token with token. Torch only.
+"""
+
+from .flow import flow_distance, flow_divergence, fuse, local_gram_flow
+from .projector import Projector
+from .relations import pair_weight, routed_trd
+from .tokens import token_cosine, token_distance
+
+__all__ = [
+    "Projector",
+    "flow_distance",
+    "flow_divergence",
+    "fuse",
+    "local_gram_flow",
+    "pair_weight",
+    "routed_trd",
+    "token_cosine",
+    "token_distance",
+]

@@ -1,0 +1,133 @@
+"""From hidden states of a DiT block to the teacher's space: its width, its cells, its frames.
+
+    tokens (B, t·h·w, D) ─▶ time: 4t − 3 frames ─▶ widths ─▶ cells ─▶ (B, T, h', w', width)
+
+Trained along with the model, and left behind when training ends. Projecting belongs into the
+forward pass of the model: under FSDP the weights are whole only there.
+"""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...errors import ConditioningError, needed
+
+TIME_FACTOR = 4
+"""Pixel frames of a latent frame; the first latent frame is one pixel frame (Wan 2.1's VAE)."""
+TRACKING_WIDTHS = (768, 512, 256)
+"""Widths of the skip connection and of the two inner layers (SAM2VideoX App. A)."""
+RELATION_WIDTHS = (2048, 2048)
+"""Widths of VideoREPA's inner layers (its released code), which SARA calls the usual projector."""
+_GROUPS = 32
+
+
+class Projector(nn.Module):
+    """A student's features in the form of the teacher's.
+
+    `tracking=True` is SAM2VideoX's (App. A): hidden states go to every pixel frame by a convolution
+    over time beside an interpolation, then through three layers with SiLU and GroupNorm. Deviation,
+    since the paper does not say: the convolution (3, 1, 1) also brings the width to 768 and runs
+    before the interpolation (×4, linear); both are added; 32 groups, or the most that divide the
+    width; the last layer is bare. Of 4t frames the first three are dropped, because Wan's first
+    latent frame is one pixel frame: 13 latent frames give 49.
+
+    `tracking=False` is VideoREPA's: three linear layers with SiLU. Frames are resampled linearly
+    where the teacher has other ones; Unverified, as are the modes of all resampling in SARA.
+
+    Where the teacher has more cells than the model has tokens, each token gives r × r cells (a
+    pixel shuffle), else the tokens are resampled to the cells.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        width: int,
+        cells: tuple[int, int],
+        grid: tuple[int, int],
+        tracking: bool = False,
+        widths: Sequence[int] | None = None,
+    ):
+        """`dim` of the hidden states, `width` of the teacher, `cells` (h', w') of the teacher and
+        `grid` (h, w) of the model's tokens, for which the number of cells a token gives is
+        chosen.
+        """
+        super().__init__()
+        self.cells, self.tracking = tuple(cells), tracking
+        self.spread = max(math.ceil(have / of) for have, of in zip(cells, grid, strict=True))
+        widths = widths or (TRACKING_WIDTHS if tracking else RELATION_WIDTHS)
+        out = width * self.spread**2
+        if tracking:
+            first, *inner = widths
+            self.shrink = nn.Conv3d(dim, first, (3, 1, 1), padding=(1, 0, 0))
+            self.refine = nn.Conv3d(first, first, (3, 1, 1), padding=(1, 0, 0))
+            self.layers = _normed_layers([first, *inner, out])
+        else:
+            self.layers = _plain_layers([dim, *widths, out])
+
+    def forward(self, tokens: Tensor, shape: tuple[int, int, int], frames: int) -> Tensor:
+        """`tokens` (B, t·h·w, D) of a clip `shape` (t, h, w) → (B, frames, h', w', width).
+
+        Raises ConditioningError where the tokens are not the clip's.
+        """
+        count = math.prod(shape)
+        if tokens.shape[1] != count:
+            raise ConditioningError(
+                needed(
+                    "hidden states",
+                    f"{tokens.shape[1]} tokens",
+                    f"{count} for {shape[0]} latent frames of {shape[1]}x{shape[2]}",
+                    "Align the tokens of the target video alone.",
+                )
+            )
+        video = tokens.unflatten(1, shape).movedim(-1, 1)
+        if self.tracking:
+            video = self._to_pixel_frames(video)
+            video = self.layers(video)
+        else:
+            video = self.layers(video.movedim(1, -1)).movedim(-1, 1)
+        video = self._to_cells(video)
+        if video.shape[2] != frames:
+            size = (frames, *self.cells)
+            video = functional.interpolate(video, size, mode="trilinear", align_corners=False)
+        return video.movedim(1, -1)
+
+    def _to_pixel_frames(self, video: Tensor) -> Tensor:
+        """(B, D, t, h, w) → (B, 768, 4t − 3, h, w)."""
+        video = self.shrink(video)
+        size = (video.shape[2] * TIME_FACTOR, *video.shape[3:])
+        longer = functional.interpolate(video, size, mode="trilinear", align_corners=False)
+        return (longer + self.refine(longer))[:, :, TIME_FACTOR - 1 :]
+
+    def _to_cells(self, video: Tensor) -> Tensor:
+        """(B, width · r², T, h, w) → (B, width, T, h', w')."""
+        batch, _, frames = video.shape[:3]
+        pictures = video.transpose(1, 2).flatten(0, 1)
+        if self.spread > 1:
+            pictures = functional.pixel_shuffle(pictures, self.spread)
+        if tuple(pictures.shape[-2:]) != self.cells:
+            pictures = functional.interpolate(
+                pictures, self.cells, mode="bilinear", align_corners=False, antialias=True
+            )
+        return pictures.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+def _plain_layers(widths: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for one, other in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(one, other), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _normed_layers(widths: list[int]) -> nn.Sequential:
+    """Pointwise layers, each behind GroupNorm and SiLU."""
+    layers: list[nn.Module] = []
+    for one, other in zip(widths, widths[1:], strict=False):
+        layers += [nn.GroupNorm(math.gcd(_GROUPS, one), one), nn.SiLU(), nn.Conv3d(one, other, 1)]
+    return nn.Sequential(*layers)
+
+
+def count_pixel_frames(latent_frames: int) -> int:
+    """Pixel frames of a clip of Wan's latent frames: 5, 13, 21 → 17, 49, 81."""
+    return TIME_FACTOR * (latent_frames - 1) + 1
