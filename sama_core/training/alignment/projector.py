@@ -8,6 +8,7 @@ forward pass of the model: under FSDP the weights are whole only there.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -115,7 +116,7 @@ class Projector(nn.Module):
 
 def _plain_layers(widths: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for one, other in zip(widths, widths[1:], strict=False):
+    for one, other in pairwise(widths):
         layers += [nn.Linear(one, other), nn.SiLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -123,7 +124,7 @@ def _plain_layers(widths: list[int]) -> nn.Sequential:
 def _normed_layers(widths: list[int]) -> nn.Sequential:
     """Pointwise layers, each behind GroupNorm and SiLU."""
     layers: list[nn.Module] = []
-    for one, other in zip(widths, widths[1:], strict=False):
+    for one, other in pairwise(widths):
         layers += [nn.GroupNorm(math.gcd(_GROUPS, one), one), nn.SiLU(), nn.Conv3d(one, other, 1)]
     return nn.Sequential(*layers)
 

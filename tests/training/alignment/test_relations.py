@@ -15,7 +15,7 @@ ROUTERS = ["or", "and", "xor", "all"]
 
 def dense_trd(student, teacher, saliency, router, decay=math.inf, margin=0.0, one_mean=False):
     """The equations as they stand, with every pair at once."""
-    batch, frames, count, _ = student.shape
+    _, frames, count, _ = student.shape
     one, other = (functional.normalize(x, dim=-1).flatten(1, 2) for x in (student, teacher))
     difference = (other @ other.mT - one @ one.mT).abs().sub(margin).clamp(min=0)
     flat = saliency.flatten(1)

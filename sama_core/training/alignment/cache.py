@@ -1,0 +1,73 @@
+"""What a teacher makes of a clip, kept on disk: computed once, before the training or in it.
+
+One file a clip, half precision, under a name that says everything it depends on: teacher, size,
+frames, start, prompt and what was made of the features. A file that is damaged, or of another form
+than asked for, counts as missing and is made again.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ...errors import SamaError, needed
+from ...weights.write import write_safetensors
+
+Made = dict[str, Tensor]
+"""Named tensors of one clip."""
+
+
+class FeatureCache:
+    """Files of one kind of features in one folder."""
+
+    def __init__(self, folder: Path, *parts: object):
+        """`parts` are all that features of every clip depend on: the teacher's key, the size, the
+        number of frames, and the settings of what is kept. Caches of other parts share nothing.
+        """
+        self.folder = Path(folder)
+        self.key = _digest(parts)
+
+    def path(self, *clip: object) -> Path:
+        """The file of one clip; `clip` says which: its own path, start, prompt."""
+        return self.folder / self.key[:16] / f"{_digest(clip)[:24]}.safetensors"
+
+    def get(self, *clip: object) -> Made | None:
+        """What is kept of a clip, in float32; None where there is nothing, or nothing readable."""
+        path = self.path(*clip)
+        try:
+            kept = load_file(path)
+        except (OSError, SafetensorError):
+            return None
+        return {name: value.float() for name, value in kept.items()}
+
+    def put(self, made: Made, *clip: object) -> None:
+        """Keep what was made of a clip, whole or not at all.
+
+        Raises SamaError for values that are no numbers. −inf may stand in a flow, out of frame.
+        """
+        for name, value in made.items():
+            if torch.isnan(value).any() or torch.isposinf(value).any():
+                raise SamaError(
+                    needed(
+                        f"teacher's {name}",
+                        "values that are no numbers",
+                        "finite ones",
+                        "Load the teacher in float32, or leave this clip out.",
+                    )
+                )
+        path = self.path(*clip)
+        largest = torch.finfo(torch.float16).max
+        halves = {
+            name: torch.where(value.isneginf(), value, value.clamp(-largest, largest)).half()
+            for name, value in made.items()
+        }
+        write_safetensors(path, halves)
+
+
+def _digest(parts: tuple[object, ...]) -> str:
+    """40 hexadecimal digits of the parts' texts, in order, each told apart from the next."""
+    texts = [str(part) for part in parts]
+    return hashlib.blake2b(repr(texts).encode(), digest_size=20).hexdigest()

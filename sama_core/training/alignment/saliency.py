@@ -1,0 +1,151 @@
+"""Which tokens matter: the saliency that weighs pairs (SARA) or positions (ours).
+
+    named      masks of what the text names, from a tracker or from the scene
+    changed    where source and target of an edit differ: exact, no other model (Deviation: ours)
+    learned    what `SaliencyAligner` reads from the teacher's tokens and the text (SARA §3.3)
+
+Shape legend: B batch · F frames · T slices · h, w cells · Nv = T·h·w visual tokens · L text tokens.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...errors import SamaError, needed
+
+
+def changed_cells(
+    source: Tensor, target: Tensor, cells: tuple[int, int, int], threshold: float = 0.05
+) -> Tensor:
+    """Where an edit changed its source: frames (B, F, H, W, 3) in 0..1 twice → (B, T, h, w) in
+    0..1.
+
+    The share of a cell's pixels whose colour differs by more than `threshold`, `cells` = (T, h, w).
+    Deviation: SARA takes saliency from text and masks; of an edit, what changed is known. Raises
+    SamaError for clips of different shapes.
+    """
+    if source.shape != target.shape:
+        raise SamaError(
+            needed(
+                "source and target",
+                f"shapes {tuple(source.shape)} and {tuple(target.shape)}",
+                "the same",
+                "Fit both to one size and length.",
+            )
+        )
+    differs = ((source - target).abs().amax(-1) > threshold).float()
+    return reduce_mask(differs, cells)
+
+
+def reduce_mask(mask: Tensor, cells: tuple[int, int, int]) -> Tensor:
+    """Masks (B, F, H, W) in 0..1 → (B, T, h, w): the mean of a cell. A first frame of its own stays
+    one.
+
+    With F = 4T − 3 frames slices are (0), (1..4), (5..8) … as Wan's VAE takes them; otherwise
+    frames are spread evenly. Raises SamaError for other forms.
+    """
+    if mask.ndim != 4 or 0 in mask.shape:
+        raise SamaError(
+            needed("mask", f"shape {tuple(mask.shape)}", "(B, F, H, W)", "Give one for each frame.")
+        )
+    frames, slices = mask.shape[1], cells[0]
+    if frames == 4 * (slices - 1) + 1 and slices > 1:
+        first = functional.adaptive_avg_pool2d(mask[:, :1], cells[1:])
+        rest = functional.adaptive_avg_pool3d(mask[:, None, 1:], (slices - 1, *cells[1:]))[:, 0]
+        return torch.cat([first, rest], dim=1)
+    return functional.adaptive_avg_pool3d(mask[:, None], cells)[:, 0]
+
+
+class SaliencyAligner(nn.Module):
+    """Cross-attention from the teacher's tokens to a text's, and a mask read from the result (SARA
+    Tab. 10).
+
+    Six blocks of attention with 8 heads and no positions: two that look at the text, four among the
+    visual tokens. Unverified, since the paper has no word on it: the order (the two first),
+    feed-forward layers of four times the width with GELU, LayerNorm before each part, the text
+    brought to the visual width by one linear layer, and SiLU in the mask's two layers.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        text_width: int,
+        heads: int = 8,
+        blocks: tuple[int, int] = (2, 4),
+        hidden: int = 512,
+        out_width: int | None = None,
+    ):
+        """`width` of the teacher, `text_width` of the text's embeddings, `out_width` that of the
+        text model the fused tokens are compared in (`text_width` where not given).
+        """
+        super().__init__()
+        self.text_in = nn.Linear(text_width, width)
+        self.cross = nn.ModuleList(_Block(width, heads) for _ in range(blocks[0]))
+        self.among = nn.ModuleList(_Block(width, heads) for _ in range(blocks[1]))
+        self.mask = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+        self.project = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, out_width or text_width))
+
+    def forward(
+        self, tokens: Tensor, text: Tensor, text_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Teacher tokens (B, Nv, width) and text (B, L, text_width), of which `text_mask` (B, L)
+        bool tells the real ones → (fused tokens (B, Nv, width), saliency (B, Nv) in 0..1).
+        """
+        words = self.text_in(text)
+        for block in self.cross:
+            tokens = block(tokens, words, text_mask)
+        for block in self.among:
+            tokens = block(tokens, None, None)
+        return tokens, self.mask(tokens).squeeze(-1).sigmoid()
+
+
+class _Block(nn.Module):
+    """Attention to the text, or among the tokens, and a feed-forward, each added to its input."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: Tensor, words: Tensor | None, real: Tensor | None) -> Tensor:
+        queries = self.norm(x)
+        keys = queries if words is None else words
+        hidden = None if real is None else ~real
+        x = x + self.attention(queries, keys, keys, key_padding_mask=hidden, need_weights=False)[0]
+        return x + self.feed_forward(self.norm_2(x))
+
+
+def mask_loss(saliency: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy of a saliency (B, Nv) with its mask in 0..1 → (B,) (SARA Eq. 5)."""
+    losses = functional.binary_cross_entropy(saliency, mask.to(saliency), reduction="none")
+    return losses.mean(1)
+
+
+def contrast_loss(visual: Tensor, text: Tensor, temperature: float = 0.07) -> Tensor:
+    """InfoNCE from visual to text (B, D), one entity or background each → (B,) (SARA Eq. 6).
+
+    Every other row is a negative, those of the same clip too. Rows are normalised here. Unverified:
+    whether the paper gathers rows over devices; here they are those given.
+    """
+    visual, text = functional.normalize(visual, dim=-1), functional.normalize(text, dim=-1)
+    right = torch.arange(len(visual), device=visual.device)
+    return functional.cross_entropy(visual @ text.T / temperature, right, reduction="none")
+
+
+def describe_saliency(saliency: Tensor) -> dict[str, float]:
+    """The diagnostics of SARA Tab. 4 that need no attention maps: mean, max, coverage, entropy.
+
+    Of a saliency of any shape; `max` is the mean over samples of each one's largest, `coverage` the
+    share above 0.5, `entropy` the mean Bernoulli entropy in nats.
+    """
+    flat = saliency.flatten(1).float()
+    entropy = torch.special.entr(flat) + torch.special.entr(1 - flat)
+    return {
+        "mean": flat.mean().item(),
+        "max": flat.amax(1).mean().item(),
+        "coverage": (flat > 0.5).float().mean().item(),
+        "entropy": entropy.mean().item(),
+    }

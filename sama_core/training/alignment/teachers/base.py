@@ -1,0 +1,120 @@
+"""What all teachers have in common, and choosing one by name."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ....errors import RuntimeSetupError, SamaError, needed
+from ...semantics.siglip import mend_torchvision
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and deviation of red, green and blue that most of these models were trained with."""
+
+
+class Teacher(Protocol):
+    """A frozen model whose features a student is aligned with."""
+
+    key: str
+    """Names the teacher and its weights: features of different keys are kept apart in the cache."""
+    width: int
+    """Channels of a feature."""
+
+    def features(self, frames: Tensor, prompt: Tensor | None = None) -> dict[str, Tensor]:
+        """Frames (F, H, W, 3) in 0..1 → named features (T, h, w, width) on the frames' device.
+
+        `prompt` (F, H, W) in 0..1 is the subject's mask, for teachers that track one.
+        """
+        ...
+
+
+def load_teacher(name: str, dtype: torch.dtype = torch.float32) -> Teacher:
+    """The teacher "KIND:FOLDER". Raises RuntimeSetupError for a kind or a folder that is none."""
+    from .sam2 import Sam2Teacher
+    from .vision import DinoTeacher, SiglipTeacher, VideoMaeTeacher, VJepaTeacher
+
+    kinds = {
+        "vjepa2": VJepaTeacher,
+        "videomae": VideoMaeTeacher,
+        "dinov3": DinoTeacher,
+        "siglip2": SiglipTeacher,
+        "sam2": Sam2Teacher,
+    }
+    kind, _, path = name.partition(":")
+    if kind not in kinds or not path:
+        raise RuntimeSetupError(
+            needed(
+                "teacher",
+                repr(name),
+                "one of " + ", ".join(f"{known}:FOLDER" for known in kinds),
+                "Name the kind of model and the folder of its weights.",
+            )
+        )
+    return kinds[kind].from_pretrained(path, dtype)
+
+
+def load_transformer(class_name: str, path: str, dtype: torch.dtype) -> Any:
+    """A model of `transformers`. Raises RuntimeSetupError where it cannot be loaded."""
+    mend_torchvision()
+    try:
+        import transformers
+
+        return getattr(transformers, class_name).from_pretrained(path, dtype=dtype)
+    except (AttributeError, ImportError, OSError, ValueError) as error:
+        raise RuntimeSetupError(
+            needed(
+                "teacher",
+                f"{path}, which does not load as {class_name} ({error})",
+                "transformers and the folder of such a model",
+                "Install or update transformers, and check the folder.",
+            )
+        ) from error
+
+
+def check_frames(frames: Tensor, least: int = 1) -> Tensor:
+    """(F, H, W, 3) in 0..1 → (F, 3, H, W) float32. Raises SamaError for another form or values that
+    are no numbers."""
+    if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < least:
+        raise SamaError(
+            needed(
+                "frames",
+                f"shape {tuple(frames.shape)}",
+                f"(F, H, W, 3) with {least} frames or more",
+                "Give the decoded clip.",
+            )
+        )
+    if not torch.isfinite(frames).all():
+        raise SamaError(
+            needed("frames", "values that are no numbers", "0 to 1", "Decode the clip again.")
+        )
+    return frames.movedim(-1, 1).float()
+
+
+def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
+    """(F, 3, H, W) → (F, 3, height, width), bicubic, without the overshoot of values."""
+    if frames.shape[-2:] == (height, width):
+        return frames
+    return functional.interpolate(
+        frames, (height, width), mode="bicubic", align_corners=False, antialias=True
+    ).clamp(0, 1)
+
+
+def normalise(frames: Tensor, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Tensor:
+    """(F, 3, H, W) in 0..1 → the values that a model was trained on."""
+    shape = (1, 3, 1, 1)
+    return (frames - frames.new_tensor(mean).view(shape)) / frames.new_tensor(deviation).view(shape)
+
+
+def check_features(features: Tensor, key: str) -> Tensor:
+    """The features. Raises SamaError for values that are no numbers."""
+    if not torch.isfinite(features).all():
+        raise SamaError(
+            needed(
+                f"features of {key}",
+                "values that are no numbers",
+                "finite ones",
+                "Load the teacher in float32, or check its weights.",
+            )
+        )
+    return features

@@ -1,0 +1,145 @@
+"""Teachers that see pictures or short clips: V-JEPA 2, VideoMAE, DINOv3, SigLIP 2.
+
+Each is a frozen model of `transformers`; its class says what it does with sizes and frame counts
+that the model was not made for. Unverified throughout: SARA and SAM2VideoX do not say how clips of
+81 frames at 480 × 848 reach models made for squares and even counts.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .base import (
+    IMAGENET,
+    check_features,
+    check_frames,
+    load_transformer,
+    normalise,
+    resize_frames,
+)
+
+
+class VisionTeacher:
+    """A frozen model of `transformers` and what names it."""
+
+    class_name = ""
+    """Its class in `transformers`."""
+    kind = ""
+    """The teacher's name in `load_teacher`."""
+
+    def __init__(self, model: nn.Module, source: str = "given"):
+        """Freezes `model`; `source` says where its weights are from, for the cache."""
+        self.model = model.eval().requires_grad_(False)
+        self.width = int(model.config.hidden_size)
+        self.key = f"{self.kind}:{source}"
+
+    @classmethod
+    def from_pretrained(cls, path: str, dtype: torch.dtype = torch.float32):
+        """The model in a folder. Raises RuntimeSetupError where it does not load."""
+        return cls(load_transformer(cls.class_name, path, dtype), path)
+
+    def _place(self, frames: Tensor) -> Tensor:
+        weight = next(self.model.parameters())
+        return frames.to(weight.device, weight.dtype)
+
+    @torch.no_grad()
+    def features(self, frames: Tensor, prompt: Tensor | None = None) -> dict[str, Tensor]:
+        """See `Teacher.features`; a prompt changes nothing here."""
+        tokens = self._tokens(check_frames(frames)).to(frames.device).float()
+        return {"features": check_features(tokens, self.key)}
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        """(F, 3, H, W) → (T, h, w, D)."""
+        raise NotImplementedError
+
+
+class VJepaTeacher(VisionTeacher):
+    """V-JEPA 2. (The papers' 2.1 is in no release of `transformers`.)
+
+    Clips are resized to the model's square, because it numbers positions for that square whatever
+    it is given. It takes frames in pairs and would drop an odd last one in silence: the first frame
+    is doubled instead, so that slices are (0, 0), (1, 2), (3, 4) … as Wan's VAE begins with a
+    single frame. 81 frames give 41 slices.
+    """
+
+    class_name, kind = "VJEPA2Model", "vjepa2"
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        config = self.model.config
+        side, patch, pair = config.crop_size, config.patch_size, config.tubelet_size
+        short = -len(frames) % pair
+        frames = torch.cat([frames[:1].expand(short, *frames.shape[1:]), frames])
+        video = self._place(normalise(resize_frames(frames, side, side), *IMAGENET))
+        tokens = self.model(pixel_values_videos=video[None], skip_predictor=True).last_hidden_state
+        return tokens.view(len(frames) // pair, side // patch, side // patch, self.width)
+
+
+class VideoMaeTeacher(VisionTeacher):
+    """VideoMAE, which takes exactly the frames and the square that it was made for.
+
+    Frames are drawn evenly from the clip, the first and the last among them. Deviation: VideoREPA
+    used VideoMAE v2 at 160 × 240, by a code of its own.
+    """
+
+    class_name, kind = "VideoMAEModel", "videomae"
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        config = self.model.config
+        count, side, patch = config.num_frames, config.image_size, config.patch_size
+        picked = torch.linspace(0, len(frames) - 1, count, device=frames.device).round().long()
+        video = normalise(resize_frames(frames[picked], side, side), *IMAGENET)
+        tokens = self.model(pixel_values=self._place(video)[None]).last_hidden_state
+        slices = count // config.tubelet_size
+        return tokens.view(slices, side // patch, side // patch, self.width)
+
+
+class DinoTeacher(VisionTeacher):
+    """DINOv3, frame by frame, at the clip's own size brought to whole patches."""
+
+    class_name, kind = "DINOv3ViTModel", "dinov3"
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        config = self.model.config
+        rows, columns = (max(side // config.patch_size, 1) for side in frames.shape[-2:])
+        frames = resize_frames(frames, rows * config.patch_size, columns * config.patch_size)
+        pictures = self._place(normalise(frames, *IMAGENET))
+        tokens = torch.cat(
+            [self.model(pixel_values=picture[None]).last_hidden_state for picture in pictures]
+        )
+        patches = tokens[:, 1 + config.num_register_tokens :]
+        return patches.view(len(frames), rows, columns, self.width)
+
+
+class SiglipTeacher(VisionTeacher):
+    """SigLIP 2, frame by frame; frames are made as large as its number of patches allows."""
+
+    class_name, kind = "Siglip2VisionModel", "siglip2"
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        config = self.model.config
+        patch = config.patch_size
+        rows, columns = _fit_grid(frames.shape[-2] / frames.shape[-1], config.num_patches)
+        frames = normalise(
+            resize_frames(frames, rows * patch, columns * patch), (0.5,) * 3, (0.5,) * 3
+        )
+        # Patches in rows, each with its pixels in rows and the colours last.
+        patches = frames.unflatten(2, (rows, patch)).unflatten(4, (columns, patch))
+        patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+        shape = torch.tensor([[rows, columns]])
+        mask = torch.ones(1, rows * columns, dtype=torch.long)
+        tokens = [
+            self.model(
+                pixel_values=self._place(picture[None]),
+                pixel_attention_mask=mask.to(self.model.device),
+                spatial_shapes=shape.to(self.model.device),
+            ).last_hidden_state
+            for picture in patches
+        ]
+        return torch.cat(tokens).view(len(frames), rows, columns, self.width)
+
+
+def _fit_grid(ratio: float, most: int) -> tuple[int, int]:
+    """Rows and columns of at most `most` patches, as near to a height / width of `ratio` as whole
+    numbers come."""
+    rows = max(1, min(most, round((most * ratio) ** 0.5)))
+    columns = max(1, min(most // rows, round(rows / ratio)))
+    return rows, columns

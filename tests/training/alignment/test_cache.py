@@ -1,0 +1,60 @@
+"""The cache of teachers' features: what is kept comes back, what is damaged is made again."""
+
+import pytest
+import torch
+
+from sama_core.errors import SamaError
+from sama_core.training.alignment.cache import FeatureCache
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return FeatureCache(tmp_path, "sam2:large", (480, 832), 49, "fused", 0.5)
+
+
+def test_what_is_kept_comes_back(cache):
+    flow = torch.randn(3, 4, 4, 49)
+    flow[:, 0, :, :7] = -torch.inf
+    assert cache.get("clip.mp4", 0) is None
+    cache.put({"flow": flow, "saliency": torch.rand(4, 4, 4)}, "clip.mp4", 0)
+    kept = cache.get("clip.mp4", 0)
+    assert kept["flow"].dtype == torch.float32 and torch.equal(kept["flow"], flow.half().float())
+    assert kept.keys() == {"flow", "saliency"}
+    assert sum(file.is_file() for file in cache.folder.rglob("*")) == 1
+
+
+def test_another_clip_start_teacher_or_size_is_another_file(cache, tmp_path):
+    paths = [cache.path("clip.mp4", 0), cache.path("clip.mp4", 20), cache.path("clip.mp", "40")]
+    for parts in (
+        ("sam2:tiny", (480, 832)),
+        ("sam2:large", (480, 480)),
+        ("sam2:large", (480, 832)),
+    ):
+        for fusion in (0.5, 0.4):
+            paths.append(FeatureCache(tmp_path, *parts, 49, "fused", fusion).path("clip.mp4", 0))
+    assert paths.pop(-2) == cache.path("clip.mp4", 0)
+    assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: b"", lambda data: b"\xff" * 99]
+)
+def test_a_damaged_file_counts_as_missing(cache, damage):
+    cache.put({"flow": torch.ones(2, 3)}, "clip.mp4")
+    path = cache.path("clip.mp4")
+    path.write_bytes(damage(path.read_bytes()))
+    assert cache.get("clip.mp4") is None
+    cache.put({"flow": torch.ones(2, 3)}, "clip.mp4")
+    assert torch.equal(cache.get("clip.mp4")["flow"], torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_values_that_are_no_numbers_are_refused(cache, value):
+    with pytest.raises(SamaError, match="teacher's flow: got values that are no numbers"):
+        cache.put({"flow": torch.tensor([1.0, value])}, "clip.mp4")
+    assert not list(cache.folder.rglob("*.safetensors"))
+
+
+def test_values_beyond_half_precision_are_held_at_its_limit(cache):
+    cache.put({"flow": torch.tensor([1e6, -1e6, -torch.inf])}, "clip.mp4")
+    assert cache.get("clip.mp4")["flow"].tolist() == [65504, -65504, -torch.inf]

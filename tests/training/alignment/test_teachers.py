@@ -1,0 +1,236 @@
+"""Teachers, each built from a tiny random configuration of the real model class."""
+
+import pytest
+import torch
+
+from sama_core.errors import RuntimeSetupError, SamaError
+from sama_core.training.alignment.teachers import load_teacher
+from sama_core.training.semantics.siglip import mend_torchvision
+
+mend_torchvision()
+transformers = pytest.importorskip("transformers")
+
+from sama_core.training.alignment.teachers.sam2 import Sam2Teacher  # noqa: E402
+from sama_core.training.alignment.teachers.vision import (  # noqa: E402
+    DinoTeacher,
+    SiglipTeacher,
+    VideoMaeTeacher,
+    VisionTeacher,
+    VJepaTeacher,
+)
+
+SMALL = {
+    "hidden_size": 48,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "intermediate_size": 64,
+    "patch_size": 16,
+}
+
+
+def tiny_vjepa() -> VJepaTeacher:
+    config = transformers.VJEPA2Config(
+        **SMALL, crop_size=64, frames_per_clip=16, tubelet_size=2, pred_hidden_size=24,
+        pred_num_attention_heads=2, pred_num_hidden_layers=1,
+    )  # fmt: skip
+    return VJepaTeacher(transformers.VJEPA2Model(config))
+
+
+def tiny_videomae() -> VideoMaeTeacher:
+    config = transformers.VideoMAEConfig(**SMALL, image_size=64, num_frames=8, tubelet_size=2)
+    return VideoMaeTeacher(transformers.VideoMAEModel(config))
+
+
+def tiny_dino() -> DinoTeacher:
+    config = transformers.DINOv3ViTConfig(**SMALL, image_size=64, num_register_tokens=4)
+    return DinoTeacher(transformers.DINOv3ViTModel(config))
+
+
+def tiny_siglip() -> SiglipTeacher:
+    config = transformers.Siglip2VisionConfig(**SMALL, num_patches=25)
+    return SiglipTeacher(transformers.Siglip2VisionModel(config))
+
+
+def tiny_sam2() -> Sam2Teacher:
+    wide = 128
+    config = transformers.Sam2VideoConfig(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model", "hidden_size": 16, "num_attention_heads": 1,
+                "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [16, 32, 64, wide],
+                "num_attention_heads_per_stage": [1, 1, 2, 2], "global_attention_blocks": [3],
+                "window_size_per_stage": [8, 4, 14, 7], "image_size": [128, 128],
+            },
+            "backbone_channel_list": [wide, 64, 32, 16], "fpn_hidden_size": wide,
+            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+        },
+        prompt_encoder_config={"hidden_size": wide, "image_size": 128},
+        mask_decoder_config={"hidden_size": wide, "mlp_dim": 64, "iou_head_hidden_dim": 32},
+        image_size=128, memory_attention_hidden_size=wide, memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=64, memory_attention_rope_feat_sizes=[8, 8],
+        memory_encoder_hidden_size=wide, memory_encoder_output_channels=64,
+        mask_downsampler_embed_dim=wide, memory_fuser_embed_dim=wide,
+        memory_fuser_intermediate_dim=64, memory_fuser_num_layers=1,
+    )  # fmt: skip
+    return Sam2Teacher(transformers.Sam2VideoModel(config))
+
+
+@pytest.fixture(scope="module", params=[tiny_vjepa, tiny_videomae, tiny_dino, tiny_siglip])
+def vision(request) -> VisionTeacher:
+    torch.manual_seed(0)
+    return request.param()
+
+
+@pytest.fixture(scope="module")
+def sam2() -> Sam2Teacher:
+    torch.manual_seed(0)
+    return tiny_sam2()
+
+
+def clip(frames=5, height=64, width=96):
+    return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_same_clip_gives_the_same_features(vision):
+    one, other = (vision.features(clip())["features"] for _ in range(2))
+    assert torch.equal(one, other) and one.shape[-1] == vision.width == 48
+    assert one.dtype == torch.float32 and not one.requires_grad and one.isfinite().all()
+    assert not any(weight.requires_grad for weight in vision.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "frames", "shape"),
+    [
+        (tiny_vjepa, 16, (8, 4, 4)),
+        (tiny_vjepa, 17, (9, 4, 4)),
+        (tiny_vjepa, 1, (1, 4, 4)),
+        (tiny_videomae, 17, (4, 4, 4)),
+        (tiny_dino, 5, (5, 4, 6)),
+        (tiny_siglip, 5, (5, 4, 6)),
+    ],
+)
+def test_slices_rows_and_columns(make, frames, shape):
+    assert make().features(clip(frames))["features"].shape == (*shape, 48)
+
+
+def test_vjepa_sees_its_square_and_doubles_the_first_frame_of_an_odd_clip():
+    teacher = tiny_vjepa()
+    odd = clip(5, 64, 64)
+    doubled = torch.cat([odd[:1], odd])
+    assert torch.equal(teacher.features(odd)["features"], teacher.features(doubled)["features"])
+    video = teacher.model.config.crop_size
+    assert teacher.features(clip(4, 64, 96))["features"].shape[1:3] == (video // 16,) * 2
+
+
+def test_tokens_lie_in_time_then_in_rows(vision):
+    """A change in one corner of one frame changes the features there most."""
+    still = torch.full((8, 64, 64, 3), 0.5)
+    moved = still.clone()
+    moved[-1, -16:, :16] = 1.0
+    change = (vision.features(moved)["features"] - vision.features(still)["features"]).norm(dim=-1)
+    time, row, column = torch.unravel_index(change.argmax(), change.shape)
+    assert (time, row, column) == (len(change) - 1, change.shape[1] - 1, 0)
+
+
+def test_siglip_patches_are_as_its_own_image_processor_makes_them():
+    from transformers.models.siglip2.image_processing_siglip2 import convert_image_to_patches
+
+    teacher, seen = tiny_siglip(), {}
+    teacher.model.register_forward_pre_hook(
+        lambda module, args, given: seen.update(given), with_kwargs=True
+    )
+    frames = clip(1, 64, 96)
+    teacher.features(frames)
+    picture = ((frames[0] - 0.5) / 0.5).movedim(-1, 0)
+    expected = convert_image_to_patches(picture, 16)[None]
+    assert torch.allclose(seen["pixel_values"], expected, atol=1e-6)
+
+
+# --- SAM 2 ----------------------------------------------------------------------------------------
+
+
+def subject(frames=4, height=96, width=128):
+    masks = torch.zeros(frames, height, width)
+    for frame in range(frames):
+        masks[frame, 20:60, 20 + 10 * frame : 60 + 10 * frame] = 1
+    return masks
+
+
+def test_sam2_gives_a_feature_for_each_frame_in_both_directions(sam2):
+    frames = clip(4, 96, 128)
+    one, other = (sam2.features(frames, subject()) for _ in range(2))
+    for name in ("forward", "backward"):
+        assert one[name].shape == (4, 8, 8, sam2.width) and torch.equal(one[name], other[name])
+        assert one[name].isfinite().all() and not one[name].is_inference()
+    assert not torch.equal(one["forward"], one["backward"])
+
+
+def test_sam2s_backward_features_are_those_of_the_turned_clip(sam2):
+    frames, masks = clip(4, 96, 128), subject()
+    there = sam2.features(frames, masks)
+    turned = sam2.features(frames.flip(0), masks.flip(0))
+    assert torch.equal(there["backward"], turned["forward"].flip(0))
+    assert torch.equal(there["forward"], turned["backward"].flip(0))
+
+
+def test_sam2s_features_remember_the_prompt(sam2):
+    """Behind the prompted frame they depend on the mask; on it they are the picture's alone."""
+    frames = clip(4, 96, 128)
+    other = subject().flip(-1)
+    one, two = (sam2.features(frames, masks)["forward"] for masks in (subject(), other))
+    assert torch.equal(one[0], two[0]) and not torch.equal(one[1], two[1])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (None, "masks of the subject: got none"),
+        (torch.ones(3, 96, 128), r"got shape \(3, 96, 128\), needs \(4, 96, 128\)"),
+        (torch.zeros(4, 96, 128), "empty one on the first frame"),
+        (torch.cat([torch.ones(3, 96, 128), torch.zeros(1, 96, 128)]), "on the last frame"),
+    ],
+)
+def test_sam2_needs_a_subject(sam2, prompt, words):
+    with pytest.raises(SamaError, match=words):
+        sam2.features(clip(4, 96, 128), prompt)
+
+
+# --- what cannot be -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        (torch.rand(5, 64, 96), "frames: got shape"),
+        (torch.rand(0, 64, 96, 3), "1 frames or more"),
+        (torch.full((2, 64, 96, 3), torch.nan), "no numbers"),
+    ],
+)
+def test_other_frames_are_refused(vision, frames, words):
+    with pytest.raises(SamaError, match=words):
+        vision.features(frames)
+
+
+@pytest.mark.parametrize("name", ["vjepa3:x", "dinov3", "dinov3:", "", "sam2"])
+def test_unknown_teachers_are_named(name):
+    with pytest.raises(RuntimeSetupError, match="vjepa2:FOLDER, videomae:FOLDER, dinov3:FOLDER"):
+        load_teacher(name)
+
+
+@pytest.mark.parametrize("kind", ["vjepa2", "sam2"])
+def test_a_folder_that_is_no_model(kind, tmp_path):
+    with pytest.raises(RuntimeSetupError, match="does not load as"):
+        load_teacher(f"{kind}:{tmp_path}")
+
+
+@pytest.mark.parametrize(("kind", "make"), [("dinov3", tiny_dino), ("sam2", tiny_sam2)])
+def test_teachers_come_from_folders(kind, make, tmp_path):
+    torch.manual_seed(0)
+    given = make()
+    given.model.save_pretrained(tmp_path / "teacher")
+    loaded = load_teacher(f"{kind}:{tmp_path / 'teacher'}")
+    frames, masks = clip(3, 96, 128), subject(3)
+    one, other = given.features(frames, masks), loaded.features(frames, masks)
+    # Kernels may add in another order where weights lie otherwise in memory.
+    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+    assert loaded.key == f"{kind}:{tmp_path / 'teacher'}"
