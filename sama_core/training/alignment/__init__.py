@@ -10,17 +10,29 @@ SARA (arXiv 2605.07800) compares all pairs of tokens, SAM2VideoX (arXiv 2512.117
 neighbourhood in the next frame, REPA and CREPA token with token. Torch only.
 """
 
+from .aligner import Aligner
+from .cache import FeatureCache
+from .config import ARMS, AlignConfig
 from .flow import flow_distance, flow_divergence, fuse, local_gram_flow
 from .projector import Projector
 from .relations import pair_weight, routed_trd
+from .saliency import SaliencyAligner, changed_cells
+from .targets import make_targets
 from .tokens import token_cosine, token_distance
 
 __all__ = [
+    "ARMS",
+    "AlignConfig",
+    "Aligner",
+    "FeatureCache",
     "Projector",
+    "SaliencyAligner",
+    "changed_cells",
     "flow_distance",
     "flow_divergence",
     "fuse",
     "local_gram_flow",
+    "make_targets",
     "pair_weight",
     "routed_trd",
     "token_cosine",

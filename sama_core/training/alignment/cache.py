@@ -11,13 +11,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from ...errors import SamaError, needed
 from ...weights.write import write_safetensors
-
-Made = dict[str, Tensor]
-"""Named tensors of one clip."""
+from .targets import Made
 
 
 class FeatureCache:

@@ -67,10 +67,11 @@ class Projector(nn.Module):
         else:
             self.layers = _plain_layers([dim, *widths, out])
 
-    def forward(self, tokens: Tensor, shape: tuple[int, int, int], frames: int) -> Tensor:
-        """`tokens` (B, t·h·w, D) of a clip `shape` (t, h, w) → (B, frames, h', w', width).
+    def forward(self, tokens: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """`tokens` (B, t·h·w, D) of a clip `shape` (t, h, w) → (B, T, h', w', width).
 
-        Raises ConditioningError where the tokens are not the clip's.
+        T is 4t − 3 with `tracking`, else t. Raises ConditioningError where the tokens are not the
+        clip's.
         """
         count = math.prod(shape)
         if tokens.shape[1] != count:
@@ -88,11 +89,7 @@ class Projector(nn.Module):
             video = self.layers(video)
         else:
             video = self.layers(video.movedim(1, -1)).movedim(-1, 1)
-        video = self._to_cells(video)
-        if video.shape[2] != frames:
-            size = (frames, *self.cells)
-            video = functional.interpolate(video, size, mode="trilinear", align_corners=False)
-        return video.movedim(1, -1)
+        return self._to_cells(video).movedim(1, -1)
 
     def _to_pixel_frames(self, video: Tensor) -> Tensor:
         """(B, D, t, h, w) → (B, 768, 4t − 3, h, w)."""
@@ -127,6 +124,16 @@ def _normed_layers(widths: list[int]) -> nn.Sequential:
     for one, other in pairwise(widths):
         layers += [nn.GroupNorm(math.gcd(_GROUPS, one), one), nn.SiLU(), nn.Conv3d(one, other, 1)]
     return nn.Sequential(*layers)
+
+
+def match_frames(student: Tensor, frames: int) -> Tensor:
+    """(B, T, h, w, C) → (B, frames, h, w, C), linearly where the counts differ."""
+    if student.shape[1] == frames:
+        return student
+    video = student.movedim(-1, 1)
+    size = (frames, *video.shape[3:])
+    video = functional.interpolate(video, size, mode="trilinear", align_corners=False)
+    return video.movedim(1, -1)
 
 
 def count_pixel_frames(latent_frames: int) -> int:

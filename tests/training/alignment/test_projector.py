@@ -5,7 +5,7 @@ import torch
 
 from sama_core.errors import ConditioningError
 from sama_core.training.alignment import Projector
-from sama_core.training.alignment.projector import count_pixel_frames
+from sama_core.training.alignment.projector import count_pixel_frames, match_frames
 
 SMALL = {"widths": (16, 8, 8)}
 
@@ -13,7 +13,7 @@ SMALL = {"widths": (16, 8, 8)}
 @pytest.mark.parametrize(("latent", "pixel"), [(1, 1), (5, 17), (13, 49), (21, 81)])
 def test_latent_frames_become_pixel_frames(latent, pixel):
     project = Projector(12, 6, cells=(2, 3), grid=(2, 3), tracking=True, **SMALL)
-    out = project(torch.randn(2, latent * 6, 12), (latent, 2, 3), pixel)
+    out = project(torch.randn(2, latent * 6, 12), (latent, 2, 3))
     assert out.shape == (2, pixel, 2, 3, 6) and count_pixel_frames(latent) == pixel
 
 
@@ -22,8 +22,8 @@ def test_latent_frames_become_pixel_frames(latent, pixel):
 def test_cells_of_the_teacher(cells, tracking):
     widths = (16, 8, 8) if tracking else (16, 16)
     project = Projector(12, 6, cells, grid=(2, 3), tracking=tracking, widths=widths)
-    out = project(torch.randn(2, 2 * 6, 12), (2, 2, 3), 5)
-    assert out.shape == (2, 5, *cells, 6)
+    out = project(torch.randn(2, 2 * 6, 12), (2, 2, 3))
+    assert out.shape == (2, 5 if tracking else 2, *cells, 6)
 
 
 def test_a_token_gives_the_cells_of_its_own_place():
@@ -31,31 +31,31 @@ def test_a_token_gives_the_cells_of_its_own_place():
     torch.manual_seed(0)
     project = Projector(4, 5, cells=(4, 6), grid=(2, 3), widths=(8, 8))
     tokens = torch.randn(1, 2 * 6, 4)
-    out = project(tokens, (2, 2, 3), 2)
+    out = project(tokens, (2, 2, 3))
     tokens[0, 6 + 3 + 2] += 1  # frame 1, row 1, column 2
-    changed = (project(tokens, (2, 2, 3), 2) != out).any(-1)[0]
+    changed = (project(tokens, (2, 2, 3)) != out).any(-1)[0]
     expected = torch.zeros(2, 4, 6, dtype=torch.bool)
     expected[1, 2:, 4:] = True
     assert torch.equal(changed, expected)
 
 
 def test_other_frames_than_the_teachers_are_resampled():
-    project = Projector(4, 5, cells=(2, 2), grid=(2, 2), widths=(8, 8))
-    tokens = torch.randn(1, 3 * 4, 4)
-    assert project(tokens, (3, 2, 2), 8).shape == (1, 8, 2, 2, 5)
+    student = torch.arange(3.0).view(1, 3, 1, 1, 1)
+    assert match_frames(student, 6).flatten().tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2]
+    assert match_frames(student, 3) is student
 
 
 def test_tokens_of_another_clip_are_refused():
     project = Projector(4, 5, cells=(2, 2), grid=(2, 2), widths=(8, 8))
     with pytest.raises(ConditioningError, match="11 tokens, needs 12 for 3 latent frames of 2x2"):
-        project(torch.randn(1, 11, 4), (3, 2, 2), 3)
+        project(torch.randn(1, 11, 4), (3, 2, 2))
 
 
 @pytest.mark.parametrize("tracking", [False, True])
 def test_every_weight_is_trained(tracking):
     widths = (16, 8, 8) if tracking else (16, 16)
     project = Projector(12, 6, (2, 3), grid=(2, 3), tracking=tracking, widths=widths)
-    project(torch.randn(2, 2 * 6, 12), (2, 2, 3), 5).square().sum().backward()
+    project(torch.randn(2, 2 * 6, 12), (2, 2, 3)).square().sum().backward()
     assert all(weight.grad.abs().sum() > 0 for weight in project.parameters())
 
 

@@ -1,7 +1,7 @@
 """Frozen teachers: what the hidden states of a DiT block are aligned with.
 
     "vjepa2:FOLDER" "videomae:FOLDER" "dinov3:FOLDER" "siglip2:FOLDER"   features (T, h, w, D)
-    "sam2:FOLDER"                     features of two directions, and of the masks it was prompted with
+    "sam2:FOLDER"    features of two directions, of the subject whose masks it was given
 
 Every teacher takes a clip as the pack holds it, frames (F, H, W, 3) in 0..1, and answers with named
 tensors. Sizes and frame counts that a model would take in silence, and get wrong, are brought to

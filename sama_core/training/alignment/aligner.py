@@ -1,0 +1,154 @@
+"""The alignment of one run: what is watched in the DiT, and its loss of a batch.
+
+Trainee.forward ─▶ begin ─▶ DiT blocks ─▶ watch (projects) ─▶ losses(teacher, sigma) ─▶ (B,)
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...errors import SamaError, needed
+from .config import AlignConfig
+from .flow import flow_distance, flow_divergence, local_gram_flow
+from .projector import Projector, match_frames
+from .relations import routed_trd
+from .targets import Made
+from .tokens import token_cosine, token_distance
+
+
+class Aligner(nn.Module):
+    """Projectors, and the loss that their outputs have. `watch` is a "double_block" patch of the
+    DiT.
+    """
+
+    def __init__(
+        self,
+        config: AlignConfig,
+        dim: int,
+        blocks: int,
+        grid: tuple[int, int],
+        cells: tuple[int, int],
+        width: int,
+    ):
+        """For a DiT of `blocks` blocks of width `dim` on clips of `grid` (h, w) tokens, and a
+        teacher of `width` channels on `cells` (h', w'). ConfigError for a block that the model has
+        not.
+        """
+        super().__init__()
+        self.config, self.block = config, config.choose_block(blocks) - 1
+        self.cells = tuple(cells)
+        tracking = config.relation == "flow" or config.distance == "square"
+        width = 1 if config.distance == "bce" else width
+        count = 2 if config.fusion == "separate" else 1
+        self.projectors = nn.ModuleList(
+            Projector(dim, width, cells, grid, tracking) for _ in range(count)
+        )
+        self._shape: tuple[int, int, int] | None = None
+        self._students: list[Tensor] = []
+
+    def begin(self, shape: tuple[int, int, int]) -> None:
+        """Before a forward pass: the clip's tokens (t, h, w)."""
+        self._shape = shape
+        self._students = []
+
+    def watch(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Project the target's hidden states behind the aligned block; changes nothing.
+
+        Here and not in `losses`, because under FSDP weights are whole during the forward pass only.
+        A pass without gradients is not projected.
+        """
+        if args["block_index"] == self.block and torch.is_grad_enabled() and self._shape:
+            target = args["img"][:, args["img_offset"] :]
+            self._students = [project(target, self._shape) for project in self.projectors]
+        return args
+
+    def losses(self, made: Made | None, sigma: Tensor) -> Tensor:
+        """The alignment's loss of each sample (B,), from the last forward pass.
+
+        `made`, each with the batch first: "flow" (B, T−1, h', w', K) or, with separate projectors,
+        "forward" and "backward" flows; else "features" (B, T, h', w', width); "saliency" (B, T, h',
+        w') where the settings want one. None, or a single frame where pairs of frames are compared:
+        zeros that touch every weight, for which data parallel training waits. `sigma` (B,) in 0..1:
+        samples outside the settings' range give 0. Raises SamaError for a teacher of another form.
+        """
+        students, self._students = self._students, []
+        if not students:
+            raise SamaError(
+                needed(
+                    "alignment",
+                    "no hidden states",
+                    f"those behind block {self.block + 1}",
+                    "Train with a DiT that calls its patches.",
+                )
+            )
+        idle = 0.0 * sum(student.flatten(1).sum(1) for student in students)
+        if made is None or (self.config.relation == "flow" and students[0].shape[1] < 2):
+            return idle
+        least, most = self.config.sigma
+        counts = ((sigma >= least) & (sigma <= most)).to(idle)
+        return self._compare(students, made) * counts + idle
+
+    def _compare(self, students: list[Tensor], made: Made) -> Tensor:
+        config = self.config
+        if config.relation == "flow":
+            return self._compare_flows(students, made)
+        features = self._get(made, "saliency" if config.distance == "bce" else "features", 4)
+        student = match_frames(students[0], features.shape[1]).float()
+        if config.distance == "bce":
+            losses = functional.binary_cross_entropy_with_logits(
+                student[..., 0], features.to(student), reduction="none"
+            )
+            return losses.flatten(1).mean(1)
+        student, teacher = student.flatten(2, 3), features.flatten(2, 3)
+        if config.relation == "tokens":
+            if config.distance == "square":
+                return token_distance(student, teacher)
+            return token_cosine(student, teacher, config.neighbours)
+        saliency = None
+        if config.saliency != "none":
+            saliency = self._get(made, "saliency", 4).flatten(2)
+        return routed_trd(
+            student,
+            teacher,
+            saliency,
+            config.router,
+            config.decay,
+            config.margin,
+            config.temporal_weight,
+            config.one_mean,
+            config.temporal_router or None,
+        )
+
+    def _compare_flows(self, students: list[Tensor], made: Made) -> Tensor:
+        config = self.config
+        names = ("forward", "backward") if config.fusion == "separate" else ("flow",)
+        weight = None
+        if config.saliency != "none":
+            weight = self._get(made, "saliency", 4)[:, :-1]
+        losses = []
+        for student, name in zip(students, names, strict=True):
+            teacher = self._get(made, name, 5)
+            moved = match_frames(student, teacher.shape[1] + 1)
+            flow = local_gram_flow(moved, config.window, config.border)
+            if config.distance == "kl":
+                losses.append(flow_divergence(teacher, flow, config.temperature, weight))
+            else:
+                losses.append(flow_distance(teacher, flow, weight))
+        return torch.stack(losses).mean(0)
+
+    def _get(self, made: Made, name: str, axes: int) -> Tensor:
+        """A teacher's tensor, on this module's cells. Raises SamaError for another one."""
+        value = made.get(name)
+        if value is None or value.ndim < axes or tuple(value.shape[2:4]) != self.cells:
+            got = "nothing" if value is None else f"shape {tuple(value.shape)}"
+            raise SamaError(
+                needed(
+                    f"teacher's {name}",
+                    got,
+                    f"{self.cells[0]}x{self.cells[1]} cells in axes 2 and 3",
+                    "Make the features again with this recipe's teacher and size.",
+                )
+            )
+        return value

@@ -1,0 +1,197 @@
+"""Settings of an alignment, and every row of the papers' tables by name."""
+
+import math
+from dataclasses import dataclass, replace
+
+from ...errors import needed
+from ..config import ConfigError, check_types, refuse_bad
+from .flow import BORDERS
+from .relations import ROUTERS
+
+RELATIONS = {
+    "flow": ("kl", "square"),
+    "pairs": ("abs",),
+    "tokens": ("cosine", "square", "bce"),
+}
+"""What is compared, and by which distances."""
+SALIENCIES = ("none", "changed", "named", "learned")
+FUSIONS = ("flow", "features", "forward", "separate")
+ENDS = ("other", "keep")
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """The `[align]` table of a recipe. Defaults are the papers' where they give any."""
+
+    relation: str = "pairs"
+    """"flow" (local Gram flow, SAM2VideoX), "pairs" (of all tokens, TRD and SARA), "tokens"
+    (REPA).
+    """
+    distance: str = "abs"
+    """Flow: "kl" or "square". Pairs: "abs". Tokens: "cosine", "square", or "bce" on a mask."""
+    teacher: str = ""
+    """As `teachers.load_teacher` takes it. Empty: what is in the cache already."""
+    weight: float = 0.5
+    """λ of the alignment beside the diffusion loss (both papers)."""
+    block: int = 0
+    """The DiT block, counted from 1, after which hidden states are taken. 0: 0.45 of the blocks for
+    pairs and tokens, 0.6 for flow (18 of 40 and 25 of 42). Unverified: whether they count from
+    1.
+    """
+    rate: float = 5e-4
+    """Peak learning rate of the projector (SAM2VideoX App. A)."""
+    least_rate: float = 1e-5
+    """What the projector's rate falls to, by a cosine over the run."""
+    warmup: int = 150
+    """Steps in which the projector's rate rises."""
+    sigma: tuple[float, ...] = (0.0, 1.0)
+    """Noise levels from and to which samples are aligned; all by default. Unverified: both papers
+    are silent, SARA trains on high noise alone.
+    """
+
+    saliency: str = "none"
+    """What weighs pairs, or positions of a flow: "none", "changed", "named", "learned"."""
+    router: str = "or"
+    """Which pairs the saliency keeps: "or", "and", "xor", "all" (SARA Eq. 8)."""
+    temporal_router: str = ""
+    """Another router across frames. Empty: the same."""
+    temporal_weight: float = 1.0
+    """λ_tmp of pairs across frames (SARA Eq. 11)."""
+    decay: float = math.inf
+    """Frames over which pairs across frames lose weight; inf: none do. MoAlign: 10."""
+    margin: float = 0.0
+    """Differences up to it count as none. VideoREPA's code: 0.1."""
+    one_mean: bool = False
+    """One mean over all pairs, as VideoREPA's code has it, instead of one within and one across
+    frames.
+    """
+    neighbours: int = 0
+    """Tokens: frames before and after that count too (CREPA)."""
+
+    window: int = 7
+    """Flow: side of the neighbourhood in the next frame."""
+    border: str = "mask"
+    """Flow: neighbours out of frame are left out ("mask") or zero ("zero")."""
+    temperature: float = 0.1
+    """Flow: temperature of both softmaxes."""
+    fusion: str = "flow"
+    """How two directions of a teacher become one: "flow", "features", "forward" alone, or
+    "separate" projectors.
+    """
+    k: float = 0.5
+    """Share of the forward direction. Unverified: not in the paper."""
+    ends: str = "other"
+    """The pair of frames beside a prompted frame: taken from the "other" direction, or kept
+    ("keep"). Unverified: not in the paper; on that frame SAM 2 has no memory.
+    """
+    both_ways: bool = False
+    """Flow from a frame to the one before too (SAM2VideoX Tab. 4, where it is worse)."""
+
+    def __post_init__(self):
+        """Raises ConfigError for what cannot be."""
+        check_types(self)
+        if self.relation not in RELATIONS:
+            refuse_bad([_one_of("align.relation", self.relation, RELATIONS)])
+        refuse_bad(
+            [
+                _one_of("align.distance", self.distance, RELATIONS[self.relation]),
+                _one_of("align.saliency", self.saliency, SALIENCIES),
+                _one_of("align.router", self.router, ROUTERS),
+                _one_of("align.temporal_router", self.temporal_router, ("", *ROUTERS)),
+                _one_of("align.border", self.border, BORDERS),
+                _one_of("align.fusion", self.fusion, FUSIONS),
+                _one_of("align.ends", self.ends, ENDS),
+                (self.window % 2 == 1, "align.window", self.window, "an odd number"),
+                (0 < self.weight < math.inf, "align.weight", self.weight, "more than 0"),
+                (self.block >= 0, "align.block", self.block, "0, or a block counted from 1"),
+                (0 < self.rate < math.inf, "align.rate", self.rate, "more than 0"),
+                (
+                    0 <= self.least_rate <= self.rate,
+                    "align.least_rate",
+                    self.least_rate,
+                    f"0 to rate ({self.rate:g})",
+                ),
+                (self.warmup >= 0, "align.warmup", self.warmup, "0 or more"),
+                (self.decay > 0, "align.decay", self.decay, "more than 0"),
+                (0 <= self.margin < 2, "align.margin", self.margin, "0 to 2"),
+                (
+                    0 <= self.temporal_weight < math.inf,
+                    "align.temporal_weight",
+                    self.temporal_weight,
+                    "0 or more",
+                ),
+                (self.neighbours >= 0, "align.neighbours", self.neighbours, "0 or more"),
+                (self.temperature > 0, "align.temperature", self.temperature, "more than 0"),
+                (0 <= self.k <= 1, "align.k", self.k, "0 to 1"),
+                (
+                    len(self.sigma) == 2 and 0 <= self.sigma[0] < self.sigma[1] <= 1,
+                    "align.sigma",
+                    list(self.sigma),
+                    "two numbers from 0 to 1, the smaller first",
+                ),
+                (
+                    self.saliency != "none" or self.relation != "pairs" or not self.temporal_router,
+                    "align.temporal_router",
+                    self.temporal_router,
+                    "a saliency, which it routes",
+                ),
+            ]
+        )
+
+    def choose_block(self, blocks: int) -> int:
+        """The block of a model of `blocks` blocks, counted from 1. ConfigError for one it has
+        not.
+        """
+        share = 0.6 if self.relation == "flow" else 0.45
+        chosen = self.block or max(1, round(share * blocks))
+        if chosen > blocks:
+            raise ConfigError(
+                needed(
+                    "align.block",
+                    chosen,
+                    f"1 to {blocks} for this model, or 0",
+                    "Change it in the recipe.",
+                )
+            )
+        return chosen
+
+
+def _one_of(name: str, got: str, allowed) -> tuple[bool, str, str, str]:
+    return got in allowed, name, repr(got), " or ".join(map(repr, allowed))
+
+
+_TRD = AlignConfig(router="all")
+_SARA = AlignConfig(saliency="learned", router="or")
+_FLOW = AlignConfig(relation="flow", distance="kl")
+
+ARMS: dict[str, AlignConfig | None] = {
+    "sft": None,
+    "repa": AlignConfig(relation="tokens", distance="cosine"),
+    "crepa": AlignConfig(relation="tokens", distance="cosine", neighbours=1),
+    "trd": _TRD,
+    "videorepa": replace(_TRD, one_mean=True, margin=0.1),
+    "moalign": replace(_TRD, decay=10.0),
+    "sara": _SARA,
+    "sara_and": replace(_SARA, router="and"),
+    "sara_xor": replace(_SARA, router="xor"),
+    "sara_without_temporal_mask": replace(_SARA, temporal_router="all"),
+    "sara_decay": replace(_SARA, decay=10.0),
+    "sara_named": replace(_SARA, saliency="named"),
+    "sara_changed": replace(_SARA, saliency="changed"),
+    "sam2videox": _FLOW,
+    "sam2videox_without_kl": replace(_FLOW, distance="square"),
+    "sam2videox_without_flow": AlignConfig(relation="tokens", distance="square", fusion="features"),
+    "sam2videox_forward": replace(_FLOW, fusion="forward"),
+    "sam2videox_separate": replace(_FLOW, fusion="separate"),
+    "sam2videox_features": replace(_FLOW, fusion="features"),
+    "sam2videox_both_ways": replace(_FLOW, both_ways=True),
+    "sam2videox_salient": replace(_FLOW, saliency="named"),
+    "mask_supervision": AlignConfig(relation="tokens", distance="bce", saliency="named"),
+}
+"""Rows of SARA Tab. 3, SAM2VideoX Tab. 2 and 4, and the baselines of both, by name.
+
+`sft` is training without an alignment. `moalign` is its loss alone: the teacher's projection to 64
+channels by a flow regressor is no part of this package. The rows of SARA's first stage ("w/o
+InfoNCE", "w/o entity", "w/o saliency head") are recipes of the saliency, not of the alignment.
+`sara_changed` and `sam2videox_salient` are ours.
+"""

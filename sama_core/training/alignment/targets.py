@@ -1,0 +1,100 @@
+"""From a teacher's features of a clip to what a run is aligned with, and what the cache keeps.
+
+A fused flow is kept instead of features: 48 pairs of frames of 30 × 45 cells take 6 MiB in half
+precision, features of SAM 2 in both directions 196 MiB.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...errors import SamaError, needed
+from .config import AlignConfig
+from .flow import fuse, local_gram_flow
+
+Made = dict[str, Tensor]
+"""Named tensors of one clip."""
+
+
+def make_targets(
+    config: AlignConfig, features: Made, cells: tuple[int, int], saliency: Tensor | None = None
+) -> Made:
+    """What `Aligner.losses` compares with, of one clip (no batch axis).
+
+    `features`: a teacher's "features" (T, h, w, C), or "forward" and "backward" where it tracks.
+    `saliency` (T, h', w') on the cells already. Raises SamaError where the settings need two
+    directions and the teacher has one, or a saliency and there is none.
+    """
+    found = {name: resize_cells(value, cells) for name, value in features.items()}
+    if config.relation == "flow":
+        made = _make_flows(config, found)
+    else:
+        made = {"features": _fuse_features(config, found)}
+    if config.saliency != "none":
+        if saliency is None:
+            raise SamaError(
+                needed(
+                    "saliency",
+                    "none",
+                    f"{config.saliency}, as align.saliency says",
+                    "Give masks or pairs, or set align.saliency to none.",
+                )
+            )
+        made["saliency"] = saliency
+    return made
+
+
+def resize_cells(features: Tensor, cells: tuple[int, int]) -> Tensor:
+    """(T, h, w, C) → (T, h', w', C), bilinear; smaller grids are averaged over what they cover.
+
+    Unverified: SAM2VideoX does not say which side is resampled; here always the teacher's.
+    """
+    if features.shape[1:3] == cells:
+        return features
+    return functional.interpolate(
+        features.movedim(-1, 1).float(), cells, mode="bilinear", align_corners=False, antialias=True
+    ).movedim(1, -1)
+
+
+def _make_flows(config: AlignConfig, features: Made) -> Made:
+    if config.fusion == "features" or "features" in features:
+        return {"flow": _flow(config, _fuse_features(config, features))}
+    forward = _flow(config, _get(features, "forward"))
+    if config.fusion == "forward":
+        return {"flow": forward}
+    backward = _flow(config, _get(features, "backward"))
+    if config.fusion == "separate":
+        return {"forward": forward, "backward": backward}
+    share = torch.full((len(forward),), config.k)
+    if config.ends == "other" and len(share) > 1:
+        # A direction has no memory on its prompted frame: forward on the first, backward on the
+        # last.
+        share[0], share[-1] = 0.0, 1.0
+    return {"flow": fuse(forward[None], backward[None], share)[0]}
+
+
+def _flow(config: AlignConfig, features: Tensor) -> Tensor:
+    return local_gram_flow(features[None], config.window, config.border)[0]
+
+
+def _fuse_features(config: AlignConfig, features: Made) -> Tensor:
+    """One (T, h, w, C) of what there is: the teacher's own, or k · forward + (1 − k) · backward."""
+    if "features" in features:
+        return features["features"]
+    forward = _get(features, "forward")
+    if config.fusion == "forward":
+        return forward
+    return config.k * forward + (1 - config.k) * _get(features, "backward")
+
+
+def _get(features: Made, name: str) -> Tensor:
+    if name not in features:
+        raise SamaError(
+            needed(
+                "teacher",
+                f"{', '.join(features) or 'nothing'}",
+                f"{name} features",
+                "Use a teacher that tracks, such as sam2:FOLDER, or another fusion.",
+            )
+        )
+    return features[name]
