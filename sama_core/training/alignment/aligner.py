@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ...errors import SamaError, needed
 from .config import AlignConfig
-from .flow import flow_distance, flow_divergence, local_gram_flow
+from .flow import flow_both_ways, flow_distance, flow_divergence, local_gram_flow
 from .projector import Projector, match_frames
 from .relations import routed_trd
 from .targets import Made
@@ -126,12 +126,15 @@ class Aligner(nn.Module):
         names = ("forward", "backward") if config.fusion == "separate" else ("flow",)
         weight = None
         if config.saliency != "none":
-            weight = self._get(made, "saliency", 4)[:, :-1]
+            weight = self._get(made, "saliency", 4)
+            ways = (weight, weight.flip(1)) if config.both_ways else (weight,)
+            weight = torch.cat([way[:, :-1] for way in ways], dim=1)
+        flow_of = flow_both_ways if config.both_ways else local_gram_flow
         losses = []
         for student, name in zip(students, names, strict=True):
             teacher = self._get(made, name, 5)
-            moved = match_frames(student, teacher.shape[1] + 1)
-            flow = local_gram_flow(moved, config.window, config.border)
+            pairs = teacher.shape[1] // 2 if config.both_ways else teacher.shape[1]
+            flow = flow_of(match_frames(student, pairs + 1), config.window, config.border)
             if config.distance == "kl":
                 losses.append(flow_divergence(teacher, flow, config.temperature, weight))
             else:

@@ -49,6 +49,16 @@ def local_gram_flow(features: Tensor, window: int = 7, border: str = "mask") -> 
     return _LocalGram.apply(features, window // 2, outside)
 
 
+def flow_both_ways(features: Tensor, window: int = 7, border: str = "mask") -> Tensor:
+    """`local_gram_flow` to the next frame, then to the one before (SAM2VideoX Tab. 4).
+
+    (B, T, h, w, C) → (B, 2T−2, h, w, window²): pairs t → t + 1 in order, then T−1 → T−2 down to 1 →
+    0.
+    """
+    flows = [local_gram_flow(each, window, border) for each in (features, features.flip(1))]
+    return torch.cat(flows, dim=1)
+
+
 def fuse(forward: Tensor, backward: Tensor, k: float | Tensor = 0.5) -> Tensor:
     """k · forward + (1 − k) · backward: flows of two directions as one teacher (SAM2VideoX §4.3).
 

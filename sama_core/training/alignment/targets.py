@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ...errors import SamaError, needed
 from .config import AlignConfig
-from .flow import fuse, local_gram_flow
+from .flow import flow_both_ways, fuse, local_gram_flow
 
 Made = dict[str, Tensor]
 """Named tensors of one clip."""
@@ -65,16 +65,18 @@ def _make_flows(config: AlignConfig, features: Made) -> Made:
     backward = _flow(config, _get(features, "backward"))
     if config.fusion == "separate":
         return {"forward": forward, "backward": backward}
-    share = torch.full((len(forward),), config.k)
+    share = torch.full((len(features["forward"]) - 1,), config.k)
     if config.ends == "other" and len(share) > 1:
-        # A direction has no memory on its prompted frame: forward on the first, backward on the
-        # last.
+        # On its prompted frame a direction has no memory: there the other one speaks.
         share[0], share[-1] = 0.0, 1.0
+    if config.both_ways:
+        share = torch.cat([share, share.flip(0)])
     return {"flow": fuse(forward[None], backward[None], share)[0]}
 
 
 def _flow(config: AlignConfig, features: Tensor) -> Tensor:
-    return local_gram_flow(features[None], config.window, config.border)[0]
+    flow = flow_both_ways if config.both_ways else local_gram_flow
+    return flow(features[None], config.window, config.border)[0]
 
 
 def _fuse_features(config: AlignConfig, features: Made) -> Tensor:

@@ -46,6 +46,18 @@ def test_fusions():
     assert torch.equal(made["features"]["flow"], flow_of(made["without_flow"]["features"]))
 
 
+def test_both_ways_are_the_clip_and_the_clip_turned_round():
+    given = directions()
+    made = make_targets(AlignConfig(**FLOW, both_ways=True), given, (5, 6))["flow"]
+    turned = {name: value.flip(0) for name, value in given.items()}
+    there = make_targets(AlignConfig(**FLOW), given, (5, 6))["flow"]
+    # Turned round, the prompted frames change places, and with them the ends' directions.
+    back = make_targets(
+        AlignConfig(**FLOW), {"forward": turned["backward"], "backward": turned["forward"]}, (5, 6)
+    )["flow"]
+    assert torch.equal(made[:3], there) and torch.equal(made[3:], back)
+
+
 def test_a_teacher_of_one_direction_has_one_flow():
     features = directions()["forward"]
     made = make_targets(AlignConfig(**FLOW), {"features": features}, (5, 6))
