@@ -63,7 +63,7 @@ def _draw_ground(scenes: Scenes, height: int, width: int) -> Tensor:
 
 def _tones(scenes: Scenes, height: int, width: int) -> Tensor:
     """(B, H, W) in 0..1: where the background has its second tone."""
-    x, y = _pixel_grid(height, width, scenes.style.device)
+    x, y = pixel_grid(height, width, scenes.style.device)
     cos, sin = scenes.ground_angle.cos()[:, None, None], scenes.ground_angle.sin()[:, None, None]
     along, across = cos * x + sin * y, cos * y - sin * x
     period, phase = scenes.ground_period[:, None, None], scenes.ground_phase[..., None, None]
@@ -106,7 +106,7 @@ def _draw_objects(scenes: Scenes, ground: Tensor, frames: int) -> Tensor:
 
 def coverage(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
     """(B, N, F, H, W) how much of each pixel each object covers."""
-    x, y = _pixel_grid(height, width, scenes.style.device)
+    x, y = pixel_grid(height, width, scenes.style.device)
     scale = sizes(scenes, frames)
     place, turn = centres(scenes, frames, height, width), angles(scenes, frames)
     edge = EDGE / min(height, width)
@@ -114,7 +114,7 @@ def coverage(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
     for number, name in enumerate(SHAPES):
         rows, slots = (scenes.shape == number).nonzero(as_tuple=True)
         if len(rows):
-            local_x, local_y = _into_object(
+            local_x, local_y = into_object(
                 x, y, place[rows, slots], turn[rows, slots], scale[rows, slots]
             )
             softness = (edge / scale[rows, slots])[..., None, None]
@@ -123,7 +123,7 @@ def coverage(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
     return covers
 
 
-def _into_object(
+def into_object(
     x: Tensor, y: Tensor, place: Tensor, turn: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Pixel x (1, W) and y (H, 1) in the coordinates of M objects.
@@ -135,7 +135,7 @@ def _into_object(
     return cos * from_x + sin * from_y, cos * from_y - sin * from_x
 
 
-def _pixel_grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def pixel_grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """x (1, W) and y (H, 1) of the pixel centres in parts of the shorter side."""
     short = min(height, width)
     x = (torch.arange(width, device=device) + 0.5) / short
