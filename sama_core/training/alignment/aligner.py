@@ -83,7 +83,7 @@ class Aligner(nn.Module):
                     "Train with a DiT that calls its patches.",
                 )
             )
-        idle = 0.0 * sum(student.flatten(1).sum(1) for student in students)
+        idle = 0.0 * torch.stack([student.flatten(1).sum(1) for student in students]).sum(0)
         if made is None or (self.config.relation == "flow" and students[0].shape[1] < 2):
             return idle
         least, most = self.config.sigma

@@ -1,5 +1,7 @@
 """The cache of teachers' features: what is kept comes back, what is damaged is made again."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -25,13 +27,14 @@ def test_what_is_kept_comes_back(cache):
 
 def test_another_clip_start_teacher_or_size_is_another_file(cache, tmp_path):
     paths = [cache.path("clip.mp4", 0), cache.path("clip.mp4", 20), cache.path("clip.mp", "40")]
-    for parts in (
-        ("sam2:tiny", (480, 832)),
-        ("sam2:large", (480, 480)),
-        ("sam2:large", (480, 832)),
-    ):
-        for fusion in (0.5, 0.4):
-            paths.append(FeatureCache(tmp_path, *parts, 49, "fused", fusion).path("clip.mp4", 0))
+    settings = itertools.product(
+        [("sam2:tiny", (480, 832)), ("sam2:large", (480, 480)), ("sam2:large", (480, 832))],
+        (0.5, 0.4),
+    )
+    paths += [
+        FeatureCache(tmp_path, *parts, 49, "fused", fusion).path("clip.mp4", 0)
+        for parts, fusion in settings
+    ]
     assert paths.pop(-2) == cache.path("clip.mp4", 0)
     assert len(set(paths)) == len(paths)
 

@@ -5,7 +5,7 @@ import torch
 
 from sama_core.errors import RuntimeSetupError, SamaError
 from sama_core.training.alignment.teachers import load_teacher
-from sama_core.training.semantics.siglip import mend_torchvision
+from sama_core.training.semantics.encoder import mend_torchvision
 
 mend_torchvision()
 transformers = pytest.importorskip("transformers")

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....errors import RuntimeSetupError, SamaError, needed
-from ...semantics.siglip import mend_torchvision
+from ...semantics.encoder import mend_torchvision
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of red, green and blue that most of these models were trained with."""
@@ -34,7 +34,7 @@ def load_teacher(name: str, dtype: torch.dtype = torch.float32) -> Teacher:
     from .sam2 import Sam2Teacher
     from .vision import DinoTeacher, SiglipTeacher, VideoMaeTeacher, VJepaTeacher
 
-    kinds = {
+    kinds: dict[str, Any] = {
         "vjepa2": VJepaTeacher,
         "videomae": VideoMaeTeacher,
         "dinov3": DinoTeacher,

@@ -32,8 +32,8 @@ class Sam2Teacher:
 
     def __init__(self, model: nn.Module, source: str = "given"):
         """Freezes `model`; `source` says where its weights are from, for the cache."""
-        self.model = model.eval().requires_grad_(False)
-        self.width = int(model.config.memory_attention_hidden_size)
+        self.model: Any = model.eval().requires_grad_(False)
+        self.width = int(self.model.config.memory_attention_hidden_size)
         self.key = f"sam2:{source}"
 
     @classmethod

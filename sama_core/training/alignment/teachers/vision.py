@@ -5,6 +5,8 @@ that the model was not made for. Unverified throughout: SARA and SAM2VideoX do n
 81 frames at 480 × 848 reach models made for squares and even counts.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -28,8 +30,8 @@ class VisionTeacher:
 
     def __init__(self, model: nn.Module, source: str = "given"):
         """Freezes `model`; `source` says where its weights are from, for the cache."""
-        self.model = model.eval().requires_grad_(False)
-        self.width = int(model.config.hidden_size)
+        self.model: Any = model.eval().requires_grad_(False)
+        self.width = int(self.model.config.hidden_size)
         self.key = f"{self.kind}:{source}"
 
     @classmethod
