@@ -17,8 +17,8 @@ from .flow import flow_distance, flow_divergence, fuse, local_gram_flow
 from .projector import Projector
 from .relations import pair_weight, routed_trd
 from .saliency import SaliencyAligner, changed_cells
-from .targets import make_targets
-from .tokens import token_cosine, token_distance
+from .teacher_targets import make_targets
+from .token_losses import token_cosine, token_distance
 
 __all__ = [
     "ARMS",

@@ -14,8 +14,8 @@ from .config import AlignConfig
 from .flow import flow_both_ways, flow_distance, flow_divergence, local_gram_flow
 from .projector import Projector, match_frames
 from .relations import routed_trd
-from .targets import Made
-from .tokens import token_cosine, token_distance
+from .teacher_targets import Made
+from .token_losses import token_cosine, token_distance
 
 
 class Aligner(nn.Module):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from ...errors import SamaError, needed
 from ...weights.write import write_safetensors
-from .targets import Made
+from .teacher_targets import Made
 
 
 class FeatureCache:

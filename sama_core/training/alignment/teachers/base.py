@@ -29,31 +29,6 @@ class Teacher(Protocol):
         ...
 
 
-def load_teacher(name: str, dtype: torch.dtype = torch.float32) -> Teacher:
-    """The teacher "KIND:FOLDER". Raises RuntimeSetupError for a kind or a folder that is none."""
-    from .sam2 import Sam2Teacher
-    from .vision import DinoTeacher, SiglipTeacher, VideoMaeTeacher, VJepaTeacher
-
-    kinds: dict[str, Any] = {
-        "vjepa2": VJepaTeacher,
-        "videomae": VideoMaeTeacher,
-        "dinov3": DinoTeacher,
-        "siglip2": SiglipTeacher,
-        "sam2": Sam2Teacher,
-    }
-    kind, _, path = name.partition(":")
-    if kind not in kinds or not path:
-        raise RuntimeSetupError(
-            needed(
-                "teacher",
-                repr(name),
-                "one of " + ", ".join(f"{known}:FOLDER" for known in kinds),
-                "Name the kind of model and the folder of its weights.",
-            )
-        )
-    return kinds[kind].from_pretrained(path, dtype)
-
-
 def load_transformer(class_name: str, path: str, dtype: torch.dtype) -> Any:
     """A model of `transformers`. Raises RuntimeSetupError where it cannot be loaded."""
     mend_torchvision()

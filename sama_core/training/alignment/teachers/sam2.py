@@ -30,7 +30,7 @@ from .base import (
 class Sam2Teacher:
     """A frozen `Sam2VideoModel`."""
 
-    def __init__(self, model: nn.Module, source: str = "given"):
+    def __init__(self, model: Any, source: str = "given"):
         """Freezes `model`; `source` says where its weights are from, for the cache."""
         self.model: Any = model.eval().requires_grad_(False)
         self.width = int(self.model.config.memory_attention_hidden_size)

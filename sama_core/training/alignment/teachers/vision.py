@@ -8,7 +8,7 @@ that the model was not made for. Unverified throughout: SARA and SAM2VideoX do n
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import (
     IMAGENET,
@@ -28,7 +28,7 @@ class VisionTeacher:
     kind = ""
     """The teacher's name in `load_teacher`."""
 
-    def __init__(self, model: nn.Module, source: str = "given"):
+    def __init__(self, model: Any, source: str = "given"):
         """Freezes `model`; `source` says where its weights are from, for the cache."""
         self.model: Any = model.eval().requires_grad_(False)
         self.width = int(self.model.config.hidden_size)

@@ -7,7 +7,7 @@ import torch
 
 from sama_core.errors import SamaError
 from sama_core.training.alignment import ARMS, AlignConfig, local_gram_flow, make_targets
-from sama_core.training.alignment.targets import resize_cells
+from sama_core.training.alignment.teacher_targets import resize_cells
 
 FLOW = {"relation": "flow", "distance": "kl"}
 
