@@ -4,6 +4,9 @@ the one version."""
 import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -125,3 +128,16 @@ def test_the_version_stands_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
     source = (PACK_ROOT / "sama_core" / "version.py").read_text(encoding="utf-8")
     assert VERSION not in source
+
+
+def test_the_checks_pass_in_a_folder_of_any_name(tmp_path):
+    """ComfyUI-SAMA, the usual name of a clone, is no name of a Python package."""
+    folder = tmp_path / "ComfyUI-SAMA (1)"
+    (folder / "sama_core").mkdir(parents=True)
+    for name in ("__init__.py", "sama_core/__init__.py", "sama_core/errors.py", "pyproject.toml"):
+        shutil.copy(PACK_ROOT / name, folder / name)
+    for check in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *check], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
