@@ -48,10 +48,10 @@ LONGEST = 2000
 
 def needed(what: str, got: object, need: str, fix: str) -> str:
     """One sentence for the artist: `what` was `got`, `need` is required, `fix` says what to set."""
-    return f"{shown(what)}: got {shown(got)}, needs {need}. {fix}"
+    return f"{shorten(what)}: got {shorten(got)}, needs {need}. {fix}"
 
 
-def shown(text: object) -> str:
+def shorten(text: object) -> str:
     """What a file or a graph says, fit for one line: control characters as �, and cut where it is
     endless.
     """

@@ -19,7 +19,7 @@ def clean_instruction(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def tagged(cleaned: str) -> str:
+def add_tag(cleaned: str) -> str:
     """A cleaned instruction behind the trained tag `[Video edit]`; the bare tag for empty text.
 
     It is not cleaned again: the reference cleans once, and a second pass can change the text.

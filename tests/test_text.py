@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sama_core.errors import ConditioningError
-from sama_core.text import clean_instruction, escape_weights, require_instruction, tagged
+from sama_core.text import add_tag, clean_instruction, escape_weights, require_instruction
 
 from .harness.golden import load_golden
 
@@ -39,14 +39,14 @@ def test_cleaned_text_is_one_line_without_doubled_spaces(text):
     ],
 )
 def test_tag(cleaned, prompt):
-    assert tagged(cleaned) == prompt
+    assert add_tag(cleaned) == prompt
 
 
 @pytest.mark.parametrize("text", ["<b> &ldquo;hi&rdquo;", "a < b &amp;amp;amp;lt; c"])
 def test_tagging_cleans_once_as_the_reference_does(text):
     """The reference cleans tag and instruction as one; these change again when cleaned twice."""
     assert clean_instruction(clean_instruction(text)) != clean_instruction(text)
-    assert tagged(require_instruction(text)) == clean_instruction(f"[Video edit] {text}")
+    assert add_tag(require_instruction(text)) == clean_instruction(f"[Video edit] {text}")
 
 
 def test_instruction_comes_back_cleaned():

@@ -15,7 +15,7 @@ from itertools import islice
 import av
 from av.stream import Disposition
 
-from ..errors import ClipError, needed, shown
+from ..errors import ClipError, needed, shorten
 from .seek import from_beginning, from_keyframe, packet_stamps
 from .stamps import Stamp
 
@@ -55,7 +55,7 @@ def display_name(stream: Stream) -> str:
     """The file name of this video, control characters shown as �."""
     if isinstance(stream, io.BytesIO):
         return "in memory"
-    return shown(os.path.basename(os.fspath(stream)))
+    return shorten(os.path.basename(os.fspath(stream)))
 
 
 @contextmanager

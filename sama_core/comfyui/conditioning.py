@@ -10,7 +10,7 @@ from torch import Tensor
 from ..encoders.latent_space import Tiles, blend_tiles
 from ..errors import ConditioningError, needed
 from ..region import FittedClip, latent_mask
-from ..text import EDIT_TAG, MAX_TOKENS, escape_weights, require_instruction, tagged
+from ..text import EDIT_TAG, MAX_TOKENS, add_tag, escape_weights, require_instruction
 
 TEXT_ENCODER = "umt5xxl"
 TILINGS = ("automatic", "reference tiles")
@@ -31,7 +31,7 @@ def encode_instruction(clip, instruction: str, tag: bool = True) -> tuple[list, 
     alone and an empty text. Raises ConditioningError for an empty instruction or another encoder.
     """
     text = require_instruction(instruction)
-    positive, negative = (tagged(text), EDIT_TAG) if tag else (text, "")
+    positive, negative = (add_tag(text), EDIT_TAG) if tag else (text, "")
     return _encode(clip, positive), _encode(clip, negative)
 
 

@@ -17,7 +17,7 @@ import comfy.model_management
 import torch
 
 from ..identity import Description
-from ..identity.bytecode import reassigned
+from ..identity.bytecode import find_reassigned
 from ..identity.code import replaced_functions
 from ..identity.packages import origin
 
@@ -117,7 +117,7 @@ def flags() -> dict[str, Any]:
 def _state() -> dict[str, Any]:
     """Settings that `comfy.model_management` chose for this machine, without its counters."""
     kinds = (bool, int, float, str, enum.Enum, torch.dtype, torch.device)
-    changing = HARMLESS_STATE | reassigned("comfy.model_management")
+    changing = HARMLESS_STATE | find_reassigned("comfy.model_management")
     found = {
         name: value
         for name, value in sorted(vars(comfy.model_management).items())

@@ -59,7 +59,7 @@ def load_diffusion_model(
     if check_finite:
         refuse_non_finite(sd, plan.files[-1].path.name)
     options = _model_options(weight_dtype)
-    if plan.merged:
+    if plan.is_merged:
         # Official Wan shards are float32; the SAMA file says what the model was trained in.
         options.setdefault("dtype", sd["segment_embedding.weight"].dtype)
     metadata = _with_heads(plan.metadata, plan.config.num_heads)

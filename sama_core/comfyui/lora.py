@@ -18,9 +18,9 @@ import comfy.lora_convert
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, needed, shown
+from ..errors import CheckpointError, needed, shorten
 from ..weights.checkpoint import model_shapes, refuse_non_finite
-from ..weights.lora_names import PREFIX, Named, made_for, named
+from ..weights.lora_names import PREFIX, Named, describe_expert, name_layers
 from . import distilled
 from .weight_files import read_weights
 
@@ -67,7 +67,7 @@ class LoraReport:
             if layers:
                 more = " …" if len(layers) > _SHOWN else ""
                 text += f"; {what}: {', '.join(layers[:_SHOWN])}{more}"
-        return shown(text)
+        return shorten(text)
 
 
 def load_lora(model, path: str, strength: float):
@@ -80,7 +80,7 @@ def load_lora(model, path: str, strength: float):
     name, (lora, metadata) = Path(path).name, read_weights(path)
     keys = list(lora)
     model, report = apply_lora(model, lora, strength, name)
-    texts = [report.summary(), made_for(name, keys)]
+    texts = [report.summary(), describe_expert(name, keys)]
     family = distilled.recognise(name, metadata)
     if family is not None and strength > 0:
         distilled.remember(model, name, family)
@@ -100,7 +100,7 @@ def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the
     shapes = model_shapes(model.model.dit_config)
     shapes = {key: shape for key, shape in shapes.items() if PREFIX + key in stored}
     names = comfy.lora.model_lora_keys_unet(model.model, {})
-    report = judge(named(comfy.lora_convert.convert_lora(lora), shapes, names, name), shapes)
+    report = judge(name_layers(comfy.lora_convert.convert_lora(lora), shapes, names, name), shapes)
     if not report.patches:
         raise CheckpointError(
             needed(

@@ -53,7 +53,7 @@ def describe(path: str) -> Described:
     if Path(path).suffix.lower() in _SAFETENSORS:
         file = read_header(path, own_names=False)
         return Described(
-            file.path.name, file.stored(), file.quantised_layers(), file.small_scales()
+            file.path.name, file.list_stored(), file.quantised_layers(), file.small_scales()
         )
     sd, name = read_weights(path)[0], Path(path).name
     stored = stored_tensors(sd, name)
@@ -70,7 +70,7 @@ def _bytes(value: Tensor) -> bytes:
 
 
 def stored_tensors(sd: Mapping[str, Tensor], name: str) -> dict[str, Stored]:
-    """Types, shapes and marks of tensors in memory, as in `WeightFile.stored`."""
+    """Types, shapes and marks of tensors in memory, as in `WeightFile.list_stored`."""
     return as_core_reads(
         {
             key: Stored(

@@ -44,6 +44,7 @@ def main(asked: dict) -> None:
 
 
 def say(**line: object) -> None:
+    """Print one line of JSON, at once."""
     print(json.dumps(line), flush=True)
 
 

@@ -30,7 +30,7 @@ _HEADER = 8 << 20
 _ONLY_OURS = "Give another name. Only what SAMA Convert Weights wrote itself is ever written over."
 
 
-def seen(path: Path) -> Seen | None:
+def look_at(path: Path) -> Seen | None:
     """What lies under a name, a link being itself; None where there is nothing."""
     try:
         state = path.lstat()
@@ -42,9 +42,9 @@ def seen(path: Path) -> Seen | None:
 def refuse_namesake(target: Path) -> None:
     """Raises ConversionError for a neighbour that Windows or macOS would take for `target`: other
     capitals, or accents composed in another way."""
-    wanted = _folded(target.name)
+    wanted = _fold(target.name)
     for name in os.listdir(target.parent):
-        if name != target.name and _folded(name) == wanted:
+        if name != target.name and _fold(name) == wanted:
             raise ConversionError(
                 needed(
                     str(target),
@@ -66,13 +66,13 @@ def refuse_foreign(
     """
     mode = target.lstat().st_mode
     if stat.S_ISLNK(mode):
-        raise _kept(target, "a link, which is kept", _ONLY_OURS)
+        raise _say_kept(target, "a link, which is kept", _ONLY_OURS)
     if not stat.S_ISREG(mode):
-        raise _kept(target, "a folder" if stat.S_ISDIR(mode) else "no plain file", _ONLY_OURS)
+        raise _say_kept(target, "a folder" if stat.S_ISDIR(mode) else "no plain file", _ONLY_OURS)
     if not has_our_header(target):
-        raise _kept(target, "a file of that name, which is kept", _ONLY_OURS)
+        raise _say_kept(target, "a file of that name, which is kept", _ONLY_OURS)
     if not overwrite:
-        raise _kept(
+        raise _say_kept(
             target,
             "a file of that name, which is kept",
             "Give another name, or allow it to be overwritten.",
@@ -82,7 +82,7 @@ def refuse_foreign(
     try:
         verify(target, progress)
     except CheckpointError as changed:
-        raise _kept(
+        raise _say_kept(
             target,
             "a file that changed since SAMA Convert Weights wrote it, which is kept",
             _ONLY_OURS,
@@ -97,12 +97,12 @@ def put_in_place(part: Path, target: Path, before: Seen | None) -> None:
     try:
         if before is None:
             _give_free_name(part, target)
-        elif seen(target) == before:
+        elif look_at(target) == before:
             os.replace(part, target)
         else:
             raise FileExistsError
     except FileExistsError as appeared:
-        raise _kept(
+        raise _say_kept(
             target,
             "a file that appeared there during the conversion, which is kept",
             "Move it away and start the same conversion again: it is finished at once.",
@@ -128,7 +128,7 @@ def take_partial(part: Path, journal: Path) -> None:
         raise _not_ours(journal)
     if not (_is_free(part) or (_is_plain(part) and (begun or has_our_header(part)))):
         raise _not_ours(part)
-    if seen(part) and part.lstat().st_nlink > 1:
+    if look_at(part) and part.lstat().st_nlink > 1:
         part.unlink()  # A second name of a finished file: writing here would write there.
 
 
@@ -165,7 +165,7 @@ def _give_free_name(part: Path, target: Path) -> None:
     except OSError as refused:
         # File systems without a second name (exFAT, some shares). Windows' rename refuses a taken
         # name by itself.
-        if os.name != "nt" and seen(target) is not None:
+        if os.name != "nt" and look_at(target) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from refused
         os.rename(part, target)
         return
@@ -179,21 +179,21 @@ def _is_plain(path: Path) -> bool:
 
 def _is_free(path: Path) -> bool:
     """Nothing there, or nothing in it."""
-    return seen(path) is None or (_is_plain(path) and path.lstat().st_size == 0)
+    return look_at(path) is None or (_is_plain(path) and path.lstat().st_size == 0)
 
 
 def _begins_with(key: re.Pattern[bytes], journal: Path) -> bool:
-    if seen(journal) is None or not _is_plain(journal):
+    if look_at(journal) is None or not _is_plain(journal):
         return False
     with open(journal, "rb") as file:
         return key.fullmatch(file.read(65)) is not None
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _kept(target: Path, got: str, fix: str) -> ConversionError:
+def _say_kept(target: Path, got: str, fix: str) -> ConversionError:
     return ConversionError(needed(str(target), got, "a free name", fix))
 
 

@@ -29,7 +29,7 @@ def gguf_layout(source: Source, made: Format, metadata: Mapping[str, str]) -> La
     """
     gguf = require_gguf()
     kind = require_writable(gguf, made)
-    stored = {tensor.name: _stored_as(gguf, tensor, kind) for tensor in source.tensors.values()}
+    stored = {tensor.name: _choose_type(gguf, tensor, kind) for tensor in source.tensors.values()}
     header, alignment = _header(gguf, source, made, metadata, stored)
     pieces = [
         _piece(gguf, tensor, stored[tensor.name], alignment) for tensor in source.tensors.values()
@@ -89,7 +89,7 @@ def require_writable(gguf, made: Format):
     return kind
 
 
-def _stored_as(gguf, tensor: SourceTensor, kind):
+def _choose_type(gguf, tensor: SourceTensor, kind):
     """A tensor's type in the result; a matrix whose rows do not fill whole blocks keeps its own."""
     types = gguf.GGMLQuantizationType
     if is_matrix(tensor.name) and tensor.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0:
@@ -151,14 +151,14 @@ def _piece(gguf, tensor: SourceTensor, kind, alignment: int) -> Piece:
             if kind.name == tensor.dtype:
                 yield buffer(chunk)
             else:
-                yield _quantised(gguf, chunk.float().numpy(), kind, tensor)
+                yield _quantise(gguf, chunk.float().numpy(), kind, tensor)
         if padding:
             yield padding
 
     return Piece(tensor.name, size + len(padding), chunks)
 
 
-def _quantised(gguf, values, kind, tensor: SourceTensor):
+def _quantise(gguf, values, kind, tensor: SourceTensor):
     import numpy
 
     with numpy.errstate(over="ignore"):

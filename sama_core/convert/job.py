@@ -1,6 +1,7 @@
-"""One thread of torch for one piece of work, and for nobody else.
+"""One conversion from source to finished file, and the report about it.
 
-One conversion: source, layout, disk, and what to tell the artist about it.
+The file is written with one thread of torch, see `one_thread`: other threads of the process keep
+their number.
 """
 
 import hashlib
@@ -16,9 +17,9 @@ import torch
 from ..errors import CheckpointError, ConversionError, needed
 from ..version import VERSION
 from ..weights.checkpoint import transformer_settings
-from .existing import refuse_foreign, refuse_namesake, seen
+from .existing import look_at, refuse_foreign, refuse_namesake
 from .formats import GGUF, Format, format_named
-from .layouts import BLANK, FACTS_KEY, NO_PROGRESS, Layout, blanked, safetensors_layout
+from .layouts import BLANK, FACTS_KEY, NO_PROGRESS, Layout, blank_out, safetensors_layout
 from .stream import write_resumable
 from .targets import check_folder
 from .weight_source import Source, open_source
@@ -59,16 +60,21 @@ class Report:
     """A conversion that is done."""
 
     target: Path
+    """The converted file."""
     made: Format
+    """The format it is in."""
     layout: Layout
+    """What it holds."""
     source_size: int
     """Bytes of all source files."""
     sha256: str
+    """Checksum in the file's header, 64 hexadecimal digits."""
     resumed: int = 0
     """Bytes that were there from a run that was broken off."""
     existed: bool = False
     """Whether the whole file was there already, so that nothing was done."""
     note: str = ""
+    """A warning about loaders that misread the file; empty where there is none."""
 
     def text(self) -> str:
         """The report, in lines."""
@@ -113,7 +119,7 @@ def convert(
     check_folder(target.parent)
     refuse_namesake(target)
     source = open_source(path, base)
-    state, there = source.state(), seen(target)
+    state, there = source.state(), look_at(target)
     layout = _layout(source, made)
     note = _head_note(source, made)
     if any(target.exists() and file.samefile(target) for file in source.files):
@@ -126,12 +132,12 @@ def convert(
             )
         )
     if there:
-        sha256 = _made_before(target, layout)
+        sha256 = _find_made_before(target, layout)
         if sha256 and not overwrite:
             return Report(target, made, layout, source.size, sha256, existed=True, note=note)
         refuse_foreign(target, overwrite, sha256 is not None, progress)
 
-    def unchanged() -> None:
+    def refuse_changed() -> None:
         if source.state() != state:
             raise CheckpointError(
                 needed(
@@ -144,7 +150,7 @@ def convert(
 
     key = hashlib.sha256(layout.header + repr(state).encode()).hexdigest()
     with one_thread():
-        written = write_resumable(target, layout, key, progress, unchanged, there)
+        written = write_resumable(target, layout, key, progress, refuse_changed, there)
     return Report(target, made, layout, source.size, written.sha256, written.resumed, note=note)
 
 
@@ -202,7 +208,7 @@ def _head_note(source: Source, made: Format) -> str:
     )
 
 
-def _made_before(target: Path, layout: Layout) -> str | None:
+def _find_made_before(target: Path, layout: Layout) -> str | None:
     """The checksum of a whole file that this very conversion made earlier; None if the file is
     another one.
     """
@@ -211,7 +217,7 @@ def _made_before(target: Path, layout: Layout) -> str | None:
     with open(target, "rb") as file:
         header = file.read(len(layout.header))
     at = layout.checksum_at
-    return header[at : at + len(BLANK)].decode() if blanked(header) == layout.header else None
+    return header[at : at + len(BLANK)].decode() if blank_out(header) == layout.header else None
 
 
 def _gigabytes(size: int) -> str:

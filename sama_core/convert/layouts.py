@@ -71,6 +71,7 @@ class Piece:
     """Consecutive bytes of the result that are made together."""
 
     name: str
+    """Name of the tensor or matrix."""
     size: int
     """Bytes."""
     chunks: Callable[[], Iterator]
@@ -84,6 +85,7 @@ class Layout:
     header: bytes
     """With BLANK, once, where the checksum goes."""
     pieces: list[Piece]
+    """What follows the header, in the file's order."""
     quantised: int
     """Matrices that are quantised."""
     kept: dict[str, int]
@@ -129,7 +131,7 @@ def safetensors_layout(source: Source, made: Format, metadata: Mapping[str, str]
         _header(entries, {**metadata, CHECKSUM_KEY: BLANK.decode()}),
         pieces,
         len(matrices),
-        counted(kept),
+        count_dtypes(kept),
     )
 
 
@@ -139,13 +141,13 @@ def checksum_position(header: bytes) -> int | None:
     return None if found is None else found.start(1)
 
 
-def blanked(header: bytes) -> bytes:
+def blank_out(header: bytes) -> bytes:
     """A header with BLANK in place of the checksum, if it has one."""
     at = checksum_position(header)
     return header if at is None else header[:at] + BLANK + header[at + len(BLANK) :]
 
 
-def counted(kept: list[SourceTensor]) -> dict[str, int]:
+def count_dtypes(kept: list[SourceTensor]) -> dict[str, int]:
     """How many tensors there are of each type."""
     return {
         dtype: number
@@ -173,7 +175,7 @@ def _matrix(tensor: SourceTensor, made: Format) -> tuple:
     mark = (
         b""
         if old
-        else _padded(json.dumps(ACTIVATIONS_TOO if made.name == "fp8_fast" else WEIGHTS_ONLY), 4)
+        else _pad(json.dumps(ACTIVATIONS_TOO if made.name == "fp8_fast" else WEIGHTS_ONLY), 4)
     )
     held = [
         (f"{layer}.{'scale_weight' if old else 'weight_scale'}", "F32", (), 4),
@@ -199,11 +201,11 @@ def _header(entries: list[tuple], metadata: Mapping[str, str]) -> bytes:
     for name, dtype, shape, size in entries:
         table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
         end += size
-    text = _padded(json.dumps(table, separators=(",", ":")), 8)
+    text = _pad(json.dumps(table, separators=(",", ":")), 8)
     return struct.pack("<Q", len(text)) + text
 
 
-def _padded(text: str, multiple: int) -> bytes:
+def _pad(text: str, multiple: int) -> bytes:
     """UTF-8 with blanks behind, which JSON ignores."""
     data = text.encode()
     return data + b" " * (-len(data) % multiple)
@@ -241,7 +243,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = NO_PROGRESS)
                     "Other files are checked against their publisher's checksum.",
                 )
             )
-        digest = hashlib.sha256(blanked(head))
+        digest = hashlib.sha256(blank_out(head))
         done, size = len(head), path.stat().st_size
         while data := file.read(_READ):
             digest.update(data)

@@ -26,7 +26,7 @@ from typing import BinaryIO, TextIO
 
 from ..errors import ConversionError, needed
 from .existing import Seen, put_in_place, take_partial
-from .layouts import Layout, Piece, blanked
+from .layouts import Layout, Piece, blank_out
 from .targets import partial_files
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -61,7 +61,7 @@ def write_resumable(
     """
     part, journal = partial_files(target)
     take_partial(part, journal)
-    with _opened(part, target) as file, open(journal, "a+", encoding="ascii") as lines:
+    with _open_part(part, target) as file, open(journal, "a+", encoding="ascii") as lines:
         whole, digest = _whole_pieces(file, lines, layout, key, progress)
         done = len(layout.header) + sum(piece.size for piece in layout.pieces[:whole])
         resumed = done if whole else 0
@@ -82,7 +82,7 @@ def write_resumable(
                 done += piece.size
             _sign(file, layout, digest.hexdigest())
         except OSError as error:
-            raise _explained(error, target, layout.size) from error
+            raise _explain(error, target, layout.size) from error
     before_rename()
     put_in_place(part, target, replaces)
     journal.unlink(missing_ok=True)
@@ -90,7 +90,7 @@ def write_resumable(
 
 
 @contextmanager
-def _opened(part: Path, target: Path) -> Iterator[BinaryIO]:
+def _open_part(part: Path, target: Path) -> Iterator[BinaryIO]:
     """The partial file, to read and write, and locked where the system can."""
     try:
         number = os.open(part, _READ_AND_WRITE, 0o666)
@@ -133,7 +133,7 @@ def _whole_pieces(
     lines.seek(0)
     first, *sums = lines.read().split("\n")
     header = file.read(len(layout.header))
-    if first != key or blanked(header) != layout.header:
+    if first != key or blank_out(header) != layout.header:
         return 0, digest
     whole, position = 0, len(header)
     for piece, expected in zip(layout.pieces, sums, strict=False):
@@ -209,7 +209,7 @@ def _sign(file: BinaryIO, layout: Layout, sha256: str) -> None:
     os.fsync(file.fileno())
 
 
-def _explained(error: OSError, target: Path, size: int) -> Exception:
+def _explain(error: OSError, target: Path, size: int) -> Exception:
     if error.errno in _FULL:
         return ConversionError(
             needed(

@@ -28,12 +28,15 @@ class SourceTensor:
     """Where one tensor's values lie."""
 
     name: str
+    """The tensor's name without prefix."""
     file: Path
+    """The file that holds it."""
     offset: int
     """Bytes from the file's beginning."""
     dtype: str
     """A key of DTYPES."""
     shape: tuple[int, ...]
+    """As the file gives it."""
 
     @property
     def count(self) -> int:
@@ -77,11 +80,13 @@ class Source:
     """One SAMA model, of one file or several."""
 
     plan: CheckpointPlan
+    """Its files, sizes and load report."""
     tensors: dict[str, SourceTensor]
     """By name without prefix, in the files' order."""
 
     @property
     def files(self) -> list[Path]:
+        """Paths of its files; base shards come first."""
         return [file.path for file in self.plan.files]
 
     @property

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import SamaError, needed
-from ..text import MAX_TOKENS, clean_instruction, tagged
+from ..text import MAX_TOKENS, add_tag, clean_instruction
 from .umt5_layout import BUCKETS, END, PAD, Umt5Sizes
 
 _MAX_DISTANCE = 128
@@ -162,7 +162,7 @@ class Tokens:
 
     def instructions(self, texts: Sequence[str], length: int) -> Tensor:
         """(B, length) ids of `[Video edit] <instruction>`, as the nodes encode it."""
-        return self.rows([tagged(clean_instruction(text)) for text in texts], length)
+        return self.rows([add_tag(clean_instruction(text)) for text in texts], length)
 
     def rows(self, texts: Sequence[str], length: int) -> Tensor:
         """(B, length) ids of unchanged texts, each with the end token and at least one padding id.

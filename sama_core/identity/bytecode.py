@@ -9,7 +9,7 @@ from typing import Any
 
 
 @functools.lru_cache(1024)
-def reassigned(module: str | None) -> frozenset[str]:
+def find_reassigned(module: str | None) -> frozenset[str]:
     """Names of a module's variables that its own functions assign."""
     space, found = vars(sys.modules[module]) if module in sys.modules else {}, set()
     held = [
@@ -37,18 +37,18 @@ def reassigned(module: str | None) -> frozenset[str]:
 
 def code_names(code: types.CodeType) -> frozenset[str]:
     """Every name that code looks up, inner functions' too."""
-    return _digested(code)[1]
+    return _digest(code)[1]
 
 
 def code_bytes(code: types.CodeType) -> bytes:
     """What code does, without the file and lines it came from."""
-    return _digested(code)[0]
+    return _digest(code)[0]
 
 
 _codes: dict[int, tuple[types.CodeType, bytes, frozenset]] = {}
 
 
-def _digested(code: types.CodeType) -> tuple[bytes, frozenset]:
+def _digest(code: types.CodeType) -> tuple[bytes, frozenset]:
     if id(code) not in _codes:
         if len(_codes) > 100_000:
             _codes.clear()

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .bytecode import code_bytes, code_names, code_words, reassigned
+from .bytecode import code_bytes, code_names, code_words, find_reassigned
 from .packages import is_library, origin
 from .parts import Into, Part, Piece
 
@@ -172,9 +172,9 @@ def _globals_read(function: types.FunctionType, into: Into) -> Iterator[Piece]:
     names, space = code_names(function.__code__), function.__globals__
     plain_only = into.covered(space.get("__name__"))
     if plain_only:
-        names = names - reassigned(space.get("__name__"))
+        names = names - find_reassigned(space.get("__name__"))
     held_modules = [
-        held for _name, held in _closed_over(function) if isinstance(held, types.ModuleType)
+        held for _name, held in _list_closure(function) if isinstance(held, types.ModuleType)
     ]
     if not plain_only:
         yield from _environment(function)
@@ -182,7 +182,7 @@ def _globals_read(function: types.FunctionType, into: Into) -> Iterator[Piece]:
             module
             for name in sorted(names)
             if name not in space
-            for module in _imported(name, space)
+            for module in _find_imported(name, space)
         ]
     for name in sorted(names & space.keys()):
         if isinstance(space[name], types.ModuleType):
@@ -207,7 +207,7 @@ def _reads(
         yield f"module {module.__name__}".encode()
         plain = plain_only or into.covered(module.__name__)
         for name in sorted(
-            (names & vars(module).keys()) - (reassigned(module.__name__) if plain else set())
+            (names & vars(module).keys()) - (find_reassigned(module.__name__) if plain else set())
         ):
             held = vars(module)[name]
             if isinstance(held, types.ModuleType):
@@ -216,7 +216,7 @@ def _reads(
                 yield from _global_part(f"{module.__name__}.{name}", held, plain, into)
 
 
-def _closed_over(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+def _list_closure(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # an empty cell
             yield name, cell.cell_contents
@@ -236,7 +236,7 @@ def _environment(function: types.FunctionType) -> Iterator[bytes]:
         yield f"variable {name} {os.environ[name]!r}".encode()
 
 
-def _imported(name: str, space: dict) -> list[types.ModuleType]:
+def _find_imported(name: str, space: dict) -> list[types.ModuleType]:
     """Modules that a function imports by itself, as far as it or a neighbour has done so
     already.
     """

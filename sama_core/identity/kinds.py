@@ -105,12 +105,12 @@ def _state(value: Any, into: Into) -> Iterator[Piece]:
         and is_library(hidden.__module__)
         and origin(hidden.__module__)[:6] == "python"
     ):
-        yield from _pickled(value)
+        yield from _describe_pickle(value)
     elif hidden is not None:
         raise Indescribable(f"{code.name_of(type(value))} keeps state that cannot be read")
 
 
-def _pickled(value: Any) -> Iterator[Piece]:
+def _describe_pickle(value: Any) -> Iterator[Piece]:
     """Of Python's own C types, what they would put into a pickle."""
     try:
         reduced = value.__reduce_ex__(4)

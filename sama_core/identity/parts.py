@@ -22,7 +22,9 @@ class Part:
     """A thing that another is made of, and its name there."""
 
     name: str
+    """What the whole calls it: an attribute, a key, a place."""
     value: Any
+    """The thing itself."""
 
 
 Piece = bytes | memoryview | Part
@@ -36,7 +38,9 @@ class State:
     """
 
     cells: list[tuple[CellType, Any]] = field(default_factory=list)
+    """(cell of a closure, its contents)"""
     instances: list[tuple[Any, dict]] = field(default_factory=list)
+    """(instance, its attributes by name)"""
 
 
 class Into(Protocol):

@@ -1,10 +1,9 @@
-"""Finished segments on disk: an edit that was broken off goes on where it was.
+"""Finished segments on disk: an interrupted edit continues where it stopped.
 
 An entry is a safetensors file named by the key of everything it depends on, with a checksum of its
-tensors inside. It appears whole or not at all, so a process that is killed loses the segment it was
-at, and nothing else.
-
-What the store of segments holds, in words, and emptying it on purpose only.
+tensors inside. It appears whole or not at all: a killed process loses only the segment that it was
+computing. `show_or_clear` lists the contents in words, and clears them only with a code from
+that list.
 """
 
 import contextlib
@@ -24,10 +23,7 @@ from torch import Tensor
 from ..weights.write import write_safetensors
 
 _CHECKSUM = "sha256"
-
-
 _KEY = re.compile("[0-9a-f]+")
-
 
 _STALE_SECONDS = 3600
 
@@ -40,6 +36,7 @@ class Entry:
     """A kept segment."""
 
     path: Path
+    """Its file."""
     size: int
     """Bytes."""
     used: float
@@ -182,16 +179,16 @@ def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
             "segments. "
             f"{_contents(store, entries)}"
         )
-    return f"{_counted(store.clear())} removed. {_contents(store, store.entries())}"
+    return f"{_count_segments(store.clear())} removed. {_contents(store, store.entries())}"
 
 
 def _contents(store: SegmentStore, entries: list[Entry]) -> str:
     megabytes = sum(entry.size for entry in entries) / 2**20
     return (
-        f"{_counted(len(entries))}, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in "
+        f"{_count_segments(len(entries))}, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in "
         f"{store.folder.name}."
     )
 
 
-def _counted(segments: int) -> str:
+def _count_segments(segments: int) -> str:
     return "1 segment" if segments == 1 else f"{segments} segments"

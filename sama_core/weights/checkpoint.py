@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import CheckpointError, needed
 from ..model.config import DitConfig
 from ..model.dit import SamaDiT
-from .header import WeightFile, listed, read_header, shard_paths
+from .header import WeightFile, list_some, read_header, shard_paths
 from .names import SAMA_KEYS
 from .quant_formats import SUFFIXES, is_quant_key
 from .quantised import Stored, refuse_broken_scales, refuse_unreadable
@@ -46,7 +46,6 @@ def model_shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
 
 @functools.lru_cache(maxsize=4)
 def _shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
-
     return {
         key: tuple(value.shape)
         for key, value in SamaDiT(config, device="meta").state_dict().items()
@@ -60,7 +59,9 @@ class CheckpointPlan:
     files: list[WeightFile]
     """In load order: base shards first, the SAMA file last, so that its tensors win."""
     config: DitConfig
+    """Sizes of the model."""
     report: LoadReport
+    """How the files' tensors fit it."""
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -68,7 +69,7 @@ class CheckpointPlan:
         return self.files[-1].metadata
 
     @property
-    def merged(self) -> bool:
+    def is_merged(self) -> bool:
         """True where base shards and a delta are put together."""
         return len(self.files) > 1
 
@@ -125,7 +126,7 @@ def merged_tensors(files: Iterable[WeightFile]) -> dict[str, Stored]:
     """
     stored: dict[str, Stored] = {}
     for file in files:
-        merge(stored, file.stored())
+        merge(stored, file.list_stored())
     return stored
 
 
@@ -177,7 +178,7 @@ def refuse_non_finite(sd: Mapping[str, Tensor], name: str) -> None:
         raise CheckpointError(
             needed(
                 name,
-                f"NaN or infinite values in {listed(found)}",
+                f"NaN or infinite values in {list_some(found)}",
                 "finite weights",
                 "The file is damaged or its training broke: download it again.",
             )
@@ -204,7 +205,7 @@ def _wan_refusal(file: WeightFile) -> str:
 
 
 def _foreign_refusal(file: WeightFile) -> str:
-    content = listed(sorted([*file.shapes, *file.left_out]), 3) or "no tensors"
+    content = list_some(sorted([*file.shapes, *file.left_out]), 3) or "no tensors"
     return needed(
         file.path.name,
         f"a file of another model ({content})",

@@ -1,5 +1,6 @@
-"""The header of a safetensors file: names, types, shapes and places of its tensors. No weight is
-read.
+"""The header of a safetensors file: names, types, shapes and places of its tensors.
+
+No weight is read.
 
 Names become Wan's own: without a wrapper's prefix, from diffusers' names, without the other parts
 of an all-in-one checkpoint.
@@ -32,17 +33,13 @@ BUNDLE_ADVICE = (
     "Prepare SAMA Model; Load SAMA Model reads its model too."
 )
 
-
 _LORA = re.compile(
     r"lora_(A|B|up|down)\b|\.lora[._]|^lora_|\.diff(_b)?$|\.hada_|\.lokr_|\.oft_|\.dora_scale$"
 )
-
-
 _SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.safetensors$")
-
-
 _MAX_HEADER = 100 << 20
-
+_BROKEN = (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a damaged header raises."""
 
 # What files begin with that are given a safetensors file's name, or chosen in its place.
 _OTHER_FILES = {
@@ -53,7 +50,7 @@ _OTHER_FILES = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself",
 }
 
-
+# Bits of one value of each type.
 _BITS = {
     "BOOL": 8,
     "U8": 8,
@@ -92,9 +89,13 @@ class WeightFile:
     """The header of one safetensors file, under the model's own names."""
 
     path: Path
+    """The file."""
     shapes: dict[str, tuple[int, ...]]
+    """Shape of every tensor."""
     metadata: dict[str, str]
-    places: dict[str, "Place"]
+    """The file's `__metadata__`; empty without one."""
+    places: dict[str, Place]
+    """Where every tensor lies, under the names of `shapes`."""
     left_out: tuple[str, ...] = ()
     """Tensors of an all-in-one checkpoint that belong to its text encoder and VAE."""
     diffusers: bool = False
@@ -122,7 +123,7 @@ class WeightFile:
             if not OF_OTHER_MODELS(layer)
         }
 
-    def stored(self) -> dict[str, Stored]:
+    def list_stored(self) -> dict[str, Stored]:
         """Type and shape of every tensor, and one mark for each quantised layer. Reads no more than
         the marks.
 
@@ -172,26 +173,8 @@ def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
         )
     size = path.stat().st_size
     try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if not 2 <= length <= min(_MAX_HEADER, size - 8):
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", None) or {}
-        if not all(isinstance(text, str) for text in dict(metadata).values()):
-            raise ValueError("metadata that is no text")
-        whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
-        places = {key: _place(entry, 8 + length) for key, entry in header.items()}
-        _check_places(shapes, places, 8 + length)
-    except (
-        struct.error,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as broken:
+        file, whole = _parse_header(path, size)
+    except _BROKEN as broken:
         raise CheckpointError(
             needed(
                 path.name,
@@ -209,18 +192,40 @@ def read_header(path: str | Path, own_names: bool = True) -> WeightFile:
                 "The file is truncated or damaged: download it again.",
             )
         )
-    if not own_names:
-        return WeightFile(path, shapes, metadata, places)
-    _refuse_twins(path, shapes)
-    own = list_own_names(shapes)
-    left_out = tuple(key for key in shapes if key not in own)
+    return _with_own_names(file) if own_names else file
+
+
+def _parse_header(path: Path, size: int) -> tuple[WeightFile, int]:
+    """(the header under the file's own names, the bytes that a whole file has).
+
+    `size` is the bytes that the file has. Raises one of _BROKEN for what is no header.
+    """
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if not 2 <= length <= min(_MAX_HEADER, size - 8):
+            raise ValueError(f"a header of {length} bytes")
+        header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", None) or {}
+    if not all(isinstance(text, str) for text in dict(metadata).values()):
+        raise ValueError("metadata that is no text")
+    whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
+    places = {key: _place(entry, 8 + length) for key, entry in header.items()}
+    _check_places(shapes, places, 8 + length)
+    return WeightFile(path, shapes, metadata, places), whole
+
+
+def _with_own_names(file: WeightFile) -> WeightFile:
+    """The same header, with tensors as the DiT names them."""
+    _refuse_twins(file.path, file.shapes)
+    own = list_own_names(file.shapes)
     return WeightFile(
-        path,
-        strip_prefix(shapes),
-        metadata,
-        strip_prefix(places),
-        left_out,
-        uses_diffusers_names(shapes),
+        file.path,
+        strip_prefix(file.shapes),
+        file.metadata,
+        strip_prefix(file.places),
+        tuple(key for key in file.shapes if key not in own),
+        uses_diffusers_names(file.shapes),
     )
 
 
@@ -312,13 +317,13 @@ def shard_paths(path: str | Path) -> list[Path]:
                 path.name,
                 f"{total - len(absent)} of {total} shards",
                 "all shards",
-                f"Missing: {listed(absent)}.",
+                f"Missing: {list_some(absent)}.",
             )
         )
     return wanted
 
 
-def listed(names: Iterable[str], limit: int = 12) -> str:
+def list_some(names: Iterable[str], limit: int = 12) -> str:
     """The names in one line, cut after `limit`."""
     names = list(names)
     return ", ".join(names[:limit]) + (

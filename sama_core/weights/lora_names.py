@@ -23,12 +23,15 @@ PREFIX = "diffusion_model."
 """What stands before Wan's names in a ComfyUI model."""
 _WRAPPERS = re.compile(
     r"(lora_unet__?|lora_transformer_2_|lora_transformer_|lycoris_"
-    r"|(model|diffusion_model|base_model|transformer|transformer_2|pipe|dit|unet|module|_orig_mod)\.)+"
+    r"|(model|diffusion_model|base_model|transformer|transformer_2|pipe|dit|unet|module|_orig_mod)"
+    r"\.)+"
 )
 _PART = re.compile(
     r"(?P<layer>.+?)(?P<part>\.lora_(A|B|up|down|mid|magnitude_vector|embedding_[AB])(\..+)?"
-    r"|[._]lora\.(up|down)\.weight|\.lora_linear_layer\.(up|down)\.weight|\.alpha|\.dora_scale|\.diff|\.diff_b"
-    r"|\.set_weight|\.reshape_weight|\.[wb]_norm|\.hada_[wt]\w+|\.lokr_[wt]\w+|\.(oft|boft)_\w+|\.rescale"
+    r"|[._]lora\.(up|down)\.weight|\.lora_linear_layer\.(up|down)\.weight"
+    r"|\.alpha|\.dora_scale|\.diff|\.diff_b"
+    r"|\.set_weight|\.reshape_weight|\.[wb]_norm|\.hada_[wt]\w+|\.lokr_[wt]\w+"
+    r"|\.(oft|boft)_\w+|\.rescale"
     r"|\.[ab][12]\.weight)"
 )
 _ADAPTER = re.compile(r"(\.lora_[AB])\.[^.]+(\.weight)")
@@ -60,7 +63,7 @@ def spellings(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def named(
+def name_layers(
     lora: Mapping[str, Tensor], weights: Iterable[str], known: Mapping[str, str], name: str
 ) -> Named:
     """The file's tensors by layer. `weights` are the model's names, `known` what core itself maps,
@@ -119,7 +122,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.equal(one, other)
 
 
-def made_for(name: str, keys: Iterable[str]) -> str:
+def describe_expert(name: str, keys: Iterable[str]) -> str:
     """What the report says of a LoRA for one of Wan 2.2's two models, from its name and prefixes;
     else nothing.
     """

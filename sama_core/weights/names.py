@@ -126,22 +126,22 @@ def uses_diffusers_names(names: Iterable[str]) -> bool:
 
 def to_wan(name: str) -> str:
     """Wan's name of a tensor, layer or scale that diffusers named; any other name as it is."""
-    return _translated(name, _FROM_BLOCK, _FROM_OUTSIDE)
+    return _translate(name, _FROM_BLOCK, _FROM_OUTSIDE)
 
 
 def to_diffusers(name: str) -> str:
     """Diffusers' name of a tensor or layer under Wan's; any other name as it is."""
-    return _translated(name, _IN_BLOCK, _OUTSIDE)
+    return _translate(name, _IN_BLOCK, _OUTSIDE)
 
 
-def _translated(name: str, in_block: dict[str, str], outside: dict[str, str]) -> str:
+def _translate(name: str, in_block: dict[str, str], outside: dict[str, str]) -> str:
     block = _BLOCK.fullmatch(name)
     if block:
-        return f"{block[1]}.{_replaced(block[2], in_block)}"
-    return _replaced(name, outside)
+        return f"{block[1]}.{_replace_beginning(block[2], in_block)}"
+    return _replace_beginning(name, outside)
 
 
-def _replaced(name: str, table: dict[str, str]) -> str:
+def _replace_beginning(name: str, table: dict[str, str]) -> str:
     """`name` with the longest beginning that stands in the table replaced, at a dot."""
     parts = name.split(".")
     for count in range(len(parts), 0, -1):

@@ -59,9 +59,11 @@ class Format:
     dtypes: tuple[str, ...]
     """Of the weight."""
     weight: Callable[[int, int], Shape]
+    """Shape of the packed weight from (rows, columns)."""
     scales: Mapping[str, Callable[[int, int, Shape], bool]]
     """Tensors that must be there, each with whether a shape is right."""
     optional: Mapping[str, Callable[[int, int, Shape], bool]] = field(default_factory=dict)
+    """Tensors that may be there, in the same form."""
     embeddings: bool = False
     """Whether core reads an embedding in this format."""
 

@@ -43,6 +43,7 @@ class Stored(NamedTuple):
     dtype: str
     """As safetensors writes it: BF16, F8_E4M3 …"""
     shape: Shape
+    """As the file gives it."""
     mark: Any = None
     """Of a mark what it says: {"format": …}."""
 
@@ -57,7 +58,7 @@ def as_core_reads(
     """
     found = dict(stored)
     if layers is None and OLD_MARK in found:
-        found = {_renamed(key): value for key, value in found.items() if key != OLD_MARK}
+        found = {_rename_scale(key): value for key, value in found.items() if key != OLD_MARK}
         layers = {
             key.removesuffix(".scale_weight"): {"format": "float8_e4m3fn"}
             for key in stored
@@ -75,7 +76,7 @@ def as_core_reads(
     return found
 
 
-def _renamed(key: str) -> str:
+def _rename_scale(key: str) -> str:
     layer, _, part = key.rpartition(".")
     return f"{layer}.{_OLD_NAMES[part]}" if part in _OLD_NAMES else key
 
@@ -191,7 +192,7 @@ def _refuse_scales(
 ) -> None:
     """Scales that no mark claims, and marks without their scales."""
     loose = [
-        key for key in stored if key not in need and _is_scale(key) and not _claimed(key, marks)
+        key for key in stored if key not in need and _is_scale(key) and not _is_claimed(key, marks)
     ]
     if loose:
         raise CheckpointError(
@@ -224,7 +225,7 @@ def _is_scale(key: str) -> bool:
     return key == OLD_MARK or key.endswith(tuple(f".{part}" for part in (*_OURS, *_OTHERS)))
 
 
-def _claimed(key: str, marks: Mapping[str, str]) -> bool:
+def _is_claimed(key: str, marks: Mapping[str, str]) -> bool:
     """Whether the layer's format reads this tensor.
 
     Formats that only the ComfyUI at hand knows claim all.

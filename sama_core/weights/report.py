@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, needed
-from .header import listed
+from .header import list_some
 from .quant_formats import SUFFIXES, is_quant_key
 
 
@@ -16,8 +16,11 @@ class LoadReport:
     """How a state dict fits a model: names, not counts alone."""
 
     matched: int
+    """Number of tensors that fit in name and shape."""
     missing: list[str] = field(default_factory=list)
+    """Names of the model that the state dict does not have."""
     unexpected: list[str] = field(default_factory=list)
+    """Names of the state dict that the model does not have."""
     shape_conflicts: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(
         default_factory=list
     )
@@ -25,6 +28,7 @@ class LoadReport:
 
     @property
     def ok(self) -> bool:
+        """True where every tensor fits and none is missing or unexpected."""
         return not (self.missing or self.unexpected or self.shape_conflicts)
 
     def summary(self) -> str:
@@ -33,13 +37,13 @@ class LoadReport:
             return f"all {self.matched} tensors matched"
         parts = [f"{self.matched} tensors matched"]
         if self.missing:
-            parts.append(f"{len(self.missing)} missing: {listed(self.missing)}")
+            parts.append(f"{len(self.missing)} missing: {list_some(self.missing)}")
         if self.unexpected:
-            parts.append(f"{len(self.unexpected)} unexpected: {listed(self.unexpected)}")
+            parts.append(f"{len(self.unexpected)} unexpected: {list_some(self.unexpected)}")
         if self.shape_conflicts:
             parts.append(
                 f"{len(self.shape_conflicts)} of another shape: "
-                + listed(
+                + list_some(
                     [
                         f"{name} {list(got)} instead of {list(need)}"
                         for name, got, need in self.shape_conflicts

@@ -106,18 +106,20 @@ def test_a_dora_of_peft_is_the_same_dora(model):
     ],
 )
 def test_a_lora_for_wan_2_2_says_so(name, words):
-    from sama_core.weights.lora_names import made_for
+    from sama_core.weights.lora_names import describe_expert
 
     assert (
-        made_for(name, ["transformer.blocks.0.attn1.to_q.lora_A.weight"])[: len(words) or None]
+        describe_expert(name, ["transformer.blocks.0.attn1.to_q.lora_A.weight"])[
+            : len(words) or None
+        ]
         == words
     )
 
 
 def test_the_second_transformers_prefix_says_wan_2_2_too():
-    from sama_core.weights.lora_names import made_for
+    from sama_core.weights.lora_names import describe_expert
 
-    assert "one of Wan 2.2's two models" in made_for(
+    assert "one of Wan 2.2's two models" in describe_expert(
         "style.safetensors", RIGHT["second transformer"].tensors
     )
 

@@ -169,7 +169,7 @@ def test_a_matrix_whose_rows_fill_no_blocks_keeps_its_type(tmp_path):
     """gguf_q5_k has blocks of 256: as soon as the library writes it, width 128 is kept."""
     kind = gguf.GGMLQuantizationType.Q5_K
     tensor = open_source(write(tmp_path / "s.safetensors", tiny())).tensors["blocks.0.ffn.0.weight"]
-    assert ggml._stored_as(gguf, tensor, kind).name == "BF16"
+    assert ggml._choose_type(gguf, tensor, kind).name == "BF16"
 
 
 # --- the files ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from sama_core.errors import shown
+from sama_core.errors import shorten
 
 from .weight_layouts import (
     FP8,
@@ -261,7 +261,7 @@ def _broken_marks(weights: Weights) -> Iterator[LayoutCase]:
         yield LayoutCase(
             f"format {name!r}",
             tensors | {f"{layers[0]}.comfy_quant": mark(name)},
-            words=f"the quantisation format {shown(name)} ({layers[0]})",
+            words=f"the quantisation format {shorten(name)} ({layers[0]})",
         )
     yield LayoutCase(
         "unknown format in the metadata",

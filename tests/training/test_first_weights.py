@@ -244,7 +244,7 @@ def test_full_file_out(data, tmp_path, weights):
     [path] = run.write(trained(run), steps=7)
     assert path == tmp_path / "out" / "sama.safetensors"
     plan, found = plan_checkpoint(path), load_file(path)
-    assert plan.report.ok and not plan.merged
+    assert plan.report.ok and not plan.is_merged
     assert same(
         found,
         {

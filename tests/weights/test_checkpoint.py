@@ -167,7 +167,7 @@ def test_released_file_has_the_size_our_names_and_shapes_give(tmp_path, shapes_1
     path = sparse(tmp_path / "sama_14b_ema.safetensors", shapes_14b, metadata=PLAIN_FORMAT)
     assert path.stat().st_size == RELEASED_BYTES
     plan = plan_checkpoint(path)
-    assert plan.config == SAMA_14B and not plan.merged
+    assert plan.config == SAMA_14B and not plan.is_merged
     assert plan.report == LoadReport(matched=1106)
     assert plan.report.summary() == "all 1106 tensors matched"
 
@@ -265,7 +265,7 @@ def test_huge_delta_is_planned_over_its_base_without_being_read(tmp_path, shapes
         tmp_path / "delta" / "sama.safetensors", {key: shapes_14b[key] for key in SAMA_KEYS}
     )
     plan = plan_checkpoint(delta, tmp_path)
-    assert plan.config == SAMA_14B and plan.merged and len(plan.files) == 7
+    assert plan.config == SAMA_14B and plan.is_merged and len(plan.files) == 7
 
 
 # --- files that are no SAMA model --------------------------------------------------------------
@@ -676,7 +676,7 @@ def test_delta_over_base(delta, shards, weights, wan, names, pick):
     files = shards(*names)
     plan = plan_checkpoint(delta, pick(files))
     assert [file.path for file in plan.files] == [*files, delta]
-    assert plan.merged and plan.config.semantic_tokens == 33 and plan.config.num_layers == 2
+    assert plan.is_merged and plan.config.semantic_tokens == 33 and plan.config.num_layers == 2
 
     merged = {}
     for file in plan.files:

@@ -22,7 +22,7 @@ from torch import Tensor
 from ...encoders.latent_space import LatentSpace
 from ...encoders.umt5 import Tokens
 from ...encoders.vae import WanVae
-from ...text import clean_instruction, tagged
+from ...text import add_tag, clean_instruction
 from ...training.objectives.noising import stream
 from ...training.pretext import PRETEXTS, RATIOS, Pretext, PretextMix
 from ...training.pretext.operators import SPEED_TAG, speed_perturbation
@@ -156,7 +156,7 @@ def edit_samples(encoder: ShapesEncoder, sampler: EditSampler, size: int, number
         batch.target,
         [
             [
-                tagged(clean_instruction(text + "." * stop))
+                add_tag(clean_instruction(text + "." * stop))
                 for text, stop in zip(row, row_stops, strict=True)
             ]
             for row, row_stops in zip(texts, stops, strict=True)

@@ -19,7 +19,7 @@ from ...clip import ClipRange, FileSource, fit_clip
 from ...clip.placement import shown_size
 from ...errors import ClipError, needed
 from ...geometry import ClipShape
-from ...text import EDIT_TAG, tagged
+from ...text import EDIT_TAG, add_tag
 from ..config import TrainConfig
 from ..objective import TrainBatch
 from ..objectives.noising import chance, stream
@@ -125,7 +125,7 @@ class RowsData:
             1 if config.is_image_step(step) else config.frames, config.height, config.width
         )
         row, source, target = self._frames(self._rows(step), place, shape)
-        text = tagged(row.text)
+        text = add_tag(row.text)
         if source is None:
             perturbed = self.mix.perturb(
                 target, row.text, stream(config.seed, "pretext", step, index)
