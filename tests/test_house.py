@@ -29,12 +29,12 @@ def test_files_are_of_a_readable_size(house):
 
 def test_functions_are_short(house):
     _, most, longest = summarise([function.lines for function in house.functions])
-    assert most <= 25 and longest <= 62
+    assert most <= 25 and longest <= 60
 
 
 def test_every_module_lies_in_a_room_under_a_name_of_its_own(house):
     assert house.loose_modules() == []
-    assert set(house.names_twice()) <= {"samples.py"}
+    assert house.names_twice() == {}
 
 
 def test_rooms_do_not_import_in_a_circle(house):
@@ -42,15 +42,15 @@ def test_rooms_do_not_import_in_a_circle(house):
 
 
 def test_functions_are_named_by_verbs(house):
-    assert len(house.find_participles()) <= 49
+    assert len(house.find_participles()) <= 2
 
 
 def test_what_is_public_is_documented(house):
-    assert len(house.find_undocumented()) <= 55
+    assert len(house.find_undocumented()) <= 12
 
 
 def test_lines_fit_in_100_columns(house):
-    assert len(house.long_lines()) <= 447
+    assert len(house.long_lines()) <= 4
 
 
 def test_the_readme_is_short(house):
