@@ -1,4 +1,4 @@
-"""Quantised layers: the formats that ComfyUI reads, their tensors, and the names these have."""
+"""The formats of quantised layers that ComfyUI reads: their tensors, and the names of these."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,8 +8,8 @@ from typing import Any
 METADATA = "_quantization_metadata"
 MARK = "comfy_quant"
 OLD_MARK = "scaled_fp8"
-_OLD_NAMES = {"scale_weight": "weight_scale", "scale_input": "input_scale"}
-_OURS = (
+OLD_NAMES = {"scale_weight": "weight_scale", "scale_input": "input_scale"}
+OURS = (
     MARK,
     "weight_scale",
     "weight_scale_2",
@@ -18,11 +18,11 @@ _OURS = (
     "weight_s_rel",
     "weight_s_channel",
     "weight_codebook",
-    *_OLD_NAMES,
+    *OLD_NAMES,
 )
 # What the files of other libraries hold beside a packed weight: vLLM, GPTQ and AWQ, bitsandbytes,
 # SVDQuant, SDNQ.
-_OTHERS = (
+OTHERS = (
     "weight_scale_inv",
     "weight_zero_point",
     "zero_point",
@@ -43,12 +43,12 @@ _OTHERS = (
     "quant_state.bitsandbytes__fp4",
     "weight_format",
 )
-SUFFIXES = tuple(f".{part}" for part in _OURS)
+SUFFIXES = tuple(f".{part}" for part in OURS)
 """Endings of the tensors that belong to a quantised layer besides its weight."""
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 """Types whose numbers are the weights themselves."""
-_EMBEDDINGS = ("segment_embedding", "shared", "relative_attention_bias")
-_SMALL = 1 << 20
+EMBEDDINGS = ("segment_embedding", "shared", "relative_attention_bias")
+SMALL = 1 << 20
 Shape = tuple[int, ...]
 
 

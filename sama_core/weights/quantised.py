@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 
 from ..errors import CheckpointError, needed
 from .quant_formats import (
-    _EMBEDDINGS,
-    _OLD_NAMES,
-    _OTHERS,
-    _OURS,
-    _SMALL,
+    EMBEDDINGS,
     FLOATS,
     FORMATS,
     MARK,
     METADATA,
     OLD_MARK,
+    OLD_NAMES,
+    OTHERS,
+    OURS,
+    SMALL,
     Shape,
 )
 
@@ -78,7 +78,7 @@ def as_core_reads(
 
 def _rename_scale(key: str) -> str:
     layer, _, part = key.rpartition(".")
-    return f"{layer}.{_OLD_NAMES[part]}" if part in _OLD_NAMES else key
+    return f"{layer}.{OLD_NAMES[part]}" if part in OLD_NAMES else key
 
 
 def metadata_layers(metadata: Mapping[str, str], name: str) -> dict[str, object] | None:
@@ -176,7 +176,7 @@ def _refuse_layers(name: str, marks: Mapping[str, str], need: Mapping[str, Shape
         for layer, format_name in marks.items()
         if len(need[f"{layer}.weight"]) != 2
         or (
-            layer.endswith(_EMBEDDINGS)
+            layer.endswith(EMBEDDINGS)
             and format_name in FORMATS
             and not FORMATS[format_name].embeddings
         )
@@ -208,7 +208,7 @@ def _refuse_scales(
         for layer, format_name in marks.items()
         if format_name in FORMATS
         for part in FORMATS[format_name].scales
-        if f"{layer}.{part}" not in stored and not layer.endswith(_EMBEDDINGS)
+        if f"{layer}.{part}" not in stored and not layer.endswith(EMBEDDINGS)
     ]
     if lost:
         raise CheckpointError(
@@ -222,7 +222,7 @@ def _refuse_scales(
 
 
 def _is_scale(key: str) -> bool:
-    return key == OLD_MARK or key.endswith(tuple(f".{part}" for part in (*_OURS, *_OTHERS)))
+    return key == OLD_MARK or key.endswith(tuple(f".{part}" for part in (*OURS, *OTHERS)))
 
 
 def _is_claimed(key: str, marks: Mapping[str, str]) -> bool:
@@ -282,7 +282,7 @@ def is_small_scale(key: str, dtype: str, size: int) -> bool:
         _is_scale(key)
         and not key.endswith(f".{MARK}")
         and dtype in (*_CODES, "BF16")
-        and size <= _SMALL
+        and size <= SMALL
     )
 
 
