@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConditioningError, needed
-from .streams import JointShape, is_packed, packed_behind
+from .streams import JointShape, find_packed, is_packed
 
 _TIME = 2  # axis of the frames in (B, C, T, H, W)
 
@@ -65,7 +65,7 @@ class VideoWindows:
         A CFG function that calls the model itself passes a video view, and gets videos.
         """
         given = (timestep, model_options, *args)
-        whole = packed_behind(x_in)
+        whole = find_packed(x_in)
         if whole is not None:
             packed = self.shape.with_video(whole[1], x_in)
             outs = self.execute(calc_cond_batch, model, conds, packed, *given, **kwargs)
@@ -107,7 +107,7 @@ def _cut_masks(conds: list, window: Any, shape: JointShape) -> list:
 
 def _video(x: Tensor, shape: JointShape) -> Tensor:
     """The video (B, C, T, H, W) of a packed state, or a view of one as it is."""
-    if packed_behind(x) is not None:
+    if find_packed(x) is not None:
         return x
     if not is_packed(x):
         raise ConditioningError(

@@ -25,7 +25,7 @@ from ..model.semantic import semantic_noise
 from . import context_windows, distilled, node_progress, non_finite, out_of_memory, video_view
 from .attention_backends import refuse_sparse
 from .model import SamaModel, require_wan_latent
-from .streams import JointShape, attach_semantic, carried_semantic, fit_semantic, packed_behind
+from .streams import JointShape, attach_semantic, carried_semantic, find_packed, fit_semantic
 
 KEY = "sama"
 """The key of SAMA's own wrappers on a ModelPatcher."""
@@ -160,7 +160,7 @@ def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
 
 def calc_cond_batch(executor, model, conds, x_in: Tensor, *args, **kwargs):
     """CALC_COND_BATCH wrapper for nodes that call the model from a CFG hook with a 5-D view."""
-    whole = packed_behind(x_in)
+    whole = find_packed(x_in)
     if whole is None:
         return executor(model, conds, x_in, *args, **kwargs)
     shape, packed = whole

@@ -68,7 +68,7 @@ class JointShape(NamedTuple):
         return self.pack(video, self.semantic_of(packed))
 
     def view_video(self, packed: Tensor) -> Tensor:
-        """The video stream, which remembers the packed state: see `packed_behind`."""
+        """The video stream, which remembers the packed state: see `find_packed`."""
         video = self.video_of(packed)
         setattr(video, _PACKED, (self, packed))
         return video
@@ -79,7 +79,7 @@ def is_packed(latent: Tensor) -> bool:
     return latent.ndim == 3 and latent.shape[1] == 1
 
 
-def packed_behind(video: Tensor) -> tuple[JointShape, Tensor] | None:
+def find_packed(video: Tensor) -> tuple[JointShape, Tensor] | None:
     """The joint shape and packed state behind a `JointShape.view_video`; None for other tensors."""
     return getattr(video, _PACKED, None)
 

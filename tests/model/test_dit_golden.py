@@ -197,7 +197,7 @@ def test_rotary_split_is_the_manifests(head_dim, split):
     assert tuple(2 * pairs for pairs in axis_pairs(head_dim)) == split
 
 
-def test_sinusoid_is_computed_in_float64():
+def test_sinusoid_is_choose_dtype_float64():
     """At t = 999.5 a float32 angle is off by 3e-5, a float64 one by nothing that float32 shows."""
     rates = 10_000.0 ** (-torch.arange(128, dtype=torch.float64) / 128)
     angle = 999.5 * rates

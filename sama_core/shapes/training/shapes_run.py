@@ -39,9 +39,13 @@ class ShapesRun:
     """A training of the embedded model, ready for the trainer."""
 
     config: ShapesConfig
+    """The recipe's settings."""
     trainee: ShapesTrainee
+    """What is trained: DiT and text encoder."""
     data: ShapesData
+    """Its batches."""
     vocabulary: bytes
+    """The text encoder's sentencepiece model, as its file has it."""
 
     @classmethod
     def of(cls, config: ShapesConfig, **sizes: Any) -> "ShapesRun":

@@ -33,6 +33,7 @@ class Breakdown:
     """Losses of every sample by name, each (B,), float32, unreduced."""
 
     flow: Tensor
+    """Flow matching on the video."""
     semantic: Tensor
     """Without λ; 0 where there is no semantic anchoring."""
     total: Tensor
@@ -75,6 +76,7 @@ class JointObjective:
     """Flow matching, and semantic anchoring beside it."""
 
     flow: FlowMatching = field(default_factory=FlowMatching)
+    """The video's part."""
     anchoring: SemanticAnchoring | None = field(default_factory=SemanticAnchoring)
     """None trains without semantic tokens in the sequence: the paper's baseline (Tab. 5)."""
 

@@ -36,6 +36,7 @@ class ModelFiles:
     """Where a model comes from: its files, and what they lack."""
 
     plan: CheckpointPlan
+    """The files, and what they are."""
     new: dict[str, tuple[int, ...]]
     """Shapes of the SAMA tensors that plain Wan has not."""
 

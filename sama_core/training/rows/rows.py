@@ -37,6 +37,7 @@ class Row:
     number: int
     """Line in the file, from 1."""
     target: Path
+    """The clip or image that the model learns to make."""
     source: Path | None
     """None for a clip to restore, whose source is the perturbed target."""
     text: str

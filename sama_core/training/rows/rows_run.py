@@ -32,9 +32,13 @@ class RowsRun:
     """A training of a SAMA model, ready for the trainer."""
 
     config: TrainConfig
+    """The recipe's settings."""
     files: ModelFiles
+    """Where the model comes from."""
     trainee: Trainee
+    """What is trained."""
     data: RowsData
+    """Its batches."""
 
     @classmethod
     def of(cls, config: TrainConfig) -> "RowsRun":
@@ -56,7 +60,7 @@ class RowsRun:
         encoders.check_text_width(files.plan.config.text_dim)
         data = RowsData(config, encoders, write_report=process.is_main_process)
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
-        matrices = _computed_in(config) if config.lora_rank else torch.float32
+        matrices = _choose_dtype(config) if config.lora_rank else torch.float32
         dit = files.load(matrices, stream(config.seed, "weights"))
         trainee = Trainee(dit, None, config)
         for weight in trainee.parameters():
@@ -86,7 +90,7 @@ class RowsRun:
                 **facts,
             }
         else:
-            name, dtype = (DELTA if config.base_model else FULL), _computed_in(config)
+            name, dtype = (DELTA if config.base_model else FULL), _choose_dtype(config)
             weights = delta_of(weights, self.files.base()) if config.base_model else weights
             info = metadata(self.files.plan.config, "SAMA", config.height * config.width, **facts)
         path = Path(config.output) / name
@@ -106,5 +110,5 @@ def _check(config: TrainConfig) -> None:
             raise ConfigError(needed(name, repr(got), f"{need} for data of your own", fix))
 
 
-def _computed_in(config: TrainConfig) -> torch.dtype:
+def _choose_dtype(config: TrainConfig) -> torch.dtype:
     return torch.bfloat16 if config.precision == "bf16" else torch.float32

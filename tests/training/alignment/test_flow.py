@@ -85,7 +85,7 @@ def test_gradients_are_right_by_finite_differences():
     assert torch.autograd.gradcheck(lambda x: local_gram_flow(x, 3, "zero"), features)
 
 
-def test_half_precision_is_computed_in_float32():
+def test_half_precision_is_choose_dtype_float32():
     features = torch.randn(1, 2, 4, 4, 8).bfloat16().requires_grad_()
     flow = local_gram_flow(features, 3)
     assert flow.dtype == torch.float32
