@@ -1,5 +1,6 @@
 """How every benchmark ends: what ran, the numbers on the screen, the file."""
 
+import argparse
 import json
 import os
 import platform
@@ -8,7 +9,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sama_core.errors import RuntimeSetupError, needed
+from sama_core.errors import RuntimeSetupError, SamaError, needed
 
 
 def describe_run(*packages: str, **more: object) -> dict:
@@ -69,6 +70,15 @@ def check_folder(option: str, path: Path | None) -> None:
         raise RuntimeSetupError(
             needed(option, got, "a folder that exists", "Make the folder first.")
         )
+
+
+def check_least(options: argparse.Namespace, **least: int) -> None:
+    """Raises SamaError for an option, by its name, that is below the least it may be."""
+    for name, bound in least.items():
+        value = getattr(options, name)
+        if value < bound:
+            option = f"--{name}"
+            raise SamaError(needed(option, value, f"{bound} or more", f"Give another {option}."))
 
 
 def _version(package: str) -> str | None:

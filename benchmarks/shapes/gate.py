@@ -28,12 +28,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.report import check_folder, write_json
+from benchmarks.report import check_folder, check_least, write_json
 from benchmarks.shapes.comfyui_editor import running_comfyui
 from benchmarks.shapes.report import describe_models, markdown
 from benchmarks.shapes.sheet import ContactSheet
 from sama_core import embedded
-from sama_core.errors import SamaError, needed
+from sama_core.errors import SamaError
 from sama_core.shapes.gate import Editor, Settings, evaluate, load_core_editor
 from sama_core.shapes.gate.core_editor import ModelFiles
 from sama_core.shapes.gate.evaluate import (
@@ -107,13 +107,7 @@ def run(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> None:
     """Raises SamaError for what no evaluation can have, before anything is loaded."""
     check_plan(options.edits, options.n, options.batch)
-    for name, value, least in (
-        ("--steps", options.steps, 1),
-        ("--seed", options.seed, 0),
-        ("--rows", options.rows, 1),
-    ):
-        if value < least:
-            raise SamaError(needed(name, value, f"{least} or more", f"Give another {name}."))
+    check_least(options, steps=1, seed=0, rows=1)
     check_folder("--json", options.json)
     check_folder("--sheet", options.sheet)
 

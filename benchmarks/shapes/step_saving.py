@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.comfyui import find, start_here
-from benchmarks.report import check_folder, write_json
+from benchmarks.report import check_folder, check_least, write_json
 from benchmarks.shapes.comfyui_sampling import CFG, FILES, Clips, Setting
 from benchmarks.shapes.report import describe_models
-from sama_core.errors import SamaError, needed
+from sama_core.errors import SamaError
 from sama_core.scores.fidelity import psnr
 from sama_core.shapes.gate import Settings
 from sama_core.shapes.gate.clip_scores import from_bytes, is_right, to_bytes
@@ -136,13 +136,7 @@ def table(rows: list[dict]) -> str:
 def check(options: argparse.Namespace) -> None:
     """Raises SamaError for what cannot be measured or stored, before anything is loaded."""
     check_plan(options.edits, options.n, options.batch)
-    for name, value, least in (
-        ("--steps", options.steps, 1),
-        ("--seed", options.seed, 0),
-        ("--threads", options.threads, 1),
-    ):
-        if value < least:
-            raise SamaError(needed(name, value, f"{least} or more", f"Give another {name}."))
+    check_least(options, steps=1, seed=0, threads=1)
     check_folder("--json", options.json)
 
 
