@@ -8,7 +8,7 @@
 seeds.
 """
 
-from .draw import sample_scenes
+from .draw import USUAL, Movement, sample_scenes
 from .edits import KINDS, TAUGHT, Edits, apply, edit_mask, wrong_scenes
 from .render import render
 from .sampling import EditBatch, EditSampler, generator_for, world_fingerprint
@@ -18,9 +18,11 @@ from .wordings import corpus, vocabulary
 __all__ = [
     "KINDS",
     "TAUGHT",
+    "USUAL",
     "EditBatch",
     "EditSampler",
     "Edits",
+    "Movement",
     "Scenes",
     "apply",
     "corpus",

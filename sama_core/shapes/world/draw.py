@@ -5,6 +5,7 @@ Shape legend: B scenes, N object slots, P = len(COLOURS) * len(SHAPES) pairs of 
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -55,8 +56,25 @@ TINT = 0.03
 VIVID = 0.45
 """Least saturation and value (HSV) of an object in another shade."""
 TRIES = 64
-"""Motions drawn per scene, of which the one is taken in which the objects touch least; also the
-shades drawn per object."""
+"""Motions drawn per scene, of which the one is taken in which the objects touch least (or, see
+`Movement`, cross most); also the shades drawn per object."""
+
+
+@dataclass(frozen=True)
+class Movement:
+    """How objects move, other than they usually do. The default is the usual world."""
+
+    speed: float = 1.0
+    """Factor of every object's velocity, which usually is 0.3 to 1.3 pixels of 64 per frame.
+    Turning and pulsing stay as they are."""
+    crossing: bool = False
+    """Whether two objects cover each other for a part of the clip. Of the drawn motions the one is
+    taken whose `intrusion` varies most: the objects are apart in one frame and overlap in another.
+    The greatest mean would leave them on top of each other in every frame."""
+
+
+USUAL = Movement()
+"""The movement of the embedded model's world."""
 
 
 def held_out_pairs() -> Tensor:
@@ -82,7 +100,11 @@ def other_pairs(split: str) -> Tensor:
 
 
 def sample_scenes(
-    generator: Generator, count: int, frames: int = 17, split: str = "train"
+    generator: Generator,
+    count: int,
+    frames: int = 17,
+    split: str = "train",
+    movement: Movement = USUAL,
 ) -> Scenes:
     """`count` unpaired scenes in all styles, for the codec and for stage 0.
 
@@ -93,7 +115,8 @@ def sample_scenes(
     pairs = torch.stack([first, choose(generator, other_pairs(split) & ~one_pair(first))], 1)
     odds = torch.full((count, len(STYLES)), STYLED / (len(STYLES) - 1))
     odds[:, 0] = 1 - STYLED
-    scenes = draw_scenes(generator, pairs, torch.arange(SLOTS) < objects[:, None], frames)
+    present = torch.arange(SLOTS) < objects[:, None]
+    scenes = draw_scenes(generator, pairs, present, frames, movement=movement)
     return scenes.replace(style=choose(generator, odds))
 
 
@@ -104,12 +127,14 @@ def draw_scenes(
     frames: int,
     beside: Tensor | None = None,
     added: Edits | None = None,
+    movement: Movement = USUAL,
 ) -> Scenes:
     """Scenes in normal style with objects of these `pairs` (B, N) where `present` (B, N) bool.
 
     The background also contrasts with the colours of the pairs `beside` (B,), which an edit will
     bring in. With `added`, the scenes already contain the objects that these edits add, and the
-    others keep away from them.
+    others keep away from them, or cross them with `movement.crossing`. A scene with one object and
+    without `added` differs between movements in its velocity only, for every motion touches alike.
     """
     seen = torch.cat([pairs, pairs[:, :1] if beside is None else beside[:, None]], 1) // len(SHAPES)
     shown = torch.cat([present, torch.full((len(pairs), 1), beside is not None)], 1)
@@ -120,11 +145,15 @@ def draw_scenes(
         **_draw_ground(generator, choose(generator, contrasting_grounds(seen, shown))),
     }
     tries = {name: value.repeat_interleave(TRIES, 0) for name, value in still.items()}
-    scenes = _move(generator, tries)
+    scenes = _move(generator, tries, movement.speed)
     if added is not None:
         scenes = add(scenes, added.repeat(TRIES))
-    touching = intrusion(scenes, frames).mean(1).view(-1, TRIES)
-    return scenes[torch.arange(len(touching)) * TRIES + touching.argmin(1)]
+    touching = intrusion(scenes, frames).unflatten(0, (-1, TRIES))
+    if movement.crossing:
+        best = (touching.amax(2) - touching.amin(2)).argmax(1)
+    else:
+        best = touching.mean(2).argmin(1)
+    return scenes[torch.arange(len(best)) * TRIES + best]
 
 
 def shade_objects(generator: Generator, scenes: Scenes, share: float) -> Scenes:
@@ -179,21 +208,21 @@ def _draw_ground(generator: Generator, ground_colour: Tensor) -> dict[str, Tenso
     }
 
 
-def _move(generator: Generator, still: dict[str, Tensor]) -> Scenes:
-    """Scenes with random size, place, motion, turning and pulsing."""
+def _move(generator: Generator, still: dict[str, Tensor], factor: float) -> Scenes:
+    """Scenes with random size, place, motion (`factor` times the usual), turning and pulsing."""
     shape = still["shape"]
     size, spread = shape.shape, torch.rand(shape.shape, generator=generator)
     two = (shape != EMPTY).all(1, keepdim=True)
     heading = math.pi * uniform_signed(generator, *size)
     # `place` is in units of the space an object can move in, about 0.55 of the frame: the speed is
-    # 0.3 to 1.3 pixels of 64 per frame.
+    # 0.3 to 1.3 pixels of 64 per frame. One in ten stands still.
     speed = uniform(generator, 0.008, 0.036, *size) * (torch.rand(size, generator=generator) > 0.1)
     turns = ~torch.isin(shape, torch.tensor(ROUND_SHAPES))
     return Scenes(
         **still,
         radius=torch.where(two, _between(spread, *RADIUS_OF_TWO), _between(spread, *RADIUS_ALONE)),
         place=torch.rand(*size, 2, generator=generator),
-        velocity=speed[..., None] * torch.stack([heading.cos(), heading.sin()], -1),
+        velocity=factor * (speed[..., None] * torch.stack([heading.cos(), heading.sin()], -1)),
         angle=ASKEW * uniform_signed(generator, *size) * turns,
         spin=TURN * uniform_signed(generator, *size) * turns,
         pulse=uniform(generator, 0.06, 0.14, *size) * (torch.rand(size, generator=generator) < 0.4),

@@ -14,7 +14,16 @@ import torch
 from torch import Generator, Tensor
 
 from ...errors import SamaError, needed
-from .draw import choose, draw_scenes, one_pair, other_pairs, shade_objects, subject_pairs
+from .draw import (
+    USUAL,
+    Movement,
+    choose,
+    draw_scenes,
+    one_pair,
+    other_pairs,
+    shade_objects,
+    subject_pairs,
+)
 from .edits import KINDS, POSITIONS, TAUGHT, Edits, apply, ask, remove, wrong_scenes
 from .render import render
 from .scene import COLOURS, GROUNDS, SHAPES, STYLES, Scenes, contrasting_grounds, join, swap
@@ -64,11 +73,12 @@ class EditSampler:
         width: int = 64,
         device: torch.device | str = "cpu",
         shades: float = 0.0,
+        movement: Movement = USUAL,
     ):
         """All kinds of `edits` are equally likely; only rendering runs on `device`.
 
-        `shades` is the share of source objects in other shades, see `shade_objects`. Raises
-        SamaError on an unknown split or kind.
+        `shades` is the share of source objects in other shades, see `shade_objects`. `movement`
+        is that of the sources. Raises SamaError on an unknown split or kind.
         """
         if split not in SPLITS:
             raise SamaError(
@@ -82,6 +92,7 @@ class EditSampler:
                 )
             )
         self.seed, self.split, self.edits, self.shades = seed, split, tuple(edits), shades
+        self.movement = movement
         self.frames, self.height, self.width, self.device = frames, height, width, device
 
     def batch(self, step: int, size: int) -> EditBatch:
@@ -101,23 +112,26 @@ class EditSampler:
             chosen = (kinds == number).nonzero()[:, 0]
             if len(chosen):
                 rows.append(chosen)
-                parts.append(
-                    propose(generator, kind, len(chosen), self.split, self.frames, self.shades)
-                )
+                parts.append(self._propose(generator, kind, len(chosen)))
         order = torch.cat(rows).argsort()
         source = join(part[0] for part in parts)[order]
         edits = join(part[1] for part in parts)[order]
         return source, edits, instructions(source, edits, self.split, generator)
 
+    def _propose(self, generator: Generator, kind: str, count: int) -> tuple[Scenes, Edits]:
+        return propose(generator, kind, count, self.split, self.frames, self.shades, self.movement)
 
-def world_fingerprint() -> str:
+
+def world_fingerprint(movement: Movement = USUAL) -> str:
     """A hash that changes with the scenes, their edits, their rendering and their wordings.
 
-    A stored pool of clips is valid only for the fingerprint it was made with.
+    A stored pool of clips is valid only for the fingerprint it was made with. Settings of
+    `movement` are part of it only where they are not the usual ones.
     """
-    batch = EditSampler(0, edits=KINDS, frames=5).batch(0, 32)
+    batch = EditSampler(0, edits=KINDS, frames=5, movement=movement).batch(0, 32)
     pixels = (torch.stack([batch.source, batch.target]) * 255).round().byte().numpy()
-    texts = "\n".join([*batch.instructions, *corpus()])
+    unusual = [] if movement == USUAL else [repr(movement)]
+    texts = "\n".join([*batch.instructions, *corpus(), *unusual])
     return hashlib.sha256(pixels.tobytes() + texts.encode()).hexdigest()[:16]
 
 
@@ -132,7 +146,13 @@ def generator_for(seed: int, split: str, step: int) -> Generator:
 
 
 def propose(
-    generator: Generator, kind: str, count: int, split: str, frames: int, shades: float = 0.0
+    generator: Generator,
+    kind: str,
+    count: int,
+    split: str,
+    frames: int,
+    shades: float = 0.0,
+    movement: Movement = USUAL,
 ) -> tuple[Scenes, Edits]:
     """`count` source scenes and an edit of this kind for each.
 
@@ -143,13 +163,12 @@ def propose(
     before = choose(generator, _pairs_before(kind)[subject] & other_pairs(split))
     other = choose(generator, other_pairs(split) & ~one_pair(subject) & ~one_pair(before))
     if kind == "add":
-        return _propose_add(generator, subject, other, frames)
+        return _propose_add(generator, subject, other, frames, movement)
     present = torch.stack(
         [torch.ones(count), torch.rand(count, generator=generator) < COMPANY], 1
     ).bool()
-    source = draw_scenes(
-        generator, torch.stack([before, other], 1), present, frames, beside=subject
-    )
+    pairs = torch.stack([before, other], 1)
+    source = draw_scenes(generator, pairs, present, frames, subject, movement=movement)
     if shades:
         source = shade_objects(generator, source, shades)
     behind = present.all(1) & (torch.rand(count, generator=generator) < 0.5)
@@ -189,7 +208,7 @@ def _propose_change(
 
 
 def _propose_add(
-    generator: Generator, subject: Tensor, other: Tensor, frames: int
+    generator: Generator, subject: Tensor, other: Tensor, frames: int, movement: Movement
 ) -> tuple[Scenes, Edits]:
     """Scenes with at most one object, and an edit that adds the subject at a free place.
 
@@ -207,5 +226,6 @@ def _propose_add(
     present = torch.stack(
         [edits.position != list(POSITIONS).index("centre"), torch.ones(count).bool()], 1
     )
-    after = draw_scenes(generator, torch.stack([other, subject], 1), present, frames, added=edits)
+    pairs = torch.stack([other, subject], 1)
+    after = draw_scenes(generator, pairs, present, frames, added=edits, movement=movement)
     return remove(after, edits), edits
