@@ -122,10 +122,10 @@ def track_distance(output: Tensor, batch: EditBatch) -> Tensor:
     slot = tracked_slot(batch)
     followed = slot != EMPTY
     slot = slot.clamp(min=0)
-    empty = render(_without(batch.target_scenes, slot), frames, height, width)
-    near, radius = _neighbourhood(batch.target_scenes, slot, frames, height, width)
+    empty = render(remove_object(batch.target_scenes, slot), frames, height, width)
+    near, radius = find_neighbourhood(batch.target_scenes, slot, frames, height, width)
     distance = track_distances(
-        _track(output, empty, near), _track(batch.target, empty, near), radius
+        find_track(output, empty, near), find_track(batch.target, empty, near), radius
     )
     return torch.where(followed, distance, torch.nan)
 
@@ -151,7 +151,7 @@ def track_distances(found: Track, true: Track, radius: Tensor) -> Tensor:
     return (apart.nan_to_num() * counts).sum(1) / counts.sum(1)
 
 
-def _track(clips: Tensor, empty: Tensor, near: Tensor) -> Track:
+def find_track(clips: Tensor, empty: Tensor, near: Tensor) -> Track:
     """The object's track in clips (B, F, H, W, 3), within `near` (B, F, H, W) bool."""
     weight = ((clips - empty).abs().mean(-1) - THRESHOLD).clamp(min=0) * near
     mass = weight.sum((2, 3))
@@ -160,14 +160,14 @@ def _track(clips: Tensor, empty: Tensor, near: Tensor) -> Track:
     return Track(mass, place / mass.clamp(min=1e-9)[..., None])
 
 
-def _without(scenes: Scenes, slot: Tensor) -> Scenes:
+def remove_object(scenes: Scenes, slot: Tensor) -> Scenes:
     """The scenes with the object in `slot` (B,) taken out."""
     shape = scenes.shape.clone()
     shape[torch.arange(len(slot)), slot] = EMPTY
     return scenes.replace(shape=shape)
 
 
-def _neighbourhood(
+def find_neighbourhood(
     scenes: Scenes, slot: Tensor, frames: int, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     """(B, F, H, W) bool around the object's true centre, and its radius (B, F) in pixels."""

@@ -173,54 +173,73 @@ def wrong_scenes(source: Scenes, edit: Edits) -> Scenes:
 
     None of them equals the source or the truth.
     """
-    return join(WRONG[KINDS[int(edit.kind)]](source, edit))
+    return join(sort_wrong_scenes(source, edit).values())
 
 
-def _wrong_recolour(source: Scenes, edit: Edits) -> list[Scenes]:
-    return [
-        _vary(source, edit, "colour", _new_colours(source, edit)),
-        *_on_the_other(source, edit, "colour"),
-    ]
+def sort_wrong_scenes(source: Scenes, edit: Edits) -> dict[str, Scenes]:
+    """`wrong_scenes` by what is wrong in them, in the same order.
+
+    colour      another colour (of the background, for `background`); a colour instead of `remove`
+    shape       another shape; another shape instead of `remove`
+    place       the added object stands elsewhere
+    object      the edit is made on the other object, or on both
+    ground      another pattern of the background
+    style       another style
+    """
+    return WRONG[KINDS[int(edit.kind)]](source, edit)
 
 
-def _wrong_replace(source: Scenes, edit: Edits) -> list[Scenes]:
-    return [
-        _vary(source, edit, "shape", _new_shapes(source, edit)),
-        *_on_the_other(source, edit, "shape"),
-    ]
+def _wrong_recolour(source: Scenes, edit: Edits) -> dict[str, Scenes]:
+    return {
+        "colour": _vary(source, edit, "colour", _new_colours(source, edit)),
+        **_on_the_other(source, edit, "colour"),
+    }
 
 
-def _wrong_remove(source: Scenes, edit: Edits) -> list[Scenes]:
+def _wrong_replace(source: Scenes, edit: Edits) -> dict[str, Scenes]:
+    return {
+        "shape": _vary(source, edit, "shape", _new_shapes(source, edit)),
+        **_on_the_other(source, edit, "shape"),
+    }
+
+
+def _wrong_remove(source: Scenes, edit: Edits) -> dict[str, Scenes]:
     """The object changed instead of removed; the other one removed, or both."""
     recoloured = _vary(
         source, ask("recolour", 1, slot=edit.slot), "colour", _new_colours(source, edit)
     )
     replaced = _vary(source, ask("replace", 1, slot=edit.slot), "shape", _new_shapes(source, edit))
+    changed = {"colour": recoloured, "shape": replaced}
     if not source.present.all():
-        return [recoloured, replaced]
+        return changed
     other = edit.replace(slot=1 - edit.slot)
-    return [recoloured, replaced, remove(source, other), remove(remove(source, edit), other)]
+    removed = [remove(source, other), remove(remove(source, edit), other)]
+    return {**changed, "object": join(removed)}
 
 
-def _wrong_background(source: Scenes, edit: Edits) -> list[Scenes]:
+def _wrong_background(source: Scenes, edit: Edits) -> dict[str, Scenes]:
     """The asked pattern in other colours, and other patterns in the asked colour."""
     colours = contrasting_grounds(source.colour, source.present)[0]
     grounds = torch.ones(len(GROUNDS), dtype=torch.bool)
     colours[source.ground_colour[edit.ground == source.ground]] = False
     grounds[source.ground[edit.ground_colour == source.ground_colour]] = False
-    return [_vary(source, edit, "ground_colour", colours), _vary(source, edit, "ground", grounds)]
+    return {
+        "colour": _vary(source, edit, "ground_colour", colours),
+        "ground": _vary(source, edit, "ground", grounds),
+    }
 
 
-def _wrong_style(source: Scenes, edit: Edits) -> list[Scenes]:
-    return [_vary(source, edit, "style", torch.arange(len(STYLES)) != source.style)]
+def _wrong_style(source: Scenes, edit: Edits) -> dict[str, Scenes]:
+    return {"style": _vary(source, edit, "style", torch.arange(len(STYLES)) != source.style)}
 
 
-def _wrong_add(source: Scenes, edit: Edits) -> list[Scenes]:
-    return [
-        _vary(source, edit, "colour", contrasting_pairs()[:, int(source.ground_colour)]),
-        _vary(source, edit, "shape", torch.ones(len(SHAPES), dtype=torch.bool)),
-        _vary(source, edit, "position", torch.ones(len(POSITIONS), dtype=torch.bool)),
-    ]
+def _wrong_add(source: Scenes, edit: Edits) -> dict[str, Scenes]:
+    everywhere = torch.ones(len(POSITIONS), dtype=torch.bool)
+    return {
+        "colour": _vary(source, edit, "colour", contrasting_pairs()[:, int(source.ground_colour)]),
+        "shape": _vary(source, edit, "shape", torch.ones(len(SHAPES), dtype=torch.bool)),
+        "place": _vary(source, edit, "position", everywhere),
+    }
 
 
 WRONG = {
@@ -240,13 +259,13 @@ def _vary(source: Scenes, edit: Edits, field: str, allowed: Tensor) -> Scenes:
     return apply(source.repeat(len(values)), edit.repeat(len(values)).replace(**{field: values}))
 
 
-def _on_the_other(source: Scenes, edit: Edits, field: str) -> list[Scenes]:
-    """The edit made on the other object, where there is one that it would change."""
+def _on_the_other(source: Scenes, edit: Edits, field: str) -> dict[str, Scenes]:
+    """ "object": the edit made on the other object, where there is one that it would change."""
     other = 1 - edit.slot
     same = getattr(source, field)[0, other] == getattr(edit, field)
     if bool(same) or not source.present.all():
-        return []
-    return [apply(source, edit.replace(slot=other))]
+        return {}
+    return {"object": apply(source, edit.replace(slot=other))}
 
 
 def _new_colours(source: Scenes, edit: Edits) -> Tensor:
