@@ -11,15 +11,11 @@ import torch
 
 from .. import embedded
 from ..model.config import DitConfig
-from ..weights.names import SAMA_KEYS, SAMA_MODULES
+from ..weights.names import SAMA_MARKERS, SAMA_MODULES
 from ..weights.quant_formats import is_quant_key
 from .later_core import log_ignored
 from .model import SamaModel
 from .weight_files import refuse_gaps_and_scales
-
-_MARKERS = ("segment_embedding.weight", "semantic_head.proj.weight")
-"""Tensors that distinguish a SAMA file from a plain Wan file."""
-assert set(_MARKERS) <= set(SAMA_KEYS)
 
 
 class SamaConfig(comfy.supported_models.WAN21_T2V):
@@ -38,7 +34,7 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
         log_ignored("matches", kwargs)
         if state_dict is None or unet_config.get("image_model") != "wan2.1":
             return False
-        return all(f"{unet_key_prefix}{key}" in state_dict for key in _MARKERS)
+        return all(f"{unet_key_prefix}{key}" in state_dict for key in SAMA_MARKERS)
 
     def get_model(self, state_dict, prefix: str = "", device=None, **kwargs) -> SamaModel:
         """The model for this file; sizes come from its shapes, heads from its metadata if given.

@@ -12,7 +12,8 @@ WAN_HEAD_SIZE = 128
 """Head size of every Wan model."""
 DEFAULT_SEMANTIC_TOKENS = 65
 """Semantic tokens of a clip in the released model: 64 local and 1 global. No tensor states it."""
-_BLOCK = re.compile(r"blocks\.(\d+)\.")
+BLOCK = r"blocks\.\d+"
+"""Pattern of the name of a transformer block, as modules and tensors begin with it."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class DitConfig:
 
 def _count_blocks(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
     """Transformer blocks. Raises CheckpointError for more blocks than tensors."""
-    layers = 1 + max((int(m[1]) for m in map(_BLOCK.match, shapes) if m), default=-1)
+    blocks = [name.split(".")[1] for name in shapes if re.match(rf"{BLOCK}\.", name)]
+    layers = 1 + max(map(int, blocks), default=-1)
     if layers > len(shapes):
         raise CheckpointError(
             needed(

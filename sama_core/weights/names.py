@@ -7,11 +7,14 @@
     head.modulation          scale_shift_table
 
 Tensors are the same under both, in value and shape; SAMA's own 11 keep their names. Every list of
-names that the pack needs stands here once. Standard library only.
+names that the pack needs stands here once; only the pattern of a block is the model's own. Imports
+no torch.
 """
 
 import re
 from collections.abc import Iterable, Mapping
+
+from ..model.config import BLOCK
 
 SEMANTIC_MODULES = ("siglip_feat_mlp", "semantic_head")
 """Modules of SAMA through which the semantic tokens go."""
@@ -31,6 +34,8 @@ SAMA_KEYS = (
     "semantic_head.proj.bias",
 )
 """Their tensors, which a delta file holds alone."""
+SAMA_MARKERS = (SAMA_KEYS[0], SAMA_KEYS[-2])
+"""Two of them, of the first module and the last: a file that has both is no plain Wan file."""
 WAN_ROOTS = (
     "blocks.",
     "patch_embedding",
@@ -40,7 +45,7 @@ WAN_ROOTS = (
     "head.",
 )
 """Beginnings of the names of Wan's own tensors."""
-BLOCK_LAYERS = r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
+BLOCK_LAYERS = BLOCK + r"\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
 """Pattern of the large linear layers: what a LoRA adapts and a conversion quantises."""
 
 FP8_STORAGES = ("fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
@@ -115,8 +120,8 @@ _OUTSIDE = {
     "head.modulation": "scale_shift_table",
     "head.head": "proj_out",
 }
-_BLOCK = re.compile(r"(blocks\.\d+)\.(.+)")
-_MARKER = re.compile(r"(^|\.)blocks\.\d+\.attn[12]\.")
+_IN_ONE_BLOCK = re.compile(rf"({BLOCK})\.(.+)")
+_MARKER = re.compile(rf"(^|\.){BLOCK}\.attn[12]\.")
 
 
 def uses_diffusers_names(names: Iterable[str]) -> bool:
@@ -135,7 +140,7 @@ def to_diffusers(name: str) -> str:
 
 
 def _translate(name: str, in_block: dict[str, str], outside: dict[str, str]) -> str:
-    block = _BLOCK.fullmatch(name)
+    block = _IN_ONE_BLOCK.fullmatch(name)
     if block:
         return f"{block[1]}.{_replace_beginning(block[2], in_block)}"
     return _replace_beginning(name, outside)

@@ -23,7 +23,7 @@ from ...weights.checkpoint import (
     transformer_settings,
 )
 from ...weights.header import read_header, shard_paths
-from ...weights.names import strip_prefix
+from ...weights.names import SAMA_KEYS, strip_prefix
 from ...weights.quant_formats import is_quant_key
 from ...weights.report import compare
 
@@ -114,20 +114,20 @@ class ModelFiles:
 
 def new_shapes(dim: int, semantic_dim: int) -> dict[str, tuple[int, ...]]:
     """SAMA's 11 tensors for a Wan model of width `dim`."""
-    hidden = SEMANTIC_HIDDEN
-    return {
-        "segment_embedding.weight": (3, dim),
-        "siglip_feat_mlp.norm.weight": (semantic_dim,),
-        "siglip_feat_mlp.norm.bias": (semantic_dim,),
-        "siglip_feat_mlp.fc1.weight": (hidden, semantic_dim),
-        "siglip_feat_mlp.fc1.bias": (hidden,),
-        "siglip_feat_mlp.fc2.weight": (dim, hidden),
-        "siglip_feat_mlp.fc2.bias": (dim,),
-        "semantic_head.norm.weight": (dim,),
-        "semantic_head.norm.bias": (dim,),
-        "semantic_head.proj.weight": (semantic_dim, dim),
-        "semantic_head.proj.bias": (semantic_dim,),
-    }
+    config = DitConfig(
+        dim=dim,
+        num_heads=1,
+        ffn_dim=1,
+        num_layers=0,
+        text_dim=1,
+        freq_dim=1,
+        in_dim=1,
+        out_dim=1,
+        semantic_dim=semantic_dim,
+        semantic_hidden=SEMANTIC_HIDDEN,
+    )
+    shapes = model_shapes(config)
+    return {name: shapes[name] for name in SAMA_KEYS}
 
 
 @torch.no_grad()
