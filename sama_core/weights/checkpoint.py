@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError, needed
 from ..model.config import DitConfig
@@ -46,10 +47,22 @@ def model_shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
 
 @functools.lru_cache(maxsize=4)
 def _shapes(config: DitConfig) -> dict[str, tuple[int, ...]]:
-    return {
-        key: tuple(value.shape)
-        for key, value in SamaDiT(config, device="meta").state_dict().items()
+    model = SamaDiT(config, _LAYERS, device="meta")
+    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+
+def _without_first_values(layer: type[nn.Module]) -> type[nn.Module]:
+    return type(layer.__name__, (layer,), {"reset_parameters": lambda self: None})
+
+
+_LAYERS = SimpleNamespace(
+    **{
+        layer.__name__: _without_first_values(layer)
+        for layer in (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Conv3d, nn.Embedding)
     }
+)
+"""Torch's layers that draw no first values. Where tensors have no memory, torch would import its
+symbolic mathematics for that drawing, which takes seconds."""
 
 
 @dataclass(frozen=True)

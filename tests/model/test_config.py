@@ -1,9 +1,12 @@
 """Sizes of a model, inferred from its shapes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from sama_core import DitConfig
+from sama_core import DitConfig, SamaDiT
 from sama_core.errors import CheckpointError
 from sama_core.weights.checkpoint import model_shapes
 from sama_core.weights.names import SAMA_KEYS
@@ -50,6 +53,28 @@ def test_14b_has_wans_1095_tensors_and_11(shapes_14b):
 
 def test_14b_adds_12_million_parameters(shapes_14b):
     assert parameters(shapes_14b[key] for key in SAMA_KEYS) == 12_355_968
+
+
+@pytest.mark.parametrize("config", [SMALL, SAMA_14B], ids=["small", "14b"])
+def test_shapes_are_those_of_a_model_that_is_built(config):
+    built = SamaDiT(config, device="meta").state_dict()
+    assert list(model_shapes(config).items()) == [
+        (name, tuple(value.shape)) for name, value in built.items()
+    ]
+
+
+def test_shapes_need_no_first_values():
+    """On the meta device torch imports its symbolic mathematics to draw them: seconds."""
+    called = []
+
+    class Record(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            called.append(getattr(func, "__name__", str(func)))
+            return func(*args, **(kwargs or {}))
+
+    with Record():
+        model_shapes(replace(SMALL, ffn_dim=97))
+    assert called and not {"uniform_", "normal_", "fill_", "ones_", "zeros_"} & set(called)
 
 
 @pytest.mark.parametrize(
