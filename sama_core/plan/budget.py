@@ -73,6 +73,9 @@ class Budget:
     again: int = 0
     """Bytes streamed again: feed-forward weights that are not kept on the card are copied once per
     slice. The first copy counts in `streamed`, the others here."""
+    spared: int = 0
+    """The part of `ram` that is not needed at once: with dynamic VRAM the file is mapped, and what
+    lies on the card need not be in RAM too."""
 
     @property
     def traffic(self) -> int:
@@ -104,7 +107,6 @@ def _on_card(load: Load, machine: Machine) -> Budget:
         streamed = load.weights - kept
     peak = kept + passing + activations + machine.reserved
     ram = load.weights + load.beside + machine.program
-    # With dynamic VRAM the file is mapped, and what lies on the card need not be in RAM too.
     spared = kept if machine.dynamic else 0
     return Budget(
         kept,
@@ -116,6 +118,7 @@ def _on_card(load: Load, machine: Machine) -> Budget:
         short_vram=max(0, peak - machine.free_vram),
         short_ram=_short_ram(ram - spared, machine),
         again=(load.slices - 1) * max(0, load.feed_forward - kept),
+        spared=spared,
     )
 
 

@@ -141,7 +141,21 @@ def _where(plan: Plan) -> list[str]:
         lines.append(
             "ComfyUI's dynamic VRAM finds the balance while it runs; these figures are computed."
         )
-    return [*lines, ram]
+    return [*lines, ram, *_explain_ram(plan)]
+
+
+def _explain_ram(plan: Plan) -> list[str]:
+    """Why less RAM is needed than the sum, where the sum is more than is free."""
+    placed, free = plan.placed, plan.machine.free_ram
+    if free is None or placed.ram <= free or not placed.spared:
+        return []
+    needed = size(placed.ram - placed.spared)
+    return [
+        (
+            f"The model file is mapped, not copied: the {size(placed.spared)} of weights on the "
+            f"card take no RAM, so the edit needs {needed} of it."
+        )
+    ]
 
 
 def _again(plan: Plan) -> str:

@@ -216,6 +216,35 @@ def test_assumed_memory_is_called_so():
     assert lines(plan, "RAM")[0].endswith(", 32.0 GiB assumed free")
 
 
+def test_a_sum_of_ram_above_what_is_free_is_explained():
+    """12 GiB free of card memory hold 4 GiB of activations and a few of weights."""
+    plan = planned(replace(CARD, free_vram=12 * GIB, free_ram=32 * GIB))
+    ram = plan.placed.ram - plan.placed.kept
+    assert plan.fits and ram < 32 * GIB < plan.placed.ram
+    assert lines(plan, "RAM")[0].startswith("RAM: 35.9 GiB (weights 26.7 GiB, ")
+    assert lines(plan, "The model file") == [
+        (
+            f"The model file is mapped, not copied: the {size(plan.placed.kept)} of weights on the "
+            f"card take no RAM, so the edit needs {size(ram)} of it."
+        )
+    ]
+    text = report(plan)
+    assert text.index("RAM: ") < text.index("The model file is mapped") < text.index("Time: ")
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        CARD,
+        replace(CARD, free_vram=12 * GIB, free_ram=None),
+        replace(CARD, free_vram=12 * GIB, free_ram=32 * GIB, dynamic=False),
+    ],
+    ids=["enough", "unknown", "without dynamic VRAM"],
+)
+def test_other_sums_of_ram_need_no_explanation(machine):
+    assert lines(planned(machine), "The model file") == []
+
+
 def test_unpacking_of_gguf_files_is_mentioned():
     packed = replace(RELEASED.as_format("Q8_0", 8.5), name="sama.gguf")
     assert lines(planned(weights=packed), "Time")[0].endswith("Unpacking a GGUF file comes on top.")
