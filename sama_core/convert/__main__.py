@@ -4,6 +4,7 @@ Lines of JSON on standard output: {"done", "total"} while it works, {"report"} a
 is one sentence, the last line of standard error.
 """
 
+import argparse
 import json
 import sys
 import time
@@ -17,8 +18,11 @@ EVERY = 0.5
 """Seconds between two lines."""
 
 
-def main(asked: dict) -> None:
-    """`asked`: path, and either verify or target, format, base, overwrite."""
+def run(asked: dict) -> None:
+    """Convert or verify one file.
+
+    `asked`: path, and either verify or target, format, base, overwrite.
+    """
     shown = [0.0]
 
     def progress(done: int, total: int) -> None:
@@ -48,10 +52,24 @@ def say(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
+    """The command of this module. Exits with the error's text if it fails."""
+    parser = argparse.ArgumentParser(
+        "python -m sama_core.convert", description="The work of `run.py convert`."
+    )
+    parser.add_argument(
+        "asked",
+        type=json.loads,
+        metavar="JSON",
+        help="path, and either verify or target, format, base, overwrite",
+    )
     try:
-        main(json.loads(sys.argv[1]))
+        run(parser.parse_args(arguments).asked)
     except SamaError as error:
         sys.exit(str(error))
     except OSError as error:
         sys.exit(f"{error.filename or 'a file'}: {error.strerror or error}.")
+
+
+if __name__ == "__main__":
+    main()

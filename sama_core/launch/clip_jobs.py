@@ -5,6 +5,7 @@ prints the answer as JSON. If the job fails, the last line on standard error say
 the user.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -131,9 +132,23 @@ def run_job(job: str, places: Places, *files: Path) -> Any:
     return json.loads(answer(command, files[-1].name, cwd=places.root, log=places.log("clip")))
 
 
-if __name__ == "__main__":
-    jobs: dict[str, Callable[..., object]] = {"probe": probe, "picture": picture}
+JOBS: dict[str, Callable[..., object]] = {"probe": probe, "picture": picture}
+"""Jobs by name; each takes the names of its files."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command of this module. Exits with the job's message if it fails."""
+    parser = argparse.ArgumentParser(
+        "python -m sama_core.launch.clip_jobs", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("job", choices=JOBS)
+    parser.add_argument("files", nargs="+", help="probe: CLIP; picture: CLIP RESULT TARGET")
+    asked = parser.parse_args(arguments)
     try:
-        print(json.dumps(jobs[sys.argv[1]](*sys.argv[2:])))
+        print(json.dumps(JOBS[asked.job](*asked.files)))
     except ValueError as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

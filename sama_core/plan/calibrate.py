@@ -6,6 +6,7 @@ the number of operations. On a CPU SAMA-Shapes, the model inside the pack, is ti
 says nothing about SAMA-14B on this CPU.
 """
 
+import argparse
 import dataclasses
 import datetime
 import importlib.metadata
@@ -174,8 +175,19 @@ def _write(path: Path, calibration: dict) -> Path:
     return path
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
+    """The command of this module. Exits with the error's text if it fails."""
+    parser = argparse.ArgumentParser(
+        "python -m sama_core.plan.calibrate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="where the calibration is written")
     try:
-        print(f"Written: {calibrate(Path(sys.argv[1])).name}")
+        print(f"Written: {calibrate(parser.parse_args(arguments).folder).name}")
     except SamaError as failed:
         sys.exit(str(failed))
+
+
+if __name__ == "__main__":
+    main()

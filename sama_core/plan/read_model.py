@@ -4,6 +4,7 @@ As a program: `python -m sama_core.plan.read_model FILE [BASE]` prints the facts
 file is no SAMA model, the last line on standard error says why, in words for the user.
 """
 
+import argparse
 import dataclasses
 import json
 import math
@@ -118,8 +119,19 @@ def to_json(facts: ModelFacts) -> str:
     )
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
+    """The command of this module. Exits with the error's text for a file that is refused."""
+    parser = argparse.ArgumentParser(
+        "python -m sama_core.plan.read_model", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("file", help="a SAMA file: safetensors or GGUF")
+    parser.add_argument("base", nargs="?", help="base Wan shards, for a delta file")
+    asked = parser.parse_args(arguments)
     try:
-        print(to_json(read_model(*sys.argv[1:])))
+        print(to_json(read_model(asked.file, asked.base)))
     except SamaError as refused:
         sys.exit(str(refused))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ They are drawn as training draws its scenes, and enlarged: resized to the model'
 looks like those that SAMA-Shapes was trained on.
 """
 
+import argparse
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,4 +63,5 @@ def _pair(colour: str, shape: str) -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     write_demo(embedded.CLIP)

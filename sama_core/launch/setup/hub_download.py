@@ -6,6 +6,7 @@ when it ends, so the file is kept here as `<target>.<checksum>.part`: the next r
 checks it as a whole and only then renames it.
 """
 
+import argparse
 import hashlib
 import json
 import re
@@ -142,8 +143,10 @@ def _short(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("spec", type=Spec.from_json, metavar="SPEC", help="JSON")
     try:
-        print(f"done: {fetch(Spec.from_json(sys.argv[1]))}", flush=True)
+        print(f"done: {fetch(parser.parse_args().spec)}", flush=True)
     except Refused as refused:
         sys.exit(str(refused))
     except KeyboardInterrupt:

@@ -52,7 +52,7 @@ def work_here(monkeypatch):
 
     def run_here(asked, places, stages) -> str:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            worker.main(asked)
+            worker.run(asked)
         return json.loads(printed.getvalue().splitlines()[-1])["report"]
 
     return lambda: monkeypatch.setattr(command, "run", run_here)
