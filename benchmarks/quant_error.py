@@ -34,9 +34,8 @@ from benchmarks.loaded_dit import LoadedDit, Loader, float8_everywhere
 from benchmarks.own_process import ROOT
 from benchmarks.report import describe_run, finish
 from sama_core import embedded
-from sama_core.convert.formats import FORMATS, format_named
+from sama_core.convert.formats import FORMATS, default_name, format_named
 from sama_core.convert.job import convert
-from sama_core.convert.targets import default_name
 from sama_core.model.schedule import TRAIN_TIMESTEPS, round_timestep
 from sama_core.shapes.gate import Settings, load_core_editor
 from sama_core.shapes.gate.clip_scores import from_bytes, to_bytes

@@ -2,8 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..sama_core.comfyui.anchors import anchor_frames, contact_sheet, edit_anchors
-from ..sama_core.comfyui.edit import EditSettings
+from ..sama_core.comfyui.edit import EditSettings, anchor_frames, contact_sheet, edit_anchors
 from .inputs import (
     check_instruction,
     instruction_input,

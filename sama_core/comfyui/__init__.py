@@ -17,7 +17,7 @@ One sampling run
     plan.py                this machine and a loaded model, for plans
 A whole edit
     conditioning.py        instruction and source → conditioning and latents
-    edit.py                instruction → frames, stage by stage; anchors.py edits stills
+    edit.py                instruction → frames, stage by stage; anchor frames, edited as stills
     long_edit.py           a long clip in segments, kept on disk under keys of
     run_identity.py        … everything that decides a result: model_identity.py, launch_identity.py
     node_progress.py       what a node shows while it works

@@ -6,9 +6,8 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ..convert.formats import format_named
+from ..convert.formats import checked_name, default_name, format_named
 from ..convert.job import convert
-from ..convert.targets import checked_name, default_name
 
 FOLDER = "diffusion_models"
 _MEBIBYTE = 1 << 20

@@ -1,7 +1,7 @@
 """A whole edit, stage by stage: instruction → source latent → sampling → frames.
 
-SAMA Edit is `edit_clip`; SAMA Anchor Preview and SAMA Long Edit run the same `EditRun` on single
-frames and on segments. The separate nodes are its parts.
+SAMA Edit is `edit_clip`. SAMA Anchor Preview (`edit_anchors`) and SAMA Long Edit run the same
+`EditRun` on single frames and on segments. The separate nodes are its parts.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import comfy.sample
 import comfy.samplers
 import comfy.utils
+import torch
 from torch import Tensor
 
+from ..errors import ConditioningError, needed
 from ..model.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
 from ..region import FittedClip, paste_back
 from .attention_backends import refuse_sparse
@@ -156,3 +158,56 @@ class EditRun:
 def paste_outside(clip: FittedClip, frames: Tensor) -> Tensor:
     """Edited frames, with the clip's own pixels where its mask is 0."""
     return frames if clip.mask is None else paste_back(clip.frames, frames, clip.mask)
+
+
+# --- anchor frames ------------------------------------------------------------------------------
+
+
+def edit_anchors(
+    model,
+    clip,
+    vae,
+    images: Tensor,
+    indices: list[int],
+    settings: EditSettings,
+    say: Callable[[str], object] | None = None,
+) -> Tensor:
+    """Edit the frames `indices` of (F, H, W, 3), each as a one-frame clip with the same seed.
+
+    A cheap draft of the whole edit. SAMA itself was trained to predict semantics at sparse anchor
+    frames, which it samples uniformly (paper, section 3.2); it was released with one.
+    Returns (len(indices), H, W, 3). Errors are those of `edit_clip`.
+    """
+    anchors = [FittedClip.check(images[index : index + 1]) for index in indices]
+    run = EditRun.prepare(model, clip, vae, settings, say, len(indices))
+    return torch.cat([run.edit(anchor) for anchor in anchors])
+
+
+def anchor_frames(frame_count: int, anchors: int, first: int = 0) -> list[int]:
+    """`anchors` frame numbers spread evenly from `first` to the end; one anchor is `first` itself.
+
+    Raises ConditioningError if the clip has no frame `first`.
+    """
+    if not 0 <= first < frame_count:
+        raise ConditioningError(
+            needed("anchor frame", first, f"0 to {frame_count - 1}", "Choose a frame of the clip.")
+        )
+    anchors = min(anchors, frame_count - first)
+    if anchors == 1:
+        return [first]
+    return [first + round(i * (frame_count - 1 - first) / (anchors - 1)) for i in range(anchors)]
+
+
+def contact_sheet(source: Tensor, edited: Tensor, gap: int = 8) -> Tensor:
+    """Source frames above their edits, side by side, `gap` pixels apart, on white.
+
+    Takes two of (n, H, W, 3); returns one image (1, 2H + gap, n·W + (n - 1)·gap, 3).
+    """
+    source, (count, height, width) = source[..., :3], source.shape[:3]
+    sheet = torch.ones(1, 2 * height + gap, count * width + (count - 1) * gap, 3)
+    for column, pair in enumerate(zip(source, edited, strict=True)):
+        left = column * (width + gap)
+        for row, frame in enumerate(pair):
+            top = row * (height + gap)
+            sheet[0, top : top + height, left : left + width] = frame
+    return sheet

@@ -17,9 +17,8 @@ import comfy.model_management
 import torch
 
 from ..identity import Description
-from ..identity.bytecode import find_reassigned
 from ..identity.code import replaced_functions
-from ..identity.packages import origin
+from ..identity.code_bytes import find_reassigned, origin
 
 HARMLESS_FLAGS = set(
     "listen port tls_keyfile tls_certfile enable_cors_header max_upload_size base_directory "

@@ -18,10 +18,9 @@ from ..errors import CheckpointError, ConversionError, needed
 from ..version import VERSION
 from ..weights.checkpoint import transformer_settings
 from .existing import look_at, refuse_foreign, refuse_namesake
-from .formats import GGUF, Format, format_named
+from .formats import GGUF, Format, check_folder, format_named
 from .layouts import BLANK, FACTS_KEY, NO_PROGRESS, Layout, blank_out, safetensors_layout
 from .stream import write_resumable
-from .targets import check_folder
 from .weight_source import Source, open_source
 
 

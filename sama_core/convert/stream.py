@@ -26,8 +26,8 @@ from typing import BinaryIO, TextIO
 
 from ..errors import ConversionError, needed
 from .existing import Seen, put_in_place, take_partial
+from .formats import partial_files
 from .layouts import Layout, Piece, blank_out
-from .targets import partial_files
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ = 1 << 20

@@ -1,7 +1,7 @@
 """Functions, classes and modules as what they would do: their code in memory, and what it reads.
 
 Installed libraries count by their version. Other code, ComfyUI's and node packs', counts by its
-bytes in memory and by the Python files of its package, see `packages.py`.
+bytes in memory and by the Python files of its package, see `code_bytes.py`.
 """
 
 import contextlib
@@ -15,8 +15,14 @@ from typing import Any
 
 import torch
 
-from .bytecode import code_bytes, code_names, code_words, find_reassigned
-from .packages import is_library, origin
+from .code_bytes import (
+    code_bytes,
+    code_names,
+    code_words,
+    find_reassigned,
+    is_library,
+    origin,
+)
 from .parts import Into, Part, Piece
 
 _BUILT_IN = (

@@ -23,7 +23,7 @@ import numpy
 import torch
 
 from . import code
-from .packages import is_library, origin
+from .code_bytes import is_library, origin
 from .parts import Indescribable, Into, Part, Piece
 from .tensors import full_bytes, sampled_bytes
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .memory_law import NORM_SLICE, token_slices
 from .once_per_run import once
 from .rotary import RotaryTable
-from .slices import NORM_SLICE, token_slices
 
 AttentionFn = Callable[..., Tensor]
 """`fn(q, k, v, heads, transformer_options=…)`: (B, N, D) tensors in, (B, N, D) out. ComfyUI's

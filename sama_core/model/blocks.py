@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from .attention import AttentionFn, CrossAttention, SelfAttention
 from .config import DitConfig
+from .memory_law import feed_forward_slice, token_slices
 from .rotary import RotaryTable
-from .slices import feed_forward_slice, token_slices
 
 
 def _cast(parameter: Tensor, like: Tensor) -> Tensor:

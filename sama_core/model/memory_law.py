@@ -1,8 +1,9 @@
-"""How much memory one call of the DiT needs beside its weights, as a function of the clip.
+"""How much memory one call of the DiT needs beside its weights, and how slices keep it small.
 
-Derived from the block (`model/blocks.py`) and checked by counting all live tensors
-(`benchmarks/memory_law.py`). With h = batch · tokens · width · element size, the peak is at one
-of four places:
+Operations on single tokens do not run on all tokens of a long sequence at once, but on slices.
+What remains is a function of the clip, derived from the block (`model/blocks.py`) and checked by
+counting all live tensors (`benchmarks/memory_law.py`). With h = batch · tokens · width · element
+size, the peak is at one of four places:
 
     self-attention   6 h    the block's input, its normed copy, q, k, v and the result
     feed-forward     3 h    the input, the sum before and the sum after; and, for one slice of
@@ -19,9 +20,42 @@ which holds only its result.
 Unverified: what a GPU's allocator and kernels need in addition; not measured on a GPU.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..geometry import LatentShape
 from .config import DitConfig
-from .slices import NORM_SLICE, feed_forward_slice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NORM_SLICE = 2_048
+"""Tokens that are normed and rotated at once. Their float32 copies are the only temporaries, and
+no large weight is involved."""
+FEED_FORWARD_SLICES = 2
+"""With two, the wide hidden layer before and after its activation takes little more memory than
+attention needs anyway. More slices would save nothing, and weights that are streamed to the GPU
+cross once per slice."""
+WHOLE_TOKENS = 8_192
+"""Up to this many tokens the feed-forward is not sliced: it needs little memory, and streamed
+weights cross once."""
+
+
+def feed_forward_slice(tokens: int) -> int:
+    """How many of `tokens` tokens the feed-forward processes at once."""
+    return tokens if tokens <= WHOLE_TOKENS else -(-tokens // FEED_FORWARD_SLICES)
+
+
+def token_slices(size: int, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Views of tensors (B, N, …), cut along N into slices of `size` tokens, the last shorter.
+
+    Every entry holds one view of each tensor.
+    """
+    return list(zip(*(tensor.split(size, dim=1) for tensor in tensors), strict=True))
+
+
+# --- the law ------------------------------------------------------------------------------------
 
 ATTENTION_STATES = 6
 FEED_FORWARD_STATES = 3

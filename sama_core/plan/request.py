@@ -14,8 +14,12 @@ from ..geometry import (
     pad_frame_count,
 )
 from ..model.config import DitConfig
-from ..model.memory_law import TEXT_ROWS, estimated_bytes, sequence_tokens
-from ..model.slices import feed_forward_slice
+from ..model.memory_law import (
+    TEXT_ROWS,
+    estimated_bytes,
+    feed_forward_slice,
+    sequence_tokens,
+)
 from ..released_files import TEXT_ENCODER, VAE, default_file
 from .budget import Load
 from .machine import Machine

@@ -11,10 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from sama_core.convert import ggml
-from sama_core.convert.formats import FORMATS, format_named, is_matrix
+from sama_core.convert.formats import FORMATS, checked_name, default_name, format_named, is_matrix
 from sama_core.convert.job import convert
 from sama_core.convert.layouts import fp8_scale, to_fp8, verify
-from sama_core.convert.targets import checked_name, default_name
 from sama_core.convert.weight_source import open_source
 from sama_core.errors import CheckpointError, ConversionError
 from sama_core.version import VERSION

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sama_core.convert import existing, stream
-from sama_core.convert.formats import FORMATS
+from sama_core.convert.formats import FORMATS, checked_name, partial_files
 from sama_core.convert.job import convert, one_thread
-from sama_core.convert.targets import checked_name, partial_files
 from sama_core.errors import ConversionError
 
 from .convert_files import base_and_delta, tiny, write

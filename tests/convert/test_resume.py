@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from sama_core.convert import stream
+from sama_core.convert.formats import partial_files
 from sama_core.convert.job import convert
-from sama_core.convert.targets import partial_files
 from sama_core.errors import CheckpointError, ConversionError
 
 from ..harness.imports import REPO_ROOT

@@ -15,7 +15,7 @@ import weakref
 import pytest
 import torch
 
-from sama_core.identity import Description, Indescribable, packages, sampled_bytes
+from sama_core.identity import Description, Indescribable, code_bytes, sampled_bytes
 
 
 def key(value) -> str:
@@ -362,16 +362,16 @@ def package(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "__init__.py").write_text("def scale(x):\n    return 2 * x\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(packages, "_LOADED", time.time() + 60)
+    monkeypatch.setattr(code_bytes, "_LOADED", time.time() + 60)
     yield folder
-    packages._home.cache_clear()
-    packages._files.cache_clear()
+    code_bytes._home.cache_clear()
+    code_bytes._files.cache_clear()
     sys.modules.pop("identity_pack", None)
 
 
 def key_of_package(folder) -> str:
-    packages._home.cache_clear()
-    packages._files.cache_clear()
+    code_bytes._home.cache_clear()
+    code_bytes._files.cache_clear()
     sys.modules.pop("identity_pack", None)
     importlib.invalidate_caches()
     return Description().add(importlib.import_module("identity_pack").scale).key
@@ -386,7 +386,7 @@ def test_a_packs_files_count(package):
 
 
 def test_a_pack_that_changed_after_it_was_loaded_cannot_be_described(package, monkeypatch):
-    monkeypatch.setattr(packages, "_LOADED", time.time() - 60)
+    monkeypatch.setattr(code_bytes, "_LOADED", time.time() - 60)
     with pytest.raises(
         Indescribable, match="identity_pack changed on disk after it was loaded: restart ComfyUI"
     ):

@@ -9,7 +9,7 @@ from benchmarks import reference_block as reference
 from sama_core import SamaDiT
 from sama_core.model import attention, blocks
 from sama_core.model.config import DitConfig
-from sama_core.model.slices import feed_forward_slice, token_slices
+from sama_core.model.memory_law import feed_forward_slice, token_slices
 
 from ..harness.golden import assert_close
 

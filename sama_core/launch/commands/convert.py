@@ -11,8 +11,14 @@ from argparse import Namespace
 from pathlib import Path
 
 from ... import embedded
-from ...convert.formats import GGUF, format_named
-from ...convert.targets import check_folder, checked_name, default_name, partial_files
+from ...convert.formats import (
+    GGUF,
+    check_folder,
+    checked_name,
+    default_name,
+    format_named,
+    partial_files,
+)
 from ...errors import ConversionError, needed
 from ..places import Places, clean_env
 from ..progress import LaunchError, Stages, duration, log_tail
