@@ -8,12 +8,15 @@ which the exact features of `scene_features` have not.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import SamaError, needed
+from ..errors import RuntimeSetupError, SamaError, needed
 from .world import generator_for, render, sample_scenes
 from .world.render import coverage
 
@@ -102,6 +105,19 @@ def train_tracker(
         schedule.step()
         if report is not None and (step % 20 == 0 or step == steps - 1):
             report(step, loss.item(), measure_overlap(logits[:, -1], truth[:, -1]))
+    return tracker.eval()
+
+
+def load_tracker(path: Path) -> Tracker:
+    """The tracker whose state dict was written to `path`. RuntimeSetupError where there is none."""
+    tracker = Tracker()
+    try:
+        tracker.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as broken:
+        fix = "Train one with train_tracker, and write its state dict."
+        raise RuntimeSetupError(
+            needed("tracker", f"{path}: {broken}", "the file of a tracker", fix)
+        ) from broken
     return tracker.eval()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import needed
+from .alignment.config import AlignConfig
 from .objectives.noising import chance
 from .recipe import (
     Check,
@@ -58,7 +59,7 @@ class TrainConfig:
     """
 
     FREE_TO_CHANGE: ClassVar[frozenset[str]] = frozenset(
-        {"output", "checkpoint_every", "log_every"}
+        {"output", "checkpoint_every", "log_every", "align.features"}
     )
     """Settings that a resumed run may change: they do not alter what is computed."""
 
@@ -145,6 +146,9 @@ class TrainConfig:
     along stays too."""
     lora_rank: int = 0
     """Rank of a LoRA on the attention and feed-forward layers; 0 trains all weights."""
+    align: AlignConfig | None = None
+    """The table `[align]`: hidden states of a block held to a frozen teacher's relations, see
+    `alignment`. Without it there is no such loss."""
     precision: str = "no"
     """accelerate's mixed precision: "no" or "bf16"."""
     gradient_checkpointing: bool = False
@@ -173,6 +177,7 @@ class TrainConfig:
             (sides, "size", f"{width}x{height}", "multiples of 16"),
             *check_ranges(self, SHARES, POSITIVE, NOT_NEGATIVE),
             (not (parts and self.lora_rank), "trained_parts", parts, "empty with a lora_rank"),
+            self._check_cells(),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
             (self.precision in ("no", "bf16"), "precision", self.precision, '"no" or "bf16"'),
         ]
@@ -181,6 +186,11 @@ class TrainConfig:
         count = self.accumulation
         good = count > 0 and size % count == 0
         return good, "accumulation", count, f"a divisor of batch_size {size}"
+
+    def _check_cells(self) -> Check:
+        cell = self.align.cell if self.align else 1
+        good = self.width % cell == 0 and self.height % cell == 0
+        return good, "align.cell", cell, f"a divisor of {self.width} and {self.height}"
 
     def is_image_step(self, step: int) -> bool:
         """Whether `step` trains on image edits."""

@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Generator, Tensor, nn
 
+from .alignment import Aligner
 from .config import TrainConfig
 from .objectives import Breakdown, FlowMatching, JointObjective, SemanticAnchoring, on_own_path
 
@@ -24,6 +25,8 @@ class TrainBatch:
     """(B, S, E) semantic targets of the anchor frame, None without semantic anchoring."""
     names: list[str]
     """B names, so that an error can name the sample."""
+    teacher: dict[str, Tensor] | None = None
+    """What the alignment compares with, see `Aligner.losses`; None where there is nothing."""
 
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on `device`."""
@@ -31,6 +34,8 @@ class TrainBatch:
         moved: dict[str, Any] = {
             name: value.to(device) for name, value in values.items() if torch.is_tensor(value)
         }
+        if self.teacher is not None:
+            moved["teacher"] = {name: value.to(device) for name, value in self.teacher.items()}
         return replace(self, **moved)
 
 
@@ -53,19 +58,25 @@ From a trial, not tuned.
 
 
 class SamaObjective:
-    """Flow matching with semantic anchoring, as the settings say. A `trainer.Objective`."""
+    """Flow matching, semantic anchoring and an alignment, as the settings say.
 
-    def __init__(self, config: TrainConfig):
-        """Semantic anchoring is left out where its weight is 0."""
+    A `trainer.Objective`.
+    """
+
+    def __init__(self, config: TrainConfig, aligner: Aligner | None = None):
+        """Semantic anchoring is left out where its weight is 0; `aligner`: the trainee's own."""
         anchoring = SemanticAnchoring(config.semantic_weight) if config.semantic_weight else None
         flow = FlowMatching(config.shift)
         self.joint, self.alone = JointObjective(flow, anchoring), JointObjective(flow, None)
-        self.config = config
+        self.config, self.aligner = config, aligner
 
     def __call__(
         self, trainee: nn.Module, batch: TrainBatch, generators: list[Generator]
     ) -> Breakdown:
-        """Per-sample losses; without semantic anchoring where the batch has no semantic targets."""
+        """Per-sample losses; without semantic anchoring where the batch has no semantic targets.
+
+        With an aligner the loss "align" is a part of the total.
+        """
         joint = self.alone if batch.semantic is None else self.joint
         inputs = joint.prepare(batch.target_latents, batch.semantic, generators)
         if self.config.own_path_share:
@@ -78,7 +89,11 @@ class SamaObjective:
                 generators,
             )
         prediction = joint.predict(trainee, inputs, batch.text, batch.source_latents)
-        return joint.losses(prediction, inputs, self.element_weight(batch))
+        losses = joint.losses(prediction, inputs, self.element_weight(batch))
+        if self.aligner is None:
+            return losses
+        aligned = self.aligner.losses(batch.teacher, inputs.sigma)
+        return losses.plus("align", aligned, self.aligner.config.weight)
 
     def element_weight(self, batch: TrainBatch) -> Tensor | None:
         """Weights that broadcast to the velocity (B, 16, T, H, W); None if all count alike."""

@@ -5,10 +5,10 @@ it was made with; `refuse_changes` compares them when a run resumes.
 """
 
 import tomllib
-from collections.abc import Collection, Iterable
-from dataclasses import MISSING, Field, asdict, fields
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from ..errors import SamaError, needed
 
@@ -49,7 +49,7 @@ def read_settings(path: str | Path, **overrides: Any) -> dict[str, Any]:
     """
     path = find_recipe(path)
     try:
-        return {**tomllib.loads(path.read_text(encoding="utf-8")), **overrides}
+        return _merge(tomllib.loads(path.read_text(encoding="utf-8")), overrides)
     except FileNotFoundError as missing:
         raise ConfigError(
             needed("recipe", f"no file {path}", "a TOML file", "Check the path.")
@@ -63,6 +63,18 @@ def read_settings(path: str | Path, **overrides: Any) -> dict[str, Any]:
                 "Correct that line.",
             )
         ) from broken
+
+
+def _merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `overrides` on top; "table.name" is one setting of a table."""
+    merged = dict(values)
+    for name, value in overrides.items():
+        table, _, setting = name.rpartition(".")
+        if table:
+            merged[table] = {**merged.get(table, {}), setting: value}
+        else:
+            merged[name] = value
+    return merged
 
 
 def read_recipe(path: str | Path, kind: type[Settings], **overrides: Any) -> Settings:
@@ -96,9 +108,18 @@ def settings_of(kind: type[Settings], values: dict[str, Any], name: str) -> Sett
                 f"Add them to {name}.",
             )
         )
-    return kind(
-        **{key: tuple(one) if isinstance(one, list) else one for key, one in values.items()}
-    )
+    return kind(**{key: _read_value(known[key], one, name) for key, one in values.items()})
+
+
+def _read_value(field: Field, value: Any, name: str) -> Any:
+    """A list as a tuple, a table as the settings that its field is made of."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, dict):
+        for kind in get_args(field.type):
+            if hasattr(kind, "of_table"):
+                return kind.of_table(value, f"{name} [{field.name}]")
+    return value
 
 
 def check_types(settings: Any) -> None:
@@ -153,12 +174,7 @@ def refuse_changes(saved: dict[str, Any], settings: Any, free: Collection[str]) 
     A setting that is newer than the checkpoint had its default. What the checkpoint holds beyond
     the settings is not compared: it had no effect on this kind of training.
     """
-    changed = []
-    for field in fields(settings):
-        before = _plain(saved.get(field.name, field.default))
-        now = _plain(getattr(settings, field.name))
-        if field.name not in free and before != now:
-            changed.append(f"{field.name} {before!r} → {now!r}")
+    changed = _find_changes(saved, settings, free)
     if changed:
         raise ConfigError(
             needed(
@@ -170,6 +186,25 @@ def refuse_changes(saved: dict[str, Any], settings: Any, free: Collection[str]) 
         )
 
 
+def _find_changes(
+    saved: Mapping[str, Any], settings: Any, free: Collection[str], table: str = ""
+) -> list[str]:
+    """Each setting that differs, with its value before and now; those of a table one by one."""
+    changed = []
+    for field in fields(settings):
+        name, now = table + field.name, getattr(settings, field.name)
+        before = saved.get(field.name, field.default)
+        if is_dataclass(now) and isinstance(before, Mapping):
+            changed += _find_changes(before, now, free, f"{name}.")
+        elif name not in free and _plain(before) != _plain(now):
+            changed.append(f"{name} {_plain(before)!r} → {_plain(now)!r}")
+    return changed
+
+
 def _plain(value: Any) -> Any:
-    """A tuple as the list that TOML and checkpoints have in its place."""
+    """A tuple as the list that TOML and checkpoints have in its place; settings as a table."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
     return list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,7 @@
 """The modules a run trains: the DiT, and a text encoder where it is trained along."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,19 +11,30 @@ from ..encoders.umt5 import Umt5Encoder
 from ..errors import RuntimeSetupError, needed
 from ..model.dit import SamaDiT
 from ..weights.names import BLOCK_LAYERS, SEMANTIC_MODULES
+from .alignment import Aligner
 from .config import TrainConfig
 from .recipe import ConfigError
 from .semantics.encoder import mend_torchvision
+
+Watcher = Callable[[dict[str, Any]], dict[str, Any]]
+"""Takes the arguments of a "double_block" patch and returns them."""
 
 
 class Trainee(nn.Module):
     """DiT and text encoder as one module: one optimiser, average and checkpoint hold both."""
 
-    def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder | None, config: TrainConfig):
+    def __init__(
+        self,
+        dit: SamaDiT,
+        text_encoder: Umt5Encoder | None,
+        config: TrainConfig,
+        teacher_width: int = 0,
+    ):
         """Changes `dit` in place: adapters, frozen parts and recomputation as `config` says.
 
         Without semantic anchoring the semantic parts are frozen. A LoRA freezes everything but its
-        adapters, `trained_parts` everything but the parts it names. Raises ConfigError for a part
+        adapters, `trained_parts` everything but the parts it names; an aligner, for a teacher of
+        `teacher_width` channels, is trained all the same. Raises ConfigError for a part or a block
         that the DiT has not.
         """
         super().__init__()
@@ -36,6 +48,12 @@ class Trainee(nn.Module):
             _add_lora(self, config)
         if config.gradient_checkpointing:
             _checkpoint(dit)
+        self.aligner: Aligner | None = None
+        if config.align:
+            size = (config.height, config.width)
+            self.aligner = Aligner.for_model(
+                config.align, dit.config, size, teacher_width, config.seed
+            )
 
     def forward(
         self,
@@ -47,18 +65,25 @@ class Trainee(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """As SamaDiT.forward; `text` is token ids where there is a text encoder."""
         context = text if self.text_encoder is None else self.text_encoder(text)
-        options = self.transformer_options()
+        if self.aligner is not None:
+            self.aligner.begin(self._count_tokens(latents))
+        watchers = self.watchers()
+        options = {"patches": {"double_block": watchers}} if watchers else None
         video, semantic = self.dit(
             latents, timestep, context, source_latents, semantic_latents, options
         )
         return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
 
-    def transformer_options(self) -> dict[str, Any] | None:
-        """What the DiT is called with beside its inputs, its patches for one.
+    def watchers(self) -> list[Watcher]:
+        """What sees the hidden states behind each block: "double_block" patches of the DiT."""
+        return [] if self.aligner is None else [self.aligner.watch]
 
-        None here; a subclass may have some.
-        """
-        return None
+    def _count_tokens(self, latents: Tensor) -> tuple[int, int, int]:
+        """Tokens (t, h, w) of latents (B, C, T, H, W)."""
+        frames, height, width = (
+            side // of for side, of in zip(latents.shape[2:], self.dit.config.patch, strict=True)
+        )
+        return frames, height, width
 
     def _with_idle_parts(self, video: Tensor) -> Tensor:
         """The same numbers, with gradients of 0 for the semantic parts, which this step leaves out.

@@ -66,7 +66,7 @@ class Trainer:
         # accelerate's wrappers skip steps and scale losses for float16; the optimisers themselves
         # are stepped.
         optimizers = [wrapper.optimizer for wrapper in prepared]
-        self.optimisation = Optimisation(self._parameters(), optimizers, config)
+        self.optimisation = Optimisation(self._parameters(), optimizers, config, config.align)
         self._resume()
 
     def _parameters(self) -> list[tuple[str, nn.Parameter]]:

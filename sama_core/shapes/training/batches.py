@@ -49,6 +49,12 @@ class ShapesData:
         self.clips = self._pool(
             clips, frames=config.frames, size=CLIP_SHARD, pairs=config.clip_pairs
         )
+        self.teacher = _open_teacher(config)
+        self.targets: dict[LatentPool, LatentPool] = {}
+        if config.align and self.teacher:
+            if config.align.relation != "flow":  # a picture has no flow
+                self.targets[self.images] = self._teacher_pool("edit", 1, IMAGE_SHARD)
+            self.targets[self.clips] = self._teacher_pool(clips, config.frames, CLIP_SHARD)
         self.labels: dict[LatentPool, LatentPool] = {}
         if config.reading_weight:
             self.labels[self.images] = self._pool("labels", 1, IMAGE_SHARD, config.image_pairs)

@@ -26,9 +26,10 @@ from torch.nn import functional
 from ...encoders.umt5 import PaddedText, Umt5Encoder
 from ...geometry import SIDE_MULTIPLE, TEMPORAL_FACTOR
 from ...model.dit import SamaDiT
+from ...training.alignment import Aligner
 from ...training.objective import SamaObjective, TrainBatch
 from ...training.objectives import Breakdown
-from ...training.trainee import Trainee
+from ...training.trainee import Trainee, Watcher
 from ..config import ShapesConfig
 from ..world.edits import Edits, apply
 from ..world.render import coverage
@@ -135,7 +136,9 @@ class ShapesBatch(TrainBatch):
 class ShapesTrainee(Trainee):
     """The small model, its text encoder, and a scene reader if its loss has a weight."""
 
-    def __init__(self, dit: SamaDiT, text_encoder: Umt5Encoder, config: ShapesConfig):
+    def __init__(
+        self, dit: SamaDiT, text_encoder: Umt5Encoder, config: ShapesConfig, teacher_width: int = 0
+    ):
         """See `Trainee`.
 
         Texts have `config.text_length` rows, of which the last stands for all padding.
@@ -143,12 +146,12 @@ class ShapesTrainee(Trainee):
         for block in dit.blocks:
             cross_attention: Any = block.cross_attn
             cross_attention.attention = PaddedText(config.text_length)
-        super().__init__(dit, text_encoder, config)
+        super().__init__(dit, text_encoder, config, teacher_width)
         self.reader = SceneReader(dit.config.dim) if config.reading_weight else None
 
-    def transformer_options(self) -> dict[str, Any] | None:
-        """The reader's patch of the DiT."""
-        return {"patches": {"double_block": [self.reader.watch]}} if self.reader else None
+    def watchers(self) -> list[Watcher]:
+        """The aligner's and the reader's."""
+        return [*super().watchers(), *([self.reader.watch] if self.reader else [])]
 
 
 class ShapesObjective(SamaObjective):
@@ -159,9 +162,10 @@ class ShapesObjective(SamaObjective):
         config: ShapesConfig,
         reader: SceneReader | None = None,
         channel_weights: Tensor | None = None,
+        aligner: Aligner | None = None,
     ):
-        """`reader`: the trainee's own, if any; `channel_weights` (16,): of the velocity."""
-        super().__init__(config)
+        """`reader`, `aligner`: the trainee's own, if any; `channel_weights` (16,): of the velocity."""
+        super().__init__(config, aligner)
         self.reader, self.channel_weights = reader, channel_weights
         self.reading_weight = config.reading_weight
 

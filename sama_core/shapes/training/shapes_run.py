@@ -80,7 +80,8 @@ class ShapesRun:
     @property
     def objective(self) -> ShapesObjective:
         """See `Run`."""
-        return ShapesObjective(self.config, self.trainee.reader, self.channel_weights)
+        trainee = self.trainee
+        return ShapesObjective(self.config, trainee.reader, self.channel_weights, trainee.aligner)
 
     @property
     def channel_weights(self) -> Tensor | None:

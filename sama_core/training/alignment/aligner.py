@@ -3,13 +3,14 @@
 Trainee.forward ─▶ begin ─▶ DiT blocks ─▶ watch (projects) ─▶ losses(teacher, sigma) ─▶ (B,)
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SamaError, needed
+from ...model.config import DitConfig
 from .config import AlignConfig
 from .flow import flow_both_ways, flow_distance, flow_divergence, local_gram_flow
 from .projector import Projector, match_frames
@@ -40,13 +41,30 @@ class Aligner(nn.Module):
         self.config, self.block = config, config.choose_block(blocks) - 1
         self.cells = tuple(cells)
         tracking = config.relation == "flow" or config.distance == "square"
-        width = 1 if config.distance == "bce" else width
+        if config.relation == "flow":
+            width = config.width
+        elif config.distance == "bce":
+            width = 1
         count = 2 if config.fusion == "separate" else 1
         self.projectors = nn.ModuleList(
             Projector(dim, width, cells, grid, tracking) for _ in range(count)
         )
         self._shape: tuple[int, int, int] | None = None
         self._students: list[Tensor] = []
+
+    @classmethod
+    def for_model(
+        cls, config: AlignConfig, dit: DitConfig, size: tuple[int, int], width: int, seed: int
+    ) -> Self:
+        """For clips of `size` (height, width) in pixels, with first weights that `seed` draws.
+
+        `width` is the teacher's; a flow has no use for it.
+        """
+        side = dit.lattice.side_multiple
+        grid, cells = ((size[0] // pixels, size[1] // pixels) for pixels in (side, config.cell))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return cls(config, dit.dim, dit.num_layers, grid, cells, width)
 
     def begin(self, shape: tuple[int, int, int]) -> None:
         """Before a forward pass: the clip's tokens (t, h, w)."""

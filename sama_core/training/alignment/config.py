@@ -1,10 +1,12 @@
 """Settings of an alignment, and every row of the papers' tables by name."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from ...errors import needed
-from ..config import ConfigError, check_types, refuse_bad
+from ..recipe import ConfigError, check_types, refuse_bad, settings_of
 from .flow import BORDERS
 from .relations import ROUTERS
 
@@ -30,7 +32,13 @@ class AlignConfig:
     distance: str = "abs"
     """Flow: "kl" or "square". Pairs: "abs". Tokens: "cosine", "square", or "bce" on a mask."""
     teacher: str = ""
-    """As `teachers.load_teacher` takes it. Empty: what is in the cache already."""
+    """As `teachers.load_teacher` takes it, e.g. "sam2:FOLDER". SAMA-Shapes has "scene", what is
+    known of the procedural world, and "tracker:FILE"."""
+    features: str = ""
+    """Folder of the teacher's features, which runs may share; empty keeps them in `output`."""
+    cell: int = 16
+    """Side in pixels of the cells that are compared: the teacher's features are resampled to them.
+    16 is a token of the model; of less, each token gives several."""
     weight: float = 0.5
     """λ of the alignment beside the diffusion loss (both papers)."""
     block: int = 0
@@ -68,6 +76,9 @@ class AlignConfig:
     neighbours: int = 0
     """Tokens: frames before and after that count too (CREPA)."""
 
+    width: int = 256
+    """Flow: channels that hidden states are projected to (256, those of SAM 2). Other relations
+    have the teacher's."""
     window: int = 7
     """Flow: side of the neighbourhood in the next frame."""
     border: str = "mask"
@@ -101,6 +112,8 @@ class AlignConfig:
                 _one_of("align.border", self.border, BORDERS),
                 _one_of("align.fusion", self.fusion, FUSIONS),
                 _one_of("align.ends", self.ends, ENDS),
+                (self.cell > 0, "align.cell", self.cell, "1 or more"),
+                (self.width > 0, "align.width", self.width, "1 or more"),
                 (self.window % 2 == 1, "align.window", self.window, "an odd number"),
                 (0 < self.weight < math.inf, "align.weight", self.weight, "more than 0"),
                 (self.block >= 0, "align.block", self.block, "0, or a block counted from 1"),
@@ -136,6 +149,26 @@ class AlignConfig:
                     "a saliency, which it routes",
                 ),
             ]
+        )
+
+    @classmethod
+    def of_table(cls, values: Mapping[str, Any], name: str) -> Self | None:
+        """The `[align]` table of the recipe `name`: `method`, one of ARMS, is what it begins with.
+
+        None for the method "sft". ConfigError for an unknown method or setting.
+        """
+        given = dict(values)
+        method = given.pop("method", None)
+        if method is None:
+            return settings_of(cls, given, name)
+        if method not in ARMS:
+            fix = f"There are: {', '.join(ARMS)}."
+            raise ConfigError(needed("align.method", repr(method), "a known method", fix))
+        arm = ARMS[method]
+        if arm is None:
+            return None
+        return settings_of(
+            cls, {**{one.name: getattr(arm, one.name) for one in fields(arm)}, **given}, name
         )
 
     def choose_block(self, blocks: int) -> int:

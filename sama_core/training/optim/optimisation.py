@@ -6,8 +6,9 @@ weights.
 Sharded tensors (FSDP) stay sharded here; `whole` and `copy_whole` lead to whole tensors and back.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,11 @@ from .muon import Muon
 
 BETAS = (0.9, 0.98)
 """AdamW's decays of the gradient's mean and of its square."""
+
+PROJECTOR_WEIGHTS = "aligner."
+"""How the names of a trainee's weights begin that are its alignment's."""
+PROJECTOR_GROUP = "projector"
+"""Key of a parameter group that follows the projector's rates."""
 
 _MATRICES = (".self_attn.", ".cross_attn.", ".ffn.", ".SelfAttention.", ".DenseReluDense.")
 
@@ -40,6 +46,22 @@ class Schedule(Protocol):
         """Decay of the averaged weights."""
 
 
+class ProjectorRates(Protocol):
+    """The rates of an alignment's projector."""
+
+    @property
+    def rate(self) -> float:
+        """The largest one."""
+
+    @property
+    def least_rate(self) -> float:
+        """The one at the end."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps of linear warm-up."""
+
+
 class Rates(Protocol):
     """The settings that the optimisers are built from."""
 
@@ -55,6 +77,10 @@ class Rates(Protocol):
     def weight_decay(self) -> float:
         """Weight decay of both."""
 
+    @property
+    def align(self) -> ProjectorRates | None:
+        """Rates of the alignment's projector, if there is an alignment."""
+
 
 class Optimisation:
     """Optimisers, their learning rates and the average of the weights, as one object."""
@@ -64,29 +90,35 @@ class Optimisation:
         named: Iterable[tuple[str, nn.Parameter]],
         optimizers: Sequence[torch.optim.Optimizer],
         schedule: Schedule,
+        align: ProjectorRates | None = None,
     ):
         """`named`: all parameters by name; the trained ones are averaged.
 
-        The rates that `optimizers` have now are their largest ones.
+        The rates that `optimizers` have now are their largest ones. Groups of an optimiser that
+        `build_optimizers` marked as the projector's follow the rates of `align`.
         """
-        self.optimizers, self.schedule = list(optimizers), schedule
+        self.optimizers, self.schedule, self.align = list(optimizers), schedule, align
         self._named = list(named)
         self._rates = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
         self.average = Ema(self._named, schedule.ema)
 
     def step(self, step: int) -> None:
         """Move weights and average at the rates of `step` (from 0), and clear the gradients."""
-        self.set_rates(rate_at(step, self.schedule))
+        factor = rate_at(step, self.schedule)
+        if self.align is None:
+            self.set_rates(factor)
+        else:
+            self.set_rates(factor, projector_rate_at(step, self.schedule.steps, self.align))
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.average.update(self._named, step)
 
-    def set_rates(self, factor: float) -> None:
-        """Set every group's rate to `factor` times its largest one."""
+    def set_rates(self, factor: float, projector_rate: float = 0.0) -> None:
+        """Set every group's rate to `factor` times its largest one; the projector's is given."""
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+                group["lr"] = projector_rate if group.get(PROJECTOR_GROUP) else rate * factor
 
 
 def rate_at(step: int, schedule: Schedule) -> float:
@@ -98,24 +130,47 @@ def rate_at(step: int, schedule: Schedule) -> float:
     return rising * max(0.0, (schedule.steps - step) / (schedule.steps - start))
 
 
+def projector_rate_at(step: int, steps: int, rates: ProjectorRates) -> float:
+    """The projector's rate at `step` (from 0) of `steps`: linear warm-up, then a cosine down to
+    `least_rate` (SAM2VideoX App. A: 150 steps, 5e-4 to 1e-5).
+    """
+    if step < rates.warmup:
+        return rates.rate * (step + 1) / rates.warmup
+    fallen = (step - rates.warmup) / max(1, steps - rates.warmup)
+    height = 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
+    return rates.least_rate + (rates.rate - rates.least_rate) * height
+
+
 def build_optimizers(
     named: Iterable[tuple[str, nn.Parameter]], rates: Rates
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for the trained parameters; Muon for the blocks' matrices if it has a rate."""
-    trained = [(name, weight) for name, weight in named if weight.requires_grad]
-    chosen = [weight for name, weight in trained if rates.muon_rate and _is_matrix(name, weight)]
-    rest = [
-        weight for name, weight in trained if not (rates.muon_rate and _is_matrix(name, weight))
-    ]
+    """AdamW for the trained parameters; Muon for the blocks' matrices if it has a rate.
+
+    The projector of an alignment is a group of AdamW's own, with the rate of `rates.align`.
+    """
+    groups: dict[str, list[nn.Parameter]] = {"adamw": [], "muon": [], "projector": []}
+    for name, weight in named:
+        if weight.requires_grad:
+            groups[_choose_group(name, weight, rates)].append(weight)
+    decay = rates.weight_decay
+    adamw: list[dict[str, Any]] = []
+    if groups["adamw"]:
+        adamw.append({"params": groups["adamw"], "lr": rates.learning_rate})
+    if groups["projector"] and rates.align:
+        group = {"params": groups["projector"], "lr": rates.align.rate, PROJECTOR_GROUP: True}
+        adamw.append(group)
     optimizers: list[torch.optim.Optimizer] = []
-    if rest:
-        decay = rates.weight_decay
-        optimizers.append(
-            torch.optim.AdamW(rest, lr=rates.learning_rate, betas=BETAS, weight_decay=decay)
-        )
-    if chosen:
-        optimizers.append(Muon(chosen, lr=rates.muon_rate, weight_decay=rates.weight_decay))
+    if adamw:
+        optimizers.append(torch.optim.AdamW(adamw, betas=BETAS, weight_decay=decay))
+    if groups["muon"]:
+        optimizers.append(Muon(groups["muon"], lr=rates.muon_rate, weight_decay=decay))
     return optimizers
+
+
+def _choose_group(name: str, weight: nn.Parameter, rates: Rates) -> str:
+    if rates.align and name.startswith(PROJECTOR_WEIGHTS):
+        return "projector"
+    return "muon" if rates.muon_rate and _is_matrix(name, weight) else "adamw"
 
 
 def _is_matrix(name: str, weight: nn.Parameter) -> bool:

@@ -70,7 +70,7 @@ class RowsRun:
     @property
     def objective(self) -> SamaObjective:
         """See `Run`."""
-        return SamaObjective(self.config)
+        return SamaObjective(self.config, self.trainee.aligner)
 
     def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
         """Write a LoRA, or the model as it came, full or delta; returns the file's path.
@@ -80,7 +80,11 @@ class RowsRun:
         Models are written in the precision they were computed in, LoRAs in float32.
         """
         config = self.config
-        weights = {name.removeprefix("dit."): value for name, value in averaged.items()}
+        weights = {
+            name.removeprefix("dit."): value
+            for name, value in averaged.items()
+            if name.startswith("dit.")
+        }
         facts = provenance(config, steps)
         if config.lora_rank:
             name, weights, dtype = LORA, lora_of(weights), torch.float32
