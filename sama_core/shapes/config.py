@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..training.config import TrainConfig
+from ..training.pretext import PRETEXTS
 from ..training.recipe import Check, check_ranges, read_recipe
 from .world import Movement
 
@@ -48,6 +49,9 @@ class ShapesConfig(TrainConfig):
     for them."""
     pool: str = ""
     """Folder of the pool, which several stages may share; empty keeps it in `output`."""
+    pretext: str = ""
+    """Stage 0: the only pretext of clips, one of `pretext.PRETEXTS`; empty mixes all as SAMA
+    does."""
     pixel_weight: float = 0.0
     """How much the velocity loss weighs a latent channel by its share in the picture: its weight is
     the pixel error that an error in it decodes to, to this power; 0 weighs all alike. Deviation:
@@ -77,6 +81,7 @@ class ShapesConfig(TrainConfig):
             *check_ranges(self, shares=("pool_growth", "shades"), not_negative=counts),
             (alone, "trained_parts", parts, "empty with a reading_weight"),
             (0 < self.speed < math.inf, "speed", self.speed, "more than 0"),
+            (self.pretext in ("", *PRETEXTS), "pretext", self.pretext, " or ".join(PRETEXTS)),
             (self.start in ("copy", "random"), "start", self.start, '"copy" or "random"'),
             (2 <= length <= 512, "text_length", length, "2 to 512"),
         ]

@@ -104,8 +104,8 @@ def config(tmp_path):
 
 
 def small_shards(monkeypatch):
-    monkeypatch.setattr("sama_core.shapes.training.batches.IMAGE_SHARD", 8)
-    monkeypatch.setattr("sama_core.shapes.training.batches.CLIP_SHARD", 8)
+    monkeypatch.setattr("sama_core.shapes.training.sample_pools.IMAGE_SHARD", 8)
+    monkeypatch.setattr("sama_core.shapes.training.sample_pools.CLIP_SHARD", 8)
 
 
 def losses(run, config, step=0):

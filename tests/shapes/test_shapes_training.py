@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,13 @@ from sama_core.shapes.training.encoded_samples import (
     LatentPool,
     ShapesEncoder,
     channel_weights,
+    draw_clips,
     edit_samples,
     pretext_samples,
 )
 from sama_core.shapes.training.scene_reader import ShapesObjective
 from sama_core.shapes.training.shapes_run import ShapesRun
-from sama_core.shapes.world import EditSampler, corpus, vocabulary
+from sama_core.shapes.world import USUAL, EditSampler, corpus, vocabulary
 from sama_core.training.__main__ import main as training_command
 from sama_core.training.objective import TrainBatch
 from sama_core.training.objectives.noising import stream
@@ -197,7 +199,8 @@ def test_edit_samples_are_the_encoded_pairs(encoder, tokens):
 
 
 def test_pretext_samples_keep_the_target_whole_and_say_only_the_tag(encoder, tokens):
-    samples = pretext_samples(encoder, 0, 16, 9, 64, 64, 0)
+    draw = partial(draw_clips, 0, USUAL, 9)
+    samples = pretext_samples(encoder, 0, draw, 16, 9, 64, 64, 0)
     same = (samples["source"] - samples["target"]).abs().flatten(1).amax(1) < 0.02
     told = [
         tokens.pieces.decode([int(piece) for piece in row[0] if piece > 2])
@@ -346,7 +349,8 @@ SAVED = {
 
 def test_a_checkpoint_of_before_goes_on():
     now = load_config(RECIPES / "shapes_stage0.toml")
-    assert {field.name for field in fields(now)} == set(SAVED)
+    newer = {"align", "crossing", "pretext", "speed"}
+    assert {field.name for field in fields(now)} == set(SAVED) | newer
     refuse_changes(SAVED, now, now.FREE_TO_CHANGE)
     for name, value in (("edits", "recolour"), ("reading_weight", 1.0), ("init", "embedded")):
         with pytest.raises(ConfigError, match=f"changed settings: {name} .* → '?{value}'?, needs"):
@@ -588,7 +592,7 @@ def test_export_writes_what_the_run_would_have_written(tmp_path):
 
 def test_fill_makes_the_samples_that_training_draws(config, tmp_path, monkeypatch, capsys):
     """From the trainer's command; a second time there is nothing to make."""
-    monkeypatch.setattr("sama_core.shapes.training.batches.IMAGE_SHARD", 4)
+    monkeypatch.setattr("sama_core.shapes.training.sample_pools.IMAGE_SHARD", 4)
     told = (
         "fill",
         str(RECIPES / "shapes_stage0.toml"),

@@ -23,6 +23,7 @@ from sama_core.shapes.model.new_model import init_weights
 from sama_core.training.config import TrainConfig
 from sama_core.training.objective import SamaObjective, TrainBatch
 from sama_core.training.objectives.noising import stream
+from sama_core.training.recipe import settings_of
 from sama_core.training.trainee import Trainee
 
 DIT = DitConfig(
@@ -37,17 +38,19 @@ DIT = DitConfig(
     semantic_dim=24,
     semantic_hidden=32,
 )
+TEACHER_WIDTH = 6
 TEXT = Umt5Sizes(vocab_size=64, d_model=32, d_ff=64, d_kv=16, num_heads=2, num_layers=2)
 
 
 class NoiseData:
     """Pairs that can be learnt: the target is the source's negative where the text says so.
 
-    One latent frame.
+    One latent frame. Where there is a teacher, its features are noise of TEACHER_WIDTH channels on
+    2x2 cells, and the saliency too.
     """
 
-    def __init__(self, size: int, poison: int | None = None):
-        self.size, self.poison = size, poison
+    def __init__(self, size: int, poison: int | None = None, taught: bool = False):
+        self.size, self.poison, self.taught = size, poison, taught
 
     def batch(self, step: int, part: slice) -> TrainBatch:
         generator = stream("noise data", step)
@@ -64,7 +67,16 @@ class NoiseData:
         if step == self.poison:
             target[1, 0, 0, 0, 0] = float("nan")
         names = [f"step {step} sample {index}" for index in range(self.size)]
-        return TrainBatch(target[part], source[part], text[part], semantic[part], names[part])
+        teacher = None
+        if self.taught:
+            teacher = {
+                "features": torch.randn(self.size, 1, 2, 2, TEACHER_WIDTH, generator=generator),
+                "saliency": torch.rand(self.size, 1, 2, 2, generator=generator),
+            }
+            teacher = {name: value[part] for name, value in teacher.items()}
+        return TrainBatch(
+            target[part], source[part], text[part], semantic[part], names[part], teacher
+        )
 
 
 def tiny_config(output: Path | str, **settings) -> TrainConfig:
@@ -81,21 +93,24 @@ def tiny_config(output: Path | str, **settings) -> TrainConfig:
         "frames": 1,
         "ema": 0.9,
     }
-    return TrainConfig(**{**defaults, "output": str(output), **settings})
+    if isinstance(settings.get("align"), dict):
+        defaults |= {"height": 32, "width": 32}
+    values = {**defaults, "output": str(output), **settings}
+    return settings_of(TrainConfig, values, "tiny run")
 
 
 def tiny_trainee(config: TrainConfig) -> Trainee:
     dit, encoder = SamaDiT(DIT), Umt5Encoder(TEXT)
     init_weights(nn.ModuleList([dit, encoder]), stream(config.seed, "weights"))
-    return Trainee(dit, encoder, config)
+    return Trainee(dit, encoder, config, TEACHER_WIDTH)
 
 
 def tiny_trainer(config: TrainConfig, poison: int | None = None):
     from sama_core.training.trainer import Trainer
 
-    return Trainer(
-        config, tiny_trainee(config), NoiseData(config.batch_size, poison), SamaObjective(config)
-    )
+    trainee = tiny_trainee(config)
+    data = NoiseData(config.batch_size, poison, taught=config.align is not None)
+    return Trainer(config, trainee, data, SamaObjective(config, trainee.aligner))
 
 
 def stall_in_save(number: int) -> None:
@@ -133,7 +148,8 @@ def stop_after_save(trainer, step: int) -> None:
 def main():
     """Train as the command line says; returns the trainer."""
     torch.set_num_threads(1)
-    settings = {key: json.loads(value) for key, value in (pair.split("=") for pair in sys.argv[2:])}
+    pairs = (pair.split("=", 1) for pair in sys.argv[2:])
+    settings = {key: json.loads(value) for key, value in pairs}
     stall, save_weights = settings.pop("stall_in_save", None), settings.pop("weights", False)
     stop_at = settings.pop("stop_at", None)
     if stall:

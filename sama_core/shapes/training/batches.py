@@ -5,11 +5,7 @@ Stage 0 mixes image edits with pretext clips, stage 1 image edits with paired cl
 1).
 """
 
-import hashlib
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,20 +13,9 @@ from torch import Tensor
 from ...text import EDIT_TAG
 from ...training.objectives.noising import stream
 from ..config import ShapesConfig
-from ..world import EditSampler, world_fingerprint
-from .encoded_samples import (
-    WORDINGS,
-    LatentPool,
-    Samples,
-    ShapesEncoder,
-    edit_samples,
-    label_samples,
-    pretext_samples,
-)
+from .encoded_samples import WORDINGS, LatentPool, Samples, ShapesEncoder
+from .sample_pools import SamplePools
 from .scene_reader import ShapesBatch
-
-IMAGE_SHARD, CLIP_SHARD = 512, 64
-"""Samples of one shard."""
 
 
 class ShapesData:
@@ -38,30 +23,25 @@ class ShapesData:
 
     def __init__(self, config: ShapesConfig, encoder: ShapesEncoder, identity: str):
         """`identity`: of VAE, semantic encoder and vocabulary, for the pool's file names."""
-        self.config, self.encoder, self.identity = (
-            config,
-            encoder,
-            f"{identity}:{world_fingerprint()}",
-        )
+        self.config, self.encoder = config, encoder
         self.tag = encoder.tokens.rows([EDIT_TAG], config.text_length)[0].to(encoder.device)
-        self.images = self._pool("edit", frames=1, size=IMAGE_SHARD, pairs=config.image_pairs)
-        clips = "edit" if config.stage else "pretext" if config.pretexts else "clip"
-        self.clips = self._pool(
-            clips, frames=config.frames, size=CLIP_SHARD, pairs=config.clip_pairs
+        images, clips = (
+            SamplePools(config, encoder, identity, frames) for frames in (1, config.frames)
         )
-        self.teacher = _open_teacher(config)
-        self.targets: dict[LatentPool, LatentPool] = {}
-        if config.align and self.teacher:
-            if config.align.relation != "flow":  # a picture has no flow
-                self.targets[self.images] = self._teacher_pool("edit", 1, IMAGE_SHARD)
-            self.targets[self.clips] = self._teacher_pool(clips, config.frames, CLIP_SHARD)
+        self.images, self.clips = images.edits(), clips.edits() if config.stage else clips.clips()
         self.labels: dict[LatentPool, LatentPool] = {}
         if config.reading_weight:
-            self.labels[self.images] = self._pool("labels", 1, IMAGE_SHARD, config.image_pairs)
+            self.labels[self.images] = images.labels()
             if config.stage:
-                self.labels[self.clips] = self._pool(
-                    "labels", config.frames, CLIP_SHARD, config.clip_pairs
-                )
+                self.labels[self.clips] = clips.labels()
+        self.teachers: dict[LatentPool, LatentPool] = {}
+        self.teacher_width = 0
+        if config.align:
+            teacher = clips.teacher(config.align)
+            self.teacher_width = teacher.width
+            self.teachers[self.clips] = clips.targets(teacher, of_edits=bool(config.stage))
+            if config.align.relation != "flow":  # a picture has no flow
+                self.teachers[self.images] = images.targets(images.teacher(config.align))
 
     def batch(self, step: int, part: slice) -> ShapesBatch:
         """See `BatchSource`."""
@@ -69,6 +49,7 @@ class ShapesData:
         pool = self.images if image else self.clips
         draw = self._draw(pool, step, size)
         samples, known = draw(pool), draw(self.labels[pool]) if pool in self.labels else {}
+        taught = draw(self.teachers[pool]) if pool in self.teachers else {}
         rows = range(size)[part]
         return ShapesBatch(
             target_latents=samples["target"][part].float(),
@@ -79,11 +60,13 @@ class ShapesData:
             else None,
             names=[f"step {step} {'image' if image else 'clip'} {row}" for row in rows],
             labels=known["labels"][part] if known else None,
+            teacher={name: value[part].float() for name, value in taught.items()} or None,
         )
 
     def pools(self) -> list[LatentPool]:
         """Those that can be filled ahead."""
-        return [pool for pool in (self.images, self.clips, *self.labels.values()) if pool.shards]
+        beside = (*self.labels.values(), *self.teachers.values())
+        return [pool for pool in (self.images, self.clips, *beside) if pool.shards]
 
     def _draw(self, pool: LatentPool, step: int, size: int) -> Callable[[LatentPool], Samples]:
         """What takes this step's samples from a pool: any of its open shards, or new samples."""
@@ -102,37 +85,3 @@ class ShapesData:
         if torch.rand(1, generator=generator).item() < self.config.text_dropout:
             return self.tag
         return wordings[int(torch.randint(WORDINGS, (1,), generator=generator))]
-
-    def _pool(self, kind: str, frames: int, size: int, pairs: int) -> LatentPool:
-        config = self.config
-        area: dict[str, Any] = {
-            "frames": frames,
-            "height": config.height,
-            "width": config.width,
-        }
-        sampler = EditSampler(
-            config.seed,
-            "train",
-            config.edits.split(),
-            **area,
-            device=self.encoder.device,
-            shades=config.shades,
-        )
-        make = {
-            "edit": partial(edit_samples, self.encoder, sampler),
-            "labels": partial(label_samples, sampler),
-            "pretext": partial(pretext_samples, self.encoder, config.seed, **area),
-            "clip": partial(pretext_samples, self.encoder, config.seed, ratios={"none": 1}, **area),
-        }[kind]
-        edits = (config.edits, config.shades) if kind in ("edit", "labels") else ()
-        depends = (kind, config.seed, edits, config.text_length, area, self.identity)
-        key = hashlib.sha256(repr(depends).encode()).hexdigest()[:10]
-        folder = Path(config.pool) if config.pool else Path(config.output) / "pool"
-        return LatentPool(
-            folder,
-            f"{kind}_{frames}f_{key}",
-            -(-pairs // size),
-            size,
-            partial(make, size=size),
-            self.encoder.device,
-        )

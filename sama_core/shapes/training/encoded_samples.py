@@ -29,7 +29,7 @@ from ...training.pretext.operators import SPEED_TAG, speed_perturbation
 from ...training.semantics import PixelEncoder
 from ...training.semantics.encoder import anchor_frame
 from ...weights.write import write_safetensors
-from ..world import EditSampler, generator_for, render, sample_scenes
+from ..world import EditSampler, Movement, Scenes, generator_for, render, sample_scenes
 from ..world.wordings import instructions
 from .scene_reader import edit_labels
 
@@ -170,9 +170,16 @@ def label_samples(sampler: EditSampler, size: int, number: int) -> Samples:
     return {"labels": edit_labels(source, edits, sampler.frames, sampler.height, sampler.width)}
 
 
+def draw_clips(seed: int, movement: Movement, frames: int, number: int, size: int) -> Scenes:
+    """`size` scenes without an edit, number `number` of their kind."""
+    generator = generator_for(seed + _PRETEXT_SEED, "train", number)
+    return sample_scenes(generator, size, frames, movement=movement)
+
+
 def pretext_samples(
     encoder: ShapesEncoder,
     seed: int,
+    draw: Callable[[int, int], Scenes],
     size: int,
     frames: int,
     height: int,
@@ -181,13 +188,12 @@ def pretext_samples(
     ratios: Mapping[str, float] = RATIOS,
 ) -> Samples:
     """`size` clips to restore from their perturbed selves; `ratios` of the pretexts as in
-    `PretextMix`.
+    `PretextMix`, `draw(number, size)` gives the clips' scenes.
 
     Deviation: 2x speed as a time warp, for the released resampling would show half of a 17-frame
     clip.
     """
-    scenes = sample_scenes(generator_for(seed + _PRETEXT_SEED, "train", number), size, frames)
-    target = render(scenes.to(encoder.device), frames, height, width)
+    target = render(draw(number, size).to(encoder.device), frames, height, width)
     mix, texts, sources = _mix(ratios), [], []
     for row, clip in enumerate(target):
         perturbed = mix.perturb(clip, "", stream(seed, "pretext", number, row))

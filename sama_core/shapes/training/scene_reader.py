@@ -164,7 +164,9 @@ class ShapesObjective(SamaObjective):
         channel_weights: Tensor | None = None,
         aligner: Aligner | None = None,
     ):
-        """`reader`, `aligner`: the trainee's own, if any; `channel_weights` (16,): of the velocity."""
+        """`reader` and `aligner`: the trainee's own, if any; `channel_weights` (16,): of the
+        velocity.
+        """
         super().__init__(config, aligner)
         self.reader, self.channel_weights = reader, channel_weights
         self.reading_weight = config.reading_weight

@@ -70,12 +70,9 @@ class ShapesRun:
         vae.skip_idle()
         device = training_device()
         encoder = ShapesEncoder(vae.to(device), semantics.to(device), tokens, config.text_length)
-        return cls(
-            config,
-            ShapesTrainee(dit, text_encoder, config),
-            ShapesData(config, encoder, identity(path, vocabulary)),
-            vocabulary,
-        )
+        data = ShapesData(config, encoder, identity(path, vocabulary))
+        trainee = ShapesTrainee(dit, text_encoder, config, data.teacher_width)
+        return cls(config, trainee, data, vocabulary)
 
     @property
     def objective(self) -> ShapesObjective:
@@ -89,7 +86,8 @@ class ShapesRun:
         config, encoder = self.config, self.data.encoder
         if not config.pixel_weight:
             return None
-        scenes = sample_scenes(generator_for(config.seed, "train", 0), PROBED_CLIPS, config.frames)
+        generator = generator_for(config.seed, "train", 0)
+        scenes = sample_scenes(generator, PROBED_CLIPS, config.frames, movement=config.movement)
         clips = render(scenes, config.frames, config.height, config.width).to(encoder.device)
         return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
 

@@ -8,6 +8,7 @@ too: `named` is the object that the instruction names, `changed` where source an
 Shapes: B scenes, F frames, T = 1 + (F − 1) / 4 latent frames, h × w cells.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,12 +41,12 @@ class SceneTeacher:
         """
         self.config, self.size = config, (frames, height, width)
         self.cells = (height // config.cell, width // config.cell)
-        self.tracker = _open_tracker(config.teacher)
+        self.tracker, teacher = _open_tracker(config.teacher)
+        self.key = repr((teacher, config.targets_key()))
+        """All that the targets of a scene depend on."""
         if config.saliency == "learned":
             need = '"none", "named" or "changed" with data "shapes"'
-            raise ConfigError(
-                needed("align.saliency", "learned", need, "Change it in the recipe.")
-            )
+            raise ConfigError(needed("align.saliency", "learned", need, "Change it in the recipe."))
 
     @property
     def width(self) -> int:
@@ -82,7 +83,10 @@ class SceneTeacher:
         flow = self.config.relation == "flow"
         return features if flow else features[:: WAN_21.temporal]
 
-    def _saliency(self, source: Scenes, target: Scenes, edits: Edits | None) -> Iterator[Tensor | None]:
+    def _saliency(
+        self, source: Scenes, target: Scenes, edits: Edits | None
+    ) -> Iterator[Tensor | None]:
+        """Of each scene (T, h, w), or (F, h, w) for a flow."""
         if self.config.saliency == "none":
             yield from [None] * len(target)
             return
@@ -120,8 +124,18 @@ def subject_masks(scenes: Scenes, frames: int, height: int, width: int) -> Tenso
     return _visible(scenes, frames, height, width)[torch.arange(len(scenes)), upper]
 
 
-def plan_of(sampler: EditSampler) -> Plan:
-    """The plan of the sampler's pairs."""
+def plan_clips(draw: Callable[[int, int], Scenes]) -> Plan:
+    """Clips without an edit: they are their own source."""
+
+    def plan(number: int, size: int) -> tuple[Scenes, Scenes, Edits | None]:
+        scenes = draw(number, size)
+        return scenes, scenes, None
+
+    return plan
+
+
+def plan_edits(sampler: EditSampler) -> Plan:
+    """The sampler's pairs."""
 
     def plan(number: int, size: int) -> tuple[Scenes, Scenes, Edits | None]:
         source, edits, _ = sampler.plan(number, size)
@@ -137,14 +151,15 @@ def _visible(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
     return covers
 
 
-def _open_tracker(teacher: str) -> Tracker | None:
-    """The tracker of "tracker:FILE"; None for "scene"."""
+def _open_tracker(teacher: str) -> tuple[Tracker | None, str]:
+    """The tracker of "tracker:FILE" and a name of its weights; None for "scene"."""
     kind, _, path = teacher.partition(":")
     if kind == "tracker" and path:
-        return load_tracker(Path(path))
+        tracker = load_tracker(Path(path))
+        return tracker, f"tracker {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"
     if teacher != "scene":
         need = '"scene" or "tracker:FILE" with data "shapes"'
         raise RuntimeSetupError(
             needed("align.teacher", repr(teacher), need, "Set it in the recipe.")
         )
-    return None
+    return None, teacher

@@ -171,6 +171,13 @@ class AlignConfig:
             cls, {**{one.name: getattr(arm, one.name) for one in fields(arm)}, **given}, name
         )
 
+    def targets_key(self) -> str:
+        """The settings that a teacher's targets of a clip depend on, as text."""
+        names = ["relation", "saliency", "fusion", "k", "cell"]
+        if self.relation == "flow":
+            names += ["window", "border", "ends", "both_ways"]
+        return repr([(name, getattr(self, name)) for name in names])
+
     def choose_block(self, blocks: int) -> int:
         """The block of a model of `blocks` blocks, counted from 1. ConfigError for one it has
         not.
