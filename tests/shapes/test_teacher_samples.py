@@ -10,17 +10,19 @@ from safetensors.torch import load_file, save_file
 from sama_core import embedded
 from sama_core.errors import RuntimeSetupError
 from sama_core.shapes.config import load_config
+from sama_core.shapes.learned_saliency import LearnedSaliency
 from sama_core.shapes.tracker import Tracker
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.training.teacher_samples import (
+    Pairs,
     SceneTeacher,
-    named_masks,
     plan_clips,
     plan_edits,
-    subject_masks,
 )
 from sama_core.shapes.world import EditSampler, apply, generator_for, render, sample_scenes
+from sama_core.shapes.world.visibility import named_masks, subject_masks
 from sama_core.training.alignment import ARMS, AlignConfig
+from sama_core.training.recipe import ConfigError
 from sama_core.training.run import train
 
 SCENE = AlignConfig(teacher="scene")
@@ -51,12 +53,12 @@ def test_forms_of_the_targets():
 
 def test_a_teacher_sees_the_target_and_the_same_every_time():
     source = sampler("recolour").plan(0, 3)[0]
-    plain = SceneTeacher(SCENE, 5, 64, 64).samples(lambda *_: (source, source, None), 3, 0)
+    plain = SceneTeacher(SCENE, 5, 64, 64).samples(lambda *_: Pairs(source, source), 3, 0)
     assert torch.equal(targets(SCENE)["features"], targets(SCENE)["features"])
     assert torch.equal(plain["features"], targets(SCENE)["features"])  # a colour is no place
     moved = targets(SCENE, "replace")["features"]
     source = sampler("replace").plan(0, 3)[0]
-    plain = SceneTeacher(SCENE, 5, 64, 64).samples(lambda *_: (source, source, None), 3, 0)
+    plain = SceneTeacher(SCENE, 5, 64, 64).samples(lambda *_: Pairs(source, source), 3, 0)
     assert not torch.equal(plain["features"], moved)
 
 
@@ -117,6 +119,22 @@ def test_the_key_names_all_that_targets_depend_on(tmp_path):
         torch.manual_seed(seed)
         save_file(Tracker().state_dict(), path)
     assert key(teacher=f"tracker:{paths[0]}") != key(teacher=f"tracker:{paths[1]}")
+
+
+def test_a_learned_saliency_needs_its_model_and_a_text(tmp_path):
+    learned = replace(SCENE, saliency="learned")
+    with pytest.raises(ConfigError, match="align.saliency_model.*none"):
+        targets(learned)
+    path = tmp_path / "saliency.safetensors"
+    torch.manual_seed(0)
+    save_file(LearnedSaliency(128).state_dict(), path)
+    found = targets(replace(learned, saliency_model=str(path)))
+    assert found["saliency"].shape == (3, 2, 4, 4)
+    plan = plan_clips(
+        lambda number, size: sample_scenes(generator_for(0, "train", number), size, 5)
+    )
+    with pytest.raises(ConfigError, match="without an edit.*stage 1"):
+        SceneTeacher(replace(learned, saliency_model=str(path)), 5, 64, 64).samples(plan, 2, 0)
 
 
 @pytest.mark.parametrize("teacher", ["", "sam2:folder", "tracker:", "tracker:nowhere"])

@@ -4,12 +4,14 @@
     frames ──▶ "tracker:FILE": Tracker, both ways ┴─▶ make_targets ──▶ a pool beside the clips' own
 
 A pair's teacher sees the target, as its scenes are known. Which cells matter ("saliency") is exact
-too: `named` is the object that the instruction names, `changed` where source and target differ.
+too: `named` is the object that the instruction names, `changed` where source and target differ;
+`learned` is what a small model reads from picture and instruction.
 Shapes: B scenes, F frames, T = 1 + (F − 1) / 4 latent frames, h × w cells.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,13 +22,29 @@ from ...geometry import WAN_21
 from ...training.alignment import AlignConfig, changed_cells, make_targets
 from ...training.alignment.saliency import reduce_mask
 from ...training.recipe import ConfigError
+from ..learned_saliency import InstructionEncoder, LearnedSaliency, load_saliency
 from ..scene_features import WIDTH, scene_features
 from ..tracker import Tracker, load_tracker
 from ..world import Edits, EditSampler, Scenes, apply, render
-from ..world.render import coverage
+from ..world.visibility import named_masks, subject_masks
 
-Plan = Callable[[int, int], tuple[Scenes, Scenes, Edits | None]]
-"""(number, size) → source and target scenes of a shard, and the edits between them if any."""
+
+@dataclass(frozen=True)
+class Pairs:
+    """Source and target scenes of a shard."""
+
+    source: Scenes
+    """Before the edit."""
+    target: Scenes
+    """After it."""
+    edits: Edits | None = None
+    """The edits, if there are any."""
+    instructions: list[str] | None = None
+    """Their texts."""
+
+
+Plan = Callable[[int, int], Pairs]
+"""(number, size) → the scenes of a shard."""
 
 _AT_ONCE = 8
 """Scenes whose features are made together."""
@@ -42,11 +60,12 @@ class SceneTeacher:
         self.config, self.size = config, (frames, height, width)
         self.cells = (height // config.cell, width // config.cell)
         self.tracker, teacher = _open_tracker(config.teacher)
-        self.key = repr((teacher, config.targets_key()))
-        """All that the targets of a scene depend on."""
+        self.saliency, learned = None, ""
         if config.saliency == "learned":
-            need = '"none", "named" or "changed" with data "shapes"'
-            raise ConfigError(needed("align.saliency", "learned", need, "Change it in the recipe."))
+            self.saliency, learned = _open_saliency(config)
+            self.words = InstructionEncoder()
+        self.key = repr((teacher, learned, config.targets_key()))
+        """All that the targets of a scene depend on."""
 
     @property
     def width(self) -> int:
@@ -55,11 +74,11 @@ class SceneTeacher:
 
     def samples(self, plan: Plan, size: int, number: int) -> dict[str, Tensor]:
         """Targets of a shard, float16, each with the scenes first."""
-        source, target, edits = plan(number, size)
+        pairs = plan(number, size)
         made = [
             make_targets(self.config, features, self.cells, saliency)
             for features, saliency in zip(
-                self._features(target), self._saliency(source, target, edits), strict=True
+                self._features(pairs.target), self._weigh(pairs), strict=True
             )
         ]
         return {name: torch.stack([each[name] for each in made]).half() for name in made[0]}
@@ -83,53 +102,45 @@ class SceneTeacher:
         flow = self.config.relation == "flow"
         return features if flow else features[:: WAN_21.temporal]
 
-    def _saliency(
-        self, source: Scenes, target: Scenes, edits: Edits | None
-    ) -> Iterator[Tensor | None]:
-        """Of each scene (T, h, w), or (F, h, w) for a flow."""
+    def _weigh(self, pairs: Pairs) -> Iterable[Tensor | None]:
+        """The saliency of each scene (T, h, w), or (F, h, w) for a flow."""
         if self.config.saliency == "none":
-            yield from [None] * len(target)
-            return
+            return [None] * len(pairs.target)
         frames = self.size[0]
         slices = frames if self.config.relation == "flow" else 1 + (frames - 1) // WAN_21.temporal
         cells = (slices, *self.cells)
         if self.config.saliency == "changed":
-            yield from changed_cells(render(source, *self.size), render(target, *self.size), cells)
-        else:
-            yield from reduce_mask(named_masks(source, target, edits, *self.size), cells)
+            source, target = (render(scenes, *self.size) for scenes in (pairs.source, pairs.target))
+            return changed_cells(source, target, cells)
+        if self.config.saliency == "learned":
+            return reduce_mask(self._read_saliency(pairs), cells)
+        return reduce_mask(named_masks(pairs.source, pairs.target, pairs.edits, *self.size), cells)
 
-
-def named_masks(
-    source: Scenes, target: Scenes, edits: Edits | None, frames: int, height: int, width: int
-) -> Tensor:
-    """(B, F, H, W) in 0..1: where that is, in source or target, which the text of an edit names.
-
-    The object of an edit of an object, the ground for a background, everything for a style. Without
-    edits, all objects.
-    """
-    after = _visible(target, frames, height, width)
-    objects = after.sum(1).clamp(0, 1)
-    if edits is None:
-        return objects
-    covers = torch.maximum(_visible(source, frames, height, width), after)
-    named = covers[torch.arange(len(target)), edits.slot.clamp(min=0)]
-    ground, style = ((asked >= 0)[:, None, None, None] for asked in (edits.ground, edits.style))
-    named = torch.where(ground, 1 - objects, named)
-    return torch.where(style, torch.ones_like(named), named)
-
-
-def subject_masks(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
-    """(B, F, H, W): where the upper object is seen, which the other one never hides."""
-    upper = scenes.present[:, 1].long()
-    return _visible(scenes, frames, height, width)[torch.arange(len(scenes)), upper]
+    @torch.no_grad()
+    def _read_saliency(self, pairs: Pairs) -> Tensor:
+        """(B, F, H / 16, W / 16) of what the instructions are about, by the learned model."""
+        if pairs.instructions is None or self.saliency is None:
+            need = "pairs with instructions"
+            raise ConfigError(
+                needed(
+                    "align.saliency", "learned for clips without an edit", need, "Train stage 1."
+                )
+            )
+        clips = render(pairs.target, *self.size)
+        return torch.cat(
+            [
+                self.saliency(clips[row : row + 1], *self.words([text]))[1]
+                for row, text in enumerate(pairs.instructions)
+            ]
+        )
 
 
 def plan_clips(draw: Callable[[int, int], Scenes]) -> Plan:
     """Clips without an edit: they are their own source."""
 
-    def plan(number: int, size: int) -> tuple[Scenes, Scenes, Edits | None]:
+    def plan(number: int, size: int) -> Pairs:
         scenes = draw(number, size)
-        return scenes, scenes, None
+        return Pairs(scenes, scenes)
 
     return plan
 
@@ -137,29 +148,34 @@ def plan_clips(draw: Callable[[int, int], Scenes]) -> Plan:
 def plan_edits(sampler: EditSampler) -> Plan:
     """The sampler's pairs."""
 
-    def plan(number: int, size: int) -> tuple[Scenes, Scenes, Edits | None]:
-        source, edits, _ = sampler.plan(number, size)
-        return source, apply(source, edits), edits
+    def plan(number: int, size: int) -> Pairs:
+        source, edits, instructions = sampler.plan(number, size)
+        return Pairs(source, apply(source, edits), edits, instructions)
 
     return plan
-
-
-def _visible(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
-    """(B, N, F, H, W): how much of each pixel shows each object. The second one lies on top."""
-    covers = coverage(scenes, frames, height, width)
-    covers[:, 0] *= 1 - covers[:, 1]
-    return covers
 
 
 def _open_tracker(teacher: str) -> tuple[Tracker | None, str]:
     """The tracker of "tracker:FILE" and a name of its weights; None for "scene"."""
     kind, _, path = teacher.partition(":")
     if kind == "tracker" and path:
-        tracker = load_tracker(Path(path))
-        return tracker, f"tracker {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"
+        return load_tracker(Path(path)), f"tracker {_digest(path)}"
     if teacher != "scene":
         need = '"scene" or "tracker:FILE" with data "shapes"'
         raise RuntimeSetupError(
             needed("align.teacher", repr(teacher), need, "Set it in the recipe.")
         )
     return None, teacher
+
+
+def _open_saliency(config: AlignConfig) -> tuple[LearnedSaliency, str]:
+    """The learned saliency of the settings, and a name of its weights."""
+    path = config.saliency_model
+    if not path:
+        need = "the file of a learned saliency"
+        raise ConfigError(needed("align.saliency_model", "none", need, "Set it in the recipe."))
+    return load_saliency(Path(path)), f"saliency {_digest(path)}"
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

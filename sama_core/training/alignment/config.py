@@ -59,6 +59,8 @@ class AlignConfig:
 
     saliency: str = "none"
     """What weighs pairs, or positions of a flow: "none", "changed", "named", "learned"."""
+    saliency_model: str = ""
+    """File of the model of a learned saliency."""
     router: str = "or"
     """Which pairs the saliency keeps: "or", "and", "xor", "all" (SARA Eq. 8)."""
     temporal_router: str = ""
