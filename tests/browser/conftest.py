@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import browser as harness
+from ..harness.browser import browsing, open_canvas
+from ..harness.chromium import why_no_browser
 
 
 def pytest_collection_modifyitems(items):
@@ -17,19 +18,20 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def _needs_browser():
     """Fail before a server is started for nothing."""
-    why = harness.why_no_browser()
+    why = why_no_browser()
     if why:
         pytest.fail(why)
 
 
 @pytest.fixture(scope="module")
-def browser_context(comfy_server):
-    with harness.browsing(comfy_server) as context:
-        yield context
+def browser(comfy_server):
+    """A `harness.chromium.Browser` for the tests' server."""
+    with browsing(comfy_server) as browser:
+        yield browser
 
 
 @pytest.fixture
-def canvas(browser_context, comfy_server):
+def canvas(browser, comfy_server):
     """ComfyUI's frontend on a fresh page: a `harness.browser.Canvas`."""
-    with harness.open_canvas(browser_context, comfy_server) as canvas:
+    with open_canvas(browser, comfy_server) as canvas:
         yield canvas

@@ -129,7 +129,7 @@ def test_it_runs_from_the_canvas(canvas, comfy_server, blueprint):
         prompt["SAMASourceVideo"]["frames"] == 5
         and prompt["SAMALoadModel"]["model_name"] == SMALL["model_name"]
     )
-    assert canvas.page.evaluate(WIDGETS) == [
+    assert canvas.evaluate(WIDGETS) == [
         "instruction",
         "frames",
         "start",
@@ -140,9 +140,7 @@ def test_it_runs_from_the_canvas(canvas, comfy_server, blueprint):
         "text_encoder_name",
         "vae_name",
     ]
-    canvas.page.evaluate(
-        "() => { app.graph.getNodeById(7).widgets[0].value = 'make the circle blue' }"
-    )
+    canvas.evaluate("() => { app.graph.getNodeById(7).widgets[0].value = 'make the circle blue' }")
     assert {node["inputs"].get("instruction") for node in canvas.prompt().values()} == {
         None,
         "make the circle blue",

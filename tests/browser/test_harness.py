@@ -1,5 +1,9 @@
 """The harness itself, with nodes of ComfyUI's own."""
 
+import time
+from pathlib import Path
+
+import pytest
 from PIL import Image
 
 GRAPH = {
@@ -31,6 +35,54 @@ def test_core_graph_on_the_canvas(canvas, comfy_server):
     saved = entry["outputs"]["9"]["images"][0]["filename"]
     image = Image.open(comfy_server.base / "output" / saved)
     assert (image.size, image.getpixel((0, 0))) == ((64, 32), (0, 255, 255))
-    assert canvas.page.evaluate("() => app.nodeOutputs['9'].images[0].filename") == saved
-    canvas.page.wait_for_function("() => app.graph.getNodeById('9').imgs?.[0]?.naturalWidth === 64")
+    assert canvas.evaluate("() => app.nodeOutputs['9'].images[0].filename") == saved
+    canvas.wait_until("() => app.graph.getNodeById('9').imgs?.[0]?.naturalWidth === 64")
     assert canvas.errors == []
+
+
+def test_a_page_that_never_answers_costs_its_limit_alone(canvas, browser):
+    """The wait ends with its name, Chromium is gone, and the next page is one of another."""
+    first = browser.processes
+    began = time.monotonic()
+    with pytest.raises(AssertionError, match="waited 2 s for an endless loop"):
+        canvas.evaluate("() => { for (;;) {} }", what="an endless loop", seconds=2)
+    assert time.monotonic() - began < 30
+    assert not browser.running
+    until = time.monotonic() + 20
+    while any(map(is_alive, first)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(is_alive, first))
+    with browser.open_page() as page, browser.limit("an empty page"):
+        assert page.evaluate("() => 1 + 1") == 2
+        assert browser.running and not set(first) & set(browser.processes)
+
+
+def test_a_promise_that_stays_open_ends_at_its_limit(canvas):
+    with pytest.raises(
+        AssertionError, match=r"waited 1 s for the page to answer \(\) => new Promise"
+    ):
+        canvas.evaluate("() => new Promise(() => {})", seconds=1)
+
+
+def test_a_condition_that_stays_false_leaves_the_browser(canvas, browser):
+    canvas.page.set_default_timeout(500)
+    with pytest.raises(AssertionError, match="waited in vain for a node"):
+        canvas.wait_until("() => app.graph.nodes.length === 7", what="a node")
+    assert browser.running and canvas.evaluate("() => 1 + 1") == 2
+
+
+def test_the_browser_reaches_the_server_alone(canvas, comfy_server):
+    """Not even the same server under another name."""
+    fetch = "address => fetch(address, { mode: 'no-cors' }).then(() => 'answer', () => 'none')"
+    path = comfy_server.url + "/system_stats"
+    assert canvas.evaluate(fetch, path) == "answer"
+    assert canvas.evaluate(fetch, path.replace("127.0.0.1", "localhost")) == "none"
+
+
+def is_alive(process: int) -> bool:
+    """Whether it still runs; one that nobody has asked about since its end does not."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"

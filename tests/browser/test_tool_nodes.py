@@ -56,7 +56,7 @@ def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
     plan, report = (entry["outputs"][key]["text"][0] for key in "12")
     assert plan.startswith("SAMA plan: 17 frames of 64x64, 20 steps, cfg 1\n")
     assert report.startswith("from_canvas.safetensors: ")
-    shown_plan, shown_report = (canvas.page.evaluate(SHOWN, key) for key in (1, 2))
+    shown_plan, shown_report = (canvas.evaluate(SHOWN, key) for key in (1, 2))
     assert shown_plan.startswith("Verdict: it fits.\nSAMA plan: ")
     assert sorted(shown_plan.splitlines()) == sorted(plan.splitlines())
     assert shown_report == report
@@ -89,7 +89,7 @@ def test_the_segment_store_shows_what_confirms_clearing(canvas):
         report,
     )
     assert ("To remove" in report) == (not report.startswith("0 "))
-    assert canvas.page.evaluate(SHOWN, 1) == report
+    assert canvas.evaluate(SHOWN, 1) == report
     assert canvas.workflow()["nodes"][0]["widgets_values"] == ["show", ""]
 
 
@@ -110,9 +110,9 @@ def test_a_remark_leaves_the_node_with_its_cause(canvas, comfy_server):
         }
     )
     assert canvas.queue_and_wait()["status"]["status_str"] == "success"
-    assert "frame rate varies" in canvas.page.evaluate(SHOWN, 2)
-    canvas.page.evaluate(
+    assert "frame rate varies" in canvas.evaluate(SHOWN, 2)
+    canvas.evaluate(
         "() => { app.graph.getNodeById(2).widgets.find(w => w.name === 'frames').value = 3 }"
     )
     assert canvas.queue_and_wait()["status"]["status_str"] == "success"
-    assert canvas.page.evaluate(SHOWN, 2).strip() == ""
+    assert canvas.evaluate(SHOWN, 2).strip() == ""

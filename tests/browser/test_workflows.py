@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from sama_core import embedded
 from sama_core.launch.commands.serve import provide_clip
 
+from ..harness.browser import NODE_COUNT
 from ..harness.server import TestPlaces
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +95,7 @@ def test_a_saved_video_dropped_on_the_canvas_brings_its_graph_back(canvas, comfy
     assert graph_of(canvas.prompt()) != queued
     canvas.drop(saved)
     nodes = len(workflow["simple_edit"]["nodes"])
-    canvas.page.wait_for_function("count => app.graph.nodes.length === count", arg=nodes)
+    canvas.wait_until(NODE_COUNT, nodes)
     assert graph_of(canvas.prompt()) == queued
 
 

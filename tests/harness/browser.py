@@ -2,24 +2,14 @@
 
 import base64
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from .chromium import ANSWER_S, Browser
 from .server import ComfyServer
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-VIEWPORT = {"width": 1600, "height": 900}
 SETTINGS = {
     "Comfy__TutorialCompleted": True,
     "Comfy__Workflow__Persist": False,
@@ -39,6 +29,7 @@ NOISE = (
     "graph accessed before initialization",  # the frontend's own start
 )
 PAGE_READY_MS = 60_000
+NODE_COUNT = "count => app.graph.nodes.length === count"
 DROP = """([name, kind, data]) => {
     const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0))
     const moved = new DataTransfer()
@@ -54,37 +45,66 @@ DROP = """([name, kind, data]) => {
 class Canvas:
     """ComfyUI's frontend in one browser page.
 
-    page     the playwright page, for everything there is no helper for
+    Its waits end after a stated time, and the browser with them: see `chromium.Browser.limit`.
+
+    browser  the Browser that shows the page
+    page     the playwright page, for what there is no helper for and what playwright limits itself
     server   the ComfyServer behind it
     errors   console errors and uncaught exceptions since the page was opened
     """
 
-    def __init__(self, page, server: ComfyServer):
+    def __init__(self, browser: Browser, page, server: ComfyServer):
+        self.browser = browser
         self.page = page
         self.server = server
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
         page.on("console", self._record)
 
+    def evaluate(
+        self, script: str, argument: object = None, what: str = "", seconds: float = ANSWER_S
+    ) -> Any:
+        """What a JavaScript function gives on the page, or what its promise gives in the end.
+
+        Raises AssertionError with `what`, or else with the script, when it takes longer than
+        `seconds`.
+        """
+        with self.browser.limit(what or f"the page to answer {script.strip()[:200]}", seconds):
+            return self.page.evaluate(script, argument)
+
+    def wait_until(self, condition: str, argument: object = None, what: str = "") -> None:
+        """Wait until a JavaScript function gives something true.
+
+        Raises AssertionError with `what`, or else with the condition, when that takes too long.
+        """
+        with self.browser.limit(what or f"the page to fulfil {condition.strip()[:200]}"):
+            self.page.wait_for_function(condition, arg=argument)
+
     def open_workflow(self, workflow: dict) -> None:
         """Load a canvas-format workflow, as dropping its file on the canvas does.
 
         Its `id` must be a UUID.
         """
-        self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
-        self.page.wait_for_function(
-            "count => app.graph.nodes.length === count", arg=len(workflow["nodes"])
+        self.evaluate(
+            "async workflow => { await app.loadGraphData(workflow) }",
+            workflow,
+            "the workflow to be loaded",
         )
+        self.wait_until(NODE_COUNT, len(workflow["nodes"]), "the workflow's nodes")
 
     def drop(self, path: Path, kind: str = "video/mp4") -> None:
         """Drop a file on the canvas, as from a file manager."""
         data = base64.b64encode(path.read_bytes()).decode()
-        self.page.evaluate(DROP, [path.name, kind, data])
+        self.evaluate(DROP, [path.name, kind, data], "the file to be dropped")
 
     def open_api(self, prompt: dict, name: str = "graph") -> None:
         """Load an API-format graph with the frontend's own loader, which also arranges it."""
-        self.page.evaluate("([prompt, name]) => app.loadApiJson(prompt, name)", [prompt, name])
-        self.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(prompt))
+        self.evaluate(
+            "async ([prompt, name]) => { await app.loadApiJson(prompt, name) }",
+            [prompt, name],
+            "the API graph to be loaded",
+        )
+        self.wait_until(NODE_COUNT, len(prompt), "the API graph's nodes")
 
     def queue_and_wait(self, timeout: float = 120) -> dict:
         """Queue what is on the canvas and wait for its end; returns the server's history entry.
@@ -92,14 +112,18 @@ class Canvas:
         On success the results have reached the page too. Raises AssertionError with ComfyUI's
         answer when it does not take the graph.
         """
-        with self.page.expect_response(lambda reply: reply.url.endswith("/prompt")) as caught:
-            self.page.evaluate("() => { app.queuePrompt(0) }")
-        reply = caught.value
-        assert reply.ok, f"ComfyUI did not take the graph: {reply.text()}"
-        entry = self.server.wait(reply.json()["prompt_id"], timeout)
+        with self.browser.limit("ComfyUI to take the graph"):
+            with self.page.expect_response(lambda reply: reply.url.endswith("/prompt")) as caught:
+                self.page.evaluate("() => { app.queuePrompt(0) }")
+            reply = caught.value
+            assert reply.ok, f"ComfyUI did not take the graph: {reply.text()}"
+            prompt_id = reply.json()["prompt_id"]
+        entry = self.server.wait(prompt_id, timeout)
         if entry["status"]["status_str"] == "success":
-            self.page.wait_for_function(
-                "ids => ids.every(id => app.nodeOutputs[id])", arg=list(entry["outputs"])
+            self.wait_until(
+                "ids => ids.every(id => app.nodeOutputs[id])",
+                list(entry["outputs"]),
+                "the results to reach the page",
             )
         return entry
 
@@ -113,20 +137,24 @@ class Canvas:
 
     def fit(self) -> None:
         """Show the whole graph."""
-        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.wait_for_timeout(600)  # the view glides there
+        with self.browser.limit("the view to show the whole graph"):
+            self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+            self.page.wait_for_timeout(600)  # the view glides there
 
     def screenshot(self, path: Path) -> Path:
         """Save what the page shows now as `path` (.png or .jpg)."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=str(path))
+        with self.browser.limit("a picture of the page"):
+            self.page.screenshot(path=str(path))
         return path
 
     def _export(self, part: str) -> dict:
         # As JSON text, because playwright would turn fields that are undefined into nulls.
         return json.loads(
-            self.page.evaluate(
-                "part => app.graphToPrompt().then(b => JSON.stringify(b[part]))", part
+            self.evaluate(
+                "part => app.graphToPrompt().then(b => JSON.stringify(b[part]))",
+                part,
+                "the graph on the canvas",
             )
         )
 
@@ -138,62 +166,23 @@ class Canvas:
             self.errors.append(line)
 
 
-def browser_path() -> str | None:
-    """The browser to use: SAMA_CHROMIUM, or a Chromium on the search path.
-
-    None leaves it to playwright.
-    """
-    return os.environ.get("SAMA_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
-def why_no_browser() -> str | None:
-    """Why browser tests cannot run here; None when they can."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        return "playwright is not installed: pip install playwright"
-    if browser_path():
-        return None
-    with sync_playwright() as playwright:
-        if Path(playwright.chromium.executable_path).is_file():
-            return None
-    return (
-        "no Chromium found: install one (Debian: apt-get install chromium) "
-        "or set SAMA_CHROMIUM to its path"
-    )
-
-
 @contextmanager
-def browsing(server: ComfyServer) -> Iterator:
-    """A browser context for `server` that reaches nothing else.
-
-    While it is open, this thread counts as running an event loop: `asyncio.run`, and so the
-    in-process `comfyui` fixture, does not work in it.
-    """
-    from playwright.sync_api import sync_playwright
-
+def browsing(server: ComfyServer) -> Iterator[Browser]:
+    """A browser for `server` that reaches nothing else."""
     server.save_settings(**SETTINGS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path(), args=ARGUMENTS)
-        try:
-            context = browser.new_context(viewport=VIEWPORT)
-            context.route(
-                lambda url: not url.startswith((server.url, "data:", "blob:")),
-                lambda route: route.abort(),
-            )
-            yield context
-        finally:
-            browser.close()
+    browser = Browser(server.url)
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 @contextmanager
-def open_canvas(context, server: ComfyServer) -> Iterator[Canvas]:
+def open_canvas(browser: Browser, server: ComfyServer) -> Iterator[Canvas]:
     """A fresh page of the frontend, loaded and ready."""
-    page = context.new_page()
-    try:
-        canvas = Canvas(page, server)
-        page.goto(server.url, timeout=PAGE_READY_MS)
-        page.wait_for_function(READY, timeout=PAGE_READY_MS)
+    with browser.open_page() as page:
+        canvas = Canvas(browser, page, server)
+        with browser.limit("ComfyUI's frontend to be ready"):
+            page.goto(server.url, timeout=PAGE_READY_MS)
+            page.wait_for_function(READY, timeout=PAGE_READY_MS)
         yield canvas
-    finally:
-        page.close()

@@ -29,7 +29,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from .browser import Canvas, browsing, open_canvas, why_no_browser
+from .browser import Canvas, browsing, open_canvas
+from .chromium import why_no_browser
 from .server import running_server
 
 PICTURE = {"width": 2400, "height": 1350}
@@ -96,10 +97,10 @@ def canvas_workflow(
     """
     layout = layout or {}
     canvas.open_api(prompt, name)
-    canvas.page.evaluate(
+    canvas.evaluate(
         PLACE, {**layout, "groups": [{"color": GROUP_COLOR, **g} for g in layout.get("groups", [])]}
     )
-    canvas.page.evaluate(FIX_SEEDS)
+    canvas.evaluate(FIX_SEEDS)
     canvas.fit()
     workflow = {
         **canvas.workflow(),
@@ -130,10 +131,14 @@ def prompt_differences(wanted: dict, got: dict) -> list[str]:
 
 def thumbnail(canvas: Canvas, path: Path) -> None:
     """Save the open graph, without menus and panels, as a .jpg at most 1280 pixels wide."""
-    canvas.page.evaluate(CALM)
-    canvas.page.set_viewport_size(PICTURE)
+    canvas.evaluate(CALM)
+    with canvas.browser.limit("a page of another size"):
+        canvas.page.set_viewport_size(PICTURE)
     canvas.fit()
-    image = Image.open(BytesIO(canvas.page.screenshot(clip=_clip(canvas)))).convert("RGB")
+    clip = _clip(canvas)
+    with canvas.browser.limit("a picture of the graph"):
+        picture = canvas.page.screenshot(clip=clip)
+    image = Image.open(BytesIO(picture)).convert("RGB")
     image.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH), Image.Resampling.LANCZOS)
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, quality=JPEG_QUALITY)
@@ -141,7 +146,7 @@ def thumbnail(canvas: Canvas, path: Path) -> None:
 
 def _clip(canvas: Canvas) -> dict:
     """The part of the page that the graph covers, with a margin, inside the page."""
-    box, page = canvas.page.evaluate(BOUNDS_ON_SCREEN), canvas.page.viewport_size
+    box, page = canvas.evaluate(BOUNDS_ON_SCREEN), canvas.page.viewport_size
     left, top = max(box["x"] - MARGIN, 0), max(box["y"] - MARGIN, 0)
     right = min(box["x"] + box["width"] + MARGIN, page["width"])
     bottom = min(box["y"] + box["height"] + MARGIN, page["height"])
@@ -158,9 +163,9 @@ def export(jobs: list[tuple[Path, Path, Path, dict]], inputs: list[Path]) -> Non
         server = stack.enter_context(running_server(folder))
         for path in inputs:
             shutil.copy(path, server.base / "input")
-        context = stack.enter_context(browsing(server))
+        browser = stack.enter_context(browsing(server))
         for source, target, picture, layout in jobs:
-            with open_canvas(context, server) as canvas:
+            with open_canvas(browser, server) as canvas:
                 prompt = json.loads(source.read_text(encoding="utf-8"))
                 workflow = canvas_workflow(canvas, prompt, layout, target.stem)
                 thumbnail(canvas, picture)
