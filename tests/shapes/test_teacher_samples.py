@@ -152,7 +152,7 @@ SMALL = {
 
 def shapes_run(folder, **settings) -> ShapesRun:
     AcceleratorState._reset_state(True)
-    values = {**SMALL, "output": str(folder), **settings}
+    values = {**SMALL, "output": str(folder), "pool": str(folder / "pool"), **settings}
     return ShapesRun.of(load_config("shapes_stage0.toml", **values))
 
 
