@@ -24,6 +24,7 @@ from benchmarks.report import describe_run, write_json
 from sama_core import embedded
 from sama_core.encoders.latent_space import LatentSpace
 from sama_core.encoders.vae import load_wan_vae
+from sama_core.geometry import WAN_21
 from sama_core.long import SegmentStore, anchor_colours, blend_segments, plan_segments
 from sama_core.shapes.world import generator_for, render, sample_scenes
 
@@ -34,7 +35,7 @@ LENGTH, OVERLAP = 5, 1
 def draw_clip(segments: int, seed: int) -> Tensor:
     """(F, 64, 64, 3): one scene over as many frames as the segments need."""
     latents = LENGTH + (segments - 1) * (LENGTH - 1 - OVERLAP)
-    frames = (latents - 1) * 4 + 1
+    frames = WAN_21.frames_of(latents)
     return render(sample_scenes(generator_for(seed, "test", 0), 1, frames), frames, 64, 64)[0]
 
 
@@ -42,7 +43,7 @@ def edit_identically(
     space: LatentSpace, source: Tensor, shift: float, seed: int, cut: bool = True
 ) -> Tensor:
     """The identity edit of `source`, whole or cut, with planted shifts of up to `shift`."""
-    latents = (len(source) - 1) // 4 + 1
+    latents = WAN_21.latents_of(len(source))
     segments = plan_segments(latents, LENGTH if cut else latents, OVERLAP)
     shifts = shift * (
         2 * torch.rand(len(segments), 3, generator=torch.Generator().manual_seed(seed)) - 1

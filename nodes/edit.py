@@ -101,9 +101,9 @@ class EditConditioning(io.ComfyNode):
     @classmethod
     def execute(cls, positive, negative, vae, frames, tiling, mask=None) -> io.NodeOutput:
         conditioning.require_wan_vae(vae)
-        fitted = FittedClip.check(frames, mask)
+        fitted = FittedClip.check(frames, mask, conditioning.lattice_of_vae(vae))
         source = conditioning.encode_source(vae, fitted, tiling)
-        latent = conditioning.start_latent(source, fitted.mask)
+        latent = conditioning.start_latent(source, fitted)
         attached = (conditioning.attach_source(prompt, source) for prompt in (positive, negative))
         return io.NodeOutput(*attached, latent, {"samples": source})
 

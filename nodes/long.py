@@ -13,6 +13,7 @@ from ..sama_core.comfyui.long_edit import (
     segment_store,
 )
 from ..sama_core.comfyui.saving import check_saving_of
+from ..sama_core.geometry import WAN_21
 from ..sama_core.long.store import show_or_clear
 from .inputs import (
     check_instruction,
@@ -34,18 +35,18 @@ def _segment_inputs() -> list[io.Input]:
         io.Int.Input(
             "segment_frames",
             default=SEGMENT_FRAMES,
-            min=9,
+            min=WAN_21.frames_of(3),
             max=4097,
-            step=4,
+            step=WAN_21.temporal,
             tooltip="Frames that the model sees at once, 4k+1. Default 81, as SAMA was "
             "released; fewer need less memory.",
         ),
         io.Int.Input(
             "overlap_frames",
             default=OVERLAP_FRAMES,
-            min=4,
+            min=WAN_21.temporal,
             max=1024,
-            step=4,
+            step=WAN_21.temporal,
             tooltip="Frames that neighbouring segments share and that fade from one to "
             "the next. Default 16; more make joins softer and take longer.",
         ),

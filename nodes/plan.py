@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..sama_core.comfyui.loaders import WEIGHT_DTYPES
 from ..sama_core.comfyui.plan import calibrations, this_machine
+from ..sama_core.geometry import WAN_21
 from ..sama_core.model.schedule import DEFAULT_CFG, DEFAULT_STEPS
 from ..sama_core.plan.planning import make_plan
 from ..sama_core.plan.read_model import read_model
@@ -66,7 +67,7 @@ def _size_inputs() -> list[io.Input]:
         io.Int.Input(
             "width",
             default=832,
-            min=16,
+            min=WAN_21.side_multiple,
             max=MAX_SIDE,
             tooltip="Width of the model's frames in pixels. Default 832. Sides that are "
             "no multiples of 16 are fitted, as SAMA Source Video would.",
@@ -74,7 +75,7 @@ def _size_inputs() -> list[io.Input]:
         io.Int.Input(
             "height",
             default=480,
-            min=16,
+            min=WAN_21.side_multiple,
             max=MAX_SIDE,
             tooltip="Height of the model's frames in pixels. Default 480.",
         ),
@@ -177,7 +178,8 @@ class Plan(io.ComfyNode):
         if text_encoder_name != AUTOMATIC:
             encoder = folder_paths.get_full_path_or_raise("text_encoders", text_encoder_name)
             sizes["text_encoder"] = Path(encoder).stat().st_size
-        clip, remarks = fitted_clip(*_clip_size(frames, width, height, images, clip_info))
+        size = _clip_size(frames, width, height, images, clip_info)
+        clip, remarks = fitted_clip(*size, lattice=config.lattice)
         request = Request(clip, config, weights, weight_dtype, steps, cfg, remarks=remarks, **sizes)
         found = make_plan(request, this_machine(), calibrations())
         text = report(found)

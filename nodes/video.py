@@ -4,6 +4,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..sama_core.clip import ClipRange, Fit, Seconds, check_one_start
+from ..sama_core.comfyui.model import lattice_of_model
 from ..sama_core.comfyui.saving import check_saving
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
@@ -180,6 +181,7 @@ class SourceVideo(io.ComfyNode):
             fit,
             Seconds(start_seconds, duration_seconds, every_seconds),
             remark_in(cls.hidden.unique_id),
+            lattice_of_model(model),
         )
         check_saving(cls.hidden.prompt, cls.hidden.unique_id, info)
         return io.NodeOutput(images, info, info.audio, float(info.fps), info.frame_count)

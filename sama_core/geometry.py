@@ -11,7 +11,7 @@ Source: SAMA release `infer_sh/inference.py` (frame padding, bucket choice) and
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from .errors import GeometryError, needed
 
@@ -28,17 +28,54 @@ class Lattice:
     """Frames to a latent frame; the first latent frame is one frame alone."""
     patch: tuple[int, int, int]
     """Latent frames, rows and columns to a token."""
+    name: str = field(default="Wan", compare=False)
+    """What people call the VAE, for messages."""
 
     @property
     def side_multiple(self) -> int:
         """What both sides of a frame must be a multiple of."""
         return self.spatial * max(self.patch[1:])
 
+    @property
+    def frame_rule(self) -> str:
+        """The rule for frame counts in words, such as "4k+1"."""
+        return f"{self.temporal}k+1"
 
-WAN_21 = Lattice(channels=16, spatial=8, temporal=4, patch=(1, 2, 2))
+    def takes_count(self, frames: int) -> bool:
+        """Whether a clip of so many frames can be encoded as it is."""
+        return frames > 0 and (frames - 1) % self.temporal == 0
+
+    def takes_size(self, width: int, height: int) -> bool:
+        """Whether frames of this size can be encoded and cut into patches as they are."""
+        multiple = self.side_multiple
+        return min(width, height) > 0 and width % multiple == 0 and height % multiple == 0
+
+    def latents_of(self, frames: int) -> int:
+        """Latent frames of a clip of a count that `takes_count` accepts."""
+        return (frames - 1) // self.temporal + 1
+
+    def frames_of(self, latents: int) -> int:
+        """Frames of a clip of so many latent frames."""
+        return (latents - 1) * self.temporal + 1
+
+
+WAN_21 = Lattice(channels=16, spatial=8, temporal=4, patch=(1, 2, 2), name="Wan 2.1")
 """Wan 2.1's VAE and DiT, which SAMA-14B is made of."""
-SPATIAL_FACTOR, TEMPORAL_FACTOR, PATCH = WAN_21.spatial, WAN_21.temporal, WAN_21.patch
-SIDE_MULTIPLE = WAN_21.side_multiple
+WAN_22 = Lattice(channels=48, spatial=16, temporal=4, patch=(1, 2, 2), name="Wan 2.2")
+"""Wan 2.2's VAE of 48 channels, with the same patches: that of Wan's 5B model."""
+LATTICES = (WAN_21, WAN_22)
+"""The lattices of Wan's video models, which differ in their number of channels."""
+
+
+def lattice_of(channels: int, patch: tuple[int, int, int] = WAN_21.patch) -> Lattice:
+    """The lattice of a model with so many latent channels and this patch.
+
+    No tensor of a DiT states the factors of its VAE, but its channels tell which VAE it is. For
+    channels of no known VAE the factors are Wan 2.1's.
+    """
+    known = next((lattice for lattice in LATTICES if lattice.channels == channels), WAN_21)
+    return replace(known, channels=channels, patch=patch)
+
 
 DEFAULT_AREA = 480 * 832
 BUCKET_STEP = 32
@@ -85,7 +122,7 @@ class LatentShape:
     def clip(self) -> "ClipShape":
         """The pixel clip this latent decodes to."""
         return ClipShape(
-            (self.frames - 1) * self.lattice.temporal + 1,
+            self.lattice.frames_of(self.frames),
             self.height * self.lattice.spatial,
             self.width * self.lattice.spatial,
             self.lattice,
@@ -109,18 +146,18 @@ class ClipShape:
         """The latent this clip encodes to. Raises GeometryError unless frames are 4k+1 and sides
         ÷16 (of Wan 2.1; of another lattice by its own factors)."""
         time, multiple = self.lattice.temporal, self.lattice.side_multiple
-        if self.frames < 1 or self.frames % time != 1:
+        if not self.lattice.takes_count(self.frames):
             raise GeometryError(
                 needed(
                     "frame count",
                     self.frames,
-                    f"{time}k+1 frames (1, {time + 1}, {2 * time + 1}, … {12 * time + 1}, "
-                    f"{20 * time + 1})",
+                    f"{self.lattice.frame_rule} frames (1, {time + 1}, {2 * time + 1}, … "
+                    f"{12 * time + 1}, {20 * time + 1})",
                     f"Use {pad_frame_count(max(self.frames, 1), self.lattice)} frames, or let SAMA "
                     "Source Video pad the clip.",
                 )
             )
-        if self.height % multiple or self.width % multiple or min(self.height, self.width) < 1:
+        if not self.lattice.takes_size(self.width, self.height):
             width, height = round_up_size(self.width, self.height, multiple)
             raise GeometryError(
                 needed(
@@ -131,7 +168,7 @@ class ClipShape:
                 )
             )
         return LatentShape(
-            (self.frames - 1) // time + 1,
+            self.lattice.latents_of(self.frames),
             self.height // self.lattice.spatial,
             self.width // self.lattice.spatial,
             self.lattice,
@@ -152,7 +189,7 @@ def pad_frame_count(frames: int, lattice: Lattice = WAN_21) -> int:
     return frames + (1 - frames) % lattice.temporal
 
 
-def round_up_size(width: int, height: int, multiple: int = SIDE_MULTIPLE) -> tuple[int, int]:
+def round_up_size(width: int, height: int, multiple: int = WAN_21.side_multiple) -> tuple[int, int]:
     """`(width, height)` rounded up to multiples of `multiple`."""
     return (
         max(1, math.ceil(width / multiple)) * multiple,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry import DEFAULT_AREA, pad_frame_count
+from ..geometry import DEFAULT_AREA, WAN_21, Lattice, pad_frame_count
 from .clip_range import ClipRange
 from .info import ClipInfo, measured_timing
 from .picture import Picture
@@ -35,17 +35,18 @@ def fit_clip(
     progress: Progress | None = None,
     fit: Fit = Fit.CROP,
     size: tuple[int, int] | None = None,
+    lattice: Lattice = WAN_21,
 ) -> tuple[Tensor, ClipInfo]:
     """Read `clip_range` of `source` as the model wants it.
 
     Returns frames, float32 (padded_count, H, W, 3) in 0…1, and the ClipInfo that undoes it. Their
-    size follows from `area`, `fit` and `size` as in `place`. `progress` is called after every
-    frame, with a total of 0 where the source does not say one. Frames are fitted as they are
-    decoded; beside the result a few decoded pictures are held. Raises ClipError for what cannot be
-    read.
+    size follows from `area`, `fit` and `size` as in `place`, their padded count from `lattice`.
+    `progress` is called after every frame, with a total of 0 where the source does not say one.
+    Frames are fitted as they are decoded; beside the result a few decoded pictures are held. Raises
+    ClipError for what cannot be read.
     """
     facts = source.facts()
-    placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect, size)
+    placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect, size, lattice)
     total = clip_range.count_in(facts.frame_count) or clip_range.frames
     kept: deque[np.ndarray] = deque()
     times: list[Fraction] = []
@@ -65,7 +66,7 @@ def fit_clip(
         facts,
         placement,
         timing,
-        pad_frame_count(len(kept)),
+        pad_frame_count(len(kept), lattice),
         interlaced,
         damaged,
         moved,

@@ -9,7 +9,14 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ClipError, needed
-from ..geometry import DEFAULT_AREA, choose_bucket, crop_box, round_up_size
+from ..geometry import (
+    DEFAULT_AREA,
+    WAN_21,
+    Lattice,
+    choose_bucket,
+    crop_box,
+    round_up_size,
+)
 from .clip_range import brief
 
 LARGEST_AREA = 1 << 24
@@ -79,13 +86,15 @@ def place(
     fit: Fit = Fit.CROP,
     pixel_aspect: Fraction = Fraction(1),
     size: tuple[int, int] | None = None,
+    lattice: Lattice = WAN_21,
 ) -> Placement:
     """Place a picture of `width` x `height` stored pixels in a frame of the model's.
 
     The frame is the bucket of `area` that is nearest in shape, or of `size` (width, height) if that
-    is given; `Fit.KEEP` ignores both. A stored pixel is `pixel_aspect` times as wide as high.
-    Pixels become square, so that the model sees the picture as it is shown; only `Fit.KEEP` leaves
-    them as stored. Raises ClipError for an area that no frame has.
+    is given; `Fit.KEEP` ignores both and takes the next multiples that `lattice` needs. A stored
+    pixel is `pixel_aspect` times as wide as high. Pixels become square, so that the model sees the
+    picture as it is shown; only `Fit.KEEP` leaves them as stored. Raises ClipError for an area that
+    no frame has.
     """
     if not isinstance(area, Integral) or not 1 <= area <= LARGEST_AREA:
         raise ClipError(
@@ -93,7 +102,8 @@ def place(
         )
     everything = (0, 0, width, height)
     if fit == Fit.KEEP:
-        return Placement(fit, width, height, everything, *round_up_size(width, height), everything)
+        rounded = round_up_size(width, height, lattice.side_multiple)
+        return Placement(fit, width, height, everything, *rounded, everything)
     shown_width, shown_height = shown_size(width, height, pixel_aspect)
     frame_width, frame_height = size or choose_bucket(shown_width, shown_height, area)
     source, inset = everything, (0, 0, frame_width, frame_height)

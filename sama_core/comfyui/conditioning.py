@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..encoders.latent_space import Tiles, blend_tiles
 from ..errors import ConditioningError, needed
+from ..geometry import WAN_21, Lattice
 from ..region import FittedClip, latent_mask
 from ..text import EDIT_TAG, MAX_TOKENS, add_tag, escape_weights, require_instruction
 
@@ -74,21 +75,32 @@ def encode_source(vae, fitted: FittedClip, tiling: str = TILINGS[0]) -> Tensor:
         return vae.encode(fitted.frames)
     pixels = fitted.frames.movedim(-1, 0).unsqueeze(0)
     return blend_tiles(
-        lambda tile: vae.encode(tile[0].movedim(0, -1)), pixels, Tiles(), encode=True
+        lambda tile: vae.encode(tile[0].movedim(0, -1)),
+        pixels,
+        Tiles(),
+        encode=True,
+        lattice=fitted.lattice,
     )
 
 
-def decode_latent(vae, latent: Tensor, tiling: str = TILINGS[0]) -> Tensor:
-    """Latent (1, 16, T, h, w) → frames (F, 8h, 8w, 3) in 0…1.
+def decode_latent(
+    vae, latent: Tensor, tiling: str = TILINGS[0], lattice: Lattice = WAN_21
+) -> Tensor:
+    """Latent (1, 16, T, h, w) → frames (F, 8h, 8w, 3) in 0…1; `lattice` may say other factors.
 
     Deviation: with reference tiles each tile is clamped before blending, because ComfyUI's VAE
     clamps what it returns; the release clamps after.
     """
     if tiling == TILINGS[0]:
         return vae.decode(latent).flatten(0, 1)
-    return blend_tiles(lambda tile: vae.decode(tile).movedim(-1, 1), latent, Tiles(), encode=False)[
-        0
-    ].movedim(0, -1)
+    blended = blend_tiles(
+        lambda tile: vae.decode(tile).movedim(-1, 1),
+        latent,
+        Tiles(),
+        encode=False,
+        lattice=lattice,
+    )
+    return blended[0].movedim(0, -1)
 
 
 def attach_source(conditioning: list, latent: Tensor) -> list:
@@ -96,15 +108,25 @@ def attach_source(conditioning: list, latent: Tensor) -> list:
     return node_helpers.conditioning_set_values(conditioning, {"reference_latents": [latent]})
 
 
-def start_latent(source: Tensor, mask: Tensor | None = None) -> dict:
-    """The LATENT to sample an edit of the latent `source` into: an empty one without a mask.
+def start_latent(source: Tensor, fitted: FittedClip) -> dict:
+    """The LATENT to sample an edit of a clip into, whose latent is `source`: empty without a mask.
 
-    With the clip's `mask` (F, H, W) it is the source, and a noise mask over its cells: core's
-    samplers put the source back outside of it, with each step's noise, and clean at the end.
+    With the clip's mask it is the source, and a noise mask over its cells: core's samplers put the
+    source back outside of it, with each step's noise, and clean at the end.
     """
-    if mask is None:
+    if fitted.mask is None:
         return {"samples": torch.zeros_like(source)}
-    return {"samples": source, "noise_mask": latent_mask(mask)}
+    return {"samples": source, "noise_mask": latent_mask(fitted.mask, fitted.lattice)}
+
+
+def lattice_of_vae(vae) -> Lattice:
+    """How one of core's video VAEs divides a clip, with the patches of Wan's models."""
+    return Lattice(
+        vae.latent_channels,
+        vae.spacial_compression_encode(),
+        vae.temporal_compression_decode(),
+        WAN_21.patch,
+    )
 
 
 def require_wan_vae(vae) -> None:

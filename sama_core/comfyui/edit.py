@@ -28,6 +28,7 @@ from .conditioning import (
 )
 from .distilled import advice
 from .joint_state import prepare
+from .model import lattice_of_model
 from .node_progress import Stages
 from .non_finite import refuse_frames
 
@@ -69,7 +70,7 @@ def edit_clip(
     `say(text)` shows a line in the node. Raises SamaError before the first weight is used for
     everything that can be checked.
     """
-    source = FittedClip.check(images, mask)
+    source = FittedClip.check(images, mask, lattice_of_model(model))
     return EditRun.prepare(model, clip, vae, settings, say).edit(source)
 
 
@@ -130,7 +131,7 @@ class EditRun:
             source = encode_source(self.vae, clip, settings.tiling)
         positive, negative = (attach_source(prompt, source) for prompt in self.prompts)
         with self.stages.stage("sampling"):
-            start = start_latent(source, clip.mask)
+            start = start_latent(source, clip)
             latent = start["samples"]
             return comfy.sample.sample_custom(
                 self.model,
@@ -150,7 +151,8 @@ class EditRun:
     def decode(self, latent: Tensor) -> Tensor:
         """Frames (F, H, W, 3) of a latent (1, 16, T, H/8, W/8). Raises SamplingError for NaN."""
         with self.stages.stage("decoding"):
-            frames = decode_latent(self.vae, latent, self.settings.tiling)
+            lattice = lattice_of_model(self.model)
+            frames = decode_latent(self.vae, latent, self.settings.tiling, lattice)
         refuse_frames(frames)
         return frames
 
@@ -178,7 +180,8 @@ def edit_anchors(
     frames, which it samples uniformly (paper, section 3.2); it was released with one.
     Returns (len(indices), H, W, 3). Errors are those of `edit_clip`.
     """
-    anchors = [FittedClip.check(images[index : index + 1]) for index in indices]
+    lattice = lattice_of_model(model)
+    anchors = [FittedClip.check(images[i : i + 1], lattice=lattice) for i in indices]
     run = EditRun.prepare(model, clip, vae, settings, say, len(indices))
     return torch.cat([run.edit(anchor) for anchor in anchors])
 

@@ -223,9 +223,10 @@ def _nested_run(shapes: list) -> _Run:
 def _plain_run(
     guider, noise: Tensor, latent_image: Tensor, sigmas: Tensor, seed: int | None
 ) -> _Run:
-    require_wan_latent(latent_image, "latent")
-    LatentShape(*latent_image.shape[2:]).tokens()
-    config = guider.model_patcher.model.dit_config
+    sama = guider.model_patcher.model
+    config, lattice = sama.dit_config, sama.lattice
+    require_wan_latent(latent_image, "latent", lattice)
+    LatentShape(*latent_image.shape[2:], lattice).tokens()
     batch, size = latent_image.shape[0], (config.semantic_tokens, config.semantic_dim)
     shape = JointShape(tuple(latent_image.shape[1:]), size)
 

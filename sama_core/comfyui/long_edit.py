@@ -13,7 +13,7 @@ import comfy.sample
 import folder_paths
 from torch import Tensor
 
-from ..geometry import TEMPORAL_FACTOR, pad_frame_count
+from ..geometry import LatentShape, pad_frame_count
 from ..long import (
     Segment,
     SegmentStore,
@@ -24,11 +24,13 @@ from ..long import (
     segment_seed,
 )
 from ..region import FittedClip
+from ..released_files import SAMA_14B
 from .conditioning import encode_source
 from .edit import EditRun, EditSettings, paste_outside
+from .model import lattice_of_model
 from .run_identity import RunIdentity
 
-SEGMENT_FRAMES, OVERLAP_FRAMES = 81, 16
+SEGMENT_FRAMES, OVERLAP_FRAMES = SAMA_14B.frames, 16
 STORE_GIB = 8
 SEGMENT_SEEDS = ("independent", "consecutive")
 _LATENT = "latent"
@@ -41,18 +43,20 @@ class LongSettings:
     """How a long clip is cut and put together."""
 
     segment: int = SEGMENT_FRAMES
-    """Frames the model sees at once; rounded up to 4k+1."""
+    """Frames the model sees at once; rounded up to what it takes, such as 4k+1."""
     overlap: int = OVERLAP_FRAMES
-    """Frames that neighbours share; rounded up to a multiple of 4."""
+    """Frames that neighbours share; rounded up to whole latent frames, such as 4 frames."""
     anchor: bool = True
     """Hold the colours to the source where the edit changed nothing."""
     seeds: str = SEGMENT_SEEDS[0]
     """One of SEGMENT_SEEDS, see `long.segment_seed`."""
 
-    def plan(self, latents: int) -> list[Segment]:
-        """The segments of a clip of so many latent frames. Raises an error of `plan_segments`."""
-        length = (pad_frame_count(self.segment) - 1) // TEMPORAL_FACTOR + 1
-        return plan_segments(latents, length, -(-self.overlap // TEMPORAL_FACTOR))
+    def plan(self, clip: LatentShape) -> list[Segment]:
+        """The segments of a whole clip. Raises an error of `plan_segments`."""
+        lattice = clip.lattice
+        length = lattice.latents_of(pad_frame_count(self.segment, lattice))
+        overlap = -(-self.overlap // lattice.temporal)
+        return plan_segments(clip.frames, length, overlap, lattice)
 
     def sampler_seed(self, seed: int, number: int) -> int:
         """The seed of segment `number`, for the noise that samplers add while they work.
@@ -89,8 +93,8 @@ def edit_long(
     a `mask` only what it touches is sampled, and pixels where it is 0 come back bit for bit.
     Raises SamaError before the first weight is used for everything that can be checked.
     """
-    source = FittedClip.check(images, mask)
-    segments = cut.plan(source.latent.frames)
+    source = FittedClip.check(images, mask, lattice_of_model(model))
+    segments = cut.plan(source.latent)
     run = EditRun.prepare(model, clip, vae, settings, say, len(segments), decodings=1)
     sampled = LongRun(run, source, cut, segments, store).latents()
     frames = run.decode(blend_segments(sampled, source.latent.frames))
@@ -151,7 +155,8 @@ class LongRun:
     def _draw_noise(self, number: int) -> Tensor:
         """The own noise of segment `number`, as long as the segment."""
         whole, own = self.source.latent, self.segments[number].latents
+        size = (whole.lattice.channels, own, whole.height, whole.width)
         return comfy.sample.prepare_noise(
-            self.source.frames.new_zeros(1, 16, own, whole.height, whole.width),
+            self.source.frames.new_zeros(1, *size),
             self.cut.noise_seed(self.run.settings.seed, number),
         )

@@ -10,7 +10,7 @@ from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
 from ..errors import ConditioningError, RuntimeSetupError, needed
-from ..geometry import DEFAULT_AREA, PATCH, LatentShape
+from ..geometry import DEFAULT_AREA, WAN_21, LatentShape, Lattice
 from ..model.config import DitConfig
 from ..model.dit import SamaDiT
 from ..model.memory_law import estimated_bytes
@@ -108,6 +108,11 @@ class SamaModel(comfy.model_base.BaseModel):
         """The sizes of the DiT."""
         return self.diffusion_model.config
 
+    @property
+    def lattice(self) -> Lattice:
+        """How the DiT and its VAE divide a clip."""
+        return self.diffusion_model.lattice
+
     def process_timestep(self, timestep: Tensor, **kwargs) -> Tensor:
         """The timestep as SAMA was trained on it, see `round_timestep`."""
         return round_timestep(timestep)
@@ -153,9 +158,9 @@ class SamaModel(comfy.model_base.BaseModel):
             _check_text(kwargs["cross_attn"], self.dit_config.text_dim)
             out["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
         if kwargs.get("reference_latents"):
-            require_wan_latent(kwargs["reference_latents"][-1], "source latent")
+            require_wan_latent(kwargs["reference_latents"][-1], "source latent", self.lattice)
             source = self.process_latent_in(kwargs["reference_latents"][-1]).to(kwargs["device"])
-            _check_source(source, kwargs.get("sama_shapes"))
+            _check_source(source, kwargs.get("sama_shapes"), self.lattice)
             out["source_latents"] = comfy.conds.CONDRegular(source)
         if kwargs.get("sama_shapes") is not None:
             out["sama_shapes"] = comfy.conds.CONDConstant(kwargs["sama_shapes"])
@@ -203,10 +208,11 @@ class SamaModel(comfy.model_base.BaseModel):
 
     def _latent_shape(self, input_shape) -> LatentShape:
         if len(input_shape) == 5:
-            return LatentShape(*input_shape[2:])
+            return LatentShape(*input_shape[2:], self.lattice)
         semantic = self.dit_config.semantic_tokens * self.dit_config.semantic_dim
         cells = max(0, input_shape[-1] - semantic) // self.latent_format.latent_channels
-        return LatentShape(1, PATCH[1], cells // PATCH[1])
+        rows = self.lattice.patch[1]
+        return LatentShape(1, rows, cells // rows, self.lattice)
 
     def resize_cond_for_context_window(
         self, cond_key, cond_value, window, x_in, device, retain_index_list=[], **kwargs
@@ -258,9 +264,18 @@ def _dit_factory(config: DitConfig, heads_follow_blocks: object):
     return build
 
 
-def require_wan_latent(latent: Tensor, what: str) -> None:
-    """Raises ConditioningError unless `latent` is a Wan 2.1 video latent (B, 16, T, h, w)."""
-    if latent.ndim != 5 or latent.shape[1] != 16:
+def lattice_of_model(patcher) -> Lattice:
+    """How the model of a ModelPatcher divides a clip.
+
+    Wan 2.1's lattice without a model, and for models of others, which `prepare` refuses.
+    """
+    return getattr(getattr(patcher, "model", None), "lattice", WAN_21)
+
+
+def require_wan_latent(latent: Tensor, what: str, lattice: Lattice) -> None:
+    """Raises ConditioningError unless `latent` is a video latent (B, C, T, h, w) of the model's C
+    channels: 16 for Wan 2.1."""
+    if latent.ndim != 5 or latent.shape[1] != lattice.channels:
         kind = {4: "an image latent", 5: "a video latent"}.get(
             latent.ndim, f"{latent.ndim} dimensions"
         )
@@ -268,7 +283,7 @@ def require_wan_latent(latent: Tensor, what: str) -> None:
             needed(
                 what,
                 f"{kind} with {latent.shape[1]} channels",
-                "a Wan 2.1 video latent with 16 channels",
+                f"a {lattice.name} video latent with {lattice.channels} channels",
                 "Use the latents that SAMA Edit Conditioning returns.",
             )
         )
@@ -287,13 +302,13 @@ def _check_text(embeddings: Tensor, text_dim: int) -> None:
         )
 
 
-def _check_source(source: Tensor, sama_shapes: tuple | None) -> None:
+def _check_source(source: Tensor, sama_shapes: tuple | None, lattice: Lattice) -> None:
     if sama_shapes is None:
         return
     target = tuple(sama_shapes[0])
     if tuple(source.shape[1:]) != target:
         got, want = (
-            f"{t} latent frames of {w * 8}x{h * 8} pixels"
+            f"{t} latent frames of {w * lattice.spatial}x{h * lattice.spatial} pixels"
             for _, t, h, w in (source.shape[1:], target)
         )
         raise ConditioningError(

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..geometry import LatentShape
 from ..plan.machine import Machine
 from ..plan.summary import out_of_memory_text
+from .model import lattice_of_model
 from .plan import plan_of_loaded, ram_of_weights, this_machine
 from .streams import JointShape
 
@@ -73,9 +74,11 @@ def _advise(
 ) -> None:
     """Put the advice in front of the error's text; a failure here must not hide the error."""
     try:
-        latent = LatentShape(_frames_at_once(guider, shape.video[1]), *shape.video[2:])
+        patcher, (_, frames, height, width) = guider.model_patcher, shape.video
+        frames = _frames_at_once(guider, frames)
+        latent = LatentShape(frames, height, width, lattice_of_model(patcher))
         cfg = float(getattr(guider, "cfg", 1.0))
-        plan = plan_of_loaded(guider.model_patcher, latent, len(sigmas) - 1, cfg, machine)
+        plan = plan_of_loaded(patcher, latent, len(sigmas) - 1, cfg, machine)
         text = out_of_memory_text(plan)
         if batch > 1:
             text += (

@@ -4,6 +4,7 @@
 `offer_embedded` lists SAMA-Shapes among ComfyUI's models without copying its files.
 """
 
+import comfy.latent_formats
 import comfy.model_base
 import comfy.supported_models
 import folder_paths
@@ -16,6 +17,12 @@ from ..weights.quant_formats import is_quant_key
 from .later_core import log_ignored
 from .model import SamaModel
 from .weight_files import refuse_gaps_and_scales
+
+_LATENT_FORMATS = {
+    known.latent_channels: known
+    for known in (comfy.latent_formats.Wan21, comfy.latent_formats.Wan22)
+}
+"""Core's normalisation of latents, by the number of channels as `geometry.LATTICES`."""
 
 
 class SamaConfig(comfy.supported_models.WAN21_T2V):
@@ -55,6 +62,7 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
             self.unet_config.get("semantic_tokens"),
             "this SAMA model",
         )
+        self.latent_format = _LATENT_FORMATS.get(config.in_dim, comfy.latent_formats.Wan21)()
         # Operations of other packs may read weights and scales in their own way.
         if self.custom_operations is None:
             refuse_gaps_and_scales(state_dict, prefix, config)

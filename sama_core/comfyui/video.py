@@ -23,6 +23,7 @@ from ..clip import (
 )
 from ..clip.sound import fitting_sound
 from ..errors import ClipError, needed
+from ..geometry import WAN_21, Lattice
 from .core_video import file_shown
 from .restored_video import RestoredVideo
 
@@ -51,14 +52,15 @@ def read_source(
     fit: str = Fit.CROP,
     seconds: Seconds | None = None,
     remark: Callable[[list[str]], None] | None = None,
+    lattice: Lattice = WAN_21,
 ) -> tuple[Tensor, ClipInfo]:
     """Fit a range of a VIDEO, or of an IMAGE batch playing at `fps`, to `area` pixels.
 
     Returns float frames (4k+1, H, W, 3) in 0…1, and the ClipInfo that restores the original, its
     sound included. Of a file only the wanted range is decoded. `seconds` replaces frame numbers
-    where it is not 0. `progress(done, total)` is called per frame; `remark(texts)` gets what the
-    user should know about the clip, or an empty list. Raises ClipError for an unreadable clip, and
-    if neither input or both are given.
+    where it is not 0; `lattice` is the model's. `progress(done, total)` is called per frame;
+    `remark(texts)` gets what the user should know about the clip, or an empty list. Raises
+    ClipError for an unreadable clip, and if neither input or both are given.
     """
     if (video is None) == (images is None):
         got = "both a video and images" if video is not None else "neither a video nor images"
@@ -79,7 +81,7 @@ def read_source(
             progress(done, total)
 
     wanted = _resolve(found, clip_range, seconds or Seconds())
-    frames, info = fit_clip(found.source, wanted, area, report, Fit(fit))
+    frames, info = fit_clip(found.source, wanted, area, report, Fit(fit), lattice=lattice)
     info = info.with_sound(found.audio_of(info))
     _, mixed = fitting_sound(info, info.audio)
     if mixed:  # one remark for everything about the sound

@@ -15,13 +15,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..geometry import SPATIAL_FACTOR
+from ..geometry import WAN_21, Lattice
 from .vae import WanVae
 from .vae_layout import WAN_MEAN, WAN_STD
 
 
 class LatentSpace:
     """A VAE with Wan 2.1's normalisation, on the VAE's device; the VAE keeps its own dtype."""
+
+    lattice = WAN_21
+    """How this VAE and the patches of its DiT divide a clip."""
 
     def __init__(self, vae: WanVae):
         """`vae` is neither moved nor changed; call its `skip_idle` first for speed."""
@@ -78,13 +81,20 @@ def _ramp(length: int, first: bool, last: bool, border: int) -> Tensor:
     return weight
 
 
-def blend_tiles(fn: Callable[[Tensor], Tensor], x: Tensor, tiles: Tiles, encode: bool) -> Tensor:
+def blend_tiles(
+    fn: Callable[[Tensor], Tensor],
+    x: Tensor,
+    tiles: Tiles,
+    encode: bool,
+    lattice: Lattice = WAN_21,
+) -> Tensor:
     """Apply `fn` to tiles of `x` and blend the results.
 
     With `encode`, x (B, 3, F, H, W) holds pixels and `fn` gives latents; otherwise x
-    (B, C, T, H/8, W/8) holds latents and `fn` gives pixels. `tiles` counts latent units in both.
+    (B, C, T, H/8, W/8) holds latents and `fn` gives pixels. `tiles` counts latent units in both;
+    `lattice` says how many pixels that is.
     """
-    factor_in, factor_out = (SPATIAL_FACTOR, 1) if encode else (1, SPATIAL_FACTOR)
+    factor_in, factor_out = (lattice.spatial, 1) if encode else (1, lattice.spatial)
     latent_height, latent_width = x.shape[3] // factor_in, x.shape[4] // factor_in
     borders = [
         (size - stride) * factor_out for size, stride in zip(tiles.size, tiles.stride, strict=True)

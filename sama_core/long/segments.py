@@ -4,8 +4,9 @@
     segment 0        0 │ 1 2 3 4 5 │ 6 7 8 │
     segment 1                    s │ 6 7 8 │ 9 …    s, its own first latent, is not used
 
-A segment starts at a multiple of 4 frames, so all its latents but the first cover the very frames
-that the whole clip's latents do, and neighbours can be blended as latents.
+A segment starts at a multiple of 4 frames (with Wan 2.1's VAE; of another `Lattice` by its own
+factor), so all its latents but the first cover the very frames that the whole clip's latents do,
+and neighbours can be blended as latents.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GeometryError, needed
-from ..geometry import TEMPORAL_FACTOR
+from ..geometry import WAN_21, Lattice
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Segment:
     """Number of its first latent frame in the whole clip."""
     latents: int
     """How many latent frames it has."""
+    lattice: Lattice = WAN_21
+    """The model's division of a clip."""
 
     @property
     def end(self) -> int:
@@ -36,11 +39,13 @@ class Segment:
     @property
     def frames(self) -> slice:
         """Its 4k+1 frames in the whole clip."""
-        start = self.first * TEMPORAL_FACTOR
-        return slice(start, start + (self.latents - 1) * TEMPORAL_FACTOR + 1)
+        start = self.first * self.lattice.temporal
+        return slice(start, start + self.lattice.frames_of(self.latents))
 
 
-def plan_segments(latents: int, length: int, overlap: int) -> list[Segment]:
+def plan_segments(
+    latents: int, length: int, overlap: int, lattice: Lattice = WAN_21
+) -> list[Segment]:
     """Segments of `length` latent frames that cover `latents`, neighbours sharing `overlap` or, at
     the end, more.
 
@@ -48,20 +53,22 @@ def plan_segments(latents: int, length: int, overlap: int) -> list[Segment]:
     one. Raises GeometryError where segments would not advance.
     """
     if overlap < 1 or length < overlap + 2:
+        time, least = lattice.temporal, lattice.frames_of(overlap + 2)
         raise GeometryError(
             needed(
                 "segments",
-                f"{_frames(length)} frames with an overlap of {overlap * TEMPORAL_FACTOR}",
-                f"an overlap of 4 or more, and segments at least {2 * TEMPORAL_FACTOR - 3} "
-                "frames longer than it",
-                f"Set the segment to {_frames(overlap + 2)} frames or more, or the overlap lower.",
+                f"{lattice.frames_of(length)} frames with an overlap of {overlap * time}",
+                f"an overlap of {time} or more, and segments at least {time + 1} frames longer "
+                "than it",
+                f"Set the segment to {least} frames or more, or the overlap lower.",
             )
         )
     if latents <= length:
-        return [Segment(0, latents)]
-    segments = [Segment(0, length)]
+        return [Segment(0, latents, lattice)]
+    segments = [Segment(0, length, lattice)]
     while segments[-1].end < latents:
-        segments.append(Segment(min(segments[-1].end - 1 - overlap, latents - length), length))
+        first = min(segments[-1].end - 1 - overlap, latents - length)
+        segments.append(Segment(first, length, lattice))
     return segments
 
 
@@ -121,7 +128,3 @@ def noise_tape(segments: list[Segment], draw: Callable[[int], Tensor]) -> Tensor
         pieces.append(draw(number)[:, :, reached - segment.first :])
         reached = segment.end
     return torch.cat(pieces, 2)
-
-
-def _frames(latents: int) -> int:
-    return (latents - 1) * TEMPORAL_FACTOR + 1

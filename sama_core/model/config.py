@@ -3,10 +3,10 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..errors import CheckpointError, needed
-from ..geometry import WAN_21, Lattice
+from ..geometry import WAN_21, Lattice, lattice_of
 
 WAN_HEAD_SIZE = 128
 """Head size of every Wan model."""
@@ -62,8 +62,8 @@ class DitConfig:
 
     @property
     def lattice(self) -> Lattice:
-        """How this model divides a clip. The VAE's factors are Wan 2.1's: no tensor states them."""
-        return replace(WAN_21, channels=self.in_dim, patch=self.patch)
+        """How this model divides a clip, see `geometry.lattice_of`."""
+        return lattice_of(self.in_dim, self.patch)
 
     @property
     def head_dim(self) -> int:

@@ -52,6 +52,7 @@ class SamaDiT(nn.Module):
         """
         super().__init__()
         self.config, self.dtype, self.head_dtype = config, dtype, head_dtype
+        self.lattice = config.lattice
         dim = config.dim
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         head_factory: dict[str, Any] = {"device": device, "dtype": head_dtype or dtype}
@@ -112,7 +113,7 @@ class SamaDiT(nn.Module):
         if source_latents is not None:
             _check_source(source_latents, latents)
         frames, height, width = latents.shape[2:]
-        grid = LatentShape(frames, height, width, self.config.lattice).grid()
+        grid = LatentShape(frames, height, width, self.lattice).grid()
         layout = TokenLayout.of(
             math.prod(grid),
             source_latents is not None,

@@ -4,9 +4,9 @@ The nearest settings are found by changing one thing at a time: the smallest cha
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..geometry import ClipShape, LatentShape, choose_bucket
+from ..geometry import ClipShape, LatentShape, choose_bucket, pad_frame_count
 from ..model.memory_law import sequence_tokens
 from .budget import Budget, Load, budget
 from .machine import Machine
@@ -17,7 +17,7 @@ from .weight_bytes import SMALLER_FORMATS
 _AREAS = [part / 20 for part in range(19, 0, -1)]
 """Areas that are tried, as fractions of the requested one."""
 _LENGTHS = (81, 65, 49, 33, 17, 9, 5, 1)
-"""Frame counts that are tried where more than one setting has to change."""
+"""Frame counts that are tried where more than one setting has to change, padded for the model."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ def _first(
 
 
 def _fewer_frames(request: Request) -> Iterator[tuple[str, Request]]:
-    clip = request.clip
-    for frames in range(clip.frames - 4, 0, -4):
-        yield f"{frames} frames", request.with_clip(ClipShape(frames, clip.height, clip.width))
+    clip, step = request.clip, request.clip.lattice.temporal
+    for frames in range(clip.frames - step, 0, -step):
+        yield f"{frames} frames", request.with_clip(replace(clip, frames=frames))
 
 
 def _smaller_areas(request: Request) -> Iterator[tuple[str, Request]]:
     for width, height in _sizes(request.clip):
         yield (
             f"frames of {width}x{height}",
-            request.with_clip(ClipShape(request.clip.frames, height, width)),
+            request.with_clip(replace(request.clip, height=height, width=width)),
         )
 
 
@@ -81,11 +81,13 @@ def _smaller_files(request: Request) -> Iterator[tuple[str, Request]]:
 def _smaller_everything(request: Request) -> Iterator[tuple[str, Request]]:
     """All three at once: clips with the most pixels first, each with the largest file first."""
     files = [("", request), *_smaller_files(request)]
-    frames = [count for count in _LENGTHS if count <= request.clip.frames]
+    whole = request.clip
+    frames = dict.fromkeys(pad_frame_count(count, whole.lattice) for count in _LENGTHS)
     clips = [
-        ClipShape(count, height, width)
+        replace(whole, frames=count, height=height, width=width)
         for count in frames
-        for width, height in _sizes(request.clip)
+        if count <= whole.frames
+        for width, height in _sizes(whole)
     ]
     for clip in sorted(clips, key=lambda clip: -clip.frames * clip.height * clip.width):
         for file, lighter in files:

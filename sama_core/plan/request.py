@@ -7,9 +7,10 @@ from .. import embedded
 from ..errors import GeometryError, SamaError, needed
 from ..geometry import (
     DEFAULT_AREA,
-    SIDE_MULTIPLE,
+    WAN_21,
     ClipShape,
     LatentShape,
+    Lattice,
     choose_bucket,
     pad_frame_count,
 )
@@ -38,7 +39,7 @@ class Request:
     """One edit, before it is made. Raises SamaError for steps or a cfg that no edit can have."""
 
     clip: ClipShape
-    """As the model gets it: 4k+1 frames, sides that are multiples of 16."""
+    """As the model gets it: 4k+1 frames, sides that are multiples of 16 (for Wan 2.1)."""
     config: DitConfig = RELEASED_CONFIG
     """Sizes of the model."""
     weights: Weights = RELEASED
@@ -95,9 +96,8 @@ class Request:
 
         Source: `memory_used_decode` in `comfy.sd.VAE`.
         """
-        latent = self.clip.latent()
-        rule = _VAE_FEW_FRAMES if latent.frames <= 4 else _VAE_FRAMES
-        return rule * latent.height * latent.width * 8 * 8 * machine.compute_size
+        rule = _VAE_FEW_FRAMES if self.clip.latent().frames <= 4 else _VAE_FRAMES
+        return rule * self.clip.height * self.clip.width * machine.compute_size
 
     def with_clip(self, clip: ClipShape) -> "Request":
         """The same edit of another clip, without remarks."""
@@ -174,13 +174,13 @@ def encoder_sizes(config: DitConfig) -> dict[str, int]:
 
 
 def fitted_clip(
-    frames: int, width: int, height: int, area: int | None = None
+    frames: int, width: int, height: int, area: int | None = None, lattice: Lattice = WAN_21
 ) -> tuple[ClipShape, tuple[str, ...]]:
     """The clip the model will get, and a sentence for each change.
 
     With an `area` in pixels the frames get the bucket that SAMA Source Video would choose. Without,
-    sides that are multiples of 16 stay as they are, and others get the bucket of their own area.
-    Raises GeometryError for sizes that no clip has.
+    sides that `lattice` takes (multiples of 16 for Wan 2.1) stay as they are, and others get the
+    bucket of their own area. Raises GeometryError for sizes that no clip has.
     """
     for name, value, most in (
         ("frames", frames, MAX_FRAMES),
@@ -189,15 +189,15 @@ def fitted_clip(
     ):
         if not 1 <= value <= most:
             raise GeometryError(needed(name, value, f"1 to {most}", f"Set another {name}."))
-    remarks, padded = [], pad_frame_count(frames)
+    remarks, padded = [], pad_frame_count(frames, lattice)
     if padded != frames:
-        remarks.append(f"{frames} frames will be padded to {padded} (4k+1).")
-    if area or width % SIDE_MULTIPLE or height % SIDE_MULTIPLE:
+        remarks.append(f"{frames} frames will be padded to {padded} ({lattice.frame_rule}).")
+    if area or not lattice.takes_size(width, height):
         fitted = choose_bucket(width, height, area or width * height)
         if fitted != (width, height):
             remarks.append(f"Frames of {width}x{height} will be fitted to {fitted[0]}x{fitted[1]}.")
         width, height = fitted
-    return ClipShape(padded, height, width), tuple(remarks)
+    return ClipShape(padded, height, width, lattice), tuple(remarks)
 
 
 def default_size(area: int | None) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from ..clip.info import ClipInfo
 from ..clip.placement import Box, Fit
 from ..errors import RegionError, needed
-from ..geometry import ClipShape, LatentShape, crop_box, pad_frame_count
+from ..geometry import WAN_21, ClipShape, LatentShape, Lattice, crop_box, pad_frame_count
 
 _STEPS = 4096
 """Levels of a resized mask, so that rounding errors do not leave white or black."""
@@ -34,31 +34,37 @@ class FittedClip:
     """
 
     frames: Tensor
-    """(F, H, W, 3) float in 0…1; F is 4k+1, the sides are multiples of 16."""
+    """(F, H, W, 3) float in 0…1; F is 4k+1, the sides are multiples of 16 (for Wan 2.1)."""
     mask: Tensor | None = None
     """float32 (F, H, W) in 0…1, 0 where nothing may change; None lets everything change."""
+    lattice: Lattice = WAN_21
+    """The model's division of a clip."""
 
     @classmethod
-    def check(cls, images: Tensor, mask: Tensor | None = None) -> "FittedClip":
+    def check(
+        cls, images: Tensor, mask: Tensor | None = None, lattice: Lattice = WAN_21
+    ) -> "FittedClip":
         """From IMAGE (F, H, W, 3 or more), alpha dropped, and a MASK, which is fitted to it.
 
         Raises GeometryError for frames that the model does not take, and RegionError for a mask
         that does not fit them or is black everywhere.
         """
         frames, height, width = images.shape[:3]
-        ClipShape(frames, height, width).latent()
+        ClipShape(frames, height, width, lattice).latent()
         if mask is not None:
-            mask = require_region(fit_mask(mask, frames, height, width))
-        return cls(images[..., :3], mask)
+            mask = require_region(fit_mask(mask, frames, height, width, lattice=lattice))
+        return cls(images[..., :3], mask, lattice)
 
     @property
     def latent(self) -> LatentShape:
         """Shape of the latent that the frames encode to."""
-        return ClipShape(*self.frames.shape[:3]).latent()
+        frames, height, width = self.frames.shape[:3]
+        return ClipShape(frames, height, width, self.lattice).latent()
 
     def part(self, frames: slice) -> "FittedClip":
         """The clip of some of the frames, a view. Its mask may be black everywhere."""
-        return FittedClip(self.frames[frames], None if self.mask is None else self.mask[frames])
+        mask = None if self.mask is None else self.mask[frames]
+        return FittedClip(self.frames[frames], mask, self.lattice)
 
 
 def fit_mask(
@@ -69,14 +75,16 @@ def fit_mask(
     info: ClipInfo | None = None,
     grow: int = 0,
     feather: int = 0,
+    lattice: Lattice = WAN_21,
 ) -> Tensor:
     """A MASK (F, H, W) or (H, W) in 0…1 → float32 (frames, height, width) in 0…1 over a clip.
 
     A mask of the frames' size is not resized. Any other size is taken as that of the source, or
     a smaller copy of it: with `info` the mask is placed as the clip was (cropped, stretched, with
     black bars), without `info` it is cropped in the centre, which is the default fit. `grow` and
-    `feather` are pixels. Raises RegionError for another number of frames, for NaN or infinite
-    values, and for an `info` of another clip.
+    `feather` are pixels. A mask without the padding frames is one of a count that `lattice` pads to
+    `frames`. Raises RegionError for another number of frames, for NaN or infinite values, and for
+    an `info` of another clip.
     """
     mask = _check_mask(mask)
     if info is not None and (info.fitted_width, info.fitted_height) != (width, height):
@@ -88,7 +96,7 @@ def fit_mask(
                 "Connect frames and clip info of one SAMA Source Video.",
             )
         )
-    _check_count(len(mask), frames, info)
+    _check_count(len(mask), frames, info, lattice)
     soft = soften(_fit_size(mask, height, width, info), grow, feather)
     return (
         soft.expand(frames, -1, -1)
@@ -137,9 +145,10 @@ def _check_mask(mask: Tensor) -> Tensor:
     return mask.clamp(0, 1)
 
 
-def _check_count(count: int, frames: int, info: ClipInfo | None) -> None:
+def _check_count(count: int, frames: int, info: ClipInfo | None, lattice: Lattice) -> None:
     """Raises RegionError unless `count` masks can stand for `frames` frames, padded or not."""
-    unpadded = count == info.frame_count if info is not None else pad_frame_count(count) == frames
+    padded = pad_frame_count(count, lattice)
+    unpadded = count == info.frame_count if info is not None else padded == frames
     if count in (1, frames) or (count < frames and unpadded):
         return
     or_unpadded = f" (or {info.frame_count}, without padding)" if info is not None else ""

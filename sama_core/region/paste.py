@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import RegionError, needed
-from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, ClipShape
+from ..geometry import WAN_21, ClipShape, Lattice
 from .masks import box_blur, dilate, erode, soften
 
 DEFAULT_THRESHOLD = 8.0
@@ -95,17 +95,18 @@ def paste_back(source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
     return torch.where(weight == 0, source, blended)
 
 
-def latent_mask(mask: Tensor) -> Tensor:
+def latent_mask(mask: Tensor, lattice: Lattice = WAN_21) -> Tensor:
     """A mask (F, H, W) over a fitted clip → float32 (1, 1, T, H/8, W/8): 1 in cells to sample.
 
     Wan 2.1's VAE puts 8x8 pixels into a cell; its first latent frame holds one frame, every further
     one four. A cell that the mask touches at all is sampled in full, so that nothing wanted is cut
-    off; `paste_back` makes the soft edge, in pixels. Raises GeometryError unless F is 4k+1 and the
-    sides are multiples of 16.
+    off; `paste_back` makes the soft edge, in pixels. Another `lattice` has other factors. Raises
+    GeometryError unless F is 4k+1 and the sides are multiples of 16 (of Wan 2.1).
     """
-    shape = ClipShape(*mask.shape).latent()
-    cells = functional.max_pool2d(mask[:, None], SPATIAL_FACTOR)[:, 0]
-    rest = cells[1:].unflatten(0, (shape.frames - 1, TEMPORAL_FACTOR)).amax(1)
+    frames, height, width = mask.shape
+    shape = ClipShape(frames, height, width, lattice).latent()
+    cells = functional.max_pool2d(mask[:, None], lattice.spatial)[:, 0]
+    rest = cells[1:].unflatten(0, (shape.frames - 1, lattice.temporal)).amax(1)
     return (torch.cat([cells[:1], rest]) > 0).float()[None, None]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import needed
+from ..geometry import WAN_21, Lattice
 from .alignment.config import AlignConfig
 from .objectives.noising import chance
 from .recipe import (
@@ -164,8 +165,6 @@ class TrainConfig:
 
     def checks(self) -> list[Check]:
         """What a value must be beyond its type, see `refuse_bad`."""
-        width, height, frames = self.width, self.height, self.frames
-        sides = min(width, height) > 0 and width % 16 == 0 and height % 16 == 0
         sizes = (self.batch_size, self.image_batch_size)
         parts = self.trained_parts
         return [
@@ -173,13 +172,23 @@ class TrainConfig:
             (self.steps > 0, "steps", self.steps, "at least 1"),
             (self.batch_size > 0, "batch_size", self.batch_size, "at least 1"),
             *(self._check_accumulation(size) for size in sizes),
-            (frames > 0 and frames % 4 == 1, "frames", frames, "4k+1"),
-            (sides, "size", f"{width}x{height}", "multiples of 16"),
+            *self.clip_checks(),
             *check_ranges(self, SHARES, POSITIVE, NOT_NEGATIVE),
             (not (parts and self.lora_rank), "trained_parts", parts, "empty with a lora_rank"),
             self._check_cells(),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
             (self.precision in ("no", "bf16"), "precision", self.precision, '"no" or "bf16"'),
+        ]
+
+    def clip_checks(self, lattice: Lattice = WAN_21) -> list[Check]:
+        """What the clips' length and size must be for a model that divides them as `lattice` says.
+
+        Wan 2.1's until the model's file has been read.
+        """
+        size, sides = (self.width, self.height), f"multiples of {lattice.side_multiple}"
+        return [
+            (lattice.takes_count(self.frames), "frames", self.frames, lattice.frame_rule),
+            (lattice.takes_size(*size), "size", "{}x{}".format(*size), sides),
         ]
 
     def _check_accumulation(self, size: int) -> Check:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SamaError, needed
-from ...geometry import DEFAULT_AREA, ClipShape
+from ...geometry import DEFAULT_AREA, ClipShape, Lattice
 from ...model.config import DitConfig
 from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, windows_reserve
 from ...plan.planning import make_plan
@@ -97,12 +97,13 @@ def make_request(
     release = SAMA_SHAPES if is_small(config) else SAMA_14B
     steps, cfg, usual = release.steps, release.cfg, release.frames
     if video:
-        clip, remarks = _read_clip(video, options, usual, area, places)
+        clip, remarks = _read_clip(video, options, usual, area, places, config.lattice)
     else:
-        size = (
+        frames = usual if options.frames is None else options.frames
+        width, height = (
             options.area if isinstance(options.area, tuple) else default_size(options.area or area)
         )
-        clip, remarks = fitted_clip(usual if options.frames is None else options.frames, *size)
+        clip, remarks = fitted_clip(frames, width, height, lattice=config.lattice)
     return Request(
         clip,
         config,
@@ -116,11 +117,17 @@ def make_request(
 
 
 def _read_clip(
-    video: Path, options: Namespace, usual: int, area: int | None, places: Places
+    video: Path,
+    options: Namespace,
+    usual: int,
+    area: int | None,
+    places: Places,
+    lattice: Lattice,
 ) -> tuple[ClipShape, tuple[str, ...]]:
     """The clip that the model will get of `video`, and remarks.
 
-    `usual` is the number of frames where the file does not say, `area` the model's own in pixels.
+    `usual` is the number of frames where the file does not say; `area`, in pixels, and `lattice`
+    are the model's own.
     """
     facts = clip_facts(video, places)
     clip, remarks = fitted_clip(
@@ -128,6 +135,7 @@ def _read_clip(
         facts["width"],
         facts["height"],
         area=_pixels(options.area) or area or DEFAULT_AREA,
+        lattice=lattice,
     )
     if options.frames is None and not facts["frames"]:
         remarks += (f"The file does not say how many frames it has; {usual} are assumed.",)

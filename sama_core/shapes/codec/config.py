@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
+from ...released_files import SAMA_SHAPES
 from ...training.recipe import refuse_bad
 
 
@@ -64,20 +64,21 @@ class CodecConfig:
     """Steps between lines of the log."""
 
     def __post_init__(self) -> None:
+        lattice = SAMA_SHAPES.lattice
         checks = (
             (self.steps > 0, "steps", self.steps, "at least 1"),
             (self.batch_size > 0, "batch_size", self.batch_size, "at least 1"),
             (
-                self.frames and all(count % TEMPORAL_FACTOR == 1 for count in self.frames),
+                self.frames and all(map(lattice.takes_count, self.frames)),
                 "frames",
                 self.frames,
-                f"{TEMPORAL_FACTOR}k+1",
+                lattice.frame_rule,
             ),
             (
-                self.size % SPATIAL_FACTOR == 0,
+                self.size % lattice.spatial == 0,
                 "size",
                 self.size,
-                f"a multiple of {SPATIAL_FACTOR}",
+                f"a multiple of {lattice.spatial}",
             ),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
         )

@@ -9,9 +9,9 @@ from torch import Generator, Tensor, nn
 
 from ...encoders.umt5 import Umt5Encoder
 from ...encoders.umt5_layout import Umt5Sizes
-from ...encoders.vae_layout import LATENT_CHANNELS
 from ...model.config import DitConfig
 from ...model.dit import SamaDiT
+from ...released_files import SAMA_SHAPES
 from ...text import EDIT_TAG
 from ...training.pretext import PRETEXTS
 from ..world import vocabulary as words
@@ -34,10 +34,11 @@ def shapes_dit_config(semantic_dim: int) -> DitConfig:
         num_layers=6,
         text_dim=SHAPES_TEXT_DIM,
         freq_dim=256,
-        in_dim=LATENT_CHANNELS,
-        out_dim=LATENT_CHANNELS,
+        in_dim=SAMA_SHAPES.lattice.channels,
+        out_dim=SAMA_SHAPES.lattice.channels,
         semantic_dim=semantic_dim,
         semantic_hidden=128,
+        patch=SAMA_SHAPES.lattice.patch,
     )
 
 

@@ -24,8 +24,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ...encoders.umt5 import PaddedText, Umt5Encoder
-from ...geometry import SIDE_MULTIPLE, TEMPORAL_FACTOR
 from ...model.dit import SamaDiT
+from ...released_files import SAMA_SHAPES
 from ...training.alignment import Aligner
 from ...training.objective import SamaObjective, TrainBatch
 from ...training.objectives import Breakdown
@@ -60,12 +60,12 @@ def edit_labels(source: Scenes, edits: Edits, frames: int, height: int, width: i
 
 def _visible_cells(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
     """(B, N, T · h · w) bool: the cells where each of N objects is visible."""
-    covers = coverage(scenes, frames, height, width)
+    lattice, covers = SAMA_SHAPES.lattice, coverage(scenes, frames, height, width)
     covers[:, 0] *= 1 - covers[:, 1]  # the second object lies on top
-    covers = functional.avg_pool2d(covers.flatten(0, 2)[:, None], SIDE_MULTIPLE).view(
+    covers = functional.avg_pool2d(covers.flatten(0, 2)[:, None], lattice.side_multiple).view(
         *covers.shape[:3], -1
     )
-    later = covers[:, :, 1:].unflatten(2, (-1, TEMPORAL_FACTOR)).mean(3)
+    later = covers[:, :, 1:].unflatten(2, (-1, lattice.temporal)).mean(3)
     return (torch.cat([covers[:, :, :1], later], 2) > _SEEN).flatten(2)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...errors import RuntimeSetupError, needed
-from ...geometry import WAN_21
+from ...released_files import SAMA_SHAPES
 from ...training.alignment import AlignConfig, changed_cells, make_targets
 from ...training.alignment.saliency import reduce_mask
 from ...training.recipe import ConfigError
@@ -100,21 +100,22 @@ class SceneTeacher:
     def _choose_frames(self, features: Tensor) -> Tensor:
         """A flow's teacher sees every frame, others the last one of each latent frame."""
         flow = self.config.relation == "flow"
-        return features if flow else features[:: WAN_21.temporal]
+        return features if flow else features[:: SAMA_SHAPES.lattice.temporal]
 
     def _weigh(self, pairs: Pairs) -> Iterable[Tensor | None]:
         """The saliency of each scene (T, h, w), or (F, h, w) for a flow."""
         if self.config.saliency == "none":
             return [None] * len(pairs.target)
-        frames = self.size[0]
-        slices = frames if self.config.relation == "flow" else 1 + (frames - 1) // WAN_21.temporal
+        frames, lattice = self.size[0], SAMA_SHAPES.lattice
+        slices = frames if self.config.relation == "flow" else lattice.latents_of(frames)
         cells = (slices, *self.cells)
         if self.config.saliency == "changed":
             source, target = (render(scenes, *self.size) for scenes in (pairs.source, pairs.target))
-            return changed_cells(source, target, cells)
+            return changed_cells(source, target, cells, lattice=lattice)
         if self.config.saliency == "learned":
-            return reduce_mask(self._read_saliency(pairs), cells)
-        return reduce_mask(named_masks(pairs.source, pairs.target, pairs.edits, *self.size), cells)
+            return reduce_mask(self._read_saliency(pairs), cells, lattice)
+        named = named_masks(pairs.source, pairs.target, pairs.edits, *self.size)
+        return reduce_mask(named, cells, lattice)
 
     @torch.no_grad()
     def _read_saliency(self, pairs: Pairs) -> Tensor:

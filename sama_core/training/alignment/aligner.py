@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SamaError, needed
+from ...geometry import WAN_21, Lattice
 from ...model.config import DitConfig
 from .config import AlignConfig
 from .flow import flow_both_ways, flow_distance, flow_divergence, local_gram_flow
@@ -32,10 +33,11 @@ class Aligner(nn.Module):
         grid: tuple[int, int],
         cells: tuple[int, int],
         width: int,
+        lattice: Lattice = WAN_21,
     ):
-        """For a DiT of `blocks` blocks of width `dim` on clips of `grid` (h, w) tokens, and a
-        teacher of `width` channels on `cells` (h', w'). ConfigError for a block that the model has
-        not.
+        """For a DiT of `blocks` blocks of width `dim` on clips of `grid` (h, w) tokens that
+        `lattice` cuts, and a teacher of `width` channels on `cells` (h', w'). ConfigError for a
+        block that the model has not.
         """
         super().__init__()
         self.config, self.block = config, config.choose_block(blocks) - 1
@@ -47,7 +49,7 @@ class Aligner(nn.Module):
             width = 1
         count = 2 if config.fusion == "separate" else 1
         self.projectors = nn.ModuleList(
-            Projector(dim, width, cells, grid, tracking) for _ in range(count)
+            Projector(dim, width, cells, grid, tracking, lattice=lattice) for _ in range(count)
         )
         self._shape: tuple[int, int, int] | None = None
         self._students: list[Tensor] = []
@@ -64,7 +66,7 @@ class Aligner(nn.Module):
         grid, cells = ((size[0] // pixels, size[1] // pixels) for pixels in (side, config.cell))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return cls(config, dit.dim, dit.num_layers, grid, cells, width)
+            return cls(config, dit.dim, dit.num_layers, grid, cells, width, dit.lattice)
 
     def begin(self, shape: tuple[int, int, int]) -> None:
         """Before a forward pass: the clip's tokens (t, h, w)."""

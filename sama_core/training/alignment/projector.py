@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import ConditioningError, needed
+from ...geometry import WAN_21, Lattice
 
-TIME_FACTOR = 4
-"""Pixel frames of a latent frame; the first latent frame is one pixel frame (Wan 2.1's VAE)."""
 TRACKING_WIDTHS = (768, 512, 256)
 """Widths of the skip connection and of the two inner layers (SAM2VideoX App. A)."""
 RELATION_WIDTHS = (2048, 2048)
@@ -32,7 +31,7 @@ class Projector(nn.Module):
     since the paper does not say: the convolution (3, 1, 1) also brings the width to 768 and runs
     before the interpolation (×4, linear); both are added; 32 groups, or the most that divide the
     width; the last layer is bare. Of 4t frames the first three are dropped, because Wan's first
-    latent frame is one pixel frame: 13 latent frames give 49.
+    latent frame is one pixel frame: 13 latent frames give 49. (4 is the factor of Wan 2.1's VAE.)
 
     `tracking=False` is VideoREPA's: three linear layers with SiLU. Frames are resampled linearly
     where the teacher has other ones; Unverified, as are the modes of all resampling in SARA.
@@ -49,13 +48,14 @@ class Projector(nn.Module):
         grid: tuple[int, int],
         tracking: bool = False,
         widths: Sequence[int] | None = None,
+        lattice: Lattice = WAN_21,
     ):
         """`dim` of the hidden states, `width` of the teacher, `cells` (h', w') of the teacher and
         `grid` (h, w) of the model's tokens, for which the number of cells a token gives is
-        chosen.
+        chosen; `lattice` is the model's.
         """
         super().__init__()
-        self.cells, self.tracking = tuple(cells), tracking
+        self.cells, self.tracking, self.lattice = tuple(cells), tracking, lattice
         self.spread = max(math.ceil(have / of) for have, of in zip(cells, grid, strict=True))
         widths = widths or (TRACKING_WIDTHS if tracking else RELATION_WIDTHS)
         out = width * self.spread**2
@@ -94,9 +94,10 @@ class Projector(nn.Module):
     def _to_pixel_frames(self, video: Tensor) -> Tensor:
         """(B, D, t, h, w) → (B, 768, 4t − 3, h, w)."""
         video = self.shrink(video)
-        size = (video.shape[2] * TIME_FACTOR, *video.shape[3:])
+        time = self.lattice.temporal
+        size = (video.shape[2] * time, *video.shape[3:])
         longer = functional.interpolate(video, size, mode="trilinear", align_corners=False)
-        return (longer + self.refine(longer))[:, :, TIME_FACTOR - 1 :]
+        return (longer + self.refine(longer))[:, :, time - 1 :]
 
     def _to_cells(self, video: Tensor) -> Tensor:
         """(B, width · r², T, h, w) → (B, width, T, h', w')."""
@@ -134,8 +135,3 @@ def match_frames(student: Tensor, frames: int) -> Tensor:
     size = (frames, *video.shape[3:])
     video = functional.interpolate(video, size, mode="trilinear", align_corners=False)
     return video.movedim(1, -1)
-
-
-def count_pixel_frames(latent_frames: int) -> int:
-    """Pixel frames of a clip of Wan's latent frames: 5, 13, 21 → 17, 49, 81."""
-    return TIME_FACTOR * (latent_frames - 1) + 1

@@ -12,10 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SamaError, needed
+from ...geometry import WAN_21, Lattice
 
 
 def changed_cells(
-    source: Tensor, target: Tensor, cells: tuple[int, int, int], threshold: float = 0.05
+    source: Tensor,
+    target: Tensor,
+    cells: tuple[int, int, int],
+    threshold: float = 0.05,
+    lattice: Lattice = WAN_21,
 ) -> Tensor:
     """Where an edit changed its source: frames (B, F, H, W, 3) in 0..1 twice → (B, T, h, w) in
     0..1.
@@ -34,22 +39,23 @@ def changed_cells(
             )
         )
     differs = ((source - target).abs().amax(-1) > threshold).float()
-    return reduce_mask(differs, cells)
+    return reduce_mask(differs, cells, lattice)
 
 
-def reduce_mask(mask: Tensor, cells: tuple[int, int, int]) -> Tensor:
+def reduce_mask(mask: Tensor, cells: tuple[int, int, int], lattice: Lattice = WAN_21) -> Tensor:
     """Masks (B, F, H, W) in 0..1 → (B, T, h, w): the mean of a cell. A first frame of its own stays
     one.
 
-    With F = 4T − 3 frames slices are (0), (1..4), (5..8) … as Wan's VAE takes them; otherwise
-    frames are spread evenly. Raises SamaError for other forms.
+    With F = 4T − 3 frames slices are (0), (1..4), (5..8) … as Wan's VAE takes them, or by the
+    factor of another `lattice`; otherwise frames are spread evenly. Raises SamaError for other
+    forms.
     """
     if mask.ndim != 4 or 0 in mask.shape:
         raise SamaError(
             needed("mask", f"shape {tuple(mask.shape)}", "(B, F, H, W)", "Give one for each frame.")
         )
     frames, slices = mask.shape[1], cells[0]
-    if frames == 4 * (slices - 1) + 1 and slices > 1:
+    if frames == lattice.frames_of(slices) and slices > 1:
         first = functional.adaptive_avg_pool2d(mask[:, :1], cells[1:])
         rest = functional.adaptive_avg_pool3d(mask[:, None, 1:], (slices - 1, *cells[1:]))[:, 0]
         return torch.cat([first, rest], dim=1)

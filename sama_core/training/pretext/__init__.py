@@ -11,7 +11,7 @@ text tag. Source: SAMA §3.3 and App. C (ratios, settings, tags); release `train
 (operators).
 """
 
-from .mix import PRETEXTS, RATIOS, Perturbed, Pretext, PretextMix
+from .mix import PRETEXTS, RATIOS, Perturbed, Pretext, PretextMix, pretexts_for
 from .operators import cube_inpainting, none, speed_perturbation, tube_shuffle
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "PretextMix",
     "cube_inpainting",
     "none",
+    "pretexts_for",
     "speed_perturbation",
     "tube_shuffle",
 ]

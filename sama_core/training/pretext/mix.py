@@ -2,13 +2,15 @@
 
 from bisect import bisect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate
 
 import torch
 from torch import Generator, Tensor
 
 from ...errors import SamaError, needed
+from ...geometry import Lattice
 from . import operators as ops
 
 
@@ -56,6 +58,13 @@ RATIOS: Mapping[str, float] = {
     "tube_shuffle": 4,
 }
 """SAMA App. C."""
+
+
+def pretexts_for(lattice: Lattice) -> Mapping[str, Pretext]:
+    """The pretexts by name, for a model that divides clips as `lattice` says."""
+    speed = PRETEXTS["speed_perturbation"]
+    perturb = partial(ops.speed_perturbation, lattice=lattice)
+    return {**PRETEXTS, speed.name: replace(speed, perturb=perturb)}
 
 
 @dataclass(frozen=True)

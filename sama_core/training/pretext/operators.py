@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from ...errors import SamaError, needed
-from ...geometry import TEMPORAL_FACTOR
+from ...geometry import WAN_21, Lattice
 
 NONE_TAG = ""
 """Unverified: the paper gives a tag for the three pretexts only; nothing is put before the caption
@@ -102,6 +102,7 @@ def speed_perturbation(
     generator: Generator | None = None,
     speed: float = SPEED,
     time_warp: bool = False,
+    lattice: Lattice = WAN_21,
 ) -> Tensor:
     """Frames (F, H, W, C) or (B, F, H, W, C) at `speed` times their pace, the same shape; draws
     nothing.
@@ -121,25 +122,27 @@ def speed_perturbation(
 
     def perturb(clip: Tensor) -> Tensor:
         indices = (
-            time_warp_indices(len(clip), speed) if time_warp else resample_indices(len(clip), speed)
+            time_warp_indices(len(clip), speed)
+            if time_warp
+            else resample_indices(len(clip), speed, lattice)
         )
         return clip[fit_length(indices, len(clip)).to(clip.device)]
 
     return each_clip(frames, perturb)
 
 
-def resample_indices(frames: int, speed: float = SPEED) -> Tensor:
+def resample_indices(frames: int, speed: float = SPEED, lattice: Lattice = WAN_21) -> Tensor:
     """Source frame of each of the round(frames / speed) new frames, cut to 4k+1 of them: (4k+1,)
     int64.
 
-    At 2x 49 frames give 21 and 81 give 37. Python rounds halves to even, here and in the frame
-    number.
+    At 2x 49 frames give 21 and 81 give 37; another `lattice` has another factor than 4. Python
+    rounds halves to even, here and in the frame number.
     """
     _check_speed(speed)
     if frames < 2:
         return torch.arange(frames)
     count = max(1, round(frames / speed))
-    count -= (count - 1) % TEMPORAL_FACTOR
+    count = lattice.frames_of(lattice.latents_of(count))
     return torch.tensor([min(round(index * speed), frames - 1) for index in range(count)])
 
 

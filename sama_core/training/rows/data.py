@@ -18,12 +18,12 @@ from torch import Tensor
 from ...clip import ClipRange, FileSource, fit_clip
 from ...clip.placement import shown_size
 from ...errors import ClipError, needed
-from ...geometry import ClipShape
+from ...geometry import WAN_21, ClipShape, Lattice
 from ...text import EDIT_TAG, add_tag
 from ..config import TrainConfig
 from ..objective import TrainBatch
 from ..objectives.noising import chance, stream
-from ..pretext import PretextMix
+from ..pretext import RATIOS, PretextMix, pretexts_for
 from .frozen_encoders import FrozenEncoders
 from .rows import BadRows, Row, RowError, read_rows, row_error, unreadable
 
@@ -54,7 +54,8 @@ def read_row(row: Row, shape: ClipShape) -> tuple[Tensor | None, Tensor]:
 def _frames(row: Row, source: FileSource, shape: ClipShape) -> Tensor:
     """The first frames of a clip or picture, (F, H, W, 3). Raises RowError where it has fewer."""
     size = (shape.width, shape.height)
-    frames, info = fit_clip(source, ClipRange(frames=shape.frames), size=size)
+    wanted = ClipRange(frames=shape.frames)
+    frames, info = fit_clip(source, wanted, size=size, lattice=shape.lattice)
     if info.frame_count < shape.frames:
         found = f"{info.frame_count} frames in {source.name!r}"
         raise row_error(row.number, found, f"{shape.frames}")
@@ -80,12 +81,19 @@ class RowsData:
     The file must stay as it is until the run is done.
     """
 
-    def __init__(self, config: TrainConfig, encoders: FrozenEncoders, write_report: bool = True):
-        """Reads the file and looks whether its clips exist.
+    def __init__(
+        self,
+        config: TrainConfig,
+        encoders: FrozenEncoders,
+        write_report: bool = True,
+        lattice: Lattice = WAN_21,
+    ):
+        """Reads the file and looks whether its clips exist; `lattice` is the model's.
 
         Raises RowError where no row is left to train on.
         """
         self.config, self.encoders, self.path = config, encoders, Path(config.data)
+        self.lattice = lattice
         rows, wrong = read_rows(self.path, config.stage)
         self.bad = BadRows(
             Path(config.output), self.path.name, len(rows) + len(wrong), wrong, write_report
@@ -94,7 +102,8 @@ class RowsData:
             [row for row in rows if row.is_image is image] for image in (True, False)
         )
         self._check_kinds()
-        self.mix = PretextMix() if config.pretexts else PretextMix({"none": 1})
+        ratios = RATIOS if config.pretexts else {"none": 1}
+        self.mix = PretextMix(ratios, pretexts_for(lattice))
         self._seen: list[tuple[int, int]] = [(0, 0)]
 
     def batch(self, step: int, part: slice) -> TrainBatch:
@@ -121,9 +130,8 @@ class RowsData:
     ) -> tuple[str, Tensor, Tensor, Tensor, Tensor]:
         """Name, source and target latents, text embeddings, and the anchor frame."""
         config = self.config
-        shape = ClipShape(
-            1 if config.is_image_step(step) else config.frames, config.height, config.width
-        )
+        frames = 1 if config.is_image_step(step) else config.frames
+        shape = ClipShape(frames, config.height, config.width, self.lattice)
         row, source, target = self._frames(self._rows(step), place, shape)
         text = add_tag(row.text)
         if source is None:

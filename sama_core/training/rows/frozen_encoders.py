@@ -17,6 +17,7 @@ from ...encoders.umt5_layout import Umt5Sizes, is_official, official_to_comfy
 from ...encoders.vae import WanVae, load_wan_vae
 from ...encoders.vae_layout import vae_shapes
 from ...errors import CheckpointError, needed
+from ...geometry import Lattice
 from ...text import MAX_TOKENS
 from ...weights.report import compare
 from ..config import TrainConfig
@@ -83,6 +84,19 @@ class FrozenEncoders:
     def semantic(self, frame: Tensor) -> Tensor:
         """An anchor frame (H, W, 3) in 0..1 → (65, E) float32 on the CPU."""
         return self.semantics.encode(frame[None].to(self.device))[0].cpu()
+
+    def check_latents(self, lattice: Lattice) -> None:
+        """CheckpointError unless the VAE makes latents that the model divides as `lattice` says."""
+        own = self.space.lattice
+        if own.channels != lattice.channels:
+            raise CheckpointError(
+                needed(
+                    "vae",
+                    f"{own.name}'s, whose latents have {own.channels} channels",
+                    f"the model's {lattice.channels} channels",
+                    "Choose the VAE that the model was made for.",
+                )
+            )
 
     def check_text_width(self, width: int) -> None:
         """CheckpointError unless the model takes embeddings as wide as the text encoder's."""

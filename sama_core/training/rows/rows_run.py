@@ -18,7 +18,7 @@ from ..config import TrainConfig
 from ..objective import SamaObjective
 from ..objectives.noising import stream
 from ..outputs import delta_of, lora_of, metadata, provenance, write_weights
-from ..recipe import ConfigError
+from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
 from .data import RowsData
 from .first_weights import ModelFiles
@@ -56,9 +56,13 @@ class RowsRun:
                     "Choose a SAMA file as model, or train all weights with lora_rank 0.",
                 )
             )
-        encoders.semantics.check_width(files.plan.config.semantic_dim)
-        encoders.check_text_width(files.plan.config.text_dim)
-        data = RowsData(config, encoders, write_report=process.is_main_process)
+        model, lattice = files.plan.config, files.plan.config.lattice
+        refuse_bad(config.clip_checks(lattice))
+        encoders.check_latents(lattice)
+        encoders.semantics.check_width(model.semantic_dim)
+        encoders.check_text_width(model.text_dim)
+        report = process.is_main_process
+        data = RowsData(config, encoders, write_report=report, lattice=lattice)
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
         matrices = _choose_dtype(config) if config.lora_rank else torch.float32
         dit = files.load(matrices, stream(config.seed, "weights"))

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from sama_core.errors import ConditioningError
+from sama_core.geometry import WAN_21
 from sama_core.training.alignment import Projector
-from sama_core.training.alignment.projector import count_pixel_frames, match_frames
+from sama_core.training.alignment.projector import match_frames
 
 SMALL = {"widths": (16, 8, 8)}
 
@@ -14,7 +15,7 @@ SMALL = {"widths": (16, 8, 8)}
 def test_latent_frames_become_pixel_frames(latent, pixel):
     project = Projector(12, 6, cells=(2, 3), grid=(2, 3), tracking=True, **SMALL)
     out = project(torch.randn(2, latent * 6, 12), (latent, 2, 3))
-    assert out.shape == (2, pixel, 2, 3, 6) and count_pixel_frames(latent) == pixel
+    assert out.shape == (2, pixel, 2, 3, 6) and WAN_21.frames_of(latent) == pixel
 
 
 @pytest.mark.parametrize("tracking", [False, True])
