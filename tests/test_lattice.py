@@ -201,6 +201,7 @@ NO_GEOMETRY = {
     ("clip/picture.py", "round(-clockwise / 90) % 4"): "quarter turns",
     ("convert/layouts.py", "tensor.count % 4"): "padding of a file",
     ("launch/server/websocket.py", "i % 4"): "bytes of a mask",
+    ("shapes/learned_saliency.py", "width // 4"): "the width of a layer",
     ("shapes/codec/linear_start.py", "channels * 3 // 4"): "a share of the codec's own channels",
 }
 """Remainders and divisions by such numbers that are not about clips and latents, and why."""

@@ -22,6 +22,7 @@ from .. import embedded
 from ..encoders.umt5 import Tokens, Umt5Encoder
 from ..encoders.umt5_layout import Umt5Sizes
 from ..errors import RuntimeSetupError, needed
+from ..released_files import SAMA_SHAPES
 from ..text import add_tag, clean_instruction
 from ..training.alignment import SaliencyAligner
 from ..training.alignment.saliency import (
@@ -122,9 +123,9 @@ def draw_named(sampler: EditSampler, step: int, size: int) -> tuple[Tensor, list
     target = apply(batch.source_scenes, batch.edits)
     area = (sampler.frames, sampler.height, sampler.width)
     masks = named_masks(batch.source_scenes, target, batch.edits, *area)
-    slices = 1 + (sampler.frames - 1) // 4
-    cells = (slices, sampler.height // CELL, sampler.width // CELL)
-    return batch.target, batch.instructions, reduce_mask(masks, cells)
+    lattice = SAMA_SHAPES.lattice
+    cells = (lattice.latents_of(sampler.frames), sampler.height // CELL, sampler.width // CELL)
+    return batch.target, batch.instructions, reduce_mask(masks, cells, lattice)
 
 
 def measure_saliency(found: Tensor, truth: Tensor) -> dict[str, float]:
