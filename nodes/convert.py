@@ -19,7 +19,8 @@ class ConvertWeights(io.ComfyNode):
             display_name="SAMA Convert Weights",
             category="SAMA/load",
             description="Writes a smaller file of a SAMA model: fp8 or GGUF, once, to be loaded "
-            "from then on. Needs little memory; broken off, it goes on where it was.",
+            "from then on. Needs little memory. If it is interrupted, it continues where it "
+            "stopped.",
             search_aliases=[
                 "quantize",
                 "quantise",

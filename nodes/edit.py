@@ -79,7 +79,9 @@ class EditConditioning(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative, from SAMA Instruction."),
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
                 io.Image.Input(
-                    "frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16."
+                    "frames",
+                    tooltip="Fitted frames from SAMA Source Video: 4k+1 of them, sides "
+                    "are multiples of 16.",
                 ),
                 tiling_input(),
                 mask_input(),
@@ -174,7 +176,9 @@ class Edit(io.ComfyNode):
             inputs=[
                 *model_inputs(),
                 io.Image.Input(
-                    "frames", tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16."
+                    "frames",
+                    tooltip="Fitted frames from SAMA Source Video: 4k+1 of them, sides "
+                    "are multiples of 16.",
                 ),
                 instruction_input(),
                 *sampling_inputs(),
@@ -186,8 +190,8 @@ class Edit(io.ComfyNode):
             outputs=[
                 io.Image.Output(
                     display_name="frames",
-                    tooltip="The edited frames, as many as went in; where a "
-                    "mask is black, the pixels that went in.",
+                    tooltip="The edited frames, as many as the input. Where a mask is black, they "
+                    "are the input's pixels.",
                 )
             ],
         )

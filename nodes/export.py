@@ -30,9 +30,9 @@ class FinishVideo(io.ComfyNode):
                 io.Audio.Input(
                     "audio",
                     optional=True,
-                    tooltip="The sound; leave it open for a silent video. Straight from SAMA "
-                    "Source Video it is copied without loss where an mp4 takes it; channels that "
-                    "no file takes become a stereo mix.",
+                    tooltip="The sound; do not connect it for a silent video. Directly from SAMA "
+                    "Source Video it is copied without loss where mp4 supports its codec; "
+                    "a number of channels that no file supports is mixed to stereo.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

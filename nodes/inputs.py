@@ -111,7 +111,7 @@ def tiling_input() -> io.Combo.Input:
         options=list(TILINGS),
         default=TILINGS[0],
         advanced=True,
-        tooltip="How the VAE works through the frames. Automatic: whole frames, tiles only when "
+        tooltip="How the VAE processes the frames. Automatic: whole frames, tiles only when "
         "memory runs out. Reference tiles: the release's 416x240 tiles, always.",
     )
 
@@ -121,8 +121,8 @@ def mask_input() -> io.Mask.Input:
     return io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="The region that may change, white, from SAMA Region Mask or any node. Left open, "
-        "the whole picture may.",
+        tooltip="The region that may change, white, from SAMA Region Mask or any node. If nothing "
+        "is connected, the whole picture may change.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Semantic latents by hand: take them from a sampled latent, or give them to one."""
+"""Semantic latents apart from the video: take them from a sampled latent, or attach them to one."""
 
 from comfy_api.latest import io
 
@@ -19,9 +19,9 @@ class SplitLatent(io.ComfyNode):
             category=CATEGORY,
             description="Takes the semantic tokens from a latent that a SAMA run returned, to "
             "keep them across nodes that lose them (upscale, batch). Set Latent Noise Mask keeps "
-            "them by itself.",
+            "them without this node.",
             search_aliases=["semantic tokens", "separate latent"],
-            inputs=[io.Latent.Input("latent", tooltip="A latent straight from a sampler.")],
+            inputs=[io.Latent.Input("latent", tooltip="A latent directly from a sampler.")],
             outputs=[
                 io.Latent.Output(display_name="video", tooltip="The video latent alone."),
                 SemanticType.Output(display_name="semantic", tooltip="Its 65 semantic tokens."),

@@ -173,7 +173,7 @@ def _error(entry: io.Input, value: object, need: str) -> InputError:
     fix = (
         f"Set it to {default}, its default."
         if default not in (None, "")
-        else "Look at what is connected there."
+        else "Check what is connected there."
     )
     return InputError(needed(entry.id, _describe(value), need, fix))
 

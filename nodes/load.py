@@ -47,8 +47,8 @@ class LoadModel(io.ComfyNode):
             node_id="SAMALoadModel",
             display_name="Load SAMA Model",
             category=CATEGORY,
-            description="Loads a SAMA video-editing model, and tells before loading when a file "
-            "is another kind.",
+            description="Loads a SAMA video-editing model. A file of another kind is refused "
+            "before it is loaded.",
             search_aliases=["sama", "video edit model", "wan edit", "load diffusion model"],
             inputs=[
                 io.Combo.Input(
@@ -137,7 +137,7 @@ class PrepareModel(io.ComfyNode):
             display_name="Prepare SAMA Model",
             category=CATEGORY,
             description="Makes a SAMA model from Load Diffusion Model, a checkpoint or a GGUF "
-            "loader ready to sample. Load SAMA Model does it by itself.",
+            "loader ready to sample. Load SAMA Model does this itself.",
             search_aliases=["sama gguf", "sama patch"],
             inputs=[io.Model.Input("model", tooltip="A SAMA model from any loader.")],
             outputs=[io.Model.Output(tooltip="The prepared model.")],
@@ -195,7 +195,7 @@ class LoadVAE(io.ComfyNode):
             node_id="SAMALoadVAE",
             display_name="Load SAMA VAE",
             category=CATEGORY,
-            description="Loads the Wan 2.1 VAE, and tells when a file is another VAE.",
+            description="Loads the Wan 2.1 VAE, and refuses a file with another VAE.",
             search_aliases=["wan vae", "load vae"],
             inputs=[
                 io.Combo.Input(

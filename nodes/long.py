@@ -1,4 +1,4 @@
-"""Long clips: an edit in overlapping segments that goes on where it was broken off."""
+"""Long clips: an edit in overlapping segments that continues where it was interrupted."""
 
 from comfy_api.latest import io, ui
 
@@ -76,13 +76,14 @@ class LongEdit(io.ComfyNode):
             category=CATEGORY,
             description="Edits a clip of any length in overlapping segments, blended as latents, "
             "with colours held to the source. Finished segments are kept on disk: after a crash "
-            "or an interruption the same edit goes on where it was.",
+            "or an interruption the same edit continues where it stopped.",
             search_aliases=["long video", "segments", "resume", "chunked edit", "sliding window"],
             inputs=[
                 *model_inputs(),
                 io.Image.Input(
                     "frames",
-                    tooltip="Fitted frames from SAMA Source Video: 4k+1, sides ÷16; set its "
+                    tooltip="Fitted frames from SAMA Source Video: 4k+1 of them, sides are "
+                    "multiples of 16; set its "
                     "frames to 0 for the whole clip.",
                 ),
                 instruction_input(),
@@ -98,14 +99,14 @@ class LongEdit(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="Where the noise of the later segments comes from. Independent: no "
-                    "other seed has it. Consecutive: as up to version 0.1.0, to make an edit of "
-                    "then again.",
+                    "other seed has the same noise. Consecutive: as in version 0.1.0, to "
+                    "repeat an edit that was made with it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
                 io.Image.Output(
-                    display_name="frames", tooltip="The edited frames, as many as went in."
+                    display_name="frames", tooltip="The edited frames, as many as the input."
                 )
             ],
         )

@@ -62,7 +62,7 @@ class RegionMask(io.ComfyNode):
                     "clip_info",
                     optional=True,
                     tooltip="From the same SAMA Source Video, for a mask made on the original "
-                    "video: it is cropped or letterboxed as that was.",
+                    "video: it is cropped or letterboxed in the same way.",
                 ),
             ],
             outputs=[
@@ -131,9 +131,9 @@ class ChangedMask(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.5,
-                    tooltip="How far a change must stand out, in widths of the VAE's noise. "
-                    f"Default {DEFAULT_THRESHOLD:g}. Less finds fainter changes, and more of the "
-                    "noise.",
+                    tooltip="How strong a change must be, as a multiple of the VAE's noise. "
+                    f"Default {DEFAULT_THRESHOLD:g}. A lower value finds fainter changes, "
+                    "and takes more noise for changes.",
                 ),
                 *_soft_inputs(4, 8),
             ],

@@ -17,8 +17,8 @@ class Scores(io.ComfyNode):
             display_name="SAMA Scores",
             category="SAMA/scores",
             description="Measures an edit: how much of its change lies in the region, what "
-            "flicker it adds, and how well it moves with the source. Compare seeds and settings "
-            "by it.",
+            "flicker it adds, and how well it moves with the source. Use it to compare seeds and "
+            "settings.",
             search_aliases=[
                 "metrics",
                 "quality",

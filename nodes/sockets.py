@@ -43,7 +43,7 @@ def _image(name: str, value: object) -> Tensor:
         name,
         "images with NaN or infinite pixels",
         "finite pixels",
-        "The node before it, or the precision it runs in, made them: look there.",
+        "They come from the node before it, or from the precision it runs in: check that node.",
     )
     return value.expand(-1, -1, -1, 3) if value.shape[-1] == 1 else value
 
@@ -121,7 +121,7 @@ def _audio(name: str, value: object) -> Mapping:
         name,
         wave if torch.is_tensor(wave) else value,
         "sound of shape (1, channels, samples)",
-        "Connect an AUDIO output, or leave it open for a silent video.",
+        "Connect an AUDIO output, or connect nothing for a silent video.",
     )
     number = plain(rate)
     _require(
@@ -129,7 +129,7 @@ def _audio(name: str, value: object) -> Mapping:
         name,
         f"a sample rate of {rate}",
         "one above 0",
-        "Look at the node that made it.",
+        "Check the node that made it.",
     )
     return value if type(rate) is int else {**value, "sample_rate": int(number)}
 

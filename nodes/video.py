@@ -22,16 +22,18 @@ def _newer_inputs() -> list[io.Input]:
             options=list(map(str, Fit)),
             default=str(Fit.CROP),
             optional=True,
-            tooltip="How the picture gets a size the model takes. Crop to bucket: sides cut off, "
-            "as SAMA was released. Letterbox: all of it, with black bars. Stretch: all of it, "
-            "pulled to shape. Keep size: pixel for pixel, area is not used; large clips need much "
-            "memory. Default crop to bucket.",
+            tooltip="How the picture is fitted to a size that the model accepts. Crop to bucket: "
+            "the sides are cut off, as SAMA was released. Letterbox: the whole picture, "
+            "with black bars. Stretch: the whole picture, stretched to the size. Keep "
+            "size: every pixel as it is, area is not used; large clips need much memory. "
+            "Default crop to bucket.",
         ),
         _seconds("start_seconds", "Begin at this time instead of a frame number."),
-        _seconds("duration_seconds", "Take this long a part instead of a number of frames."),
+        _seconds("duration_seconds", "Length of the part, instead of a number of frames."),
         _seconds(
             "every_seconds",
-            "Take a frame each so many seconds instead of each n-th, rounded to whole frames.",
+            "Take one frame per this many seconds instead of every n-th frame, rounded to whole "
+            "frames.",
         ),
     ]
 
@@ -81,7 +83,7 @@ def _range_inputs() -> list[io.Input]:
             min=0,
             max=4096 * 4096,
             advanced=True,
-            tooltip="Working area in pixels (width x height). 0 takes what the connected "
+            tooltip="Working area in pixels (width x height). 0 uses the area that the connected "
             f"model was made for, or 832x480 = {DEFAULT_AREA}. Fewer pixels mean less "
             "work and less detail.",
         ),
@@ -92,7 +94,7 @@ def _range_inputs() -> list[io.Input]:
             max=1000.0,
             step=0.01,
             advanced=True,
-            tooltip="Frames per second of an IMAGE batch; a video brings its own. Default 24.",
+            tooltip="Frames per second of an IMAGE batch; a video has its own. Default 24.",
         ),
     ]
 
@@ -107,13 +109,13 @@ class SourceVideo(io.ComfyNode):
             display_name="SAMA Source Video",
             category=CATEGORY,
             description="Takes a range of a clip, in frames or seconds, fits it to the nearest of "
-            "SAMA's sizes, and pads it to 4k+1 frames. Only the frames asked for are decoded.",
+            "SAMA's sizes, and pads it to 4k+1 frames. Only the selected frames are decoded.",
             search_aliases=["load clip", "resize video", "source frames", "video to images"],
             inputs=[
                 io.Video.Input(
                     "video",
                     optional=True,
-                    tooltip="The clip, from Load Video. Its default sound track comes along.",
+                    tooltip="The clip, from Load Video. Its default sound track is used too.",
                 ),
                 io.Image.Input("images", optional=True, tooltip="Frames instead of a video."),
                 io.Model.Input(

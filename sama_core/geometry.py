@@ -1,7 +1,7 @@
 """Clip, latent and token geometry: every rule about sizes and frame counts lives here, once.
 
     ClipShape  (frames, height, width)          pixels
-       │  4k+1 frames, sides ÷16: 8 for the VAE, 2 for the patch
+       │  4k+1 frames, sides multiples of 16: 8 for the VAE, 2 for the patch
     LatentShape (frames, height, width)         Wan 2.1 latents, 16 channels
        │  patch (1, 2, 2)
     token count = frames · height/2 · width/2   per video segment

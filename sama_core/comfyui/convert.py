@@ -32,7 +32,7 @@ def convert_listed(
     """Convert a listed model to a file named `file_name`, and return the report.
 
     An empty name is replaced by the default. Shows progress, and ends with ComfyUI's interrupt;
-    queued again it goes on. Errors are `convert`'s.
+    queued again it continues. Errors are `convert`'s.
     """
     made = format_named(format_name)
     source = folder_paths.get_full_path_or_raise(FOLDER, model_name)

@@ -50,7 +50,7 @@ def warn_once(where: str, what: str) -> None:
     """Warn, once for each place and option, that an option of this ComfyUI has no effect."""
     if _is_new(where, what):
         log.warning(
-            "SAMA: %s does not know what this ComfyUI asks for with '%s'; it goes on without.",
+            "SAMA: %s does not know what this ComfyUI asks for with '%s'; it continues without.",
             where,
             what,
         )

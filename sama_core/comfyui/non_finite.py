@@ -18,7 +18,7 @@ _GOT = "values that are no numbers (NaN or infinite)"
 _HIGH_CFG, _HIGH_SHIFT, _STRONG = 15, 30, 2
 _TEXT = (
     "The text encoder overflowed: start ComfyUI with --bf16-text-enc or --fp32-text-enc; if it "
-    "still comes, download the encoder again."
+    "happens again, download the encoder again."
 )
 _SOURCE = (
     "The VAE overflowed, or the frames hold such values: start ComfyUI with --bf16-vae or "
@@ -120,7 +120,8 @@ def _causes(guider, sigmas: Tensor) -> Iterator[str]:
         yield f"a LoRA on the model holds such values itself (in {layers[0]}): remove that LoRA"
     if patcher.model.get_dtype_inference() == torch.float16:
         yield (
-            "the model computes in float16, which ends at 65504: set Model Compute Dtype to bf16, "
+            "the model computes in float16, whose largest number is 65504: set Model Compute Dtype "
+            "to bf16, "
             "or start ComfyUI with --bf16-unet"
         )
     if OVERRIDE in patcher.model_options.get("transformer_options", {}) or _flag_for_attention():
@@ -137,7 +138,7 @@ def _causes(guider, sigmas: Tensor) -> Iterator[str]:
         yield f"a LoRA has strength {max(map(abs, strengths)):g}: lower it"
     yield "the model file is damaged: set check_weights in Load SAMA Model, which finds that"
     if patcher.model.get_dtype_inference() != torch.float16:
-        yield "a node between loader and sampler spoils them: try without LoRAs and model patches"
+        yield "a node between loader and sampler makes them: try without LoRAs and model patches"
 
 
 def cfg_of(guider) -> float:

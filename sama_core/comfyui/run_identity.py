@@ -67,7 +67,7 @@ class RunIdentity:
             return None
         try:
             return self._describe().add(list(parts), "the segment").key
-        except Exception as error:  # other packs' objects may raise anything; the edit goes on
+        except Exception as error:  # other packs' objects may raise anything; the edit continues
             self.why_not = (
                 str(error)
                 if isinstance(error, Indescribable)

@@ -27,11 +27,12 @@ CLIP_INFO = 1
 FOLDER = "sama_rescued"
 """The folder for edits that could not be saved."""
 LOAD = (
-    "To go on from it: Load Video → Get Video Components → frames of SAMA Finish Video, with the "
+    "To continue from it: Load Video → Get Video Components → frames of SAMA Finish Video, with "
+    "the "
     "clip_info of the same SAMA Source Video."
 )
 IN_MEMORY = (
-    "The edit could not be kept on disk either, but ComfyUI still holds it: mend this and queue "
+    "The edit could not be kept on disk either, but ComfyUI still holds it: solve this and queue "
     "the same workflow again before you close ComfyUI; it is not sampled again."
 )
 

@@ -3,7 +3,7 @@
 Names come from workflows, and workflows from strangers: nothing is ever written over but what
 `convert` itself wrote, whatever a graph or an API call asks for. A whole file is known by its
 header and by the checksum in it, an unfinished one by its header or by the journal beside it.
-Everything else is kept, and the artist may delete it by hand.
+Everything else is kept, and the artist may delete it.
 """
 
 import contextlib

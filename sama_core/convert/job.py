@@ -69,7 +69,7 @@ class Report:
     sha256: str
     """Checksum in the file's header, 64 hexadecimal digits."""
     resumed: int = 0
-    """Bytes that were there from a run that was broken off."""
+    """Bytes that an interrupted run had written."""
     existed: bool = False
     """Whether the whole file was there already, so that nothing was done."""
     note: str = ""
@@ -93,7 +93,7 @@ class Report:
         if self.existed:
             lines.append("The file was there already, made of the same source: nothing was done.")
         elif self.resumed:
-            lines.append(f"{_gigabytes(self.resumed)} were there from a run that was broken off.")
+            lines.append(f"{_gigabytes(self.resumed)} were written by an interrupted run.")
         if self.note:
             lines.append(self.note)
         return "\n".join([*lines, f"checksum {self.sha256}", str(self.target)])

@@ -1,5 +1,5 @@
-"""A long file onto the disk: killed at any moment it goes on later, and it appears whole or not at
-all.
+"""A long file onto the disk: killed at any moment it continues later, and it appears whole or not
+at all.
 
     .NAME.part      the file so far
     .NAME.pieces    a key of all it depends on, then the CRC-32 of each whole piece, one a line
@@ -216,7 +216,7 @@ def _explain(error: OSError, target: Path, size: int) -> Exception:
                 f"disk of {target.parent}",
                 "no room left while writing",
                 f"{size / 1e9:.2f} GB for {target.name}",
-                "Free some and start the same conversion again: it goes on where it was.",
+                "Free some and start the same conversion again: it continues where it stopped.",
             )
         )
     if error.errno == errno.EFBIG:

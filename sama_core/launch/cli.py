@@ -18,7 +18,7 @@ from .places import Places
 from .progress import LaunchError, Stages
 from .setup.comfyui_source import places_of
 
-STOPPED = "Stopped. Nothing was left half-written; the same command starts again."
+STOPPED = "Stopped. No incomplete file is left; the same command starts again."
 
 
 def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int:
@@ -241,7 +241,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "--format",
         metavar="NAME",
         default="fp8_scaled",
-        help="one of those below (default: %(default)s)",
+        help="one of the formats below (default: %(default)s)",
     )
     add(
         "--base",
@@ -256,13 +256,13 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     add(
         "--overwrite",
         action="store_true",
-        help="replace an earlier result of the same name (default: it is kept; "
-        "other files always are)",
+        help="replace an earlier result of the same name (default: it is kept; other files are "
+        "always kept)",
     )
     add(
         "--verify",
         action="store_true",
-        help="convert nothing: compare FILE, a result, with the checksum in it",
+        help="convert nothing: compare FILE, an earlier result, with the checksum in it",
     )
 
 

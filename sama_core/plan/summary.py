@@ -62,7 +62,7 @@ def _unforeseen(plan: Plan) -> list[str]:
     )
     lines = [
         (
-            "By these figures it should have fitted: other programs or nodes took the rest, "
+            "By these figures it should have fitted: other programs or nodes used the rest, "
             "or the figures are too low. Try one of:"
         ),
         *(f"  - {_option_line(plan, option)}" for option in lighter_options),
@@ -197,7 +197,7 @@ def _beside_sampling(plan: Plan) -> str:
     )
     return (
         f"This is sampling only: the VAE needs memory of its own{amount} "
-        "and works in tiles where that is missing."
+        "and works in tiles where that is not free."
     )
 
 

@@ -1,4 +1,4 @@
-"""A conversion that is broken off: killed, interrupted, out of disk.
+"""A conversion that is interrupted: killed, interrupted, out of disk.
 
 It goes on, and the result is the same.
 """
@@ -83,7 +83,7 @@ def test_it_goes_on_where_it_was(source, target, whole, name, calls):
     report = convert(source, target, name)
     assert target.read_bytes() == expected and nothing_left_over(target)
     assert (report.resumed > 0) == (calls > 1) and report.resumed <= left
-    assert report.resumed == 0 or "were there from a run that was broken off" in report.text()
+    assert report.resumed == 0 or "were written by an interrupted run" in report.text()
 
 
 def test_broken_off_again_and_again(source, target, whole):
@@ -259,7 +259,7 @@ def test_too_little_room_is_told_before_writing(source, target, monkeypatch):
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (errno.ENOSPC, "no room left while writing.*it goes on where it was"),
+        (errno.ENOSPC, "no room left while writing.*it continues where it stopped"),
         (errno.EDQUOT, "no room left while writing"),
         (errno.EFBIG, "takes no file of this size"),
     ],

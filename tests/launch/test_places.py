@@ -48,7 +48,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, code, moment):
 
     monkeypatch.setattr(output.os, moment, full)
     with pytest.raises(
-        LaunchError, match=r"saving a.mp4: got a full disk at .* nothing was left half-written"
+        LaunchError, match=r"saving a.mp4: got a full disk at .* no incomplete file is left"
     ):
         write_new(tmp_path / "a.mp4", [b"text"])
     assert list(tmp_path.iterdir()) == []

@@ -102,11 +102,11 @@ def test_what_has_no_effect_is_said_once(video, caplog):
     assert [line for line in caplog.messages if "2031" in line] == [
         (
             "SAMA: RestoredVideo.save_to does not know what this ComfyUI asks for with "
-            "'sharpen_by_2031'; it goes on without."
+            "'sharpen_by_2031'; it continues without."
         ),
         (
             "SAMA: RestoredVideo.get_components does not know what this ComfyUI asks for with "
-            "'on_device_2031'; it goes on without."
+            "'on_device_2031'; it continues without."
         ),
     ]
 

@@ -60,7 +60,7 @@ def test_a_whole_plan():
         "measures this machine).\n"
         "This is sampling only: the VAE needs memory of its own, 5.2 GiB to decode these frames "
         "by ComfyUI's rule, and "
-        "works in tiles where that is missing.\n"
+        "works in tiles where that is not free.\n"
         "Verdict: it fits, with 13.4 GiB of the weights streamed.\n"
         "Streaming adds at most 3 % to the time."
     )

@@ -149,7 +149,7 @@ def run(asked: dict, places: Places, stages: Stages) -> str:
 def _hint(asked: dict) -> str:
     """A sentence about continuing, if a part of the result and its checksums are on disk."""
     begun = "target" in asked and partial_files(Path(asked["target"]))[1].is_file()
-    return "What is written is kept: the same command goes on there. " if begun else ""
+    return "What is written is kept: the same command continues from there. " if begun else ""
 
 
 def _follow(process: subprocess.Popen, stages: Stages) -> str:

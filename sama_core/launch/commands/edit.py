@@ -161,7 +161,7 @@ def sampling(trio: Trio, options: Namespace) -> dict[str, float]:
 
 @contextmanager
 def connect(url: str) -> Iterator[Place]:
-    """The user's running ComfyUI; it goes on running afterwards."""
+    """The user's running ComfyUI; it keeps running afterwards."""
     yield Place(Client(url))
 
 
@@ -239,7 +239,7 @@ def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages
     facts = clip_facts(clip, places)
     stages.say(
         f"Clip: {describe(facts)}"
-        + ("" if options.video else ", the one in the pack; --video takes yours")
+        + ("" if options.video else ", the one in the pack; give yours with --video")
     )
     if not options.frames and facts["frames"] > SAMA_14B.frames:
         stages.say(

@@ -38,7 +38,10 @@ def models(options: Namespace, places: Places, stages: Stages) -> int:
             "the small model inside the pack, which knows coloured shapes only."
         )
     else:
-        print("Everything an edit needs is here. Of files for the same thing, one is enough.")
+        print(
+            "Everything an edit needs is here. Where several files serve the same purpose, one is "
+            "enough."
+        )
     return 0
 
 
@@ -81,7 +84,7 @@ def download(file: ModelFile, models_dir: Path, python: Path) -> None:
         raise LaunchError(
             last
             or f"{file.filename}: the download ended with exit code {process.returncode}. Run the "
-            "same command again, it goes on where it was."
+            "same command again: it continues where it stopped."
         )
 
 

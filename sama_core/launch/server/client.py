@@ -172,7 +172,7 @@ class Client:
             where = (
                 "It is no longer in that ComfyUI's output folder: run the command again."
                 if getattr(error, "code", None) == HTTPStatus.NOT_FOUND
-                else "It lies in that ComfyUI's output folder."
+                else "It is in that ComfyUI's output folder."
             )
             raise LaunchError(
                 f"{output.filename}: could not be fetched from {self.url} ({_reason(error)}). "
@@ -181,7 +181,7 @@ class Client:
         if left > 0:
             raise LaunchError(
                 f"{output.filename}: the connection to {self.url} ended before the whole file had "
-                "come. It lies in that ComfyUI's output folder."
+                "arrived. It is in that ComfyUI's output folder."
             )
 
     def _json(self, path: str, timeout: float = TIMEOUT) -> dict:

@@ -154,7 +154,7 @@ class Server:
             "It was ended by the system, most often because memory ran out: close other programs, "
             "or use fewer frames or a smaller --area."
             if killed
-            else "The lines below say why; run the same command again when that is mended."
+            else "The lines below say why; run the same command again when that is solved."
         )
         return with_log(f"ComfyUI: ended {when} (exit code {code}). {advice}", self.log)
 
@@ -244,7 +244,7 @@ def server_options(places: Places, comfyui: ComfyUI) -> list[str]:
 def job_folder(places: Places) -> Iterator[Path]:
     """A folder with input, output, temp and user for one edit; it is always deleted afterwards.
 
-    So edits at the same time do not share files, and a failed one leaves nothing half-written.
+    So edits at the same time do not share files, and a failed one leaves no incomplete file.
     """
     places.jobs.mkdir(parents=True, exist_ok=True)
     for old in places.jobs.iterdir():

@@ -112,8 +112,8 @@ def _receive(url: str, part: Path, size: int | None, name: str) -> None:
             )
     except Exception as error:
         raise Refused(
-            f"{name}: the download stopped ({_short(error)}). Run the same command again, it goes "
-            "on where it was."
+            f"{name}: the download stopped ({_short(error)}). Run the same command again: it "
+            "continues where it stopped."
         ) from error
 
 
@@ -133,8 +133,8 @@ def _verify(part: Path, checksum: str | None, size: int | None, name: str) -> No
     if found != checksum:
         part.unlink()
         raise Refused(
-            f"{name}: sha256 is {found[:12]}…, needs {checksum[:12]}…. The file was damaged on its "
-            "way and was removed; run the same command again."
+            f"{name}: sha256 is {found[:12]}…, needs {checksum[:12]}…. The file was damaged during "
+            "the download and was removed; run the same command again."
         )
 
 
@@ -150,4 +150,4 @@ if __name__ == "__main__":
     except Refused as refused:
         sys.exit(str(refused))
     except KeyboardInterrupt:
-        sys.exit("Stopped. What has come is kept; the same command goes on from there.")
+        sys.exit("Stopped. What is downloaded is kept; the same command continues from there.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..places import clean_env
 from ..progress import LaunchError, log_tail, with_log
 
-GOES_ON = "it goes on from this step"
+GOES_ON = "it continues from this step"
 CAUSES = (
     (
         ("No space left on device", "Errno 28"),

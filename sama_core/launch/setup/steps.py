@@ -1,6 +1,6 @@
 """Set-up as a row of steps.
 
-A step is marked when it has succeeded: a killed set-up goes on there.
+A step is marked when it has succeeded: a set-up that was killed continues there.
 """
 
 import hashlib

@@ -95,9 +95,7 @@ def test_a_stop_keeps_what_is_written(places, source, work_here, monkeypatch, ca
     assert not target.exists() and target.with_name(f".{target.name}.part").exists()
     work_here()
     assert main(["convert", str(source), "--format", "gguf_q5_0"], places) == 0
-    assert (
-        "were there from a run that was broken off" in capsys.readouterr().out and target.exists()
-    )
+    assert "were written by an interrupted run" in capsys.readouterr().out and target.exists()
 
 
 def test_a_name_in_the_models_folder_is_found(places, no_work):
@@ -182,7 +180,7 @@ def test_going_on_is_promised_only_where_something_is_written(
     if begun:
         source.with_name(".mön modell_fp8_scaled.safetensors.pieces").touch()
     assert main(["convert", str(source)], places) == 1
-    assert ("the same command goes on there" in capsys.readouterr().err) is begun
+    assert ("the same command continues from there" in capsys.readouterr().err) is begun
 
 
 def test_a_failing_worker_names_its_log(places, source, monkeypatch, capsys):

@@ -329,7 +329,7 @@ def test_ctrl_c_is_one_sentence(run, clip, monkeypatch):
     code, _, error = run("--video", str(clip))
     assert (code, error.strip()) == (
         1,
-        "Stopped. Nothing was left half-written; the same command starts again.",
+        "Stopped. No incomplete file is left; the same command starts again.",
     )
 
 

@@ -65,7 +65,7 @@ def test_a_later_run_fetches_only_what_is_missing(hub, here):
 
 def test_a_run_that_gives_up_keeps_what_came(hub, here):
     hub.cuts = [100_000, *[0] * 20]
-    with pytest.raises(Refused, match="the download stopped .* goes on where it was"):
+    with pytest.raises(Refused, match="the download stopped .* continues where it stopped"):
         fetch(here)
     assert not here.target.exists()
     [part] = here.target.parent.iterdir()
