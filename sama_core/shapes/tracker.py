@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import RuntimeSetupError, SamaError, needed
-from .world import generator_for, render, sample_scenes
+from .world import USUAL, Movement, generator_for, render, sample_scenes
 from .world.render import coverage
 
 CELL = 4
@@ -82,6 +82,7 @@ class Tracker(nn.Module):
 
 def train_tracker(
     steps: int = 400, batch: int = 16, frames: int = 9, size: int = 64, seed: int = 0,
+    movement: Movement = USUAL,
     report: Callable[[int, float, float], None] | None = None,
 ) -> Tracker:  # fmt: skip
     """A tracker of random scenes' first objects, by binary cross-entropy with their exact masks.
@@ -94,7 +95,7 @@ def train_tracker(
     optimiser = torch.optim.AdamW(tracker.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     for step in range(steps):
-        clips, masks = draw_subjects(batch, frames, size, seed, step)
+        clips, masks = draw_subjects(batch, frames, size, seed, step, movement=movement)
         _, logits = tracker(clips, masks[:, 0])
         truth = functional.avg_pool2d(masks, CELL)
         loss = functional.binary_cross_entropy_with_logits(logits, truth)
@@ -122,14 +123,20 @@ def load_tracker(path: Path) -> Tracker:
 
 
 def draw_subjects(
-    batch: int, frames: int, size: int, seed: int, step: int, split: str = "train"
+    batch: int,
+    frames: int,
+    size: int,
+    seed: int,
+    step: int,
+    split: str = "train",
+    movement: Movement = USUAL,
 ) -> tuple[Tensor, Tensor]:
     """Clips (B, F, S, S, 3) in 0..1 of drawn scenes, and where their upper object is seen (B, F, S,
     S).
 
     The upper object is the second slot's where there are two; it is never hidden by the other.
     """
-    scenes = sample_scenes(generator_for(seed, split, step), batch, frames)
+    scenes = sample_scenes(generator_for(seed, split, step), batch, frames, split, movement)
     clips = render(scenes, frames, size, size)
     covers = coverage(scenes, frames, size, size)
     upper = scenes.present[:, 1].long()

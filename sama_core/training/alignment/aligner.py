@@ -49,7 +49,8 @@ class Aligner(nn.Module):
             width = 1
         count = 2 if config.fusion == "separate" else 1
         self.projectors = nn.ModuleList(
-            Projector(dim, width, cells, grid, tracking, lattice=lattice) for _ in range(count)
+            Projector(dim, width, cells, grid, tracking, config.hidden, lattice)
+            for _ in range(count)
         )
         self._shape: tuple[int, int, int] | None = None
         self._students: list[Tensor] = []

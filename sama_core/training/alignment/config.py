@@ -46,6 +46,9 @@ class AlignConfig:
     pairs and tokens, 0.6 for flow (18 of 40 and 25 of 42). Unverified: whether they count from
     1.
     """
+    hidden: tuple[int, ...] = ()
+    """Widths of the projector's inner layers. Empty: the papers' (768, 512, 256 for a flow and for
+    tracking features, 2048, 2048 for others), which suit models that are wider than they."""
     rate: float = 5e-4
     """Peak learning rate of the projector (SAM2VideoX App. A)."""
     least_rate: float = 1e-5
@@ -116,6 +119,12 @@ class AlignConfig:
                 _one_of("align.ends", self.ends, ENDS),
                 (self.cell > 0, "align.cell", self.cell, "1 or more"),
                 (self.width > 0, "align.width", self.width, "1 or more"),
+                (
+                    all(isinstance(width, int) and width > 0 for width in self.hidden),
+                    "align.hidden",
+                    list(self.hidden),
+                    "whole numbers, 1 or more",
+                ),
                 (self.window % 2 == 1, "align.window", self.window, "an odd number"),
                 (0 < self.weight < math.inf, "align.weight", self.weight, "more than 0"),
                 (self.block >= 0, "align.block", self.block, "0, or a block counted from 1"),
