@@ -1,5 +1,6 @@
 """What SAMA-Shapes is aligned with, and training it so."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,7 @@ from sama_core.shapes.world.visibility import named_masks, subject_masks
 from sama_core.training.alignment import ARMS, AlignConfig
 from sama_core.training.recipe import ConfigError
 from sama_core.training.run import train
+from sama_core.training.trainer import Trainer
 
 SCENE = AlignConfig(teacher="scene")
 
@@ -185,3 +187,41 @@ def test_pools_of_targets_stand_beside_those_of_samples(tmp_path, monkeypatch):
     made = fresh.data.teachers[fresh.data.clips].make(number=0, size=4)
     kept = drawn(run.data.teachers[run.data.clips])
     assert any(torch.equal(kept["features"][0], one) for one in made["features"])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Files of an untrained tracker and an untrained saliency."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    for name, module in (("tracker", Tracker()), ("saliency", LearnedSaliency(128))):
+        save_file(module.state_dict(), folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_every_row_of_the_tables_trains_by_its_name(tmp_path, models, name):
+    """One step on a clip and one on a picture, through recipe, data, trainer and files."""
+    tracks = name.startswith("sam2videox")
+    align = {
+        "method": name, "teacher": f"tracker:{models}/tracker.safetensors" if tracks else "scene",
+        "cell": 8, "width": 16, "hidden": [16, 16], "warmup": 1,
+        "saliency_model": f"{models}/saliency.safetensors",
+    }  # fmt: skip
+    run = shapes_run(tmp_path, align=align, seed=2)
+    assert [run.config.is_image_step(step) for step in (0, 1)].count(True) == 1
+    trainer = Trainer(run.config, run.trainee, run.data, run.objective)
+    before = {key: value.clone() for key, value in run.trainee.state_dict().items()}
+    found = []
+    for trainer.step in (0, 1):
+        found.append(trainer.train_step())
+    if ARMS[name] is None:
+        assert run.config.align is None and "align" not in found[0]
+        return
+    picture = found[[run.config.is_image_step(step) for step in (0, 1)].index(True)]
+    clip = found[1 - found.index(picture)]
+    assert clip["align"] > 0 and math.isfinite(clip["align"])
+    assert picture["align"] == 0 if ARMS[name].relation == "flow" else picture["align"] > 0
+    after = run.trainee.state_dict()
+    moved = [key for key in after if not torch.equal(after[key], before[key])]
+    assert any(key.startswith("aligner.") for key in moved)
