@@ -19,7 +19,7 @@ FAMILIES = {
     "convert": ["ConvertWeights"],
     "plan": ["Plan"],
 }
-"""File → its node classes. A node's id is its class name behind `SAMA`."""
+"""File → its node classes. A node's id is `SAMA` and its class name."""
 
 
 class SamaExtension(ComfyExtension):

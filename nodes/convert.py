@@ -49,8 +49,8 @@ class ConvertWeights(io.ComfyNode):
                 io.String.Input(
                     "file_name",
                     default="",
-                    tooltip="Name of the new file. Default empty: the source's name with the "
-                    "format behind it.",
+                    tooltip="Name of the new file. Default empty: the source's name, then "
+                    "the format.",
                 ),
                 base_model_input(files),
                 io.Boolean.Input(

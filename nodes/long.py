@@ -83,8 +83,7 @@ class LongEdit(io.ComfyNode):
                 io.Image.Input(
                     "frames",
                     tooltip="Fitted frames from SAMA Source Video: 4k+1 of them, sides are "
-                    "multiples of 16; set its "
-                    "frames to 0 for the whole clip.",
+                    "multiples of 16; set its frames to 0 for the whole clip.",
                 ),
                 instruction_input(),
                 *sampling_inputs(),

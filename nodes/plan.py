@@ -93,8 +93,7 @@ class Plan(io.ComfyNode):
             display_name="SAMA Plan",
             category="SAMA/load",
             description="Computes from a model file's header and a clip's size what an edit will "
-            "need: tokens, work, memory on the card and in RAM, time, and the nearest "
-            "setting "
+            "need: tokens, work, memory on the card and in RAM, time, and the nearest setting "
             "that fits. No weight is read.",
             search_aliases=["vram", "memory", "how long", "estimate", "out of memory", "oom"],
             is_output_node=True,

@@ -133,7 +133,7 @@ class ChangedMask(io.ComfyNode):
                     step=0.5,
                     tooltip="How strong a change must be, as a multiple of the VAE's noise. "
                     f"Default {DEFAULT_THRESHOLD:g}. A lower value finds fainter changes, "
-                    "and takes more noise for changes.",
+                    "and mistakes more noise for changes.",
                 ),
                 *_soft_inputs(4, 8),
             ],

@@ -121,8 +121,7 @@ def _causes(guider, sigmas: Tensor) -> Iterator[str]:
     if patcher.model.get_dtype_inference() == torch.float16:
         yield (
             "the model computes in float16, whose largest number is 65504: set Model Compute Dtype "
-            "to bf16, "
-            "or start ComfyUI with --bf16-unet"
+            "to bf16, or start ComfyUI with --bf16-unet"
         )
     if OVERRIDE in patcher.model_options.get("transformer_options", {}) or _flag_for_attention():
         yield "another attention back end is on: try without it"

@@ -28,8 +28,7 @@ FOLDER = "sama_rescued"
 """The folder for edits that could not be saved."""
 LOAD = (
     "To continue from it: Load Video → Get Video Components → frames of SAMA Finish Video, with "
-    "the "
-    "clip_info of the same SAMA Source Video."
+    "the clip_info of the same SAMA Source Video."
 )
 IN_MEMORY = (
     "The edit could not be kept on disk either, but ComfyUI still holds it: solve this and queue "

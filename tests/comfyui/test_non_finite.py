@@ -133,8 +133,8 @@ def test_float16_that_overflows_is_told_to_be_bf16(comfyui, edit):
     edit.patch("ModelComputeDtype", dtype="fp16")
     error = comfyui.run(edit.nodes, keep=[edit.ksampler(steps=1)[0]]).errors[0]
     assert (
-        "(1) the model computes in float16, whose largest number is 65504: "
-        "set Model Compute Dtype to bf16" in error
+        "(1) the model computes in float16, whose largest number is 65504: set Model Compute Dtype "
+        "to bf16" in error
     )
     edit.model = plain
     edit.patch("ModelComputeDtype", dtype="bf16")

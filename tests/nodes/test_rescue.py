@@ -77,8 +77,8 @@ def test_the_kept_edit_can_be_loaded_and_saved(graph, rescued, tmp_path):
         "out.mp4: got No such file or directory, needs room and permission to write it."
     )
     assert (
-        f"The edit is kept as output/sama_rescued/{kept.name}. To go on from it: Load Video → Get "
-        "Video" in text
+        f"The edit is kept as output/sama_rescued/{kept.name}. To continue from it: Load Video → "
+        "Get Video" in text
     )
     with av.open(str(kept)) as container:
         assert json.loads(container.metadata["workflow"]) == {"nodes": [1]}
@@ -119,7 +119,7 @@ def test_it_is_kept_once_however_often_saving_fails(graph, rescued, tmp_path):
 
 @pytest.mark.parametrize("room", [0, 1000])
 def test_a_full_disk_is_told_with_what_still_helps(graph, rescued, tmp_path, room):
-    """No folder takes the edit: nothing half-written is left, the old file stays, and the cache
+    """No folder takes the edit: no incomplete file is left, the old file stays, and the cache
     still has it.
     """
     resource = pytest.importorskip(
@@ -135,7 +135,7 @@ def test_a_full_disk_is_told_with_what_still_helps(graph, rescued, tmp_path, roo
         with pytest.raises(
             ClipError,
             match="Free disk space .*The edit could not be kept on disk either, but ComfyUI "
-            "still holds it: mend this and queue the same workflow again",
+            "still holds it: solve this and queue the same workflow again",
         ):
             video.save_to(str(path))
     finally:
