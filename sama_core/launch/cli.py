@@ -71,6 +71,10 @@ def parser() -> argparse.ArgumentParser:
         "test",
         allow_abbrev=False,
         help="check the code and run all tests; further arguments go to pytest",
+        usage="%(prog)s [-h] [--checks] [--comfyui DIR] [FILE ...] [-k WORDS] [pytest's options]",
+        description="Without FILE it checks the code and runs all tests. With test files or "
+        "folders it runs these alone. FILE, -k WORDS (tests whose names contain the words) and "
+        "every option that is not listed here go to pytest.",
     )
     runs_tests.set_defaults(run=test)
     runs_tests.add_argument(

@@ -1,4 +1,4 @@
-"""The example clip in the pack; `python -m sama_core.shapes.demo_clip` writes it again.
+"""The example clip in the pack; `python -m sama_core.shapes.demo_clip --in-pack` writes it again.
 
 `workflows/moving_shapes.mp4` shows a blue circle and a turning yellow triangle over mint checks.
 They are drawn as training draws its scenes, and enlarged: resized to the model's 64x64, the clip
@@ -13,8 +13,8 @@ import av
 import numpy as np
 import torch
 
-from .. import embedded
 from ..clip import resize_frame
+from ..embedded import CLIP
 from .world import Scenes, render
 from .world.draw import draw_scenes
 from .world.scene import COLOURS, SHAPES
@@ -62,6 +62,20 @@ def _pair(colour: str, shape: str) -> int:
     return list(COLOURS).index(colour) * len(SHAPES) + SHAPES.index(shape)
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """The command: write the clip to `--out FILE`, or over the pack's own with `--in-pack`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sama_core.shapes.demo_clip",
+        description="Draws the example clip of SAMA-Shapes and writes it as an H.264 mp4.",
+    )
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--out", type=Path, metavar="FILE", help="write the clip to FILE")
+    target.add_argument(
+        "--in-pack", action="store_true", help=f"replace the pack's own workflows/{CLIP.name}"
+    )
+    asked = parser.parse_args(arguments)
+    write_demo(CLIP if asked.in_pack else asked.out)
+
+
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    write_demo(embedded.CLIP)
+    main()

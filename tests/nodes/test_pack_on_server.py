@@ -44,7 +44,10 @@ def test_the_log_says_once_which_core_the_pack_met(comfy_server):
         for line in comfy_server.log.splitlines()
         if f"ComfyUI-SAMA {VERSION} on ComfyUI" in line
     ]
-    assert len(lines) == 1 and lines[0].endswith(": 22 nodes.")
+    served = json.loads(fetch(comfy_server, "/object_info"))
+    pack = served["SAMAEdit"]["python_module"]
+    count = sum(node["python_module"] == pack for node in served.values())
+    assert len(lines) == 1 and lines[0].endswith(f": {count} nodes.")
 
 
 def test_help_pages_are_served(comfy_server):

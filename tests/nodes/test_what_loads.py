@@ -10,7 +10,31 @@ import pytest
 
 from sama_core.version import VERSION
 
-NODES = 22
+NODE_IDS = {
+    "SAMALoadModel",
+    "SAMAPrepareModel",
+    "SAMALoadTextEncoder",
+    "SAMALoadVAE",
+    "SAMALoadLora",
+    "SAMASourceVideo",
+    "SAMAInstruction",
+    "SAMAEditConditioning",
+    "SAMASigmas",
+    "SAMAEdit",
+    "SAMALongEdit",
+    "SAMASegmentStore",
+    "SAMAAnchorPreview",
+    "SAMASplitLatent",
+    "SAMAJoinLatent",
+    "SAMARegionMask",
+    "SAMAPasteBack",
+    "SAMAChangedMask",
+    "SAMAScores",
+    "SAMAFinishVideo",
+    "SAMAConvertWeights",
+    "SAMAPlan",
+}
+"""Saved workflows name the nodes so: an id is added here with its node, and never changed."""
 
 
 @pytest.fixture
@@ -25,19 +49,29 @@ def start(nodes):
     return [node.GET_SCHEMA().node_id for node in asyncio.run(extension.get_node_list())]
 
 
+def count(nodes):
+    """How many nodes the pack's families name."""
+    return sum(len(names) for names in nodes.FAMILIES.values())
+
+
 def start_lines(caplog):
     return [record for record in caplog.records if record.getMessage().startswith("ComfyUI-SAMA")]
+
+
+def test_the_pack_has_these_nodes(nodes):
+    found = start(nodes)
+    assert set(found) == NODE_IDS and len(found) == len(NODE_IDS)
 
 
 def test_one_line_says_which_core_the_pack_meets(nodes, caplog):
     import comfyui_version
 
     with caplog.at_level(logging.INFO):
-        assert len(start(nodes)) == NODES
+        assert len(start(nodes)) == count(nodes)
     (line,) = start_lines(caplog)
     assert (
         line.getMessage()
-        == f"ComfyUI-SAMA {VERSION} on ComfyUI {comfyui_version.__version__}: {NODES} nodes."
+        == f"ComfyUI-SAMA {VERSION} on ComfyUI {comfyui_version.__version__}: {count(nodes)} nodes."
     )
     assert line.levelno == logging.INFO
 
@@ -71,10 +105,11 @@ def test_a_family_that_cannot_be_imported_is_left_out(nodes, monkeypatch, caplog
 
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
     found = set(start(nodes))
-    assert len(found) == NODES - len(lost) and not found & lost
+    assert len(found) == count(nodes) - len(lost) and not found & lost
     (line,) = start_lines(caplog)
     text = line.getMessage()
-    assert f"{len(found)} of {NODES} nodes, the rest works. Left out: " in text and "\n" not in text
+    assert f"{len(found)} of {count(nodes)} nodes, the rest works. Left out: " in text
+    assert "\n" not in text
     assert set(re.findall(r"SAMA\w+", text.replace("ComfyUI-SAMA", ""))) == lost
     assert "ImportError: cannot import name 'sampler_names' from 'comfy.samplers'" in text
     assert "Update ComfyUI-SAMA" in text and line.levelno == logging.WARNING
@@ -88,7 +123,9 @@ def test_a_node_whose_schema_this_core_refuses_is_left_out_alone(nodes, monkeypa
 
     monkeypatch.setattr(family.LoadLora, "define_schema", classmethod(refused))
     found = start(nodes)
-    assert len(found) == NODES - 1 and "SAMALoadLora" not in found and "SAMALoadModel" in found
+    assert (
+        len(found) == count(nodes) - 1 and "SAMALoadLora" not in found and "SAMALoadModel" in found
+    )
     assert (
         "Left out: SAMALoadLora (TypeError: Schema.__init__() got"
         in start_lines(caplog)[0].getMessage()
@@ -102,7 +139,7 @@ def test_a_core_that_takes_no_model_class_still_gets_the_nodes(nodes, pack, monk
         raise AttributeError("module 'comfy.supported_models' has no attribute 'models'")
 
     monkeypatch.setattr(register, "register", fails)
-    assert len(start(nodes)) == NODES
+    assert len(start(nodes)) == count(nodes)
     assert (
         "Left out: recognising SAMA files (AttributeError: module"
         in start_lines(caplog)[0].getMessage()
@@ -125,7 +162,7 @@ def test_a_core_older_than_the_oldest_tested_is_told(nodes, monkeypatch, caplog,
 
     monkeypatch.setattr(comfyui_version, "__version__", version)
     with caplog.at_level(logging.INFO):
-        assert len(start(nodes)) == NODES
+        assert len(start(nodes)) == count(nodes)
     text = start_lines(caplog)[0].getMessage()
     assert f"on ComfyUI {version}: " in text
     assert ("is older than 0.30.0, the oldest that is tested: update it" in text) == told

@@ -3,11 +3,12 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from sama_core import embedded
 from sama_core.clip import ClipRange, FileSource
-from sama_core.shapes.demo_clip import demo_frames, demo_scene
+from sama_core.shapes.demo_clip import demo_frames, demo_scene, main
 from sama_core.shapes.world.draw import held_out_pairs
 from sama_core.shapes.world.scene import centres, contrasting_grounds
 
@@ -51,3 +52,17 @@ def test_both_move_and_are_where_the_scene_says():
         for frame, (x, y) in zip(shown, path.tolist(), strict=True):
             # The named colour, with the scene's small tint and what the codec changes.
             assert np.abs(frame[y, x] - np.array(colour)).max() < 20
+
+
+def test_the_command_writes_only_where_it_is_asked_to(tmp_path, monkeypatch, capsys):
+    written, own = tmp_path / "clip.mp4", tmp_path / "own.mp4"
+    monkeypatch.setattr("sama_core.shapes.demo_clip.CLIP", own)
+    for arguments, code in ((["--help"], 0), ([], 2), (["--out", str(written), "--in-pack"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == code and not list(tmp_path.iterdir())
+    assert "one of the arguments --out --in-pack is required" in capsys.readouterr().err
+    main(["--out", str(written)])
+    assert list(tmp_path.iterdir()) == [written]
+    main(["--in-pack"])
+    assert own.read_bytes() == written.read_bytes()
