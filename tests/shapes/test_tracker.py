@@ -20,13 +20,13 @@ def tracker() -> Tracker:
 
 
 def test_features_and_masks_on_cells_of_four_pixels(tracker):
-    clips, masks = draw_subjects(2, 3, 32, seed=0, step=0)
+    _, clips, masks = draw_subjects(2, 3, 32, seed=0, step=0)
     features, logits = tracker(clips, masks[:, 0])
     assert features.shape == (2, 3, 8, 8, WIDTH) and logits.shape == (2, 3, 8, 8)
 
 
 def test_a_feature_depends_on_what_was_before_it_alone(tracker):
-    clips, masks = draw_subjects(2, 4, 32, seed=0, step=0)
+    _, clips, masks = draw_subjects(2, 4, 32, seed=0, step=0)
     features = tracker(clips, masks[:, 0])[0]
     later = clips.clone()
     later[:, 2:] = 0
@@ -36,7 +36,7 @@ def test_a_feature_depends_on_what_was_before_it_alone(tracker):
 
 
 def test_both_ways_begin_with_their_own_mask(tracker):
-    clips, masks = draw_subjects(2, 4, 32, seed=0, step=0)
+    _, clips, masks = draw_subjects(2, 4, 32, seed=0, step=0)
     both = tracker.track_both_ways(clips, masks[:, 0], masks[:, -1])
     other = tracker.track_both_ways(clips, masks[:, 0], 1 - masks[:, -1])
     assert torch.equal(both["forward"], other["forward"])
@@ -46,12 +46,12 @@ def test_both_ways_begin_with_their_own_mask(tracker):
 
 
 def test_subjects_are_the_upper_objects():
-    clips, masks = draw_subjects(16, 3, 32, seed=0, step=0)
+    _, clips, masks = draw_subjects(16, 3, 32, seed=0, step=0)
     assert clips.shape == (16, 3, 32, 32, 3) and masks.shape == (16, 3, 32, 32)
     assert (masks.flatten(1).amax(1) > 0.99).all()
     again = draw_subjects(16, 3, 32, seed=0, step=0)
-    assert torch.equal(clips, again[0]) and torch.equal(masks, again[1])
-    assert not torch.equal(clips, draw_subjects(16, 3, 32, seed=0, step=1)[0])
+    assert torch.equal(clips, again[1]) and torch.equal(masks, again[2])
+    assert not torch.equal(clips, draw_subjects(16, 3, 32, seed=0, step=1)[1])
 
 
 def test_it_learns_and_the_same_arguments_give_the_same_tracker():

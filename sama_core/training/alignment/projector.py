@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +22,7 @@ TRACKING_WIDTHS = (768, 512, 256)
 RELATION_WIDTHS = (2048, 2048)
 """Widths of VideoREPA's inner layers (its released code), which SARA calls the usual projector."""
 _GROUPS = 32
+_FIRST_SCALE = 0.1
 
 
 class Projector(nn.Module):
@@ -30,8 +32,10 @@ class Projector(nn.Module):
     over time beside an interpolation, then through three layers with SiLU and GroupNorm. Deviation,
     since the paper does not say: the convolution (3, 1, 1) also brings the width to 768 and runs
     before the interpolation (×4, linear); both are added; 32 groups, or the most that divide the
-    width; the last layer is bare. Of 4t frames the first three are dropped, because Wan's first
-    latent frame is one pixel frame: 13 latent frames give 49. (4 is the factor of Wan 2.1's VAE.)
+    width; the last layer is bare, and begins at a tenth of the usual size, so that a flow begins
+    nearly uniform and its loss does not drown the model's. Of 4t frames the first three are
+    dropped, because Wan's first latent frame is one pixel frame: 13 latent frames give 49. (4 is
+    the factor of Wan 2.1's VAE.)
 
     `tracking=False` is VideoREPA's: three linear layers with SiLU. Frames are resampled linearly
     where the teacher has other ones; Unverified, as are the modes of all resampling in SARA.
@@ -64,6 +68,9 @@ class Projector(nn.Module):
             self.shrink = nn.Conv3d(dim, first, (3, 1, 1), padding=(1, 0, 0))
             self.refine = nn.Conv3d(first, first, (3, 1, 1), padding=(1, 0, 0))
             self.layers = _normed_layers([first, *inner, out])
+            with torch.no_grad():
+                for weight in self.layers[-1].parameters():
+                    weight.mul_(_FIRST_SCALE)
         else:
             self.layers = _plain_layers([dim, *widths, out])
 
