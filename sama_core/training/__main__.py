@@ -1,5 +1,6 @@
 """Train SAMA on your own clips, from a recipe.
 
+    features make what an alignment's teacher says of every row, ahead of the trainer
     train    go on from the output folder's checkpoint, or begin; then write the averaged weights
     export   write the checkpoint's averaged weights
 
@@ -8,7 +9,8 @@
 
 A recipe is a TOML file with the settings of sama_core/training/config.py;
 recipes/sama_14b_stage0.toml has the command for FSDP. Threads: OMP_NUM_THREADS; on shared cores use
-1. Recipes with data "shapes" are run by `sama_core.shapes`, which has the task `fill` too.
+1. Recipes with data "shapes" are run by `sama_core.shapes`, which has the task `fill` too; it
+makes their teacher's features along with the samples.
 """
 
 import sys
@@ -20,6 +22,7 @@ from typing import Any
 from ..errors import needed
 from .config import load_config
 from .recipe import ConfigError, read_settings
+from .rows.fill_features import fill_features
 from .rows.rows_run import RowsRun
 from .run import Task, export, run_command, train
 
@@ -38,14 +41,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_task(name: str, recipe: Path, settings: dict[str, Any]) -> None:
     """Run the task here, or hand it over to SAMA-Shapes if the recipe is one of its own."""
-    of_shapes = read_settings(recipe, **settings).get("data") == "shapes"
-    tasks: dict[str, Task] = import_module(SHAPES).TASKS if of_shapes else TASKS
-    tasks[name](recipe, settings)
+    if read_settings(recipe, **settings).get("data") != "shapes":
+        TASKS[name](recipe, settings)
+        return
+    tasks: dict[str, Task] = import_module(SHAPES).TASKS
+    tasks["fill" if name == "features" else name](recipe, settings)
 
 
 def train_rows(recipe: Path, settings: dict[str, Any]) -> None:
     """Train on the rows of a file."""
     train(RowsRun.of(load_config(recipe, **settings)))
+
+
+def make_features(recipe: Path, settings: dict[str, Any]) -> None:
+    """Fill the cache of the teacher's features, and print how many were made."""
+    print(fill_features(load_config(recipe, **settings)))
 
 
 def refuse_fill(recipe: Path, settings: dict[str, Any]) -> None:
@@ -60,7 +70,12 @@ def export_rows(recipe: Path, settings: dict[str, Any]) -> None:
     export(RowsRun.of(load_config(recipe, **settings)))
 
 
-TASKS: dict[str, Task] = {"train": train_rows, "fill": refuse_fill, "export": export_rows}
+TASKS: dict[str, Task] = {
+    "train": train_rows,
+    "features": make_features,
+    "fill": refuse_fill,
+    "export": export_rows,
+}
 
 
 if __name__ == "__main__":

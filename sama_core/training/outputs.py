@@ -61,7 +61,7 @@ class TrainLog:
         lines = self.lines()
         names = [
             name
-            for name in ("total", "flow", "semantic")
+            for name in ("total", "flow", "semantic", "align")
             if any(line.get(name, 0) > 0 for line in lines)
         ]
         if not names:

@@ -102,7 +102,12 @@ def report(output: Path) -> list[dict]:
 
 
 def losses(output: Path) -> list[float]:
+    return logged(output, "total")
+
+
+def logged(output: Path, name: str) -> list[float]:
+    """A loss of each logged step."""
     return [
-        json.loads(line)["total"]
+        json.loads(line)[name]
         for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()
     ]

@@ -41,8 +41,9 @@ class Aligner(nn.Module):
         """
         super().__init__()
         self.config, self.block = config, config.choose_block(blocks) - 1
-        self.cells = tuple(cells)
+        self.cells, self.lattice = tuple(cells), lattice
         tracking = config.relation == "flow" or config.distance == "square"
+        self.last = config.window**2 if config.relation == "flow" else width
         if config.relation == "flow":
             width = config.width
         elif config.distance == "bce":
@@ -90,9 +91,10 @@ class Aligner(nn.Module):
 
         `made`, each with the batch first: "flow" (B, T−1, h', w', K) or, with separate projectors,
         "forward" and "backward" flows; else "features" (B, T, h', w', width); "saliency" (B, T, h',
-        w') where the settings want one. None, or a single frame where pairs of frames are compared:
-        zeros that touch every weight, for which data parallel training waits. `sigma` (B,) in 0..1:
-        samples outside the settings' range give 0. Raises SamaError for a teacher of another form.
+        w') where the settings want one; "known" (B,) bool where some samples have no features and
+        give 0. None, or a single frame where pairs of frames are compared: zeros that touch every
+        weight, for which data parallel training waits. `sigma` (B,) in 0..1: samples outside the
+        settings' range give 0. Raises SamaError for a teacher of another form.
         """
         students, self._students = self._students, []
         if not students:
@@ -109,15 +111,26 @@ class Aligner(nn.Module):
             return idle
         least, most = self.config.sigma
         counts = ((sigma >= least) & (sigma <= most)).to(idle)
-        return self._compare(students, made) * counts + idle
+        if "known" not in made:
+            return self._compare(students, made) * counts + idle
+        rows = made["known"].nonzero()[:, 0]
+        if not len(rows):
+            return idle
+        known = {name: value[rows] for name, value in made.items() if name != "known"}
+        compared = self._compare([student[rows] for student in students], known)
+        losses = compared.new_zeros(len(sigma)).index_add(0, rows, compared * counts[rows])
+        return losses + idle
 
     def _compare(self, students: list[Tensor], made: Made) -> Tensor:
         config = self.config
         if config.relation == "flow":
             return self._compare_flows(students, made)
-        features = self._get(made, "saliency" if config.distance == "bce" else "features", 4)
+        on_masks = config.distance == "bce"
+        features = (
+            self._get(made, "saliency") if on_masks else self._get(made, "features", self.last)
+        )
         student = match_frames(students[0], features.shape[1]).float()
-        if config.distance == "bce":
+        if on_masks:
             losses = functional.binary_cross_entropy_with_logits(
                 student[..., 0], features.to(student), reduction="none"
             )
@@ -129,7 +142,7 @@ class Aligner(nn.Module):
             return token_cosine(student, teacher, config.neighbours)
         saliency = None
         if config.saliency != "none":
-            saliency = self._get(made, "saliency", 4).flatten(2)
+            saliency = self._get(made, "saliency").flatten(2)
         return routed_trd(
             student,
             teacher,
@@ -147,13 +160,13 @@ class Aligner(nn.Module):
         names = ("forward", "backward") if config.fusion == "separate" else ("flow",)
         weight = None
         if config.saliency != "none":
-            weight = self._get(made, "saliency", 4)
+            weight = self._get(made, "saliency")
             ways = (weight, weight.flip(1)) if config.both_ways else (weight,)
             weight = torch.cat([way[:, :-1] for way in ways], dim=1)
         flow_of = flow_both_ways if config.both_ways else local_gram_flow
         losses = []
         for student, name in zip(students, names, strict=True):
-            teacher = self._get(made, name, 5)
+            teacher = self._get(made, name, self.last)
             pairs = teacher.shape[1] // 2 if config.both_ways else teacher.shape[1]
             flow = flow_of(match_frames(student, pairs + 1), config.window, config.border)
             if config.distance == "kl":
@@ -162,17 +175,20 @@ class Aligner(nn.Module):
                 losses.append(flow_distance(teacher, flow, weight))
         return torch.stack(losses).mean(0)
 
-    def _get(self, made: Made, name: str, axes: int) -> Tensor:
-        """A teacher's tensor, on this module's cells. Raises SamaError for another one."""
+    def _get(self, made: Made, name: str, *last: int) -> Tensor:
+        """A teacher's tensor (B, frames, h', w', *last). Raises SamaError for another one.
+
+        A teacher may have fewer frames than the clip, to which the student's are brought, not more.
+        """
         value = made.get(name)
-        if value is None or value.ndim < axes or tuple(value.shape[2:4]) != self.cells:
+        most = self.lattice.frames_of(self._shape[0] if self._shape else 1)
+        if self.config.relation == "flow" and last:  # pairs of frames
+            most = (most - 1) * (2 if self.config.both_ways else 1)
+        shape = (*self.cells, *last)
+        if value is None or tuple(value.shape[2:]) != shape or not 0 < value.shape[1] <= most:
             got = "nothing" if value is None else f"shape {tuple(value.shape)}"
-            raise SamaError(
-                needed(
-                    f"teacher's {name}",
-                    got,
-                    f"{self.cells[0]}x{self.cells[1]} cells in axes 2 and 3",
-                    "Make the features again with this recipe's teacher and size.",
-                )
-            )
+            channels = f" of {last[0]} values" if last else ""
+            need = f"at most {most} frames of {self.cells[0]}x{self.cells[1]} cells{channels}"
+            fix = "Make the features again with this recipe's teacher, size and frames."
+            raise SamaError(needed(f"teacher's {name}", got, need, fix))
         return value

@@ -6,15 +6,20 @@ than asked for, counts as missing and is made again.
 """
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ...errors import SamaError, needed
-from ...weights.write import write_safetensors
+from ...weights.write import whole_file, write_safetensors
 from .teacher_targets import Made
+
+FACTS = "facts.json"
+"""Beside the features of one kind: of which teacher they are, and what they were made from."""
 
 
 class FeatureCache:
@@ -29,7 +34,7 @@ class FeatureCache:
 
     def path(self, *clip: object) -> Path:
         """The file of one clip; `clip` says which: its own path, start, prompt."""
-        return self.folder / self.key[:16] / f"{_digest(clip)[:24]}.safetensors"
+        return self._folder / f"{_digest(clip)[:24]}.safetensors"
 
     def get(self, *clip: object) -> Made | None:
         """What is kept of a clip, in float32; None where there is nothing, or nothing readable."""
@@ -62,6 +67,35 @@ class FeatureCache:
             for name, value in made.items()
         }
         write_safetensors(path, halves)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was said of these features; empty where nothing was, or nothing readable."""
+        return _read_facts(self._folder / FACTS)
+
+    def put_facts(self, facts: dict[str, Any]) -> None:
+        """Say of what these features are, for a run without the teacher; see `list_facts`."""
+        if self.facts != facts:
+            with whole_file(self._folder / FACTS) as partial:
+                partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+    @property
+    def _folder(self) -> Path:
+        return self.folder / self.key[:16]
+
+
+def list_facts(folder: Path) -> list[dict[str, Any]]:
+    """What is said of each kind of features in a cache's folder."""
+    found = [_read_facts(path) for path in sorted(Path(folder).glob(f"*/{FACTS}"))]
+    return [facts for facts in found if facts]
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _digest(parts: tuple[object, ...]) -> str:

@@ -154,6 +154,12 @@ class AlignConfig:
                     "two numbers from 0 to 1, the smaller first",
                 ),
                 (
+                    self.distance != "bce" or self.saliency != "none",
+                    "align.saliency",
+                    repr(self.saliency),
+                    'one for the distance "bce"',
+                ),
+                (
                     self.saliency != "none" or self.relation != "pairs" or not self.temporal_router,
                     "align.temporal_router",
                     self.temporal_router,

@@ -7,11 +7,14 @@
 Shape legend: B batch · F frames · T slices · h, w cells · Nv = T·h·w visual tokens · L text tokens.
 """
 
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...errors import SamaError, needed
+from ...errors import RuntimeSetupError, SamaError, needed
 from ...geometry import WAN_21, Lattice
 
 
@@ -29,6 +32,13 @@ def changed_cells(
     Deviation: SARA takes saliency from text and masks; of an edit, what changed is known. Raises
     SamaError for clips of different shapes.
     """
+    return reduce_mask(changed_pixels(source, target, threshold), cells, lattice)
+
+
+def changed_pixels(source: Tensor, target: Tensor, threshold: float = 0.05) -> Tensor:
+    """Frames (…, 3) in 0..1 twice → (…): 1 where the colours differ by more than `threshold`, else
+    0. Raises SamaError for clips of different shapes.
+    """
     if source.shape != target.shape:
         raise SamaError(
             needed(
@@ -38,8 +48,7 @@ def changed_cells(
                 "Fit both to one size and length.",
             )
         )
-    differs = ((source - target).abs().amax(-1) > threshold).float()
-    return reduce_mask(differs, cells, lattice)
+    return ((source - target).abs().amax(-1) > threshold).float()
 
 
 def reduce_mask(mask: Tensor, cells: tuple[int, int, int], lattice: Lattice = WAN_21) -> Tensor:
@@ -47,15 +56,15 @@ def reduce_mask(mask: Tensor, cells: tuple[int, int, int], lattice: Lattice = WA
     one.
 
     With F = 4T − 3 frames slices are (0), (1..4), (5..8) … as Wan's VAE takes them, or by the
-    factor of another `lattice`; otherwise frames are spread evenly. Raises SamaError for other
-    forms.
+    factor of another `lattice`; with F = 2T − 1 (0), (1, 2) … as V-JEPA 2 does here; otherwise
+    frames are spread evenly. Raises SamaError for other forms.
     """
     if mask.ndim != 4 or 0 in mask.shape:
         raise SamaError(
             needed("mask", f"shape {tuple(mask.shape)}", "(B, F, H, W)", "Give one for each frame.")
         )
     frames, slices = mask.shape[1], cells[0]
-    if frames == lattice.frames_of(slices) and slices > 1:
+    if slices > 1 and frames in (lattice.frames_of(slices), 2 * slices - 1):
         first = functional.adaptive_avg_pool2d(mask[:, :1], cells[1:])
         rest = functional.adaptive_avg_pool3d(mask[:, None, 1:], (slices - 1, *cells[1:]))[:, 0]
         return torch.cat([first, rest], dim=1)
@@ -103,6 +112,35 @@ class SaliencyAligner(nn.Module):
         for block in self.among:
             tokens = block(tokens, None, None)
         return tokens, self.mask(tokens).squeeze(-1).sigmoid()
+
+
+def load_saliency_aligner(path: Path) -> SaliencyAligner:
+    """The aligner whose state dict was written to a safetensors file, frozen; sizes are read from
+    it.
+
+    Its number of heads stands in the file's metadata ("heads"), 8 if not. Raises RuntimeSetupError
+    where there is none.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            heads = int((file.metadata() or {}).get("heads", 8))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        blocks = [
+            len({name.split(".")[1] for name in weights if name.startswith(part)})
+            for part in ("cross.", "among.")
+        ]
+        width, text_width = weights["text_in.weight"].shape
+        hidden, out = (len(weights[f"{part}.weight"]) for part in ("mask.0", "project.1"))
+        aligner = SaliencyAligner(
+            width, text_width, heads, (blocks[0], blocks[1]), hidden, out_width=out
+        )
+        aligner.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError, ValueError, LookupError, AssertionError) as bad:
+        fix = "Set align.saliency_model to the state dict of a SaliencyAligner."
+        raise RuntimeSetupError(
+            needed("align.saliency_model", f"{path} ({bad})", "the file of a saliency", fix)
+        ) from bad
+    return aligner.eval().requires_grad_(False)
 
 
 class _Block(nn.Module):

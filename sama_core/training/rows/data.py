@@ -8,6 +8,7 @@ resumed run sees the same samples. Frames are encoded when they are read and not
 drawn anew each time, and real data does not fit the memory.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -20,10 +21,12 @@ from ...clip.placement import shown_size
 from ...errors import ClipError, needed
 from ...geometry import WAN_21, ClipShape, Lattice
 from ...text import EDIT_TAG, add_tag
+from ..alignment.teacher_targets import Made
 from ..config import TrainConfig
 from ..objective import TrainBatch
 from ..objectives.noising import chance, stream
 from ..pretext import RATIOS, PretextMix, pretexts_for
+from .features import RowFeatures
 from .frozen_encoders import FrozenEncoders
 from .rows import BadRows, Row, RowError, read_rows, row_error, unreadable
 
@@ -47,6 +50,33 @@ def read_row(row: Row, shape: ClipShape) -> tuple[Tensor | None, Tensor]:
         source = FileSource(row.source)
         _check_aspects(row, source, target)
         return _frames(row, source, shape), _frames(row, target, shape)
+    except ClipError as error:
+        raise unreadable(row, error) from error
+
+
+def read_mask(row: Row, shape: ClipShape) -> Tensor:
+    """Where the text's subject is (F, H, W) in 0..1: the first channel of the row's mask, fitted as
+    its target is.
+
+    Raises RowError for a file that cannot be read, or that is not as large and as long as the
+    target.
+    """
+    if row.mask is None:
+        raise row_error(row.number, "no 'mask'", "one")
+    try:
+        mask, target = FileSource(row.mask), FileSource(row.target)
+        found, wanted = mask.facts(), target.facts()
+        sizes = [
+            shown_size(facts.width, facts.height, facts.pixel_aspect) for facts in (found, wanted)
+        ]
+        if sizes[0] != sizes[1]:
+            (width, height), (need_width, need_height) = sizes
+            got = f"a mask of {width}x{height}"
+            raise row_error(row.number, got, f"the size of its target, {need_width}x{need_height}")
+        if found.frame_count != wanted.frame_count:
+            got = f"a mask of {found.frame_count} frames"
+            raise row_error(row.number, got, f"as many as its target has, {wanted.frame_count}")
+        return _frames(row, mask, shape)[..., 0]
     except ClipError as error:
         raise unreadable(row, error) from error
 
@@ -87,14 +117,16 @@ class RowsData:
         encoders: FrozenEncoders,
         write_report: bool = True,
         lattice: Lattice = WAN_21,
+        features: RowFeatures | None = None,
     ):
-        """Reads the file and looks whether its clips exist; `lattice` is the model's.
+        """Reads the file and looks whether its clips exist; `lattice` is the model's, `features`
+        are those to align with.
 
         Raises RowError where no row is left to train on.
         """
         self.config, self.encoders, self.path = config, encoders, Path(config.data)
-        self.lattice = lattice
-        rows, wrong = read_rows(self.path, config.stage)
+        self.lattice, self.features = lattice, features
+        rows, wrong = read_usable_rows(config, features)
         self.bad = BadRows(
             Path(config.output), self.path.name, len(rows) + len(wrong), wrong, write_report
         )
@@ -111,7 +143,7 @@ class RowsData:
         image, size = self.config.is_image_step(step), self.config.size_at(step)
         first = self._before(step)[image]
         samples = [self._sample(step, index, first + index) for index in range(size)[part]]
-        names, sources, targets, texts, anchors = zip(*samples, strict=True)
+        names, sources, targets, texts, anchors, made = zip(*samples, strict=True)
         semantic = None
         if self.config.is_semantic_step(step):
             semantic = torch.stack([self.encoders.semantic(frame) for frame in anchors])
@@ -121,18 +153,21 @@ class RowsData:
             text=torch.stack(texts),
             semantic=semantic,
             names=list(names),
+            teacher=stack_made(made),
         )
 
     # --- one sample ----------------------------------------------------------------------------
 
     def _sample(
         self, step: int, index: int, place: int
-    ) -> tuple[str, Tensor, Tensor, Tensor, Tensor]:
-        """Name, source and target latents, text embeddings, and the anchor frame."""
+    ) -> tuple[str, Tensor, Tensor, Tensor, Tensor, Made | None]:
+        """Name, source and target latents, text embeddings, the anchor frame, and the teacher's
+        targets.
+        """
         config = self.config
         frames = 1 if config.is_image_step(step) else config.frames
         shape = ClipShape(frames, config.height, config.width, self.lattice)
-        row, source, target = self._frames(self._rows(step), place, shape)
+        row, source, target, made = self._frames(self._rows(step), place, shape)
         text = add_tag(row.text)
         if source is None:
             perturbed = self.mix.perturb(
@@ -148,12 +183,15 @@ class RowsData:
             encode.latents(target),
             encode.text(text),
             target[0],
+            made,
         )
 
     def _frames(
         self, rows: list[Row], place: int, shape: ClipShape
-    ) -> tuple[Row, Tensor | None, Tensor]:
-        """The row at `place` of the endless order, or the next good one, with its frames."""
+    ) -> tuple[Row, Tensor | None, Tensor, Made | None]:
+        """The row at `place` of the endless order, or the next good one, with its frames and what
+        its teacher says.
+        """
         round_, at = divmod(place, len(rows))
         start = shuffle_rows(
             len(rows), self.config.seed, "images" if rows is self.images else "videos", round_
@@ -161,10 +199,22 @@ class RowsData:
         for row in chain(rows[start:], rows[:start]):
             if row.number not in self.bad:
                 try:
-                    return row, *read_row(row, shape)
+                    source, target = read_row(row, shape)
+                    return row, source, target, self._features(row, shape, source, target)
                 except RowError as wrong:
                     self.bad.add(row.number, str(wrong))
         raise self._nothing_left("images" if rows is self.images else "videos")
+
+    def _features(
+        self, row: Row, shape: ClipShape, source: Tensor | None, target: Tensor
+    ) -> Made | None:
+        """What the row's teacher says; None, reported once, where there is nothing."""
+        if self.features is None or not self.features.applies_to(row):
+            return None
+        made = self.features.of(row, shape, source, target)
+        if made is None:
+            self.bad.add_unaligned(row.number)
+        return made
 
     # --- the order of rows ---------------------------------------------------------------------
 
@@ -199,6 +249,40 @@ class RowsData:
                 f"{fix} {first}".strip(),
             )
         )
+
+
+def read_usable_rows(
+    config: TrainConfig, features: RowFeatures | None
+) -> tuple[list[Row], dict[int, str]]:
+    """Rows that look usable, and by line number what is wrong with the others, see `read_rows`;
+    those too that cannot be aligned as the settings say.
+    """
+    masks = features is not None and features.reads_masks
+    rows, wrong = read_rows(Path(config.data), config.stage, masks)
+    good = []
+    for row in rows:
+        try:
+            if features is not None:
+                features.check(row)
+            good.append(row)
+        except RowError as lacks:
+            wrong[row.number] = str(lacks)
+    return good, dict(sorted(wrong.items()))
+
+
+def stack_made(made: Sequence[Made | None]) -> Made | None:
+    """Targets of a batch from those of its samples; None where no sample has any.
+
+    Where some have none, zeros stand for them, and "known" (B,) tells them apart.
+    """
+    some = next((one for one in made if one is not None), None)
+    if some is None:
+        return None
+    empty = {name: torch.zeros_like(value) for name, value in some.items()}
+    stacked = {name: torch.stack([(one or empty)[name] for one in made]) for name in some}
+    if any(one is None for one in made):
+        stacked["known"] = torch.tensor([one is not None for one in made])
+    return stacked
 
 
 @lru_cache(maxsize=4)

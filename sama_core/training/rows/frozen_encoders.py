@@ -59,7 +59,7 @@ class FrozenEncoders:
             tokens,
             load_semantics(config.semantic_encoder),
             device,
-            torch.float32 if device.type == "cpu" else torch.bfloat16,
+            choose_encoder_dtype(device),
         )
 
     @torch.no_grad()
@@ -67,19 +67,9 @@ class FrozenEncoders:
         """Frames (F, H, W, 3) in 0..1 → normalised latents (16, T, H/8, W/8) float32 on the CPU."""
         return self.space.encode(frames[None])[0].cpu()
 
-    @torch.no_grad()
     def text(self, text: str) -> Tensor:
-        """A text with its tag → embeddings (512, text_dim) float32 on the CPU.
-
-        Rows beyond the text's end are zero.
-
-        Longer texts lose their end, as in the released tokenizer.
-        """
-        ids = torch.tensor(
-            [[*self.tokens.pieces.encode(text)[: MAX_TOKENS - 1], END]], device=self.device
-        )
-        rows = self.text_encoder(ids)[0].float().cpu()
-        return functional.pad(rows, (0, 0, 0, MAX_TOKENS - len(rows)))
+        """A text with its tag → embeddings (512, text_dim), see `embed_text`."""
+        return embed_text(self.text_encoder, self.tokens, self.device, text)
 
     def semantic(self, frame: Tensor) -> Tensor:
         """An anchor frame (H, W, 3) in 0..1 → (65, E) float32 on the CPU."""
@@ -110,6 +100,24 @@ class FrozenEncoders:
                     "Choose the text encoder that the model was made for (umT5-xxl is 4096).",
                 )
             )
+
+
+def choose_encoder_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on an accelerator, as the release runs the encoders; float32 on the CPU."""
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+@torch.no_grad()
+def embed_text(
+    encoder: Umt5Encoder, tokens: Tokens, device: torch.device | str, text: str
+) -> Tensor:
+    """A text with its tag → embeddings (512, text_dim) float32 on the CPU.
+
+    Rows beyond the text's end are zero. Longer texts lose their end, as in the released tokenizer.
+    """
+    ids = torch.tensor([[*tokens.pieces.encode(text)[: MAX_TOKENS - 1], END]], device=device)
+    rows = encoder(ids)[0].float().cpu()
+    return functional.pad(rows, (0, 0, 0, MAX_TOKENS - len(rows)))
 
 
 def load_vae(path: Path) -> WanVae:

@@ -4,26 +4,30 @@
     {"source": "a.png", "target": "b.png", "instruction": "…"}   stage 0: two images
     {"video": "c.mp4", "caption": "…"}                           stage 0: a clip to restore
 
+An alignment may take "mask": "m.mp4" too, a video or image as large and as long as the target, of
+which the first channel says where the text's subject is.
+
 Paths are relative to the file's folder. They may lead out of it or be absolute: who writes the
 file chooses what is trained on. Other keys are ignored, blank lines too.
 
 Which rows could not be used, and why: `bad_rows.jsonl` in the output folder, and one line of
-summary.
+summary. There are those too that were used without an alignment.
 """
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import ClipError, SamaError, needed
+from ...errors import SamaError, needed
 from ...text import clean_instruction
 
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 PAIR_KEYS, CLIP_KEYS = ("source", "target", "instruction"), ("video", "caption")
+MASK_KEY = "mask"
 
 
 class RowError(SamaError):
@@ -42,6 +46,8 @@ class Row:
     """None for a clip to restore, whose source is the perturbed target."""
     text: str
     """Instruction or caption, cleaned."""
+    mask: Path | None = None
+    """Where the text's subject is in the target, for an alignment."""
 
     @property
     def is_image(self) -> bool:
@@ -49,10 +55,10 @@ class Row:
         return _is_image(self.target)
 
 
-def read_rows(path: Path, stage: int) -> tuple[list[Row], dict[int, str]]:
+def read_rows(path: Path, stage: int, masks: bool = False) -> tuple[list[Row], dict[int, str]]:
     """Rows that look usable for `stage`, and by line number what is wrong with the others.
 
-    Opens no video.
+    Opens no video. Masks are read, and their files looked for, only where asked for.
 
     Raises RowError where the file itself cannot be read.
     """
@@ -71,7 +77,7 @@ def read_rows(path: Path, stage: int) -> tuple[list[Row], dict[int, str]]:
     for number, line in enumerate(lines, 1):
         try:
             if line.strip():
-                rows.append(_row(number, line, path.parent, stage))
+                rows.append(_row(number, line, path.parent, stage, masks))
         except RowError as wrong:
             bad[number] = str(wrong)
     return rows, bad
@@ -82,12 +88,12 @@ def row_error(number: int, got: str, need: str) -> RowError:
     return RowError(f"row {number}: got {got}, needs {need}.")
 
 
-def unreadable(row: Row, error: ClipError) -> RowError:
-    """The clip reader's error as this row's, without its advice, which is about editing a clip."""
+def unreadable(row: Row, error: SamaError) -> RowError:
+    """An error as this row's, without its advice, which is about editing a clip."""
     return RowError(f"row {row.number}: {str(error).rsplit('. ', 1)[0]}.")
 
 
-def _row(number: int, line: bytes, folder: Path, stage: int) -> Row:
+def _row(number: int, line: bytes, folder: Path, stage: int, masks: bool) -> Row:
     found = _object(number, line)
     if CLIP_KEYS[0] in found:
         video, text = (_text(number, found, key) for key in CLIP_KEYS)
@@ -95,6 +101,8 @@ def _row(number: int, line: bytes, folder: Path, stage: int) -> Row:
     else:
         source, target, text = (_text(number, found, key) for key in PAIR_KEYS)
         row = Row(number, _file(number, folder, target), _file(number, folder, source), text)
+    if masks and MASK_KEY in found:
+        row = replace(row, mask=_file(number, folder, _text(number, found, MASK_KEY)))
     _check_stage(row, stage)
     return row
 
@@ -180,6 +188,7 @@ class BadRows:
         With several processes one begins the file (`write`), and each adds what it meets.
         """
         self.path, self.name, self.total, self.reasons = folder / REPORT, name, total, dict(found)
+        self.unaligned: set[int] = set()
         if write:
             folder.mkdir(parents=True, exist_ok=True)
             self.path.write_text(
@@ -194,12 +203,29 @@ class BadRows:
         """Remember, log and write a row that turned out bad."""
         if number not in self.reasons:
             self.reasons[number] = reason
-            logger.warning("%s: %s", self.name, reason)
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(_line(number, reason))
+            self._write(number, reason)
+
+    def add_unaligned(self, number: int) -> None:
+        """Remember, log and write, once, a row that is used without an alignment."""
+        if number not in self.unaligned:
+            self.unaligned.add(number)
+            need = "those of a teacher; it is trained on without an alignment"
+            self._write(number, str(row_error(number, "no features", need)))
+
+    def _write(self, number: int, reason: str) -> None:
+        logger.warning("%s: %s", self.name, reason)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(_line(number, reason))
 
     def report(self) -> None:
-        """Log one line of summary, if rows are left out."""
+        """Log one line of summary, if rows are left out, and one if rows are used unaligned."""
+        if self.unaligned:
+            logger.warning(
+                "%s: %d rows have no features and are trained on without an alignment, see %s",
+                self.name,
+                len(self.unaligned),
+                self.path,
+            )
         if self.reasons:
             logger.warning(
                 "%s: %d of %d rows are left out so far, see %s",

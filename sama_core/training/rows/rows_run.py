@@ -1,7 +1,8 @@
 """Training on real data: what a recipe with paths makes, and the files that come out.
 
 model (+ base_model)                  ──▶ Trainee
-vae, text_encoder, semantic_encoder   ──▶ FrozenEncoders ──▶ RowsData
+vae, text_encoder, semantic_encoder   ──▶ FrozenEncoders ─┬▶ RowsData
+align: teacher, features              ──▶ RowFeatures ────┘
 result                                sama.safetensors, sama_delta.safetensors (over base_model)
                                       or sama_lora.safetensors (lora_rank > 0)
 """
@@ -20,7 +21,8 @@ from ..objectives.noising import stream
 from ..outputs import delta_of, lora_of, metadata, provenance, write_weights
 from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
-from .data import RowsData
+from .data import RowsData, read_mask
+from .features import RowFeatures
 from .first_weights import ModelFiles
 from .frozen_encoders import FrozenEncoders
 
@@ -61,12 +63,14 @@ class RowsRun:
         encoders.check_latents(lattice)
         encoders.semantics.check_width(model.semantic_dim)
         encoders.check_text_width(model.text_dim)
-        report = process.is_main_process
-        data = RowsData(config, encoders, write_report=report, lattice=lattice)
+        features = None
+        if config.align:
+            features = RowFeatures(config, config.align, read_mask, encoders.text, process.device)
+        data = RowsData(config, encoders, process.is_main_process, lattice, features)
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
         matrices = _choose_dtype(config) if config.lora_rank else torch.float32
         dit = files.load(matrices, stream(config.seed, "weights"))
-        trainee = Trainee(dit, None, config)
+        trainee = Trainee(dit, None, config, features.width if features else 0)
         for weight in trainee.parameters():
             weight.data = weight.data.float() if weight.requires_grad else weight.data
         return cls(config, files, trainee, data)

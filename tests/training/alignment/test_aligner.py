@@ -153,7 +153,15 @@ def test_a_samples_loss_is_its_own(dit):
         (lambda made: made.pop("features"), "teacher's features: got nothing"),
         (
             lambda made: made.update(features=torch.ones(2, 3, 5, 6, WIDTH)),
-            r"got shape \(2, 3, 5, 6, 10\), needs 4x6 cells",
+            r"got shape \(2, 3, 5, 6, 10\), needs at most 9 frames of 4x6 cells of 10 values",
+        ),
+        (
+            lambda made: made.update(features=torch.ones(2, 3, *CELLS, 12)),
+            r"got shape \(2, 3, 4, 6, 12\), needs at most 9 frames of 4x6 cells of 10 values",
+        ),
+        (
+            lambda made: made.update(features=torch.ones(2, 10, *CELLS, WIDTH)),
+            r"got shape \(2, 10, 4, 6, 10\), needs at most 9 frames",
         ),
         (lambda made: made.pop("saliency"), "teacher's saliency: got nothing"),
     ],
@@ -166,6 +174,60 @@ def test_another_teacher_is_refused(dit, change, words):
     change(made)
     with pytest.raises(SamaError, match=words):
         part.losses(made, torch.ones(2))
+
+
+def test_another_window_is_refused(dit):
+    config = ARMS["sam2videox"]
+    part = aligner(config)
+    run(dit, part)
+    words = r"flow: got shape \(2, 8, 4, 6, 25\), needs at most 8 frames of 4x6 cells of 49 values"
+    with pytest.raises(SamaError, match=words):
+        part.losses({"flow": torch.zeros(2, 8, *CELLS, 25)}, torch.ones(2))
+
+
+@pytest.mark.parametrize("frames", [3, 5])
+def test_a_teacher_of_another_stride_has_the_students_frames_brought_to_its_own(dit, frames):
+    """3 slices of 9 frames, as Wan's latents, or 5, as V-JEPA 2's."""
+    config = ARMS["trd"]
+    part = aligner(config)
+    run(dit, part)
+    losses = part.losses(targets(config, tracks=False, frames=frames), torch.ones(2))
+    assert losses.isfinite().all() and (losses > 0).all()
+
+
+@pytest.mark.parametrize("name", ["sara_named", "sam2videox_salient", "repa"])
+def test_a_sample_without_features_gives_0_and_changes_no_other(dit, name):
+    config = ARMS[name]
+    part = aligner(config)
+    run(dit, part)
+    students, made = part._students, targets(config, tracks=False)
+    every = part.losses(made, torch.ones(2))
+    part._students = students
+    made = {name: value * torch.tensor([0.0, 1.0]).view(2, *[1] * (value.ndim - 1))
+            for name, value in made.items()}  # fmt: skip
+    found = part.losses({**made, "known": torch.tensor([False, True])}, torch.ones(2))
+    assert found[0] == 0 and torch.allclose(found[1], every[1], atol=1e-6)
+    part._students = students
+    none = part.losses({**made, "known": torch.zeros(2, dtype=torch.bool)}, torch.ones(2))
+    assert none.tolist() == [0, 0]
+    assert all(
+        gradient is not None
+        for gradient in torch.autograd.grad(none.sum(), list(part.parameters()))
+    )
+
+
+@pytest.mark.parametrize("name", ["sara_named", "sara_and", "sara_xor", "sam2videox_salient"])
+def test_a_saliency_of_0_gives_a_loss_of_0(dit, name):
+    """No pair and no position counts: sums of weights are 0, and their EPSILON keeps it finite."""
+    config = ARMS[name]
+    part = aligner(config)
+    run(dit, part)
+    made = targets(config, tracks=False)
+    made["saliency"] = torch.zeros_like(made["saliency"])
+    losses = part.losses(made, torch.ones(2))
+    assert losses.tolist() == [0, 0]
+    gradients = torch.autograd.grad(losses.sum(), list(part.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_a_block_outside_the_model_is_refused():

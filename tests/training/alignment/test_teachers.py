@@ -1,10 +1,12 @@
 """Teachers, each built from a tiny random configuration of the real model class."""
 
+from shutil import copytree
+
 import pytest
 import torch
 
 from sama_core.errors import RuntimeSetupError, SamaError
-from sama_core.training.alignment.teachers import load_teacher
+from sama_core.training.alignment.teachers import TeacherSource, load_teacher
 from sama_core.training.semantics.encoder import mend_torchvision
 
 mend_torchvision()
@@ -233,4 +235,28 @@ def test_teachers_come_from_folders(kind, make, tmp_path):
     one, other = given.features(frames, masks), loaded.features(frames, masks)
     # Kernels may add in another order where weights lie otherwise in memory.
     assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
-    assert loaded.key == f"{kind}:{tmp_path / 'teacher'}"
+    source = TeacherSource.of(f"{kind}:{tmp_path / 'teacher'}")
+    assert loaded.key == source.key and source.key.startswith(f"{kind}:")
+    assert loaded.width == source.width == given.width
+    assert source.count_slices(3) == len(next(iter(one.values()))) == 3
+
+
+def test_a_teachers_key_is_of_its_weights_and_not_of_their_place(tmp_path):
+    torch.manual_seed(0)
+    for name in ("one", "other"):
+        tiny_dino().model.save_pretrained(tmp_path / name)
+    copytree(tmp_path / "one", tmp_path / "copy")
+    one, other, copy = (
+        TeacherSource.of(f"dinov3:{tmp_path / name}").key for name in ("one", "other", "copy")
+    )
+    assert one == copy != other
+
+
+@pytest.mark.parametrize(
+    ("make", "frames", "slices"), [(tiny_vjepa, 17, 9), (tiny_videomae, 17, 4), (tiny_sam2, 5, 5)]
+)
+def test_slices_are_known_without_weights(make, frames, slices, tmp_path):
+    teacher = make()
+    teacher.model.config.save_pretrained(tmp_path)
+    source = TeacherSource.of(f"{teacher.kind}:{tmp_path}")
+    assert (source.count_slices(frames), source.width) == (slices, teacher.width)

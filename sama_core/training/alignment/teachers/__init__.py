@@ -9,35 +9,7 @@ what it was made for. Weights come from a local folder, or from a hub when the u
 name.
 """
 
-from typing import Any
-
-import torch
-
-from ....errors import RuntimeSetupError, needed
 from .base import Teacher
-from .sam2 import Sam2Teacher
-from .vision import DinoTeacher, SiglipTeacher, VideoMaeTeacher, VJepaTeacher
+from .teacher_source import TeacherSource, load_teacher
 
-__all__ = ["Teacher", "load_teacher"]
-
-
-def load_teacher(name: str, dtype: torch.dtype = torch.float32) -> Teacher:
-    """The teacher "KIND:FOLDER". Raises RuntimeSetupError for a kind or a folder that is none."""
-    kinds: dict[str, Any] = {
-        "vjepa2": VJepaTeacher,
-        "videomae": VideoMaeTeacher,
-        "dinov3": DinoTeacher,
-        "siglip2": SiglipTeacher,
-        "sam2": Sam2Teacher,
-    }
-    kind, _, path = name.partition(":")
-    if kind not in kinds or not path:
-        raise RuntimeSetupError(
-            needed(
-                "teacher",
-                repr(name),
-                "one of " + ", ".join(f"{known}:FOLDER" for known in kinds),
-                "Name the kind of model and the folder of its weights.",
-            )
-        )
-    return kinds[kind].from_pretrained(path, dtype)
+__all__ = ["Teacher", "TeacherSource", "load_teacher"]

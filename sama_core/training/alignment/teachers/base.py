@@ -1,5 +1,9 @@
-"""What all teachers have in common, and choosing one by name."""
+"""What all teachers have in common."""
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +15,8 @@ from ...semantics.encoder import mend_torchvision
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of red, green and blue that most of these models were trained with."""
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
+"""What the names of files with weights end in."""
 
 
 class Teacher(Protocol):
@@ -31,11 +37,24 @@ class Teacher(Protocol):
 
 def load_transformer(class_name: str, path: str, dtype: torch.dtype) -> Any:
     """A model of `transformers`. Raises RuntimeSetupError where it cannot be loaded."""
+    with _explain(class_name, path) as transformers:
+        return getattr(transformers, class_name).from_pretrained(path, dtype=dtype)
+
+
+def load_settings(class_name: str, path: str) -> Any:
+    """The settings of a model of `transformers`, without its weights. Raises RuntimeSetupError."""
+    with _explain(class_name, path) as transformers:
+        return getattr(transformers, class_name).config_class.from_pretrained(path)
+
+
+@contextmanager
+def _explain(class_name: str, path: str) -> Iterator[Any]:
+    """`transformers`; what goes wrong with it becomes a RuntimeSetupError."""
     mend_torchvision()
     try:
         import transformers
 
-        return getattr(transformers, class_name).from_pretrained(path, dtype=dtype)
+        yield transformers
     except (AttributeError, ImportError, OSError, ValueError) as error:
         raise RuntimeSetupError(
             needed(
@@ -45,6 +64,37 @@ def load_transformer(class_name: str, path: str, dtype: torch.dtype) -> Any:
                 "Install or update transformers, and check the folder.",
             )
         ) from error
+
+
+def identify_weights(path: str) -> str:
+    """A name of the weights in a folder, of what its files hold: another folder's copy is the same.
+
+    Of a hub's name, that name and the revision that it stands for here.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return f"{path}@{_find_revision(path)}"
+    found = hashlib.blake2b(digest_size=20)
+    for file in sorted(folder.iterdir()):
+        if file.name == "config.json" or file.suffix in WEIGHT_FILES:
+            found.update(repr((file.name, digest_file(file))).encode())
+    return found.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """40 hexadecimal digits of what a file holds."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def _find_revision(name: str) -> str:
+    """The revision of a hub's model that is kept on this machine; "none" where there is none."""
+    try:
+        from transformers.utils import cached_file
+
+        return Path(str(cached_file(name, "config.json"))).parent.name
+    except (ImportError, OSError, ValueError):
+        return "none"
 
 
 def check_frames(frames: Tensor, least: int = 1) -> Tensor:

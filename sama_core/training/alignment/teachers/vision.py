@@ -14,6 +14,7 @@ from .base import (
     IMAGENET,
     check_features,
     check_frames,
+    identify_weights,
     load_transformer,
     normalise,
     resize_frames,
@@ -27,17 +28,29 @@ class VisionTeacher:
     """Its class in `transformers`."""
     kind = ""
     """The teacher's name in `load_teacher`."""
+    tracks = False
+    """Whether it follows a subject, whose mask it needs."""
 
     def __init__(self, model: Any, source: str = "given"):
         """Freezes `model`; `source` says where its weights are from, for the cache."""
         self.model: Any = model.eval().requires_grad_(False)
-        self.width = int(self.model.config.hidden_size)
+        self.width = self.read_width(self.model.config)
         self.key = f"{self.kind}:{source}"
 
     @classmethod
     def from_pretrained(cls, path: str, dtype: torch.dtype = torch.float32):
         """The model in a folder. Raises RuntimeSetupError where it does not load."""
-        return cls(load_transformer(cls.class_name, path, dtype), path)
+        return cls(load_transformer(cls.class_name, path, dtype), identify_weights(path))
+
+    @staticmethod
+    def read_width(settings: Any) -> int:
+        """Channels of a feature, of a model's settings."""
+        return int(settings.hidden_size)
+
+    @staticmethod
+    def count_slices(settings: Any, frames: int) -> int:
+        """Features in time that a model of these settings gives a clip of `frames` frames."""
+        return frames
 
     def _place(self, frames: Tensor) -> Tensor:
         weight = next(self.model.parameters())
@@ -65,6 +78,11 @@ class VJepaTeacher(VisionTeacher):
 
     class_name, kind = "VJEPA2Model", "vjepa2"
 
+    @staticmethod
+    def count_slices(settings: Any, frames: int) -> int:
+        """One for each pair of frames, or triple …, as the model takes them."""
+        return -(-frames // settings.tubelet_size)
+
     def _tokens(self, frames: Tensor) -> Tensor:
         config = self.model.config
         side, patch, pair = config.crop_size, config.patch_size, config.tubelet_size
@@ -83,6 +101,11 @@ class VideoMaeTeacher(VisionTeacher):
     """
 
     class_name, kind = "VideoMAEModel", "videomae"
+
+    @staticmethod
+    def count_slices(settings: Any, frames: int) -> int:
+        """As many for every clip."""
+        return settings.num_frames // settings.tubelet_size
 
     def _tokens(self, frames: Tensor) -> Tensor:
         config = self.model.config

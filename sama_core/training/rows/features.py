@@ -1,0 +1,306 @@
+"""What a row's teacher says: from the cache on disk, or made of the row's own frames.
+
+    target frames ──teacher──▶ features ┐
+    mask, or source and target ─────────┴─▶ make_targets ──▶ cache ──▶ TrainBatch.teacher
+
+A file of the cache belongs to what the row's files hold, not to their names: copies elsewhere find
+it, and an edited clip is made again. It depends besides on the teacher's weights, size, frames, the
+settings of what is kept, and for a learned saliency on its weights, the text and the text encoder.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import RuntimeSetupError, SamaError, needed
+from ...geometry import ClipShape
+from ...text import add_tag
+from ..alignment import AlignConfig, FeatureCache, make_targets
+from ..alignment.cache import list_facts
+from ..alignment.saliency import changed_pixels, load_saliency_aligner, reduce_mask
+from ..alignment.teacher_targets import Made, resize_cells
+from ..alignment.teachers import Teacher, TeacherSource
+from ..alignment.teachers.base import digest_file
+from ..alignment.teachers.teacher_source import tracks_subject
+from ..config import TrainConfig
+from ..recipe import ConfigError
+from .rows import Row, RowError, row_error, unreadable
+
+EncodeText = Callable[[str], Tensor]
+"""A text with its tag → embeddings (L, D), rows beyond its end 0."""
+ReadMask = Callable[[Row, ClipShape], Tensor]
+"""A row's mask (F, H, W) in 0..1. Raises RowError."""
+
+
+@dataclass
+class RowFeatures:
+    """The teacher's targets of rows."""
+
+    config: TrainConfig
+    """The recipe's settings; it has an alignment."""
+    align: AlignConfig
+    """The alignment."""
+    read_mask: ReadMask
+    """How a row's mask is read."""
+    encode_text: EncodeText | None = None
+    """The run's text encoder, for a learned saliency."""
+    device: torch.device | str = "cpu"
+    """Where the teacher computes."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for settings that no row can have, RuntimeSetupError for a teacher
+        that is none.
+        """
+        align = self.align
+        self.folder = Path(align.features or Path(self.config.output) / "features")
+        self.cells = (self.config.height // align.cell, self.config.width // align.cell)
+        self.source = TeacherSource.of(align.teacher) if align.teacher else None
+        self.saliency_key = self._identify_saliency()
+        self.kept = {} if self.source else self._find_kept()
+        self.key = self.source.key if self.source else str(self.kept["teacher"])
+        self.tracks = tracks_subject(self.key)
+        if align.fusion == "separate" and not self.tracks:
+            fix = "Use sam2, or another fusion."
+            raise ConfigError(
+                needed("align.fusion", "separate", "a teacher of two directions", fix)
+            )
+        if align.saliency == "learned" and self.tracks:
+            fix = "Use vjepa2, which it was trained on, or another saliency."
+            need = "a teacher that follows no subject"
+            raise ConfigError(needed("align.saliency", "learned with sam2", need, fix))
+        self._caches: dict[int, FeatureCache] = {}
+        self._digests: dict[tuple[object, ...], str] = {}
+
+    @property
+    def width(self) -> int:
+        """Channels of the teacher's features."""
+        return self.source.width if self.source else int(self.kept["width"])
+
+    @property
+    def reads_masks(self) -> bool:
+        """Whether the rows' masks count for anything."""
+        return self.tracks or self.align.saliency == "named"
+
+    def applies_to(self, row: Row) -> bool:
+        """Whether a row is aligned at all: a picture has no flow, and nothing to follow."""
+        return not row.is_image or not (self.align.relation == "flow" or self.tracks)
+
+    def check(self, row: Row) -> None:
+        """Raises RowError for a row that lacks what the settings need. Opens no file."""
+        if not self.applies_to(row):
+            return
+        saliency = self.align.saliency
+        if saliency == "changed" and row.source is None:
+            need = "a source and a target for align.saliency changed"
+            raise row_error(row.number, "a clip without an edit", need)
+        if saliency == "named" and row.mask is None:
+            raise row_error(row.number, "no 'mask'", "one for align.saliency named")
+        if self.tracks and row.mask is None and row.source is None:
+            need = "one, or a source, for the teacher to know its subject"
+            raise row_error(row.number, "no 'mask'", need)
+
+    def find(self, row: Row, shape: ClipShape) -> Made | None:
+        """What the cache has of a row; None where that is nothing, damaged, or of another form."""
+        made = self._cache(shape.frames).get(*self._name(row))
+        return made if made is not None and self._list_forms(made) == self._forms(shape) else None
+
+    def of(self, row: Row, shape: ClipShape, source: Tensor | None, target: Tensor) -> Made | None:
+        """The targets of a row, made and kept where they are missing; None without a teacher.
+
+        `source` and `target` (F, H, W, 3) are the row's own frames, before any pretext. Raises
+        RowError for a row of which the teacher makes nothing, values that are no numbers for one.
+        """
+        found = self.find(row, shape)
+        if found is not None or self.source is None:
+            return found
+        try:
+            made = self._make(row, shape, source, target)
+            self._check_form(made, shape)
+            cache = self._cache(shape.frames)
+            cache.put(made, *self._name(row))
+        except (ConfigError, RuntimeSetupError, RowError):
+            raise
+        except SamaError as error:
+            raise unreadable(row, error) from error
+        cache.put_facts(self._facts(shape.frames))
+        # As it will be read from now on, so that a resumed run sees the same numbers.
+        return cache.get(*self._name(row))
+
+    # --- making ----------------------------------------------------------------------------------
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher itself, loaded when it is first needed."""
+        assert self.source is not None
+        return self.source.load(device=self.device)
+
+    @torch.no_grad()
+    def _make(self, row: Row, shape: ClipShape, source: Tensor | None, target: Tensor) -> Made:
+        mask = self.read_mask(row, shape) if self.reads_masks and row.mask else None
+        prompt = None
+        if self.tracks:
+            prompt = mask if mask is not None else changed_pixels(_given(source), target)
+        features = self.teacher.features(target.to(self.device), prompt)
+        saliency = self._weigh(row, shape, features, mask, source, target)
+        made = make_targets(self.align, features, self.cells, saliency)
+        return {name: value.cpu() for name, value in made.items()}
+
+    def _weigh(
+        self,
+        row: Row,
+        shape: ClipShape,
+        features: Made,
+        mask: Tensor | None,
+        source: Tensor | None,
+        target: Tensor,
+    ) -> Tensor | None:
+        """(T, h', w') in 0..1, or None where no saliency is asked for."""
+        cells = (len(next(iter(features.values()))), *self.cells)
+        match self.align.saliency:
+            case "named":
+                return reduce_mask(_given(mask)[None], cells, shape.lattice)[0]
+            case "changed":
+                changed = changed_pixels(_given(source), target)
+                return reduce_mask(changed[None], cells, shape.lattice)[0]
+            case "learned":
+                return self._read_saliency(row, features["features"])
+        return None
+
+    def _read_saliency(self, row: Row, features: Tensor) -> Tensor:
+        """(T, h', w') of what the text is about, as the learned saliency reads (T, h, w, C)."""
+        assert self.encode_text is not None
+        text = self.encode_text(add_tag(row.text)).to(features)
+        real = text.abs().sum(-1) > 0
+        aligner = self.saliency_aligner.to(features.device)
+        saliency = aligner(features.flatten(0, 2)[None], text[None], real[None])[1]
+        return resize_cells(saliency.view(*features.shape[:3], 1), self.cells)[..., 0].clamp(0, 1)
+
+    @cached_property
+    def saliency_aligner(self) -> torch.nn.Module:
+        """The learned saliency, frozen. Raises ConfigError for one of other widths."""
+        aligner = load_saliency_aligner(Path(self.align.saliency_model))
+        assert self.encode_text is not None
+        own = (aligner.text_in.out_features, aligner.text_in.in_features)
+        wanted = (self.width, self.encode_text("").shape[-1])
+        if own != wanted:
+            raise ConfigError(
+                needed(
+                    "align.saliency_model",
+                    f"features {own[0]} and a text {own[1]} wide",
+                    f"the teacher's {wanted[0]} and the text encoder's {wanted[1]}",
+                    "Choose the file that was trained with both.",
+                )
+            )
+        return aligner
+
+    # --- names -----------------------------------------------------------------------------------
+
+    def _cache(self, frames: int) -> FeatureCache:
+        if frames not in self._caches:
+            self._caches[frames] = FeatureCache(self.folder, self.key, *self._parts(frames))
+        return self._caches[frames]
+
+    def _parts(self, frames: int) -> tuple[object, ...]:
+        """All that features of every row depend on, beside the teacher."""
+        size = (self.config.height, self.config.width)
+        return size, frames, self.align.targets_key(), self.saliency_key
+
+    def _name(self, row: Row) -> tuple[object, ...]:
+        """All that one row's features depend on: its files, start, and prompt."""
+        masked = row.mask if self.reads_masks else None
+        needs_source = self.align.saliency == "changed" or (self.tracks and masked is None)
+        files = (row.target, row.source if needs_source else None, masked)
+        text = row.text if self.align.saliency == "learned" else ""
+        start = 0
+        return (*(self._digest(file) if file else "" for file in files), start, text)
+
+    def _digest(self, path: Path) -> str:
+        """What names a file's content; read once as long as its size and time stay."""
+        found = path.stat()
+        key = (path, found.st_size, found.st_mtime_ns)
+        if key not in self._digests:
+            self._digests[key] = digest_file(path)
+        return self._digests[key]
+
+    def _identify_saliency(self) -> str:
+        """A name of the learned saliency and of the text encoder, "" without one."""
+        if self.align.saliency != "learned":
+            return ""
+        paths = {"align.saliency_model": self.align.saliency_model}
+        paths["text_encoder"] = self.config.text_encoder
+        for name, path in paths.items():
+            if not path or not Path(path).is_file():
+                got = f"no file {path}" if path else "nothing"
+                need = "the file that align.saliency learned reads"
+                raise ConfigError(needed(name, got, need, "Set it in the recipe."))
+        digests = "".join(digest_file(Path(path)) for path in paths.values())
+        return hashlib.blake2b(digests.encode(), digest_size=20).hexdigest()
+
+    # --- a cache without its teacher -------------------------------------------------------------
+
+    def _facts(self, frames: int) -> dict[str, Any]:
+        slices = self._count_slices(frames)
+        parts = list(map(str, self._parts(frames)))
+        return {"teacher": self.key, "width": self.width, "slices": slices, "parts": parts}
+
+    def _count_slices(self, frames: int) -> int:
+        if self.source:
+            return self.source.count_slices(frames)
+        return int(self._cache(frames).facts.get("slices", 0))
+
+    def _find_kept(self) -> dict[str, Any]:
+        """What is said of the cache's features for these settings, of whatever teacher.
+
+        Raises ConfigError where there are none, or those of several teachers.
+        """
+        wanted = [list(map(str, self._parts(frames))) for frames in (self.config.frames, 1)]
+        found = [facts for facts in list_facts(self.folder) if facts.get("parts") in wanted]
+        names = sorted({str(facts["teacher"]) for facts in found})
+        if len(names) != 1:
+            of = " and ".join(names) if names else "no teacher"
+            raise ConfigError(
+                needed(
+                    "align.teacher",
+                    f"nothing, and in {self.folder} features of {of} for these settings",
+                    "a teacher, or features of one",
+                    "Set align.teacher, or fill the folder with the task features.",
+                )
+            )
+        return found[0]
+
+    # --- forms -----------------------------------------------------------------------------------
+
+    def _forms(self, shape: ClipShape) -> dict[str, tuple[int, ...]]:
+        """The shapes of what a row's features must be."""
+        align, slices = self.align, self._count_slices(shape.frames)
+        forms: dict[str, tuple[int, ...]]
+        if align.relation == "flow":
+            pairs = (slices - 1) * (2 if align.both_ways else 1)
+            names = ("forward", "backward") if align.fusion == "separate" else ("flow",)
+            forms = dict.fromkeys(names, (pairs, *self.cells, align.window**2))
+        else:
+            forms = {"features": (slices, *self.cells, self.width)}
+        if align.saliency != "none":
+            forms["saliency"] = (slices, *self.cells)
+        return forms
+
+    @staticmethod
+    def _list_forms(made: Made) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(value.shape) for name, value in made.items()}
+
+    def _check_form(self, made: Made, shape: ClipShape) -> None:
+        got, need = self._list_forms(made), self._forms(shape)
+        if got != need:
+            raise SamaError(needed("features", str(got), str(need), "Use another teacher."))
+
+
+def _given(value: Tensor | None) -> Tensor:
+    """A tensor that `check` made sure of."""
+    assert value is not None
+    return value

@@ -1,0 +1,79 @@
+"""The teacher's targets of all rows, made ahead of the training: `features RECIPE`.
+
+Started again, it goes on: what is kept stays, what is damaged is made again.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from ...errors import needed
+from ...geometry import ClipShape
+from ..config import TrainConfig
+from ..recipe import ConfigError
+from .data import read_mask, read_row, read_usable_rows
+from .features import RowFeatures
+from .frozen_encoders import choose_encoder_dtype, embed_text, load_text_encoder
+from .rows import BadRows, Row, RowError
+
+
+def fill_features(config: TrainConfig) -> str:
+    """Make what is missing; returns how many were made, kept and left out, and their size.
+
+    Raises ConfigError without an alignment or a teacher, RowError where no row has features.
+    """
+    if config.align is None or not config.align.teacher:
+        missing, need = ("align.teacher", "one") if config.align else ("[align]", "a table")
+        fix = "See docs/alignment.md."
+        raise ConfigError(needed(missing, "none", f"{need} for the task features", fix))
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    features = RowFeatures(config, config.align, read_mask, open_text(config, device), device)
+    rows, wrong = read_usable_rows(config, features)
+    data = Path(config.data).name
+    bad = BadRows(Path(config.output), data, len(rows) + len(wrong), wrong)
+    done: Counter[str] = Counter()
+    for row in tqdm(rows, desc="features", unit="row"):
+        try:
+            done[fill_row(features, row)] += 1
+        except RowError as error:
+            bad.add(row.number, str(error))
+    bad.report()
+    if not done["made"] + done["kept"]:
+        reason = next(iter(bad.reasons.values()), "")
+        need = "at least one"
+        raise RowError(needed(f"data {data}", "no row with features", need, reason))
+    return describe(features, done, len(bad.reasons))
+
+
+def fill_row(features: RowFeatures, row: Row) -> str:
+    """ "made", "kept", or "idle" for a picture that is not aligned. Raises RowError."""
+    if not features.applies_to(row):
+        return "idle"
+    config = features.config
+    shape = ClipShape(1 if row.is_image else config.frames, config.height, config.width)
+    if features.find(row, shape) is not None:
+        return "kept"
+    features.of(row, shape, *read_row(row, shape))
+    return "made"
+
+
+def describe(features: RowFeatures, done: Counter[str], left_out: int) -> str:
+    """One line on what was done, for the person who waits."""
+    size = sum(path.stat().st_size for path in features.folder.glob("*/*.safetensors"))
+    parts = [f"{done['made']} made", f"{done['kept']} kept", f"{left_out} left out"]
+    if done["idle"]:
+        parts.append(f"{done['idle']} pictures, which have no flow, not aligned")
+    return f"{features.folder}  {', '.join(parts)}; {size / 1e6:.1f} MB"
+
+
+def open_text(config: TrainConfig, device: torch.device) -> Callable[[str], torch.Tensor] | None:
+    """The run's text encoder where a learned saliency reads texts, else None: it is large."""
+    if config.align is None or config.align.saliency != "learned":
+        return None
+    encoder, tokens = load_text_encoder(Path(config.text_encoder))
+    encoder.eval().requires_grad_(False).to(device, choose_encoder_dtype(device))
+    return partial(embed_text, encoder, tokens, device)
