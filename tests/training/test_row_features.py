@@ -401,7 +401,7 @@ def test_features_of_two_teachers_need_a_choice(folder, teachers):
 
 
 def test_a_miss_is_made_in_training_and_later_read(folder, teachers):
-    """Made or read, a row's features are the same numbers, so that a resumed run is the same too."""
+    """Made or read, features are the same numbers, and a resumed run sees the same."""
     align = {"method": "sara_changed", "teacher": teachers["vjepa2"]}
     values = values_of(folder, align=align)
     assert run("train", folder, {**values, "output": str(folder / "making")}) == 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from ...errors import needed
-from ..recipe import ConfigError, check_types, refuse_bad, settings_of
+from ..recipe import Check, ConfigError, check_types, refuse_bad, settings_of
 from .flow import BORDERS
 from .relations import ROUTERS
 
@@ -153,20 +153,18 @@ class AlignConfig:
                     list(self.sigma),
                     "two numbers from 0 to 1, the smaller first",
                 ),
-                (
-                    self.distance != "bce" or self.saliency != "none",
-                    "align.saliency",
-                    repr(self.saliency),
-                    'one for the distance "bce"',
-                ),
-                (
-                    self.saliency != "none" or self.relation != "pairs" or not self.temporal_router,
-                    "align.temporal_router",
-                    self.temporal_router,
-                    "a saliency, which it routes",
-                ),
+                *self._check_saliency(),
             ]
         )
+
+    def _check_saliency(self) -> list[Check]:
+        """What needs a saliency."""
+        none, router = self.saliency == "none", self.temporal_router
+        routes, masks = self.relation == "pairs" and bool(router), self.distance == "bce"
+        return [
+            (not (none and routes), "align.temporal_router", router, "a saliency, which it routes"),
+            (not (none and masks), "align.saliency", "'none'", 'one for the distance "bce"'),
+        ]
 
     @classmethod
     def of_table(cls, values: Mapping[str, Any], name: str) -> Self | None:

@@ -145,7 +145,7 @@ class RowFeatures:
         mask = self.read_mask(row, shape) if self.reads_masks and row.mask else None
         prompt = None
         if self.tracks:
-            prompt = mask if mask is not None else changed_pixels(_given(source), target)
+            prompt = mask if mask is not None else changed_pixels(_require(source), target)
         features = self.teacher.features(target.to(self.device), prompt)
         saliency = self._weigh(row, shape, features, mask, source, target)
         made = make_targets(self.align, features, self.cells, saliency)
@@ -164,9 +164,9 @@ class RowFeatures:
         cells = (len(next(iter(features.values()))), *self.cells)
         match self.align.saliency:
             case "named":
-                return reduce_mask(_given(mask)[None], cells, shape.lattice)[0]
+                return reduce_mask(_require(mask)[None], cells, shape.lattice)[0]
             case "changed":
-                changed = changed_pixels(_given(source), target)
+                changed = changed_pixels(_require(source), target)
                 return reduce_mask(changed[None], cells, shape.lattice)[0]
             case "learned":
                 return self._read_saliency(row, features["features"])
@@ -300,7 +300,7 @@ class RowFeatures:
             raise SamaError(needed("features", str(got), str(need), "Use another teacher."))
 
 
-def _given(value: Tensor | None) -> Tensor:
+def _require(value: Tensor | None) -> Tensor:
     """A tensor that `check` made sure of."""
     assert value is not None
     return value
