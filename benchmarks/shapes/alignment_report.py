@@ -16,11 +16,9 @@ from typing import Any
 
 from benchmarks.report import write_json
 from benchmarks.shapes.alignment_arms import EXPERIMENTS, Experiment
-from benchmarks.shapes.alignment_run import unpack
+from benchmarks.shapes.alignment_run import BASELINE, unpack
 from benchmarks.shapes.paired import LEVEL, compare_clips, compare_pairs, correct_by_holm
 
-BASELINE = "sft"
-"""What every arm but the primary ones is compared with."""
 Runs = Mapping[str, Mapping[int, dict]]
 """Arm → seed → the run's result."""
 EXTRA = {
@@ -75,6 +73,7 @@ def analyse(experiment: str, runs: Runs) -> dict[str, Any]:
         "arms": arms,
         "primary": primary,
         "others": others,
+        "codec": _limits(runs.get(BASELINE, {}), names),
         "hours": sum(seconds) / 3600,
     }
 
@@ -119,6 +118,12 @@ def _spread(by_seed: Mapping[int, dict], name: str) -> dict[str, Any]:
         "mean": mean(values) if values else None,
         "spread": stdev(values) if len(values) > 1 else None,
     }
+
+
+def _limits(by_seed: Mapping[int, dict], names: Sequence[str]) -> dict[str, float]:
+    """What the codec alone makes of the truth: no arm can be better."""
+    found = [run["codec"] for run in by_seed.values() if run.get("codec")]
+    return {name: mean(each[name] for each in found) for name in names} if found else {}
 
 
 def _mistakes(by_seed: Mapping[int, dict]) -> dict[str, Any]:
@@ -173,6 +178,9 @@ def markdown(experiment: str, report: Mapping[str, Any]) -> str:
         place = [ours.get(arm), papers.get(arm), chosen.paper.get(arm)]
         cells = [arm, row[chosen.outcome]["seeds"], *values, shares]
         lines.append(_line([*cells, *("–" if each is None else each for each in place)]))
+    if report["codec"]:
+        limits = [_number(report["codec"][name], ".3f") for name in names]
+        lines.append(_line(["codec alone", "", *limits, *[""] * 4]))
     lines += ["", f"Paper: {chosen.paper_score}. {report['hours']:.1f} core-hours.", ""]
     return "\n".join(lines + _contrast_lines(report))
 

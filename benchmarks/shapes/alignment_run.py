@@ -23,6 +23,11 @@ from sama_core.training.outputs import TrainLog
 from sama_core.training.trainer import Trainer
 from sama_core.weights.write import write_safetensors
 
+BASELINE = "sft"
+"""The arm without an alignment, with which the codec's limits are measured."""
+CODEC_CLIPS = 60
+"""Clips on which they are measured."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -124,6 +129,9 @@ def run_arm(experiment: str, arm: str, seed: int, plan: Plan) -> dict:
     trained = time.process_time()
     columns = EVALUATIONS[experiment](run, seed, plan.clips, plan.replayed)
     agreement = measure_agreement(run, seed)
+    limits = None
+    if arm == BASELINE:
+        limits = EVALUATIONS[experiment](run, seed, min(plan.clips, CODEC_CLIPS), 0, codec=True)
     finished = time.process_time()
     return {
         "experiment": experiment,
@@ -138,6 +146,7 @@ def run_arm(experiment: str, arm: str, seed: int, plan: Plan) -> dict:
         "losses": losses,
         "agreement": agreement,
         "means": {name: find_mean(values) for name, values in columns.items()},
+        "codec": limits and {name: find_mean(values) for name, values in limits.items()},
         "clips": {name: pack(values) for name, values in columns.items()},
     }
 

@@ -76,27 +76,34 @@ def make_editor(run: ShapesRun, experiment: str) -> CoreEditor:
     )
 
 
-def evaluate_edits(run: ShapesRun, seed: int, count: int, replayed: int) -> Columns:
+def evaluate_edits(
+    run: ShapesRun, seed: int, count: int, replayed: int, codec: bool = False
+) -> Columns:
     """A: held-out images of `add`, and a few of each edit that was taught before.
+
+    With `codec` nothing is edited: the truth goes through the codec, which no edit can better.
 
     Columns: nearest (a word), right, counted, whole and kept as in `EditOutcome`; `old_KIND`, right
     or not, of the others.
     """
-    columns = _edit("add", run, seed, count)
+    columns = _edit("add", run, seed, count, codec)
     for kind in TAUGHT if replayed else ():
-        columns[f"old_{kind}"] = _edit(kind, run, seed, replayed)["right"]
+        columns[f"old_{kind}"] = _edit(kind, run, seed, replayed, codec)["right"]
     return columns
 
 
-def _edit(kind: str, run: ShapesRun, seed: int, count: int) -> Columns:
+def _edit(kind: str, run: ShapesRun, seed: int, count: int, codec: bool) -> Columns:
     editor, clip_source = make_editor(run, "A"), EVALUATION_SEED + seed
     outcomes = []
     for first in range(0, count, AT_ONCE["A"]):
         size = min(AT_ONCE["A"], count - first)
         batch = held_out_clips(kind, clip_source, first, size, frames=1)
         seeds = [clip_seed(clip_source, first + row) for row in range(size)]
-        edited = editor.edit(to_bytes(batch.source), batch.instructions, seeds)
-        outcomes += judge_edits(batch, edited.frames)
+        if codec:
+            frames = editor.round_trip(to_bytes(batch.target))
+        else:
+            frames = editor.edit(to_bytes(batch.source), batch.instructions, seeds).frames
+        outcomes += judge_edits(batch, frames)
     return {
         "nearest": [outcome.nearest for outcome in outcomes],
         "right": [int(outcome.right) for outcome in outcomes],
@@ -106,11 +113,13 @@ def _edit(kind: str, run: ShapesRun, seed: int, count: int) -> Columns:
     }
 
 
-def restore_clips(run: ShapesRun, seed: int, count: int, replayed: int) -> Columns:
+def restore_clips(
+    run: ShapesRun, seed: int, count: int, replayed: int, codec: bool = False
+) -> Columns:
     """B: clips of the fast, crossing world, with frames hidden, restored.
 
     Columns: those of `HiddenScores`; identity is 1 if every object of the clip is what it is.
-    `replayed` has no effect.
+    `replayed` has no effect; `codec` as in `evaluate_edits`.
     """
     editor, clip_source, scores = make_editor(run, "B"), EVALUATION_SEED + seed, []
     for first in range(0, count, AT_ONCE["B"]):
@@ -121,8 +130,11 @@ def restore_clips(run: ShapesRun, seed: int, count: int, replayed: int) -> Colum
             [blacken(clip, range(*_ends(row))) for clip, row in zip(truth, hidden, strict=True)]
         )
         seeds = [clip_seed(clip_source, first + row) for row in range(size)]
-        edited = editor.edit(to_bytes(source), [CUBE_TAG] * size, seeds).frames
-        scores += score_hidden(truth, from_bytes(edited), scenes, hidden)
+        if codec:
+            frames = editor.round_trip(to_bytes(truth))
+        else:
+            frames = editor.edit(to_bytes(source), [CUBE_TAG] * size, seeds).frames
+        scores += score_hidden(truth, from_bytes(frames), scenes, hidden)
     rows = [asdict(score) for score in scores]
     columns: Columns = {name: [round_number(row[name]) for row in rows] for name in rows[0]}
     columns["identity"] = [
@@ -214,6 +226,5 @@ def _object_cells(scenes: Scenes, area: tuple[int, int, int]) -> Tensor:
     return functional.avg_pool2d(seen, CELL) >= 0.5
 
 
-Evaluation = Callable[[ShapesRun, int, int, int], Columns]
-EVALUATIONS: dict[str, Evaluation] = {"A": evaluate_edits, "B": restore_clips}
+EVALUATIONS: dict[str, Callable[..., Columns]] = {"A": evaluate_edits, "B": restore_clips}
 """Run, seed, clips and replayed clips → the columns of an experiment."""
