@@ -132,6 +132,12 @@ def take_partial(part: Path, journal: Path) -> None:
         part.unlink()  # A second name of a finished file: writing here would write there.
 
 
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file, enough for every header that `convert` writes."""
+    with open(path, "rb") as file:
+        return file.read(8 + _HEADER)
+
+
 def has_our_header(path: Path) -> bool:
     """Whether a file's header, safetensors or GGUF, is one that `convert` wrote."""
     with open(path, "rb") as file:

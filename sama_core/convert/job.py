@@ -17,10 +17,18 @@ import torch
 from ..errors import CheckpointError, ConversionError, needed
 from ..version import VERSION
 from ..weights.checkpoint import transformer_settings
-from .existing import look_at, refuse_foreign, refuse_namesake
-from .formats import GGUF, Format, check_folder, format_named
-from .layouts import BLANK, FACTS_KEY, NO_PROGRESS, Layout, blank_out, safetensors_layout
-from .stream import write_resumable
+from .existing import look_at, read_head, refuse_foreign, refuse_namesake
+from .formats import GGUF, Format, check_folder, format_named, partial_files
+from .layouts import (
+    BLANK,
+    FACTS_KEY,
+    NO_PROGRESS,
+    Layout,
+    blank_out,
+    find_pack,
+    safetensors_layout,
+)
+from .stream import read_key, write_resumable
 from .weight_source import Source, open_source
 
 
@@ -52,6 +60,10 @@ def _set(number: int) -> None:
 
 QUANTISATION_KEY = "_quantization_metadata"
 """Where core reads how each layer is quantised; a source's says nothing about the result."""
+ARITHMETIC = 1
+"""Raised when the same source and format begin to give other bytes. It is in the files' facts from
+2 on. The version of the pack is there too, but only says who made the file: a file that another
+version made or began is the same, as long as this number is."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,8 @@ class Report:
     """Checksum in the file's header, 64 hexadecimal digits."""
     resumed: int = 0
     """Bytes that an interrupted run had written."""
+    dropped: int = 0
+    """Bytes of an interrupted run that could not be used: they are of another conversion."""
     existed: bool = False
     """Whether the whole file was there already, so that nothing was done."""
     note: str = ""
@@ -94,6 +108,11 @@ class Report:
             lines.append("The file was there already, made of the same source: nothing was done.")
         elif self.resumed:
             lines.append(f"{_gigabytes(self.resumed)} were written by an interrupted run.")
+        elif self.dropped:
+            lines.append(
+                f"{_gigabytes(self.dropped)} that an interrupted run had written are of another "
+                "source, format or version: they were not used."
+            )
         if self.note:
             lines.append(self.note)
         return "\n".join([*lines, f"checksum {self.sha256}", str(self.target)])
@@ -131,9 +150,10 @@ def convert(
             )
         )
     if there:
-        sha256 = _find_made_before(target, layout)
+        earlier = _layout_of_maker(target, source, made, layout)
+        sha256 = _find_made_before(target, earlier)
         if sha256 and not overwrite:
-            return Report(target, made, layout, source.size, sha256, existed=True, note=note)
+            return Report(target, made, earlier, source.size, sha256, existed=True, note=note)
         refuse_foreign(target, overwrite, sha256 is not None, progress)
 
     def refuse_changed() -> None:
@@ -147,28 +167,57 @@ def convert(
                 )
             )
 
-    key = hashlib.sha256(layout.header + repr(state).encode()).hexdigest()
+    part, journal = partial_files(target)
+    begun = _layout_of_maker(part, source, made, layout)
+    if read_key(journal) == _key(begun, state):
+        layout = begun
     with one_thread():
-        written = write_resumable(target, layout, key, progress, refuse_changed, there)
-    return Report(target, made, layout, source.size, written.sha256, written.resumed, note=note)
+        written = write_resumable(
+            target, layout, _key(layout, state), progress, refuse_changed, there
+        )
+    return Report(
+        target,
+        made,
+        layout,
+        source.size,
+        written.sha256,
+        written.resumed,
+        written.dropped,
+        note=note,
+    )
 
 
-def _layout(source: Source, made: Format) -> Layout:
+def _key(layout: Layout, state: list) -> str:
+    """Stands for all that the bytes of an unfinished file depend on."""
+    return hashlib.sha256(layout.header + repr(state).encode()).hexdigest()
+
+
+def _layout_of_maker(path: Path, source: Source, made: Format, ours: Layout) -> Layout:
+    """What this conversion writes, with the version in it that made or began the file at `path`;
+    `ours` where that is this one, or no version is named.
+    """
+    pack = find_pack(read_head(path)) if path.is_file() else None
+    return ours if pack in (None, VERSION) else _layout(source, made, pack)
+
+
+def _layout(source: Source, made: Format, pack: str = VERSION) -> Layout:
+    """What this conversion writes; `pack` is the version that it names as the file's maker."""
     if made.suffix == GGUF:
         from .ggml import gguf_layout, gguf_version, require_gguf
 
         require_gguf()
-        return gguf_layout(source, made, _metadata(source, made, gguf=gguf_version()))
-    return safetensors_layout(source, made, _metadata(source, made))
+        return gguf_layout(source, made, _metadata(source, made, pack, gguf=gguf_version()))
+    return safetensors_layout(source, made, _metadata(source, made, pack))
 
 
-def _metadata(source: Source, made: Format, **libraries: str) -> dict[str, str]:
+def _metadata(source: Source, made: Format, pack: str, **libraries: str) -> dict[str, str]:
     """The source's own metadata without its quantisation, the head count where core looks for it,
     and the origin.
     """
     facts = {
         "format": made.name,
-        "pack": VERSION,
+        "pack": pack,
+        **({"arithmetic": ARITHMETIC} if ARITHMETIC > 1 else {}),
         **libraries,
         "fingerprint": source.fingerprint(),
         "sources": [[file.name, file.stat().st_size] for file in source.files],

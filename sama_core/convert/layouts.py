@@ -60,6 +60,12 @@ _DIGITS = re.compile(
 )
 
 
+_PACK = re.compile(
+    re.escape(FACTS_KEY.encode()) + rb'.{0,200}?\\?"pack\\?": \\?"([0-9A-Za-z.+-]{1,40})\\?"',
+    re.DOTALL,
+)
+
+
 WEIGHTS_ONLY = {"format": "float8_e4m3fn", "full_precision_matrix_mult": True}
 
 
@@ -139,6 +145,14 @@ def checksum_position(header: bytes) -> int | None:
     """Where a header, safetensors or GGUF, has its file's checksum; None where it has none."""
     found = _DIGITS.search(header)
     return None if found is None else found.start(1)
+
+
+def find_pack(header: bytes) -> str | None:
+    """The version of this pack that a header, safetensors or GGUF, names as its maker; None where
+    it names none.
+    """
+    found = _PACK.search(header)
+    return None if found is None else found[1].decode()
 
 
 def blank_out(header: bytes) -> bytes:

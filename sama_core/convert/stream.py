@@ -42,6 +42,16 @@ class Written:
     """As in its header."""
     resumed: int
     """Bytes that a broken run had left."""
+    dropped: int
+    """Bytes that a run with another key had left, and that were removed."""
+
+
+def read_key(journal: Path) -> str:
+    """The key that a journal begins with; empty where there is none."""
+    if not journal.is_file():
+        return ""
+    with open(journal, encoding="ascii", errors="replace") as lines:
+        return lines.readline(80).rstrip("\n")
 
 
 def write_resumable(
@@ -65,6 +75,8 @@ def write_resumable(
         whole, digest = _whole_pieces(file, lines, layout, key, progress)
         done = len(layout.header) + sum(piece.size for piece in layout.pieces[:whole])
         resumed = done if whole else 0
+        left = os.fstat(file.fileno()).st_size - len(layout.header)
+        dropped = max(0, left) if read_key(journal) not in ("", key) else 0
         _require_room(target, layout.size - resumed)
         try:
             if not whole:
@@ -86,7 +98,7 @@ def write_resumable(
     before_rename()
     put_in_place(part, target, replaces)
     journal.unlink(missing_ok=True)
-    return Written(digest.hexdigest(), resumed)
+    return Written(digest.hexdigest(), resumed, dropped)
 
 
 @contextmanager

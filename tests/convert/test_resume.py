@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sama_core.convert import stream
+from sama_core.convert import job, stream
 from sama_core.convert.formats import partial_files
 from sama_core.convert.job import convert
 from sama_core.errors import CheckpointError, ConversionError
@@ -361,3 +361,55 @@ def test_memory_does_not_grow_with_the_file(large, source, target, elsewhere, na
     """
     assert large.stat().st_size > 200e6
     assert elsewhere(large, target, name, warm_up=str(source))["grown"] < 50
+
+
+# --- files of other versions -------------------------------------------------------------------
+
+OTHERS = pytest.mark.parametrize("version", ["0.1.0", "0.10.0"])
+
+
+@FORMS
+@OTHERS
+def test_a_file_of_another_version_is_there_already(source, target, monkeypatch, name, version):
+    """The version says who made a file, not what is in it; its name may also be longer."""
+    monkeypatch.setattr(job, "VERSION", version)
+    before = convert(source, target, name)
+    monkeypatch.undo()
+    again = convert(source, target, name)
+    assert again.existed and again.sha256 == before.sha256 and "nothing was done" in again.text()
+    assert f"({100 * target.stat().st_size / source.stat().st_size:.0f} %)" in again.text()
+
+
+@FORMS
+@OTHERS
+def test_what_another_version_began_is_finished(source, target, monkeypatch, name, version):
+    """The result is, byte for byte, what that version would have made."""
+    monkeypatch.setattr(job, "VERSION", version)
+    convert(source, target, name)
+    expected = target.read_bytes()
+    target.unlink()
+    break_off(source, target, name)
+    monkeypatch.undo()
+    report = convert(source, target, name)
+    assert report.resumed > 0 and report.dropped == 0
+    assert target.read_bytes() == expected and nothing_left_over(target)
+
+
+def test_other_numbers_are_another_conversion(source, target, monkeypatch):
+    """Once the same source gives other bytes, neither a whole nor a begun file passes for it."""
+    convert(source, target, "fp8")
+    begun = target.with_name("begun.bin")
+    break_off(source, begun, "fp8")
+    monkeypatch.setattr(job, "ARITHMETIC", 2)
+    with pytest.raises(ConversionError, match="a file of that name, which is kept"):
+        convert(source, target, "fp8")
+    assert convert(source, begun, "fp8").resumed == 0
+    assert begun.read_bytes() != target.read_bytes()
+
+
+def test_what_cannot_be_continued_is_reported(source, target):
+    break_off(source, target, "fp8_scaled")
+    report = convert(source, target, "fp8")
+    assert report.resumed == 0 and report.dropped > 0
+    assert "that an interrupted run had written are of another source, format or" in report.text()
+    assert "interrupted run" not in convert(source, target, "fp8").text()
