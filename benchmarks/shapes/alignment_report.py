@@ -62,6 +62,7 @@ def analyse(experiment: str, runs: Runs) -> dict[str, Any]:
             **{name: _spread(by_seed, name) for name in names},
             **_mistakes(by_seed),
             **_agreement(by_seed),
+            **_saliency(by_seed),
         }
         for arm, by_seed in runs.items()
     }
@@ -139,6 +140,16 @@ def _agreement(by_seed: Mapping[int, dict]) -> dict[str, Any]:
     return {"agreement": mean(shares)} if shares else {}
 
 
+def _saliency(by_seed: Mapping[int, dict]) -> dict[str, Any]:
+    """SARA's diagnostics of a learned saliency, over all seeds' images."""
+    found = [run["saliency"] for run in by_seed.values() if run.get("saliency")]
+    return (
+        {"saliency": {name: mean(each[name] for each in found) for name in found[0]}}
+        if found
+        else {}
+    )
+
+
 def write_report(folder: Path) -> str:
     """Write report.json, report.md and report.png into `folder`; returns the table."""
     found = {name: read_runs(folder, name) for name in EXPERIMENTS}
@@ -181,6 +192,10 @@ def markdown(experiment: str, report: Mapping[str, Any]) -> str:
     if report["codec"]:
         limits = [_number(report["codec"][name], ".3f") for name in names]
         lines.append(_line(["codec alone", "", *limits, *[""] * 4]))
+    for arm, row in arms.items():
+        if "saliency" in row:
+            told = ", ".join(f"{name} {value:.3f}" for name, value in row["saliency"].items())
+            lines += ["", f"Saliency of {arm}: {told}."]
     lines += ["", f"Paper: {chosen.paper_score}. {report['hours']:.1f} core-hours.", ""]
     return "\n".join(lines + _contrast_lines(report))
 

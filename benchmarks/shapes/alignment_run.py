@@ -12,9 +12,14 @@ from typing import Any
 
 from benchmarks.report import describe_run
 from benchmarks.shapes.alignment_arms import CLIPS, EXPERIMENTS, LEARNED, REPLAYED_CLIPS, TRACKER
-from benchmarks.shapes.alignment_scores import EVALUATIONS, SAMPLING, measure_agreement
+from benchmarks.shapes.alignment_scores import (
+    EVALUATIONS,
+    SAMPLING,
+    measure_agreement,
+    measure_learned,
+)
 from sama_core.shapes.config import ShapesConfig
-from sama_core.shapes.learned_saliency import train_saliency
+from sama_core.shapes.learned_saliency import load_saliency, train_saliency
 from sama_core.shapes.tracker import train_tracker
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.world import Movement
@@ -129,6 +134,7 @@ def run_arm(experiment: str, arm: str, seed: int, plan: Plan) -> dict:
     trained = time.process_time()
     columns = EVALUATIONS[experiment](run, seed, plan.clips, plan.replayed)
     agreement = measure_agreement(run, seed)
+    learned = config.align.saliency_model if config.align else ""
     limits = None
     if arm == BASELINE:
         limits = EVALUATIONS[experiment](run, seed, min(plan.clips, CODEC_CLIPS), 0, codec=True)
@@ -146,6 +152,7 @@ def run_arm(experiment: str, arm: str, seed: int, plan: Plan) -> dict:
         "losses": losses,
         "agreement": agreement,
         "means": {name: find_mean(values) for name, values in columns.items()},
+        "saliency": learned and measure_learned(load_saliency(Path(learned)), seed),
         "codec": limits and {name: find_mean(values) for name, values in limits.items()},
         "clips": {name: pack(values) for name, values in columns.items()},
     }
@@ -173,6 +180,8 @@ def plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, str) and value.startswith(TRACKER):
         return TRACKER + Path(value.removeprefix(TRACKER)).name
+    if isinstance(value, str) and value.endswith(".safetensors"):
+        return Path(value).name
     return value
 
 

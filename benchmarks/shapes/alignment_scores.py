@@ -25,10 +25,17 @@ from sama_core.shapes.gate.core_editor import clip_seed
 from sama_core.shapes.gate.evaluate import held_out_clips
 from sama_core.shapes.gate.hidden_frames import compare_flows, score_hidden
 from sama_core.shapes.gate.mistakes import judge_edits
+from sama_core.shapes.learned_saliency import (
+    InstructionEncoder,
+    LearnedSaliency,
+    draw_named,
+    measure_saliency,
+)
 from sama_core.shapes.scene_features import scene_features
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.world import (
     TAUGHT,
+    EditSampler,
     Movement,
     Scenes,
     generator_for,
@@ -171,6 +178,20 @@ def _ends(hidden: Tensor) -> tuple[int, int]:
 def round_number(value: float) -> float | None:
     """Three decimals; None for NaN."""
     return None if math.isnan(value) else round(value, 3)
+
+
+SALIENCY_IMAGES = 128
+"""Images that a learned saliency is described on, as many as SARA's clips (Tab. 4)."""
+
+
+@torch.no_grad()
+def measure_learned(model: LearnedSaliency, seed: int) -> dict[str, float]:
+    """SARA's diagnostics of a learned saliency on held-out images of `add`, see
+    `measure_saliency`.
+    """
+    sampler = EditSampler(EVALUATION_SEED + seed, "test", ["add"], frames=1)
+    frames, texts, masks = draw_named(sampler, 0, SALIENCY_IMAGES)
+    return measure_saliency(model(frames, *InstructionEncoder()(texts))[1], masks)
 
 
 AGREEMENT_CLIPS = 32

@@ -16,7 +16,13 @@ from .config import ARMS, AlignConfig
 from .flow import flow_distance, flow_divergence, fuse, local_gram_flow
 from .projector import Projector
 from .relations import pair_weight, routed_trd
-from .saliency import SaliencyAligner, changed_cells
+from .saliency import (
+    SaliencyAligner,
+    changed_cells,
+    contrast_loss,
+    describe_saliency,
+    mask_loss,
+)
 from .teacher_targets import make_targets
 from .token_losses import token_cosine, token_distance
 
@@ -28,11 +34,14 @@ __all__ = [
     "Projector",
     "SaliencyAligner",
     "changed_cells",
+    "contrast_loss",
+    "describe_saliency",
     "flow_distance",
     "flow_divergence",
     "fuse",
     "local_gram_flow",
     "make_targets",
+    "mask_loss",
     "pair_weight",
     "routed_trd",
     "token_cosine",

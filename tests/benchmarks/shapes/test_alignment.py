@@ -80,6 +80,17 @@ def test_a_run_is_kept_and_not_done_again(experiment, tmp_path, monkeypatch, cap
     assert "| sft | 1 |" in capsys.readouterr().out
 
 
+def test_a_run_with_a_learned_saliency_describes_it(tmp_path, monkeypatch, capsys):
+    options = tiny("A", tmp_path, monkeypatch, "--arm", "learned_or")
+    assert alignment.main(options) == 0
+    path = tmp_path / "results" / "A_learned_or_0.json"
+    result = json.loads(path.read_text())
+    assert set(result["saliency"]) == {"mean", "max", "coverage", "entropy", "overlap"}
+    assert result["ran"]["settings"]["align"]["saliency_model"] == "saliency_1.safetensors"
+    assert str(tmp_path) not in path.read_text()
+    assert "Saliency of learned_or: mean 0." in capsys.readouterr().out
+
+
 def test_a_stopped_training_goes_on(tmp_path, monkeypatch):
     options = tiny("A", tmp_path, monkeypatch, "--arm", "sft")
     evaluate = alignment_run.EVALUATIONS["A"]
