@@ -3,7 +3,22 @@
 import tomllib
 from pathlib import Path
 
-VERSION: str = tomllib.loads(
-    (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
-)["project"]["version"]
-"""As the Registry lists it; keys of kept segments and converted files carry it."""
+UNKNOWN = "unknown"
+"""The version of a copy that has no pyproject.toml of the pack."""
+
+
+def read_version(project: Path) -> str:
+    """The version in the pack's pyproject.toml.
+
+    UNKNOWN where `sama_core` was copied out of the pack: there is no such file then, or another
+    project's.
+    """
+    try:
+        facts = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        return str(facts["version"]) if facts["name"] == "sama" else UNKNOWN
+    except (OSError, ValueError, LookupError, TypeError):
+        return UNKNOWN
+
+
+VERSION = read_version(Path(__file__).parents[1] / "pyproject.toml")
+"""As the Registry lists it; kept segments and converted files name it as their maker."""

@@ -7,8 +7,8 @@ import pytest
 
 from .harness.imports import REPO_ROOT
 
-SERVANTS = {"sama_core.clip.samples", "sama_core.launch.server.comfy_main"}
-"""Programs without options of their own: one is spoken to over pipes, one passes all on."""
+SERVANTS = {"sama_core.clip.samples"}
+"""Programs without options of their own: they are spoken to over pipes."""
 COMMANDS = sorted(
     ".".join(path.relative_to(REPO_ROOT).with_suffix("").parts).removesuffix(".__main__")
     for path in (REPO_ROOT / "sama_core").rglob("*.py")

@@ -207,7 +207,18 @@ def _lora_refusal(file: WeightFile) -> str:
     )
 
 
+_IMAGE_TO_VIDEO_CHANNELS = 36
+"""Latent channels that Wan's image-to-video models take: noise 16, image 16, mask 4."""
+
+
 def _wan_refusal(file: WeightFile) -> str:
+    if file.shapes.get("patch_embedding.weight", ())[1:2] == (_IMAGE_TO_VIDEO_CHANNELS,):
+        return needed(
+            file.path.name,
+            f"a Wan image-to-video model ({_IMAGE_TO_VIDEO_CHANNELS} input channels)",
+            "a SAMA model, which is made of Wan's text-to-video model",
+            "Choose sama_14b_ema.safetensors.",
+        )
     return needed(
         file.path.name,
         "a plain Wan model",

@@ -235,6 +235,8 @@ def _what_it_is(path: Path) -> str | None:
     """
     with open(path, "rb") as file:
         head = file.read(64)
+    if len(head) < 8:  # where a header would say its own length
+        return f"a file of {len(head)} bytes" if head else "an empty file"
     return next((what for begin, what in _OTHER_FILES.items() if head.startswith(begin)), None)
 
 

@@ -1,6 +1,7 @@
 """What the Registry hands out is enough to run: every file that is read is in the archive."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,9 @@ from ..harness.archive import is_ignored, write_archive
 from ..harness.comfy_home import comfy_source
 from ..harness.imports import REPO_ROOT
 
-LEFT_OUT = ("tests", "benchmarks", ".ci", ".github", "requirements-test.txt")
+LEFT_OUT = ("tests", ".ci", ".github", "requirements-test.txt")
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+"""Where a link inside the pack leads, without the heading."""
 WATCHED = Path(__file__).with_name("watched.py")
 
 
@@ -63,6 +66,19 @@ def test_what_is_left_out(installed):
         (installed / name).exists()
         for name in ("run.py", "constraints.txt", "pyproject.toml", "web", "nodes")
     )
+
+
+def test_what_the_docs_show_is_there(installed):
+    """Pictures and numbers of the benchmarks, not their code."""
+    assert [path.name for path in (installed / "benchmarks").iterdir()] == ["results"]
+    pages = [installed / "README.md", *installed.glob("docs/**/*.md")]
+    links = [
+        (page.relative_to(installed), target)
+        for page in pages
+        for target in LINK.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 50
+    assert [link for link in links if not (installed / link[0].parent / link[1]).exists()] == []
 
 
 def test_an_edit_from_an_install(run, installed, tmp_path):

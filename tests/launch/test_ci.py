@@ -3,6 +3,7 @@ the one version."""
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -128,6 +129,17 @@ def test_the_version_stands_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
     source = (PACK_ROOT / "sama_core" / "version.py").read_text(encoding="utf-8")
     assert VERSION not in source
+
+
+def test_a_copy_of_sama_core_outside_the_pack_has_no_version(tmp_path):
+    """Nor does it take the version of the project that it was copied into."""
+    (tmp_path / "sama_core").mkdir()
+    copy = shutil.copy(PACK_ROOT / "sama_core" / "version.py", tmp_path / "sama_core")
+    projects = (None, '[project]\nname = "theirs"\nversion = "7"', "[tool]", "no = = toml")
+    for project in projects:
+        if project:
+            (tmp_path / "pyproject.toml").write_text(project)
+        assert runpy.run_path(copy)["VERSION"] == "unknown"
 
 
 def test_the_checks_pass_in_a_folder_of_any_name(tmp_path):

@@ -312,6 +312,8 @@ def test_anything_else_is_no_safetensors_file(tmp_path, content):
         (NOT_SAFETENSORS["an HTML page"], "a web page"),
         (NOT_SAFETENSORS["a text file"], "a Git LFS pointer"),
         (b"PK\3\4" + bytes(99), "a PyTorch file"),
+        (b"", "an empty file)"),
+        (b"abc", "a file of 3 bytes)"),
     ],
 )
 def test_a_file_of_another_kind_is_named(tmp_path, content, what):
@@ -442,6 +444,17 @@ def test_foreign_files_show_what_they_hold(write, tensors, content):
         f"other.safetensors: got a file of another model ({content})",
         "sama_14b",
     )
+
+
+def test_an_image_to_video_model_is_named(write, wan):
+    """It is no base for a SAMA delta, and that is not advised."""
+    first = wan["patch_embedding.weight"]
+    wider = first.new_zeros(first.shape[0], 36, *first.shape[2:])
+    path = write("i2v.safetensors", {**wan, "patch_embedding.weight": wider})
+    message = refusal(
+        lambda: plan_checkpoint(path), "a Wan image-to-video model (36 input channels)"
+    )
+    assert "base_model" not in message and "plain" not in message
 
 
 def test_plain_wan_names_all_eleven(write, wan):

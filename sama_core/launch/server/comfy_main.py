@@ -106,4 +106,7 @@ def main(comfyui: Path, options: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(f"usage: comfy_main.py COMFYUI_FOLDER [ComfyUI's own options]\n\n{__doc__}")
+        sys.exit(0 if len(sys.argv) > 1 else 2)
     main(Path(sys.argv[1]), sys.argv[2:])
