@@ -28,7 +28,7 @@ from .objective import BatchSource, TrainBatch
 from .objectives import Breakdown
 from .objectives.noising import stream
 from .optim.optimisation import Optimisation, build_optimizers, rate_at, whole
-from .outputs import TrainLog, load_state, save_state
+from .outputs import StateError, TrainLog, load_state, save_state
 from .recipe import refuse_changes
 
 Objective = Callable[[nn.Module, TrainBatch, list[torch.Generator]], Breakdown]
@@ -213,6 +213,7 @@ class Trainer:
         if state is None:
             return
         refuse_changes(state["config"], self.config, self.config.FREE_TO_CHANGE)
+        self._check_projector(state["model"])
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.trainee, state["model"], options=options)
         for optimizer, saved in zip(self.optimisation.optimizers, state["optimizers"], strict=True):
@@ -221,6 +222,22 @@ class Trainer:
             set_optimizer_state_dict(self.trainee, optimizer, saved, options=options)
         self.optimisation.average.load_state_dict(state["ema"])
         self.step = state["step"]
+
+    def _check_projector(self, saved: dict[str, torch.Tensor]) -> None:
+        """StateError unless a checkpoint holds the alignment's projector, of the same form."""
+        kept = {own_name(name): tuple(value.shape) for name, value in saved.items()}
+        for name, weight in self._parameters():
+            if name.startswith("aligner.") and kept.get(name) != tuple(weight.shape):
+                shape = kept.get(name)
+                got = f"{name} of shape {shape}" if shape else f"no {name}"
+                raise StateError(
+                    needed(
+                        "checkpoint",
+                        got,
+                        f"the projector of [align], shape {tuple(weight.shape)}",
+                        "Use the teacher that it was made with, or choose a new output folder.",
+                    )
+                )
 
     def average(self) -> dict[str, torch.Tensor]:
         """The averaged weights under their own names, whole, on the CPU; frozen ones too."""

@@ -11,7 +11,7 @@ from sama_core.training.alignment import ARMS, AlignConfig
 from sama_core.training.config import TrainConfig, load_config
 from sama_core.training.objective import TrainBatch
 from sama_core.training.optim.optimisation import build_optimizers, projector_rate_at
-from sama_core.training.outputs import load_state
+from sama_core.training.outputs import StateError, load_state, save_state
 from sama_core.training.recipe import ConfigError, refuse_changes
 
 from .test_trainer import SHARDED, kill_when, lines_in, logged, losses, run_program
@@ -231,3 +231,31 @@ def test_sharded_weights_give_the_losses_of_whole_ones(tmp_path):
     )
     one, two = (torch.load(tmp_path / name / "averaged.pt") for name in ("one", "two"))
     assert max((one[name] - two[name]).abs().max().item() for name in PROJECTOR) < 1e-4
+
+
+@pytest.mark.parametrize("shape", [None, (2, 2)])
+def test_a_checkpoint_without_this_projector_is_refused(tmp_path, shape):
+    """A LoRA's, for one, whose projector was taken out, or is another teacher's."""
+    settings = {"align": SARA, "lora_rank": 2, "steps": 4, "checkpoint_every": 2}
+    tiny_trainer(tiny_config(tmp_path, **settings)).run()
+    state = load_state(tmp_path)
+    name = PROJECTOR[-2]
+    if shape is None:
+        for key in PROJECTOR:
+            del state["model"][key]
+    else:
+        state["model"][name] = torch.ones(shape)
+    save_state(tmp_path, state)
+    AcceleratorState._reset_state(True)
+    words = f"{name} of shape" if shape else "no aligner.projectors.0.layers.0.weight"
+    with pytest.raises(StateError, match=f"checkpoint: got {words}.*needs the projector of"):
+        tiny_trainer(tiny_config(tmp_path, **settings))
+
+
+def test_a_lora_begun_without_an_alignment_does_not_go_on_with_one(tmp_path):
+    settings = {"lora_rank": 2, "steps": 4, "checkpoint_every": 2}
+    sizes = {"height": 32, "width": 32}
+    tiny_trainer(tiny_config(tmp_path, **settings, **sizes)).run()
+    AcceleratorState._reset_state(True)
+    with pytest.raises(ConfigError, match="changed settings: align None → "):
+        tiny_trainer(tiny_config(tmp_path, **settings, align=SARA))

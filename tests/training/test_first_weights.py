@@ -3,7 +3,7 @@ out.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from sama_core.errors import CheckpointError
 from sama_core.model.dit import SamaDiT
+from sama_core.training.alignment import ARMS
+from sama_core.training.alignment.teachers import TeacherSource
 from sama_core.training.config import TrainConfig, load_config
 from sama_core.training.recipe import ConfigError, refuse_changes
 from sama_core.training.rows.first_weights import ModelFiles, new_tensors
@@ -321,6 +323,22 @@ def test_recipes_of_the_large_model(name, batches, rest):
     assert "# UNRUN" in path.read_text(
         encoding="utf-8"
     ) and f"sama_14b_{name}.toml" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "kind", "block"),
+    [("structure", "sam2videox", "sam2", 24), ("edit", "sara_changed", "vjepa2", 18)],
+)
+def test_recipes_of_aligned_loras(name, arm, kind, block):
+    """They load, name teachers that there are, and say that nobody has run them."""
+    path = REPO_ROOT / "sama_core" / "training" / "recipes" / f"sama_14b_lora_{name}.toml"
+    found = load_config(path)
+    assert (found.steps, found.learning_rate, found.align.weight) == (3000, 1e-4, 0.5)
+    assert TeacherSource.of(found.align.teacher).kind == kind
+    assert found.align.choose_block(40) == block
+    own = {field: getattr(found.align, field) for field in ("teacher", "cell", "warmup")}
+    assert found.align == replace(ARMS[arm], **own)
+    assert "# UNRUN" in path.read_text(encoding="utf-8")
 
 
 # --- settings that are newer than a checkpoint -------------------------------------------------
