@@ -6,15 +6,16 @@ Memory is how far a loss with its gradient lifts the peak (VmHWM) of a fresh pro
 inputs: all 531 million pairs of 40 frames of 576 tokens, and the flow of 21 x 30 x 53 tokens of 256
 channels with its divergence. The value and gradient of pairs are compared with the dense form where
 that fits. Shares are of one step of SAMA-Shapes on four clips of 17 frames of 64 x 64, one thread,
-with random features in the form of the real teachers'; the middle of some repeats.
+with random features in the form of the real teachers', by the processor's clock.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 from safetensors.torch import load_file
@@ -108,14 +109,23 @@ def dense_trd(student: Tensor, teacher: Tensor, saliency: Tensor) -> Tensor:
 
 
 def measure_share(method: str, repeats: int) -> dict:
-    """Seconds of a step without and with the method, and the share that it takes."""
-    torch.set_num_threads(1)
-    alone, aligned = (time_steps(name, repeats) for name in ("sft", method))
+    """Processor seconds of a step without and with the method, and the share that it takes.
+
+    Steps alternate; of each kind the middle one counts, and the first of all does not.
+    """
+    steps = {name: prepare_step(name) for name in ("sft", method)}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(repeats + 1):
+        for name, step in steps.items():
+            start = process_time()
+            step(number)
+            times[name].append(process_time() - start)
+    alone, aligned = (median(found[1:]) for found in times.values())
     return {"seconds_without": alone, "seconds": aligned, "share": 1 - alone / aligned}
 
 
-def time_steps(method: str, repeats: int) -> float:
-    """Seconds of the middle one of `repeats` steps, forward and backward, after one more."""
+def prepare_step(method: str) -> Callable[[int], None]:
+    """A step of a number, forward and backward, with a row of the papers' tables."""
     align = ARMS[method]
     slices, width = METHODS.get(method, (0, 0))
     weights = {name: value.float() for name, value in load_file(embedded.DIT).items()}
@@ -126,14 +136,13 @@ def time_steps(method: str, repeats: int) -> float:
     trainee = Trainee(SamaDiT.from_state_dict(weights), None, config, width)
     batch = draw_batch(trainee, method, slices, width)
     objective = SamaObjective(config, trainee.aligner)
-    times = []
-    for step in range(repeats + 1):
-        start = perf_counter()
-        generators = [stream(0, "noise", step, row) for row in range(_BATCH)]
+
+    def step(number: int) -> None:
+        generators = [stream(0, "noise", number, row) for row in range(_BATCH)]
         objective(trainee, batch, generators).total.sum().backward()
-        times.append(perf_counter() - start)
         trainee.zero_grad()
-    return median(times[1:])
+
+    return step
 
 
 def draw_batch(trainee: Trainee, method: str, slices: int, width: int) -> TrainBatch:

@@ -86,12 +86,18 @@ def config(data: Path, output: Path, **changes) -> TrainConfig:
 
 
 def recipe(path: Path, values: dict) -> Path:
-    """The settings as a TOML file."""
-    path.write_text(
-        "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()),
-        encoding="utf-8",
-    )
+    """The settings as a TOML file; a dictionary is a table at its end."""
+    plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    text = _lines(plain)
+    for name, table in values.items():
+        if isinstance(table, dict):
+            text += f"[{name}]\n{_lines(table)}"
+    path.write_text(text, encoding="utf-8")
     return path
+
+
+def _lines(values: dict) -> str:
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
 
 def report(output: Path) -> list[dict]:

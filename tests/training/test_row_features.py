@@ -1,6 +1,5 @@
 """Alignment on rows of a file: targets from the cache or from a teacher, and what is refused."""
 
-import json
 from shutil import copytree
 
 import pytest
@@ -19,7 +18,6 @@ from sama_core.training.rows.features import RowFeatures
 from sama_core.training.rows.rows import RowError
 from sama_core.training.rows.rows_run import RowsRun
 
-from .alignment.test_teachers import tiny_dino, tiny_sam2, tiny_vjepa
 from .rows_files import (
     BLUE,
     GREEN,
@@ -42,16 +40,6 @@ WHITE = (255, 255, 255)
 @pytest.fixture(autouse=True)
 def fresh_accelerator():
     AcceleratorState._reset_state(True)
-
-
-@pytest.fixture(scope="module")
-def teachers(tmp_path_factory):
-    """Folders of tiny random models, by kind."""
-    folder = tmp_path_factory.mktemp("teachers")
-    torch.manual_seed(0)
-    for kind, make in (("dinov3", tiny_dino), ("vjepa2", tiny_vjepa), ("sam2", tiny_sam2)):
-        make().model.save_pretrained(folder / kind)
-    return {kind: f"{kind}:{folder / kind}" for kind in ("dinov3", "vjepa2", "sam2")}
 
 
 @pytest.fixture
@@ -89,13 +77,9 @@ def files_of(folder):
     return sorted(folder.rglob("*.safetensors"))
 
 
-def run(task: str, folder, values: dict, *overrides: str) -> int:
+def run(task: str, folder, values: dict) -> int:
     AcceleratorState._reset_state(True)
-    align = values.pop("align")
-    path = recipe(folder / "recipe.toml", values)
-    table = "".join(f"{name} = {json.dumps(value)}\n" for name, value in align.items())
-    path.write_text(f"{path.read_text()}[align]\n{table}", encoding="utf-8")
-    return main([task, str(path), *overrides])
+    return main([task, str(recipe(folder / "recipe.toml", values))])
 
 
 # --- targets of a row ----------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""An alignment on rows, end to end: what is trained with it, and the two recipes of LoRAs, whose
+files change the edit in ComfyUI.
+"""
+
+from dataclasses import asdict
+from fractions import Fraction
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file, save_file
+
+from sama_core.training.__main__ import main
+from sama_core.training.config import load_config
+from sama_core.weights.names import SAMA_KEYS
+
+from ..comfyui.graphs import CLIP_FILE, SMALL_AREA, Edit, SmallModels
+from ..harness.imports import REPO_ROOT
+from ..harness.moving_shapes import moving_shapes
+from ..harness.untrained import write_untrained
+from ..harness.write_clip import write_clip
+from .rows_files import BLUE, RED, clip, jsonl, logged, models, pair, recipe, report, settings
+
+WHITE = (255, 255, 255)
+METHODS = {"sara_changed": "vjepa2", "sam2videox": "sam2", "sara_named": "dinov3"}
+HIDDEN = [32, 32, 32]
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, torch.Tensor]:
+    return load_file(models() / "diffusion_models" / "sama_untrained.safetensors")
+
+
+@pytest.fixture
+def wan(weights, tmp_path):
+    """The same weights without SAMA's."""
+    path = tmp_path / "wan.safetensors"
+    save_file({name: value for name, value in weights.items() if name not in SAMA_KEYS}, path)
+    return path
+
+
+@pytest.fixture
+def delta(weights, tmp_path):
+    path = tmp_path / "delta.safetensors"
+    save_file({name: weights[name] for name in SAMA_KEYS}, path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, colour in (("a", RED), ("b", BLUE), ("mask", WHITE)):
+        clip(tmp_path / f"{name}.mp4", colour)
+    return tmp_path
+
+
+def train(folder, rows: list[dict], align: dict, **changes) -> int:
+    AcceleratorState._reset_state(True)
+    data = jsonl(folder / "data.jsonl", rows)
+    values = settings(data, folder / "out", steps=2, align=align, **changes)
+    return main(["train", str(recipe(folder / "recipe.toml", values))])
+
+
+def check_losses(folder):
+    """Every row has features, and a loss beside the others'."""
+    out = folder / "out"
+    assert report(out) == []
+    totals, aligned, flow = (logged(out, name) for name in ("total", "align", "flow"))
+    assert len(totals) == 2 and all(loss > 0 for loss in aligned)
+    assert all(total > one for total, one in zip(totals, flow, strict=True))
+
+
+PAIR = {**pair("a.mp4", "b.mp4", "make it blue"), "mask": "mask.mp4"}
+CLIP = {"video": "a.mp4", "caption": "a red square", "mask": "mask.mp4"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_pairs(folder, teachers, method, lora_rank):
+    align = {"method": method, "teacher": teachers[METHODS[method]], "hidden": HIDDEN}
+    assert train(folder, [PAIR], align, lora_rank=lora_rank) == 0
+    check_losses(folder)
+    [path] = (folder / "out").glob("*.safetensors")
+    assert not [name for name in load_file(path) if "aligner" in name]
+
+
+def test_a_delta_over_a_base(folder, teachers, wan, delta):
+    align = {"method": "sara_changed", "teacher": teachers["vjepa2"], "hidden": HIDDEN}
+    changes = {"model": str(delta), "base_model": str(wan)}
+    assert train(folder, [PAIR], align, **changes) == 0
+    check_losses(folder)
+    found = load_file(folder / "out" / "sama_delta.safetensors")
+    assert set(SAMA_KEYS) <= set(found) and not [name for name in found if "aligner" in name]
+
+
+@pytest.mark.parametrize("method", ["sam2videox", "sara_named"])
+def test_clips_from_plain_wan(folder, teachers, wan, method):
+    """Stage 0: the teacher sees the clip itself, not what a pretext makes of it."""
+    align = {"method": method, "teacher": teachers[METHODS[method]], "hidden": HIDDEN}
+    assert train(folder, [CLIP], align, stage=0, model=str(wan)) == 0
+    check_losses(folder)
+
+
+# --- the recipes of LoRAs ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["structure", "edit"])
+def lora(request, tmp_path_factory, teachers) -> dict[str, torch.Tensor]:
+    """What training with the recipe's settings leaves, on a small model, clip and teacher."""
+    folder = tmp_path_factory.mktemp(request.param)
+    for name, colour in (("a", RED), ("b", BLUE)):
+        clip(folder / f"{name}.mp4", colour)
+    path = REPO_ROOT / "sama_core" / "training" / "recipes" / f"sama_14b_lora_{request.param}.toml"
+    align = asdict(load_config(path).align)
+    kind = align["teacher"].partition(":")[0]
+    small = {"teacher": teachers[kind], "cell": 16, "warmup": 2, "hidden": HIDDEN}
+    data = jsonl(folder / "data.jsonl", [pair("a.mp4", "b.mp4", "make it blue")])
+    values = settings(
+        data, folder / "out", steps=30, lora_rank=8, learning_rate=1e-2, ema=0.9,
+        checkpoint_every=30, text_dropout=0.0, semantic_weight=load_config(path).semantic_weight,
+        align={name: value for name, value in {**align, **small}.items() if value != float("inf")},
+    )  # fmt: skip
+    AcceleratorState._reset_state(True)
+    assert main(["train", str(recipe(folder / "recipe.toml", values))]) == 0
+    aligned = logged(folder / "out", "align")
+    assert sum(aligned[-5:]) < sum(aligned[:5])
+    return load_file(folder / "out" / "sama_lora.safetensors")
+
+
+def test_a_recipes_lora_changes_the_edit_in_comfyui(comfyui, lora):
+    """With core's own loader of LoRAs."""
+    assert lora and all(name.startswith("diffusion_model.blocks.") for name in lora)
+    names = write_untrained(comfyui.base / "models")
+    write_clip(comfyui.base / "input" / CLIP_FILE, moving_shapes(9, 48, 32), Fraction(12))
+    save_file(lora, comfyui.models("loras") / "aligned.safetensors")
+    sama = names["diffusion_models"]
+    files = SmallModels(sama, names["text_encoders"], names["vae"], sama)
+    plain = Edit(comfyui, files, area=SMALL_AREA).sample()
+    graph = Edit(comfyui, files, area=SMALL_AREA)
+    graph.patch("LoraLoaderModelOnly", lora_name="aligned.safetensors", strength_model=1.0)
+    found = graph.sample()
+    assert (found["video"] - plain["video"]).norm() > 0.05 * plain["video"].norm()
