@@ -140,15 +140,7 @@ def convert(
     state, there = source.state(), look_at(target)
     layout = _layout(source, made)
     note = _head_note(source, made)
-    if any(target.exists() and file.samefile(target) for file in source.files):
-        raise ConversionError(
-            needed(
-                str(target),
-                "the source itself",
-                "another name for the result",
-                "Give one; the source is never written over.",
-            )
-        )
+    _refuse_source(source, target)
     if there:
         earlier = _layout_of_maker(target, source, made, layout)
         sha256 = _find_made_before(target, earlier)
@@ -167,10 +159,7 @@ def convert(
                 )
             )
 
-    part, journal = partial_files(target)
-    begun = _layout_of_maker(part, source, made, layout)
-    if read_key(journal) == _key(begun, state):
-        layout = begun
+    layout = _layout_begun(target, source, made, layout, state)
     with one_thread():
         written = write_resumable(
             target, layout, _key(layout, state), progress, refuse_changed, there
@@ -187,7 +176,30 @@ def convert(
     )
 
 
-def _key(layout: Layout, state: list) -> str:
+def _refuse_source(source: Source, target: Path) -> None:
+    if any(target.exists() and file.samefile(target) for file in source.files):
+        raise ConversionError(
+            needed(
+                str(target),
+                "the source itself",
+                "another name for the result",
+                "Give one; the source is never written over.",
+            )
+        )
+
+
+def _layout_begun(
+    target: Path, source: Source, made: Format, ours: Layout, state: list[tuple[str, int, int]]
+) -> Layout:
+    """The layout to continue with: that of another version if it began this very conversion, else
+    `ours`.
+    """
+    part, journal = partial_files(target)
+    begun = _layout_of_maker(part, source, made, ours)
+    return begun if read_key(journal) == _key(begun, state) else ours
+
+
+def _key(layout: Layout, state: list[tuple[str, int, int]]) -> str:
     """Stands for all that the bytes of an unfinished file depend on."""
     return hashlib.sha256(layout.header + repr(state).encode()).hexdigest()
 
