@@ -22,8 +22,12 @@ else:
 Check = tuple[object, str, object, str]
 """Whether a setting is good, its name, its value, and what it must be."""
 
-ROOMS = Path(__file__).parents[1]
+ROOMS = Path(__file__).resolve().parents[1]
 """The folder whose rooms have recipes."""
+_RECIPES = (Path("training", "recipes"), Path("shapes", "recipes"))
+"""Where the pack has recipes, or had them in an earlier version, below `ROOMS`."""
+_SHORT_FORMS = (Path(), Path("recipes"), *(Path("sama_core") / folder for folder in _RECIPES))
+"""The folders in a relative path that may mean the pack's own recipe."""
 
 
 class ConfigError(SamaError):
@@ -33,13 +37,19 @@ class ConfigError(SamaError):
 def find_recipe(path: str | Path) -> Path:
     """`path`, or the pack's own recipe of that name if there is no such file.
 
-    Found in this way are a bare name and a path into a folder named `recipes`, where the file lay
-    in an earlier version.
+    Found in this way are a bare name, `recipes/NAME`, and a path into a folder in which the pack
+    has recipes or had them in an earlier version. Any other path is the user's own: a missing file
+    there is not replaced.
     """
     path = Path(path)
-    if not path.exists() and path.parent.name in ("", "recipes"):
-        return next(ROOMS.glob(f"*/recipes/{path.name}"), path)
-    return path
+    if path.exists() or not _may_be_our_own(path.parent):
+        return path
+    return next(ROOMS.glob(f"*/recipes/{path.name}"), path)
+
+
+def _may_be_our_own(folder: Path) -> bool:
+    """Whether a path to a recipe in `folder` may mean one of the pack's own."""
+    return folder in _SHORT_FORMS or folder.resolve() in [ROOMS / own for own in _RECIPES]
 
 
 def read_settings(path: str | Path, **overrides: Any) -> dict[str, Any]:

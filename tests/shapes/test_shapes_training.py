@@ -42,7 +42,7 @@ from sama_core.training.__main__ import main as training_command
 from sama_core.training.objective import TrainBatch
 from sama_core.training.objectives.noising import stream
 from sama_core.training.pretext import PRETEXTS
-from sama_core.training.recipe import ConfigError, refuse_changes
+from sama_core.training.recipe import ConfigError, find_recipe, refuse_changes
 from sama_core.training.semantics import PixelEncoder
 from sama_core.weights.checkpoint import plan_checkpoint
 
@@ -292,6 +292,27 @@ def test_a_recipe_is_found_by_its_name_and_where_it_once_lay(path):
     assert load_config(path) == load_config(RECIPES / "shapes_stage0.toml")
     with pytest.raises(ConfigError, match="no file"):
         load_config(f"elsewhere/{path}" if "/" not in path else "recipes/none.toml")
+
+
+@pytest.mark.parametrize("room", ["training", "shapes"])
+def test_a_missing_recipe_of_one_s_own_is_not_replaced_by_the_pack_s(room, tmp_path, monkeypatch):
+    """Only a short form and the pack's own folders, in this and earlier versions, mean its own."""
+    monkeypatch.chdir(tmp_path)
+    name = "shapes_stage0.toml"
+    pack = ROOT / "sama_core" / room / "recipes" / name
+    for own in (name, f"recipes/{name}", f"sama_core/{room}/recipes/{name}", pack):
+        assert find_recipe(own) == RECIPES / name
+    for missing in (
+        tmp_path / "recipes" / name,
+        tmp_path / "sama_core" / room / "recipes" / name,
+        Path("mine", "recipes", name),
+        Path("..", "recipes", name),
+        ROOT / "recipes" / name,
+        ROOT / "sama_core" / "plan" / "recipes" / name,
+    ):
+        assert find_recipe(missing) == missing
+        with pytest.raises(ConfigError, match=f"no file .*{name}"):
+            load_config(missing)
 
 
 SAVED = {
