@@ -99,3 +99,13 @@ def test_importing_the_package_imports_no_torch_and_every_public_name_resolves()
     }  # fmt: skip
     assert set(sama_core.__all__) == names
     assert all(getattr(sama_core, name).__name__ == name for name in names)
+
+
+def test_dir_lists_the_public_names_without_importing_torch():
+    program = "import sama_core, sys; print(*dir(sama_core)); print('torch' in sys.modules)"
+    root = Path(sama_core.__path__[0]).parent
+    listed, torch_imported = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert {*sama_core.__all__, "__all__", "__doc__"} <= set(listed.split())
+    assert torch_imported == "False"
