@@ -152,6 +152,22 @@ def test_schedule_follows_steps():
     )
 
 
+def test_where_warm_up_reaches_into_the_decay_the_lesser_rate_is_taken(tmp_path, monkeypatch):
+    """So it was when the pack's own codec was trained: a training of then resumes equally."""
+    monkeypatch.setattr(CodecTrainer, "_export", lambda *_: None)
+    monkeypatch.setattr(CodecTrainer, "validate", lambda *_: 0.0)
+    trainer = CodecTrainer(settings(tmp_path, steps=8, warmup=6, decay_from=0.25))
+    muon, adamw = trainer.optimisation.optimizers
+    largest = [one.param_groups[0]["lr"] for one in (muon, adamw)]
+    factors = []
+    for step in range(8):
+        trainer.run(until=step + 1)
+        now = [one.param_groups[0]["lr"] for one in (muon, adamw)]
+        assert now[0] / largest[0] == pytest.approx(now[1] / largest[1])
+        factors.append(now[1] / largest[1])
+    assert factors == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+
+
 def test_muon_step_is_nearly_orthogonal():
     matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(1))
     matrix[:, 5] = 0

@@ -15,7 +15,13 @@ from sama_core.training.config import load_config
 from sama_core.training.objective import SamaObjective, TrainBatch, edited_cells
 from sama_core.training.objectives.noising import chance, stream
 from sama_core.training.optim.muon import orthogonalise
-from sama_core.training.optim.optimisation import Ema, Optimisation, build_optimizers, rate_at
+from sama_core.training.optim.optimisation import (
+    Ema,
+    Optimisation,
+    build_optimizers,
+    lesser_rate_at,
+    rate_at,
+)
 from sama_core.training.outputs import delta_of, lora_of, metadata, write_weights
 from sama_core.training.recipe import ConfigError
 from sama_core.training.semantics import PixelEncoder
@@ -96,6 +102,24 @@ def test_learning_rate_schedule(tmp_path):
         1,
         1,
     ]
+
+
+def test_where_warm_up_reaches_into_the_decay_the_trainer_multiplies_both(tmp_path):
+    """As it always did; the codec's own training takes the lesser one."""
+    config = tiny_config(tmp_path, steps=8, warmup=6, decay_from=0.25)
+    assert [rate_at(step, config) for step in range(8)] == pytest.approx(
+        [1 / 6, 2 / 6, 3 / 6, 4 / 6 * 5 / 6, 5 / 6 * 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    )
+    assert [lesser_rate_at(step, config) for step in range(8)] == pytest.approx(
+        [1 / 6, 2 / 6, 3 / 6, 4 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    )
+    trainee = tiny_trainee(config)
+    named = list(trainee.named_parameters())
+    (adamw,) = optimizers = build_optimizers(named, config)
+    for _, weight in named:
+        weight.grad = torch.zeros_like(weight)
+    Optimisation(named, optimizers, config).step(3)
+    assert adamw.param_groups[0]["lr"] == pytest.approx(config.learning_rate * 4 / 6 * 5 / 6)
 
 
 def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(tmp_path):

@@ -24,7 +24,7 @@ from torch import Generator, Tensor, nn
 from ...encoders.vae import Scale, WanVae, load_wan_vae, normalised_silu
 from ...scores.fidelity import psnr
 from ...training.optim.muon import Muon
-from ...training.optim.optimisation import BETAS, Optimisation
+from ...training.optim.optimisation import BETAS, Optimisation, lesser_rate_at
 from ...training.outputs import TrainLog, load_state, save_state
 from ...training.recipe import plain_settings, read_recipe, refuse_changes
 from ..world import render, sample_scenes
@@ -69,7 +69,10 @@ class CodecTrainer:
         self.vae = new_vae(config) if saved is None else WanVae(config.width)
         _choose_trained_parts(self.vae, config)
         self.optimisation = Optimisation(
-            self.vae.named_parameters(), _build_optimizers(self.vae, config), config
+            self.vae.named_parameters(),
+            _build_optimizers(self.vae, config),
+            config,
+            factor_at=lesser_rate_at,
         )
         if saved:
             self._restore(saved)

@@ -7,7 +7,7 @@ Sharded tensors (FSDP) stay sharded here; `whole` and `copy_whole` lead to whole
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -91,20 +91,23 @@ class Optimisation:
         optimizers: Sequence[torch.optim.Optimizer],
         schedule: Schedule,
         align: ProjectorRates | None = None,
+        factor_at: Callable[[int, Schedule], float] | None = None,
     ):
         """`named`: all parameters by name; the trained ones are averaged.
 
-        The rates that `optimizers` have now are their largest ones. Groups of an optimiser that
-        `build_optimizers` marked as the projector's follow the rates of `align`.
+        The rates that `optimizers` have now are their largest ones; `factor_at(step, schedule)`,
+        by default `rate_at`, is the factor on them. Groups of an optimiser that `build_optimizers`
+        marked as the projector's follow the rates of `align`.
         """
         self.optimizers, self.schedule, self.align = list(optimizers), schedule, align
+        self._factor_at = factor_at or rate_at
         self._named = list(named)
         self._rates = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
         self.average = Ema(self._named, schedule.ema)
 
     def step(self, step: int) -> None:
         """Move weights and average at the rates of `step` (from 0), and clear the gradients."""
-        factor = rate_at(step, self.schedule)
+        factor = self._factor_at(step, self.schedule)
         if self.align is None:
             self.set_rates(factor)
         else:
@@ -122,12 +125,27 @@ class Optimisation:
 
 
 def rate_at(step: int, schedule: Schedule) -> float:
-    """Factor on the rates at `step` (from 0): linear warm-up, constant, linear decay to 0."""
-    rising = min(1.0, (step + 1) / max(1, schedule.warmup))
+    """Factor on the rates at `step` (from 0): linear warm-up, constant, linear decay to 0.
+
+    Where the warm-up reaches into the decay, both factors are multiplied.
+    """
+    return _warm_up(step, schedule) * _decay(step, schedule)
+
+
+def lesser_rate_at(step: int, schedule: Schedule) -> float:
+    """As `rate_at`; where the warm-up reaches into the decay, the lesser of both factors."""
+    return min(_warm_up(step, schedule), _decay(step, schedule))
+
+
+def _warm_up(step: int, schedule: Schedule) -> float:
+    return min(1.0, (step + 1) / max(1, schedule.warmup))
+
+
+def _decay(step: int, schedule: Schedule) -> float:
     start = schedule.decay_from * schedule.steps
     if step < start or start >= schedule.steps:
-        return rising
-    return rising * max(0.0, (schedule.steps - step) / (schedule.steps - start))
+        return 1.0
+    return max(0.0, (schedule.steps - step) / (schedule.steps - start))
 
 
 def projector_rate_at(step: int, steps: int, rates: ProjectorRates) -> float:
