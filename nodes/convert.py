@@ -18,8 +18,8 @@ class ConvertWeights(io.ComfyNode):
             node_id="SAMAConvertWeights",
             display_name="SAMA Convert Weights",
             category="SAMA/load",
-            description="Writes a smaller file of a SAMA model: fp8 or GGUF, once, to be loaded "
-            "from then on. Needs little memory. If it is interrupted, it continues where it "
+            description="Writes a SAMA model as a smaller file, fp8 or GGUF, which you then load "
+            "instead. Needs little memory. If it is interrupted, it continues where it "
             "stopped.",
             search_aliases=[
                 "quantize",
@@ -43,8 +43,9 @@ class ConvertWeights(io.ComfyNode):
                     "format",
                     options=list(FORMATS),
                     default="fp8_scaled",
-                    tooltip="Form of the result. Default fp8_scaled: half of bf16, for every "
-                    "card. GGUF files are smaller down to Q4, and need a GGUF loader.",
+                    tooltip="Format of the result. Default fp8_scaled: half the size of bf16, "
+                    "works on every card. GGUF files are smaller, Q4 is the smallest; they need "
+                    "a GGUF loader.",
                 ),
                 io.String.Input(
                     "file_name",

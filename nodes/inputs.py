@@ -121,8 +121,8 @@ def mask_input() -> io.Mask.Input:
     return io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="The region that may change, white, from SAMA Region Mask or any node. If nothing "
-        "is connected, the whole picture may change.",
+        tooltip="The region that may change is white. Connect SAMA Region Mask or any other node "
+        "with a mask. If nothing is connected, the whole picture may change.",
     )
 
 

@@ -47,8 +47,8 @@ def _model_inputs(files: list[str]) -> list[io.Input]:
             "weight_dtype",
             options=list(WEIGHT_DTYPES),
             default=WEIGHT_DTYPES[0],
-            tooltip="Storage of the weights, as you will set it in Load SAMA Model. "
-            "Default keeps the file's.",
+            tooltip="Type in which the weights are stored; use the same as in Load SAMA "
+            "Model. Default keeps the file's type.",
         ),
     ]
 
@@ -69,8 +69,8 @@ def _size_inputs() -> list[io.Input]:
             default=832,
             min=WAN_21.side_multiple,
             max=MAX_SIDE,
-            tooltip="Width of the model's frames in pixels. Default 832. Sides that are "
-            "no multiples of 16 are fitted, as SAMA Source Video would.",
+            tooltip="Width of the model's frames in pixels. Default 832. A side that is "
+            "not a multiple of 16 is fitted as in SAMA Source Video.",
         ),
         io.Int.Input(
             "height",

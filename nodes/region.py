@@ -49,8 +49,8 @@ class RegionMask(io.ComfyNode):
             node_id="SAMARegionMask",
             display_name="SAMA Region Mask",
             category=CATEGORY,
-            description="Fits a mask, still or per frame, to the frames as their clip was fitted, "
-            "grows it and gives it a soft edge. White is what an edit may change.",
+            description="Fits a mask (one frame or one per frame) to the frames in the same way as "
+            "their clip, grows it and gives it a soft edge. An edit may change what is white.",
             search_aliases=["inpaint mask", "grow mask", "feather mask", "resize mask", "roi"],
             inputs=[
                 io.Mask.Input(

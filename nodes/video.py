@@ -23,7 +23,7 @@ def _newer_inputs() -> list[io.Input]:
             default=str(Fit.CROP),
             optional=True,
             tooltip="How the picture is fitted to a size that the model accepts. Crop to bucket: "
-            "the sides are cut off, as SAMA was released. Letterbox: the whole picture, "
+            "the sides are cut off, as in the SAMA release. Letterbox: the whole picture, "
             "with black bars. Stretch: the whole picture, stretched to the size. Keep "
             "size: every pixel as it is, area is not used; large clips need much memory. "
             "Default crop to bucket.",

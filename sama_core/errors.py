@@ -1,6 +1,6 @@
 """Errors that speak to the artist: what was got, what is needed, what to set.
 
-Why a conversion cannot be done.
+Each class is for one kind of cause, from a wrong size to a conversion that cannot be done.
 """
 
 
@@ -52,8 +52,8 @@ def needed(what: str, got: object, need: str, fix: str) -> str:
 
 
 def shorten(text: object) -> str:
-    """What a file or a graph says, fit for one line: control characters as �, and cut where it is
-    endless.
+    """A foreign text for one line: control characters become �, and only the first LONGEST
+    characters are kept.
     """
     text = str(text)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -215,7 +215,7 @@ def buckets(area: int = DEFAULT_AREA) -> list[tuple[int, int]]:
 
 
 def choose_bucket(width: int, height: int, area: int = DEFAULT_AREA) -> tuple[int, int]:
-    """The bucket `(width, height)` whose aspect ratio is nearest; the first one wins a tie."""
+    """The bucket `(width, height)` of the nearest aspect ratio; of two equally near, the first."""
     if width < 1 or height < 1:
         raise GeometryError(
             needed(

@@ -33,7 +33,7 @@ EXACT = BILINEAR | ACCURATE_RND
 too dark.
 """
 NO_MATRIX = 3
-"""A reserved number: RGB has no matrix, and this one differs from all that a source is read by."""
+"""A reserved number. It stands for "RGB, without a matrix" and is no source's matrix."""
 FULL_FORMATS = ("yuvj", "gray", "ya8", "ya16")
 """Beginnings of the names of formats that are full range whatever their tag says."""
 
@@ -48,7 +48,7 @@ class Colours:
     matrix: int = UNSTATED
     """How RGB becomes YUV."""
     primaries: int = UNSTATED
-    """The red, green and blue that are meant."""
+    """Which red, green and blue the code values stand for, as H.273 numbers them."""
     transfer: int = UNSTATED
     """How light becomes code values. It is passed on; nothing is converted by it."""
 

@@ -1,4 +1,4 @@
-"""The receipt of a fitted clip: everything needed to give the original back, its times included.
+"""The record of a fitted clip: everything needed to give the original back, its times included.
 
 Times are exact: steady rates stay steady, and where the rate varies every frame keeps its time.
 """
@@ -178,7 +178,7 @@ class ClipInfo:
         return self.facts.colours
 
     def with_sound(self, sound: Sound | dict | None) -> "ClipInfo":
-        """The receipt with the range's sound as it was read, or AUDIO of unknown origin."""
+        """The record with the range's sound as it was read, or AUDIO of unknown origin."""
         if not isinstance(sound, Sound):
             return replace(self, audio=sound, sound_remark="", sound_is_uniform=None)
         return replace(
@@ -186,7 +186,7 @@ class ClipInfo:
         )
 
     def part(self, first: int, count: int) -> "ClipInfo":
-        """The receipt of `count` of the kept frames, from the `first`-th on, without padding.
+        """The record of `count` of the kept frames, from the `first`-th on, without padding.
 
         Its sound is cut, too. The counts of interlaced, damaged and moved frames stay those of the
         whole.

@@ -162,7 +162,7 @@ def _source_changed(got: str, need: str) -> ClipError:
 
 
 class EditedSource(ClipSource):
-    """Edited frames and the receipt of their source. Raises ClipError if they do not fit it."""
+    """Edited frames and the record of their source. Raises ClipError if they do not fit it."""
 
     name = "edit"
 

@@ -2,7 +2,7 @@
 
 An mp4 takes the packets of most codecs. They are copied if nothing was done to the sound; else the
 audio is encoded, as a stereo mix where AAC has no layout for its channels. What is no audio at all
-is left out: when it is noticed, the edit is made, and must not be lost to it.
+is left out. This is noticed only after the edit, which must not be lost for that reason.
 """
 
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ One sampling run
     joint_state.py         video + semantic latents in one flat tensor, sampled and taken apart
     streams.py             the two streams, packed in a run, attached between runs
     video_view.py          callbacks, masks and CFG functions that expect a 5-D video
-    context_windows.py     core's context windows over the packed state
+    context_windows.py     ComfyUI's context windows over the packed state
     attention_backends.py  block-sparse attention is refused
     non_finite.py          NaN and infinite values are refused, with their likely causes
     out_of_memory.py       advice in out-of-memory errors

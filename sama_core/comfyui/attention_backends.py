@@ -6,10 +6,11 @@ their scores, which are all equal here, and its blocks do not begin where source
 and target begin. The resulting picture is plausible and wrong. Dense back ends (sage, flash,
 PyTorch) pass.
 
-How it is found: core's Model Sparse Attention leaves a function in `optimized_attention_override`
-that comes from its module `nodes_sparse_attention` and holds its settings (`topk_ratio`, `vsa`),
-and callbacks that put it back at every step; other packs leave a function, or their settings, under
-a name that says so. Unverified: packs whose names say nothing of the kind are taken for dense.
+How it is found: ComfyUI's Model Sparse Attention leaves a function in
+`optimized_attention_override` that comes from its module `nodes_sparse_attention` and holds its
+settings (`topk_ratio`, `vsa`), and callbacks that put it back at every step; other packs leave a
+function, or their settings, under a name that says so. Unverified: packs whose
+names say nothing of the kind are taken for dense.
 """
 
 import inspect
@@ -24,7 +25,7 @@ from ..errors import ConditioningError, needed
 OVERRIDE = "optimized_attention_override"
 """The key of a model's own attention function in `transformer_options`."""
 _CALLBACKS = "block_sparse_attention"
-"""The key of core's callbacks."""
+"""The key of ComfyUI's callbacks."""
 _WORDS = {
     "sparse": "block-sparse",
     "spas": "SpargeAttn",
@@ -77,7 +78,7 @@ def sparse_backend(patcher) -> str:
 def _pieces(value: object, seen: set[int]) -> Iterator[object]:
     """The function and all its parts: what it wraps, holds in its closure, or is a method of.
 
-    Inner parts come first, so core's settings object comes before the function around it.
+    Inner parts come first, so ComfyUI's settings object comes before the function around it.
     """
     if isinstance(value, _PLAIN) or id(value) in seen:
         return

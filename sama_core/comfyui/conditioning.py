@@ -68,7 +68,7 @@ def _truncate(row: list) -> list:
 def encode_source(vae, fitted: FittedClip, tiling: str = TILINGS[0]) -> Tensor:
     """The clip's frames → latent (1, 16, T, H/8, W/8), not normalised, as ComfyUI's are.
 
-    `vae` is one that `require_wan_vae` accepts. "automatic" is core's choice (whole clip, tiles
+    `vae` is one that `require_wan_vae` accepts. "automatic" is ComfyUI's choice (whole clip, tiles
     when memory runs out); "reference tiles" are the release's 30×52 tiles.
     """
     if tiling == TILINGS[0]:
@@ -111,8 +111,8 @@ def attach_source(conditioning: list, latent: Tensor) -> list:
 def start_latent(source: Tensor, fitted: FittedClip) -> dict:
     """The LATENT to sample an edit of a clip into, whose latent is `source`: empty without a mask.
 
-    With the clip's mask it is the source, and a noise mask over its cells: core's samplers put the
-    source back outside of it, with each step's noise, and clean at the end.
+    With the clip's mask it is the source, and a noise mask over its cells: ComfyUI's samplers put
+    the source back outside of it, with each step's noise, and clean at the end.
     """
     if fitted.mask is None:
         return {"samples": torch.zeros_like(source)}
@@ -120,7 +120,7 @@ def start_latent(source: Tensor, fitted: FittedClip) -> dict:
 
 
 def lattice_of_vae(vae) -> Lattice:
-    """How one of core's video VAEs divides a clip, with the patches of Wan's models."""
+    """How one of ComfyUI's video VAEs divides a clip, with the patches of Wan's models."""
     return Lattice(
         vae.latent_channels,
         vae.spacial_compression_encode(),

@@ -1,4 +1,4 @@
-"""Context windows and FreeNoise over the packed state: core's own, which expect a 5-D video.
+"""Context windows and FreeNoise over the packed state: ComfyUI's own, which expect a 5-D video.
 
 Every window sees all semantic tokens; their predictions are averaged over the windows.
 """
@@ -16,9 +16,9 @@ _TIME = 2  # axis of the frames in (B, C, T, H, W)
 
 
 class VideoWindows:
-    """A context handler over the packed state, around core's handler over the video.
+    """A context handler over the packed state, around ComfyUI's handler over the video.
 
-    FreeNoise is off here because `free_noise` has shuffled the video's noise already; core would
+    FreeNoise is off here because `free_noise` has shuffled the video's noise already; ComfyUI would
     shuffle the packed state. Unknown attributes are the wrapped handler's.
     """
 
@@ -84,7 +84,7 @@ class VideoWindows:
             semantics.append([self.shape.semantic_of(out) for out in outs])
             return [self.shape.video_of(out) for out in outs]
 
-        # Core indexes the timestep with frame numbers when the batch is larger than one.
+        # ComfyUI indexes the timestep with frame numbers when the batch is larger than one.
         given = (timestep[:1], *given[1:])
         video = _video(x_in, self.shape)
         videos = self.handler.execute(run_window, model, conds, video, *given, **kwargs)

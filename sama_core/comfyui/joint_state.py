@@ -2,7 +2,7 @@
 
 Users see ordinary 5-D Wan latents. An OUTER_SAMPLE wrapper on the ModelPatcher
 
-    1. takes a plain video latent (or a NestedTensor that core has packed already),
+    1. takes a plain video latent (or a NestedTensor that ComfyUI has packed already),
     2. adds the semantic stream: noise from the run's own seed, start value from the last sampler,
     3. gives everything that expects a video a 5-D view (`video_view.py`),
     4. samples the packed state and returns the video with the semantics attached to it.
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 def prepare(model):
     """A clone of `model` (ModelPatcher) that samples the packed state; again, it changes nothing.
 
-    SAMA's wrappers come before those of other nodes, which then see a video wherever core would
+    SAMA's wrappers come before those of other nodes, which then see a video wherever ComfyUI would
     show them one. Raises RuntimeSetupError if it is not a SAMA model.
     """
     if not isinstance(model.model, SamaModel):
@@ -195,7 +195,7 @@ class _Run:
     batch: int = 1
     """Clips at once."""
     noise: Tensor | None = None
-    """Packed noise (B, 1, N); None where core has packed both streams already."""
+    """Packed noise (B, 1, N); None where ComfyUI has packed both streams already."""
     start: Tensor | None = None
     """Packed start value (B, 1, N), as `noise`."""
     lost: str = ""
@@ -203,7 +203,7 @@ class _Run:
 
     @property
     def batch_shapes(self) -> list[torch.Size]:
-        """The shapes of both streams with batch, as core lists those of nested latents."""
+        """The shapes of both streams with batch, as ComfyUI lists those of nested latents."""
         return [torch.Size((self.batch, *stream)) for stream in self.shape]
 
 
@@ -257,6 +257,6 @@ def _warning_of_lost_tokens(guider, sigmas: Tensor, silent: bool) -> str:
 
 
 def _to_intermediate(x: Tensor) -> Tensor:
-    """To the device and dtype that samplers return, so that core's own `.to` keeps this tensor."""
+    """To the device and dtype that samplers return; so ComfyUI's own `.to` keeps the tensor."""
     dtype = getattr(comfy.model_management, "intermediate_dtype", lambda: x.dtype)()
     return x.to(device=comfy.model_management.intermediate_device(), dtype=dtype)

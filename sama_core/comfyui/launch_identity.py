@@ -39,7 +39,7 @@ HARMLESS_STATE = set(
     "EXTRA_RESERVED_VRAM DEBUG_MEMORY_SUMMARY torch_version".split()
 )
 HARMLESS_HOOKS = {"PROGRESS_BAR_HOOK"}
-"""Variables of core's modules with functions that only show something."""
+"""Variables of ComfyUI's modules with functions that only show something."""
 HARMLESS_VARIABLES = {
     "CUDA_VISIBLE_DEVICES",
     "CUDA_DEVICE_ORDER",

@@ -84,9 +84,9 @@ def load_diffusion_model(
 
 
 def _read(file: WeightFile) -> dict:
-    """The file's tensors under the model's own names, quantised layers with core's mark.
+    """The file's tensors under the model's own names, quantised layers with ComfyUI's mark.
 
-    Core looks for marks in the metadata of one file only, and under that file's names.
+    ComfyUI looks for marks in the metadata of one file only, and under that file's names.
     """
     sd = strip_prefix(read_weights(str(file.path))[0])
     if file.left_out:
@@ -110,7 +110,7 @@ def _model_options(weight_dtype: str) -> dict:
 
 
 def _with_heads(metadata: dict, num_heads: int) -> dict:
-    """Metadata with the head count in its `config`, where core looks for it."""
+    """Metadata with the head count in its `config`, where ComfyUI looks for it."""
     settings = {**transformer_settings(metadata), "num_heads": num_heads}
     others = {key: value for key, value in metadata.items() if key != METADATA}
     return {**others, "config": json.dumps({"transformer": settings})}
@@ -144,7 +144,7 @@ def _not_wan_vae(stored: dict[str, Stored]) -> tuple[str, str, str]:
 def _vae_shapes(stored: dict[str, Stored]) -> dict[str, tuple[int, ...]]:
     """Shapes of a Wan 2.1 VAE of this width; the channels of pictures are the file's own.
 
-    Core takes those as they are.
+    ComfyUI takes those as they are.
     """
     head = stored.get("decoder.head.0.gamma")
     shapes = vae_shapes(head.shape[0] if head is not None and head.shape else 0)
@@ -154,9 +154,9 @@ def _vae_shapes(stored: dict[str, Stored]) -> dict[str, tuple[int, ...]]:
 def _refuse_unfit(
     file: Described, shapes: dict[str, tuple[int, ...]], formats: Iterable[str] | None
 ) -> None:
-    """CheckpointError for missing tensors, other shapes, and scales that core would not apply.
+    """CheckpointError for missing tensors, other shapes, and scales that ComfyUI would not apply.
 
-    Core would load the rest and leave the missing ones unset. Tensors that nothing reads are
+    ComfyUI would load the rest and leave the missing ones unset. Tensors that nothing reads are
     accepted, unless they are scales.
     """
     refuse_unreadable(file.name, file.stored, shapes, formats)
@@ -177,7 +177,7 @@ def _refuse_unfit(
 def load_text_encoder(path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
     """umT5 as CLIP, from ComfyUI's safetensors or the official `.pth`; sizes come from the file.
 
-    `dtype` is that of the weights in memory; core's choice (float16) unless given.
+    `dtype` is that of the weights in memory; ComfyUI's choice (float16) unless given.
     Raises CheckpointError naming what else the file is, or where the tokenizer belongs.
     """
     file = describe(path)
@@ -194,7 +194,7 @@ def load_text_encoder(path: str, dtype: torch.dtype | None = None, disable_dynam
 
 
 def _clip(sd: dict, sizes: Umt5Sizes, options: dict, disable_dynamic: bool):
-    """Core's CLIP around the encoder, with quantised layers as in core's other text encoders."""
+    """ComfyUI's CLIP around the encoder, with quantised layers as in its other text encoders."""
     embeddings = folder_paths.get_folder_paths("embeddings")
     if sizes.d_model == _UMT5_XXL_WIDTH:
         return comfy.sd.load_text_encoder_state_dicts(
@@ -221,12 +221,12 @@ def _clip(sd: dict, sizes: Umt5Sizes, options: dict, disable_dynamic: bool):
 def _text_encoder_patcher(
     path: str, dtype: torch.dtype | None = None, disable_dynamic: bool = False
 ):
-    """What core calls to load the encoder again, for another device or without dynamic memory."""
+    """ComfyUI calls it to load the encoder again, for another device or without dynamic memory."""
     return load_text_encoder(path, dtype, disable_dynamic).patcher
 
 
 def _umt5_target(sizes: Umt5Sizes):
-    """umT5 of any size through core's own T5 and tokenizer; core itself knows only xxl."""
+    """umT5 of any size through ComfyUI's own T5 and tokenizer; ComfyUI itself knows only xxl."""
 
     class Umt5(comfy.sd1_clip.SDClipModel):
         def __init__(

@@ -1,9 +1,9 @@
-"""LoRA files on SAMA, with a report of what core applies.
+"""LoRA files on SAMA, with a report of what ComfyUI applies.
 
-Core applies a LoRA; here its names are translated, and each layer is judged beforehand. Core is
-asked, not imitated: its own reader reads each layer, and its own arithmetic computes the patch on
-the meta device, where tensors have shapes and no values. Core itself reports a patch that does not
-fit only in the console, or not at all before sampling.
+ComfyUI applies a LoRA; here its names are translated, and each layer is judged beforehand. This is
+done with ComfyUI's own code: its reader reads each layer, and its arithmetic computes the patch on
+the meta device, where tensors have shapes and no values. ComfyUI itself reports a patch that does
+not fit only in the console, or not at all before sampling.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ from .weight_files import read_weights
 _SHOWN = 12
 """Layers that a report names of each kind."""
 _NUMBERS = (".alpha", ".reshape_weight")
-"""Parts that core reads as numbers, so that no patch holds their tensors."""
+"""Parts that ComfyUI reads as numbers, so that no patch holds their tensors."""
 
 
 @dataclass
 class LoraReport:
     """What becomes of each layer of a LoRA file.
 
-    Core applies the layers of `matched`, `partial`.
+    ComfyUI applies the layers of `matched`, `partial`.
     """
 
     matched: list[str] = field(default_factory=list)
@@ -44,13 +44,13 @@ class LoraReport:
     misshapen: list[str] = field(default_factory=list)
     """For weights of another size."""
     incomplete: list[str] = field(default_factory=list)
-    """Not applied: a part is missing that core needs, or the layer's kind is unknown to it."""
+    """Not applied: a part is missing that ComfyUI needs, or the layer's kind is unknown to it."""
     partial: list[str] = field(default_factory=list)
     """Applied without the tensors in brackets."""
     twice: list[str] = field(default_factory=list)
     """Not applied, because another name of the file changes the same tensor."""
     patches: dict[str, object] = field(default_factory=dict)
-    """Name of the model's tensor → core's patch, of all that is applied."""
+    """Name of the model's tensor → ComfyUI's patch, of all that is applied."""
 
     def summary(self) -> str:
         """How many layers are applied, and by name (up to 12 of each kind) which are not."""
@@ -89,7 +89,7 @@ def load_lora(model, path: str, strength: float):
 
 
 def apply_lora(model, lora: dict[str, Tensor], strength: float, name: str = "the LoRA"):
-    """A clone of `model` with the LoRA, and the LoraReport of what core patches by it.
+    """A clone of `model` with the LoRA, and the LoraReport of what ComfyUI patches by it.
 
     Sizes are the model's own: what quantised and GGUF weights report of themselves may be packed
     bytes. Raises CheckpointError, about `name`, for values that are not finite and where no layer
@@ -157,19 +157,19 @@ def _judge_layer(layer: str, found: Named, shapes: dict, report: LoraReport) -> 
 
 
 def _read(parts: dict[str, Tensor], layer: str, weight: str) -> dict[str, object]:
-    """Core's patches for one layer by tensor; none where its reader fails on a missing half."""
+    """ComfyUI's patches for one layer by tensor; none where its reader fails on a missing half."""
     if not all(
         value.is_floating_point() or name.endswith(_NUMBERS) for name, value in parts.items()
     ):
         return {}
     try:
         return comfy.lora.load_lora(parts, {layer: weight}, log_missing=False)
-    except Exception:  # core's readers raise anything for incomplete layers
+    except Exception:  # ComfyUI's readers raise anything for incomplete layers
         return {}
 
 
 def _lacks_alpha(parts: dict[str, Tensor], layer: str, weight: str, shapes: dict) -> bool:
-    """Whether the layer would fit if it had an alpha, without which core cannot compute BOFT."""
+    """Whether the layer would fit if it had an alpha, without which ComfyUI cannot compute BOFT."""
     if f"{layer}.alpha" in parts:
         return False
     patches = _read({**parts, f"{layer}.alpha": torch.tensor(1.0)}, layer, weight)
@@ -179,7 +179,7 @@ def _lacks_alpha(parts: dict[str, Tensor], layer: str, weight: str, shapes: dict
 
 
 def _fits(patch: object, key: str, shape: tuple[int, ...] | None) -> bool:
-    """Whether core can add the patch to a weight of this shape, and gets a weight of this shape."""
+    """Whether ComfyUI can add the patch to a weight of this shape, and the shape stays the same."""
     if shape is None:
         return False
     if isinstance(patch, tuple) and patch[0] == "set":
@@ -187,7 +187,7 @@ def _fits(patch: object, key: str, shape: tuple[int, ...] | None) -> bool:
     added: list[tuple[int, ...]] = []
 
     def note(difference: Tensor) -> Tensor:
-        """Core passes what it is about to add; it does not call this for a patch that fails."""
+        """ComfyUI passes what it is about to add; it does not call this for a patch that fails."""
         added.append(tuple(difference.shape))
         return difference
 
@@ -197,13 +197,13 @@ def _fits(patch: object, key: str, shape: tuple[int, ...] | None) -> bool:
             torch.empty(shape, device="meta"),
             key,
         )
-    except Exception:  # core does some of its arithmetic outside its own try
+    except Exception:  # ComfyUI does some of its arithmetic outside its own try
         return False
     return added == [shape] and tuple(weight.shape) == shape
 
 
 def _without_values(patch: object) -> object:
-    """The same patch on the meta device, with numbers for which core reads no values."""
+    """The same patch on the meta device, with numbers for which ComfyUI reads no values."""
     if isinstance(patch, Tensor):
         return patch.to("meta")
     if isinstance(patch, float):
@@ -228,7 +228,7 @@ def _tensors(patch: object) -> Iterator[Tensor]:
 
 @contextlib.contextmanager
 def _mute_log() -> Iterator[None]:
-    """Drop what core logs in this thread about patches that do not fit: the report names them."""
+    """Drop what ComfyUI logs in this thread on patches that do not fit: the report names them."""
     here, root = threading.get_ident(), logging.getLogger()
 
     def drop(record: logging.LogRecord) -> bool:

@@ -131,7 +131,7 @@ class SamaModel(comfy.model_base.BaseModel):
             return shift(latent)
         semantic = self.dit_config.semantic_tokens * self.dit_config.semantic_dim
         flat = latent[:, 0, : latent.shape[-1] - semantic]
-        # An all-zero latent means "nothing here", not "mid grey": core does not shift it either.
+        # An all-zero latent means "nothing here", not "mid grey": ComfyUI does not shift it either.
         if torch.count_nonzero(flat) == 0:
             return latent
         video = shift(flat.reshape(latent.shape[0], self.latent_format.latent_channels, -1, 1, 1))
@@ -167,14 +167,14 @@ class SamaModel(comfy.model_base.BaseModel):
         return out
 
     def extra_conds_shapes(self, **kwargs) -> dict:
-        """Shapes that core gives to `memory_required`."""
+        """Shapes that ComfyUI gives to `memory_required`."""
         references = kwargs.get("reference_latents")
         return {"source_latents": list(references[-1].shape)} if references else {}
 
     def memory_required(self, input_shape, cond_shapes={}, **kwargs) -> float:
         """Bytes of activations by SAMA's own law.
 
-        Core decides by it which weights stay on the GPU, and whether it batches. Without
+        ComfyUI decides by it which weights stay on the GPU, and whether it batches. Without
         `cond_shapes` a source is assumed. `input_shape` is a video latent's, or that of the packed
         state, which then counts as one row of cells. Keywords of later cores are passed on to
         BaseModel; of them `memory_efficient_attention` says which kind of attention will run.
@@ -197,7 +197,7 @@ class SamaModel(comfy.model_base.BaseModel):
         return max(ours, super().memory_required(shape, cond_shapes, **known))
 
     def load_model_weights(self, sd: dict, unet_prefix: str = "", *args, **kwargs):
-        """Core's loading, with reports of each block: see `report_blocks_to`."""
+        """ComfyUI's loading, with reports of each block: see `report_blocks_to`."""
         with report_blocks(self.diffusion_model.blocks):
             return super().load_model_weights(
                 sd,
@@ -232,13 +232,13 @@ class SamaModel(comfy.model_base.BaseModel):
         return cond_value
 
     def map_context_window_to_modalities(self, primary_indices, latent_shapes, dim, **kwargs):
-        """Every window sees all semantic tokens, where core itself windows a nested latent."""
+        """Every window sees all semantic tokens, where ComfyUI itself windows a nested latent."""
         log_ignored("map_context_window_to_modalities", kwargs)
         return [primary_indices, list(range(self.dit_config.semantic_tokens))]
 
 
 def _is_attention_fused() -> bool:
-    """Whether core's attention never holds the whole matrix of scores."""
+    """Whether ComfyUI's attention never holds the whole matrix of scores."""
     management = comfy.model_management
     return management.xformers_enabled() or management.pytorch_attention_flash_attention()
 

@@ -1,7 +1,7 @@
 """What of a ModelPatcher decides its results: weights, patches, hooks, options and attachments.
 
 Described are the model as it was loaded and what the patcher does to it, not the current contents
-of memory: core patches weights and attributes in place, and keeps what it replaced in `backup`,
+of memory: ComfyUI patches weights and attributes in place, and keeps what it replaced in `backup`,
 `hook_backup` and `object_patches_backup`. So the key of a model is the same before its first
 sampling and after it.
 """
@@ -88,7 +88,7 @@ OF_A_MODULES_LOAD = {
     "_comfy_graph",
     "latent_shapes",
 }
-"""What core writes on modules when it loads them or begins a run, and removes again.
+"""What ComfyUI writes on modules when it loads them or begins a run, and removes again.
 
 It follows from the patcher, which is described itself.
 """
@@ -105,7 +105,7 @@ OF_A_RUN = {
     comfy.hooks.TransformerOptionsHook: {"_skip_adding"},
     IndexListContextHandler: {"_step", "_model"},
 }
-"""Attributes of core's own classes that each run sets before it reads them."""
+"""Attributes of ComfyUI's own classes that each run sets before it reads them."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _find_replaced(patcher: ModelPatcher, path: str) -> dict[str, Any]:
 
 
 def _is_own_method(module: torch.nn.Module, name: str, value: Any) -> bool:
-    """Whether an attribute is the class's own method, which core leaves when it removes a patch."""
+    """Whether an attribute is the class's own method: ComfyUI leaves it when it removes a patch."""
     return (
         isinstance(value, types.MethodType)
         and value.__self__ is module
@@ -266,7 +266,7 @@ def _before_patches(patcher: ModelPatcher, key: str, tensor: torch.Tensor) -> to
 def _weight_parts(weight: _Weight) -> Iterator[bytes | Part]:
     yield weight.name.encode()
     if weight.value.is_meta:
-        # Core makes zeros of them when it loads the model.
+        # ComfyUI makes zeros of them when it loads the model.
         yield f"zeros {weight.value.dtype} {tuple(weight.value.shape)}".encode()
     else:
         yield from sampled_bytes(weight.value)

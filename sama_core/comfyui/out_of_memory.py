@@ -1,7 +1,7 @@
 """Advice in out-of-memory errors of a sampling run.
 
-The same exception is raised on, with the plan of the run above its own text: core then cleans up as
-it does after every such error, shows the text in the node, and runs the next item of the queue.
+The same exception is raised on, with the plan of the run above its own text: ComfyUI then cleans up
+as it does after every such error, shows the text in the node, and runs the next item of the queue.
 """
 
 import logging
@@ -41,11 +41,11 @@ def add_advice(guider, shape: JointShape, batch: int, sigmas: Tensor) -> Iterato
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a card, in core's judgement, or the computer ran out of memory."""
+    """Whether a card, in ComfyUI's judgement, or the computer ran out of memory."""
     management = comfy.model_management
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # Where torch has no such exception, core's is_oom is true for every one.
+    # Where torch has no such exception, ComfyUI's is_oom is true for every one.
     if (
         management.OOM_EXCEPTION is not Exception
         and hasattr(management, "is_oom")

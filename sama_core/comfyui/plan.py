@@ -20,7 +20,7 @@ _MODES = {"HIGH_VRAM": "high", "NO_VRAM": "no", "LOW_VRAM": "low"}
 
 
 def this_machine(held_ram: int = 0) -> Machine:
-    """Core's own figures, now. The plan's own weights already take `held_ram` bytes of RAM."""
+    """ComfyUI's own figures, now. The plan's own weights already take `held_ram` bytes of RAM."""
     management = comfy.model_management
     device, cpu = management.get_torch_device(), torch.device("cpu")
     kind = _kind(device)
@@ -100,7 +100,7 @@ def _card(device: torch.device) -> str | None:
 
 
 def _removable(device: torch.device) -> int:
-    """Card memory of models that core would remove, or has loaded for this very run."""
+    """Card memory of models that ComfyUI would remove, or has loaded for this very run."""
     loaded = [
         found for found in comfy.model_management.current_loaded_models if found.model is not None
     ]

@@ -1,6 +1,6 @@
 """What the pack adds to ComfyUI at its start: recognition of SAMA files, and the pack's own models.
 
-`SamaConfig` lets every loader, core's or another pack's, build the right model for a SAMA file.
+`SamaConfig` lets every loader, ComfyUI's or another pack's, build the right model for a SAMA file.
 `offer_embedded` lists SAMA-Shapes among ComfyUI's models without copying its files.
 """
 
@@ -22,7 +22,7 @@ _LATENT_FORMATS = {
     known.latent_channels: known
     for known in (comfy.latent_formats.Wan21, comfy.latent_formats.Wan22)
 }
-"""Core's normalisation of latents, by the number of channels as `geometry.LATTICES`."""
+"""ComfyUI's normalisation of latents, by the number of channels as `geometry.LATTICES`."""
 
 
 class SamaConfig(comfy.supported_models.WAN21_T2V):
@@ -46,7 +46,7 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
     def get_model(self, state_dict, prefix: str = "", device=None, **kwargs) -> SamaModel:
         """The model for this file; sizes come from its shapes, heads from its metadata if given.
 
-        Core merges the file's metadata `config` = {"transformer": {...}} into `unet_config`:
+        ComfyUI merges the file's metadata `config` = {"transformer": {...}} into `unet_config`:
         `num_heads`, `semantic_tokens` and `area` are SAMA's settings there.
         """
         log_ignored("get_model", kwargs)

@@ -1,7 +1,7 @@
 """The key under which a finished segment is kept, made of everything that decides its result.
 
     this pack, ComfyUI, flags, libraries, device     launch_identity.py
-    model and VAE with all that hangs on them        model_identity.py
+    model and VAE with what they refer to            model_identity.py
     text conditioning, sampler, settings             in full
     frames, noise, mask                              in full, by the caller
 

@@ -45,7 +45,7 @@ _AROUND_THE_MODEL = [
     )
     if (kind := getattr(WrappersMP, name, None))
 ]
-"""Kinds of wrappers around the model that this core has."""
+"""Kinds of wrappers around the model that this ComfyUI has."""
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def cache_constants(guider, own_key: str) -> None:
 
     Wrappers under `own_key` are SAMA's own. Nothing is cached where anything else may call the
     model, or change its weights or inputs from step to step: hooks in the conditioning, functions
-    and wrappers of other packs around the model, guiders other than core's plain one, context
+    and wrappers of other packs around the model, guiders other than ComfyUI's plain one, context
     windows, several GPUs; callbacks, injections (bypass LoRAs) and replaced parts of the model.
     """
     options = guider.model_options

@@ -86,10 +86,10 @@ def stored_tensors(sd: Mapping[str, Tensor], name: str) -> dict[str, Stored]:
 
 
 def refuse_gaps_and_scales(sd: Mapping[str, Tensor], prefix: str, config: DitConfig) -> None:
-    """CheckpointError for what core would leave unset or drop from a model built from `sd`.
+    """CheckpointError for what ComfyUI would leave unset or drop from a model built from `sd`.
 
     It checks what comes through Load Diffusion Model and Load Checkpoint, whose files this pack
-    does not see. Core has read the metadata by then, and may have left marks under names with a
+    does not see. ComfyUI has read the metadata by then, and may have left marks under names with a
     prefix; marks of no layer of the model are ignored, and so are tensors that the model does not
     have.
     """
@@ -115,7 +115,7 @@ def refuse_gaps_and_scales(sd: Mapping[str, Tensor], prefix: str, config: DitCon
 
 
 def with_marks(sd: dict[str, Tensor], layers: Mapping[str, object] | None) -> dict[str, Tensor]:
-    """The tensors with core's own mark, a `comfy_quant` entry, for each quantised layer.
+    """The tensors with ComfyUI's own mark, a `comfy_quant` entry, for each quantised layer.
 
     The file may mark its layers in any of the known forms.
     """

@@ -1,7 +1,7 @@
-"""What lies under the result's name already, and whether it may go.
+"""Which file has the result's name already, and whether it may be replaced.
 
-Names come from workflows, and workflows from strangers: nothing is ever written over but what
-`convert` itself wrote, whatever a graph or an API call asks for. A whole file is known by its
+Names come from workflows, which may come from strangers. So only files that `convert` itself wrote
+are ever replaced, whatever a graph or an API call asks for. A whole file is known by its
 header and by the checksum in it, an unfinished one by its header or by the journal beside it.
 Everything else is kept, and the artist may delete it.
 """
@@ -21,8 +21,8 @@ from ..errors import CheckpointError, ConversionError, needed
 from .layouts import FACTS_KEY, checksum_position, verify
 
 Seen = tuple[int, int, int, int]
-"""Tells one file under a name from another that took its place: device, number, bytes, time of the
-last change."""
+"""Device, number, bytes and time of the last change: they differ if another file has taken the
+name."""
 
 _KEY = re.compile(rb"[0-9a-f]{64}\n")
 _TORN_KEY = re.compile(rb"[0-9a-f]{1,64}")
@@ -61,8 +61,8 @@ def refuse_foreign(
     """Raises ConversionError unless `overwrite` is set and the file is one that `convert` wrote,
     whole and unchanged.
 
-    Reads all of the file, with `progress` as in `verify`; but a damaged file goes where its header
-    is the `same` that would be written now.
+    Reads the whole file, with `progress` as in `verify`. A damaged file may be replaced if `same`
+    is set: its header is the one that would be written now.
     """
     mode = target.lstat().st_mode
     if stat.S_ISLNK(mode):

@@ -107,7 +107,7 @@ def _header(
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     file_type = "ALL_F32" if made.ggml == "F32" else f"MOSTLY_{made.ggml}"
     writer.add_file_type(getattr(gguf.LlamaFileType, file_type, gguf.LlamaFileType.GUESSED))
-    # Loaders that read a GGUF file's texts as metadata find `config` under core's own name.
+    # Loaders that read a GGUF file's texts as metadata find `config` under ComfyUI's own name.
     for key, value in {**metadata, CHECKSUM_KEY: BLANK.decode()}.items():
         if not key.startswith(_RESERVED):
             writer.add_string(key, value)

@@ -59,7 +59,7 @@ def _set(number: int) -> None:
 
 
 QUANTISATION_KEY = "_quantization_metadata"
-"""Where core reads how each layer is quantised; a source's says nothing about the result."""
+"""Where ComfyUI reads how each layer is quantised; a source's says nothing about the result."""
 ARITHMETIC = 1
 """Raised when the same source and format begin to give other bytes. It is in the files' facts from
 2 on. The version of the pack is there too, but only says who made the file: a file that another
@@ -223,8 +223,8 @@ def _layout(source: Source, made: Format, pack: str = VERSION) -> Layout:
 
 
 def _metadata(source: Source, made: Format, pack: str, **libraries: str) -> dict[str, str]:
-    """The source's own metadata without its quantisation, the head count where core looks for it,
-    and the origin.
+    """The source's own metadata without its quantisation, the head count where ComfyUI looks for
+    it, and the origin.
     """
     facts = {
         "format": made.name,

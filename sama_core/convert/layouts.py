@@ -127,7 +127,7 @@ def safetensors_layout(source: Source, made: Format, metadata: Mapping[str, str]
     contents += [_matrix(tensor, made) for tensor in matrices]
     contents += [_as_it_is(tensor) for tensor in narrow]
     if made.name == "fp8_scaled":
-        # Two elements tell core to multiply in full precision.
+        # Two elements tell ComfyUI to multiply in full precision.
         contents.append(([("scaled_fp8", "F8_E4M3", (2,), 2)], lambda: iter([bytes(2)])))
     entries = [entry for piece_entries, _ in contents for entry in piece_entries]
     pieces = [

@@ -169,7 +169,7 @@ def _require_room(target: Path, size: int) -> None:
                 f"disk of {target.parent}",
                 f"{free / 1e9:.2f} GB free",
                 f"{size / 1e9:.2f} GB more for {target.name}",
-                "Free some, or give a place on another disk.",
+                "Free disk space, or give a place on another disk.",
             )
         )
 
@@ -228,7 +228,8 @@ def _explain(error: OSError, target: Path, size: int) -> Exception:
                 f"disk of {target.parent}",
                 "no room left while writing",
                 f"{size / 1e9:.2f} GB for {target.name}",
-                "Free some and start the same conversion again: it continues where it stopped.",
+                "Free disk space and start the same conversion again: it continues where it "
+                "stopped.",
             )
         )
     if error.errno == errno.EFBIG:

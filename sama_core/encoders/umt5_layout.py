@@ -172,7 +172,7 @@ class Umt5Sizes:
         return shapes
 
     def config(self) -> dict:
-        """The configuration for the T5 class of ComfyUI's core."""
+        """The configuration for ComfyUI's T5 class."""
         return {
             "d_ff": self.d_ff,
             "d_kv": self.d_kv,

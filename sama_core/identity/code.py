@@ -1,4 +1,4 @@
-"""Functions, classes and modules as what they would do: their code in memory, and what it reads.
+"""Describe functions, classes and modules by their code in memory and by the values it reads.
 
 Installed libraries count by their version. Other code, ComfyUI's and node packs', counts by its
 bytes in memory and by the Python files of its package, see `code_bytes.py`.
@@ -124,10 +124,10 @@ def _built_in_parts(value: Any) -> Iterator[Piece]:
 
 
 def _module_parts(module: types.ModuleType, into: Into) -> Iterator[Piece]:
-    """A module that hangs on something: who holds it may read any of its variables; those that are
-    values are written.
+    """A module that another object refers to. That object may read any variable of the module, so
+    all variables with plain values are written.
 
-    What functions read of it by name is written with them, see `_reads`.
+    What functions read of the module by name is written with these functions, see `_reads`.
     """
     yield f"module {module.__name__} {origin(module.__name__)}".encode()
     if is_library(module.__name__) or into.covered(module.__name__):
@@ -229,8 +229,8 @@ def _list_closure(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _environment(function: types.FunctionType) -> Iterator[bytes]:
-    """Variables of the environment that code may read: it names the environment, and them in
-    words.
+    """Environment variables that a function may read: its code uses the environment, and one of its
+    strings is the variable's name.
     """
     if code_names(function.__code__).isdisjoint(("environ", "getenv", "environb")):
         return
@@ -243,9 +243,7 @@ def _environment(function: types.FunctionType) -> Iterator[bytes]:
 
 
 def _find_imported(name: str, space: dict) -> list[types.ModuleType]:
-    """Modules that a function imports by itself, as far as it or a neighbour has done so
-    already.
-    """
+    """Modules that a function imports when it runs, as far as they are in `sys.modules` already."""
     package, found = space.get("__package__") or "", [sys.modules.get(name)]
     while package:
         found.append(sys.modules.get(f"{package}.{name}" if name else package))
@@ -264,8 +262,8 @@ def _global_part(name: str, held: Any, plain_only: bool, into: Into) -> Iterator
 
 
 def is_foreign(held: Any, covered: Callable[[str | None], bool]) -> bool:
-    """Whether a function is neither a library's nor of the covered packages, or holds something: a
-    wrapper does.
+    """Whether a callable belongs neither to a library nor to a covered package. A function with a
+    closure counts too: it may be a wrapper around something foreign.
     """
     if not isinstance(held, types.FunctionType):
         home = type(held).__module__

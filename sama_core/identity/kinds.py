@@ -283,7 +283,8 @@ def _compiled_parts(module: torch.nn.Module) -> Iterator[Piece]:
 
 
 def module_parts(module: torch.nn.Module) -> Iterator[Piece]:
-    """A module that hangs on something else: class, attributes, weights sampled, children."""
+    """A torch module that another object refers to: its class, attributes, a sample of its weights,
+    and its children."""
     yield Part("", type(module))
     yield from attribute_parts(own_attributes(module))
     for kind in ("_parameters", "_buffers"):

@@ -1,7 +1,7 @@
 """Values of tensors as bytes, read raw: packed, quantised and foreign kinds too.
 
 plain tensors              their storage
-wrappers (core's           the tensors inside, and how they are put together
+wrappers (ComfyUI's        the tensors inside, and how they are put together
 QuantizedTensor, …)
 other subclasses (GGUF)    class, attributes, and the storage behind them
 """
@@ -27,7 +27,7 @@ _PLAIN = (Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer)
 
 
 _OF_A_LOAD = {"_model_dtype", "patches"}
-"""Attributes that core and the GGUF loader write on weights as they load a model, after what the
+"""Attributes that ComfyUI and the GGUF loader write on weights as they load a model, after what the
 patcher says."""
 
 

@@ -183,7 +183,11 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         help="a SAMA model, safetensors or GGUF: a path, or a name in "
         "models/diffusion_models (default: SAMA-14B as released)",
     )
-    add("--base", metavar="FILE", help="base Wan 2.1 T2V shards, with --model FILE, a delta file")
+    add(
+        "--base",
+        metavar="FILE",
+        help="base Wan 2.1 T2V shards; needed if --model FILE is a delta file",
+    )
     add(
         "--weight-dtype",
         choices=WEIGHT_DTYPES,

@@ -186,7 +186,7 @@ def _explain(error: OSError, target: Path) -> str:
             f"saving {target.name}",
             f"a full disk at {target.parent}",
             "room for the clip",
-            "Free some, or give another place with --out; no incomplete file is left.",
+            "Free disk space, or give another place with --out; no incomplete file is left.",
         )
     return (
         f"saving {target}: {error.strerror or error}. "

@@ -5,7 +5,7 @@ a tolerance; the others are the edit. Both are applied to whole frames, so what 
 along with its surroundings. Nothing is averaged over time: that made joins worse and flicker no
 better (benchmarks/long_joins.py).
 
-Where few pixels speak (a new style, another background everywhere) nothing is corrected.
+If too few pixels are unchanged (a new style, another background everywhere), nothing is corrected.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""What ComfyUI will keep on the card and what it will stream: core's own rule, in numbers.
+"""What ComfyUI will keep on the card and what it will stream: ComfyUI's own rule, in numbers.
 
 Restated from ComfyUI 0.30.0: `comfy.model_management.load_models_gpu`,
 `comfy.sampler_helpers.estimate_memory`, `ModelPatcher.load` and the batching in `comfy.samplers`:
@@ -6,12 +6,13 @@ Restated from ComfyUI 0.30.0: `comfy.model_management.load_models_gpu`,
     estimate-based   Room for the activations of one sample and a reserve stays free; the remaining
                      room is for weights. Weights without room stay in RAM and are copied to the
                      card, layer by layer, in every forward pass.
-    dynamic VRAM     (core's default on NVIDIA) Weights take what is free and are removed when the
-                     activations grow. The balance is the same, but it is found while the model
+    dynamic VRAM     (ComfyUI's default on NVIDIA) Weights take what is free and are removed when
+                     the activations grow. The balance is the same, but it is found while the model
                      runs instead of being estimated.
     CPU, MPS         Everything is in the computer's memory; nothing is streamed.
 
-Core keeps the largest modules on the card first: the feed-forwards. Long sequences call them twice.
+ComfyUI keeps the largest modules on the card first: the feed-forwards. Long sequences call them
+twice.
 
 Unverified: on a card. Every figure here is computed.
 """
@@ -21,9 +22,10 @@ from dataclasses import dataclass, replace
 from .machine import GIB, NVIDIA, Machine
 
 _LEAST_FREE = round(0.8 * GIB)
-"""Core's `minimum_inference_memory` without the reserve, in bytes."""
+"""ComfyUI's `minimum_inference_memory` without the reserve, in bytes."""
 _OTHER_CARDS_SHARE = 0.4
-"""On cards that are not NVIDIA's, core gives weights at least this fraction of the free memory."""
+"""Fraction of the free memory that ComfyUI gives to weights at least, on cards of other makers
+than NVIDIA."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Load:
     slices: int = 1
     """How many slices of the sequence each feed-forward runs on, one after another, in one call."""
     moves: bool = True
-    """Whether core's dynamic VRAM may move the weights. It may not with GGUF files: their loaders
-    bring a model patcher of their own, without dynamic VRAM."""
+    """Whether ComfyUI's dynamic VRAM may move the weights. It may not with GGUF files: their
+    loaders bring a model patcher of their own, without dynamic VRAM."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Budget:
     batched: bool
     """Whether both calls of a guided step run as one."""
     activations: int
-    """Peak of one call as core runs it: with both samples where the calls are batched."""
+    """Peak of one call as ComfyUI runs it: with both samples where the calls are batched."""
     peak: int
     """The most card memory in use at once: kept weights, layers on their way to the card,
     activations, reserve. On a CPU or with MPS: the same as `ram`."""
@@ -89,7 +91,7 @@ class Budget:
 
 
 def budget(load: Load, machine: Machine) -> Budget:
-    """Core's decision for this load on this machine, and the memory that is missing."""
+    """ComfyUI's decision for this load on this machine, and the memory that is missing."""
     machine = replace(machine, dynamic=machine.dynamic and load.moves)
     return _on_card(load, machine) if machine.has_card else _in_ram(load, machine)
 
@@ -140,7 +142,7 @@ def _weights_on_card(load: Load, machine: Machine, keep_free: int) -> int:
 
 
 def _batches(load: Load, machine: Machine, kept: int) -> bool:
-    """Whether core runs both calls of a guided step at once.
+    """Whether ComfyUI runs both calls of a guided step at once.
 
     It does where one and a half times their activations would fit. With dynamic VRAM it counts the
     memory of weights as free.

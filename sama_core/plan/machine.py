@@ -27,8 +27,8 @@ class Machine:
     card: str | None = None
     """The device's name as torch gives it."""
     free_vram: int = 0
-    """Card memory that core can use: free for the driver, held by torch without use, or taken by
-    weights that core would remove."""
+    """Card memory that ComfyUI can use: free for the driver, held by torch without use, or taken by
+    weights that ComfyUI would remove."""
     total_vram: int = 0
     """All memory of the card."""
     free_ram: int | None = None
@@ -36,11 +36,11 @@ class Machine:
     total_ram: int | None = None
     """All RAM; None where it is unknown."""
     reserved: int = 400 * MIB
-    """Card memory that core leaves to other programs (`--reserve-vram`), see `windows_reserve`."""
+    """Card memory that ComfyUI leaves to other programs (`--reserve-vram`): `windows_reserve`."""
     vram_mode: str = "normal"
-    """normal, low, no or high, as core's command line sets it."""
+    """normal, low, no or high, as ComfyUI's command line sets it."""
     dynamic: bool = True
-    """Core's dynamic VRAM: weights move while the model runs."""
+    """ComfyUI's dynamic VRAM: weights move while the model runs."""
     streams: int = 2
     """Layers that are copied to the card at the same time (`--async-offload`)."""
     program: int = 2 * GIB
@@ -58,12 +58,12 @@ class Machine:
 
     @property
     def compute_size(self) -> int:
-        """Bytes of one number in the dtype that core computes in: bfloat16, float32 on a CPU."""
+        """Bytes of one number in the dtype that ComfyUI computes in: bfloat16, float32 on a CPU."""
         return 4 if self.kind == CPU else 2
 
 
 def windows_reserve(total_vram: int) -> int:
-    """Bytes that core leaves free on Windows: 600 MiB, 700 MiB on cards with more than 15 GiB."""
+    """Bytes that ComfyUI leaves free on Windows: 600 MiB, 700 MiB on cards of more than 15 GiB."""
     return (700 if total_vram > 15 * GIB else 600) * MIB
 
 

@@ -31,7 +31,7 @@ MAX_FRAMES, MAX_SIDE = 100_000, 16_384
 RELEASED_TEXT_ENCODER, RELEASED_VAE = default_file(TEXT_ENCODER).size, default_file(VAE).size
 """Bytes of the files of umT5 in fp8 and of the Wan 2.1 VAE."""
 _VAE_FEW_FRAMES, _VAE_FRAMES = 2200, 7000
-"""Numbers per pixel that core counts for decoding: with up to four latent frames, and with more."""
+"""Numbers per pixel that ComfyUI counts for decoding: up to four latent frames, and more."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Request:
 
     @property
     def calls(self) -> int:
-        """How often a step runs the model: at cfg 1 core leaves the negative prompt out."""
+        """How often a step runs the model: at cfg 1 ComfyUI leaves the negative prompt out."""
         return 1 if self.cfg == 1 else 2
 
     @property
@@ -92,7 +92,7 @@ class Request:
         )
 
     def vae_bytes(self, machine: Machine) -> int:
-        """Bytes for decoding the edited frames, by core's rule for Wan's VAE.
+        """Bytes for decoding the edited frames, by ComfyUI's rule for Wan's VAE.
 
         Source: `memory_used_decode` in `comfy.sd.VAE`.
         """

@@ -29,7 +29,7 @@ def verdict_first(text: str) -> str:
 
 
 def out_of_memory_text(plan: Plan) -> str:
-    """The text above core's own message when sampling ran out of memory.
+    """The text above ComfyUI's own message when sampling ran out of memory.
 
     The plan may have said that the edit fits; then the advice is to use a quarter less.
     """

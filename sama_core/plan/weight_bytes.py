@@ -50,7 +50,7 @@ class Weights:
     float32: int
     """Number of weights that are kept in float32."""
     largest: int
-    """Number of weights in the largest layer of the blocks. Core keeps larger layers outside the
+    """Number of weights in the largest layer of the blocks. ComfyUI keeps larger layers outside the
     blocks on the card before all others."""
     quantised: bool
     """Whether the weights stay in memory as packed in the file: scaled fp8, ComfyUI's quantised

@@ -24,7 +24,7 @@ from ..geometry import WAN_21, ClipShape, Lattice
 from .masks import box_blur, dilate, erode, soften
 
 DEFAULT_THRESHOLD = 8.0
-"""Widths of the VAE's noise by which a change stands out."""
+"""A change must be this many times as strong as the VAE's noise."""
 FAINTEST, PLAINEST = 4 / 255, 32 / 255
 """The least and the greatest limit above which a difference is a change."""
 _MAD_TO_DEVIATION = 1.4826

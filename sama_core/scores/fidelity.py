@@ -75,9 +75,10 @@ def psnr(clips: Tensor, others: Tensor, region: Tensor | None = None, peak: floa
 
 
 def exclusivity(source: Tensor, edited: Tensor, mask: Tensor) -> Exclusivity:
-    """Of an edit of `source`, both (F, H, W, 3), wanted where `mask` (F, H, W) is not 0.
+    """Measure how much of an edit lies in its region.
 
-    One frame is enough.
+    `source` and `edited` are (F, H, W, 3). The region is where `mask` (F, H, W) is not 0. One frame
+    is enough.
     """
     outside = mask <= 0
     change = (edited - source).abs().mean(-1)
@@ -88,7 +89,8 @@ def exclusivity(source: Tensor, edited: Tensor, mask: Tensor) -> Exclusivity:
 
 
 def flicker(source: Tensor, edited: Tensor, motion: Motion) -> Flicker:
-    """Of shrunk frames (F, h, w, 3), along the source's motion between neighbouring frames."""
+    """Measure the flicker that an edit adds: on shrunk frames (F, h, w, 3), along the source's
+    motion between neighbouring frames."""
     own, visible = _errors(source, motion)
     added = _errors(edited, motion)[0] - own
     mean = (added * visible).sum((1, 2)) / visible.sum((1, 2))
@@ -103,9 +105,10 @@ def _levels(squares: Tensor) -> Tensor:
 
 
 def _errors(clip: Tensor, motion: Motion) -> tuple[Tensor, Tensor]:
-    """Squared error (F-1, h, w) of each frame predicted from the one before, moved along `motion`.
+    """Predict each frame from the one before, moved along `motion`.
 
-    And bool (F-1, h, w): where the prediction is within `FOUND`.
+    Returns the squared error (F-1, h, w), and bool (F-1, h, w): True where the error is within
+    `FOUND`.
     """
     count, height, width = len(clip) - 1, *clip.shape[1:3]
     rows, columns = motion.vectors.shape[1:3]

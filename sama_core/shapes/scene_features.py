@@ -70,7 +70,8 @@ def _points_on_surfaces(scenes: Scenes, frames: int, height: int, width: int, ce
 
 
 def _frequencies(points: Tensor, height: int, width: int, cell: int) -> Tensor:
-    """(1 + N, 1, 1, 2, K), drawn once and for all, for a reach given in cells."""
+    """(1 + N, 1, 1, 2, K): drawn with a fixed seed, and scaled so that the features reach as far as
+    `REACH` cells."""
     draw = torch.Generator().manual_seed(_SEED)
     waves = torch.randn(SURFACES, 2, FREQUENCIES, generator=draw)
     reach = REACH * cell / min(height, width)

@@ -41,7 +41,7 @@ _SECOND_EXPERT = re.compile(r"transformer_2[._]")
 
 
 class Named(NamedTuple):
-    """A LoRA's tensors by layer, under the names that core reads."""
+    """A LoRA's tensors by layer, under the names that ComfyUI reads."""
 
     layers: dict[str, dict[str, Tensor]]
     """Layer with `diffusion_model.` in front → its tensors by whole name."""
@@ -66,8 +66,8 @@ def spellings(names: Iterable[str]) -> dict[str, str]:
 def name_layers(
     lora: Mapping[str, Tensor], weights: Iterable[str], known: Mapping[str, str], name: str
 ) -> Named:
-    """The file's tensors by layer. `weights` are the model's names, `known` what core itself maps,
-    layer → tensor.
+    """The file's tensors by layer. `weights` are the model's names, `known` what ComfyUI itself
+    maps, layer → tensor.
 
     Raises CheckpointError where two tensors of the file are the same part of one layer and differ.
     """

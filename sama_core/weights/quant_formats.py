@@ -54,7 +54,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Format:
-    """How core stores a layer of `rows` outputs and `columns` inputs."""
+    """How ComfyUI stores a layer of `rows` outputs and `columns` inputs."""
 
     dtypes: tuple[str, ...]
     """Of the weight."""
@@ -65,7 +65,7 @@ class Format:
     optional: Mapping[str, Callable[[int, int, Shape], bool]] = field(default_factory=dict)
     """Tensors that may be there, in the same form."""
     embeddings: bool = False
-    """Whether core reads an embedding in this format."""
+    """Whether ComfyUI reads an embedding in this format."""
 
 
 def _round(value: int, step: int) -> int:
@@ -110,7 +110,7 @@ _FLOAT8: dict[str, Any] = {
     "embeddings": True,
 }
 FORMATS = {
-    # Core casts a weight of more bits to float8 before it scales it.
+    # ComfyUI casts a weight of more bits to float8 before it scales it.
     "float8_e4m3fn": Format(("F8_E4M3", "BF16", "F16", "F32"), **_FLOAT8),
     "float8_e5m2": Format(("F8_E5M2", "BF16", "F16", "F32"), **_FLOAT8),
     "nvfp4": Format(

@@ -1,10 +1,10 @@
-"""Quantised layers of a weight file: which formats ComfyUI applies, and what it would silently
-leave out.
+"""Quantised layers of a weight file: which formats ComfyUI applies, and which parts it would ignore
+without an error.
 
 A quantised layer is its packed weight, its scales, and a mark that names the format. ComfyUI finds
 marks in three places: a `comfy_quant` entry beside the weight, the file's `_quantization_metadata`,
 or, for all layers that have a `scale_weight`, the one entry `scaled_fp8`. Scales without a mark are
-read by nobody, and the picture is black.
+not read at all, and the picture is black.
 
 Everything here is judged from names, types and shapes, and from the few bytes of marks and small
 scales.
@@ -53,7 +53,7 @@ def as_core_reads(
 ) -> dict[str, Stored]:
     """The file's tensors with one mark for each quantised layer, wherever the file says so.
 
-    `layers` are those of `_quantization_metadata`, None without it; core then looks for
+    `layers` are those of `_quantization_metadata`, None without it; ComfyUI then looks for
     `scaled_fp8`. Raises CheckpointError, about `name`, for marks that cannot be read.
     """
     found = dict(stored)
@@ -110,8 +110,8 @@ def refuse_unreadable(
     need: Mapping[str, Shape],
     formats: Iterable[str] | None = None,
 ) -> None:
-    """CheckpointError, about `name`, for every quantised layer that core would not read, or not as
-    it is meant.
+    """Raise CheckpointError, about `name`, if ComfyUI would not read a quantised layer, or would
+    read it in a wrong way.
 
     `stored` comes from `as_core_reads`; `need` are the model's names and shapes. `formats` are
     those that the ComfyUI at hand knows; all of FORMATS unless given.

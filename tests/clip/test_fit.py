@@ -1,4 +1,4 @@
-"""Fitting: the release's pixels bit for bit, 4k+1 frames, and a receipt that says what was done."""
+"""Fitting: the release's pixels bit for bit, 4k+1 frames, and a record that says what was done."""
 
 import json
 from fractions import Fraction

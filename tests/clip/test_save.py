@@ -85,7 +85,7 @@ def make(path, sound=None, frames=48, size=(48, 32), rate=24):
 
 
 def fitted(source, clip_range=None, fit=Fit.CROP):
-    """Frames, and the receipt with the range's sound, as the nodes make them."""
+    """Frames, and the record with the range's sound, as the nodes make them."""
     frames, info = fit_clip(source, clip_range or ClipRange(), 1024, fit=fit)
     return frames, replace(info, audio=source.audio(info.start_seconds, info.duration_seconds))
 

@@ -40,7 +40,7 @@ NEAR = 0.003
 
 
 def read(path, clip_range=None):
-    """Fitted frames, and the receipt with the sound, as SAMA Source Video makes them."""
+    """Fitted frames, and the record with the sound, as SAMA Source Video makes them."""
     source = FileSource(str(path))
     frames, info = fit_clip(source, clip_range or ClipRange(), 1024)
     return frames, info.with_sound(source.sound(info.start_seconds, info.duration_seconds))

@@ -49,7 +49,7 @@ def test_plan_of_the_small_model(comfyui, pack):
 
 
 def test_frames_from_a_clip(comfyui, small):
-    """A connected clip is planned for, as frames or as its receipt; what was typed is not used."""
+    """A connected clip is planned for, as frames or as its record; what was typed is not used."""
     for output, name in ((0, "images"), (1, "clip_info")):
         graph = Graph()
         video = graph.add("LoadVideo", file=CLIP_FILE)

@@ -36,7 +36,7 @@ def clip_file(comfyui):
 
 
 def read(video):
-    """What SAMA Source Video takes of a VIDEO: the source's pictures in 0..1, and the receipt."""
+    """What SAMA Source Video takes of a VIDEO: the source's pictures in 0..1, and the record."""
     from sama_core.comfyui.video import read_source
 
     _, info = read_source(video, None, 24.0, ClipRange(), 32 * 32)
@@ -46,7 +46,7 @@ def read(video):
 
 def is_shown(video, tolerance=0.01):
     """Asserts that what is read are the pixels, count and rate that ComfyUI shows; returns the
-    receipt.
+    record.
     """
     shown = video.get_components()
     pictures, info = read(video)

@@ -416,7 +416,7 @@ def test_saved_workflows_hold_values_for_the_first_widgets(comfyui, path):
 
 
 def test_an_old_graph_gives_what_it_gave(graph):
-    """Without the new inputs, and with their defaults: the same frames and the same receipt."""
+    """Without the new inputs, and with their defaults: the same frames and the same record."""
     old, old_info, *_ = source(graph)
     new, new_info, *_ = source(
         graph, fit="crop to bucket", start_seconds=0.0, duration_seconds=0.0, every_seconds=0.0

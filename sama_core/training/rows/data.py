@@ -31,7 +31,7 @@ from .frozen_encoders import FrozenEncoders
 from .rows import BadRows, Row, RowError, read_rows, row_error, unreadable
 
 ASPECT_SLACK = 0.02
-"""Largest relative difference of two aspect ratios that still crop alike."""
+"""Aspect ratios that differ by at most this much, relatively, are cropped in the same way."""
 
 
 def read_row(row: Row, shape: ClipShape) -> tuple[Tensor | None, Tensor]:
