@@ -117,6 +117,12 @@ class LongRun:
         self.run, self.source = run, source
         self.cut, self.segments, self.store = cut, segments, store
         self.noise = noise_tape(segments, self._draw_noise)
+        if others := len(store.of_other_versions()) if store else 0:
+            log.info(
+                "SAMA: kept segments that are of another version and are not used: %d. "
+                "SAMA Segment Store removes them when asked.",
+                others,
+            )
         self.identity = store and RunIdentity(
             run.model, run.vae, run.prompts, astuple(run.settings), run.settings.sampler_name
         )

@@ -20,9 +20,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..version import VERSION
 from ..weights.write import write_safetensors
 
 _CHECKSUM = "sha256"
+_PACK = "pack"
 _KEY = re.compile("[0-9a-f]+")
 
 _STALE_SECONDS = 3600
@@ -93,7 +95,9 @@ class SegmentStore:
             )
             return False
         try:
-            write_safetensors(self.path(key), tensors, {**facts, _CHECKSUM: checksum(tensors)})
+            write_safetensors(
+                self.path(key), tensors, {**facts, _PACK: VERSION, _CHECKSUM: checksum(tensors)}
+            )
             self._tidy(keep=self.path(key))
         except (OSError, SafetensorError) as error:
             log.warning(
@@ -114,12 +118,20 @@ class SegmentStore:
                 found.append(Entry(path, state.st_size, state.st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
-    def clear(self) -> int:
-        """Remove all entries; returns how many."""
-        entries = self.entries()
-        for entry in entries:
+    def of_other_versions(self) -> list[Entry]:
+        """The entries that another version of the pack kept, longest unused first.
+
+        Their keys describe other code, so this version does not use them. Versions up to 0.1.0 did
+        not write which they were.
+        """
+        return [entry for entry in self.entries() if _maker(entry.path) != VERSION]
+
+    def clear(self, entries: Iterable[Entry] | None = None) -> int:
+        """Remove `entries`, or all; returns how many."""
+        chosen = self.entries() if entries is None else list(entries)
+        for entry in chosen:
             self._drop(entry.path)
-        return len(entries)
+        return len(chosen)
 
     def _tidy(self, keep: Path) -> None:
         for part in self.folder.glob(".*.part"):
@@ -128,7 +140,9 @@ class SegmentStore:
                     part.unlink()
         entries = self.entries()
         over = sum(entry.size for entry in entries) - self.limit
-        for entry in entries:
+        if over <= 0:
+            return
+        for entry in sorted(entries, key=lambda entry: _maker(entry.path) == VERSION):
             if over > 0 and entry.path != keep:
                 self._drop(entry.path)
                 over -= entry.size
@@ -136,6 +150,15 @@ class SegmentStore:
     def _drop(self, path: Path) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _maker(path: Path) -> str | None:
+    """The version of the pack that kept a segment; None where the file does not name one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get(_PACK)
+    except (SafetensorError, OSError, ValueError):
+        return None
 
 
 def _finite(tensors: dict[str, Tensor]) -> bool:
@@ -164,14 +187,20 @@ def clearing_code(entries: Iterable[Entry]) -> str:
 
 
 def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
-    """What the store holds, after removing all of it where `clear` is asked for with the right
-    code.
+    """What the store holds, after removing all of it, or what other versions kept, where `clear` is
+    asked for with the right code.
     """
-    entries = store.entries()
+    entries, others = store.entries(), store.of_other_versions()
     wanted = clearing_code(entries)
     if not entries or not clear:
         hint = f" To remove them, set action to clear and confirm to {wanted}." if entries else ""
+        if 0 < len(others) < len(entries):
+            hint += f" To remove those of another version only: {clearing_code(others)}."
         return _contents(store, entries) + hint
+    if others and code.strip().lower() == clearing_code(others):
+        return (
+            f"{_count_segments(store.clear(others))} removed. {_contents(store, store.entries())}"
+        )
     if code.strip().lower() != wanted:
         given = repr(code.strip()) if code.strip() else "nothing"
         return (
@@ -187,7 +216,14 @@ def _contents(store: SegmentStore, entries: list[Entry]) -> str:
     return (
         f"{_count_segments(len(entries))}, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in "
         f"{store.folder.name}."
+        f"{_say_unused(len(store.of_other_versions()))}"
     )
+
+
+def _say_unused(others: int) -> str:
+    verb = "is" if others == 1 else "are"
+    words = f" {others} of them {verb} of another version and {verb} not used."
+    return words if others else ""
 
 
 def _count_segments(segments: int) -> str:

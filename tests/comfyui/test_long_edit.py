@@ -5,6 +5,8 @@ nothing is done twice.
 import pytest
 import torch
 
+from sama_core.weights.write import write_safetensors
+
 from .graphs import LONG_FRAMES, long_edit, long_graph, spoken, whole_edit
 
 
@@ -133,6 +135,15 @@ def test_the_store_node_shows_and_clears(comfyui, small, store):
         "0 segments, 0.0 MiB of "
     )
     assert store.entries() == []
+
+
+def test_segments_of_another_version_are_reported(comfyui, small, store, caplog):
+    caplog.set_level("INFO")
+    run(comfyui, small, frames=17)
+    assert "of another version" not in caplog.text
+    write_safetensors(store.path("aa"), {"latent": torch.ones(1)})
+    run(comfyui, small, frames=17)
+    assert "are of another version and are not used: 1." in caplog.text
 
 
 def test_an_overlap_as_long_as_the_segment_is_refused_before_sampling(

@@ -25,7 +25,7 @@ from sama_core.long import (
     segment_seed,
 )
 from sama_core.long.drift import colour_drift
-from sama_core.long.store import checksum
+from sama_core.long.store import checksum, show_or_clear
 from sama_core.version import VERSION
 from sama_core.weights.write import write_safetensors
 
@@ -295,6 +295,43 @@ def test_files_of_others_in_the_folder_are_left_alone(store):
     foreign.write_bytes(b"not ours")
     assert [entry.path.stem for entry in store.entries()] == ["ab"]
     assert store.clear() == 1 and foreign.read_bytes() == b"not ours"
+
+
+@pytest.fixture
+def older(store):
+    """The store with one segment of another version, one of 0.1.0, and one of today's."""
+    for key, made_by in (("aa", {"pack": "0.0.9"}), ("bb", {}), ("cc", {"pack": VERSION})):
+        write_safetensors(store.path(key), LATENT, {**made_by, "sha256": checksum(LATENT)})
+    return store
+
+
+def test_segments_of_other_versions_are_counted_apart(older):
+    older.put("dd", LATENT, {})
+    assert {entry.path.stem for entry in older.of_other_versions()} == {"aa", "bb"}
+    report = show_or_clear(older, False, "")
+    assert report.startswith("4 segments, ")
+    assert " 2 of them are of another version and are not used." in report
+
+
+def test_segments_of_other_versions_are_removed_when_asked(older):
+    code = show_or_clear(older, False, "").removesuffix(".").split()[-1]
+    assert show_or_clear(older, True, "").startswith("Nothing was removed")
+    report = show_or_clear(older, True, code)
+    assert report.startswith("2 segments removed. 1 segment, ") and "version" not in report
+    assert [entry.path.stem for entry in older.entries()] == ["cc"]
+
+
+def test_segments_of_other_versions_go_first_when_room_is_needed(older):
+    os.utime(older.path("cc"), (1, 1))
+    size = older.path("cc").stat().st_size
+    older.limit = 2 * size + 100
+    older.put("dd", LATENT, {})
+    assert [older.path(key).exists() for key in ("aa", "bb", "cc", "dd")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_clear_removes_entries_and_nothing_else(store):
