@@ -98,7 +98,11 @@ _ALIKE = {
     "pool_growth": 0.0,
     "log_every": 1,
 }
-"""Of both: the shipped weights go on with AdamW alone (Muon unlearns the other edits)."""
+"""Of both: the shipped weights go on, in A with AdamW alone (Muon unlearns the other edits).
+
+B has Muon: in trials of 100 steps without an alignment (seed 0, 60 clips, before any counted run)
+objects lay 12.1 pixels astray with AdamW at 5e-4 and 10.0 with Muon at 0.012 beside AdamW at 6e-4.
+"""
 
 EDITS = Experiment(
     arms={
@@ -154,7 +158,9 @@ MOTION = Experiment(
     settings={
         **_ALIKE,
         "stage": 0,
-        "steps": 100,
+        "steps": 150,
+        "learning_rate": 6e-4,
+        "muon_rate": 0.012,
         "frames": 17,
         "batch_size": 16,
         "image_batch_size": 16,

@@ -62,7 +62,8 @@ def analyse(experiment: str, runs: Runs) -> dict[str, Any]:
             **{name: _spread(by_seed, name) for name in names},
             **_mistakes(by_seed),
             **_agreement(by_seed),
-            **_saliency(by_seed),
+            **_teacher(by_seed, "saliency"),
+            **_teacher(by_seed, "tracker"),
         }
         for arm, by_seed in runs.items()
     }
@@ -140,14 +141,12 @@ def _agreement(by_seed: Mapping[int, dict]) -> dict[str, Any]:
     return {"agreement": mean(shares)} if shares else {}
 
 
-def _saliency(by_seed: Mapping[int, dict]) -> dict[str, Any]:
-    """SARA's diagnostics of a learned saliency, over all seeds' images."""
-    found = [run["saliency"] for run in by_seed.values() if run.get("saliency")]
-    return (
-        {"saliency": {name: mean(each[name] for each in found) for name in found[0]}}
-        if found
-        else {}
-    )
+def _teacher(by_seed: Mapping[int, dict], name: str) -> dict[str, Any]:
+    """How good the tracker or the learned saliency is, over all seeds' clips."""
+    found = [run[name] for run in by_seed.values() if run.get(name)]
+    if not found:
+        return {}
+    return {name: {key: mean(each[key] for each in found) for key in found[0]}}
 
 
 def write_report(folder: Path) -> str:
@@ -193,9 +192,10 @@ def markdown(experiment: str, report: Mapping[str, Any]) -> str:
         limits = [_number(report["codec"][name], ".3f") for name in names]
         lines.append(_line(["codec alone", "", *limits, *[""] * 4]))
     for arm, row in arms.items():
-        if "saliency" in row:
-            told = ", ".join(f"{name} {value:.3f}" for name, value in row["saliency"].items())
-            lines += ["", f"Saliency of {arm}: {told}."]
+        for name in ("saliency", "tracker"):
+            if name in row:
+                told = ", ".join(f"{key} {value:.3f}" for key, value in row[name].items())
+                lines += ["", f"{name.capitalize()} of {arm}: {told}."]
     lines += ["", f"Paper: {chosen.paper_score}. {report['hours']:.1f} core-hours.", ""]
     return "\n".join(lines + _contrast_lines(report))
 

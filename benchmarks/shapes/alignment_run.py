@@ -3,6 +3,7 @@
 make_config ──ShapesRun──▶ Trainer ──averaged weights──▶ EVALUATIONS ──▶ one value per clip
 """
 
+import json
 import math
 import statistics
 import time
@@ -10,17 +11,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import describe_run
+from benchmarks.report import describe_run, write_json
 from benchmarks.shapes.alignment_arms import CLIPS, EXPERIMENTS, LEARNED, REPLAYED_CLIPS, TRACKER
 from benchmarks.shapes.alignment_scores import (
     EVALUATIONS,
     SAMPLING,
     measure_agreement,
     measure_learned,
+    measure_tracker,
 )
 from sama_core.shapes.config import ShapesConfig
 from sama_core.shapes.learned_saliency import load_saliency, train_saliency
-from sama_core.shapes.tracker import train_tracker
+from sama_core.shapes.tracker import load_tracker, train_tracker
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.world import Movement
 from sama_core.training.alignment import AlignConfig
@@ -46,8 +48,8 @@ class Plan:
     """Clips to measure on"""
     replayed: int = REPLAYED_CLIPS
     """A: clips of each edit taught before"""
-    teacher_steps: int = 400
-    """B: training steps of the tracker; A: half of the learned saliency's"""
+    teacher_steps: int = 1000
+    """Training steps of B's tracker and of A's learned saliency"""
     changes: dict[str, Any] | None = None
     """Other settings of the training, for trials"""
 
@@ -107,7 +109,7 @@ def prepare_saliency(plan: Plan) -> float:
     if path.is_file():
         return 0.0
     started = time.process_time()
-    model = train_saliency(EXPERIMENTS["A"].settings["edits"].split(), 2 * plan.teacher_steps)
+    model = train_saliency(EXPERIMENTS["A"].settings["edits"].split(), plan.teacher_steps)
     write_safetensors(path, model.state_dict())
     return time.process_time() - started
 
@@ -120,6 +122,16 @@ def prepare_teacher(align: AlignConfig | None, plan: Plan) -> float:
     if align and align.saliency == LEARNED:
         seconds += prepare_saliency(plan)
     return seconds
+
+
+def measure_teacher(config: ShapesConfig, plan: Plan) -> dict[str, float] | None:
+    """How good the run's tracker is; None without one. Measured once, kept beside its file."""
+    if config.align is None or not config.align.teacher.startswith(TRACKER):
+        return None
+    path = tracker_file(plan).with_suffix(".json")
+    if not path.is_file():
+        write_json(path, measure_tracker(load_tracker(tracker_file(plan)), config.movement))
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def run_arm(experiment: str, arm: str, seed: int, plan: Plan) -> dict:
@@ -152,6 +164,7 @@ def run_arm(experiment: str, arm: str, seed: int, plan: Plan) -> dict:
         "losses": losses,
         "agreement": agreement,
         "means": {name: find_mean(values) for name, values in columns.items()},
+        "tracker": measure_teacher(config, plan),
         "saliency": learned and measure_learned(load_saliency(Path(learned)), seed),
         "codec": limits and {name: find_mean(values) for name, values in limits.items()},
         "clips": {name: pack(values) for name, values in columns.items()},

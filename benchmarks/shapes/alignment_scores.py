@@ -32,6 +32,7 @@ from sama_core.shapes.learned_saliency import (
     measure_saliency,
 )
 from sama_core.shapes.scene_features import scene_features
+from sama_core.shapes.tracker import Tracker, draw_subjects, measure_overlap
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.world import (
     TAUGHT,
@@ -45,7 +46,7 @@ from sama_core.shapes.world import (
 )
 from sama_core.shapes.world.render import coverage
 from sama_core.text import MAX_TOKENS
-from sama_core.training.alignment import local_gram_flow
+from sama_core.training.alignment import fuse, local_gram_flow
 from sama_core.training.alignment.projector import match_frames
 from sama_core.training.objective import TrainBatch
 from sama_core.training.objectives.noising import stream
@@ -194,6 +195,41 @@ def measure_learned(model: LearnedSaliency, seed: int) -> dict[str, float]:
     return measure_saliency(model(frames, *InstructionEncoder()(texts))[1], masks)
 
 
+TRACKED_CLIPS = 48
+"""Clips that a tracker is measured on."""
+
+
+@torch.no_grad()
+def measure_tracker(tracker: Tracker, movement: Movement, frames: int = 17) -> dict[str, float]:
+    """How good a teacher is, on held-out clips of this movement.
+
+    "overlap": of its last mask with the true one. "forward", "backward" and "fused": the share of
+    moving object cells where its flow points right, see `compare_flows`.
+    """
+    size = 64
+    scenes, clips, masks = draw_subjects(
+        TRACKED_CLIPS, frames, size, EVALUATION_SEED, 0, "test", movement
+    )
+    both = tracker.track_both_ways(clips, masks[:, 0], masks[:, -1])
+    flows = {name: local_gram_flow(features) for name, features in both.items()}
+    flows["fused"] = fuse(flows["forward"], flows["backward"])
+    exact = local_gram_flow(scene_features(scenes, frames, size, size, CELL)[0])
+    objects = _object_cells(scenes, (frames, size, size))
+    last = tracker(clips, masks[:, 0])[1][:, -1]
+    truth = functional.avg_pool2d(masks[:, -1], CELL)
+    return {
+        "overlap": measure_overlap(last, truth),
+        **{name: _share_right(flow, exact, objects)[0] for name, flow in flows.items()},
+    }
+
+
+def _share_right(flow: Tensor, exact: Tensor, objects: Tensor) -> tuple[float, float]:
+    """The share of `compare_flows` over all clips' cells together, and the number of cells."""
+    share, cells = compare_flows(flow, exact, objects)
+    counted = float(cells.sum())
+    return float((share.nan_to_num() * cells).sum()) / counted, counted
+
+
 AGREEMENT_CLIPS = 32
 """Clips on which a student's flow is compared with the exact one."""
 
@@ -220,11 +256,9 @@ def measure_agreement(run: ShapesRun, seed: int) -> dict[str, float] | None:
     student = _project(run, batch)
     flow_of = partial(local_gram_flow, window=aligner.config.window, border=aligner.config.border)
     teacher = flow_of(scene_features(scenes, *area, CELL)[0])
-    share, cells = compare_flows(
-        flow_of(match_frames(student, config.frames)), teacher, _object_cells(scenes, area)
-    )
-    counted = float(cells.sum())
-    return {"share": float((share.nan_to_num() * cells).sum()) / counted, "cells": counted}
+    flow = flow_of(match_frames(student, config.frames))
+    share, cells = _share_right(flow, teacher, _object_cells(scenes, area))
+    return {"share": share, "cells": cells}
 
 
 def _project(run: ShapesRun, batch: TrainBatch) -> Tensor:

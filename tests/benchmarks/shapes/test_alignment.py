@@ -42,7 +42,7 @@ def test_what_was_fixed_before_the_first_run():
     assert (CLIPS, REPLAYED_CLIPS) == (240, 24)
     assert len(edits.runs()) == 2 * 10 + 5 * 3 and len(motion.runs()) == 2 * 10 + 6 * 3
     assert edits.runs()[:2] == [("or", 0), ("trd", 0)] and len(set(motion.runs())) == 38
-    assert (edits.settings["steps"], motion.settings["steps"]) == (250, 100)
+    assert (edits.settings["steps"], motion.settings["steps"]) == (250, 150)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
