@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable
 import folder_paths
 from comfy_api.latest import io
 
-from ..sama_core import embedded
 from ..sama_core.comfyui import node_progress
 from ..sama_core.model.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS
-from ..sama_core.released_files import MODEL_FILES
+from ..sama_core.released_files import MODEL_FILES, SAMA_SHAPES
 
 ClipInfoType = io.Custom("SAMA_CLIP_INFO")
 """The socket of `clip.ClipInfo`."""
@@ -22,6 +21,16 @@ STEPS = {"default": DEFAULT_STEPS, "min": 1, "max": 1000}
 """Default and limits of every input for sampling steps."""
 CFG = {"default": DEFAULT_CFG, "min": 0.0, "max": 100.0, "step": 0.1}
 """Default and limits of every input for the guidance strength."""
+STEPS_OF_MODELS = (
+    f"Default {DEFAULT_STEPS}; 4 to 8 with a step-distilled LoRA; {SAMA_SHAPES.steps} with the "
+    "small model inside the pack."
+)
+"""For tooltips: the sampling steps that each model needs."""
+CFG_OF_MODELS = (
+    f"Default {DEFAULT_CFG:g}; 1 with a step-distilled LoRA: then each step runs the model once, "
+    f"not twice. {SAMA_SHAPES.cfg:g} with the small model inside the pack."
+)
+"""For tooltips: the guidance strength that each model needs."""
 SHIFT = {"default": DEFAULT_SHIFT, "min": 0.01, "max": 100.0, "step": 0.01}
 """Default and limits of every input for the schedule shift."""
 _EMPTY = 'The instruction is empty. Say what to change, for example "replace the seal with a crab".'
@@ -65,15 +74,12 @@ def sampling_inputs() -> list[io.Input]:
         io.Int.Input(
             "steps",
             **STEPS,
-            tooltip=f"Sampling steps. Default {DEFAULT_STEPS}; 4 to 8 with a step-distilled LoRA; "
-            f"{embedded.STEPS} with the small model inside the pack.",
+            tooltip=f"Sampling steps. {STEPS_OF_MODELS}",
         ),
         io.Float.Input(
             "cfg",
             **CFG,
-            tooltip=f"How strictly the instruction is followed. Default {DEFAULT_CFG:g}; 1 with a "
-            "step-distilled LoRA: then each step runs the model once, not twice. "
-            f"{embedded.CFG:g} with the small model inside the pack.",
+            tooltip=f"How strictly the instruction is followed. {CFG_OF_MODELS}",
         ),
         io.Float.Input(
             "shift",

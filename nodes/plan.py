@@ -8,12 +8,21 @@ from comfy_api.latest import io, ui
 from ..sama_core.comfyui.loaders import WEIGHT_DTYPES
 from ..sama_core.comfyui.plan import calibrations, this_machine
 from ..sama_core.geometry import WAN_21
-from ..sama_core.model.schedule import DEFAULT_CFG, DEFAULT_STEPS
 from ..sama_core.plan.planning import make_plan
 from ..sama_core.plan.read_model import read_model
 from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_sizes, fitted_clip
 from ..sama_core.plan.summary import report, verdict_first
-from .inputs import CFG, NO_BASE, STEPS, ClipInfoType, base_model_input, check_listed, say_in
+from .inputs import (
+    CFG,
+    CFG_OF_MODELS,
+    NO_BASE,
+    STEPS,
+    STEPS_OF_MODELS,
+    ClipInfoType,
+    base_model_input,
+    check_listed,
+    say_in,
+)
 
 FOLDERS = ("diffusion_models", "unet_gguf")
 AUTOMATIC = "automatic"
@@ -104,14 +113,12 @@ class Plan(io.ComfyNode):
                 io.Int.Input(
                     "steps",
                     **STEPS,
-                    tooltip=f"Sampling steps. Default {DEFAULT_STEPS}; 4 to 8 with a "
-                    "step-distilled LoRA.",
+                    tooltip=f"Sampling steps. {STEPS_OF_MODELS}",
                 ),
                 io.Float.Input(
                     "cfg",
                     **CFG,
-                    tooltip=f"Guidance. Default {DEFAULT_CFG:g}. At 1 each step runs the model "
-                    "once instead of twice.",
+                    tooltip=f"Guidance. {CFG_OF_MODELS}",
                 ),
                 base_model_input(files),
                 io.Combo.Input(

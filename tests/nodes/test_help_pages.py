@@ -202,6 +202,16 @@ def test_each_models_own_steps_and_cfg_are_the_codes(page):
         assert said == {model: f"{own[name]:g}" for model, own in OWN_SETTINGS.items()}, name
 
 
+@pytest.mark.parametrize("node", ["SAMAPlan", "SAMAEdit", "SAMALongEdit", "SAMAAnchorPreview"])
+def test_tooltips_name_each_models_own_steps_and_cfg(comfyui, pack, node):
+    inputs = {one.id: one for one in comfyui.node_class(node).define_schema().inputs}
+    for name in ("steps", "cfg"):
+        tooltip, default = inputs[name].tooltip, inputs[name].default
+        large, small = (f"{getattr(model, name):g}" for model in (SAMA_14B, SAMA_SHAPES))
+        assert f"{default:g}" == large and f"Default {large}" in tooltip
+        assert f" {small} with the small model inside the pack" in tooltip
+
+
 @each_page
 def test_outputs_are_the_schemas(page, schema_of):
     rows, schema = table(sections(page)["Outputs"]), schema_of(page)
