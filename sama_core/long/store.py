@@ -212,9 +212,9 @@ def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
 
 
 def _contents(store: SegmentStore, entries: list[Entry]) -> str:
-    megabytes = sum(entry.size for entry in entries) / 2**20
+    size = _size_in_words(sum(entry.size for entry in entries))
     return (
-        f"{_count_segments(len(entries))}, {megabytes:.1f} MiB of {store.limit / 2**30:g} GiB, in "
+        f"{_count_segments(len(entries))}, {size} of {store.limit / 2**30:g} GiB, in "
         f"{store.folder.name}."
         f"{_say_unused(len(store.of_other_versions()))}"
     )
@@ -224,6 +224,11 @@ def _say_unused(others: int) -> str:
     verb = "is" if others == 1 else "are"
     words = f" {others} of them {verb} of another version and {verb} not used."
     return words if others else ""
+
+
+def _size_in_words(count: int) -> str:
+    """Bytes in MiB; less than one of them in KiB, rounded up."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{-(-count // 2**10)} KiB"
 
 
 def _count_segments(segments: int) -> str:

@@ -84,7 +84,7 @@ def test_the_segment_store_shows_what_confirms_clearing(canvas):
     (report,) = canvas.queue_and_wait()["outputs"]["1"]["text"]
     # A long edit of another test may have left segments on this server.
     assert re.fullmatch(
-        r"(1 segment|\d+ segments), \d+\.\d MiB of 8 GiB, in sama_segments\."
+        r"(1 segment|\d+ segments), (\d+ KiB|\d+\.\d MiB) of 8 GiB, in sama_segments\."
         r"( To remove them, set action to clear and confirm to [0-9a-f]{4}\.)?",
         report,
     )

@@ -132,7 +132,7 @@ def test_the_store_node_shows_and_clears(comfyui, small, store):
     cleared = edit.values(edit.add("SAMASegmentStore", action="clear", confirm=f" {code.upper()} "))
     assert cleared.startswith("3 segments removed. 0 segments")
     assert edit.values(edit.add("SAMASegmentStore", action="clear", confirm=code)).startswith(
-        "0 segments, 0.0 MiB of "
+        "0 segments, 0 KiB of "
     )
     assert store.entries() == []
 

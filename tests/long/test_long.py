@@ -25,7 +25,7 @@ from sama_core.long import (
     segment_seed,
 )
 from sama_core.long.drift import colour_drift
-from sama_core.long.store import checksum, show_or_clear
+from sama_core.long.store import Entry, checksum, show_or_clear
 from sama_core.version import VERSION
 from sama_core.weights.write import write_safetensors
 
@@ -227,6 +227,22 @@ def store(tmp_path):
 
 
 LATENT = {"latent": torch.arange(24.0).reshape(1, 2, 3, 2, 2)}
+
+
+@pytest.mark.parametrize(
+    "sizes, words",
+    [
+        ((), "0 segments, 0 KiB of 0.25 GiB, "),
+        ((1,), "1 segment, 1 KiB of "),
+        ((20_000, 33_249), "2 segments, 53 KiB of "),
+        ((2**20,), "1 segment, 1.0 MiB of "),
+        ((2**27, 2**20 // 2), "2 segments, 128.5 MiB of "),
+    ],
+)
+def test_the_report_names_the_size_also_of_small_segments(tmp_path, monkeypatch, sizes, words):
+    entries = [Entry(tmp_path / f"{number:02x}", size, 0) for number, size in enumerate(sizes)]
+    monkeypatch.setattr(SegmentStore, "entries", lambda _store: entries)
+    assert show_or_clear(SegmentStore(tmp_path, 2**28), False, "").startswith(words)
 
 
 def test_what_was_put_is_got_bit_for_bit(store):
