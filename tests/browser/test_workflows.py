@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from sama_core import embedded
 from sama_core.launch.commands.serve import provide_clip
+from sama_core.shapes.demo_clip import FRAMES, SHOWN, demo_scene
+from sama_core.shapes.world.render import coverage
 
 from ..harness.browser import NODE_COUNT
 from ..harness.server import TestPlaces
@@ -84,6 +87,8 @@ def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, path):
     assert entry["status"]["status_str"] == "success"
     assert canvas.errors == []
     check_output(entry, comfy_server.base)
+    if path.stem == "region_edit":
+        check_the_circle_is_red(output_of(entry, comfy_server.base))
 
 
 def test_a_saved_video_dropped_on_the_canvas_brings_its_graph_back(canvas, comfy_server, stocked):
@@ -132,3 +137,13 @@ def check_output(entry: dict, base: Path) -> None:
         stream = video.streams.video[0]
         assert (stream.width, stream.height, stream.average_rate) == (256, 256, 12)
         assert sum(1 for _ in video.decode(stream)) == 17
+
+
+def check_the_circle_is_red(made: Path) -> None:
+    """In every frame where the scene has its blue circle, up to its soft edge."""
+    circle = coverage(demo_scene(), FRAMES, SHOWN, SHOWN)[0, 0].numpy() > 0.99
+    with av.open(str(made)) as video:
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
+    red, green, blue = frames.astype(int)[circle].T
+    assert circle.sum((1, 2)).min() > 5000
+    assert ((red > blue) & (red > green)).mean() > 0.99
