@@ -8,7 +8,7 @@ from .inputs import (
     instruction_input,
     model_inputs,
     sampling_inputs,
-    say_in,
+    say_during_run,
     tag_input,
     tiling_input,
 )
@@ -89,8 +89,7 @@ class AnchorPreview(io.ComfyNode):
             instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling
         )
         indices = anchor_frames(len(frames), anchors, first_frame)
-        edited = edit_anchors(
-            model, clip, vae, frames, indices, settings, say_in(cls.hidden.unique_id)
-        )
+        with say_during_run(cls.hidden.unique_id) as say:
+            edited = edit_anchors(model, clip, vae, frames, indices, settings, say)
         sheet = contact_sheet(frames[indices], edited)
         return io.NodeOutput(sheet, edited, ui=ui.PreviewImage(sheet, cls=cls))

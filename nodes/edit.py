@@ -16,7 +16,7 @@ from .inputs import (
     mask_input,
     model_inputs,
     sampling_inputs,
-    say_in,
+    say_during_run,
     tag_input,
     tiling_input,
 )
@@ -221,6 +221,5 @@ class Edit(io.ComfyNode):
         settings = EditSettings(
             instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling
         )
-        return io.NodeOutput(
-            edit_clip(model, clip, vae, frames, settings, say_in(cls.hidden.unique_id), mask)
-        )
+        with say_during_run(cls.hidden.unique_id) as say:
+            return io.NodeOutput(edit_clip(model, clip, vae, frames, settings, say, mask))

@@ -5,6 +5,7 @@ missing, the other families still load.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 import folder_paths
 from comfy_api.latest import io
@@ -169,8 +170,13 @@ def check_listed(folder: str, name: str | None) -> str | bool:
 
 # --- messages in the node ------------------------------------------------------------------------
 def say_in(node_id: str) -> Callable[[str], bool]:
-    """A function that shows one line of text in the node while it runs."""
+    """A function that shows text in the node, which stays there."""
     return lambda text: node_progress.show(text, node_id)
+
+
+def say_during_run(node_id: str) -> AbstractContextManager[Callable[[str], bool]]:
+    """Gives a function that shows one line of text in the node until the context is left."""
+    return node_progress.show_during(node_id)
 
 
 def remark_in(node_id: str) -> Callable[[Iterable[str | None]], None]:

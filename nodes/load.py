@@ -1,6 +1,7 @@
 """Loading: diffusion model, text encoder, VAE, LoRA."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import comfy.utils
 import folder_paths
@@ -10,7 +11,7 @@ from ..sama_core import embedded
 from ..sama_core.comfyui import joint_state, loaders
 from ..sama_core.comfyui.lora import load_lora
 from ..sama_core.weights.header import shard_paths
-from .inputs import NO_BASE, base_model_input, check_listed, say_in
+from .inputs import NO_BASE, base_model_input, check_listed, say_during_run
 
 CATEGORY = "SAMA/load"
 
@@ -26,15 +27,19 @@ def _stamp(folder: str, *names: str | None) -> list:
     return [(str(file), file.stat().st_mtime, file.stat().st_size) for file in files]
 
 
-def _progress_in(node_id: str) -> Callable[[int, int], None]:
-    """A function that shows in the node how many blocks are loaded: a bar, and a line of text."""
-    say, bar = say_in(node_id), comfy.utils.ProgressBar(1)
+@contextmanager
+def _progress_in(node_id: str) -> Iterator[Callable[[int, int], None]]:
+    """A function that shows in the node how many blocks are loaded: a bar, and a line of text,
+    which goes when all are.
+    """
+    bar = comfy.utils.ProgressBar(1)
+    with say_during_run(node_id) as say:
 
-    def report(done: int, total: int) -> None:
-        say(f"SAMA: loading weights, {done} of {total} blocks")
-        bar.update_absolute(done, total)
+        def report(done: int, total: int) -> None:
+            say(f"SAMA: loading weights, {done} of {total} blocks")
+            bar.update_absolute(done, total)
 
-    return report
+        yield report
 
 
 class LoadModel(io.ComfyNode):
@@ -115,16 +120,12 @@ class LoadModel(io.ComfyNode):
             if base_model == NO_BASE
             else folder_paths.get_full_path_or_raise("diffusion_models", base_model)
         )
-        return io.NodeOutput(
-            loaders.load_diffusion_model(
-                path,
-                base,
-                weight_dtype,
-                num_heads or None,
-                check_weights,
-                report_to=_progress_in(cls.hidden.unique_id),
+        heads = num_heads or None
+        with _progress_in(cls.hidden.unique_id) as report:
+            model = loaders.load_diffusion_model(
+                path, base, weight_dtype, heads, check_weights, report_to=report
             )
-        )
+        return io.NodeOutput(model)
 
 
 class PrepareModel(io.ComfyNode):

@@ -21,6 +21,7 @@ from .inputs import (
     mask_input,
     model_inputs,
     sampling_inputs,
+    say_during_run,
     say_in,
     tag_input,
     tiling_input,
@@ -142,8 +143,9 @@ class LongEdit(io.ComfyNode):
         )
         cut = LongSettings(segment_frames, overlap_frames, anchor_colours, segment_seeds)
         store = segment_store() if keep_segments else None
-        say = say_in(cls.hidden.unique_id)
-        return io.NodeOutput(edit_long(model, clip, vae, frames, settings, cut, store, say, mask))
+        with say_during_run(cls.hidden.unique_id) as say:
+            edited = edit_long(model, clip, vae, frames, settings, cut, store, say, mask)
+        return io.NodeOutput(edited)
 
 
 class SegmentStore(io.ComfyNode):

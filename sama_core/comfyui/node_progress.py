@@ -1,6 +1,7 @@
 """What a node shows while it works, because an artist does not read the console.
 
 show, show_remarks     text in the running node, whichever pack it comes from
+show_during            text that leaves the node when the work ends
 report_blocks_to       how many blocks of a model are loaded
 Stages                 the stages of an edit: one bar, one line of text, log lines with times
 """
@@ -20,8 +21,8 @@ log = logging.getLogger(__name__)
 
 _BLANK = " "
 """What removes a text: ComfyUI's frontend ignores an empty one, and the old text would stay."""
-_with_remarks: set[str] = set()
-"""Ids of nodes that still show what `show_remarks` put there."""
+_with_remarks: dict[str, str] = {}
+"""What `show_remarks` put into nodes that still show it, by their ids."""
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -47,10 +48,30 @@ def show_remarks(remarks: Iterable[str | None], node_id: str | None = None) -> N
     if node_id is None:
         return
     if text and show(text, node_id):
-        _with_remarks.add(node_id)
-    elif not text and node_id in _with_remarks:
+        _with_remarks[node_id] = text
+    elif not text and _with_remarks.pop(node_id, None):
         show(_BLANK, node_id)
-        _with_remarks.discard(node_id)
+
+
+@contextmanager
+def show_during(node_id: str) -> Iterator[Callable[[str], bool]]:
+    """A function that shows one line of text in the node while the context is entered.
+
+    The line leaves the node when the work ends, is interrupted or fails. The remarks of the run
+    (`show_remarks`) then stand there alone.
+    """
+    shown = _with_remarks.pop(node_id, None) is not None  # those of an earlier run
+
+    def say(text: str) -> bool:
+        nonlocal shown
+        shown = show(text, node_id) or shown
+        return shown
+
+    try:
+        yield say
+    finally:
+        if shown:
+            show(_with_remarks.get(node_id, _BLANK), node_id)
 
 
 def _running_node() -> str | None:

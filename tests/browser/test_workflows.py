@@ -27,6 +27,9 @@ INSTEAD = {
     "wan_2.1_vae.safetensors": embedded.VAE.name,
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors": embedded.TEXT_ENCODER.name,
 }
+STAGES = ("reading", "encoding", "sampling", "decoding", "loading")
+TEXTS = """() => app.graph.nodes.flatMap(node => node.widgets ?? [])
+    .filter(widget => widget.type === "progressText").map(widget => widget.value)"""
 
 
 def test_workflows_with_thumbnails():
@@ -86,6 +89,8 @@ def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, path):
     entry = canvas.queue_and_wait(timeout=180)
     assert entry["status"]["status_str"] == "success"
     assert canvas.errors == []
+    for text in canvas.evaluate(TEXTS):
+        assert not any(stage in text for stage in STAGES), text
     check_output(entry, comfy_server.base)
     if path.stem == "region_edit":
         check_the_circle_is_red(output_of(entry, comfy_server.base))

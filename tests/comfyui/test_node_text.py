@@ -13,7 +13,7 @@ def nothing_told_before(comfyui, monkeypatch):
     """Graphs of other tests have the same node ids."""
     from sama_core.comfyui import node_progress
 
-    monkeypatch.setattr(node_progress, "_with_remarks", set())
+    monkeypatch.setattr(node_progress, "_with_remarks", {})
 
 
 def shown(result, node_id: str) -> list[str]:
@@ -135,6 +135,78 @@ def test_without_a_server_or_an_executor_sampling_goes_on(edit, monkeypatch):
         assert node_progress.show("SAMA: x") is False
 
 
-def test_ours_shows_its_stages_through_the_same_place(edit):
+def test_ours_shows_its_stages_through_the_same_place_until_it_ends(edit):
+    """Then none of them stands in the node as if it were still at work."""
     link = whole_edit(edit, steps=1)
-    assert run(edit, link)[-1] == "SAMA: decoding"
+    texts = run(edit, link)
+    assert texts[0] == "SAMA: reading the instruction"
+    assert texts[-2:] == ["SAMA: decoding", " "]
+
+
+def long(edit) -> list:
+    """SAMA Long Edit in the place of SAMA Edit."""
+    link = whole_edit(edit, steps=1)
+    edit.nodes[link[0]]["class_type"] = "SAMALongEdit"
+    edit.nodes[link[0]]["inputs"] |= {
+        "segment_frames": 9,
+        "overlap_frames": 4,
+        "anchor_colours": False,
+        "keep_segments": False,
+    }
+    return link
+
+
+def anchors(edit) -> list:
+    """SAMA Anchor Preview in the place of SAMA Edit."""
+    link = whole_edit(edit, steps=1)
+    edit.nodes[link[0]]["class_type"] = "SAMAAnchorPreview"
+    edit.nodes[link[0]]["inputs"] |= {"anchors": 1, "first_frame": 0}
+    return link
+
+
+@pytest.mark.parametrize(
+    "build, last",
+    [
+        (long, "SAMA: segment 1 of 1, decoding"),
+        (anchors, "SAMA: decoding"),
+        (lambda edit: edit.model, "SAMA: loading weights, 2 of 2 blocks"),
+    ],
+    ids=["long edit", "anchors", "loader"],
+)
+def test_the_last_stage_leaves_the_node(edit, build, last):
+    assert run(edit, build(edit))[-2:] == [last, " "]
+
+
+def test_stages_leave_the_node_when_the_run_is_interrupted_or_fails(edit, monkeypatch):
+    from sama_core.comfyui import edit as whole
+
+    link = whole_edit(edit, steps=20)
+    edit.comfyui.interrupt_after(6)
+    result = edit.comfyui.run(edit.nodes, keep=[link[0]])
+    assert result.interrupted
+    texts = shown(result, link[0])
+    assert texts[-2].startswith("SAMA: sampling, step ") and texts[-1] == " "
+
+    def fail(*_arguments):
+        raise RuntimeError("simulated")
+
+    monkeypatch.setattr(whole, "decode_latent", fail)
+    edit.nodes[link[0]]["inputs"]["steps"] = 1
+    result = edit.comfyui.run(edit.nodes, keep=[link[0]])
+    assert "simulated" in result.errors[0]
+    assert shown(result, link[0])[-2:] == ["SAMA: decoding", " "]
+
+
+def test_a_remark_stays_when_the_stages_have_gone(edit):
+    """The run's own remark, not that of an earlier one."""
+    from .test_distilled import GUIDES_TWICE, LIGHTX2V
+    from .test_non_finite import lora_file
+
+    lora_file(edit.comfyui, LIGHTX2V, 1.0)
+    edit.patch("SAMALoadLora", lora_name=LIGHTX2V, strength=0.01)
+    link = whole_edit(edit, steps=2, cfg=5.0)
+    texts = run(edit, link)
+    assert texts[-2].endswith("decoding")
+    assert texts[-1] == f"SAMA: {LIGHTX2V} has the guidance inside, and {GUIDES_TWICE}."
+    edit.nodes[link[0]]["inputs"]["cfg"] = 1.0
+    assert run(edit, link)[-1] == " "
