@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -33,6 +33,38 @@ class Teacher(Protocol):
         `prompt` (F, H, W) in 0..1 is the subject's mask, for teachers that track one.
         """
         ...
+
+
+class FrozenTeacher:
+    """A frozen model of `transformers` and what names it."""
+
+    class_name = ""
+    """Its class in `transformers`."""
+    kind = ""
+    """The teacher's name in `load_teacher`."""
+    tracks = False
+    """Whether it follows a subject, whose mask it needs."""
+
+    def __init__(self, model: Any, source: str = "given"):
+        """Freezes `model`; `source` says where its weights are from, for the cache."""
+        self.model: Any = model.eval().requires_grad_(False)
+        self.width = self.read_width(self.model.config)
+        self.key = f"{self.kind}:{source}"
+
+    @classmethod
+    def from_pretrained(cls, path: str, dtype: torch.dtype = torch.float32) -> Self:
+        """The model in a folder. Raises RuntimeSetupError where it does not load."""
+        return cls(load_transformer(cls.class_name, path, dtype), identify_weights(path))
+
+    @staticmethod
+    def read_width(settings: Any) -> int:
+        """Channels of a feature, of a model's settings."""
+        return int(settings.hidden_size)
+
+    @staticmethod
+    def count_slices(settings: Any, frames: int) -> int:
+        """Features in time that a model of these settings gives a clip of `frames` frames."""
+        return frames
 
 
 def load_transformer(class_name: str, path: str, dtype: torch.dtype) -> Any:

@@ -19,41 +19,24 @@ from torch import Tensor, nn
 from ....errors import SamaError, needed
 from .base import (
     IMAGENET,
+    FrozenTeacher,
     check_features,
     check_frames,
-    identify_weights,
-    load_transformer,
     normalise,
     resize_frames,
 )
 
 
-class Sam2Teacher:
+class Sam2Teacher(FrozenTeacher):
     """A frozen `Sam2VideoModel`."""
 
     class_name, kind, tracks = "Sam2VideoModel", "sam2", True
-    """As in `VisionTeacher`."""
-
-    def __init__(self, model: Any, source: str = "given"):
-        """Freezes `model`; `source` says where its weights are from, for the cache."""
-        self.model: Any = model.eval().requires_grad_(False)
-        self.width = self.read_width(self.model.config)
-        self.key = f"{self.kind}:{source}"
-
-    @classmethod
-    def from_pretrained(cls, path: str, dtype: torch.dtype = torch.float32) -> "Sam2Teacher":
-        """The model in a folder. Raises RuntimeSetupError where it does not load."""
-        return cls(load_transformer(cls.class_name, path, dtype), identify_weights(path))
+    """As in `FrozenTeacher`."""
 
     @staticmethod
     def read_width(settings: Any) -> int:
         """Channels of a feature, of a model's settings."""
         return int(settings.memory_attention_hidden_size)
-
-    @staticmethod
-    def count_slices(settings: Any, frames: int) -> int:
-        """One for each frame."""
-        return frames
 
     @torch.no_grad()
     def features(self, frames: Tensor, prompt: Tensor | None = None) -> dict[str, Tensor]:

@@ -12,45 +12,16 @@ from torch import Tensor
 
 from .base import (
     IMAGENET,
+    FrozenTeacher,
     check_features,
     check_frames,
-    identify_weights,
-    load_transformer,
     normalise,
     resize_frames,
 )
 
 
-class VisionTeacher:
-    """A frozen model of `transformers` and what names it."""
-
-    class_name = ""
-    """Its class in `transformers`."""
-    kind = ""
-    """The teacher's name in `load_teacher`."""
-    tracks = False
-    """Whether it follows a subject, whose mask it needs."""
-
-    def __init__(self, model: Any, source: str = "given"):
-        """Freezes `model`; `source` says where its weights are from, for the cache."""
-        self.model: Any = model.eval().requires_grad_(False)
-        self.width = self.read_width(self.model.config)
-        self.key = f"{self.kind}:{source}"
-
-    @classmethod
-    def from_pretrained(cls, path: str, dtype: torch.dtype = torch.float32):
-        """The model in a folder. Raises RuntimeSetupError where it does not load."""
-        return cls(load_transformer(cls.class_name, path, dtype), identify_weights(path))
-
-    @staticmethod
-    def read_width(settings: Any) -> int:
-        """Channels of a feature, of a model's settings."""
-        return int(settings.hidden_size)
-
-    @staticmethod
-    def count_slices(settings: Any, frames: int) -> int:
-        """Features in time that a model of these settings gives a clip of `frames` frames."""
-        return frames
+class VisionTeacher(FrozenTeacher):
+    """A teacher that sees the frames alone."""
 
     def _place(self, frames: Tensor) -> Tensor:
         weight = next(self.model.parameters())
