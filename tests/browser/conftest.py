@@ -35,3 +35,10 @@ def canvas(browser, comfy_server):
     """ComfyUI's frontend on a fresh page: a `harness.browser.Canvas`."""
     with open_canvas(browser, comfy_server) as canvas:
         yield canvas
+
+
+@pytest.fixture(params=[False, True], ids=["classic", "nodes_2"])
+def either_canvas(request, browser, comfy_server):
+    """As `canvas`, once with classic nodes and once with Nodes 2.0."""
+    with open_canvas(browser, comfy_server, nodes_2=request.param) as canvas:
+        yield canvas

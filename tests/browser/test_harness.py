@@ -40,6 +40,17 @@ def test_core_graph_on_the_canvas(canvas, comfy_server):
     assert canvas.errors == []
 
 
+@pytest.mark.parametrize("either_canvas", [True, False], indirect=True)
+def test_nodes_in_either_style(either_canvas, request):
+    """Nodes 2.0 are elements of the page, classic ones are painted."""
+    either_canvas.open_api(GRAPH, "core")
+    nodes_2 = request.node.callspec.params["either_canvas"]
+    either_canvas.wait_until(
+        "count => document.querySelectorAll('[data-node-id]').length === count",
+        len(GRAPH) if nodes_2 else 0,
+    )
+
+
 def test_a_page_that_never_answers_costs_its_limit_alone(canvas, browser):
     """The wait ends with its name, Chromium is gone, and the next page is one of another."""
     first = browser.processes

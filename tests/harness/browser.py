@@ -22,6 +22,8 @@ SETTINGS = {
 # ours.
 READY = """() => window.app?.vueAppReady && app.canvas?.graph
     && app.extensionManager?.spinner === false && app.extensionManager.workflow?.activeWorkflow"""
+NODES_2 = "Comfy__VueNodes__Enabled"
+"""The setting that draws nodes as HTML; without it they are painted on the canvas."""
 NOISE = (
     "/user.css",  # ComfyUI answers 404 while the user has no such file yet
     "/userdata",
@@ -178,8 +180,9 @@ def browsing(server: ComfyServer) -> Iterator[Browser]:
 
 
 @contextmanager
-def open_canvas(browser: Browser, server: ComfyServer) -> Iterator[Canvas]:
-    """A fresh page of the frontend, loaded and ready."""
+def open_canvas(browser: Browser, server: ComfyServer, nodes_2: bool = False) -> Iterator[Canvas]:
+    """A fresh page of the frontend, loaded and ready, with classic nodes or with Nodes 2.0."""
+    server.save_settings(**{NODES_2: nodes_2})
     with browser.open_page() as page:
         canvas = Canvas(browser, page, server)
         with browser.limit("ComfyUI's frontend to be ready"):
