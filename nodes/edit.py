@@ -3,11 +3,13 @@
 from comfy_api.latest import io
 
 from ..sama_core.comfyui import conditioning
+from ..sama_core.comfyui.distilled import own_sampling
 from ..sama_core.comfyui.edit import EditSettings, edit_clip
 from ..sama_core.comfyui.later_core import newer_fields
 from ..sama_core.comfyui.saving import check_saving_of
-from ..sama_core.model.schedule import DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
+from ..sama_core.model.schedule import DEFAULT_SHIFT, flow_sigmas
 from ..sama_core.region import FittedClip
+from ..sama_core.released_files import SAMA_14B
 from .inputs import (
     SHIFT,
     STEPS,
@@ -15,6 +17,7 @@ from .inputs import (
     instruction_input,
     mask_input,
     model_inputs,
+    remark_in,
     sampling_inputs,
     say_during_run,
     tag_input,
@@ -125,8 +128,9 @@ class Sigmas(io.ComfyNode):
                 io.Int.Input(
                     "steps",
                     **STEPS,
-                    tooltip="Sampling steps; more follow the schedule more closely. "
-                    f"Default {DEFAULT_STEPS}.",
+                    tooltip="Sampling steps; more follow the schedule more closely. Default 0: "
+                    "those of the connected model, or without one SAMA-14B's "
+                    f"{SAMA_14B.steps}.",
                 ),
                 io.Float.Input(
                     "shift",
@@ -143,12 +147,21 @@ class Sigmas(io.ComfyNode):
                     tooltip="Share of the schedule that is run, from its end. Default 1, a full "
                     "edit.",
                 ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model to sample; its own number of steps is taken where steps is "
+                    "0.",
+                ),
             ],
             outputs=[io.Sigmas.Output(tooltip="To SamplerCustom or SamplerCustomAdvanced.")],
         )
 
     @classmethod
-    def execute(cls, steps, shift, denoise) -> io.NodeOutput:
+    def execute(cls, steps, shift, denoise, model=None) -> io.NodeOutput:
+        own = SAMA_14B.sampling if model is None else own_sampling(model)
+        steps, _, taken = own.fill(steps, own.cfg)
+        remark_in(None)([taken and f"SAMA: {taken}"])
         return io.NodeOutput(flow_sigmas(max(steps, int(steps / denoise)), shift)[-(steps + 1) :])
 
 

@@ -11,25 +11,34 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..sama_core.comfyui import node_progress
-from ..sama_core.model.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS
-from ..sama_core.released_files import MODEL_FILES, SAMA_SHAPES
+from ..sama_core.model.schedule import DEFAULT_SHIFT
+from ..sama_core.released_files import (
+    DISTILLED_CFG,
+    DISTILLED_STEPS,
+    MODEL_FILES,
+    OWN_CFG,
+    OWN_STEPS,
+    SAMA_14B,
+    SAMA_SHAPES,
+)
 
 ClipInfoType = io.Custom("SAMA_CLIP_INFO")
 """The socket of `clip.ClipInfo`."""
 NO_BASE = "none"
 """The entry of `base_model_input` that stands for no base model."""
-STEPS = {"default": DEFAULT_STEPS, "min": 1, "max": 1000}
+STEPS = {"default": OWN_STEPS, "min": OWN_STEPS, "max": 1000}
 """Default and limits of every input for sampling steps."""
-CFG = {"default": DEFAULT_CFG, "min": 0.0, "max": 100.0, "step": 0.1}
+CFG = {"default": OWN_CFG, "min": OWN_CFG, "max": 100.0, "step": 0.1}
 """Default and limits of every input for the guidance strength."""
 STEPS_OF_MODELS = (
-    f"Default {DEFAULT_STEPS}; 4 to 8 with a step-distilled LoRA; {SAMA_SHAPES.steps} with the "
-    "small model inside the pack."
+    f"Default 0, the model's own: {SAMA_14B.steps} for SAMA-14B, {DISTILLED_STEPS} with a "
+    f"step-distilled LoRA, {SAMA_SHAPES.steps} for SAMA-Shapes, the small model inside the pack."
 )
 """For tooltips: the sampling steps that each model needs."""
 CFG_OF_MODELS = (
-    f"Default {DEFAULT_CFG:g}; 1 with a step-distilled LoRA: then each step runs the model once, "
-    f"not twice. {SAMA_SHAPES.cfg:g} with the small model inside the pack."
+    f"Default -1, the model's own: {SAMA_14B.cfg:g} for SAMA-14B, {DISTILLED_CFG:g} with a "
+    f"step-distilled LoRA, {SAMA_SHAPES.cfg:g} for SAMA-Shapes. At 1 each step runs the model "
+    "once, not twice."
 )
 """For tooltips: the guidance strength that each model needs."""
 SHIFT = {"default": DEFAULT_SHIFT, "min": 0.01, "max": 100.0, "step": 0.01}
@@ -179,6 +188,9 @@ def say_during_run(node_id: str) -> AbstractContextManager[Callable[[str], bool]
     return node_progress.show_during(node_id)
 
 
-def remark_in(node_id: str) -> Callable[[Iterable[str | None]], None]:
-    """A function that shows remarks in the node; an empty list removes those of an earlier run."""
+def remark_in(node_id: str | None) -> Callable[[Iterable[str | None]], None]:
+    """A function that shows remarks in the node; an empty list removes those of an earlier run.
+
+    None is the running node.
+    """
     return lambda remarks: node_progress.show_remarks(remarks, node_id)

@@ -12,6 +12,7 @@ from ..sama_core.plan.planning import make_plan
 from ..sama_core.plan.read_model import read_model
 from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_sizes, fitted_clip
 from ..sama_core.plan.summary import report, verdict_first
+from ..sama_core.released_files import release_of
 from .inputs import (
     CFG,
     CFG_OF_MODELS,
@@ -181,6 +182,7 @@ class Plan(io.ComfyNode):
         config, weights, _ = read_model(
             path, None if base_model == NO_BASE else _model_path(base_model)
         )
+        steps, cfg, _ = release_of(config.text_dim).sampling.fill(steps, cfg)
         sizes = encoder_sizes(config)
         if text_encoder_name != AUTOMATIC:
             encoder = folder_paths.get_full_path_or_raise("text_encoders", text_encoder_name)

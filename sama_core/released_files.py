@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import embedded
+from .errors import InputError, needed
 from .geometry import DEFAULT_AREA, WAN_21, Lattice
 
 WAN_REPO = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
@@ -94,6 +95,47 @@ def default_file(role: str) -> ModelFile:
     return next(file for file in MODEL_FILES if file.role == role)
 
 
+OWN_STEPS, OWN_CFG = 0, -1.0
+"""Steps and cfg that stand for the model's own."""
+DISTILLED_STEPS, DISTILLED_CFG = 6, 1.0
+"""What a step-distilled LoRA asks for. Unverified: none was run on SAMA."""
+
+
+@dataclass(frozen=True)
+class OwnSampling:
+    """Steps and cfg that suit a model."""
+
+    steps: int
+    """Sampling steps."""
+    cfg: float
+    """Guidance strength."""
+    whose: str
+    """What they suit, as people call it."""
+
+    def fill(self, steps: int = OWN_STEPS, cfg: float = OWN_CFG) -> tuple[int, float, str]:
+        """The steps and cfg to sample with, and in words which of them are the model's own.
+
+        OWN_STEPS and OWN_CFG are replaced. The words are empty if neither was asked for. Raises
+        InputError for numbers that no run can have.
+        """
+        if not OWN_STEPS <= steps < float("inf"):
+            raise InputError(
+                needed("steps", steps, "0 or more", "0 takes the model's own number of steps.")
+            )
+        if cfg != OWN_CFG and not 0 <= cfg < float("inf"):
+            raise InputError(
+                needed("cfg", cfg, "0 or more, or -1", "-1 takes the model's own cfg.")
+            )
+        taken = []
+        if steps == OWN_STEPS:
+            steps = self.steps
+            taken.append(f"{steps} steps")
+        if cfg == OWN_CFG:
+            cfg = self.cfg
+            taken.append(f"cfg {cfg:g}")
+        return steps, cfg, f"{' and '.join(taken)} for {self.whose}" if taken else ""
+
+
 @dataclass(frozen=True)
 class Release:
     """One released model."""
@@ -116,6 +158,11 @@ class Release:
     """Pixels of a frame it was made for."""
     weights: Path | None = None
     """The DiT's file, where it is in the pack."""
+
+    @property
+    def sampling(self) -> OwnSampling:
+        """Its steps and cfg."""
+        return OwnSampling(self.steps, self.cfg, self.name)
 
 
 SAMA_14B = Release(
@@ -152,3 +199,12 @@ SAMA_SHAPES = Release(
     weights=embedded.DIT,
 )
 """The small model inside the pack."""
+
+
+def release_of(text_dim: int) -> Release:
+    """The released model that a model with text tokens of this width is, or was trained from.
+
+    umT5-xxl's tokens go into SAMA-14B; any other width is that of a small text encoder, as
+    SAMA-Shapes has. A fine-tuned model keeps its width.
+    """
+    return SAMA_14B if text_dim == SAMA_14B.sizes["text_dim"] else SAMA_SHAPES

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import sama_core
 from sama_core import embedded
+from sama_core.errors import InputError
 from sama_core.geometry import ClipShape, LatentShape, Lattice, pad_frame_count
 from sama_core.model import schedule
 from sama_core.model.config import DitConfig
@@ -16,7 +18,14 @@ from sama_core.model.dit import SamaDiT
 from sama_core.model.memory_law import sequence_tokens
 from sama_core.plan.request import Request, forward_flops
 from sama_core.plan.weight_bytes import RELEASED, RELEASED_CONFIG
-from sama_core.released_files import DIFFUSION_MODEL, SAMA_14B, SAMA_SHAPES, Release, default_file
+from sama_core.released_files import (
+    DIFFUSION_MODEL,
+    SAMA_14B,
+    SAMA_SHAPES,
+    Release,
+    default_file,
+    release_of,
+)
 from sama_core.weights.checkpoint import model_shapes
 from sama_core.weights.header import read_header
 
@@ -41,6 +50,36 @@ def test_sama_14b():
     assert defaults == (SAMA_14B.steps, SAMA_14B.cfg, SAMA_14B.shift)
     assert DitConfig(**SAMA_14B.sizes) == RELEASED_CONFIG
     assert RELEASED.stored == default_file(DIFFUSION_MODEL).size == 28_601_809_776
+
+
+def test_steps_0_and_cfg_minus_1_are_the_models_own():
+    assert SAMA_14B.sampling.fill() == (50, 5.0, "50 steps and cfg 5 for SAMA-14B")
+    assert SAMA_SHAPES.sampling.fill() == (10, 1.3, "10 steps and cfg 1.3 for SAMA-Shapes")
+    assert SAMA_SHAPES.sampling.fill(3) == (3, 1.3, "cfg 1.3 for SAMA-Shapes")
+    assert SAMA_SHAPES.sampling.fill(0, 0.0) == (10, 0.0, "10 steps for SAMA-Shapes")
+    assert SAMA_SHAPES.sampling.fill(50, 5.0) == (50, 5.0, "")
+
+
+@pytest.mark.parametrize(
+    ("steps", "cfg", "sentence"),
+    [
+        (-1, 1.0, "steps: got -1, needs 0 or more. 0 takes the model's own number of steps."),
+        (1, -0.5, "cfg: got -0.5, needs 0 or more, or -1. -1 takes the model's own cfg."),
+        (1, -2.0, "cfg: got -2.0, needs 0 or more, or -1."),
+        (1, float("nan"), "cfg: got nan, needs 0 or more, or -1."),
+        (1, float("inf"), "cfg: got inf, needs 0 or more, or -1."),
+    ],
+)
+def test_numbers_that_no_run_can_have(steps, cfg, sentence):
+    with pytest.raises(InputError) as error:
+        SAMA_14B.sampling.fill(steps, cfg)
+    assert str(error.value).startswith(sentence)
+
+
+def test_a_model_is_known_by_the_width_of_its_text():
+    """A fine-tuned one, too; with any small text encoder it is SAMA-Shapes' kin."""
+    assert release_of(4096) is SAMA_14B
+    assert release_of(128) is release_of(64) is SAMA_SHAPES
 
 
 def test_sama_shapes_is_what_its_file_says():

@@ -1,4 +1,5 @@
-"""Step-distilled LoRAs: which file is one, and whether a run's cfg and steps go with it.
+"""Steps and cfg that suit a model. Step-distilled LoRAs change them: which file is one, and
+whether a run's cfg and steps go with it.
 
 Such a LoRA makes Wan sample in a few steps and has the guidance trained in, so it needs cfg 1. Only
 names show that a LoRA is one: its tensors look like those of any other. So a LoRA that Load SAMA
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..released_files import DISTILLED_CFG, DISTILLED_STEPS, OwnSampling, release_of
+from .model import require_sama
 from .non_finite import cfg_of
 
 KEY = "sama_distilled"
@@ -94,6 +97,20 @@ def remember(model, name: str, family: Family) -> None:
 def loras_on(model) -> tuple[Distilled, ...]:
     """The distilled LoRAs that `remember` noted on the model or on what it was cloned from."""
     return model.get_attachment(KEY) or ()
+
+
+def own_sampling(model) -> OwnSampling:
+    """The steps and cfg that suit a ModelPatcher: its release's, or its distilled LoRA's.
+
+    Raises RuntimeSetupError if it is not a SAMA model.
+    """
+    require_sama(model)
+    own, loras = release_of(model.model.dit_config.text_dim).sampling, loras_on(model)
+    if not loras:
+        return own
+    lora = next((lora for lora in loras if lora.family.steps is not None), loras[0])
+    least, most = lora.family.steps or (own.steps, own.steps)
+    return OwnSampling(min(max(DISTILLED_STEPS, least), most), DISTILLED_CFG, lora.name)
 
 
 def advice(model, steps: int, cfg: float) -> str:

@@ -4,8 +4,9 @@ SAMA Edit is `edit_clip`. SAMA Anchor Preview (`edit_anchors`) and SAMA Long Edi
 `EditRun` on single frames and on segments. The separate nodes are its parts.
 """
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import comfy.sample
 import comfy.samplers
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ConditioningError, needed
-from ..model.schedule import DEFAULT_CFG, DEFAULT_SHIFT, DEFAULT_STEPS, flow_sigmas
+from ..model.schedule import DEFAULT_SHIFT, flow_sigmas
 from ..region import FittedClip, paste_back
+from ..released_files import OWN_CFG, OWN_STEPS
 from .attention_backends import refuse_sparse
 from .conditioning import (
     TILINGS,
@@ -26,11 +28,13 @@ from .conditioning import (
     require_wan_vae,
     start_latent,
 )
-from .distilled import advice
+from .distilled import advice, own_sampling
 from .joint_state import prepare
 from .model import lattice_of_model
 from .node_progress import Stages
 from .non_finite import refuse_frames
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,12 @@ class EditSettings:
     """What to change, in plain words."""
     seed: int = 0
     """Seed of the video noise and of the semantic noise."""
-    steps: int = DEFAULT_STEPS
-    """Sampling steps."""
-    cfg: float = DEFAULT_CFG
-    """Guidance strength; at 1 only the instruction is sampled, twice as fast."""
+    steps: int = OWN_STEPS
+    """Sampling steps; OWN_STEPS are the model's own."""
+    cfg: float = OWN_CFG
+    """Guidance strength; at 1 only the instruction is sampled, twice as fast. OWN_CFG is the
+    model's own.
+    """
     shift: float = DEFAULT_SHIFT
     """Schedule shift."""
     sampler_name: str = "euler"
@@ -53,6 +59,14 @@ class EditSettings:
     """Put the trained tag `[Video edit]` before the instruction."""
     tiling: str = TILINGS[0]
     """How the VAE tiles, see `conditioning.encode_source`."""
+
+    def on(self, model) -> tuple["EditSettings", str]:
+        """With the numbers of steps and cfg for a ModelPatcher, and which are its own, in words.
+
+        Raises SamaError for numbers that no run can have, and for a model that is not SAMA's.
+        """
+        steps, cfg, taken = own_sampling(model).fill(self.steps, self.cfg)
+        return replace(self, steps=steps, cfg=cfg), taken
 
 
 def edit_clip(
@@ -85,7 +99,7 @@ class EditRun:
     prompts: tuple[list, list]
     """Positive and negative conditioning, without the source."""
     settings: EditSettings
-    """What was asked."""
+    """What was asked, with the model's own steps and cfg where none were."""
     stages: Stages
     """Progress in the node."""
 
@@ -107,8 +121,11 @@ class EditRun:
         require_wan_vae(vae)
         model = prepare(model)
         refuse_sparse(model)
-        advised = advice(model, settings.steps, settings.cfg)
-        stages = Stages(settings.steps, runs, say, advised, decodings)
+        settings, taken = settings.on(model)
+        if taken:
+            log.info("SAMA: %s", taken)
+        told = filter(None, (taken, advice(model, settings.steps, settings.cfg)))
+        stages = Stages(settings.steps, runs, say, ", ".join(told), decodings)
         with stages.stage("reading the instruction"):
             prompts = encode_instruction(clip, settings.instruction, settings.tag)
         return cls(model, vae, prompts, settings, stages)

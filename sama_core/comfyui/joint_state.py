@@ -19,12 +19,12 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..errors import ConditioningError, RuntimeSetupError, needed
+from ..errors import ConditioningError, needed
 from ..geometry import LatentShape
 from ..model.semantic import semantic_noise
 from . import context_windows, distilled, node_progress, non_finite, out_of_memory, video_view
 from .attention_backends import refuse_sparse
-from .model import SamaModel, require_wan_latent
+from .model import require_sama, require_wan_latent
 from .streams import JointShape, attach_semantic, carried_semantic, find_packed, fit_semantic
 
 KEY = "sama"
@@ -52,15 +52,7 @@ def prepare(model):
     SAMA's wrappers come before those of other nodes, which then see a video wherever ComfyUI would
     show them one. Raises RuntimeSetupError if it is not a SAMA model.
     """
-    if not isinstance(model.model, SamaModel):
-        raise RuntimeSetupError(
-            needed(
-                "model",
-                f"a {type(model.model).__name__} model",
-                "a SAMA model",
-                "Load sama_14b_ema.safetensors, or a SAMA GGUF file.",
-            )
-        )
+    require_sama(model)
     model = model.clone()
     for kind, wrapper in _WRAPPERS.items():
         others = {key: fns for key, fns in model.wrappers.get(kind, {}).items() if key != KEY}

@@ -272,6 +272,19 @@ def lattice_of_model(patcher) -> Lattice:
     return getattr(getattr(patcher, "model", None), "lattice", WAN_21)
 
 
+def require_sama(patcher) -> None:
+    """Raises RuntimeSetupError unless the model of a ModelPatcher is SAMA's."""
+    if not isinstance(patcher.model, SamaModel):
+        raise RuntimeSetupError(
+            needed(
+                "model",
+                f"a {type(patcher.model).__name__} model",
+                "a SAMA model",
+                "Load sama_14b_ema.safetensors, or a SAMA GGUF file.",
+            )
+        )
+
+
 def require_wan_latent(latent: Tensor, what: str, lattice: Lattice) -> None:
     """Raises ConditioningError unless `latent` is a video latent (B, C, T, h, w) of the model's C
     channels: 16 for Wan 2.1."""

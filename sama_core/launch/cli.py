@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from ..convert.formats import FORMATS
-from ..released_files import SAMA_14B, SAMA_SHAPES
+from ..released_files import OWN_CFG, OWN_STEPS, SAMA_14B, SAMA_SHAPES
 from ..weights.names import WEIGHT_DTYPES
 from .commands.convert import convert
 from .commands.edit import DEFAULT_INSTRUCTION, area_pixels, edit
@@ -90,6 +90,26 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def _add_sampling(command: argparse.ArgumentParser) -> None:
+    """Steps and cfg; without them the model's own."""
+    command.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        default=OWN_STEPS,
+        help=f"sampling steps (default: the model's own, {SAMA_14B.steps} for SAMA-14B, "
+        f"{SAMA_SHAPES.steps} for SAMA-Shapes)",
+    )
+    command.add_argument(
+        "--cfg",
+        type=float,
+        metavar="X",
+        default=OWN_CFG,
+        help=f"guidance strength (default: the model's own, {SAMA_14B.cfg:g} for SAMA-14B, "
+        f"{SAMA_SHAPES.cfg:g} for SAMA-Shapes)",
+    )
+
+
 def _add_edit(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "edit", allow_abbrev=False, help="edit a clip as an instruction says"
@@ -108,25 +128,12 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
         help="what to change (default: %(default)s)",
     )
     add("--server", metavar="URL", help="a running ComfyUI with the pack (default: one is started)")
-    add(
-        "--steps",
-        type=int,
-        metavar="N",
-        help=f"sampling steps (default: {SAMA_14B.steps} with SAMA-14B, "
-        f"{SAMA_SHAPES.steps} with SAMA-Shapes)",
-    )
+    _add_sampling(command)
     add(
         "--seed",
         type=int,
         metavar="N",
         help="the same seed gives the same edit (default: the workflow's)",
-    )
-    add(
-        "--cfg",
-        type=float,
-        metavar="X",
-        help=f"guidance strength (default: {SAMA_14B.cfg:g} with SAMA-14B, "
-        f"{SAMA_SHAPES.cfg:g} with SAMA-Shapes)",
     )
     add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
     add(
@@ -208,8 +215,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         metavar="WxH",
         help="working area, WxH or pixels (default: the model's own)",
     )
-    add("--steps", type=int, metavar="N", help="sampling steps (default: the model's own)")
-    add("--cfg", type=float, metavar="X", help="guidance strength (default: the model's own)")
+    _add_sampling(command)
     add(
         "--vram",
         type=float,

@@ -21,7 +21,7 @@ from ..model.memory_law import (
     feed_forward_slice,
     sequence_tokens,
 )
-from ..released_files import TEXT_ENCODER, VAE, default_file
+from ..released_files import SAMA_SHAPES, TEXT_ENCODER, VAE, default_file, release_of
 from .budget import Load
 from .machine import Machine
 from .weight_bytes import RELEASED, RELEASED_CONFIG, Weights
@@ -160,7 +160,7 @@ def forward_flops(config: DitConfig, latent: LatentShape, source: bool = True) -
 
 def is_small(config: DitConfig) -> bool:
     """Whether the model uses the pack's small text encoder and VAE, not umT5-xxl and Wan's VAE."""
-    return config.text_dim != RELEASED_CONFIG.text_dim
+    return release_of(config.text_dim) is SAMA_SHAPES
 
 
 def encoder_sizes(config: DitConfig) -> dict[str, int]:

@@ -207,9 +207,11 @@ def test_tooltips_name_each_models_own_steps_and_cfg(comfyui, pack, node):
     inputs = {one.id: one for one in comfyui.node_class(node).define_schema().inputs}
     for name in ("steps", "cfg"):
         tooltip, default = inputs[name].tooltip, inputs[name].default
-        large, small = (f"{getattr(model, name):g}" for model in (SAMA_14B, SAMA_SHAPES))
-        assert f"{default:g}" == large and f"Default {large}" in tooltip
-        assert f" {small} with the small model inside the pack" in tooltip
+        assert default == {"steps": 0, "cfg": -1}[name]
+        assert f"Default {default:g}, the model's own: " in tooltip
+        said = dict(re.findall(r"(\d+(?:\.\d+)?) for (SAMA-\w+)", tooltip))
+        assert said == {f"{own[name]:g}": model for model, own in OWN_SETTINGS.items()}
+        assert {"steps": " 6 ", "cfg": " 1 "}[name] + "with a step-distilled LoRA" in tooltip
 
 
 @each_page

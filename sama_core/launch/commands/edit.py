@@ -10,9 +10,8 @@ from pathlib import Path
 
 from ... import embedded
 from ...errors import needed
-from ...released_files import SAMA_14B, SAMA_SHAPES
+from ...released_files import OWN_CFG, OWN_STEPS, SAMA_14B
 from ..clip_jobs import check_clip, clip_facts, describe, run_job
-from ..model_choice import Trio
 from ..places import PICTURE, Places, check_target, choose_target, write_new
 from ..progress import LaunchError, Stages
 from ..server.client import QUEUE_PATH, Client, Refused
@@ -35,7 +34,6 @@ ALL_FRAMES = 0
 RESULTS = "video/SAMA"
 """Beginning of the results' names on the server."""
 DEFAULT_INSTRUCTION = "make the circle red"
-"""SAMA-14B's own sampling settings."""
 LIMITS = {
     "steps": (1, 1000),
     "frames": (1, 100_000),
@@ -44,6 +42,8 @@ LIMITS = {
     "area": (32 * 32, 4096 * 4096),
 }
 """Lowest and highest value of each option, as the nodes' inputs have them; NaN is outside."""
+OWN = {"steps": OWN_STEPS, "cfg": OWN_CFG}
+"""What stands for the model's own."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ def make_graph(
         "SAMAEdit",
         instruction=options.instruction,
         seed=options.seed,
-        **sampling(trio, options),
+        steps=options.steps,
+        cfg=options.cfg,
     )
     return graph
 
@@ -147,16 +148,6 @@ def unique_name() -> str:
     name the earlier file, which may be deleted or replaced by now.
     """
     return f"{RESULTS}_{uuid.uuid4().hex[:12]}"
-
-
-def sampling(trio: Trio, options: Namespace) -> dict[str, float]:
-    """Steps and cfg: the options, else the model's own settings."""
-    release = SAMA_SHAPES if trio.small else SAMA_14B
-    steps, cfg = release.steps, release.cfg
-    return {
-        "steps": steps if options.steps is None else options.steps,
-        "cfg": cfg if options.cfg is None else options.cfg,
-    }
 
 
 @contextmanager
@@ -216,7 +207,7 @@ def check_options(options: Namespace) -> None:
         )
     for name, (least, most) in LIMITS.items():
         value = getattr(options, name)
-        if value is not None and not least <= value <= most:
+        if value not in (None, OWN.get(name)) and not least <= value <= most:
             low, high = value < least, value > most
             need = f"{least} or more" if low else f"{most:,} or less" if high else "a number"
             raise LaunchError(needed(f"--{name}", str(value)[:40], need, f"Give another --{name}."))

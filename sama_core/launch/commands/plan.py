@@ -17,11 +17,11 @@ from ...geometry import DEFAULT_AREA, ClipShape, Lattice
 from ...model.config import DitConfig
 from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, windows_reserve
 from ...plan.planning import make_plan
-from ...plan.request import Request, default_size, encoder_sizes, fitted_clip, is_small
+from ...plan.request import Request, default_size, encoder_sizes, fitted_clip
 from ...plan.seconds import USER_FOLDER, read_calibrations
 from ...plan.summary import report
 from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
-from ...released_files import SAMA_14B, SAMA_SHAPES
+from ...released_files import release_of
 from ..clip_jobs import check_clip, clip_facts
 from ..places import Places
 from ..progress import LaunchError, Stages
@@ -94,8 +94,9 @@ def make_request(
         require_packages(options, places, stages)
     if files:
         config, weights, area = model_facts(files, places)
-    release = SAMA_SHAPES if is_small(config) else SAMA_14B
-    steps, cfg, usual = release.steps, release.cfg, release.frames
+    release = release_of(config.text_dim)
+    usual = release.frames
+    steps, cfg, _ = release.sampling.fill(options.steps, options.cfg)
     if video:
         clip, remarks = _read_clip(video, options, usual, area, places, config.lattice)
     else:
@@ -111,8 +112,8 @@ def make_request(
         storage=options.weight_dtype,
         remarks=remarks,
         **encoder_sizes(config),
-        steps=steps if options.steps is None else options.steps,
-        cfg=cfg if options.cfg is None else options.cfg,
+        steps=steps,
+        cfg=cfg,
     )
 
 

@@ -11,22 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sama_core import embedded
 from sama_core.clip import ClipRange, FileSource
 from sama_core.launch.cli import main, parser
 from sama_core.launch.commands import edit as edit_module
 from sama_core.launch.commands.edit import (
     area_pixels,
-    sampling,
     start_server,
 )
-from sama_core.launch.model_choice import Trio
 from sama_core.launch.places import Places
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server.client import Client
 from sama_core.launch.setup.environment import Environment
-from sama_core.model import schedule
-from sama_core.released_files import SAMA_14B
 
 from ...harness.comfy_home import comfy_source
 from ...harness.moving_shapes import moving_shapes
@@ -167,20 +162,9 @@ def test_without_a_video_it_takes_the_packs_own(run, tmp_path):
     with av.open(str(tmp_path / "moving_shapes_sama.mp4")) as container:
         prompt = container.metadata["prompt"]
     assert (
-        '"steps": 10' in prompt and '"cfg": 1.3' in prompt and "sama_shapes.safetensors" in prompt
+        '"steps": 0' in prompt and '"cfg": -1.0' in prompt and "sama_shapes.safetensors" in prompt
     )
     assert '"area": 0' in prompt
-
-
-def test_every_model_has_its_own_steps_and_guidance():
-    small, large = Trio("a", "b", "c", lacking=("d",)), Trio("a", "b", "c")
-    asked = parser().parse_args(["edit", "--steps", "3"])
-    assert sampling(small, parser().parse_args(["edit"])) == {"steps": 10, "cfg": 1.3}
-    assert sampling(large, parser().parse_args(["edit"])) == {"steps": 50, "cfg": 5.0}
-    assert sampling(large, asked) == {"steps": 3, "cfg": 5.0}
-    assert sampling(small, parser().parse_args(["edit", "--cfg", "0"])) == {"steps": 10, "cfg": 0.0}
-    assert (embedded.STEPS, embedded.CFG) == (10, 1.3)
-    assert (SAMA_14B.steps, SAMA_14B.cfg) == (schedule.DEFAULT_STEPS, schedule.DEFAULT_CFG)
 
 
 def test_a_picture_of_source_above_edit(run, no_set_up, clip, tmp_path):
@@ -224,7 +208,7 @@ def test_a_file_that_is_no_video(run, tmp_path, places, probed):
         (["--video", "."], "got a folder, needs a video file"),
         (["--video", "empty.mp4"], "got an empty file, needs a video file"),
         (["--instruction", "  "], "--instruction: got an empty text"),
-        (["--steps", "0"], "--steps: got 0, needs 1 or more"),
+        (["--steps", "-1"], "--steps: got -1, needs 1 or more"),
         (["--frames", "0"], "--frames: got 0, needs 1 or more"),
         (["--seed", "-1"], "--seed: got -1"),
         (["--cfg", "-0.5"], "--cfg: got -0.5"),
