@@ -16,6 +16,7 @@ FAMILIES = {
     "region": ["RegionMask", "PasteBack", "ChangedMask"],
     "scores": ["Scores"],
     "export": ["FinishVideo"],
+    "compare": ["Compare"],
     "convert": ["ConvertWeights"],
     "plan": ["Plan"],
 }

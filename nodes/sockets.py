@@ -144,6 +144,12 @@ def _has(attributes: tuple[str, ...], need: str, fix: str) -> Callable[[str, obj
     return check
 
 
+def _clip(name: str, value: object) -> object:
+    """VIDEO or IMAGE."""
+    kind = "IMAGE" if torch.is_tensor(value) else "VIDEO"
+    return SOCKETS[kind](name, value)
+
+
 def _clip_info(name: str, value: object) -> ClipInfo:
     """SAMA_CLIP_INFO."""
     _require(
@@ -191,6 +197,7 @@ SOCKETS: dict[str, Callable[[str, object], object]] = {
     "CONDITIONING": _conditioning,
     "AUDIO": _audio,
     "VIDEO": _has(("get_components",), "a video", "Connect Load Video."),
+    "VIDEO,IMAGE": _clip,
     "MODEL": _has(("model", "clone", "model_options"), "a model", "Connect Load SAMA Model."),
     "CLIP": _has(
         ("tokenize", "encode_from_tokens_scheduled"),

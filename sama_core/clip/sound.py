@@ -51,7 +51,7 @@ class ResultSound:
         """
         if self.packets is not None:
             return self.packets.add_to(container)
-        return iter(()) if self.audio is None else _encode(container, self.audio, duration)
+        return iter(()) if self.audio is None else encode_audio(container, self.audio, duration)
 
 
 @contextmanager
@@ -138,6 +138,12 @@ def _has_layout(audio: dict) -> bool:
     return audio["waveform"].shape[1] in LAYOUTS
 
 
+def encodable(audio: dict | None) -> dict | None:
+    """`audio` as `encode_audio` takes it, a stereo mix where needed; None where it is no sound."""
+    usable, _ = _check_audio(audio)
+    return usable if usable is None or _has_layout(usable) else _mix_to_stereo(usable)
+
+
 def _mix_to_stereo(audio: dict) -> dict:
     """Left and right, which lead every usual order of channels; the others come from the middle."""
     waveform = audio["waveform"].float()
@@ -145,7 +151,9 @@ def _mix_to_stereo(audio: dict) -> dict:
     return {**audio, "waveform": (waveform[:, :2] + middle) / 2}
 
 
-def _encode(container: av.container.OutputContainer, audio: dict, duration: Fraction) -> Packets:
+def encode_audio(
+    container: av.container.OutputContainer, audio: dict, duration: Fraction
+) -> Packets:
     """Add an AAC track and give its packets as they are encoded."""
     waveform, rate = audio["waveform"], audio["sample_rate"]
     if waveform.dim() != 3 or not waveform.shape[0] or waveform.shape[1] not in LAYOUTS:

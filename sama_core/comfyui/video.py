@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
     """What stands behind a VIDEO or IMAGE input."""
 
     source: ClipSource
@@ -70,9 +70,9 @@ def read_source(
             )
         )
     found = (
-        _Opened(ImageSource(_on_black(images), fps), lambda info: None)
+        Opened(ImageSource(on_black(images), fps), lambda info: None)
         if images is not None
-        else _open(video)
+        else open_video(video)
     )
 
     def report(done: int, total: int) -> None:
@@ -80,7 +80,7 @@ def read_source(
         if progress:
             progress(done, total)
 
-    wanted = _resolve(found, clip_range, seconds or Seconds())
+    wanted = resolve_range(found, clip_range, seconds or Seconds())
     frames, info = fit_clip(found.source, wanted, area, report, Fit(fit), lattice=lattice)
     info = info.with_sound(found.audio_of(info))
     _, mixed = fitting_sound(info, info.audio)
@@ -93,7 +93,7 @@ def read_source(
     return frames, info
 
 
-def _on_black(images: Tensor, alpha: Tensor | None = None) -> Tensor:
+def on_black(images: Tensor, alpha: Tensor | None = None) -> Tensor:
     """IMAGE of 3 or 4 channels → 3, transparent parts on black.
 
     `alpha` is a separate mask of opacity (F, H, W) or (F, H, W, 1).
@@ -103,10 +103,10 @@ def _on_black(images: Tensor, alpha: Tensor | None = None) -> Tensor:
     return images[..., :3] * images[..., 3:] if images.shape[-1] == 4 else images[..., :3]
 
 
-def _open(video: Input.Video) -> _Opened:
+def open_video(video: Input.Video) -> Opened:
     """The source of a VIDEO as ComfyUI shows it, and of its sound."""
     if isinstance(video, RestoredVideo):
-        return _Opened(
+        return Opened(
             EditedSource(video.frames, video.info),
             lambda info: cut_audio(video.audio, info.start_seconds, info.duration_seconds),
         )
@@ -123,7 +123,7 @@ def _open(video: Input.Video) -> _Opened:
     if shown is not None:
         source, window = shown
         stop = comfy.model_management.throw_exception_if_processing_interrupted
-        return _Opened(
+        return Opened(
             source,
             lambda info: source.sound(info.start_seconds, info.duration_seconds, stop),
             window,
@@ -134,13 +134,13 @@ def _open(video: Input.Video) -> _Opened:
         type(video).__name__,
         parts.images.numel() * parts.images.element_size() / 1e9,
     )
-    source = ImageSource(_on_black(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
-    return _Opened(
+    source = ImageSource(on_black(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
+    return Opened(
         source, lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds)
     )
 
 
-def _resolve(found: _Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRange:
+def resolve_range(found: Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRange:
     """The wanted frames, counted in the whole source.
 
     Trim Video leaves a window on the source; frames and seconds are counted from its start.

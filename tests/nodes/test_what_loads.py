@@ -31,6 +31,7 @@ NODE_IDS = {
     "SAMAChangedMask",
     "SAMAScores",
     "SAMAFinishVideo",
+    "SAMACompare",
     "SAMAConvertWeights",
     "SAMAPlan",
 }

@@ -1,0 +1,56 @@
+/** SAMA Compare in ComfyUI: a player in every node of that kind, and what it keeps in the node. */
+
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { Player } from "./player.js";
+import { addStyle } from "./style.js";
+
+const NODE = "SAMACompare";
+/** Under this name the film and the view are saved with the node. */
+const KEPT = "sama_compare";
+const SMALLEST = [480, 560];
+const SMALLEST_HEIGHT = 300;
+
+app.registerExtension({
+    name: "SAMA.Compare",
+    nodeCreated(node) {
+        if (node.constructor.comfyClass !== NODE) return;
+        addStyle();
+        const player = new Player(urlOf, (view) => keep(node, { view }));
+        node.addDOMWidget("comparison", "SAMA_COMPARISON", player.element, {
+            serialize: false,
+            hideOnZoom: false,
+            getMinHeight: () => SMALLEST_HEIGHT,
+        });
+        node.setSize([Math.max(node.size[0], SMALLEST[0]), Math.max(node.size[1], SMALLEST[1])]);
+        chain(node, "onExecuted", (output) => {
+            const film = output?.[KEPT]?.[0];
+            if (!film) return;
+            keep(node, { film });
+            player.show(film);
+        });
+        chain(node, "onConfigure", () => {
+            const saved = node.properties?.[KEPT];
+            if (saved) player.show(saved.film, saved.view);
+        });
+        chain(node, "onRemoved", () => player.release());
+    },
+});
+
+/** Call `also` after what `node` already does at that event. */
+function chain(node, event, also) {
+    const before = node[event];
+    node[event] = function (...given) {
+        const answer = before?.apply(this, given);
+        also(...given);
+        return answer;
+    };
+}
+
+function keep(node, changes) {
+    node.properties[KEPT] = { ...node.properties[KEPT], ...changes };
+}
+
+function urlOf({ filename, subfolder = "", type = "temp" }) {
+    return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}

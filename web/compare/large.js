@@ -1,0 +1,40 @@
+/** The player in a dialog as large as the window. Escape or the button brings it back. */
+
+export class LargeView {
+    /**
+     * @param {HTMLElement} element what is shown large; it comes back to where it was
+     * @param {AbortSignal} signal ends all listening
+     */
+    constructor(element, signal) {
+        this.element = element;
+        this.signal = signal;
+        this.dialog = null;
+    }
+
+    toggle() {
+        if (this.dialog) this.close();
+        else this.open();
+    }
+
+    open() {
+        this.place = document.createComment("SAMA Compare");
+        this.element.replaceWith(this.place);
+        this.dialog = document.createElement("dialog");
+        this.dialog.className = "sama-compare-dialog";
+        this.dialog.setAttribute("aria-label", "Comparison");
+        this.dialog.append(this.element);
+        this.dialog.addEventListener("close", () => this.close(), { signal: this.signal });
+        document.body.append(this.dialog);
+        this.dialog.showModal();
+        this.element.querySelector("[tabindex]").focus();
+    }
+
+    close() {
+        const { dialog, place } = this;
+        if (!dialog) return;
+        this.dialog = this.place = null;
+        place.replaceWith(this.element);
+        dialog.remove();
+        this.element.querySelector("[tabindex]").focus({ preventScroll: true });
+    }
+}
