@@ -41,7 +41,7 @@ def pair(edit: object, source: object | None, fps: float = 0.0) -> Pairs:
     The source may be None where the edit remembers it, as a `RestoredVideo` does. One that was made
     of a part of the same file is compared with that part. Raises ClipError for anything else.
     """
-    own = _remembered(edit)
+    own = _find_own_source(edit)
     if source is None and own is None:
         raise ClipError(
             needed(
@@ -76,7 +76,7 @@ def _take_video(video: Input.Video) -> Take:
     return Take(found.source, resolve_range(found, ClipRange(), Seconds()), sound)
 
 
-def _remembered(edit: object) -> Take | None:
+def _find_own_source(edit: object) -> Take | None:
     """The part of the source that a finished edit was made of; None for other clips."""
     if not isinstance(edit, RestoredVideo):
         return None

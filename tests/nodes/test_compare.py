@@ -1,19 +1,11 @@
 """SAMA Compare through the real executor: clips of all kinds, and clips that do not fit."""
 
-from fractions import Fraction
-
-import av
-import numpy as np
 import pytest
-import torch
 
 from sama_core.clip import ClipRange, FileSource
 
-from ..comfyui.graphs import Graph, output
-from ..harness.moving_shapes import moving_shapes
+from ..comfyui.graphs import Graph
 from ..harness.numbered_clips import HEIGHT, WIDTH, number_in, write_numbered
-from ..harness.sound_files import clicks
-from ..harness.write_clip import write_clip
 
 MS = [round(1000 * number / 24) for number in range(17)]
 
