@@ -25,12 +25,8 @@ from ..errors import RuntimeSetupError, needed
 from ..released_files import SAMA_SHAPES
 from ..text import add_tag, clean_instruction
 from ..training.alignment import SaliencyAligner
-from ..training.alignment.saliency import (
-    contrast_loss,
-    describe_saliency,
-    mask_loss,
-    reduce_mask,
-)
+from ..training.alignment.saliency import reduce_mask, saliency_losses
+from ..training.alignment.saliency_diagnostics import describe_saliency, overlap_of
 from .world import EditSampler, apply
 from .world.visibility import named_masks
 
@@ -132,11 +128,7 @@ def measure_saliency(found: Tensor, truth: Tensor) -> dict[str, float]:
     """The diagnostics of SARA Tab. 4, and the overlap with what is named (both above a half of the
     clip's own largest value).
     """
-    here, there = (
-        value.flatten(1) > 0.5 * value.flatten(1).amax(1, keepdim=True) for value in (found, truth)
-    )
-    overlap = (here & there).sum(1) / (here | there).sum(1).clamp(min=1)
-    return {**describe_saliency(found), "overlap": overlap.mean().item()}
+    return {**describe_saliency(found), "overlap": overlap_of(found, truth)}
 
 
 def load_saliency(path: Path) -> LearnedSaliency:
@@ -158,9 +150,6 @@ def _losses(
 ) -> tuple[Tensor, Tensor]:
     """SARA's loss of a batch, a number, and the saliency."""
     fused, saliency = model(frames, text, real)
-    flat = masks.flatten(1)
-    share = flat / flat.sum(1, keepdim=True).clamp(min=1e-6)
-    visual = model.aligner.project((fused * share[..., None]).sum(1))
-    meaning = (text * real[..., None]).sum(1) / real.sum(1, keepdim=True)
-    loss = mask_loss(saliency.flatten(1), flat) + contrast_loss(visual, meaning)
-    return loss.mean(), saliency
+    read = (fused, saliency.flatten(1))
+    masked, contrast = saliency_losses(model.aligner, read, text, real, masks.flatten(1))
+    return (masked + contrast).mean(), saliency

@@ -1,6 +1,7 @@
 """Train SAMA on your own clips, from a recipe.
 
     features make what an alignment's teacher says of every row, ahead of the trainer
+    saliency train the model of a learned saliency on the rows; `train` of the same recipe reads it
     train    go on from the output folder's checkpoint, or begin; then write the averaged weights
     export   write the checkpoint's averaged weights
 
@@ -24,6 +25,7 @@ from .config import load_config
 from .recipe import ConfigError, read_settings
 from .rows.fill_features import fill_features
 from .rows.rows_run import RowsRun
+from .rows.saliency_run import train_saliency
 from .run import Task, export, run_command, train
 
 SHAPES = "sama_core.shapes.__main__"
@@ -44,6 +46,9 @@ def _run_task(name: str, recipe: Path, settings: dict[str, Any]) -> None:
     if read_settings(recipe, **settings).get("data") != "shapes":
         TASKS[name](recipe, settings)
         return
+    if name == "saliency":
+        fix = "SAMA-Shapes learns its own: see sama_core/shapes/learned_saliency.py."
+        raise ConfigError(needed("saliency", 'data "shapes"', "rows of a file", fix))
     tasks: dict[str, Task] = import_module(SHAPES).TASKS
     tasks["fill" if name == "features" else name](recipe, settings)
 
@@ -56,6 +61,11 @@ def train_rows(recipe: Path, settings: dict[str, Any]) -> None:
 def make_features(recipe: Path, settings: dict[str, Any]) -> None:
     """Fill the cache of the teacher's features, and print how many were made."""
     print(fill_features(load_config(recipe, **settings)))
+
+
+def learn_saliency(recipe: Path, settings: dict[str, Any]) -> None:
+    """Train the model of a learned saliency, and print what it is like."""
+    print(train_saliency(load_config(recipe, **settings)))
 
 
 def refuse_fill(recipe: Path, settings: dict[str, Any]) -> None:
@@ -73,6 +83,7 @@ def export_rows(recipe: Path, settings: dict[str, Any]) -> None:
 TASKS: dict[str, Task] = {
     "train": train_rows,
     "features": make_features,
+    "saliency": learn_saliency,
     "fill": refuse_fill,
     "export": export_rows,
 }

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from ..errors import needed
 from ..geometry import WAN_21, Lattice
 from .alignment.config import AlignConfig
+from .alignment.saliency_config import SaliencyConfig
 from .objectives.noising import chance
 from .recipe import (
     Check,
@@ -60,7 +61,7 @@ class TrainConfig:
     """
 
     FREE_TO_CHANGE: ClassVar[frozenset[str]] = frozenset(
-        {"output", "checkpoint_every", "log_every", "align.features"}
+        {"output", "checkpoint_every", "log_every", "align.features", "saliency"}
     )
     """Settings that a resumed run may change: they do not alter what is computed."""
 
@@ -150,6 +151,8 @@ class TrainConfig:
     align: AlignConfig | None = None
     """The table `[align]`: hidden states of a block held to a frozen teacher's relations, see
     `alignment`. Without it there is no such loss."""
+    saliency: SaliencyConfig | None = None
+    """The table `[saliency]`: how the task `saliency` trains the model of a learned saliency."""
     precision: str = "no"
     """accelerate's mixed precision: "no" or "bf16"."""
     gradient_checkpointing: bool = False

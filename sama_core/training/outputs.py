@@ -20,6 +20,9 @@ from ..weights.names import SAMA_KEYS
 from ..weights.write import whole_file, write_safetensors
 from .config import TrainConfig
 
+PLOTTED = ("total", "flow", "semantic", "align", "mask", "contrast")
+"""Losses that are drawn, of a model's training and of a saliency's."""
+
 
 class TrainLog:
     """`log.jsonl` and `loss.png` in the output folder.
@@ -59,11 +62,7 @@ class TrainLog:
         from matplotlib.figure import Figure
 
         lines = self.lines()
-        names = [
-            name
-            for name in ("total", "flow", "semantic", "align")
-            if any(line.get(name, 0) > 0 for line in lines)
-        ]
+        names = [name for name in PLOTTED if any(line.get(name, 0) > 0 for line in lines)]
         if not names:
             return
         figure = Figure(figsize=(8, 4), layout="constrained")

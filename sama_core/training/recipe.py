@@ -204,9 +204,11 @@ def _find_changes(
     for field in fields(settings):
         name, now = table + field.name, getattr(settings, field.name)
         before = saved.get(field.name, field.default)
+        if name in free:
+            continue
         if is_dataclass(now) and isinstance(before, Mapping):
             changed += _find_changes(before, now, free, f"{name}.")
-        elif name not in free and _plain(before) != _plain(now):
+        elif _plain(before) != _plain(now):
             changed.append(f"{name} {_plain(before)!r} → {_plain(now)!r}")
     return changed
 

@@ -20,9 +20,11 @@ from .saliency import (
     SaliencyAligner,
     changed_cells,
     contrast_loss,
-    describe_saliency,
     mask_loss,
+    saliency_losses,
 )
+from .saliency_config import SaliencyConfig
+from .saliency_diagnostics import describe_attention, describe_saliency
 from .teacher_targets import make_targets
 from .token_losses import token_cosine, token_distance
 
@@ -33,8 +35,10 @@ __all__ = [
     "FeatureCache",
     "Projector",
     "SaliencyAligner",
+    "SaliencyConfig",
     "changed_cells",
     "contrast_loss",
+    "describe_attention",
     "describe_saliency",
     "flow_distance",
     "flow_divergence",
@@ -44,6 +48,7 @@ __all__ = [
     "mask_loss",
     "pair_weight",
     "routed_trd",
+    "saliency_losses",
     "token_cosine",
     "token_distance",
 ]

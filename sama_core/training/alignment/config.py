@@ -186,6 +186,11 @@ class AlignConfig:
             cls, {**{one.name: getattr(arm, one.name) for one in fields(arm)}, **given}, name
         )
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher says what is learned. Masks come from rows, unless they are learned."""
+        return self.distance != "bce" or self.saliency == "learned"
+
     def targets_key(self) -> str:
         """The settings that a teacher's targets of a clip depend on, as text."""
         names = ["relation", "saliency", "fusion", "k", "cell"]

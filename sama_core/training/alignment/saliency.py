@@ -7,15 +7,22 @@
 Shape legend: B batch · F frames · T slices · h, w cells · Nv = T·h·w visual tokens · L text tokens.
 """
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ...errors import RuntimeSetupError, SamaError, needed
 from ...geometry import WAN_21, Lattice
+
+ORIGIN = "sama.saliency"
+"""In the metadata of a saliency's file: what it was trained with, as JSON."""
 
 
 def changed_cells(
@@ -99,6 +106,8 @@ class SaliencyAligner(nn.Module):
         self.among = nn.ModuleList(_Block(width, heads) for _ in range(blocks[1]))
         self.mask = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 1))
         self.project = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, out_width or text_width))
+        self.recompute = False
+        """Whether activations of blocks are computed again in the backward pass, to save memory."""
 
     def forward(
         self, tokens: Tensor, text: Tensor, text_mask: Tensor | None = None
@@ -108,10 +117,28 @@ class SaliencyAligner(nn.Module):
         """
         words = self.text_in(text)
         for block in self.cross:
-            tokens = block(tokens, words, text_mask)
+            tokens = self._run(block, tokens, words, text_mask)
         for block in self.among:
-            tokens = block(tokens, None, None)
-        return tokens, self.mask(tokens).squeeze(-1).sigmoid()
+            tokens = self._run(block, tokens, None, None)
+        # Under autocast too a share near 0 or 1 needs all of its digits.
+        return tokens, self.mask(tokens).squeeze(-1).float().sigmoid()
+
+    def read_attention(
+        self, tokens: Tensor, text: Tensor, text_mask: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """Of each block that looks at the text, how much each head gives each of its tokens (B,
+        heads, Nv, L).
+        """
+        words = self.text_in(text)
+        for block in self.cross:
+            assert isinstance(block, _Block)
+            yield block.weigh_words(tokens, words, text_mask)
+            tokens = block(tokens, words, text_mask)
+
+    def _run(self, block: nn.Module, *args: Tensor | None) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
 
 
 def load_saliency_aligner(path: Path) -> SaliencyAligner:
@@ -136,11 +163,23 @@ def load_saliency_aligner(path: Path) -> SaliencyAligner:
         )
         aligner.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError, ValueError, LookupError, AssertionError) as bad:
-        fix = "Set align.saliency_model to the state dict of a SaliencyAligner."
+        fix = "Train one with the task saliency, and set align.saliency_model to it."
         raise RuntimeSetupError(
             needed("align.saliency_model", f"{path} ({bad})", "the file of a saliency", fix)
         ) from bad
     return aligner.eval().requires_grad_(False)
+
+
+def read_saliency_origin(path: Path) -> dict[str, Any]:
+    """What a file says that its saliency was trained with ("teacher", "text_encoder" …); empty
+    where it says nothing, or is no readable file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            said = json.loads((file.metadata() or {}).get(ORIGIN, "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 class _Block(nn.Module):
@@ -161,6 +200,13 @@ class _Block(nn.Module):
         x = x + self.attention(queries, keys, keys, key_padding_mask=hidden, need_weights=False)[0]
         return x + self.feed_forward(self.norm_2(x))
 
+    def weigh_words(self, x: Tensor, words: Tensor, real: Tensor | None) -> Tensor:
+        """How much each head of each token gives each word (B, heads, Nv, L)."""
+        hidden = None if real is None else ~real
+        return self.attention(
+            self.norm(x), words, words, key_padding_mask=hidden, average_attn_weights=False
+        )[1]
+
 
 def mask_loss(saliency: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy of a saliency (B, Nv) with its mask in 0..1 → (B,) (SARA Eq. 5)."""
@@ -168,28 +214,37 @@ def mask_loss(saliency: Tensor, mask: Tensor) -> Tensor:
     return losses.mean(1)
 
 
-def contrast_loss(visual: Tensor, text: Tensor, temperature: float = 0.07) -> Tensor:
+def contrast_loss(
+    visual: Tensor, text: Tensor, temperature: float = 0.07, alike: Tensor | None = None
+) -> Tensor:
     """InfoNCE from visual to text (B, D), one entity or background each → (B,) (SARA Eq. 6).
 
-    Every other row is a negative, those of the same clip too. Rows are normalised here. Unverified:
-    whether the paper gathers rows over devices; here they are those given.
+    Every other row is a negative, those of the same clip too, but for those that `alike` (B, B)
+    bool says are the same. Rows are normalised here. Unverified: whether the paper gathers rows
+    over devices; here they are those given.
     """
     visual, text = functional.normalize(visual, dim=-1), functional.normalize(text, dim=-1)
     right = torch.arange(len(visual), device=visual.device)
-    return functional.cross_entropy(visual @ text.T / temperature, right, reduction="none")
+    logits = visual @ text.T / temperature
+    if alike is not None:
+        others = alike & ~torch.eye(len(visual), dtype=torch.bool, device=alike.device)
+        logits = logits.masked_fill(others, -torch.inf)
+    return functional.cross_entropy(logits, right, reduction="none")
 
 
-def describe_saliency(saliency: Tensor) -> dict[str, float]:
-    """The diagnostics of SARA Tab. 4 that need no attention maps: mean, max, coverage, entropy.
+def saliency_losses(
+    aligner: SaliencyAligner, read: tuple[Tensor, Tensor], text: Tensor, real: Tensor,
+    masks: Tensor, alike: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """SARA's two losses (B,), cross-entropy and InfoNCE, which Eq. 7 adds.
 
-    Of a saliency of any shape; `max` is the mean over samples of each one's largest, `coverage` the
-    share above 0.5, `entropy` the mean Bernoulli entropy in nats.
+    `read`: what the aligner gave, fused tokens (B, Nv, C) and saliency (B, Nv), for a `text` (B, L,
+    D) with its `real` rows (B, L); `masks` (B, Nv) in 0..1 are what the text names. Deviation: the
+    paper sends all tokens through a language model and takes its last state, of the text too; here
+    tokens under the mask are averaged, and the text encoder's rows.
     """
-    flat = saliency.flatten(1).float()
-    entropy = torch.special.entr(flat) + torch.special.entr(1 - flat)
-    return {
-        "mean": flat.mean().item(),
-        "max": flat.amax(1).mean().item(),
-        "coverage": (flat > 0.5).float().mean().item(),
-        "entropy": entropy.mean().item(),
-    }
+    fused, saliency = read
+    share = masks / masks.sum(1, keepdim=True).clamp(min=1e-6)
+    visual = aligner.project((fused * share[..., None]).sum(1))
+    meaning = (text * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+    return mask_loss(saliency, masks), contrast_loss(visual, meaning, alike=alike)

@@ -21,13 +21,16 @@ def make_targets(
 ) -> Made:
     """What `Aligner.losses` compares with, of one clip (no batch axis).
 
-    `features`: a teacher's "features" (T, h, w, C), or "forward" and "backward" where it tracks.
+    `features`: a teacher's "features" (T, h, w, C), or "forward" and "backward" where it tracks;
+    nothing where masks alone are compared.
     `saliency` (T, h', w') on the cells already. Raises SamaError where the settings need two
     directions and the teacher has one, or a saliency and there is none.
     """
     found = {name: resize_cells(value, cells) for name, value in features.items()}
     if config.relation == "flow":
         made = _make_flows(config, found)
+    elif config.distance == "bce" and not found:
+        made = {}
     else:
         made = {"features": _fuse_features(config, found)}
     if config.saliency != "none":

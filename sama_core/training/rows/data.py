@@ -58,8 +58,8 @@ def read_mask(row: Row, shape: ClipShape) -> Tensor:
     """Where the text's subject is (F, H, W) in 0..1: the first channel of the row's mask, fitted as
     its target is.
 
-    Raises RowError for a file that cannot be read, or that is not as large and as long as the
-    target.
+    It has a frame for each of the target, or for each that is trained on, its first ones. Raises
+    RowError for a file that cannot be read, and for a mask of another size or length.
     """
     if row.mask is None:
         raise row_error(row.number, "no 'mask'", "one")
@@ -73,9 +73,12 @@ def read_mask(row: Row, shape: ClipShape) -> Tensor:
             (width, height), (need_width, need_height) = sizes
             got = f"a mask of {width}x{height}"
             raise row_error(row.number, got, f"the size of its target, {need_width}x{need_height}")
-        if found.frame_count != wanted.frame_count:
+        if found.frame_count not in (shape.frames, wanted.frame_count):
             got = f"a mask of {found.frame_count} frames"
-            raise row_error(row.number, got, f"as many as its target has, {wanted.frame_count}")
+            whole = f"as many as its target has, {wanted.frame_count}"
+            part = f", or the {shape.frames} that are trained on"
+            more = part if shape.frames != wanted.frame_count else ""
+            raise row_error(row.number, got, f"{whole}{more}")
         return _frames(row, mask, shape)[..., 0]
     except ClipError as error:
         raise unreadable(row, error) from error

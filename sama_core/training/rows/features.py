@@ -19,14 +19,19 @@ import torch
 from torch import Tensor
 
 from ...errors import RuntimeSetupError, SamaError, needed
-from ...geometry import ClipShape
+from ...geometry import WAN_21, ClipShape
 from ...text import add_tag
 from ..alignment import AlignConfig, FeatureCache, make_targets
 from ..alignment.cache import list_facts
-from ..alignment.saliency import changed_pixels, load_saliency_aligner, reduce_mask
+from ..alignment.saliency import (
+    changed_pixels,
+    load_saliency_aligner,
+    read_saliency_origin,
+    reduce_mask,
+)
 from ..alignment.teacher_targets import Made, resize_cells
 from ..alignment.teachers import Teacher, TeacherSource
-from ..alignment.teachers.base import digest_file
+from ..alignment.teachers.base import FileDigests
 from ..alignment.teachers.teacher_source import tracks_subject
 from ..config import TrainConfig
 from ..recipe import ConfigError
@@ -34,6 +39,8 @@ from .rows import Row, RowError, row_error, unreadable
 
 EncodeText = Callable[[str], Tensor]
 """A text with its tag → embeddings (L, D), rows beyond its end 0."""
+MASKS_ALONE = "masks"
+"""Stands for the teacher where rows alone say what is learned."""
 ReadMask = Callable[[Row, ClipShape], Tensor]
 """A row's mask (F, H, W) in 0..1. Raises RowError."""
 
@@ -58,12 +65,19 @@ class RowFeatures:
         that is none.
         """
         align = self.align
+        self._digest = FileDigests()
         self.folder = Path(align.features or Path(self.config.output) / "features")
         self.cells = (self.config.height // align.cell, self.config.width // align.cell)
-        self.source = TeacherSource.of(align.teacher) if align.teacher else None
+        self.needs_teacher = align.needs_teacher
+        named = align.teacher if self.needs_teacher else ""  # else it is not even loaded
+        self.source = TeacherSource.of(named) if named else None
         self.saliency_key = self._identify_saliency()
-        self.kept = {} if self.source else self._find_kept()
+        needs_kept = self.needs_teacher and self.source is None
+        self.kept: dict[str, Any] = {"teacher": MASKS_ALONE, "width": 0}
+        if needs_kept:
+            self.kept = self._find_kept()
         self.key = self.source.key if self.source else str(self.kept["teacher"])
+        self._check_origin()
         self.tracks = tracks_subject(self.key)
         if align.fusion == "separate" and not self.tracks:
             fix = "Use sam2, or another fusion."
@@ -75,12 +89,16 @@ class RowFeatures:
             need = "a teacher that follows no subject"
             raise ConfigError(needed("align.saliency", "learned with sam2", need, fix))
         self._caches: dict[int, FeatureCache] = {}
-        self._digests: dict[tuple[object, ...], str] = {}
 
     @property
     def width(self) -> int:
         """Channels of the teacher's features."""
         return self.source.width if self.source else int(self.kept["width"])
+
+    @property
+    def makes(self) -> bool:
+        """Whether targets can be made, and not only be read."""
+        return self.source is not None or not self.needs_teacher
 
     @property
     def reads_masks(self) -> bool:
@@ -117,7 +135,7 @@ class RowFeatures:
         RowError for a row of which the teacher makes nothing, values that are no numbers for one.
         """
         found = self.find(row, shape)
-        if found is not None or self.source is None:
+        if found is not None or not self.makes:
             return found
         try:
             made = self._make(row, shape, source, target)
@@ -146,7 +164,9 @@ class RowFeatures:
         prompt = None
         if self.tracks:
             prompt = mask if mask is not None else changed_pixels(_require(source), target)
-        features = self.teacher.features(target.to(self.device), prompt)
+        features = {}
+        if self.needs_teacher:
+            features = self.teacher.features(target.to(self.device), prompt)
         saliency = self._weigh(row, shape, features, mask, source, target)
         made = make_targets(self.align, features, self.cells, saliency)
         return {name: value.cpu() for name, value in made.items()}
@@ -161,7 +181,7 @@ class RowFeatures:
         target: Tensor,
     ) -> Tensor | None:
         """(T, h', w') in 0..1, or None where no saliency is asked for."""
-        cells = (len(next(iter(features.values()))), *self.cells)
+        cells = (self._count_slices(shape.frames), *self.cells)
         match self.align.saliency:
             case "named":
                 return reduce_mask(_require(mask)[None], cells, shape.lattice)[0]
@@ -175,10 +195,9 @@ class RowFeatures:
     def _read_saliency(self, row: Row, features: Tensor) -> Tensor:
         """(T, h', w') of what the text is about, as the learned saliency reads (T, h, w, C)."""
         assert self.encode_text is not None
-        text = self.encode_text(add_tag(row.text)).to(features)
-        real = text.abs().sum(-1) > 0
+        text = embed_words(self.encode_text, row.text).to(features)
         aligner = self.saliency_aligner.to(features.device)
-        saliency = aligner(features.flatten(0, 2)[None], text[None], real[None])[1]
+        saliency = aligner(features.flatten(0, 2)[None], text[None])[1]
         return resize_cells(saliency.view(*features.shape[:3], 1), self.cells)[..., 0].clamp(0, 1)
 
     @cached_property
@@ -220,14 +239,6 @@ class RowFeatures:
         start = 0
         return (*(self._digest(file) if file else "" for file in files), start, text)
 
-    def _digest(self, path: Path) -> str:
-        """What names a file's content; read once as long as its size and time stay."""
-        found = path.stat()
-        key = (path, found.st_size, found.st_mtime_ns)
-        if key not in self._digests:
-            self._digests[key] = digest_file(path)
-        return self._digests[key]
-
     def _identify_saliency(self) -> str:
         """A name of the learned saliency and of the text encoder, "" without one."""
         if self.align.saliency != "learned":
@@ -238,9 +249,23 @@ class RowFeatures:
             if not path or not Path(path).is_file():
                 got = f"no file {path}" if path else "nothing"
                 need = "the file that align.saliency learned reads"
-                raise ConfigError(needed(name, got, need, "Set it in the recipe."))
-        digests = "".join(digest_file(Path(path)) for path in paths.values())
-        return hashlib.blake2b(digests.encode(), digest_size=20).hexdigest()
+                fix = "Set it in the recipe; the task saliency trains one."
+                raise ConfigError(needed(name, got, need, fix))
+        digests = [self._digest(Path(path)) for path in paths.values()]
+        return hashlib.blake2b("".join(digests).encode(), digest_size=20).hexdigest()
+
+    def _check_origin(self) -> None:
+        """ConfigError for a learned saliency that says it is of another teacher or text encoder."""
+        if self.align.saliency != "learned":
+            return
+        said = read_saliency_origin(Path(self.align.saliency_model))
+        own = {"teacher": self.key, "text_encoder": self._digest(Path(self.config.text_encoder))}
+        for name, wanted in own.items():
+            if said.get(name, wanted) != wanted:
+                words = name.replace("_", " ")
+                got = f"{self.align.saliency_model}, trained with another {words}"
+                fix = "Train one for this recipe with the task saliency."
+                raise ConfigError(needed("align.saliency_model", got, f"this {words}", fix))
 
     # --- a cache without its teacher -------------------------------------------------------------
 
@@ -250,6 +275,8 @@ class RowFeatures:
         return {"teacher": self.key, "width": self.width, "slices": slices, "parts": parts}
 
     def _count_slices(self, frames: int) -> int:
+        if not self.needs_teacher:
+            return WAN_21.latents_of(frames)
         if self.source:
             return self.source.count_slices(frames)
         return int(self._cache(frames).facts.get("slices", 0))
@@ -285,7 +312,7 @@ class RowFeatures:
             names = ("forward", "backward") if align.fusion == "separate" else ("flow",)
             forms = dict.fromkeys(names, (pairs, *self.cells, align.window**2))
         else:
-            forms = {"features": (slices, *self.cells, self.width)}
+            forms = {"features": (slices, *self.cells, self.width)} if self.needs_teacher else {}
         if align.saliency != "none":
             forms["saliency"] = (slices, *self.cells)
         return forms
@@ -298,6 +325,12 @@ class RowFeatures:
         got, need = self._list_forms(made), self._forms(shape)
         if got != need:
             raise SamaError(needed("features", str(got), str(need), "Use another teacher."))
+
+
+def embed_words(encode_text: EncodeText, text: str) -> Tensor:
+    """A row's text with its tag → its embeddings (L, D), without the empty rows behind it."""
+    found = encode_text(add_tag(text))
+    return found[found.abs().sum(-1) > 0]
 
 
 def _require(value: Tensor | None) -> Tensor:

@@ -26,7 +26,7 @@ def fill_features(config: TrainConfig) -> str:
 
     Raises ConfigError without an alignment or a teacher, RowError where no row has features.
     """
-    if config.align is None or not config.align.teacher:
+    if config.align is None or (config.align.needs_teacher and not config.align.teacher):
         missing, need = ("align.teacher", "one") if config.align else ("[align]", "a table")
         fix = "See docs/alignment.md."
         raise ConfigError(needed(missing, "none", f"{need} for the task features", fix))

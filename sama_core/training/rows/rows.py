@@ -4,8 +4,8 @@
     {"source": "a.png", "target": "b.png", "instruction": "…"}   stage 0: two images
     {"video": "c.mp4", "caption": "…"}                           stage 0: a clip to restore
 
-An alignment may take "mask": "m.mp4" too, a video or image as large and as long as the target, of
-which the first channel says where the text's subject is.
+An alignment may take "mask": "m.mp4" too, a video or image as large as the target, and as long as
+it or as the part that is trained on; its first channel says where the text's subject is.
 
 Paths are relative to the file's folder. They may lead out of it or be absolute: who writes the
 file chooses what is trained on. Other keys are ignored, blank lines too.

@@ -10,9 +10,14 @@ from sama_core.training.alignment.saliency import (
     SaliencyAligner,
     changed_cells,
     contrast_loss,
-    describe_saliency,
     mask_loss,
     reduce_mask,
+    saliency_losses,
+)
+from sama_core.training.alignment.saliency_diagnostics import (
+    describe_attention,
+    describe_saliency,
+    overlap_of,
 )
 
 
@@ -55,6 +60,27 @@ def test_losses_by_hand():
     assert contrast_loss(5 * apart, apart).tolist() == pytest.approx([certain] * 3, abs=1e-6)
     same = torch.ones(3, 4)
     assert contrast_loss(same, same).tolist() == pytest.approx([math.log(3)] * 3)
+    alike = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
+    found = contrast_loss(same, same, alike=alike)  # the same text is no negative
+    assert found.tolist() == pytest.approx([math.log(2), math.log(2), math.log(3)])
+
+
+def test_tokens_under_the_mask_are_compared_with_the_text():
+    """By hand: the projector is the identity of unit vectors, the first token lies under row 1's
+    mask, the second under row 2's; each text's real row is its own token.
+    """
+    aligner = SaliencyAligner(2, 2, heads=1, blocks=(1, 1), hidden=2)
+    with torch.no_grad():
+        aligner.project[1].weight.copy_(torch.eye(2))
+        aligner.project[1].bias.zero_()
+    fused = torch.eye(2).expand(2, 2, 2)
+    saliency = torch.full((2, 2), 0.5)
+    text = torch.stack([torch.eye(2), torch.eye(2).flip(0)])
+    real = torch.tensor([[True, False], [True, False]])
+    masked, contrast = saliency_losses(aligner, (fused, saliency), text, real, torch.eye(2))
+    assert masked.tolist() == pytest.approx([math.log(2)] * 2)
+    certain = math.log(1 + math.exp(-1 / 0.07))
+    assert contrast.tolist() == pytest.approx([certain] * 2, abs=1e-6)
 
 
 def test_diagnostics_by_hand():
@@ -62,6 +88,51 @@ def test_diagnostics_by_hand():
     assert found == pytest.approx(
         {"mean": 0.5, "max": 0.75, "coverage": 0.25, "entropy": math.log(2) / 2}
     )
+
+
+def test_the_overlap_of_a_saliency():
+    """Above a half of its own largest value each: one cell of the two that are named."""
+    truth = torch.tensor([[0.8, 0.5, 0.1, 0.0]])
+    assert overlap_of(truth, truth) == 1.0
+    assert overlap_of(torch.tensor([[0.2, 0.0, 0.05, 0.0]]), truth) == 0.5
+
+
+def test_diagnostics_of_attention_by_hand():
+    """Attention that is alike over 3 of 4 words: H = log 3, so 1 − log 3 / log 4. A block that
+    passes tokens on as they are changes neither their attention nor their variance.
+    """
+    torch.manual_seed(0)
+    aligner = SaliencyAligner(8, 4, heads=2, blocks=(1, 1), hidden=8)
+    with torch.no_grad():
+        for block in (*aligner.cross, *aligner.among):
+            block.attention.in_proj_weight.zero_()
+            block.attention.in_proj_bias.zero_()
+            block.attention.out_proj.weight.zero_()
+            block.feed_forward[2].weight.zero_()
+            block.feed_forward[2].bias.zero_()
+    real = torch.tensor([[True, True, True, False]])
+    tokens, text = torch.randn(1, 6, 8), torch.randn(1, 4, 4)
+    found = describe_attention(aligner, tokens, text, real)
+    expected = {"focus": 1 - math.log(3) / math.log(4)}
+    expected |= {"self_entropy_change": 0, "top3_change": 0}
+    assert found == pytest.approx(expected, abs=1e-6)
+    # A feed-forward that adds one large vector to each token makes them alike to one another.
+    with torch.no_grad():
+        aligner.among[0].feed_forward[2].bias.copy_(100 * torch.eye(8)[0])
+    assert describe_attention(aligner, tokens, text, real)["self_entropy_change"] > 0.01
+
+
+def test_activations_that_are_computed_again_give_the_same_gradients():
+    torch.manual_seed(0)
+    aligner = SaliencyAligner(16, 8, heads=2, blocks=(1, 1), hidden=16)
+    tokens, text = torch.randn(2, 6, 16), torch.randn(2, 3, 8)
+    found = []
+    for recompute in (False, True):
+        aligner.recompute = recompute
+        aligner.zero_grad()
+        aligner(tokens, text)[1].sum().backward()
+        found.append([weight.grad.clone() for weight in aligner.cross.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_the_aligner_learns_what_the_text_names():

@@ -119,6 +119,21 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
 
 
+class FileDigests:
+    """What names files' contents; each is read once, as long as its size and time stay."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], str] = {}
+
+    def __call__(self, path: Path) -> str:
+        """See `digest_file`."""
+        found = path.stat()
+        key = (path, found.st_size, found.st_mtime_ns)
+        if key not in self._known:
+            self._known[key] = digest_file(path)
+        return self._known[key]
+
+
 def _find_revision(name: str) -> str:
     """The revision of a hub's model that is kept on this machine; "none" where there is none."""
     try:

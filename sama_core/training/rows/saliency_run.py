@@ -1,0 +1,323 @@
+"""The training of a learned saliency on rows, SARA's first stage: `saliency RECIPE`.
+
+    rows ─▶ SaliencyRows ─▶ SaliencyAligner ─▶ cross-entropy with the mask + InfoNCE with the text
+    result   align.saliency_model, or saliency.safetensors in the output folder
+    beside   saliency/: state.pt, log.jsonl, loss.png, bad_rows.jsonl, diagnostics.json
+
+The recipe is that of the run: its teacher, text encoder, size and frames are those of the saliency,
+and with `align.saliency_model` set the run reads what was trained here. What a step sees depends on
+seed and step alone, so that a stopped training goes on as if it had not been stopped.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ...errors import needed
+from ...weights.write import whole_file
+from ..alignment import AlignConfig, SaliencyAligner
+from ..alignment.saliency import ORIGIN, saliency_losses
+from ..alignment.saliency_diagnostics import describe_attention, describe_saliency, overlap_of
+from ..alignment.teachers import TeacherSource
+from ..alignment.teachers.base import digest_file
+from ..alignment.teachers.teacher_source import tracks_subject
+from ..config import TrainConfig
+from ..objectives.noising import stream
+from ..optim.optimisation import projector_rate_at
+from ..outputs import TrainLog, load_state, save_state, write_weights
+from ..recipe import ConfigError, refuse_changes
+from ..trainer import DivergedError
+from .fill_features import open_text
+from .rows import BadRows, Row, RowError, read_rows
+from .saliency_rows import SaliencyRows
+
+FILE, FOLDER = "saliency.safetensors", "saliency"
+HEADS = 8
+
+
+def train_saliency(config: TrainConfig) -> str:
+    """Train, or go on; writes the file and the diagnostics, and returns what to print.
+
+    Raises SamaError for settings, files or rows that do not fit.
+    """
+    align = _check(config)
+    target = SaliencyFiles.of(config, align)
+    target.refuse_strange()
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    if state.num_processes > 1:
+        fix = "Start it without torchrun or accelerate launch."
+        raise ConfigError(needed("saliency", f"{state.num_processes} processes", "one", fix))
+    source = TeacherSource.of(align.teacher)
+    encode_text = open_text(config, state.device)
+    assert encode_text is not None
+    read = SaliencyRows(config, source, encode_text, state.device)
+    bad, rows = _list_rows(config, read, target.folder)
+    rows = read.prepare(rows, bad)
+    made_of = {
+        "teacher": source.key,
+        "text_encoder": digest_file(Path(config.text_encoder)),
+        "data": digest_file(Path(config.data)),
+        "size": [config.height, config.width],
+        "frames": config.frames,
+        "seed": config.seed,
+    }
+    training = SaliencyTraining(read, rows, target.folder, made_of)
+    training.run()
+    target.write(training)
+    found = training.measure()
+    with whole_file(target.folder / "diagnostics.json") as partial:
+        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return describe(target, align, found)
+
+
+@dataclass(frozen=True)
+class SaliencyFiles:
+    """Where the training of a recipe writes."""
+
+    path: Path
+    """The trained weights."""
+    folder: Path
+    """Everything else."""
+
+    @classmethod
+    def of(cls, config: TrainConfig, align: AlignConfig) -> "SaliencyFiles":
+        """Of a recipe."""
+        output = Path(config.output)
+        return cls(Path(align.saliency_model or output / FILE), output / FOLDER)
+
+    def refuse_strange(self) -> None:
+        """ConfigError for a file that another training wrote: it would be lost."""
+        if self.path.exists() and load_state(self.folder) is None:
+            got = f"{self.path}, which is there and not of this training"
+            fix = "Set align.saliency_model to a new name, or go on to train."
+            raise ConfigError(needed("align.saliency_model", got, "a file to write", fix))
+
+    def write(self, training: "SaliencyTraining") -> None:
+        """The weights, with what they were made of."""
+        facts = {**training.made_of, **asdict(training.settings)}
+        info = {
+            "format": "pt",
+            "modelspec.title": "SARA saliency",
+            "heads": str(training.heads),
+            ORIGIN: json.dumps(facts),
+        }
+        weights = {name: one.cpu() for name, one in training.aligner.state_dict().items()}
+        write_weights(self.path, weights, info, torch.float32)
+
+
+class SaliencyTraining:
+    """One saliency in training. `run` starts where the folder's checkpoint left off."""
+
+    def __init__(
+        self, read: SaliencyRows, rows: Sequence[Row], folder: Path, made_of: dict[str, Any]
+    ):
+        """`made_of`: what the result depends on, beside the settings.
+
+        Raises ConfigError for a checkpoint of other settings, StateError for a damaged one.
+        """
+        self.read, self.config, self.settings = read, read.config, read.settings
+        self.folder, self.made_of, self.step = folder, made_of, 0
+        self.rows, self.kept_apart = hold_out(rows, self.settings.held_out, self.config.seed)
+        self._check_kinds()
+        text_width = read.encode_text("").shape[-1]
+        width = read.source.width
+        self.heads = math.gcd(HEADS, width)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            self.aligner = SaliencyAligner(width, text_width, self.heads).to(read.device)
+        self.aligner.recompute = self.config.gradient_checkpointing
+        settings = self.settings
+        self.optimizer = torch.optim.AdamW(
+            self.aligner.parameters(), settings.rate, weight_decay=settings.weight_decay
+        )
+        self._resume()
+
+    def run(self) -> None:
+        """All remaining steps. Raises DivergedError at the first loss that is no number."""
+        settings, log = self.settings, TrainLog(self.folder, self.step)
+        self.aligner.train()
+        with tqdm(total=settings.steps, initial=self.step, desc="saliency") as bar:
+            while self.step < settings.steps:
+                found = self.train_step()
+                if self.step % settings.log_every == 0 or self.step == settings.steps - 1:
+                    log.write(step=self.step, **found)
+                    bar.set_postfix(loss=f"{found['total']:.4f}")
+                self.step += 1
+                bar.update()
+                if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
+                    self.save()
+                    log.plot()
+
+    def train_step(self) -> dict[str, float]:
+        """One step: losses, rate, and what the saliency of the batch is like."""
+        settings = self.settings
+        rate = projector_rate_at(self.step, settings.steps, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        rows = self._draw()
+        seen = self.read.read(rows)
+        with self._autocast():
+            fused, saliency = self.aligner(seen.tokens, seen.text, seen.real)
+        masked, contrast = saliency_losses(
+            self.aligner, (fused.float(), saliency), seen.text, seen.real, seen.masks, seen.alike
+        )
+        total = (settings.mask_weight * masked + settings.contrast_weight * contrast).mean()
+        self.optimizer.zero_grad()
+        total.backward()
+        limit = settings.clip_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.aligner.parameters(), limit)
+        self._refuse_nan(total, norm, rows)
+        self.optimizer.step()
+        losses = {"total": total, "mask": masked.mean(), "contrast": contrast.mean()}
+        found = {name: value.item() for name, value in losses.items()}
+        return {**found, **_prefix(describe_saliency(saliency.detach())), "rate": rate}
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, Any]:
+        """SARA Tab. 4 on the rows that were kept apart, or on those of the training without any,
+        row by row; `overlap` with the masks beside it.
+        """
+        rows = self.kept_apart or self.rows[: self.settings.held_out or 1]
+        self.aligner.eval()
+        found: list[dict[str, float]] = []
+        for row in tqdm(rows, desc="diagnostics", unit="row"):
+            seen = self.read.read([row])
+            with self._autocast():
+                saliency = self.aligner(seen.tokens, seen.text, seen.real)[1]
+                inside = describe_attention(self.aligner, seen.tokens, seen.text, seen.real)
+            overlap = overlap_of(saliency, seen.masks)
+            found.append({**describe_saliency(saliency), **inside, "overlap": overlap})
+        means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+        return {"rows": len(found), "held_out": bool(self.kept_apart), **means}
+
+    # --- rows ------------------------------------------------------------------------------------
+
+    def _draw(self) -> list[Row]:
+        """The rows of a step, all pictures or all clips, each once."""
+        image = self.config.is_image_step(self.step)
+        pool = [row for row in self.rows if row.is_image == image]
+        order = torch.randperm(
+            len(pool), generator=stream(self.config.seed, "saliency rows", self.step)
+        )
+        return [pool[place] for place in order[: self.settings.batch_size].tolist()]
+
+    def _check_kinds(self) -> None:
+        """RowError where a step would find no row, see `image_share`."""
+        share, images = self.config.image_share, sum(row.is_image for row in self.rows)
+        clips = len(self.rows) - images
+        for kind, count, wanted in (("images", images, share > 0), ("videos", clips, share < 1)):
+            if wanted and not count:
+                fix = "Correct the rows, or image_share."
+                got = f"no good row with {kind}"
+                raise RowError(needed(f"data {self.config.data}", got, "at least one", fix))
+
+    # --- steps and checkpoints -------------------------------------------------------------------
+
+    def _autocast(self) -> Any:
+        if self.config.precision == "no":
+            return nullcontext()
+        return torch.autocast(self.read.device.type, torch.bfloat16)
+
+    def _refuse_nan(self, total: Tensor, norm: Tensor, rows: Sequence[Row]) -> None:
+        if not (torch.isfinite(total) and torch.isfinite(norm)):
+            numbers = ", ".join(str(row.number) for row in rows[:4])
+            got = f"not a number for rows {numbers}"
+            fix = "The last checkpoint is kept. Lower saliency.rate, or use precision no."
+            raise DivergedError(needed(f"saliency at step {self.step}", got, "a finite loss", fix))
+
+    def save(self) -> None:
+        """Write the resumable state."""
+        state = {
+            "step": self.step,
+            "made_of": self.made_of,
+            "settings": asdict(self.settings),
+            "model": self.aligner.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_state(self.folder, state)
+
+    def _resume(self) -> None:
+        state = load_state(self.folder)
+        if state is None:
+            return
+        refuse_changes(state["settings"], self.settings, {"checkpoint_every", "log_every"})
+        before = state["made_of"]
+        changed = [name for name, now in self.made_of.items() if before.get(name) != now]
+        if changed:
+            fix = f"Change them back, or move {self.folder} away to begin anew."
+            got = f"another {' and '.join(changed)} than before"
+            raise ConfigError(needed("resume", got, "those of the checkpoint", fix))
+        self.aligner.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def hold_out(rows: Sequence[Row], most: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows kept apart: those of `most` target clips, or of a fifth if that is
+    less. All rows of a target are on one side.
+    """
+    targets = sorted({row.target for row in rows})
+    order = torch.randperm(len(targets), generator=stream(seed, "saliency held out"))
+    apart = {targets[place] for place in order[: min(most, len(targets) // 5)].tolist()}
+    kept = [row for row in rows if row.target in apart]
+    return [row for row in rows if row.target not in apart], kept
+
+
+def describe(target: SaliencyFiles, align: AlignConfig, found: dict[str, Any]) -> str:
+    """What was written, what it is like, and what to do with it."""
+    size = target.path.stat().st_size / 1e6
+    kind = "held-out rows" if found["held_out"] else "rows of the training"
+    values = ", ".join(
+        f"{name} {value:.3f}" for name, value in found.items() if isinstance(value, float)
+    )
+    lines = [f"{target.path}  {size:.1f} MB", f"On {found['rows']} {kind}: {values}"]
+    if not align.saliency_model:
+        lines.append(f'Set saliency_model = "{target.path}" in [align] to train with it.')
+    return "\n".join(lines)
+
+
+def _prefix(values: dict[str, float]) -> dict[str, float]:
+    return {f"saliency_{name}": value for name, value in values.items()}
+
+
+def _check(config: TrainConfig) -> AlignConfig:
+    """The alignment. ConfigError for a recipe that no learned saliency is for."""
+    fix = "See docs/alignment.md."
+    align = config.align
+    if align is None or align.saliency != "learned":
+        got = "no [align]" if align is None else repr(align.saliency)
+        raise ConfigError(needed("align.saliency", got, "'learned', as in method sara", fix))
+    if not align.teacher:
+        raise ConfigError(needed("align.teacher", "none", "one for the task saliency", fix))
+    if tracks_subject(align.teacher):
+        got, need = "learned with sam2", "a teacher that follows no subject"
+        fix = "Use vjepa2, or another saliency."
+        raise ConfigError(needed("align.saliency", got, need, fix))
+    if not Path(config.text_encoder).is_file():
+        got = f"no file {config.text_encoder}" if config.text_encoder else "nothing"
+        need = "the path of umT5"
+        raise ConfigError(needed("text_encoder", got, need, "Set it in the recipe."))
+    return align
+
+
+def _list_rows(config: TrainConfig, read: SaliencyRows, folder: Path) -> tuple[BadRows, list[Row]]:
+    """Rows that look usable, and a report of the others."""
+    found, wrong = read_rows(Path(config.data), config.stage, masks=True)
+    total, rows = len(found) + len(wrong), []
+    for row in found:
+        try:
+            read.check(row)
+            rows.append(row)
+        except RowError as lacks:
+            wrong[row.number] = str(lacks)
+    data = Path(config.data).name
+    return BadRows(folder, data, total, dict(sorted(wrong.items()))), rows

@@ -1,0 +1,256 @@
+"""A learned saliency from one's own rows: trained by a command, read by a run, and what is
+refused.
+"""
+
+import json
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from sama_core.training.__main__ import main
+from sama_core.training.alignment.saliency import load_saliency_aligner
+from sama_core.training.config import load_config
+from sama_core.training.outputs import load_state
+from sama_core.training.recipe import ConfigError
+from sama_core.training.rows import saliency_run
+from sama_core.training.rows.rows import Row
+from sama_core.training.rows.saliency_run import hold_out, train_saliency
+
+from .rows_files import (
+    BLUE,
+    GREEN,
+    RED,
+    clip,
+    image,
+    jsonl,
+    logged,
+    losses,
+    models,
+    pair,
+    recipe,
+    report,
+    settings,
+)  # fmt: skip
+
+WHITE = (255, 255, 255)
+SALIENCY = {"steps": 4, "batch_size": 2, "warmup": 1, "log_every": 1, "checkpoint_every": 2}
+ROWS = [
+    {**pair("a.mp4", "b.mp4", "make it blue"), "mask": "mask.mp4"},
+    pair("b.mp4", "c.mp4", "make it green"),
+    pair("c.mp4", "a.mp4", "make it red"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, colour in (("a", RED), ("b", BLUE), ("c", GREEN), ("mask", WHITE)):
+        clip(tmp_path / f"{name}.mp4", colour)
+        image(tmp_path / f"{name}.png", colour)
+    return tmp_path
+
+
+def write(folder, teacher: str, rows=ROWS, align=None, saliency=None, **changes):
+    """A recipe whose run reads what the task `saliency` trains."""
+    align = {"method": "sara", "teacher": teacher, "hidden": [32], **(align or {})}
+    align = {"saliency_model": str(folder / "saliency.safetensors"), **align}
+    data = jsonl(folder / "data.jsonl", rows)
+    tables = {"align": align, "saliency": {**SALIENCY, **(saliency or {})}}
+    values = settings(data, folder / "out", **{"steps": 2, **tables})
+    return recipe(folder / "recipe.toml", values | changes)
+
+
+def run(task: str, path, *changes: str) -> int:
+    AcceleratorState._reset_state(True)
+    return main([task, str(path), *changes])
+
+
+def weights_of(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "saliency.safetensors")
+
+
+def test_trained_on_rows_and_read_by_a_loras_run(folder, teachers, capsys):
+    path = write(folder, teachers["vjepa2"], lora_rank=2)
+    assert run("train", path) == 1
+    assert "the task saliency trains one" in capsys.readouterr().err
+    assert run("saliency", path) == 0
+    said = capsys.readouterr().out
+    names = ("mean", "max", "coverage", "entropy", "focus", "self_entropy_change", "top3_change",
+             "overlap")  # fmt: skip
+    assert str(folder / "saliency.safetensors") in said and all(
+        f"{name} " in said for name in names
+    )
+    assert "On 3 rows of the training" in said
+    out = folder / "out" / "saliency"
+    found = json.loads((out / "diagnostics.json").read_text())
+    assert set(found) == {"rows", "held_out", *names} and found["held_out"] is False
+    assert len(losses(out)) == 4 and (out / "loss.png").exists() and report(out) == []
+    totals, masks, contrasts = (logged(out, name) for name in ("total", "mask", "contrast"))
+    assert totals == pytest.approx([sum(pair) for pair in zip(masks, contrasts, strict=True)])
+    assert logged(out, "rate") == pytest.approx([5e-5, 5e-5, 3.775e-5, 1.325e-5])
+
+    aligner = load_saliency_aligner(folder / "saliency.safetensors")
+    assert (aligner.text_in.out_features, aligner.text_in.in_features) == (48, 64)
+    with safe_open(folder / "saliency.safetensors", "pt") as file:
+        origin = json.loads(file.metadata()["sama.saliency"])
+    assert origin["teacher"].startswith("vjepa2:") and origin["steps"] == 4
+    assert (origin["size"], origin["frames"], origin["seed"]) == ([32, 32], 5, 0)
+
+    assert run("train", path) == 0
+    assert len(losses(folder / "out")) == 2
+    assert all(loss > 0 for loss in logged(folder / "out", "align"))
+    lora = load_file(folder / "out" / "sama_lora.safetensors")
+    assert lora and all(name.startswith("diffusion_model.blocks.") for name in lora)
+
+
+def test_it_learns_where_the_mask_is(folder, teachers):
+    """A picture of two halves, of which the mask is the left: the cross-entropy, which a constant
+    leaves at log 2, falls below 0.3 in 30 steps of seed 0, and what is found is the left half.
+    """
+    picture = Image.new("RGB", (32, 32), RED)
+    mask = Image.new("RGB", (32, 32))
+    picture.paste(BLUE, (0, 0, 16, 32))
+    mask.paste(WHITE, (0, 0, 16, 32))
+    picture.save(folder / "halves.png")
+    mask.save(folder / "left.png")
+    row = {**pair("a.png", "halves.png", "make its left half blue"), "mask": "left.png"}
+    quick = {"steps": 30, "rate": 2e-3, "warmup": 5, "contrast_weight": 0.0, "batch_size": 1}
+    path = write(folder, teachers["dinov3"], [row], saliency=quick, image_share=1.0)
+    assert run("saliency", path) == 0
+    out = folder / "out" / "saliency"
+    assert logged(out, "mask")[-1] < 0.3
+    assert json.loads((out / "diagnostics.json").read_text())["overlap"] == 1.0
+
+
+def test_stopped_and_resumed(folder, teachers, monkeypatch):
+    """Bit for bit a training that was left alone; teacher and clips are not read again."""
+    path = write(folder, teachers["vjepa2"])
+    assert run("saliency", path) == 0
+    alone, log = weights_of(folder), (folder / "out" / "saliency" / "log.jsonl").read_text()
+    (folder / "saliency.safetensors").unlink()
+
+    step = saliency_run.SaliencyTraining.train_step
+
+    def stop(training):
+        if training.step == 3:
+            raise KeyboardInterrupt
+        return step(training)
+
+    again = f"output={folder / 'again'}"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(saliency_run.SaliencyTraining, "train_step", stop)
+        run("saliency", path, again)
+    assert load_state(folder / "again" / "saliency")["step"] == 2
+    assert not (folder / "saliency.safetensors").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(saliency_run.TeacherSource, "load", None)
+        assert run("saliency", path, again) == 0
+    assert (folder / "again" / "saliency" / "log.jsonl").read_text() == log
+    assert all(torch.equal(value, alone[name]) for name, value in weights_of(folder).items())
+
+
+def test_a_resume_with_something_else_is_refused(folder, teachers):
+    path = write(folder, teachers["dinov3"])
+    assert run("saliency", path) == 0
+    with pytest.raises(ConfigError, match=r"changed settings: batch_size 2 → 1"):
+        train_saliency(load_config(path, **{"saliency.batch_size": 1}))
+    with pytest.raises(ConfigError, match=r"resume: got another teacher than before"):
+        train_saliency(load_config(path, **{"align.teacher": teachers["vjepa2"]}))
+    jsonl(folder / "data.jsonl", ROWS[:2])
+    with pytest.raises(ConfigError, match=r"got another data and seed than before"):
+        train_saliency(load_config(path, seed=1))
+
+
+def test_rows_that_are_left_out(folder, teachers, caplog):
+    clip(folder / "black.mp4", (0, 0, 0), size=(64, 64))
+    same = pair("a.mp4", "a.mp4", "do nothing")
+    rows = [
+        *ROWS, {"video": "a.mp4", "caption": "a square"}, same, {**ROWS[0], "mask": "black.mp4"},
+        pair("a.png", "b.png", "make it blue"),
+    ]  # fmt: skip
+    path = write(folder, teachers["dinov3"], rows, image_share=0.5, stage=1)
+    assert run("saliency", path) == 0
+    found = {line["row"]: line["error"] for line in report(folder / "out" / "saliency")}
+    assert found == {
+        4: "row 4: got a clip without an edit, needs a source and a target in stage 1.",
+        5: "row 5: got an empty mask, or an edit that changes nothing, needs a part.",
+        6: "row 6: got a mask of 64x64, needs the size of its target, 32x32.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("mask", "row 2: got no 'mask', needs one for saliency.target mask."),
+        ("changed", "row 1: got a clip without an edit, needs a source and a target for"),
+    ],
+)
+def test_rows_without_the_target_that_is_asked_for(folder, teachers, target, words):
+    clips = [{"video": "a.mp4", "caption": "a square", "mask": "mask.mp4"}]
+    rows = clips if target == "changed" else ROWS
+    path = write(
+        folder, teachers["dinov3"], rows, saliency={"target": target}, stage=int(target == "mask")
+    )
+    assert run("saliency", path) == (1 if target == "changed" else 0)
+    assert any(line["error"].startswith(words) for line in report(folder / "out" / "saliency"))
+
+
+@pytest.mark.parametrize(
+    ("align", "changes", "words"),
+    [
+        ({"method": "trd"}, {}, "align.saliency: got 'none', needs 'learned'"),
+        ({"teacher": ""}, {}, "align.teacher: got none, needs one for the task saliency"),
+        ({"teacher": "sam2:x"}, {}, "learned with sam2, needs a teacher that follows no subject"),
+        ({}, {"text_encoder": "none"}, "text_encoder: got no file none, needs the path of umT5"),
+        ({}, {"data": "shapes", "output": "out"}, "saliency: got data \"shapes\", needs rows"),
+        ({}, {"image_share": 0.5}, "no good row with images, needs at least one"),
+        ({"saliency_model": "data.jsonl"}, {}, "which is there and not of this training"),
+    ],
+)  # fmt: skip
+def test_recipes_that_are_refused(folder, teachers, capsys, align, changes, words):
+    if "saliency_model" in align:
+        align = {"saliency_model": str(folder / align["saliency_model"])}
+    path = write(folder, teachers["dinov3"], align=align, **changes)
+    assert run("saliency", path) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"steps": 0}, "saliency.steps: got 0, needs 1 or more"),
+        ({"target": "named"}, "saliency.target: got 'named', needs '' or 'mask' or 'changed'"),
+        ({"contrast_weight": -1}, "saliency.contrast_weight: got -1, needs 0 or more"),
+        ({"mask_weight": 0, "contrast_weight": 0}, "saliency.mask_weight: got 0, needs more"),
+        ({"least_rate": 1.0}, "saliency.least_rate: got 1.0, needs 0 to rate"),
+        ({"wait": 1}, "unknown settings wait"),
+    ],
+)
+def test_settings_that_are_refused(folder, table, words):
+    path = write(folder, "dinov3:x", saliency=table)
+    with pytest.raises(ConfigError, match=words):
+        load_config(path)
+
+
+def test_a_saliency_of_another_teacher_or_text_encoder(folder, teachers, capsys):
+    path = write(folder, teachers["dinov3"])
+    assert run("saliency", path) == 0
+    assert run("train", path, f"align.teacher={teachers['vjepa2']}") == 1
+    assert "trained with another teacher, needs this teacher" in capsys.readouterr().err
+    other = folder / "other.safetensors"
+    weights = load_file(models() / "text_encoders" / "sama_untrained_umt5.safetensors")
+    save_file(weights | {"shared.weight": weights["shared.weight"] + 1}, other)
+    assert run("train", path, f"text_encoder={other}") == 1
+    assert "trained with another text encoder, needs this text" in capsys.readouterr().err
+
+
+def test_rows_of_one_clip_are_held_out_together(tmp_path):
+    rows = [Row(number, tmp_path / f"{number // 2}.mp4", None, "x") for number in range(20)]
+    kept, apart = hold_out(rows, 16, seed=0)
+    assert (len(kept), len(apart)) == (16, 4)
+    assert not {row.target for row in kept} & {row.target for row in apart}
+    assert hold_out(rows, 16, seed=0) == (kept, apart)
+    assert hold_out(rows, 0, seed=0) == (rows, [])
