@@ -2,6 +2,11 @@
 files change the edit in ComfyUI.
 """
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from fractions import Fraction
 
@@ -70,6 +75,7 @@ def check_losses(folder):
 
 
 PAIR = {**pair("a.mp4", "b.mp4", "make it blue"), "mask": "mask.mp4"}
+OTHER = {**pair("b.mp4", "a.mp4", "make it red"), "mask": "mask.mp4"}
 CLIP = {"video": "a.mp4", "caption": "a red square", "mask": "mask.mp4"}
 
 
@@ -92,12 +98,90 @@ def test_a_delta_over_a_base(folder, teachers, wan, delta):
     assert set(SAMA_KEYS) <= set(found) and not [name for name in found if "aligner" in name]
 
 
+@pytest.mark.parametrize("semantic_weight", [0.1, 0.0])
 @pytest.mark.parametrize("method", ["sam2videox", "sara_named"])
-def test_clips_from_plain_wan(folder, teachers, wan, method):
-    """Stage 0: the teacher sees the clip itself, not what a pretext makes of it."""
+def test_clips_from_plain_wan(folder, teachers, wan, method, semantic_weight):
+    """Stage 0: the teacher sees the clip itself, not what a pretext makes of it. Without semantic
+    tokens too.
+    """
     align = {"method": method, "teacher": teachers[METHODS[method]], "hidden": HIDDEN}
-    assert train(folder, [CLIP], align, stage=0, model=str(wan)) == 0
+    changes = {"stage": 0, "model": str(wan), "semantic_weight": semantic_weight}
+    assert train(folder, [CLIP], align, **changes) == 0
     check_losses(folder)
+    assert [loss > 0 for loss in logged(folder / "out", "semantic")] == [semantic_weight > 0] * 2
+
+
+# --- processes and checkpoints -------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_thread():
+    """As the processes that a test starts have: sums over another number of threads differ in their
+    last bit.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def start(path, processes: int = 1) -> subprocess.Popen:
+    """The command line with a recipe, in processes of one thread each."""
+    many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(many if processes > 1 else ()), "-m", "sama_core.training"]
+    settings = {"PYTHONPATH": str(REPO_ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [*command, "train", str(path)], env={**os.environ, **settings},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def write_run(folder, rows: list[dict], align: dict, output: str, **changes):
+    """The recipe of a short run, whose features are those of the folder's other runs."""
+    align = {**align, "hidden": HIDDEN, "warmup": 2, "features": str(folder / "features")}
+    data = jsonl(folder / "data.jsonl", rows)
+    values = settings(data, folder / output, steps=4, align=align, **changes)
+    return recipe(folder / f"{output}.toml", values)
+
+
+def train_here(path) -> None:
+    AcceleratorState._reset_state(True)
+    assert main(["train", str(path)]) == 0
+
+
+def test_two_processes_on_pairs_give_the_losses_of_one(folder, teachers, one_thread):
+    """Within 1e-5; the two make the features themselves, and the one reads them."""
+    align = {"method": "sara_changed", "teacher": teachers["vjepa2"]}
+    running = start(write_run(folder, [PAIR, OTHER], align, "two"), processes=2)
+    errors = running.communicate(timeout=120)[1]
+    assert running.returncode == 0, errors[-3000:]
+    train_here(write_run(folder, [PAIR, OTHER], align, "one"))
+    for name in ("total", "align"):
+        one, two = (logged(folder / output, name) for output in ("one", "two"))
+        assert len(one) == 4 and all(loss > 0 for loss in one)
+        assert two == pytest.approx(one, abs=1e-5)
+
+
+def test_killed_and_resumed_on_clips(folder, teachers, one_thread):
+    """SIGKILL after a checkpoint: log and LoRA are those of a run left alone, bit for bit."""
+    align = {"method": "sam2videox", "teacher": teachers["sam2"]}
+    changes = {"stage": 0, "lora_rank": 2}
+    train_here(write_run(folder, [CLIP], align, "alone", **changes))
+    path, killed = write_run(folder, [CLIP], align, "killed", **changes), folder / "killed"
+    running, until = start(path), time.monotonic() + 60
+    while not (killed / "state.pt").exists():
+        assert running.poll() is None and time.monotonic() < until
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    assert 2 <= len(logged(killed, "align")) < 4
+    train_here(path)
+    for name in ("total", "align"):
+        assert logged(killed, name) == logged(folder / "alone", name)
+    alone, found = (
+        load_file(folder / name / "sama_lora.safetensors") for name in ("alone", "killed")
+    )
+    assert alone and all(torch.equal(value, found[name]) for name, value in alone.items())
 
 
 # --- the recipes of LoRAs ------------------------------------------------------------------------

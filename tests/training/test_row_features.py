@@ -278,6 +278,38 @@ def test_masks_of_another_size_or_length(folder, teachers, mask, words):
     assert str(caught.value) == words
 
 
+def test_a_mask_of_the_part_that_is_trained_on(folder, teachers):
+    """Or of the whole target: of both the first frames count. Another length is refused."""
+    clip(folder / "b.mp4", BLUE, frames=9)
+    clip(folder / "long.mp4", WHITE, frames=9)
+    clip(folder / "other.mp4", WHITE, frames=7)
+    masks = ("mask.mp4", "long.mp4", "other.mp4")
+    rows = [{**ROWS[0], "mask": mask} for mask in masks]
+    align = {"method": "sara_named", "teacher": teachers["dinov3"]}
+    features = features_of(config_of(folder, rows, align))
+    part, whole = (made_of(features, number)["saliency"] for number in (1, 2))
+    torch.testing.assert_close(part, whole, atol=0.01, rtol=0)  # two encodings of the same frames
+    with pytest.raises(RowError, match=r"^row 3: got a mask of 7 frames, needs as many as its "
+                       r"target has, 9, or the 5 that are trained on\.$"):  # fmt: skip
+        made_of(features, 3)
+
+
+@pytest.mark.parametrize("teacher", ["", "dinov3:no folder"])
+def test_masks_are_learned_without_a_teacher(folder, teacher, capsys):
+    """By name: one that is not needed is not even looked for. 5 frames are 2 latent ones."""
+    align = {"method": "mask_supervision", "teacher": teacher, "cell": 8, "hidden": [16]}
+    rows = [{**ROWS[0], "mask": "mask.mp4"}]
+    made = made_of(features_of(config_of(folder, rows, align)))
+    assert {name: value.shape for name, value in made.items()} == {"saliency": (2, 4, 4)}
+    assert made["saliency"][:, 1:3, 1].min() > 0.9
+    values = values_of(folder, rows, align)
+    assert run("features", folder, values) == 0
+    assert "0 made, 1 kept, 0 left out" in capsys.readouterr().out
+    assert run("train", folder, values) == 0
+    found = logged(folder / "out", "align")
+    assert len(found) == 2 and all(0 < loss < 1 for loss in found)
+
+
 def test_a_row_whose_features_are_no_numbers_is_left_out(folder, teachers):
     config = config_of(folder, align={"method": "trd", "teacher": teachers["dinov3"]})
     features = features_of(config)
