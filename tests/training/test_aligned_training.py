@@ -7,7 +7,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from sama_core.training.alignment import ARMS, AlignConfig
+from sama_core.training.alignment import ARMS, AlignConfig, SaliencyConfig
 from sama_core.training.config import TrainConfig, load_config
 from sama_core.training.objective import TrainBatch
 from sama_core.training.optim.optimisation import build_optimizers, projector_rate_at
@@ -73,6 +73,10 @@ def test_changes_are_named_one_by_one(tmp_path):
     config = tiny_config(tmp_path, align=SARA)
     saved = asdict(config)
     refuse_changes(saved, config, TrainConfig.FREE_TO_CHANGE)
+    # How a saliency is trained is not what a run with it computes.
+    several = replace(config, saliency=SaliencyConfig(steps=3))
+    refuse_changes(saved, several, TrainConfig.FREE_TO_CHANGE)
+    refuse_changes(asdict(several), config, TrainConfig.FREE_TO_CHANGE)
     del saved["align"]["border"]  # a setting that is newer than the checkpoint
     moved = replace(config, align=replace(config.align, weight=0.1, features="elsewhere"))
     with pytest.raises(ConfigError, match=r"changed settings: align.weight 0.5 → 0.1, needs"):

@@ -18,6 +18,7 @@ from sama_core.training.outputs import load_state
 from sama_core.training.recipe import ConfigError
 from sama_core.training.rows import saliency_run
 from sama_core.training.rows.rows import Row
+from sama_core.training.rows.saliency_rows import group_rows
 from sama_core.training.rows.saliency_run import hold_out, train_saliency
 
 from .rows_files import (
@@ -224,7 +225,8 @@ def test_recipes_that_are_refused(folder, teachers, capsys, align, changes, word
         ({"steps": 0}, "saliency.steps: got 0, needs 1 or more"),
         ({"target": "named"}, "saliency.target: got 'named', needs '' or 'mask' or 'changed'"),
         ({"contrast_weight": -1}, "saliency.contrast_weight: got -1, needs 0 or more"),
-        ({"mask_weight": 0, "contrast_weight": 0}, "saliency.mask_weight: got 0, needs more"),
+        ({"mask_weight": 0}, "saliency.mask_weight: got 0, needs more than 0"),
+        ({"method": "half"}, "saliency.method: got 'half'.*There are: full, without_infonce"),
         ({"least_rate": 1.0}, "saliency.least_rate: got 1.0, needs 0 to rate"),
         ({"wait": 1}, "unknown settings wait"),
     ],
@@ -247,10 +249,51 @@ def test_a_saliency_of_another_teacher_or_text_encoder(folder, teachers, capsys)
     assert "trained with another text encoder, needs this text" in capsys.readouterr().err
 
 
+CLIPS = [
+    {"video": "a.mp4", "caption": "a red square", "mask": "mask.mp4"},
+    {"video": "a.mp4", "caption": "the ground", "mask": "mask.mp4"},
+    {"video": "b.mp4", "caption": "a blue square", "mask": "mask.mp4"},
+]
+
+
+def test_clips_with_a_row_for_each_subject(folder, teachers):
+    """Stage 0, in bfloat16 and with activations that are computed again: tokens are kept once for
+    each clip, masks for each clip and mask.
+    """
+    heavy = {"precision": "bf16", "gradient_checkpointing": True}
+    path = write(folder, teachers["vjepa2"], CLIPS, stage=0, **heavy)
+    assert run("saliency", path) == 0
+    assert len(losses(folder / "out" / "saliency")) == 4
+    kept = [load_file(path) for path in (folder / "out" / "features").rglob("*.safetensors")]
+    shapes = sorted(str({name: tuple(one.shape) for name, one in made.items()}) for made in kept)
+    assert shapes == ["{'features': (3, 4, 4, 48)}"] * 2 + ["{'mask': (3, 4, 4)}"] * 2
+    assert all(value.dtype == torch.float32 for value in weights_of(folder).values())
+
+
+@pytest.mark.parametrize(
+    ("method", "counts"), [("full", 3), ("without_infonce", 3), ("without_entity", 2)]
+)
+def test_rows_of_saras_table_by_name(folder, teachers, method, counts):
+    """Without entities a clip is one sample; without InfoNCE its loss is not in the sum."""
+    path = write(folder, teachers["dinov3"], CLIPS, saliency={"method": method}, stage=0)
+    assert run("saliency", path) == 0
+    out = folder / "out" / "saliency"
+    assert json.loads((out / "diagnostics.json").read_text())["rows"] == counts
+    alone = logged(out, "total") == logged(out, "mask")
+    assert alone == (method == "without_infonce")
+
+
+def test_rows_of_one_target_seen_as_one(tmp_path):
+    one, other, third = (Row(number, tmp_path / name, None, "x")
+                         for number, name in ((1, "a"), (2, "b"), (3, "a")))  # fmt: skip
+    assert group_rows([one, other, third], unite=False) == [(one,), (other,), (third,)]
+    assert group_rows([one, other, third], unite=True) == [(one, third), (other,)]
+
+
 def test_rows_of_one_clip_are_held_out_together(tmp_path):
-    rows = [Row(number, tmp_path / f"{number // 2}.mp4", None, "x") for number in range(20)]
+    rows = [(Row(number, tmp_path / f"{number // 2}.mp4", None, "x"),) for number in range(20)]
     kept, apart = hold_out(rows, 16, seed=0)
     assert (len(kept), len(apart)) == (16, 4)
-    assert not {row.target for row in kept} & {row.target for row in apart}
+    assert not {row.target for (row,) in kept} & {row.target for (row,) in apart}
     assert hold_out(rows, 16, seed=0) == (kept, apart)
     assert hold_out(rows, 0, seed=0) == (rows, [])

@@ -23,13 +23,14 @@ from .saliency import (
     mask_loss,
     saliency_losses,
 )
-from .saliency_config import SaliencyConfig
+from .saliency_config import SALIENCY_ARMS, SaliencyConfig
 from .saliency_diagnostics import describe_attention, describe_saliency
 from .teacher_targets import make_targets
 from .token_losses import token_cosine, token_distance
 
 __all__ = [
     "ARMS",
+    "SALIENCY_ARMS",
     "AlignConfig",
     "Aligner",
     "FeatureCache",

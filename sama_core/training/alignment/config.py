@@ -252,6 +252,7 @@ ARMS: dict[str, AlignConfig | None] = {
 
 `sft` is training without an alignment. `moalign` is its loss alone: the teacher's projection to 64
 channels by a flow regressor is no part of this package. The rows of SARA's first stage ("w/o
-InfoNCE", "w/o entity", "w/o saliency head") are recipes of the saliency, not of the alignment.
+InfoNCE", "w/o entity") are settings of the saliency's training: SALIENCY_ARMS, in
+`saliency_config`.
 `sara_changed` and `sam2videox_salient` are ours.
 """

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ..recipe import check_types, refuse_bad, settings_of
+from ...errors import needed
+from ..recipe import ConfigError, check_types, refuse_bad, settings_of
 
 TARGETS = ("", "mask", "changed")
 _COUNTS = ("steps", "batch_size", "checkpoint_every", "log_every")
@@ -14,7 +15,7 @@ _NOT_NEGATIVE = (
     "warmup",
     "weight_decay",
     "clip_norm",
-    "mask_weight",
+    "mask_weight",  # and not 0: nothing else trains what is read from the tokens
     "contrast_weight",
     "held_out",
 )
@@ -32,6 +33,9 @@ class SaliencyConfig:
     target: str = ""
     """What the saliency learns: each row's "mask", or where its source and target differ
     ("changed"). Empty: the mask of rows that have one, what changed of the others."""
+    unite: bool = False
+    """Rows of one target become one: their texts in a row, their masks laid over one another (SARA
+    Tab. 3's "w/o entity-separated"). False: each row is seen by itself."""
     rate: float = 5e-5
     """Peak learning rate (5e-5)."""
     least_rate: float = 1e-6
@@ -43,9 +47,9 @@ class SaliencyConfig:
     clip_norm: float = 1.0
     """Largest gradient norm (1.0); 0 does not clip."""
     mask_weight: float = 1.0
-    """Weight of the cross-entropy with the mask (1). 0: SARA Tab. 3's "w/o saliency head"."""
+    """Weight of the cross-entropy with the mask (1)."""
     contrast_weight: float = 1.0
-    """Weight of InfoNCE between tokens and text (1). 0: SARA Tab. 3's "w/o InfoNCE"."""
+    """Weight of InfoNCE between tokens and text (1); 0 trains without it."""
     held_out: int = 16
     """Target clips that are kept apart to measure on, at most a fifth of all (128)."""
     checkpoint_every: int = 500
@@ -80,16 +84,31 @@ class SaliencyConfig:
                     self.least_rate,
                     f"0 to rate ({self.rate:g})",
                 ),
-                (
-                    self.mask_weight + self.contrast_weight > 0,
-                    "saliency.mask_weight",
-                    self.mask_weight,
-                    "more than 0 where saliency.contrast_weight is 0",
-                ),
+                (self.mask_weight > 0, "saliency.mask_weight", self.mask_weight, "more than 0"),
             ]
         )
 
     @classmethod
     def of_table(cls, values: Mapping[str, Any], name: str) -> Self:
-        """The `[saliency]` table of the recipe `name`. ConfigError for an unknown setting."""
-        return settings_of(cls, dict(values), name)
+        """The `[saliency]` table of the recipe `name`: `method`, one of SALIENCY_ARMS, is what it
+        begins with. ConfigError for an unknown method or setting.
+        """
+        given = dict(values)
+        method = given.pop("method", FULL)
+        if method not in SALIENCY_ARMS:
+            fix = f"There are: {', '.join(SALIENCY_ARMS)}."
+            raise ConfigError(needed("saliency.method", repr(method), "a known method", fix))
+        return settings_of(cls, {**SALIENCY_ARMS[method], **given}, name)
+
+
+FULL = "full"
+SALIENCY_ARMS: dict[str, dict[str, Any]] = {
+    FULL: {},
+    "without_infonce": {"contrast_weight": 0.0},
+    "without_entity": {"unite": True},
+}
+"""Rows of SARA Tab. 3 and 4 on the first stage, by name: the settings that differ.
+
+The paper does not say what stands for the saliency in its row "w/o saliency head", which is not
+here.
+"""

@@ -6,7 +6,8 @@
 
 Tokens stay on the teacher's own cells, where the saliency is read in a run. Rows of one target with
 one text and mask each are SARA's forward passes of the entities of a clip: its tokens are kept
-once. Deviation: its passes of all entities together and of the background are rows like others.
+once. Deviation: its passes of all entities together and of the background are rows like others,
+where there are any.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,6 @@ from tqdm.auto import tqdm
 
 from ...errors import RuntimeSetupError, SamaError, needed
 from ...geometry import ClipShape
-from ...text import add_tag
 from ..alignment import FeatureCache, SaliencyConfig
 from ..alignment.saliency import changed_pixels, reduce_mask
 from ..alignment.teacher_targets import Made
@@ -33,10 +33,23 @@ from .data import read_mask, read_row
 from .features import EncodeText, embed_words
 from .rows import BadRows, Row, RowError, row_error, unreadable
 
+Group = tuple[Row, ...]
+"""Rows of one target that are seen as one: mostly a single one."""
+
+
+def group_rows(rows: Sequence[Row], unite: bool) -> list[Group]:
+    """Each row by itself, or those of one target together."""
+    if not unite:
+        return [(row,) for row in rows]
+    found: dict[Path, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.target, []).append(row)
+    return [tuple(group) for group in found.values()]
+
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch of rows."""
+    """A batch of groups."""
 
     tokens: Tensor
     """(B, Nv, width) of the teacher."""
@@ -47,7 +60,7 @@ class Seen:
     real: Tensor
     """(B, L) bool: rows of `text` that belong to it."""
     alike: Tensor
-    """(B, B) bool: which rows have the same text."""
+    """(B, B) bool: which have the same text."""
 
 
 @dataclass
@@ -106,18 +119,19 @@ class SaliencyRows:
             raise RowError(needed(f"data {bad.name}", got, "at least one", reason))
         return good
 
-    def read(self, rows: Sequence[Row]) -> Seen:
-        """The rows as a batch on the device; they are of one kind, pictures or clips.
+    def read(self, groups: Sequence[Group]) -> Seen:
+        """Groups as a batch on the device; they are of one kind, pictures or clips.
 
         Raises SamaError where what `prepare` kept is gone.
         """
-        kept = [self._find(row) for row in rows]
-        words = [embed_words(self.encode_text, row.text) for row in rows]
-        texts = [add_tag(row.text) for row in rows]
+        tokens = [self._find(rows[0])[0] for rows in groups]
+        masks = [torch.stack([self._find(row)[1] for row in rows]).amax(0) for rows in groups]
+        texts = [" ".join(row.text for row in rows) for rows in groups]
+        words = [embed_words(self.encode_text, text) for text in texts]
         real = [torch.ones(len(one), dtype=torch.bool) for one in words]
         return Seen(
-            torch.stack([tokens.flatten(0, 2) for tokens, _ in kept]).to(self.device),
-            torch.stack([mask.flatten() for _, mask in kept]).to(self.device),
+            torch.stack([one.flatten(0, 2) for one in tokens]).to(self.device),
+            torch.stack([mask.flatten() for mask in masks]).to(self.device),
             pad_sequence(words, batch_first=True).to(self.device),
             pad_sequence(real, batch_first=True).to(self.device),
             torch.tensor([[one == other for one in texts] for other in texts]).to(self.device),

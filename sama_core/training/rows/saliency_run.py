@@ -38,7 +38,7 @@ from ..recipe import ConfigError, refuse_changes
 from ..trainer import DivergedError
 from .fill_features import open_text
 from .rows import BadRows, Row, RowError, read_rows
-from .saliency_rows import SaliencyRows
+from .saliency_rows import Group, SaliencyRows, group_rows
 
 FILE, FOLDER = "saliency.safetensors", "saliency"
 HEADS = 8
@@ -70,7 +70,8 @@ def train_saliency(config: TrainConfig) -> str:
         "frames": config.frames,
         "seed": config.seed,
     }
-    training = SaliencyTraining(read, rows, target.folder, made_of)
+    groups = group_rows(rows, read.settings.unite)
+    training = SaliencyTraining(read, groups, target.folder, made_of)
     training.run()
     target.write(training)
     found = training.measure()
@@ -118,7 +119,7 @@ class SaliencyTraining:
     """One saliency in training. `run` starts where the folder's checkpoint left off."""
 
     def __init__(
-        self, read: SaliencyRows, rows: Sequence[Row], folder: Path, made_of: dict[str, Any]
+        self, read: SaliencyRows, groups: Sequence[Group], folder: Path, made_of: dict[str, Any]
     ):
         """`made_of`: what the result depends on, beside the settings.
 
@@ -126,7 +127,7 @@ class SaliencyTraining:
         """
         self.read, self.config, self.settings = read, read.config, read.settings
         self.folder, self.made_of, self.step = folder, made_of, 0
-        self.rows, self.kept_apart = hold_out(rows, self.settings.held_out, self.config.seed)
+        self.trained, self.apart = hold_out(groups, self.settings.held_out, self.config.seed)
         self._check_kinds()
         text_width = read.encode_text("").shape[-1]
         width = read.source.width
@@ -163,8 +164,8 @@ class SaliencyTraining:
         rate = projector_rate_at(self.step, settings.steps, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        rows = self._draw()
-        seen = self.read.read(rows)
+        drawn = self._draw()
+        seen = self.read.read(drawn)
         with self._autocast():
             fused, saliency = self.aligner(seen.tokens, seen.text, seen.real)
         masked, contrast = saliency_losses(
@@ -175,7 +176,7 @@ class SaliencyTraining:
         total.backward()
         limit = settings.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.aligner.parameters(), limit)
-        self._refuse_nan(total, norm, rows)
+        self._refuse_nan(total, norm, drawn)
         self.optimizer.step()
         losses = {"total": total, "mask": masked.mean(), "contrast": contrast.mean()}
         found = {name: value.item() for name, value in losses.items()}
@@ -186,25 +187,25 @@ class SaliencyTraining:
         """SARA Tab. 4 on the rows that were kept apart, or on those of the training without any,
         row by row; `overlap` with the masks beside it.
         """
-        rows = self.kept_apart or self.rows[: self.settings.held_out or 1]
+        groups = self.apart or self.trained[: self.settings.held_out or 1]
         self.aligner.eval()
         found: list[dict[str, float]] = []
-        for row in tqdm(rows, desc="diagnostics", unit="row"):
-            seen = self.read.read([row])
+        for group in tqdm(groups, desc="diagnostics", unit="row"):
+            seen = self.read.read([group])
             with self._autocast():
                 saliency = self.aligner(seen.tokens, seen.text, seen.real)[1]
                 inside = describe_attention(self.aligner, seen.tokens, seen.text, seen.real)
             overlap = overlap_of(saliency, seen.masks)
             found.append({**describe_saliency(saliency), **inside, "overlap": overlap})
         means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
-        return {"rows": len(found), "held_out": bool(self.kept_apart), **means}
+        return {"rows": len(found), "held_out": bool(self.apart), **means}
 
     # --- rows ------------------------------------------------------------------------------------
 
-    def _draw(self) -> list[Row]:
+    def _draw(self) -> list[Group]:
         """The rows of a step, all pictures or all clips, each once."""
         image = self.config.is_image_step(self.step)
-        pool = [row for row in self.rows if row.is_image == image]
+        pool = [rows for rows in self.trained if rows[0].is_image == image]
         order = torch.randperm(
             len(pool), generator=stream(self.config.seed, "saliency rows", self.step)
         )
@@ -212,8 +213,8 @@ class SaliencyTraining:
 
     def _check_kinds(self) -> None:
         """RowError where a step would find no row, see `image_share`."""
-        share, images = self.config.image_share, sum(row.is_image for row in self.rows)
-        clips = len(self.rows) - images
+        share, images = self.config.image_share, sum(rows[0].is_image for rows in self.trained)
+        clips = len(self.trained) - images
         for kind, count, wanted in (("images", images, share > 0), ("videos", clips, share < 1)):
             if wanted and not count:
                 fix = "Correct the rows, or image_share."
@@ -227,9 +228,9 @@ class SaliencyTraining:
             return nullcontext()
         return torch.autocast(self.read.device.type, torch.bfloat16)
 
-    def _refuse_nan(self, total: Tensor, norm: Tensor, rows: Sequence[Row]) -> None:
+    def _refuse_nan(self, total: Tensor, norm: Tensor, drawn: Sequence[Group]) -> None:
         if not (torch.isfinite(total) and torch.isfinite(norm)):
-            numbers = ", ".join(str(row.number) for row in rows[:4])
+            numbers = ", ".join(str(row.number) for rows in drawn[:4] for row in rows)
             got = f"not a number for rows {numbers}"
             fix = "The last checkpoint is kept. Lower saliency.rate, or use precision no."
             raise DivergedError(needed(f"saliency at step {self.step}", got, "a finite loss", fix))
@@ -261,15 +262,15 @@ class SaliencyTraining:
         self.step = state["step"]
 
 
-def hold_out(rows: Sequence[Row], most: int, seed: int) -> tuple[list[Row], list[Row]]:
+def hold_out(groups: Sequence[Group], most: int, seed: int) -> tuple[list[Group], list[Group]]:
     """Rows to train on and rows kept apart: those of `most` target clips, or of a fifth if that is
     less. All rows of a target are on one side.
     """
-    targets = sorted({row.target for row in rows})
+    targets = sorted({rows[0].target for rows in groups})
     order = torch.randperm(len(targets), generator=stream(seed, "saliency held out"))
     apart = {targets[place] for place in order[: min(most, len(targets) // 5)].tolist()}
-    kept = [row for row in rows if row.target in apart]
-    return [row for row in rows if row.target not in apart], kept
+    kept = [rows for rows in groups if rows[0].target in apart]
+    return [rows for rows in groups if rows[0].target not in apart], kept
 
 
 def describe(target: SaliencyFiles, align: AlignConfig, found: dict[str, Any]) -> str:
