@@ -7,6 +7,7 @@ from ..sama_core.comfyui.distilled import own_sampling
 from ..sama_core.comfyui.edit import EditSettings, edit_clip
 from ..sama_core.comfyui.later_core import newer_fields
 from ..sama_core.comfyui.saving import check_saving_of
+from ..sama_core.comfyui.unknown_words import remark_on_words
 from ..sama_core.model.schedule import DEFAULT_SHIFT, flow_sigmas
 from ..sama_core.region import FittedClip
 from ..sama_core.released_files import SAMA_14B
@@ -60,6 +61,7 @@ class Instruction(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip, instruction, edit_tag) -> io.NodeOutput:
+        remark_in(None)([remark_on_words(clip, instruction)])
         return io.NodeOutput(*conditioning.encode_instruction(clip, instruction, edit_tag))
 
 

@@ -31,8 +31,9 @@ from .conditioning import (
 from .distilled import advice, own_sampling
 from .joint_state import prepare
 from .model import lattice_of_model
-from .node_progress import Stages
+from .node_progress import Stages, keep_remark
 from .non_finite import refuse_frames
+from .unknown_words import remark_on_words
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,7 @@ class EditRun:
             log.info("SAMA: %s", taken)
         told = filter(None, (taken, advice(model, settings.steps, settings.cfg)))
         stages = Stages(settings.steps, runs, say, ", ".join(told), decodings)
+        keep_remark(remark_on_words(clip, settings.instruction))
         with stages.stage("reading the instruction"):
             prompts = encode_instruction(clip, settings.instruction, settings.tag)
         return cls(model, vae, prompts, settings, stages)

@@ -1,6 +1,7 @@
 """What a node shows while it works, because an artist does not read the console.
 
-show, show_remarks     text in the running node, whichever pack it comes from
+show, show_remarks, keep_remark
+                       text in the running node, whichever pack it comes from
 show_during            text that leaves the node when the work ends
 report_blocks_to       how many blocks of a model are loaded
 Stages                 the stages of an edit: one bar, one line of text, log lines with times
@@ -23,6 +24,8 @@ _BLANK = " "
 """What removes a text: ComfyUI's frontend ignores an empty one, and the old text would stay."""
 _with_remarks: dict[str, str] = {}
 """What `show_remarks` put into nodes that still show it, by their ids."""
+_kept: dict[str, list[str]] = {}
+"""The remarks of `keep_remark` on the runs that are under way, by nodes' ids."""
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -44,13 +47,25 @@ def show_remarks(remarks: Iterable[str | None], node_id: str | None = None) -> N
 
     Without any remark, those of an earlier run are removed. By default in the running node.
     """
-    node_id, text = node_id or _running_node(), "\n".join(filter(None, remarks))
+    node_id = node_id or _running_node()
     if node_id is None:
         return
+    text = "\n".join(filter(None, [*_kept.get(node_id, ()), *remarks]))
     if text and show(text, node_id):
         _with_remarks[node_id] = text
     elif not text and _with_remarks.pop(node_id, None):
         show(_BLANK, node_id)
+
+
+def keep_remark(remark: str) -> None:
+    """Show a remark on the whole run in the running node, beside those on each of its samplings.
+
+    For nodes that use `show_during`, which forgets it.
+    """
+    node_id = _running_node()
+    if node_id is not None and remark:
+        _kept.setdefault(node_id, []).append(remark)
+        show_remarks([])
 
 
 @contextmanager
@@ -70,6 +85,7 @@ def show_during(node_id: str) -> Iterator[Callable[[str], bool]]:
     try:
         yield say
     finally:
+        _kept.pop(node_id, None)
         if shown:
             show(_with_remarks.get(node_id, _BLANK), node_id)
 

@@ -73,7 +73,7 @@ def test_a_fresh_edit_on_sama_shapes_looks_right(shapes):
     source, _ = run(shapes, shapes.source)
     before, after = (psnr(clip[None, :17], truth).item() for clip in (source, frames))
     assert after > 25 and before < 18, (before, after)
-    assert SHAPES_OWN + "sampling, step 10 of 10" in said
+    assert any(text.startswith(SHAPES_OWN + "sampling, step 10 of 10") for text in said)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_sigmas_without_a_model_are_sama_14bs(shapes):
 
 def test_an_anchor_preview_shows_what_it_took(shapes):
     _, said = run(shapes, fresh_edit(shapes, "SAMAAnchorPreview", anchors=1))
-    assert SHAPES_OWN + "sampling, step 10 of 10" in said
+    assert any(text.startswith(SHAPES_OWN + "sampling, step 10 of 10") for text in said)
 
 
 def test_a_plan_is_made_with_the_models_own(shapes):

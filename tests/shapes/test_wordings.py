@@ -4,8 +4,10 @@ import re
 
 from sama_core.shapes.world import (
     KINDS,
+    TAUGHT,
     EditSampler,
     corpus,
+    unknown_words,
     vocabulary,
 )
 from sama_core.shapes.world.scene import (
@@ -14,6 +16,19 @@ from sama_core.shapes.world.scene import (
     SHAPES,
 )
 from sama_core.shapes.world.wordings import HELD_OUT, TRAINING, describe, name_object
+
+
+def test_words_that_training_never_used():
+    asked = "Replace the Seal with a crab, then make the circle RED: 2 seals"
+    assert unknown_words(asked) == ["Seal", "crab", "then", "2", "seals"]
+    assert unknown_words("change the circle's colour to red") == []
+
+
+def test_words_of_an_edit_that_was_not_taught_are_unknown():
+    assert unknown_words("add a red star on the left") == ["add", "on", "left"]
+    assert set(vocabulary()) - set(vocabulary(TAUGHT)) == {
+        *("add", "appear", "at", "bottom", "centre", "draw", "left", "on", "right", "there", "top"),
+    }
 
 
 def test_naming_by_shape_or_colour_only_where_that_identifies():
@@ -61,6 +76,8 @@ def test_wordings_are_enough_disjoint_and_of_few_words():
     assert not train & test
     known, said = ({word for line in lines for word in line.split()} for lines in (train, test))
     assert said <= known  # nothing in a test is a word that training never saw
+    words = {word.strip(":") for word in " ".join(train | test).split()}
+    assert {word.removesuffix("'s") for word in words} | {"s"} == set(vocabulary())
     assert len(vocabulary()) < 120
     for phrase in (
         "make the circle red",

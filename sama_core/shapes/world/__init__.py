@@ -13,7 +13,7 @@ from .edits import KINDS, TAUGHT, Edits, apply, edit_mask, wrong_scenes
 from .render import render
 from .sampling import EditBatch, EditSampler, generator_for, world_fingerprint
 from .scene import Scenes, join
-from .wordings import corpus, vocabulary
+from .wordings import corpus, known_words, unknown_words, vocabulary
 
 __all__ = [
     "KINDS",
@@ -29,8 +29,10 @@ __all__ = [
     "edit_mask",
     "generator_for",
     "join",
+    "known_words",
     "render",
     "sample_scenes",
+    "unknown_words",
     "vocabulary",
     "world_fingerprint",
     "wrong_scenes",

@@ -6,12 +6,12 @@ shape, by its colour or by both, whichever identifies it among the objects of th
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Generator
 
-from .edits import KINDS, Edits
+from .edits import KINDS, TAUGHT, Edits
 from .scene import COLOURS, EMPTY, GROUND_COLOURS, GROUNDS, SHAPES, STYLES, Scenes
 
 Blanks = dict[str, tuple[str, ...]]
@@ -162,12 +162,51 @@ def name_object(objects: list[tuple[str, str]], slot: int) -> tuple[str, ...]:
 
 def corpus(split: str = "train") -> Iterator[str]:
     """Every instruction of the wordings of `split`, for the training of the vocabulary."""
+    anything = _anything()
+    for wordings in SPLITS[split].values():
+        for wording in wordings:
+            blanks = [name for name in anything if f"{{{name}}}" in wording]
+            for phrases in itertools.product(*(anything[name] for name in blanks)):
+                yield wording.format(**dict(zip(blanks, phrases, strict=True)))
+
+
+def vocabulary(kinds: Iterable[str] = KINDS) -> list[str]:
+    """Every word of every instruction of these kinds of edits, training and testing, sorted."""
+    found, anything = set(), _anything()
+    for kind, split in itertools.product(kinds, SPLITS.values()):
+        for wording in split[kind]:
+            blanks = re.findall(r"{([^}]*)}", wording)
+            texts = [re.sub(r"{[^}]*}", " ", wording)]
+            texts += [phrase for name in blanks for phrase in anything[name]]
+            found.update(re.findall(r"[a-z]+", " ".join(texts)))
+    return sorted(found)
+
+
+def unknown_words(text: str) -> list[str]:
+    """The words of an instruction that training never used, as they are written there.
+
+    Those of edits that were not taught are unknown, too.
+    """
+    known, words = set(vocabulary(TAUGHT)), re.findall(r"\w+", text)
+    return [word for word in dict.fromkeys(words) if word.lower() not in known]
+
+
+def known_words() -> str:
+    """What an instruction can name, for people."""
+    return (
+        f"the shapes {', '.join(SHAPES)}; the colours {', '.join(COLOURS)}; the backgrounds "
+        f"{', '.join(GROUNDS)} in {', '.join(GROUND_COLOURS)}; the styles {', '.join(STYLES[1:])}"
+    )
+
+
+def _anything() -> Blanks:
+    """All phrases for each blank."""
     things = ("shape", *SHAPES)
     its = (
         *(f"the {thing}" for thing in things),
         *(f"the {colour} {thing}" for colour in COLOURS for thing in things),
     )
-    anything = {
+    return {
         "it": its,
         "colour": tuple(COLOURS),
         "a shape": tuple(map(_with_article, SHAPES)),
@@ -184,18 +223,6 @@ def corpus(split: str = "train") -> Iterator[str]:
             for colour in GROUND_COLOURS
         ),
     }
-    for wordings in SPLITS[split].values():
-        for wording in wordings:
-            blanks = [name for name in anything if f"{{{name}}}" in wording]
-            for phrases in itertools.product(*(anything[name] for name in blanks)):
-                yield wording.format(**dict(zip(blanks, phrases, strict=True)))
-
-
-def vocabulary() -> list[str]:
-    """Every word of every instruction, training and testing, sorted."""
-    return sorted(
-        {word for split in SPLITS for line in corpus(split) for word in re.findall(r"[a-z]+", line)}
-    )
 
 
 def _blanks(edit: dict[str, int], objects: list[tuple[str, str]]) -> Blanks:

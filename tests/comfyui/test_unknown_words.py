@@ -1,0 +1,75 @@
+"""Words that SAMA-Shapes does not know are named in the node that encodes the instruction."""
+
+import shutil
+
+import pytest
+
+from sama_core import embedded
+
+from .graphs import Graph, spoken
+
+KNOWS = (
+    " It knows the shapes circle, square, triangle, star, cross, ring; the colours red, orange, "
+    "yellow, green, cyan, blue, purple, pink; the backgrounds plain, gradient, stripes, checks, "
+    "dots in white, grey, black, navy, brown, sand, mint, lilac; the styles greyscale, sepia, "
+    "negative, sketch."
+)
+REMARK = "SAMA: SAMA-Shapes, the small model inside the pack, does not know: crab, seal." + KNOWS
+SEAL = "replace the crab with a seal"
+
+
+@pytest.fixture
+def shapes(comfyui):
+    """A graph with SAMA-Shapes' text encoder."""
+    graph = Graph()
+    graph.comfyui = comfyui
+    graph.clip = graph.add("SAMALoadTextEncoder", text_encoder_name=embedded.TEXT_ENCODER.name)
+    return graph
+
+
+def run(graph, link: list) -> list[str]:
+    return spoken(graph.comfyui.run(graph.nodes, keep=[link[0]]).check())
+
+
+def instruction(graph, text: str) -> list:
+    return graph.add("SAMAInstruction", clip=graph.clip, instruction=text, edit_tag=True)
+
+
+def test_sama_instruction_names_them(shapes):
+    link = instruction(shapes, SEAL)
+    assert run(shapes, link) == [REMARK]
+    shapes.nodes[link[0]]["inputs"]["instruction"] = "make the circle red"
+    assert run(shapes, link) == []
+
+
+def test_another_text_encoder_is_not_judged(shapes, small):
+    """It has other words, as umT5-xxl has."""
+    shapes.nodes[shapes.clip[0]]["inputs"]["text_encoder_name"] = small.text_encoder
+    assert run(shapes, instruction(shapes, SEAL)) == []
+
+
+@pytest.mark.parametrize("kind", ["SAMAEdit", "SAMAAnchorPreview"])
+def test_an_edit_names_them_and_keeps_the_remark(shapes, kind):
+    """After the last stage it stands in the node alone; the next run with known words clears it."""
+    shutil.copy(embedded.CLIP, shapes.comfyui.base / "input" / embedded.CLIP.name)
+    model = shapes.add("SAMALoadModel", model_name=embedded.DIT.name, weight_dtype="default")
+    video = shapes.add("LoadVideo", file=embedded.CLIP.name)
+    source = shapes.add(
+        "SAMASourceVideo", video=video, model=model, frames=5, start=0, stride=1, area=0, fps=24.0
+    )
+    parts = {"model": model, "clip": shapes.clip, "frames": source}
+    sampling = {"seed": 1, "steps": 1, "cfg": 1.0, "shift": 5.0, "sampler_name": "euler"}
+    link = shapes.add(
+        kind,
+        **parts,
+        **sampling,
+        **({"anchors": 2, "first_frame": 0} if kind == "SAMAAnchorPreview" else {}),
+        vae=shapes.add("SAMALoadVAE", vae_name=embedded.VAE.name),
+        instruction=SEAL,
+        edit_tag=True,
+        tiling="automatic",
+    )
+    said = run(shapes, link)
+    assert said[-1] == REMARK and said[-2] == "SAMA: decoding"
+    shapes.nodes[link[0]]["inputs"]["instruction"] = "make the circle red"
+    assert not any("does not know" in text for text in run(shapes, link))
