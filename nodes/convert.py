@@ -1,11 +1,11 @@
 """Quantised files of a SAMA model."""
 
 import folder_paths
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..sama_core.comfyui.convert import convert_listed
 from ..sama_core.convert.formats import FORMATS
-from .inputs import NO_BASE, base_model_input, check_listed, say_in
+from .inputs import NO_BASE, base_model_input, check_listed, report_ui
 
 
 class ConvertWeights(io.ComfyNode):
@@ -63,7 +63,6 @@ class ConvertWeights(io.ComfyNode):
                     "Default off. Files that it did not write are kept either way.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.String.Output(
                     display_name="report",
@@ -87,5 +86,4 @@ class ConvertWeights(io.ComfyNode):
         report = convert_listed(
             model_name, format, file_name, None if base_model == NO_BASE else base_model, overwrite
         )
-        say_in(cls.hidden.unique_id)(report)
-        return io.NodeOutput(report, ui=ui.PreviewText(report))
+        return io.NodeOutput(report, ui=report_ui(report))

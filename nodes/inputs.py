@@ -178,9 +178,12 @@ def check_listed(folder: str, name: str | None) -> str | bool:
 
 
 # --- messages in the node ------------------------------------------------------------------------
-def say_in(node_id: str) -> Callable[[str], bool]:
-    """A function that shows text in the node, which stays there."""
-    return lambda text: node_progress.show(text, node_id)
+def report_ui(text: str, in_node: str | None = None) -> dict:
+    """What a node with a report returns as `ui`: its text, and what its box shows if that differs.
+
+    The box is `web/nodes/reports.js`; `text` is also what clients of the API read.
+    """
+    return {"text": (text,), "sama_report": (in_node or text,)}
 
 
 def say_during_run(node_id: str) -> AbstractContextManager[Callable[[str], bool]]:

@@ -11,7 +11,7 @@ from ..sama_core import embedded
 from ..sama_core.comfyui import joint_state, loaders
 from ..sama_core.comfyui.lora import load_lora
 from ..sama_core.weights.header import shard_paths
-from .inputs import NO_BASE, base_model_input, check_listed, say_during_run
+from .inputs import NO_BASE, base_model_input, check_listed, report_ui, say_during_run
 
 CATEGORY = "SAMA/load"
 
@@ -272,4 +272,4 @@ class LoadLora(io.ComfyNode):
         model, report = load_lora(
             model, folder_paths.get_full_path_or_raise("loras", lora_name), strength
         )
-        return io.NodeOutput(model, report)
+        return io.NodeOutput(model, report, ui=report_ui(report))

@@ -1,6 +1,6 @@
 """Long clips: an edit in overlapping segments that continues where it was interrupted."""
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..sama_core.comfyui.edit import EditSettings
 from ..sama_core.comfyui.long_edit import (
@@ -20,9 +20,9 @@ from .inputs import (
     instruction_input,
     mask_input,
     model_inputs,
+    report_ui,
     sampling_inputs,
     say_during_run,
-    say_in,
     tag_input,
     tiling_input,
 )
@@ -177,7 +177,6 @@ class SegmentStore(io.ComfyNode):
                     "Default empty: nothing is removed.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.String.Output(
                     display_name="report", tooltip="How many segments, their size, and where."
@@ -192,5 +191,4 @@ class SegmentStore(io.ComfyNode):
     @classmethod
     def execute(cls, action, confirm="") -> io.NodeOutput:
         report = show_or_clear(segment_store(), action == "clear", confirm)
-        say_in(cls.hidden.unique_id)(report)
-        return io.NodeOutput(report, ui=ui.PreviewText(report))
+        return io.NodeOutput(report, ui=report_ui(report))

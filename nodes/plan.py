@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import folder_paths
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..sama_core.comfyui.loaders import WEIGHT_DTYPES
 from ..sama_core.comfyui.plan import calibrations, this_machine
@@ -22,7 +22,7 @@ from .inputs import (
     ClipInfoType,
     base_model_input,
     check_listed,
-    say_in,
+    report_ui,
 )
 
 FOLDERS = ("diffusion_models", "unet_gguf")
@@ -142,7 +142,6 @@ class Plan(io.ComfyNode):
                     tooltip="From SAMA Source Video, instead of frames, width and height.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.String.Output(
                     display_name="report", tooltip="The plan as text; the node shows it, too."
@@ -192,8 +191,7 @@ class Plan(io.ComfyNode):
         request = Request(clip, config, weights, weight_dtype, steps, cfg, remarks=remarks, **sizes)
         found = make_plan(request, this_machine(), calibrations())
         text = report(found)
-        say_in(cls.hidden.unique_id)(verdict_first(text))
-        return io.NodeOutput(text, found.fits, ui=ui.PreviewText(text))
+        return io.NodeOutput(text, found.fits, ui=report_ui(text, verdict_first(text)))
 
 
 def _clip_size(frames: int, width: int, height: int, images, clip_info) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..sama_core.region import fit_mask, require_region
 from ..sama_core.scores import draw, measure, report
-from .inputs import say_in
+from .inputs import report_ui
 
 
 class Scores(io.ComfyNode):
@@ -38,7 +38,6 @@ class Scores(io.ComfyNode):
                     "measured.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.String.Output(
                     display_name="report", tooltip="The scores as a short table in words."
@@ -68,9 +67,8 @@ class Scores(io.ComfyNode):
             mask = require_region(fit_mask(mask, *source.shape[:3]))
         scores = measure(source, edited, mask)
         text, plot = report(scores), draw(scores)
-        say_in(cls.hidden.unique_id)(text)
         exclusive = scores.exclusivity.share if scores.exclusivity else float("nan")
-        shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
+        shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), **report_ui(text)}
         return io.NodeOutput(
             text, plot, exclusive, scores.flicker.levels, scores.motion.follow, ui=shown
         )

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import ConditioningError, needed
 from ..geometry import LatentShape
 from ..model.semantic import semantic_noise
-from . import context_windows, distilled, node_progress, non_finite, out_of_memory, video_view
+from . import context_windows, distilled, film, node_progress, non_finite, out_of_memory, video_view
 from .attention_backends import refuse_sparse
 from .model import require_sama, require_wan_latent
 from .streams import JointShape, attach_semantic, carried_semantic, find_packed, fit_semantic
@@ -89,7 +89,7 @@ def outer_sample(
         noise, latent_image = run.noise, run.start
         latent_shapes = latent_shapes and run.batch_shapes
         denoise_mask = video_view.pack_mask(denoise_mask, run.shape)
-        callback = video_view.video_callback(callback, run.shape)
+        callback = video_view.video_callback(film.add_film(callback, guider), run.shape)
     _adapt(guider, run, sigmas)
     kwargs.update({"latent_shapes": latent_shapes} if latent_shapes else {})
     with out_of_memory.add_advice(guider, run.shape, run.batch, sigmas):

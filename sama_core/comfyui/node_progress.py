@@ -18,10 +18,13 @@ import comfy.utils
 import latent_preview
 from torch import Tensor, nn
 
+from ..plan.time_left import StepClock
+
 log = logging.getLogger(__name__)
 
 _BLANK = " "
 """What removes a text: ComfyUI's frontend ignores an empty one, and the old text would stay."""
+_now = time.perf_counter
 _with_remarks: dict[str, str] = {}
 """What `show_remarks` put into nodes that still show it, by their ids."""
 _kept: dict[str, list[str]] = {}
@@ -92,12 +95,34 @@ def show_during(node_id: str) -> Iterator[Callable[[str], bool]]:
 
 def _running_node() -> str | None:
     """The id of the node that the executor is running in this thread."""
+    context = _context()
+    return None if context is None else str(context.node_id)
+
+
+def running_place() -> dict[str, str] | None:
+    """Where the running node is: `node`, `display_node` (as the canvas has it) and `prompt_id`."""
+    context = _context()
+    if context is None:
+        return None
+    try:
+        from comfy_execution.progress import get_progress_state
+
+        shown = get_progress_state().dynprompt.get_display_node_id(context.node_id)
+    except (ImportError, AttributeError, KeyError):
+        shown = context.node_id
+    return {
+        "node": str(context.node_id),
+        "display_node": str(shown),
+        "prompt_id": str(context.prompt_id),
+    }
+
+
+def _context():
     try:
         from comfy_execution.utils import get_executing_context
     except ImportError:
         return None
-    context = get_executing_context()
-    return None if context is None else str(context.node_id)
+    return get_executing_context()
 
 
 # --- blocks of a model ---------------------------------------------------------------------------
@@ -164,6 +189,7 @@ class Stages:
             + runs * (steps + self._UNITS["encoding the source"])
         )
         self.steps, self.done = steps, 0
+        self.times = StepClock(_now, steps, runs)
         self.show, self.advice, self.note = say or (lambda text: None), advice, ""
 
     def say(self, text: str) -> None:
@@ -173,25 +199,31 @@ class Stages:
     def skip(self) -> None:
         """Advance by a run that need not be sampled; decoding is counted separately."""
         self.done += self.steps + self._UNITS["encoding the source"]
+        self.times.skip()
         self.bar.update_absolute(self.done)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Show `name`, and advance by its units when it ends."""
         self.say(name)
-        started = time.perf_counter()
+        started = _now()
         yield
-        log.info("SAMA: %s took %.1f s", name, time.perf_counter() - started)
+        took = _now() - started
+        log.info("SAMA: %s took %.1f s", name, took)
+        if name == "encoding the source":
+            self.times.between = took
         self.done += self._UNITS.get(name, 0)
         self.bar.update_absolute(self.done)
 
     def on_step(self, model) -> Callable:
-        """A sampler callback: moves the bar, shows the step and ComfyUI's own live preview."""
+        """A sampler callback: moves the bar, shows the step, its seconds, the time that is left and
+        ComfyUI's own live preview. Ask for it when the sampling begins."""
         previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         start = self.done
+        self.times.begin()
 
         def callback(step: int, x0: Tensor, _x: Tensor, total: int) -> None:
-            self.say(f"sampling, step {step + 1} of {total}")
+            self.say(f"sampling, step {step + 1} of {total}, {self.times.step(step + 1, total)}")
             self.done = start + min(step + 1, self.steps)
             picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
             self.bar.update_absolute(self.done, preview=picture)

@@ -11,6 +11,7 @@ import folder_paths
 import torch
 
 from .. import embedded
+from ..embedded import preview_colours
 from ..model.config import DitConfig
 from ..weights.names import SAMA_MARKERS, SAMA_MODULES
 from ..weights.quant_formats import is_quant_key
@@ -62,7 +63,7 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
             self.unet_config.get("semantic_tokens"),
             "this SAMA model",
         )
-        self.latent_format = _LATENT_FORMATS.get(config.in_dim, comfy.latent_formats.Wan21)()
+        self.latent_format = _latent_format(config)
         # Operations of other packs may read weights and scales in their own way.
         if self.custom_operations is None:
             refuse_gaps_and_scales(state_dict, prefix, config)
@@ -70,6 +71,23 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
         return SamaModel(
             self, config, quantised_heads, area=self.unet_config.get("area"), device=device
         )
+
+
+class ShapesLatent(comfy.latent_formats.Wan21):
+    """Wan 2.1's normalisation, and the colours of SAMA-Shapes' own VAE for live previews."""
+
+    latent_rgb_factors = preview_colours.FACTORS
+    latent_rgb_factors_bias = preview_colours.BIAS
+
+    def __init__(self):
+        super().__init__()
+        self.taesd_decoder_name = None  # Wan's small decoder would show false colours
+
+
+def _latent_format(config: DitConfig) -> comfy.latent_formats.LatentFormat:
+    if embedded.is_own(config):
+        return ShapesLatent()
+    return _LATENT_FORMATS.get(config.in_dim, comfy.latent_formats.Wan21)()
 
 
 def register() -> None:

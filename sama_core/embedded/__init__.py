@@ -34,3 +34,11 @@ SIZES = {
 
 CLIP = FOLDER.parents[1] / "workflows" / "moving_shapes.mp4"
 """A clip of its world in the pack: a blue circle and a yellow triangle over checks."""
+
+
+def is_own(sizes: object) -> bool:
+    """Whether a DiT's sizes are those of SAMA-Shapes, so that its latents are of the VAE here.
+
+    Files that were quantised or trained on from it count too; no other release is this small.
+    """
+    return all(getattr(sizes, name, None) == size for name, size in SIZES.items())

@@ -307,4 +307,5 @@ def test_the_advice_on_distilled_loras_stands_before_every_step(comfyui, small, 
         f"{LIGHTX2V} has the guidance inside, and cfg 5 guides a second time and doubles the time "
         "of each step"
     )
-    assert f"SAMA: {advice}: set cfg to 1, segment 2 of 2, sampling, step 1 of 2" in spoken(result)
+    told = f"SAMA: {advice}: set cfg to 1, segment 2 of 2, sampling, step 1 of 2, "
+    assert any(line.startswith(told) for line in spoken(result))

@@ -1,9 +1,20 @@
 """Live previews show the video; an interrupted run leaves ComfyUI ready for the next."""
 
+import itertools
+
 import pytest
 import torch
 
 from .graphs import spoken, whole_edit
+
+
+@pytest.fixture
+def two_seconds(monkeypatch):
+    """Two seconds pass between any two looks at the clock."""
+    from sama_core.comfyui import node_progress
+
+    ticks = itertools.count(step=2)
+    monkeypatch.setattr(node_progress, "_now", lambda: float(next(ticks)))
 
 
 def test_ksampler_previews_every_step(edit):
@@ -14,7 +25,7 @@ def test_ksampler_previews_every_step(edit):
     assert [picture.size for picture in result.previews] == [(4, 4)] * 3
 
 
-def test_sama_edit_shows_all_its_stages(edit):
+def test_sama_edit_shows_all_its_stages(edit, two_seconds):
     """One bar over text, encoding, three steps and decoding, with previews and a line of text in
     the node.
 
@@ -33,9 +44,9 @@ def test_sama_edit_shows_all_its_stages(edit):
         "SAMA: reading the instruction",
         "SAMA: encoding the source",
         "SAMA: sampling",
-        "SAMA: sampling, step 1 of 3",
-        "SAMA: sampling, step 2 of 3",
-        "SAMA: sampling, step 3 of 3",
+        "SAMA: sampling, step 1 of 3, 2.0 s for the first, at most 4 s left",
+        "SAMA: sampling, step 2 of 3, 2.0 s a step, about 2 s left",
+        "SAMA: sampling, step 3 of 3, 2.0 s a step",
         "SAMA: decoding",
     ]
 

@@ -17,6 +17,8 @@ from ..setup.environment import Environment
 
 USUAL_PORT = 8188
 EVERYWHERE = "0.0.0.0"
+PREVIEW = ["--preview-method", "auto"]
+"""ComfyUI starts without live previews. Its own setting in the browser still comes before this."""
 
 
 def serve(options: Namespace, places: Places, stages: Stages) -> int:
@@ -36,6 +38,7 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
         "--database-url",
         f"sqlite:///{database}",
         "--disable-auto-launch",
+        *PREVIEW,
     ]
     with Server(
         places.python, comfyui, arguments, places.log(f"serve-{port}"), host, port

@@ -28,6 +28,7 @@ def test_serve_opens_the_browser_and_stops_on_ctrl_c(
     opened = []
 
     def look_then_press_ctrl_c(server, stages):
+        assert server.options[server.options.index("--preview-method") + 1] == "auto"
         opened.append(Client(server.url).is_reached())
         os.kill(os.getpid(), signal.SIGINT)
         server.process.wait()

@@ -1,0 +1,131 @@
+"""Reports stand in the node that made them, and refusals on the node that they are about."""
+
+import pytest
+
+from sama_core import embedded
+
+BOX = """([id, name]) => app.graph.getNodeById(id).widgets
+    .find(widget => widget.name === name)?.element"""
+TEXT = f"given => ({BOX})(given)?.innerText ?? ''"
+DRAWN = f"""given => {{
+    const frame = ({BOX})(given)?.getBoundingClientRect()
+    return frame ? [frame.width, frame.height] : null
+}}"""
+REPORT, REFUSAL = "sama_report", "sama_refusal"
+
+
+def text_of(canvas, node_id: int, name: str = REPORT) -> str:
+    """What a node's box says."""
+    return canvas.evaluate(TEXT, [node_id, name])
+
+
+def plan_of(name: str) -> dict:
+    return {
+        "class_type": "SAMAPlan",
+        "inputs": {
+            "model_name": name,
+            "weight_dtype": "default",
+            "frames": 17,
+            "width": 64,
+            "height": 64,
+            "steps": 10,
+            "cfg": 1.3,
+        },
+    }
+
+
+def scores() -> dict:
+    """Two grey clips that differ a little, and their scores."""
+    picture = {"width": 64, "height": 64, "batch_size": 3}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {**picture, "color": 0x808080}},
+        "2": {"class_type": "EmptyImage", "inputs": {**picture, "color": 0x908080}},
+        "3": {"class_type": "SAMAScores", "inputs": {"source": ["1", 0], "edited": ["2", 0]}},
+    }
+
+
+def test_a_report_stands_in_its_node_and_in_the_saved_workflow(either_canvas):
+    """The verdict comes first; opened again, the workflow shows it without a run."""
+    canvas = either_canvas
+    canvas.open_api({"1": plan_of(embedded.DIT.name)})
+    assert text_of(canvas, 1) == "The report appears here when the node has run."
+    entry = canvas.queue_and_wait()
+    assert entry["outputs"]["1"]["text"][0].startswith("SAMA plan: 17 frames of 64x64, 10 steps")
+    lines = text_of(canvas, 1).splitlines()
+    assert lines[:3] == ["Copy", "Verdict: it fits.", "SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3"]
+    width, height = canvas.evaluate(DRAWN, [1, REPORT])
+    assert width > 100 and height > 60
+    saved = canvas.workflow()
+    assert "sama_report" not in str(canvas.prompt())
+    canvas.evaluate("() => app.graph.clear()")
+    canvas.open_workflow(saved)
+    canvas.wait_until(f"given => ({TEXT})(given).includes('Verdict: it fits.')", [1, REPORT])
+    assert canvas.workflow()["nodes"][0]["widgets_values"] == saved["nodes"][0]["widgets_values"]
+    assert canvas.errors == []
+
+
+def test_scores_are_a_table_that_is_not_cut(either_canvas):
+    """A row for each score, and every word of it can be scrolled to inside the node."""
+    canvas = either_canvas
+    canvas.open_api(scores())
+    assert canvas.queue_and_wait()["status"]["status_str"] == "success"
+    rows = canvas.evaluate(
+        f"""given => [...({BOX})(given).querySelectorAll("tr")]
+            .map(row => [...row.cells].map(cell => cell.textContent))""",
+        [3, REPORT],
+    )
+    assert [row[0] for row in rows] == ["Exclusivity", "Flicker", "Motion follow"]
+    assert rows[1][1:] == [
+        "0.00",
+        "grey levels of 255 that the edit adds from frame to frame; best is 0",
+    ]
+    seen = canvas.evaluate(
+        f"""given => {{
+            const box = ({BOX})(given)
+            return box.scrollWidth <= box.clientWidth && getComputedStyle(box).overflowY
+        }}""",
+        [3, REPORT],
+    )
+    assert seen == "auto"
+    assert canvas.errors == []
+
+
+def test_a_report_is_never_markup(canvas):
+    """A file may be named as it likes."""
+    canvas.open_api({"1": plan_of(embedded.DIT.name)})
+    canvas.evaluate(
+        """() => app.graph.getNodeById(1).onExecuted(
+            { sama_report: ["<img src=x onerror=alert(1)>  <b>a</b>  c\\nd  e  f"] })"""
+    )
+    assert "<img src=x onerror=alert(1)>" in text_of(canvas, 1)
+    assert canvas.evaluate(f"given => ({BOX})(given).querySelectorAll('img, b').length", [1, REPORT]) == 0
+
+
+def test_a_refusal_stands_on_its_node_until_something_is_changed(either_canvas):
+    """First a value that ComfyUI does not take, then an error of the run itself."""
+    canvas = either_canvas
+    canvas.open_api({"1": plan_of("no such file.safetensors")})
+    before = canvas.evaluate("() => app.graph.getNodeById(1).size[1]")
+    canvas.evaluate("() => { app.queuePrompt(0) }")
+    canvas.wait_until(f"given => ({TEXT})(given)", [1, REFUSAL], "the refusal on the node")
+    assert "'no such file.safetensors'" in text_of(canvas, 1, REFUSAL)
+    width, height = canvas.evaluate(DRAWN, [1, REFUSAL])
+    assert width > 100 and height > 30
+    canvas.evaluate(
+        "name => { app.graph.getNodeById(1).widgets.find(w => w.name === 'model_name').value = name }",
+        embedded.DIT.name,
+    )
+    canvas.wait_until(f"given => !({BOX})(given)", [1, REFUSAL], "the refusal to go")
+    canvas.wait_until("height => Math.abs(app.graph.getNodeById(1).size[1] - height) < 2", before)
+
+
+@pytest.mark.parametrize("message", ["got 3 frames"])
+def test_a_failed_run_is_explained_on_its_node(either_canvas, message):
+    """Two clips of different lengths: the error's advice, until the next run."""
+    canvas = either_canvas
+    graph = scores()
+    graph["2"]["inputs"]["batch_size"] = 2
+    canvas.open_api(graph)
+    assert canvas.queue_and_wait()["status"]["status_str"] == "error"
+    canvas.wait_until(f"given => ({TEXT})(given)", [3, REFUSAL], "the error on the node")
+    assert "frames" in text_of(canvas, 3, REFUSAL)

@@ -1,0 +1,59 @@
+/**
+ * Reports stand in the node that made them, as ComfyUI shows a picture in the node that made it.
+ *
+ * Every node of this pack with an output `report` has a box for it. The last report is one of the
+ * node's properties, so it is saved with the workflow and is still there when the page is loaded
+ * again.
+ */
+
+import { app } from "../../../scripts/app.js"
+import { chain, isOurs } from "../shared/our_nodes.js"
+import { addBox } from "../shared/node_box.js"
+import { fillReport } from "../shared/report_text.js"
+
+const PROPERTY = "sama_report"
+const HEIGHT = 120
+const MOST = 20_000 // characters that are kept
+const HINT = "The report appears here when the node has run."
+
+app.registerExtension({
+    name: "SAMA.Reports",
+    beforeRegisterNodeDef(nodeType, nodeData) {
+        if (!isOurs(nodeData.name) || !nodeData.output_name?.includes("report")) return
+        chain(nodeType.prototype, "onNodeCreated", function () {
+            this.samaReport = addBox(this, PROPERTY, HEIGHT).element
+            show(this)
+        })
+        chain(nodeType.prototype, "onConfigure", function () {
+            show(this)
+        })
+        chain(nodeType.prototype, "onExecuted", function (output) {
+            const text = (output?.[PROPERTY] ?? output?.text)?.[0]
+            if (typeof text === "string") keep(this, text)
+        })
+    },
+})
+
+function keep(node, text) {
+    const changed = node.properties[PROPERTY] !== text
+    node.properties[PROPERTY] = text.slice(0, MOST)
+    show(node)
+    if (changed) noticeChange()
+}
+
+/** Lets the frontend's own draft of the workflow, which a reload opens, have the report. */
+function noticeChange() {
+    const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker
+    if (tracker?.captureCanvasState) tracker.captureCanvasState()
+    else tracker?.checkState?.()
+}
+
+function show(node) {
+    const text = node.properties?.[PROPERTY]
+    if (!node.samaReport) return
+    if (text) return fillReport(node.samaReport, text)
+    const hint = document.createElement("div")
+    hint.className = "sama-hint"
+    hint.textContent = HINT
+    node.samaReport.replaceChildren(hint)
+}
