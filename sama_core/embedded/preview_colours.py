@@ -1,7 +1,7 @@
 """The colours of SAMA-Shapes' latents, for ComfyUI's live preview.
 
 RGB in -1..1 is the latent's channels times FACTORS plus BIAS, with normalised latents. Fitted by
-`python -m sama_core.shapes.codec.preview_colours` to 256 clips; on 64 others the preview is 29.8 dB
+`python -m sama_core.shapes.codec.colour_fit` to 256 clips; on 64 others the preview is 29.8 dB
 from what the VAE decodes, shrunk to the latent's size. With Wan's own factors it is 6.2 dB.
 """
 

@@ -13,6 +13,7 @@ import { fillReport } from "../shared/report_text.js"
 
 const PROPERTY = "sama_report"
 const HEIGHT = 120
+const WIDTH = 340 // of a new node
 const MOST = 20_000 // characters that are kept
 const HINT = "The report appears here when the node has run."
 
@@ -22,6 +23,7 @@ app.registerExtension({
         if (!isOurs(nodeData.name) || !nodeData.output_name?.includes("report")) return
         chain(nodeType.prototype, "onNodeCreated", function () {
             this.samaReport = addBox(this, PROPERTY, HEIGHT).element
+            this.setSize([Math.max(this.size[0], WIDTH), this.computeSize()[1]])
             show(this)
         })
         chain(nodeType.prototype, "onConfigure", function () {

@@ -5,7 +5,8 @@ import { app } from "../../../scripts/app.js"
 const SHEET = new CSSStyleSheet()
 SHEET.replaceSync(`
 .sama-box {
-    contain: size; box-sizing: border-box; overflow: auto; min-height: var(--sama-box-height);
+    container-type: size; box-sizing: border-box; overflow: auto;
+    min-height: var(--sama-box-height);
     width: 100%; padding: 6px 8px; border-radius: 6px; cursor: text;
     background: var(--comfy-input-bg, #222); color: var(--input-text, #ddd);
     border: 1px solid var(--border-color, #4e4e4e);
@@ -17,6 +18,10 @@ SHEET.replaceSync(`
 .sama-box td {
     border-top: 1px solid var(--border-color, #4e4e4e); padding: 2px 8px 2px 0;
     vertical-align: top; overflow-wrap: normal; font-variant-numeric: tabular-nums;
+}
+@container (max-width: 250px) {
+    .sama-box td { display: block; border: 0; overflow-wrap: anywhere; }
+    .sama-box tr { display: block; border-top: 1px solid var(--border-color, #4e4e4e); }
 }
 .sama-box .sama-key { font-weight: 600; }
 .sama-box .sama-hint { opacity: 0.6; }

@@ -1,6 +1,6 @@
 """Fit the colours of live previews to SAMA-Shapes' VAE.
 
-    python -m sama_core.shapes.codec.preview_colours
+    python -m sama_core.shapes.codec.colour_fit
 
 ComfyUI's live preview paints a pixel for each latent cell: a linear map of the cell's channels to
 RGB in -1..1. Here that map is fitted by least squares to what the VAE decodes. A latent frame is
