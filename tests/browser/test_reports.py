@@ -122,7 +122,7 @@ def test_a_refusal_stands_on_its_node_until_something_is_changed(either_canvas):
     width, height = canvas.evaluate(DRAWN, [1, REFUSAL])
     assert width > 100 and height > 30
     canvas.evaluate(
-        "name => { app.graph.getNodeById(1).widgets.find(w => w.name === 'model_name').value = name }",
+        "name => { app.graph.getNodeById(1).widgets[0].value = name }",
         embedded.DIT.name,
     )
     canvas.wait_until(f"given => !({BOX})(given)", [1, REFUSAL], "the refusal to go")

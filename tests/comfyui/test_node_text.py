@@ -181,7 +181,7 @@ def test_stages_leave_the_node_when_the_run_is_interrupted_or_fails(edit, monkey
     from sama_core.comfyui import edit as whole
 
     link = whole_edit(edit, steps=20)
-    edit.comfyui.interrupt_after(6)
+    edit.comfyui.interrupt_after(16)  # how many calls come before the first step depends on time
     result = edit.comfyui.run(edit.nodes, keep=[link[0]])
     assert result.interrupted
     texts = shown(result, link[0])
