@@ -10,6 +10,11 @@ export function keepSize(node) {
     if (!kept.has(node)) kept.set(node, [node.size[0], node.size[1]])
 }
 
+/** The height that is remembered of a node, or undefined. */
+export function keptHeight(node) {
+    return kept.get(node)?.[1]
+}
+
 /** Gives a node the size that was kept; not where somebody has changed its width meanwhile. */
 export function restoreSize(node) {
     const size = kept.get(node)
