@@ -84,6 +84,7 @@ class ShapesConfig(TrainConfig):
             (self.pretext in ("", *PRETEXTS), "pretext", self.pretext, " or ".join(PRETEXTS)),
             (self.start in ("copy", "random"), "start", self.start, '"copy" or "random"'),
             (2 <= length <= 512, "text_length", length, "2 to 512"),
+            (self.saliency is None, "saliency", "a table", "none: it is for rows of a file"),
         ]
 
 

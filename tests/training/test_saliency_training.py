@@ -11,11 +11,12 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from sama_core.shapes.config import load_config as load_shapes_config
 from sama_core.training.__main__ import main
 from sama_core.training.alignment.saliency import load_saliency_aligner
 from sama_core.training.config import load_config
 from sama_core.training.outputs import load_state
-from sama_core.training.recipe import ConfigError
+from sama_core.training.recipe import ConfigError, find_recipe
 from sama_core.training.rows import saliency_run
 from sama_core.training.rows.rows import Row
 from sama_core.training.rows.saliency_rows import group_rows
@@ -235,6 +236,13 @@ def test_settings_that_are_refused(folder, table, words):
     path = write(folder, "dinov3:x", saliency=table)
     with pytest.raises(ConfigError, match=words):
         load_config(path)
+
+
+def test_a_recipe_of_sama_shapes_takes_no_table(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(find_recipe("shapes_stage1.toml").read_text() + "[saliency]\nsteps = 3\n")
+    with pytest.raises(ConfigError, match="saliency: got a table, needs none: it is for rows"):
+        load_shapes_config(path)
 
 
 def test_a_saliency_of_another_teacher_or_text_encoder(folder, teachers, capsys):
