@@ -127,10 +127,16 @@ class CoreEditor:
         self.space = LatentSpace(vae)
 
     @torch.inference_mode()
-    def edit(self, frames: Tensor, instructions: list[str], seeds: Sequence[int]) -> Edited:
-        """See `Editor`."""
+    def edit(
+        self,
+        frames: Tensor,
+        instructions: list[str],
+        seeds: Sequence[int],
+        noise: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Edited:
+        """See `Editor`. `noise` is each clip's, by default the `joint_noise` of its seed."""
         started = time.perf_counter()
-        latents = self._sample(self.encode(frames), instructions, seeds)
+        latents = self._sample(self.encode(frames), instructions, seeds, noise)
         edited = self.decode(latents)
         return Edited(edited, time.perf_counter() - started)
 
@@ -152,10 +158,16 @@ class CoreEditor:
         ids = self.tokens.instructions(instructions, MAX_TOKENS)
         return ids[:, : 1 + int((ids != PAD).sum(1).max())]
 
-    def _sample(self, source: Tensor, instructions: list[str], seeds: Sequence[int]) -> Tensor:
+    def _sample(
+        self,
+        source: Tensor,
+        instructions: list[str],
+        seeds: Sequence[int],
+        joint: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
         """Source latents → edited latents, both normalised."""
         config, cfg = self.dit.config, self.settings.cfg
-        drawn = [
+        drawn = joint or [
             joint_noise(source.shape[1:], (config.semantic_tokens, config.semantic_dim), seed)
             for seed in seeds
         ]
