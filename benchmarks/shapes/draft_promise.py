@@ -7,7 +7,8 @@ full edit has at this frame. Held-out clips (17 frames of 64x64) are edited whol
 and their frames 0, 8 and 16 as drafts with the first seed:
 
 same seed     the draft beside that frame of the full edit with its own seed
-other seed    the draft beside that frame of the full edit with another seed
+other seed    the draft beside that frame of the full edit with another seed; only for the first
+              clips (`--others`)
 two edits     that frame of both full edits: how much a seed decides
 own noise     as same seed, but the draft's noise is drawn for a clip of one frame, as SAMA Anchor
               Preview and ComfyUI's samplers draw it; only for the first clips (`--own`)
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def check(options: argparse.Namespace) -> None:
     """Raises SamaError for what cannot be measured, before anything is loaded."""
-    check_least(options, n=1, batch=1, steps=1, seed=0)
+    check_least(options, n=1, batch=1, steps=1, seed=0, others=1, own=0)
     check_folder("--json", options.json)
     check_folder("--lines", options.lines)
     unknown = [group for group in options.groups if group not in GROUPS]
@@ -131,9 +132,8 @@ def run(options: argparse.Namespace) -> tuple[dict, dict[str, list[dict]]]:
             ]
             if missing:
                 started = time.process_time()
-                rows = measure(
-                    editor, group, options.seed, missing[0], len(missing), first < options.own
-                )
+                beside = {"other": first < options.others, "own": first < options.own}
+                rows = measure(editor, group, options.seed, missing[0], len(missing), **beside)
                 seconds = (time.process_time() - started) / len(rows)
                 for index, row in zip(missing, rows, strict=True):
                     done[group, index] = {**row, "seconds": round(seconds, 2)}
@@ -147,18 +147,29 @@ def run(options: argparse.Namespace) -> tuple[dict, dict[str, list[dict]]]:
 
 # --- measuring -----------------------------------------------------------------------------------
 def measure(
-    editor: CoreEditor, group: str, seed: int, first: int, count: int, own: bool = False
+    editor: CoreEditor,
+    group: str,
+    seed: int,
+    first: int,
+    count: int,
+    other: bool = True,
+    own: bool = False,
 ) -> list[dict]:
-    """The rows of clips `first` … `first + count − 1` of one group; `own` drafts also as before."""
+    """The rows of clips `first` … `first + count − 1` of one group.
+
+    With `other` there is a full edit with another seed, with `own` drafts from their own noise.
+    """
     batch, words = clips_of(group, seed, first, count)
     frames = to_bytes(batch.source)
     seeds = [clip_seed(seed, first + row) for row in range(count)]
     others = [clip_seed(seed, OTHER_SEED + first + row) for row in range(count)]
     shown = {
         "full": from_bytes(editor.edit(frames, words, seeds).frames)[:, list(ANCHORS)],
-        "other": from_bytes(editor.edit(frames, words, others).frames)[:, list(ANCHORS)],
         "draft": from_bytes(draft(editor, frames, words, seeds)),
     }
+    if other:
+        edited = editor.edit(frames, words, others).frames
+        shown["other"] = from_bytes(edited)[:, list(ANCHORS)]
     if own:
         shown["own"] = from_bytes(draft(editor, frames, words, seeds, own_noise=True))
     rows = []
@@ -243,14 +254,18 @@ def possible(batch: EditBatch, row: int) -> Tensor:
 def compare(shown: dict[str, Tensor], options: Tensor) -> dict:
     """One frame (H, W, 3) of each edit in `shown`, beside `options` (K, H, W, 3)."""
     found = {name: nearest(frame, options) for name, frame in shown.items()}
-    pairs = {"same": ("draft", "full"), "other": ("draft", "other"), "edits": ("full", "other")}
-    if "own" in shown:
-        pairs["own"] = ("own", "full")
+    pairs = {
+        "same": ("draft", "full"),
+        "other": ("draft", "other"),
+        "edits": ("full", "other"),
+        "own": ("own", "full"),
+    }
     return {
         "nearest": found,
         **{
             pair: asdict(beside(shown[one], shown[other], found[one] == found[other]))
             for pair, (one, other) in pairs.items()
+            if {one, other} <= shown.keys()
         },
     }
 
@@ -312,10 +327,9 @@ def summarise(frames: list[dict]) -> dict:
                 "alike": alike / len(of_pair),
                 "alike_95": list(wilson(alike, len(of_pair))),
             }
-    gain = compare_pairs([frame["same"]["db"] - frame["other"]["db"] for frame in frames])
-    kept = compare_clips(
-        *([frame[name]["alike"] for frame in frames] for name in ("same", "other"))
-    )
+    both = [frame for frame in frames if "other" in frame]
+    gain = compare_pairs([frame["same"]["db"] - frame["other"]["db"] for frame in both])
+    kept = compare_clips(*([frame[name]["alike"] for frame in both] for name in ("same", "other")))
     right = {
         name: mean(frame["nearest"][name] == 0 for frame in frames) for name in ("draft", "full")
     }
@@ -358,8 +372,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--cfg", type=float, default=embedded.CFG, help="guidance")
     found.add_argument("--batch", type=int, default=10, help="clips edited at once (10)")
     found.add_argument(
-        "--own", type=int, default=30, help="first clips that also have own noise (30)"
+        "--others", type=int, default=50, help="first clips with another seed, too (50)"
     )
+    found.add_argument("--own", type=int, default=10, help="first clips with own noise, too (10)")
     found.add_argument("--lines", type=Path, help="a line per finished clip; goes on from it")
     found.add_argument("--json", type=Path, help="write all numbers here")
     return found

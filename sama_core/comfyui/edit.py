@@ -114,9 +114,11 @@ class EditRun:
         say: Callable[[str], object] | None = None,
         runs: int = 1,
         decodings: int | None = None,
+        prompts: tuple[list, list] | None = None,
     ) -> "EditRun":
         """Prepare the model and encode the instruction, for `runs` samplings: see `Stages`.
 
+        `prompts` are the instruction where it is encoded already.
         Raises SamaError for a model or VAE that is not SAMA's, before any weight is used.
         """
         require_wan_vae(vae)
@@ -129,7 +131,7 @@ class EditRun:
         stages = Stages(settings.steps, runs, say, ", ".join(told), decodings)
         keep_remark(remark_on_words(clip, settings.instruction))
         with stages.stage("reading the instruction"):
-            prompts = encode_instruction(clip, settings.instruction, settings.tag)
+            prompts = prompts or encode_instruction(clip, settings.instruction, settings.tag)
         return cls(model, vae, prompts, settings, stages)
 
     def edit(self, clip: FittedClip) -> Tensor:
@@ -137,17 +139,22 @@ class EditRun:
         return paste_outside(clip, self.decode(self.sample(clip)))
 
     def sample(
-        self, clip: FittedClip, noise: Tensor | None = None, seed: int | None = None
+        self,
+        clip: FittedClip,
+        noise: Tensor | None = None,
+        seed: int | None = None,
+        source: Tensor | None = None,
     ) -> Tensor:
         """The edited latent (1, 16, T, H/8, W/8) of a clip.
 
         Cells that its mask does not touch keep the source's latent. `noise` has the latent's
-        shape; noise and seed are by default those of the settings' seed.
+        shape; noise and seed are by default those of the settings' seed. `source` is the clip's
+        latent where it is encoded already.
         """
         settings = self.settings
         seed = settings.seed if seed is None else seed
         with self.stages.stage("encoding the source"):
-            source = encode_source(self.vae, clip, settings.tiling)
+            source = encode_source(self.vae, clip, settings.tiling) if source is None else source
         positive, negative = (attach_source(prompt, source) for prompt in self.prompts)
         with self.stages.stage("sampling"):
             start = start_latent(source, clip)

@@ -74,12 +74,23 @@ def semantic_noise(size: tuple[int, int], seed: int | None, video_noise: Tensor)
     """
 
     def one(sample: Tensor) -> Tensor:
-        # Rounded so coarsely that differences in the last digit between processors do not matter.
-        start = (sample.flatten()[:16].float() * 64).round().to("cpu", torch.int16)
-        mark = int.from_bytes(
-            hashlib.blake2b(start.numpy().tobytes(), digest_size=8).digest(), "big"
-        )
-        generator = torch.Generator("cpu").manual_seed(((seed or 0) ^ mark) & (2**63 - 1))
+        generator = torch.Generator("cpu").manual_seed(((seed or 0) ^ _mark(sample)) & (2**63 - 1))
         return torch.randn(size, generator=generator, dtype=torch.float32)
 
     return torch.stack([one(sample) for sample in video_noise])
+
+
+def seed_for_part(seed: int, whole: Tensor, part: Tensor) -> int:
+    """The seed with which noise `part` gets the semantic noise that `whole` gets with `seed`.
+
+    Both are one sample's video noise (1, …). So a draft of a later frame, which starts from that
+    frame's part of the clip's noise, has the clip's semantic noise.
+    """
+    return seed ^ _mark(whole[0]) ^ _mark(part[0])
+
+
+def _mark(sample: Tensor) -> int:
+    """64 bits of the first values of one sample's video noise."""
+    # Rounded so coarsely that differences in the last digit between processors do not matter.
+    start = (sample.flatten()[:16].float() * 64).round().to("cpu", torch.int16)
+    return int.from_bytes(hashlib.blake2b(start.numpy().tobytes(), digest_size=8).digest(), "big")
