@@ -12,6 +12,7 @@ FAMILIES = {
     "edit": ["Instruction", "EditConditioning", "Sigmas", "Edit"],
     "long": ["LongEdit", "SegmentStore"],
     "anchors": ["AnchorPreview"],
+    "drafts": ["Drafts"],
     "latents": ["SplitLatent", "JoinLatent"],
     "region": ["RegionMask", "PasteBack", "ChangedMask"],
     "scores": ["Scores"],

@@ -2,6 +2,7 @@
 
     begin   the whole state: drafts without pictures, sources, notes, costs
     show    one draft's picture, and what the drafts cost so far
+    finish  the whole state, with all pictures
 
 The page finds the node by its id and by the workflow's own, because the workflow may no longer be
 the one that is shown there (`web/drafts`). Other browsers get nothing: their nodes have the same
@@ -35,6 +36,7 @@ class DraftBoard:
             ],
             "sources": {},
             "picked": picked.pick,
+            "stage": "drawing",
             "notes": [],
             "costs": [],
         }
@@ -50,6 +52,12 @@ class DraftBoard:
         self.state["drafts"][number]["image"] = image
         self.state["costs"] = costs
         _send({**self._place, "number": number, "image": image, "costs": costs})
+
+    def finish(self) -> dict:
+        """Show that all is drawn; returns the state."""
+        self.state["stage"] = "done"
+        _send({**self._place, "state": self.state})
+        return self.state
 
 
 def _send(data: dict) -> None:

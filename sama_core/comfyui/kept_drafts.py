@@ -68,6 +68,10 @@ class KeptTexts:
             texts.popitem(last=False)
         return texts[asked]
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._of.clear()
+
 
 KEPT, TEXTS = KeptDrafts(), KeptTexts()
 """Of this ComfyUI."""

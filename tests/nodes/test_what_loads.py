@@ -24,6 +24,7 @@ NODE_IDS = {
     "SAMALongEdit",
     "SAMASegmentStore",
     "SAMAAnchorPreview",
+    "SAMADrafts",
     "SAMASplitLatent",
     "SAMAJoinLatent",
     "SAMARegionMask",

@@ -1,0 +1,139 @@
+/** SAMA Drafts in ComfyUI: a sheet in every node of that kind, and what it keeps in the node. */
+
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { endAll, receive, stateOf } from "./runs.js";
+import { Sheet } from "./sheet.js";
+import { addStyle } from "./style.js";
+
+const NODE = "SAMADrafts";
+const EVENT = "sama.drafts";
+/** Under this name the sheet's state is saved with the node. */
+const KEPT = "sama_drafts";
+const PICK = "pick";
+const SMALLEST = [460, 760];
+const SMALLEST_HEIGHT = 260;
+
+/** @type {WeakMap<object, Sheet>} node → its sheet */
+const sheets = new WeakMap();
+
+app.registerExtension({
+    name: "SAMA.Drafts",
+    setup() {
+        api.addEventListener(EVENT, ({ detail }) => take(detail));
+        api.addEventListener("execution_interrupted", () => end("stopped"));
+        api.addEventListener("execution_error", () => end("failed"));
+    },
+    nodeCreated(node) {
+        if (node.constructor.comfyClass !== NODE) return;
+        addStyle();
+        addSheet(node);
+    },
+});
+
+function addSheet(node) {
+    const pick = node.widgets?.find((widget) => widget.name === PICK);
+    const sheet = new Sheet(urlOf, (chosen) => {
+        if (!pick) return;
+        pick.value = chosen;
+        pick.callback?.(chosen);
+        node.graph?.setDirtyCanvas(true, true);
+    });
+    sheets.set(node, sheet);
+    node.addDOMWidget("sheet", "SAMA_DRAFTS", sheet.element, {
+        serialize: false,
+        hideOnZoom: false,
+        getMinHeight: () => SMALLEST_HEIGHT,
+    });
+    node.setSize([Math.max(node.size[0], SMALLEST[0]), Math.max(node.size[1], SMALLEST[1])]);
+    if (pick) chain(pick, "callback", (value) => sheet.mark(value));
+    chain(node, "onExecuted", (output) => {
+        const state = output?.[KEPT]?.[0];
+        if (!state) return;
+        receive({ workflow: rootGraph().id, node: executionId(node), state });
+        show(node, state);
+    });
+    chain(node, "onConfigure", () => {
+        const saved = node.properties?.[KEPT];
+        if (saved) show(node, { ...saved, stage: saved.stage === "done" ? "done" : "stopped" });
+        setTimeout(() => catchUp(node));
+    });
+    chain(node, "onRemoved", () => sheet.release());
+}
+
+/** Show a state, and keep it in the node. */
+function show(node, state) {
+    const sheet = sheets.get(node);
+    node.properties[KEPT] = state;
+    sheet.show(state);
+    sheet.mark(node.widgets.find((widget) => widget.name === PICK)?.value);
+}
+
+/** A message about a node's drafts, from a run of this page. */
+function take(message) {
+    const state = receive(message);
+    const node = state && shownNode(message);
+    if (!node) return;
+    if (message.state || node.properties[KEPT] !== state) show(node, state);
+    else sheets.get(node).update(message.number);
+}
+
+/** A node that was just loaded: what its run has sent while another workflow was shown. */
+function catchUp(node) {
+    const workflow = rootGraph()?.id;
+    const state = node.graph && stateOf(workflow, executionId(node));
+    if (state) show(node, state);
+}
+
+function end(stage) {
+    endAll(stage);
+    for (const node of draftNodes(rootGraph())) sheets.get(node)?.update();
+}
+
+/** The node of a message, unless its workflow is not the one that is shown. */
+function shownNode({ workflow, node }) {
+    const root = rootGraph();
+    if (workflow && root?.id !== workflow) return null;
+    const found = draftNodes(root).find((one) => executionId(one) === node);
+    return found && sheets.has(found) ? found : null;
+}
+
+/** Every SAMA Drafts of a graph, those in its subgraphs too. */
+function draftNodes(graph, inside = "") {
+    const found = [];
+    for (const node of graph?.nodes ?? []) {
+        const id = `${inside}${node.id}`;
+        if (node.subgraph) found.push(...draftNodes(node.subgraph, `${id}:`));
+        if (sheets.has(node)) {
+            executionIds.set(node, id);
+            found.push(node);
+        }
+    }
+    return found;
+}
+
+/** @type {WeakMap<object, string>} node → its id in a run, with those of the subgraphs around it */
+const executionIds = new WeakMap();
+
+function executionId(node) {
+    if (!executionIds.has(node)) draftNodes(rootGraph());
+    return executionIds.get(node);
+}
+
+function rootGraph() {
+    return app.rootGraph ?? app.graph;
+}
+
+/** Call `also` after what `target` already does at that event. */
+function chain(target, event, also) {
+    const before = target[event];
+    target[event] = function (...given) {
+        const answer = before?.apply(this, given);
+        also(...given);
+        return answer;
+    };
+}
+
+function urlOf({ filename, subfolder = "", type = "temp" }) {
+    return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
