@@ -23,7 +23,7 @@ class DraftCosts:
     def plan(
         cls, patcher, clip: LatentShape, steps: int, cfg: float, count: int, kept: int
     ) -> "DraftCosts":
-        """For the full edit of a clip with the loaded model. Where no plan can be made, it has no line."""
+        """For the full edit of a clip; a plan that cannot be made has no line."""
         single = LatentShape(1, clip.height, clip.width, clip.lattice)
         try:
             machine = this_machine(ram_of_weights(patcher.model.dit_config, patcher))
@@ -46,21 +46,21 @@ class DraftCosts:
             text += f", {self.kept} of them kept from before"
         if not new:
             return f"{text}: nothing to draw."
-        if planned := self._planned(new):
+        if planned := self._estimate(new):
             text += f", estimated at {planned}"
         if not done:
             return f"{text}."
         took = f"{_short(sum(self.seconds))}, {_short(mean(self.seconds))} each"
         if done == new:
             return f"{text}: took {took}."
-        return f"{text}: {done} of {new} drawn in {took}; {_short(self.left(new))} left."
+        return f"{text}: {done} of {new} drawn in {took}; {_short(self.estimate_rest(new))} left."
 
-    def left(self, new: int) -> float:
+    def estimate_rest(self, new: int) -> float:
         """Seconds for the rest of `new` drafts; the first one also loads the model."""
         usual = self.seconds[1:] or self.seconds
         return (new - len(self.seconds)) * mean(usual)
 
-    def _planned(self, new: int) -> str:
+    def _estimate(self, new: int) -> str:
         seconds = self.one and self.one.seconds
         if not self.one or not seconds:
             return ""

@@ -81,9 +81,9 @@ def ask(instructions: str, seeds: str, frames: str, count: int | None = None) ->
     last = 10**9 if count is None else count - 1
     wanted, again = read_numbers("anchor_frames", frames, last, MOST_DRAFTS)
     if twice:
-        remarks.append(f"Seeds that are given twice count once: {_listed(twice)}.")
+        remarks.append(f"Seeds that are given twice count once: {_list_all(twice)}.")
     if again:
-        remarks.append(f"Frames that are given twice count once: {_listed(again)}.")
+        remarks.append(f"Frames that are given twice count once: {_list_all(again)}.")
     asked = Asked(tuple(lines), tuple(numbers), tuple(wanted), tuple(remarks))
     total = len(lines) * len(numbers) * len(wanted)
     if total > MOST_DRAFTS:
@@ -148,11 +148,11 @@ def _read_instructions(text: str) -> tuple[list[str], list[str]]:
             "An empty line was left out." if empty == 1 else f"{empty} empty lines were left out."
         )
     if twice:
-        remarks.append(f"Lines that are given twice count once: {_listed(twice)}.")
+        remarks.append(f"Lines that are given twice count once: {_list_all(twice)}.")
     return kept, remarks
 
 
-def _listed(things: Iterable[object]) -> str:
+def _list_all(things: Iterable[object]) -> str:
     return ", ".join(f"“{thing}”" if isinstance(thing, str) else str(thing) for thing in things)
 
 

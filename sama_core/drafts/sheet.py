@@ -31,7 +31,9 @@ class Place(NamedTuple):
     """The upper left corner of a cell's picture."""
 
     top: int
+    """Pixels from the sheet's upper edge."""
     left: int
+    """Pixels from its left edge."""
 
 
 class Layout(NamedTuple):

@@ -155,8 +155,10 @@ def test_a_pick_that_is_gone_says_so(edit):
     _, (*_, instruction, seed) = found = run(edit, drafts(edit, seeds="5", pick="9: paint it"))
     assert (instruction, seed) == (RED, 5)
     assert found[0]["notes"] == [
-        "The pick “9: paint it” is not on this sheet: the outputs are the first draft's, seed 5, "
-        f"“{RED}”."
+        (
+            "The pick “9: paint it” is not on this sheet: the outputs are the first draft's, "
+            f"seed 5, “{RED}”."
+        )
     ]
 
 

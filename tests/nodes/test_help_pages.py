@@ -202,7 +202,9 @@ def test_each_models_own_steps_and_cfg_are_the_codes(page):
         assert said == {model: f"{own[name]:g}" for model, own in OWN_SETTINGS.items()}, name
 
 
-@pytest.mark.parametrize("node", ["SAMAPlan", "SAMAEdit", "SAMALongEdit", "SAMAAnchorPreview"])
+@pytest.mark.parametrize(
+    "node", ["SAMAPlan", "SAMAEdit", "SAMALongEdit", "SAMAAnchorPreview", "SAMADrafts"]
+)
 def test_tooltips_name_each_models_own_steps_and_cfg(comfyui, pack, node):
     inputs = {one.id: one for one in comfyui.node_class(node).define_schema().inputs}
     for name in ("steps", "cfg"):
