@@ -3,7 +3,13 @@
 from comfy_api.latest import io
 
 from ..sama_core.clip.comparison import Layout
-from ..sama_core.comfyui.compare import comparison_video, films_for_player, pair, progress
+from ..sama_core.comfyui.compare import (
+    comparison_video,
+    count_lost_films,
+    films_for_player,
+    pair,
+    progress,
+)
 
 CLIP_TYPES = [io.Video, io.Image]
 
@@ -89,6 +95,11 @@ class Compare(io.ComfyNode):
                 )
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_inputs) -> int:
+        """Runs again where what the player showed is gone."""
+        return count_lost_films()
 
     @classmethod
     def execute(cls, edit, layout, position, fps, source=None) -> io.NodeOutput:

@@ -25,6 +25,8 @@ FOLDER = "sama_compare"
 """In ComfyUI's folder for temporary files."""
 IMAGE_FPS = 24.0
 """Rate of two IMAGE batches where nothing is said."""
+_written: list[Path] = []
+"""What the players of this process show."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ def films_for_player(pairs: Pairs, report: Callable[[int, int], None]) -> dict[s
             yield found.time, pack(fit_to(found.edit, size), fit_to(found.source, size))
             report(number, max(number, pairs.most))
 
-    write_film(_folder() / f"{name}.mp4", pack_all(), pairs.fps, PLAYER)
+    path = _folder() / f"{name}.mp4"
+    write_film(path, pack_all(), pairs.fps, PLAYER)
+    _written.append(path)
     sounds = {}
     for side in ("source", "edit"):
         audio = getattr(pairs, side).sound(pairs.starts[side], pairs.duration)
@@ -137,6 +141,11 @@ def films_for_player(pairs: Pairs, report: Callable[[int, int], None]) -> dict[s
         "times": None if _is_steady(pairs) else [round(float(time), 5) for time in pairs.times],
         "remarks": remarks(pairs, size),
     }
+
+
+def count_lost_films() -> int:
+    """How many films of players were removed; where it rises, a node that ran must run again."""
+    return sum(not path.is_file() for path in _written)
 
 
 def _is_steady(pairs: Pairs) -> bool:

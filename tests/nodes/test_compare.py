@@ -392,6 +392,18 @@ def test_an_interrupt_leaves_no_part_of_a_film(bench):
     assert set(folder.iterdir()) == before
 
 
+def test_a_lost_film_is_made_again(bench):
+    """Where nothing changed, ComfyUI gives what it kept; not where that is gone."""
+    film, _ = bench.compare(edit=bench.numbered("a.mkv", 2), source=bench.numbered("b.mkv", 2))
+    names = []
+    for lost in (False, True):
+        if lost:
+            bench.path(film).unlink()
+        result = bench.comfyui.run(bench.nodes, keep=["3"], warm=True).check()
+        names.append(result.outputs["3"]["sama_compare"][0]["filename"])
+    assert names[0] == film["filename"] != names[1]
+
+
 def test_every_frame_can_be_reached_quickly(bench):
     """A picture that stands alone comes at least every twelfth, and none is reordered."""
     import av

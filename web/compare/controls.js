@@ -35,13 +35,9 @@ export function element(name, attributes = {}, ...children) {
 }
 
 export class Controls {
-    /**
-     * @param {import("./player.js").Player} player
-     * @param {AbortSignal} signal ends all listening
-     */
-    constructor(player, signal) {
+    /** @param {import("./player.js").Player} player */
+    constructor(player) {
         this.player = player;
-        this.signal = signal;
         this.canvas = element("canvas", { class: "sama-compare-canvas" });
         this.labels = {
             source: element("span", { class: "sama-compare-label" }, "source"),
@@ -215,6 +211,6 @@ export class Controls {
     }
 
     #on(target, name, react) {
-        target.addEventListener(name, react, { signal: this.signal });
+        target.addEventListener(name, react);
     }
 }

@@ -29,10 +29,15 @@ app.registerExtension({
             keep(node, { film });
             player.show(film);
         });
-        chain(node, "onConfigure", () => {
+        const restore = () => {
             const saved = node.properties?.[KEPT];
             if (saved) player.show(saved.film, saved.view);
+        };
+        chain(node, "onAdded", () => {
+            player.attach();
+            restore();
         });
+        chain(node, "onConfigure", restore);
         chain(node, "onRemoved", () => player.release());
     },
 });
@@ -51,6 +56,8 @@ function keep(node, changes) {
     node.properties[KEPT] = { ...node.properties[KEPT], ...changes };
 }
 
+/** The number keeps a browser from showing what it kept of a file that is gone. */
 function urlOf({ filename, subfolder = "", type = "temp" }) {
-    return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+    const asked = new URLSearchParams({ filename, subfolder, type, rand: Math.random() });
+    return api.apiURL(`/view?${asked}`);
 }

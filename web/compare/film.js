@@ -29,7 +29,6 @@ export class Film {
         this.data = data;
         this.listener = listener;
         this.index = 0;
-        this.playing = false;
         this.wanted = null;
         this.ready = false;
         this.released = new AbortController();
@@ -40,11 +39,13 @@ export class Film {
         on("loadeddata", () => this.#begin());
         on("error", () => listener.onMissing());
         on("seeked", () => this.#arrive());
-        on("ended", () => this.#setPlaying(false));
-        on("pause", () => this.#setPlaying(false));
-        on("play", () => this.#setPlaying(true));
+        for (const name of ["play", "pause", "ended"]) on(name, () => listener.onState());
         this.video.src = urlOf(data);
         this.#await();
+    }
+
+    get playing() {
+        return !this.video.paused && !this.video.ended;
     }
 
     /** Seconds at which a frame is shown. */
@@ -62,7 +63,7 @@ export class Film {
     play() {
         if (this.data.count < 2) return;
         if (!this.video.loop && this.index === this.data.count - 1) this.video.currentTime = 0;
-        this.video.play().catch(() => this.#setPlaying(false));
+        this.video.play().catch(() => this.listener.onState());
     }
 
     pause() {
@@ -149,10 +150,5 @@ export class Film {
         let index = 0;
         while (index + 1 < count && times[index + 1] <= time + SLACK / fps) index += 1;
         return index;
-    }
-
-    #setPlaying(playing) {
-        this.playing = playing;
-        this.listener.onState();
     }
 }

@@ -30,22 +30,18 @@ export const KEYS = {
 const FLIP = "f";
 
 /**
- * Let `root` handle the keys of `player` until `signal` is aborted.
+ * Let `root` handle the keys of `player`.
  * @param {HTMLElement} root
  * @param {import("./player.js").Player} player
  */
-export function listenToKeys(root, player, signal) {
+export function listenToKeys(root, player) {
     for (const name of EVENTS)
-        root.addEventListener(
-            name,
-            (event) => {
-                if (!isOfTheApplication(event)) event.stopPropagation();
-                if (name === "keydown") press(event, player);
-                if (name === "keyup" && event.key.toLowerCase() === FLIP) player.flip(false);
-            },
-            { signal },
-        );
-    root.addEventListener("focusout", () => player.flip(false), { signal });
+        root.addEventListener(name, (event) => {
+            if (!isOfTheApplication(event)) event.stopPropagation();
+            if (name === "keydown") press(event, player);
+            if (name === "keyup" && event.key.toLowerCase() === FLIP) player.flip(false);
+        });
+    root.addEventListener("focusout", () => player.flip(false));
 }
 
 function press(event, player) {

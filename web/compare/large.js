@@ -1,13 +1,9 @@
 /** The player in a dialog as large as the window. Escape or the button brings it back. */
 
 export class LargeView {
-    /**
-     * @param {HTMLElement} element what is shown large; it comes back to where it was
-     * @param {AbortSignal} signal ends all listening
-     */
-    constructor(element, signal) {
+    /** @param {HTMLElement} element what is shown large; it comes back to where it was */
+    constructor(element) {
         this.element = element;
-        this.signal = signal;
         this.dialog = null;
     }
 
@@ -23,7 +19,7 @@ export class LargeView {
         this.dialog.className = "sama-compare-dialog";
         this.dialog.setAttribute("aria-label", "Comparison");
         this.dialog.append(this.element);
-        this.dialog.addEventListener("close", () => this.close(), { signal: this.signal });
+        this.dialog.addEventListener("close", () => this.close());
         document.body.append(this.dialog);
         this.dialog.showModal();
         this.element.querySelector("[tabindex]").focus();

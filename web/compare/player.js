@@ -1,6 +1,6 @@
 /**
  * A player of one comparison: it holds the film, the sound, the picture and the elements, and
- * everything that is done to it. `release` gives all of it back.
+ * everything that is done to it. It works from `attach` on; `release` gives all of it back.
  */
 
 import { Controls } from "./controls.js";
@@ -15,7 +15,7 @@ const EMPTY = "Run the graph to compare.";
 const MISSING =
     "The comparison is gone: ComfyUI keeps it until it is closed. Run the graph again to see it.";
 
-/** All players that were not released. */
+/** All players that are attached and not released. */
 export const players = new Set();
 
 export class Player {
@@ -29,22 +29,39 @@ export class Player {
         this.view = viewFrom(null);
         this.film = null;
         this.flipped = false;
-        this.ended = new AbortController();
-        const { signal } = this.ended;
-        this.controls = new Controls(this, signal);
+        this.attached = null;
+        this.controls = new Controls(this);
         this.element = this.controls.root;
         this.picture = new Picture(this.controls.canvas);
-        this.large = new LargeView(this.element, signal);
-        listenToKeys(this.element, this, signal);
-        this.#listenToPointer(signal);
-        document.addEventListener("visibilitychange", () => this.#follow(), { signal });
-        players.add(this);
+        this.large = new LargeView(this.element);
+        listenToKeys(this.element, this);
+        this.#listenToPointer();
         this.controls.say(EMPTY);
         this.controls.update();
     }
 
+    /** Begin to work: the player is in a node of a graph. */
+    attach() {
+        if (this.attached) return;
+        this.attached = new AbortController();
+        const { signal } = this.attached;
+        document.addEventListener("visibilitychange", () => this.#follow(), { signal });
+        players.add(this);
+    }
+
+    /** Give everything back; it may be attached again. */
+    release() {
+        this.#dropFilm();
+        this.large.close();
+        this.attached?.abort();
+        this.attached = null;
+        this.element.remove();
+        players.delete(this);
+    }
+
     /** Show a film, or that there is none, in a view; both as they were saved, or may be missing. */
     show(film, view) {
+        if (!this.attached) return;
         this.#dropFilm();
         this.view = viewFrom(view ?? this.view);
         const data = filmFrom(film);
@@ -119,15 +136,6 @@ export class Player {
         if (this.film) this.picture.draw(this.film, this.view.mode, this.view.wipe, this.flipped);
     }
 
-    /** Give everything back. */
-    release() {
-        this.#dropFilm();
-        this.large.close();
-        this.ended.abort();
-        this.element.remove();
-        players.delete(this);
-    }
-
     #change(changes) {
         this.view = viewFrom({ ...this.view, ...changes });
         this.#applyView();
@@ -182,9 +190,9 @@ export class Player {
     }
 
     /** Drag the line of the wipe; in the flip view, hold to see the source. */
-    #listenToPointer(signal) {
+    #listenToPointer() {
         const { stage } = this.controls;
-        const on = (name, react) => stage.addEventListener(name, react, { signal });
+        const on = (name, react) => stage.addEventListener(name, react);
         const drag = (event) => {
             const area = this.picture.area();
             const wipe = Math.min(1, Math.max(0, (event.clientX - area.left) / area.width));
