@@ -143,6 +143,7 @@ SOCKETS = {
     ],
     "SAMA_SEMANTIC": [torch.ones(1, 3, 1152), torch.ones(1, 65, 7), torch.full((1, 65, 1152), NAN)],
 }
+SOCKETS["VIDEO,IMAGE"] = SOCKETS["IMAGE"]
 
 
 class AnyType(str):
@@ -216,6 +217,7 @@ class Bench:
             "CLIP": lambda: edit.clip,
             "VAE": lambda: edit.vae,
             "IMAGE": lambda: edit.source,
+            "VIDEO,IMAGE": lambda: edit.source,
             "CONDITIONING": lambda: edit.add(
                 "SAMAInstruction", clip=edit.clip, instruction=INSTRUCTION, edit_tag=True
             ),
