@@ -15,6 +15,11 @@ from .geometry import DEFAULT_AREA, WAN_21, Lattice
 WAN_REPO = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 
 
+def hub_url(repo: str, path: str) -> str:
+    """The address of a file on the model hub."""
+    return f"https://huggingface.co/{repo}/resolve/main/{path}"
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """One public file that SAMA can use."""
@@ -33,6 +38,11 @@ class ModelFile:
     """Bytes."""
     sha256: str
     """Hexadecimal checksum."""
+
+    @property
+    def url(self) -> str:
+        """Where a browser gets it."""
+        return hub_url(self.repo, self.path)
 
     def place(self, models_dir: Path) -> Path:
         """Where the file belongs below a models folder."""
@@ -86,6 +96,42 @@ MODEL_FILES = (
         "2fc39d31359a4b0a64f55876d8ff7fa8d780956ae2cb13463b0223e15148976b",
     ),
 )
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A public file of others that an example workflow for SAMA-14B names; nothing fetches it."""
+
+    filename: str
+    """Its name below the models folder."""
+    folder: str
+    """ComfyUI's name for the models subfolder it belongs in."""
+    repo: str
+    """Repository on the model hub."""
+    path: str
+    """Path inside the repository."""
+
+    @property
+    def url(self) -> str:
+        """Where a browser gets it."""
+        return hub_url(self.repo, self.path)
+
+
+STEP_LORA = Companion(
+    "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors",
+    "loras",
+    "Kijai/WanVideo_comfy",
+    "Lightx2v/lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors",
+)
+"""A step-distilled LoRA for Wan 2.1 T2V 14B."""
+TRACKER = Companion(
+    "sam3.1_multiplex_fp16.safetensors",
+    "checkpoints",
+    "Comfy-Org/sam3.1",
+    "checkpoints/sam3.1_multiplex_fp16.safetensors",
+)
+"""SAM 3.1, which finds things by words and follows them, as ComfyUI's own blueprints name it."""
+COMPANIONS = (STEP_LORA, TRACKER)
 
 
 def default_file(role: str) -> ModelFile:

@@ -34,6 +34,8 @@ SIZES = {
 
 CLIP = FOLDER.parents[1] / "workflows" / "moving_shapes.mp4"
 """A clip of its world in the pack: a blue circle and a yellow triangle over checks."""
+LONG_CLIP = CLIP.with_name("moving_shapes_49.mp4")
+"""Another of 49 frames, for what edits long clips."""
 
 
 def is_own(sizes: object) -> bool:

@@ -8,7 +8,7 @@ import av
 import pytest
 
 from sama_core import embedded
-from sama_core.launch.commands.serve import provide_clip
+from sama_core.launch.commands.serve import provide_clips
 from sama_core.released_files import MODEL_FILES
 
 from ..harness.server import TestPlaces
@@ -99,7 +99,7 @@ def test_its_models_are_those_that_the_pack_fetches(blueprint):
 
 def test_it_runs_from_the_canvas(canvas, comfy_server, blueprint):
     """With the models that ship with the pack; the graph is that of the simple workflow."""
-    provide_clip(TestPlaces(folder=comfy_server.base.parent))
+    provide_clips(TestPlaces(folder=comfy_server.base.parent))
     nodes = inner(blueprint)
     for kind, name in (
         ("SAMALoadModel", "model_name"),

@@ -13,7 +13,6 @@ from .server import ComfyServer
 SETTINGS = {
     "Comfy__TutorialCompleted": True,
     "Comfy__Workflow__Persist": False,
-    "LiteGraph__Canvas__MinFontSizeForLOD": 0,
     "Comfy__Notification__ShowVersionUpdates": False,
     "Comfy__Minimap__Visible": False,
     "Comfy__Workflow__ShowMissingModelsWarning": False,

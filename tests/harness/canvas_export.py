@@ -1,19 +1,13 @@
-"""Makes a canvas-format workflow and its thumbnail out of an API-format graph, with ComfyUI's own
+"""Makes the shipped workflows out of API-format graphs and their layouts, with ComfyUI's own
 frontend.
 
-    python -m tests.harness.canvas_export \\
-        workflows/api/simple_edit.json workflows/simple_edit.json \\
-        workflows/simple_edit.jpg [--layout tests/browser/layouts/simple_edit.json] \\
-        [--input workflows/moving_shapes.mp4]
+    python -m tests.harness.canvas_export [simple_edit …]
 
-Run from the repository root. The frontend loads and serialises the graph, so widget order, hidden
-widgets and node sizes are its own. What was written is read back and must give the same API graph,
-or nothing is kept.
-
-The layout file, with every part optional; what it leaves out the frontend arranges:
-    {"nodes":  {"6": [x, y], "7": [x, y, width, height]},
-     "groups": [{"title": "Load", "bounding": [x, y, width, height], "color": "#3f789e"}],
-     "notes":  [{"text": "## Read me", "bounding": [x, y, width, height]}]}
+Run from the repository root. It reads `workflows/api/NAME.json` and
+`tests/browser/layouts/NAME.json` (see `canvas_layout`), and writes `workflows/TITLE.json`; without
+names, all of them. The frontend loads and serialises the graphs, so widget order and hidden widgets
+are its own. Every node gets the larger of the heights that it needs in either style. What was
+written is read back and must give the same API graph, or nothing is kept.
 """
 
 import argparse
@@ -23,174 +17,207 @@ import sys
 import tempfile
 import uuid
 from contextlib import ExitStack
-from io import BytesIO
 from pathlib import Path
 
 import pytest
-from PIL import Image
+
+from sama_core import embedded
+from sama_core.released_files import COMPANIONS, MODEL_FILES
 
 from .browser import Canvas, browsing, open_canvas
+from .canvas_layout import first_view, notes_of, place, widths
 from .chromium import why_no_browser
+from .imports import REPO_ROOT
 from .server import running_server
 
-PICTURE = {"width": 2400, "height": 1350}
-THUMBNAIL_WIDTH = 1280
-JPEG_QUALITY = 85
-MARGIN = 40
+API = REPO_ROOT / "workflows" / "api"
+LAYOUTS = REPO_ROOT / "tests" / "browser" / "layouts"
 GROUP_COLOR = "#3f789e"
+NOTE_TITLE = "How to use"
+NOTE_COLOURS = {"color": "", "bgcolor": ""}
+"""Those of any node, which a theme sets: on ComfyUI's own for notes, links are hard to read."""
+SETTLED_MS = 1500
 
-PLACE = """layout => {
-    for (const [id, [x, y, width, height]] of Object.entries(layout.nodes ?? {})) {
-        const node = app.graph.getNodeById(id)
-        if (!node) throw new Error(`layout: there is no node ${id}`)
-        node.pos = [x, y]
-        if (width) node.setSize([width, height])
-    }
-    for (const node of app.graph.nodes) node.pos = [...node.pos].map(Math.round)
-    for (const note of layout.notes ?? []) {
-        const node = LiteGraph.createNode("MarkdownNote")
-        app.graph.add(node)
-        const [x, y, width, height] = note.bounding
-        node.pos = [x, y]
-        node.setSize([width, height])
-        node.widgets[0].value = note.text
-        node.title = note.title ?? node.title
-    }
-    for (const { title, bounding, color } of layout.groups ?? []) {
-        const group = new LiteGraph.LGraphGroup(title)
-        group.color = color
-        group.pos = bounding.slice(0, 2)
-        group.size = bounding.slice(2)
-        app.graph.add(group)
-    }
-}"""
 # A shipped workflow gives the same edit every time until its user asks for another.
-FIX_SEEDS = """() => {
-    for (const node of app.graph.nodes)
+PREPARE = """({ widths, heights, widgets, notes }) => {
+    for (const node of app.graph.nodes) {
         for (const widget of node.widgets ?? [])
             if (widget.name === "control_after_generate") widget.value = "fixed"
-}"""
-# No panels, and no red frames around loaders whose files are not on this machine.
-CALM = """() => {
-    app.extensionManager.focusMode = true
-    for (const node of app.graph.nodes) node.strokeStyles = {}
-}"""
-BOUNDS_ON_SCREEN = """() => {
-    const boxes = [...app.graph.nodes, ...app.graph.groups].map(item => item.boundingRect)
-    const [left, top] = [0, 1].map(axis => Math.min(...boxes.map(box => box[axis])))
-    const [right, bottom] = [0, 1].map(
-        axis => Math.max(...boxes.map(box => box[axis] + box[axis + 2])))
-    const { scale, offset } = app.canvas.ds, frame = app.canvasEl.getBoundingClientRect()
-    const x = frame.x + (left + offset[0]) * scale, y = frame.y + (top + offset[1]) * scale
-    return { x, y, width: (right - left) * scale, height: (bottom - top) * scale }
-}"""
-
-
-def canvas_workflow(
-    canvas: Canvas, prompt: dict, layout: dict | None = None, name: str = "workflow"
-) -> dict:
-    """Load an API-format graph, arrange it, and return it in canvas format with an id made from
-    `name`.
-
-    Raises AssertionError if the frontend, given the result, would queue another graph than
-    `prompt`.
-    """
-    layout = layout or {}
-    canvas.open_api(prompt, name)
-    canvas.evaluate(
-        PLACE, {**layout, "groups": [{"color": GROUP_COLOR, **g} for g in layout.get("groups", [])]}
-    )
-    canvas.evaluate(FIX_SEEDS)
-    canvas.fit()
-    workflow = {
-        **canvas.workflow(),
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-sama/{name}")),
+        const width = widths[node.id]
+        if (!width) throw new Error(`layout: no place for node ${node.id}`)
+        node.setSize([width, heights[node.id] ?? node.computeSize()[1]])
     }
-    canvas.open_workflow(workflow)
-    differences = prompt_differences(prompt, canvas.prompt())
-    assert not differences, "the canvas gives another graph:\n" + "\n".join(differences)
+    for (const [id, values] of Object.entries(widgets))
+        for (const [name, value] of Object.entries(values))
+            app.graph.getNodeById(id).widgets.find(widget => widget.name === name).value = value
+    for (const { title, text } of notes) {
+        const node = LiteGraph.createNode("MarkdownNote")
+        app.graph.add(node)
+        node.widgets[0].value = text
+        node.title = title
+    }
+}"""
+SIZES = "() => Object.fromEntries(app.graph.nodes.map(node => [node.id, [...node.size]]))"
+
+
+def read(folder: Path, name: str) -> dict:
+    """A JSON file of a folder."""
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def canvas_workflow(canvas: Canvas, name: str, prompt: dict, layout: dict) -> dict:
+    """Load an API-format graph and return it in canvas format, with its notes, not yet placed.
+
+    Its id is made from `name`.
+    """
+    canvas.open_api(prompt, name)
+    notes = [
+        {"title": note.get("title", NOTE_TITLE), "text": note["note"]} for note in notes_of(layout)
+    ]
+    given = {
+        "widths": widths(layout),
+        "heights": layout.get("heights", {}),
+        "widgets": layout.get("widgets", {}),
+        "notes": notes,
+    }
+    canvas.evaluate(PREPARE, given)
+    workflow = canvas.workflow()
+    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-sama/{name}"))
     return workflow
 
 
-def prompt_differences(wanted: dict, got: dict) -> list[str]:
+def arrange(workflow: dict, layout: dict, drawn: dict | None = None) -> None:
+    """Puts nodes, groups and notes of a canvas-format workflow where its layout says.
+
+    `drawn` has the nodes' sizes where they are larger than those in the workflow.
+    """
+    drawn, heights = drawn or {}, layout.get("heights", {})
+    nodes = {str(node["id"]): node for node in workflow["nodes"]}
+    notes = [node for node in nodes.values() if node["type"] == "MarkdownNote"]
+    sizes = {}
+    for key, width in widths(layout).items():
+        needed = max(nodes[key]["size"][1], drawn.get(key, (0, 0))[1])
+        sizes[key] = (width, max(needed, heights.get(key, 0)))
+    placed = place(layout, sizes)
+    for key, box in placed["nodes"].items():
+        _put(nodes[key], box)
+    for node, box in zip(notes, placed["notes"], strict=True):
+        _put(node, box)
+        node.update(NOTE_COLOURS)
+    workflow["groups"] = [
+        {
+            "id": number,
+            "title": title,
+            "bounding": [round(side) for side in box],
+            "color": GROUP_COLOR,
+            "flags": {},
+        }
+        for number, (title, box) in enumerate(placed["groups"], 1)
+    ]
+    workflow["extra"]["ds"] = first_view([*placed["nodes"].values(), *placed["notes"]])
+
+
+def add_models(workflow: dict) -> None:
+    """Tells the frontend where the files come from that loaders name, for its list of missing
+    ones. The files in the pack are never missing.
+    """
+    known = {file.filename: file for file in (*MODEL_FILES, *COMPANIONS)}
+    for node in workflow["nodes"]:
+        files = [known[value] for value in node.get("widgets_values", []) if value in known]
+        if files:
+            node["properties"]["models"] = [
+                {"name": file.filename, "url": file.url, "directory": file.folder} for file in files
+            ]
+
+
+def add_app(workflow: dict, app: dict | None) -> None:
+    """Lets the workflow open as an app with these inputs and outputs, if it has any."""
+    if app:
+        workflow["extra"]["linearMode"] = True
+        workflow["extra"]["linearData"] = {
+            "inputs": [[int(node), name, *rest] for node, name, *rest in app["inputs"]],
+            "outputs": [int(node) for node in app["outputs"]],
+        }
+
+
+def prompt_differences(wanted: dict, got: dict, layout: dict) -> list[str]:
     """How two API graphs differ in nodes, classes and inputs.
 
-    Inputs that only `got` has (defaults) may be there.
+    Inputs that only `got` has (defaults) may be there, and those of the layout's `widgets` differ.
     """
     lines = [f"node {key}: only on one side" for key in sorted(wanted.keys() ^ got.keys())]
     for key in sorted(wanted.keys() & got.keys()):
         if wanted[key]["class_type"] != got[key]["class_type"]:
             lines.append(f"node {key}: {wanted[key]['class_type']} became {got[key]['class_type']}")
         for name, value in wanted[key]["inputs"].items():
-            if got[key]["inputs"].get(name) != value:
+            made = name in layout.get("widgets", {}).get(key, {})
+            if not made and got[key]["inputs"].get(name) != value:
                 lines.append(
                     f"node {key}, {name}: {value!r} became {got[key]['inputs'].get(name)!r}"
                 )
     return lines
 
 
-def thumbnail(canvas: Canvas, path: Path) -> None:
-    """Save the open graph, without menus and panels, as a .jpg at most 1280 pixels wide."""
-    canvas.evaluate(CALM)
-    with canvas.browser.limit("a page of another size"):
-        canvas.page.set_viewport_size(PICTURE)
-    canvas.fit()
-    clip = _clip(canvas)
-    with canvas.browser.limit("a picture of the graph"):
-        picture = canvas.page.screenshot(clip=clip)
-    image = Image.open(BytesIO(picture)).convert("RGB")
-    image.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH), Image.Resampling.LANCZOS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, quality=JPEG_QUALITY)
+def _put(node: dict, box: tuple) -> None:
+    node["pos"], node["size"] = ([round(side) for side in part] for part in (box[:2], box[2:]))
 
 
-def _clip(canvas: Canvas) -> dict:
-    """The part of the page that the graph covers, with a margin, inside the page."""
-    box, page = canvas.evaluate(BOUNDS_ON_SCREEN), canvas.page.viewport_size
-    left, top = max(box["x"] - MARGIN, 0), max(box["y"] - MARGIN, 0)
-    right = min(box["x"] + box["width"] + MARGIN, page["width"])
-    bottom = min(box["y"] + box["height"] + MARGIN, page["height"])
-    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
+def _workflows(canvas: Canvas, names: list[str]) -> dict[str, dict]:
+    """The workflows as classic nodes need them."""
+    made = {}
+    for name in names:
+        layout = read(LAYOUTS, name)
+        made[name] = canvas_workflow(canvas, name, read(API, name), layout)
+        arrange(made[name], layout)
+        add_models(made[name])
+    return made
 
 
-def export(jobs: list[tuple[Path, Path, Path, dict]], inputs: list[Path]) -> None:
-    """Export every (API graph, workflow, thumbnail, layout) with one server.
+def _grow(canvas: Canvas, made: dict[str, dict]) -> None:
+    """Gives the nodes the heights that Nodes 2.0 need, and checks the graphs."""
+    for name, workflow in made.items():
+        layout = read(LAYOUTS, name)
+        canvas.open_workflow(workflow)
+        with canvas.browser.limit("the nodes to be drawn"):
+            canvas.page.wait_for_timeout(SETTLED_MS)
+        arrange(workflow, layout, canvas.evaluate(SIZES))
+        canvas.open_workflow(workflow)
+        differences = prompt_differences(read(API, name), canvas.prompt(), layout)
+        assert not differences, f"{name}: the canvas gives another graph:\n" + "\n".join(
+            differences
+        )
+        add_app(workflow, layout.get("app"))
 
-    `inputs` go to its input folder.
-    """
+
+def export(names: list[str]) -> None:
+    """Writes the workflows of these API graphs."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(running_server(folder))
-        for path in inputs:
-            shutil.copy(path, server.base / "input")
+        for clip in (embedded.CLIP, embedded.LONG_CLIP):
+            shutil.copy(clip, server.base / "input")
         browser = stack.enter_context(browsing(server))
-        for source, target, picture, layout in jobs:
-            with open_canvas(browser, server) as canvas:
-                prompt = json.loads(source.read_text(encoding="utf-8"))
-                workflow = canvas_workflow(canvas, prompt, layout, target.stem)
-                thumbnail(canvas, picture)
-            target.write_text(
-                json.dumps(workflow, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
-            print(f"{target}: {len(workflow['nodes'])} nodes, {picture}")
+        with open_canvas(browser, server) as canvas:
+            made = _workflows(canvas, names)
+        with open_canvas(browser, server, nodes_2=True) as canvas:
+            _grow(canvas, made)
+    for name, workflow in made.items():
+        target = REPO_ROOT / "workflows" / f"{read(LAYOUTS, name)['title']}.json"
+        target.write_text(
+            json.dumps(workflow, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        print(f"{target}: {len(workflow['nodes'])} nodes")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("api", type=Path, help="graph in API format")
-    parser.add_argument("workflow", type=Path, help="canvas-format file to write")
-    parser.add_argument("thumbnail", type=Path, help=".jpg to write")
-    parser.add_argument("--layout", type=Path, help="JSON file with positions, groups and notes")
-    parser.add_argument(
-        "--input", type=Path, action="append", default=[], help="file for ComfyUI's input folder"
-    )
+    parser.add_argument("names", nargs="*", help="API graphs, without .json; all if none is given")
     given = parser.parse_args()
-    layout = json.loads(given.layout.read_text(encoding="utf-8")) if given.layout else {}
     why = why_no_browser()
     if why:
         sys.exit(why)
     try:
-        export([(given.api, given.workflow, given.thumbnail, layout)], given.input)
+        export(given.names or sorted(path.stem for path in API.glob("*.json")))
     except pytest.exit.Exception as stop:
         sys.exit(stop.msg)
 

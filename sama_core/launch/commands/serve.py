@@ -29,7 +29,7 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
     stages.start("set-up")
     comfyui = Environment(places, stages).ready(options.comfyui)
     prepare_base(places)
-    provide_clip(places)
+    provide_clips(places)
     stages.start("start ComfyUI")
     port = options.port or usual_or_free(host)
     database = places.base / "user" / f"comfyui-{port}.db"
@@ -54,12 +54,13 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
         return _until_stopped(server, stages)
 
 
-def provide_clip(places: Places) -> None:
-    """Copies the example workflows' clip into the input folder of the base directory."""
-    target = places.base / "input" / embedded.CLIP.name
-    if not target.exists():
-        with whole_file(target) as partial:
-            shutil.copyfile(embedded.CLIP, partial)
+def provide_clips(places: Places) -> None:
+    """Copies the example workflows' clips into the input folder of the base directory."""
+    for clip in (embedded.CLIP, embedded.LONG_CLIP):
+        target = places.base / "input" / clip.name
+        if not target.exists():
+            with whole_file(target) as partial:
+                shutil.copyfile(clip, partial)
 
 
 def usual_or_free(host: str) -> int:

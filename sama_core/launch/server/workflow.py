@@ -15,16 +15,21 @@ LOADERS = (
     ("SAMALoadVAE", "vae_name"),
 )
 """The loader of each file of a trio, and its input for the file's name."""
+ONLY_SHOWS = "SAMACompare"
+"""The node that a canvas plays the edit in; without one it would be work for nothing."""
 
 
 def load_workflow(root: Path) -> dict:
-    """The edit workflow of the pack in `root`: `{node id: {class_type, inputs}}`.
+    """The edit workflow of the pack in `root`, without its player.
+
+    `{node id: {class_type, inputs}}`.
 
     Raises LaunchError if the file is absent or damaged.
     """
     path = root / EDIT_WORKFLOW
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        graph = json.loads(path.read_text(encoding="utf-8"))
+        return {key: node for key, node in graph.items() if node["class_type"] != ONLY_SHOWS}
     except (OSError, ValueError) as error:
         raise LaunchError(
             needed(

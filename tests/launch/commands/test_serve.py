@@ -56,16 +56,17 @@ def test_serve_opens_the_browser_and_stops_on_ctrl_c(
     assert "No SAMA-14B here: editing with SAMA-Shapes" in printed
 
 
-def test_serve_has_the_packs_clip_in_its_own_input_folder_alone(places, no_set_up):
+def test_serve_has_the_packs_clips_in_its_own_input_folder_alone(places, no_set_up):
     """The artist's ComfyUI, if there is one, keeps its input folder as it is."""
     prepare_base(places)
     (places.base / "input" / "mine.mp4").write_bytes(b"mine")
-    serve_module.provide_clip(places)
-    serve_module.provide_clip(places)
+    serve_module.provide_clips(places)
+    serve_module.provide_clips(places)
     clips = {path.name: path.read_bytes() for path in (places.base / "input").iterdir()}
     assert clips == {
         "mine.mp4": b"mine",
         "moving_shapes.mp4": (PACK_ROOT / "workflows/moving_shapes.mp4").read_bytes(),
+        "moving_shapes_49.mp4": (PACK_ROOT / "workflows/moving_shapes_49.mp4").read_bytes(),
     }
     assert [path.name for path in no_set_up.iterdir()] == ["main.py"]
 
