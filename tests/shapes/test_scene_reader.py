@@ -143,6 +143,15 @@ def test_gradients_reach_the_blocks_that_are_read_and_not_the_later_ones(config,
     assert reached == [number <= PLANS for number in range(6)]
 
 
+def test_a_lora_leaves_the_reader_trained(config):
+    """All other weights stay; a reader that did not learn would train the LoRA against zeros."""
+    run = ShapesRun.of(replace(config, lora_rank=2))
+    reader = list(run.trainee.reader.parameters())
+    assert reader and all(weight.requires_grad for weight in reader)
+    trained = [name for name, weight in run.trainee.named_parameters() if weight.requires_grad]
+    assert all("lora_" in name or name.startswith("reader.") for name in trained)
+
+
 def test_labels_belong_to_the_samples_they_come_with(config, monkeypatch):
     small_shards(monkeypatch)
     data = ShapesRun.of(config).data
