@@ -2,8 +2,8 @@
  * A running node keeps its place in the layout.
  *
  * ComfyUI adds a line of text and a live preview to a running node. In our nodes the preview takes
- * the room that the node has to spare. What is too little grows for the time of the run, and when
- * it has ended, was cancelled or has failed, text, preview and growth are gone.
+ * the room that the node has to spare. A node with too little grows for the time of the run. When
+ * that has ended, was cancelled or has failed, text, preview and growth are gone.
  */
 
 import { app } from "../../../scripts/app.js"
@@ -16,9 +16,14 @@ const TEXT = "$$node-text-preview"
 const PICTURE = "$$canvas-image-preview"
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"]
 const LEAST = 110 // pixels of a preview's height
-const REVOKED_MS = 700 // Nodes 2.0 takes a preview away this long after the end at most
+const ROOMY = ["SAMAEdit", "SAMALongEdit"]
+const ROOM = 190 // pixels that a new one of these has for text and preview
+const DRAWN_MS = 300 // the frontend has drawn a change of a node by then
 
-const small = new CSSStyleSheet() // Nodes 2.0: previews that give way
+/** Nodes 2.0 draws previews by itself, and keeps the last one: what ours do is said in CSS. */
+const sheet = new CSSStyleSheet()
+/** Node ids → whether the node is at work. */
+const working = new Map()
 
 app.registerExtension({
     name: "SAMA.AfterRun",
@@ -28,10 +33,13 @@ app.registerExtension({
         chain(nodeType.prototype, "onNodeCreated", function () {
             this.samaGivesWay = true
             chain(this, "addCustomWidget", widget => giveWay(this, widget))
+            if (ROOMY.includes(nodeData.name)) {
+                this.setSize([Math.max(this.size[0], 400), this.computeSize()[1] + ROOM])
+            }
         })
     },
     setup() {
-        document.adoptedStyleSheets.push(small)
+        document.adoptedStyleSheets.push(sheet)
         api.addEventListener("progress_state", ({ detail }) => keepSizes(detail.nodes))
         for (const end of ENDS) api.addEventListener(end, () => tidyAll(false))
         api.addEventListener("reconnecting", () => tidyAll(true))
@@ -52,20 +60,25 @@ function keepSizes(states) {
         const node = state === "running" ? findNode(shown ?? id) : null
         if (!isOurs(node) || keptHeight(node)) continue
         keepSize(node)
-        if (node.samaGivesWay) limitInNodes2(node)
+        if (node.samaGivesWay) styleNodes2(node.id, true)
     }
 }
 
-function limitInNodes2(node) {
-    const rule = `[data-node-id="${node.id}"] img.contain-size`
-    if ([...small.cssRules].some(known => known.selectorText === rule)) return
-    small.insertRule(`${rule} { min-height: ${LEAST}px !important; }`)
+function styleNodes2(id, works) {
+    working.set(id, works)
+    const rules = [...working].map(([id, works]) => {
+        const picture = `[data-node-id="${id}"] img.contain-size`
+        return works
+            ? `${picture} { min-height: ${LEAST}px !important; }`
+            : `${picture}, ${picture} + div { display: none; }`
+    })
+    sheet.replaceSync(rules.join("\n"))
 }
 
 /** Takes out of our nodes what a run has left; `lost`: also text that a lost server cannot blank. */
 function tidyAll(lost) {
     setTimeout(() => ourNodes().forEach(node => tidy(node, lost)), 0)
-    setTimeout(() => ourNodes().forEach(giveRoomBack), REVOKED_MS)
+    setTimeout(() => ourNodes().forEach(giveRoomBack), DRAWN_MS)
 }
 
 function tidy(node, lost) {
@@ -76,6 +89,7 @@ function tidy(node, lost) {
         node.imgs = undefined
         removeWidget(node, picture)
     }
+    if (working.get(node.id)) styleNodes2(node.id, false)
 }
 
 /** Not while the next run is at work in the node, nor while a refusal stands there. */

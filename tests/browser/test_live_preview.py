@@ -1,0 +1,83 @@
+"""The live preview of an edit: a film with the time that is left, and nothing of it afterwards."""
+
+import json
+import shutil
+
+from sama_core import embedded
+
+from ..harness.imports import REPO_ROOT
+
+WATCH = """async id => {
+    const { api } = await import("/scripts/api.js")
+    window.films = []
+    window.texts = []
+    window.shown = new Set()
+    window.heights = new Set()
+    const node = app.graph.getNodeById(id)
+    api.addEventListener("sama.film", ({ detail }) => window.films.push(detail))
+    api.addEventListener("progress_text", ({ detail }) => {
+        if (String(detail.nodeId) === String(id)) window.texts.push(detail.text)
+    })
+    api.addEventListener("b_preview_with_metadata", ({ detail }) => {
+        if (window.films.length) window.shown.add(detail.blob.size)
+        window.heights.add(Math.round(node.size[1]))
+    })
+}"""
+PREVIEW = "method => app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', method)"
+LEFT = """id => app.graph.getNodeById(id).widgets.filter(w => w.name.startsWith("$$")).length
+    + [...document.querySelectorAll(`[data-node-id="${id}"] img.contain-size`)]
+        .filter(picture => picture.checkVisibility()).length"""
+PICTURE = """id => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth
+    || document.querySelector(`[data-node-id="${id}"] img.contain-size`)?.naturalWidth"""
+TALL = 700
+"""A node of this height has room for text and preview."""
+
+
+def open_edit(canvas, server, **settings) -> int:
+    """Open the simple edit on 9 frames; returns the id of SAMA Edit, TALL pixels high."""
+    shutil.copy(embedded.CLIP, server.base / "input" / embedded.CLIP.name)
+    graph = json.loads((REPO_ROOT / "workflows/api/simple_edit.json").read_text())
+    kinds = {node["class_type"]: node_id for node_id, node in graph.items()}
+    graph[kinds["SAMASourceVideo"]]["inputs"]["frames"] = 9
+    graph[kinds["SAMAEdit"]]["inputs"] |= settings
+    canvas.open_api(graph)
+    edit = int(kinds["SAMAEdit"])
+    canvas.evaluate(
+        "([id, height]) => app.graph.getNodeById(id).setSize([400, height])", [edit, TALL]
+    )
+    canvas.evaluate(WATCH, edit)
+    return edit
+
+
+def test_it_is_a_film_with_the_time_left_and_leaves_nothing(either_canvas, comfy_server):
+    """Three latent frames follow each other in core's own preview; the node keeps its size."""
+    canvas = either_canvas
+    edit = open_edit(canvas, comfy_server, steps=8, seed=21)
+    canvas.evaluate(PREVIEW, "auto")
+    canvas.evaluate("() => { app.queuePrompt(0) }")
+    canvas.wait_until("() => window.films.length > 0", what="a film")
+    canvas.wait_until(f"id => ({PICTURE})(id) === 320", edit, "a picture of the film in the node")
+    canvas.wait_until("() => window.shown.size >= 3", what="its pictures one after the other")
+    canvas.wait_until(f"id => ({LEFT})(id) === 0", edit, "text and preview to go")
+    film, texts, heights = canvas.evaluate(
+        "() => [window.films[0], window.texts, [...window.heights]]"
+    )
+    assert film["node"] == film["display_node"] == str(edit)
+    assert len(film["frames"]) == 3
+    assert any("step 5 of 8" in text and text.endswith(" left") for text in texts)
+    assert max(heights) <= TALL + 1
+    canvas.wait_until(
+        "([id, height]) => Math.abs(app.graph.getNodeById(id).size[1] - height) < 2", [edit, TALL]
+    )
+    assert canvas.errors == []
+
+
+def test_a_cancelled_run_leaves_no_text_and_no_preview_where_there_is_none(canvas, comfy_server):
+    """With ComfyUI's setting "none" there are steps and times, and no film."""
+    edit = open_edit(canvas, comfy_server, steps=500, seed=22)
+    canvas.evaluate(PREVIEW, "none")
+    canvas.evaluate("() => { app.queuePrompt(0) }")
+    canvas.wait_until("() => window.texts.some(text => text.includes('step 3 of 500'))")
+    canvas.evaluate("() => import('/scripts/api.js').then(({ api }) => api.interrupt(null))")
+    canvas.wait_until(f"id => ({LEFT})(id) === 0", edit, "the text to go")
+    assert canvas.evaluate("() => [window.films.length, window.heights.size]") == [0, 0]
