@@ -11,12 +11,12 @@ import folder_paths
 import torch
 
 from .. import embedded
-from ..embedded import preview_colours
 from ..model.config import DitConfig
 from ..weights.names import SAMA_MARKERS, SAMA_MODULES
 from ..weights.quant_formats import is_quant_key
 from .later_core import log_ignored
 from .model import SamaModel
+from .shapes_latent import ShapesLatent
 from .weight_files import refuse_gaps_and_scales
 
 _LATENT_FORMATS = {
@@ -71,17 +71,6 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
         return SamaModel(
             self, config, quantised_heads, area=self.unet_config.get("area"), device=device
         )
-
-
-class ShapesLatent(comfy.latent_formats.Wan21):
-    """Wan 2.1's normalisation, and the colours of SAMA-Shapes' own VAE for live previews."""
-
-    latent_rgb_factors = preview_colours.FACTORS
-    latent_rgb_factors_bias = preview_colours.BIAS
-
-    def __init__(self):
-        super().__init__()
-        self.taesd_decoder_name = None  # Wan's small decoder would show false colours
 
 
 def _latent_format(config: DitConfig) -> comfy.latent_formats.LatentFormat:

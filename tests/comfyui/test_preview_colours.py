@@ -36,7 +36,7 @@ def test_only_the_sizes_of_sama_shapes_get_its_colours(edit):
     """Another SAMA keeps Wan 2.1's, and the normalisation of both is the same."""
     import comfy.latent_formats
 
-    from sama_core.comfyui.register import ShapesLatent
+    from sama_core.comfyui.shapes_latent import ShapesLatent
 
     wan = comfy.latent_formats.Wan21()
     small = edit.values(edit.model).model.latent_format

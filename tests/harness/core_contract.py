@@ -53,6 +53,7 @@ OBJECTS = {
     "execution.CacheEntry": ("executor.py:entry",),
     "comfy_execution.utils.ExecutionContext": ("executor.py:context",),
     "comfy_execution.progress.ProgressRegistry": ("get_progress_state()",),
+    "comfy_execution.graph.DynamicPrompt": ("get_progress_state().dynprompt",),
 }
 
 # Functions of ours that stand in for ComfyUI's without being its subclass: ours, by file and name →
