@@ -12,7 +12,7 @@ from itertools import pairwise
 from .audio import Sound
 from .clip_range import ClipRange
 from .colours import Colours
-from .placement import Box, Placement
+from .placement import Box, Fit, Placement
 from .source import ClipFacts, ClipSource
 
 COARSEST_CLOCK = Fraction(1, 1000)
@@ -234,6 +234,11 @@ class ClipInfo:
             found.append("The frame rate varies: every frame keeps its own time.")
         if self.sound_remark:
             found.append(self.sound_remark)
+        if cut := self.placement.describe_cut():
+            found.append(
+                f"Fit '{self.placement.fit}' leaves {cut}, unedited; an object there is "
+                f"edited in part. Fit '{Fit.STRETCH}' edits the whole picture."
+            )
         return found
 
 

@@ -64,6 +64,22 @@ class Placement:
         """Whether nothing of the picture is cut off."""
         return self.source_box == (0, 0, self.picture_width, self.picture_height)
 
+    def describe_cut(self) -> str:
+        """What is cut off and how much of the picture that is, in words; empty for nothing."""
+        left, top, right, bottom = self.source_box
+        cut = {
+            "at the left": left,
+            "at the right": self.picture_width - right,
+            "at the top": top,
+            "at the bottom": self.picture_height - bottom,
+        }
+        if not any(cut.values()):
+            return ""
+        (first, pixels), *others = ((side, count) for side, count in cut.items() if count)
+        sides = [f"{pixels} pixels {first}", *(f"{count} {side}" for side, count in others)]
+        share = 1 - (right - left) * (bottom - top) / (self.picture_width * self.picture_height)
+        return f"{' and '.join(sides)}, {100 * share:.2g}% of the picture"
+
     @property
     def fills_all(self) -> bool:
         """Whether nothing of the model's frame is bars or padding."""

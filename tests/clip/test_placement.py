@@ -122,3 +122,19 @@ def test_an_area_that_no_frame_has(area, got, fit):
     with pytest.raises(ClipError) as caught:
         place(64, 48, area, fit)
     assert str(caught.value) == f"area: got {got}, needs 1 to 16777216 pixels. Set it to 399360."
+
+
+@pytest.mark.parametrize(
+    ("size", "area", "words"),
+    [
+        ((256, 256), 64 * 64, ""),
+        ((1920, 1080), 832 * 480, "24 pixels at the left and 24 at the right, 2.5% of the picture"),
+        ((1920, 1080), 64 * 64, "420 pixels at the left and 420 at the right, 44% of the picture"),
+        ((640, 480), 832 * 480, "3 pixels at the top and 4 at the bottom, 1.5% of the picture"),
+        ((65, 64), 64 * 64, "1 pixels at the right, 1.5% of the picture"),
+    ],
+)
+def test_what_is_cut_off_in_words(size, area, words):
+    assert place(*size, area).describe_cut() == words
+    for fit in (Fit.STRETCH, Fit.LETTERBOX, Fit.KEEP):
+        assert place(*size, area, fit).describe_cut() == ""

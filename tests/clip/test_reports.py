@@ -5,7 +5,7 @@ import io
 import av
 import pytest
 
-from sama_core.clip import ClipRange, FileSource, fit_clip
+from sama_core.clip import ClipRange, FileSource, Fit, fit_clip
 from sama_core.errors import ClipError
 
 from ..harness.moving_shapes import moving_shapes
@@ -33,7 +33,10 @@ def write(path, options, frames=24, codec="libx264"):
 )
 def test_interlaced_frames_are_counted(tmp_path, name, codec, options):
     _, info = fit_clip(
-        FileSource(write(tmp_path / name, options, codec=codec)), ClipRange(2, 9), 1024
+        FileSource(write(tmp_path / name, options, codec=codec)),
+        ClipRange(2, 9),
+        1024,
+        fit=Fit.STRETCH,
     )
     assert info.interlaced == 9
     assert info.remarks() == [
@@ -75,5 +78,6 @@ def test_patched_up_frames_are_counted(tmp_path):
 
 
 def test_a_good_clip_is_not_reported(tmp_path):
-    _, info = fit_clip(FileSource(write(tmp_path / "in.mp4", {})), ClipRange(), 1024)
+    source = FileSource(write(tmp_path / "in.mp4", {}))
+    _, info = fit_clip(source, ClipRange(), 1024, fit=Fit.STRETCH)
     assert (info.interlaced, info.damaged, info.remarks()) == (0, 0, [])

@@ -97,6 +97,22 @@ def test_a_foreign_clips_sound_comes_through_the_nodes(
         assert click_times(back) == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=0.003)
 
 
+def test_the_node_says_what_the_fit_leaves_unedited_and_which_edits_all(graph):
+    """101x45 at 32x32: the middle is taken; the words go when another fit is chosen."""
+    from ..comfyui.test_node_text import shown
+
+    result = graph.comfyui.run(graph.nodes, keep=[graph.source[0]]).check()
+    (remark,) = shown(result, graph.source[0])
+    assert remark == (
+        "Fit 'crop to bucket' leaves 28 pixels at the left and 28 at the right, 55% of the "
+        "picture, unedited; an object there is edited in part. Fit 'stretch' edits the whole "
+        "picture."
+    )
+    graph.nodes[graph.source[0]]["inputs"]["fit"] = "stretch"
+    result = graph.comfyui.run(graph.nodes, keep=[graph.source[0]]).check()
+    assert shown(result, graph.source[0]) == [" "]
+
+
 def finished(graph):
     return values(graph, graph.finish)[0]
 

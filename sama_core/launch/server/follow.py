@@ -28,6 +28,9 @@ NODE_STAGES = {
 TEXT_STAGES = (("reading", ENCODE), ("encod", ENCODE), ("sampling", SAMPLING), ("decod", DECODE))
 """Words in the text that SAMA Edit shows under its node while it works, and their stages."""
 
+REMARKING = ("SAMASourceVideo", "SAMAEdit")
+"""Node classes whose other texts are remarks on the clip and the instruction."""
+
 TEXT_EVENT = 3
 """ComfyUI's number for a message with such a text."""
 QUIET_SECONDS = 5.0
@@ -53,6 +56,7 @@ class Follower:
         self.node: str | None = None
         self.has_text = False
         self.failures = 0
+        self.said: set[str] = set()
 
     def wait(self, prompt_id: str) -> dict:
         """Shows progress until the graph has ended and returns its history entry.
@@ -129,9 +133,22 @@ class Follower:
             data[8 : 8 + length].decode("utf-8", "replace"),
             data[8 + length :].decode("utf-8", "replace"),
         )
-        stage = next((stage for word, stage in TEXT_STAGES if word in text.lower()), None)
-        if node != self.node or stage is None:
+        if node != self.node:
             return
+        kind = self.graph.get(node, {}).get("class_type")
+        stage = next((stage for word, stage in TEXT_STAGES if word in text.lower()), None)
+        if kind in REMARKING and (stage is None or kind != "SAMAEdit"):
+            self._say_once(text.strip())
+        elif stage is not None:
+            self._show_stage(stage, text)
+
+    def _say_once(self, text: str) -> None:
+        """Prints a remark, which a node may show several times."""
+        if text and text not in self.said:
+            self.said.add(text)
+            self.stages.say(text)
+
+    def _show_stage(self, stage: str, text: str) -> None:
         self.has_text = True
         self.stages.start(stage)
         count = re.search(r"(\d+) of (\d+)", text)

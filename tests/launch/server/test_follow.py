@@ -14,6 +14,7 @@ from sama_core.launch.server.websocket import BINARY, TEXT, Closed, Message
 
 GRAPH = {
     "1": {"class_type": "LoadVideo", "inputs": {}},
+    "5": {"class_type": "SAMASourceVideo", "inputs": {}},
     "6": {"class_type": "SAMAEdit", "inputs": {}, "_meta": {"title": "SAMA Edit"}},
     "9": {"class_type": "SaveVideo", "inputs": {}},
 }
@@ -108,6 +109,27 @@ def test_stages_follow_the_nodes_and_what_they_say():
     assert entry is DONE
     assert list(stages.seconds()) == ["load", "encode", "sampling", "decode", "save"]
     assert "[sampling] 4/4" in printed and "[encode] encoding the source" in printed
+
+
+def test_remarks_of_clip_and_instruction_are_printed_once():
+    """That of the clip may hold the name of a stage; what the loader says is no remark."""
+    damaged = "3 frames are damaged, and were patched up while decoding."
+    words = "SAMA: SAMA-Shapes does not know: crab."
+    _, stages, printed = run(
+        [
+            told("executing", node="1"),
+            spoken("1", "SAMA: loading weights, 1 of 6 blocks"),
+            told("executing", node="5"),
+            spoken("5", damaged),
+            told("executing", node="6"),
+            *(spoken("6", text) for text in (words, "SAMA: sampling", words, " ")),
+            told("executing", node=None),
+        ],
+        DONE,
+    )
+    lines = [line.rstrip() for line in printed.splitlines()]
+    assert lines.count(damaged) == lines.count(words) == 1
+    assert "loading" not in printed and "decode" not in stages.seconds()
 
 
 def test_other_peoples_work_is_not_ours():
