@@ -11,6 +11,9 @@ from safetensors import safe_open
 from .. import embedded
 from ..shapes.world import known_words, unknown_words
 
+MOST, LONGEST = 12, 30
+"""Words that are named, and characters of a word."""
+
 
 def remark_on_words(clip, instruction: str) -> str:
     """Which words the text encoder (CLIP) does not know, and what it knows; empty if it knows all.
@@ -22,9 +25,10 @@ def remark_on_words(clip, instruction: str) -> str:
     unknown = unknown_words(instruction)
     if not unknown:
         return ""
+    named = [word if len(word) <= LONGEST else f"{word[:LONGEST]}…" for word in unknown[:MOST]]
     return (
-        f"SAMA: SAMA-Shapes, the small model inside the pack, does not know: {', '.join(unknown)}. "
-        f"It knows {known_words()}."
+        "SAMA: SAMA-Shapes, the small model inside the pack, does not know: "
+        f"{', '.join(named)}{' …' if len(unknown) > MOST else ''}. It knows {known_words()}."
     )
 
 

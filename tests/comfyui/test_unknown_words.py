@@ -42,6 +42,15 @@ def test_sama_instruction_names_them(shapes):
     assert run(shapes, link) == []
 
 
+def test_a_long_text_is_named_in_part(shapes):
+    text = " ".join([*(f"word{number}" for number in range(14)), "x" * 9000])
+    (said,) = run(shapes, instruction(shapes, text))
+    assert said.startswith(REMARK.split("crab")[0] + "word0, word1, ")
+    assert said.endswith("word11 …." + KNOWS) and len(said) < 600
+    (said,) = run(shapes, instruction(shapes, "x" * 9000))
+    assert ": " + "x" * 30 + "…." in said
+
+
 def test_another_text_encoder_is_not_judged(shapes, small):
     """It has other words, as umT5-xxl has."""
     shapes.nodes[shapes.clip[0]]["inputs"]["text_encoder_name"] = small.text_encoder
