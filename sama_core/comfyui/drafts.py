@@ -31,7 +31,9 @@ from .edit import EditRun, EditSettings
 from .joint_state import prepare
 from .kept_drafts import KEPT, TEXTS, picture_file, to_bytes
 from .model import lattice_of_model
+from .node_progress import keep_remark
 from .run_identity import RunIdentity
+from .unknown_words import remark_on_words
 
 LATER_FRAMES = (
     "A draft of frame 0 shows what the full edit has there. Drafts of later frames tell less: the "
@@ -86,6 +88,7 @@ class DraftRun:
         prepare(model)
         if say:
             say("SAMA: reading the instructions")
+        keep_remark(remark_on_words(clip, " ".join(asked.instructions)))
         texts = {line: TEXTS.prompts(clip, line, settings.tag) for line in asked.instructions}
         self.identity = RunIdentity(prepare(model), vae, None, None, settings.sampler_name)
         self.keys = self._keys(texts, settings)

@@ -129,7 +129,8 @@ class EditRun:
             log.info("SAMA: %s", taken)
         told = filter(None, (taken, advice(model, settings.steps, settings.cfg)))
         stages = Stages(settings.steps, runs, say, ", ".join(told), decodings)
-        keep_remark(remark_on_words(clip, settings.instruction))
+        if prompts is None:
+            keep_remark(remark_on_words(clip, settings.instruction))
         with stages.stage("reading the instruction"):
             prompts = prompts or encode_instruction(clip, settings.instruction, settings.tag)
         return cls(model, vae, prompts, settings, stages)

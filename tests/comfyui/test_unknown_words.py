@@ -57,7 +57,15 @@ def test_another_text_encoder_is_not_judged(shapes, small):
     assert run(shapes, instruction(shapes, SEAL)) == []
 
 
-@pytest.mark.parametrize("kind", ["SAMAEdit", "SAMAAnchorPreview"])
+OWN = {
+    "SAMAEdit": {"instruction": SEAL, "seed": 1},
+    "SAMAAnchorPreview": {"instruction": SEAL, "seed": 1, "anchors": 2, "first_frame": 0},
+    "SAMADrafts": {"instructions": f"make it a crab\n{SEAL}", "seeds": "1", "anchor_frames": "0"},
+}
+"""The nodes that edit, with the inputs that say what."""
+
+
+@pytest.mark.parametrize("kind", OWN)
 def test_an_edit_names_them_and_keeps_the_remark(shapes, kind):
     """After the last stage it stands in the node alone; the next run with known words clears it."""
     shutil.copy(embedded.CLIP, shapes.comfyui.base / "input" / embedded.CLIP.name)
@@ -67,18 +75,18 @@ def test_an_edit_names_them_and_keeps_the_remark(shapes, kind):
         "SAMASourceVideo", video=video, model=model, frames=5, start=0, stride=1, area=0, fps=24.0
     )
     parts = {"model": model, "clip": shapes.clip, "frames": source}
-    sampling = {"seed": 1, "steps": 1, "cfg": 1.0, "shift": 5.0, "sampler_name": "euler"}
+    sampling = {"steps": 1, "cfg": 1.0, "shift": 5.0, "sampler_name": "euler"}
     link = shapes.add(
         kind,
         **parts,
         **sampling,
-        **({"anchors": 2, "first_frame": 0} if kind == "SAMAAnchorPreview" else {}),
+        **OWN[kind],
         vae=shapes.add("SAMALoadVAE", vae_name=embedded.VAE.name),
-        instruction=SEAL,
         edit_tag=True,
         tiling="automatic",
     )
     said = run(shapes, link)
-    assert said[-1] == REMARK and said[-2] == "SAMA: decoding"
-    shapes.nodes[link[0]]["inputs"]["instruction"] = "make the circle red"
+    assert said[-1] == REMARK and said[-2].endswith("decoding")
+    (name,) = OWN[kind].keys() & {"instruction", "instructions"}
+    shapes.nodes[link[0]]["inputs"][name] = "make the circle red"
     assert not any("does not know" in text for text in run(shapes, link))
