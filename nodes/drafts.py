@@ -136,12 +136,9 @@ class Drafts(io.ComfyNode):
         asked = ask(instructions, seeds, anchor_frames, len(frames))
         picked, remark = asked.find(pick)
         settings = EditSettings("", 0, steps, cfg, shift, sampler_name, edit_tag, tiling)
-        board = DraftBoard(cls.hidden.unique_id, _workflow_id(cls.hidden), asked, picked)
-        notes = [*filter(None, (remark,)), *asked.remarks]
+        board = DraftBoard(cls.hidden.unique_id, _workflow_id(cls.hidden), asked, picked, remark)
         with say_during_run(cls.hidden.unique_id) as say:
-            sources, drafts = draw_drafts(
-                model, clip, vae, frames, asked, settings, board, notes, say
-            )
+            sources, drafts = draw_drafts(model, clip, vae, frames, asked, settings, board, say)
         sheet = draw_sheet(asked, sources, drafts, picked)
         pictures = torch.stack(drafts).float() / 255
         return io.NodeOutput(

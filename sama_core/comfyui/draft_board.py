@@ -20,8 +20,18 @@ EVENT = "sama.drafts"
 class DraftBoard:
     """The state of one node's sheet."""
 
-    def __init__(self, node_id: str, workflow: str | None, asked: Asked, picked: Draft):
-        """`workflow` is the id that the frontend gives a workflow, None for other clients."""
+    def __init__(
+        self,
+        node_id: str,
+        workflow: str | None,
+        asked: Asked,
+        picked: Draft,
+        remark: str = "",
+    ):
+        """`workflow` is the id that the frontend gives a workflow, None for other clients.
+
+        `remark` says why `picked` is the pick, where nobody picked it.
+        """
         self._place = {"node": str(node_id), "workflow": workflow}
         self.state: dict = {
             "drafts": [
@@ -36,6 +46,7 @@ class DraftBoard:
             ],
             "sources": {},
             "picked": picked.pick,
+            "remark": remark,
             "stage": "drawing",
             "notes": [],
             "costs": [],

@@ -50,7 +50,6 @@ def draw_drafts(
     asked: Asked,
     settings: EditSettings,
     board: DraftBoard,
-    notes: list[str],
     say: Callable[[str], object] | None = None,
 ) -> tuple[dict[int, Tensor], list[Tensor]]:
     """Draw what is not kept, and show it on the board → the source's frames by number, the drafts.
@@ -59,7 +58,7 @@ def draw_drafts(
     the clip that the full edit gets; instruction and seed of `settings` do not count. Raises
     SamaError, before the first weight is used, for what can be checked.
     """
-    return DraftRun(model, clip, vae, images, asked, settings, say).draw(board, notes)
+    return DraftRun(model, clip, vae, images, asked, settings, say).draw(board)
 
 
 class DraftRun:
@@ -103,14 +102,14 @@ class DraftRun:
             run.model, self.whole, settings.steps, settings.cfg, count, count - missing
         )
 
-    def draw(self, board: DraftBoard, notes: list[str]) -> tuple[dict[int, Tensor], list[Tensor]]:
+    def draw(self, board: DraftBoard) -> tuple[dict[int, Tensor], list[Tensor]]:
         """See `draw_drafts`. Ends at an interruption; what is drawn by then is kept."""
         shown = {frame: to_bytes(anchor.frames)[0] for frame, anchor in self.anchors.items()}
         files = {
             frame: picture_file(Description().add(picture).key, picture)
             for frame, picture in shown.items()
         }
-        board.begin(files, [*notes, *self._notes()], self.costs.lines())
+        board.begin(files, self._notes(), self.costs.lines())
         pictures = []
         for number, (draft, key) in enumerate(zip(self.asked.drafts, self.keys, strict=True)):
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -157,7 +156,9 @@ class DraftRun:
             return [None] * len(self.asked.drafts)
 
     def _notes(self) -> list[str]:
-        notes = [LATER_FRAMES] if any(self.asked.frames) else []
+        notes = [*self.asked.remarks]
+        if any(self.asked.frames):
+            notes.append(LATER_FRAMES)
         if self.identity.why_not:
             notes.append(
                 f"These drafts are drawn again in every run, because {self.identity.why_not} "

@@ -138,12 +138,12 @@ def test_a_pick_gives_its_seed_and_words_and_draws_nothing(edit, counted):
     link = drafts(edit)
     before, (_, pictures, *_) = run(edit, link)
     assert counted["samplings"] == 4
-    assert before["notes"] == [
+    assert before["remark"] == (
         f"Nothing is picked: the outputs are the first draft's, seed 1, “{RED}”."
-    ]
+    )
     state, (sheet, again, instruction, seed) = run(edit, link, pick=f"2: {BLUE}")
     assert (instruction, seed) == (BLUE, 2)
-    assert state["picked"] == f"2: {BLUE}" and state["notes"] == []
+    assert state["picked"] == f"2: {BLUE}" and state["remark"] == ""
     assert again.equal(pictures)
     assert counted == {"texts": [RED, BLUE], "sources": 1, "samplings": 4}
     assert state["costs"][0] == "4 drafts, 4 of them kept from before: nothing to draw."
@@ -154,12 +154,10 @@ def test_a_pick_gives_its_seed_and_words_and_draws_nothing(edit, counted):
 def test_a_pick_that_is_gone_says_so(edit):
     _, (*_, instruction, seed) = found = run(edit, drafts(edit, seeds="5", pick="9: paint it"))
     assert (instruction, seed) == (RED, 5)
-    assert found[0]["notes"] == [
-        (
-            "The pick “9: paint it” is not on this sheet: the outputs are the first draft's, "
-            f"seed 5, “{RED}”."
-        )
-    ]
+    assert found[0]["remark"] == (
+        "The pick “9: paint it” is not on this sheet: the outputs are the first draft's, seed 5, "
+        f"“{RED}”."
+    )
 
 
 @pytest.mark.parametrize(

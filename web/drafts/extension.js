@@ -11,8 +11,8 @@ const EVENT = "sama.drafts";
 /** Under this name the sheet's state is saved with the node. */
 const KEPT = "sama_drafts";
 const PICK = "pick";
-const SMALLEST = [460, 760];
-const SMALLEST_HEIGHT = 260;
+const SMALLEST = [540, 940];
+const SMALLEST_HEIGHT = 320;
 
 /** @type {WeakMap<object, Sheet>} node → its sheet */
 const sheets = new WeakMap();
