@@ -109,8 +109,11 @@ def test_every_frame_is_shown_beside_its_own(clips, either_canvas):
     canvas.wait_until("() => pairs.length > 30", what="30 frames played")
     press(canvas, " ")
     pairs = canvas.evaluate("() => pairs")
-    assert {(source - frame, edit - frame) for frame, source, edit in pairs} == {(0, EDIT)}
-    assert len({frame for frame, _, _ in pairs}) > 8
+    assert {edit - source for _, source, edit in pairs} == {EDIT}
+    assert len({source for _, source, _ in pairs}) > 8
+    canvas.wait_until("() => !players.values().next().value.film.video.seeking")
+    frame, source, edit = canvas.evaluate(SHOWN)
+    assert (source, edit) == (frame, EDIT + frame)
     assert canvas.errors == []
 
 
@@ -287,4 +290,22 @@ def test_it_plays_in_a_subgraph_and_stops_when_that_is_left(clips, either_canvas
     inner = workflow["definitions"]["subgraphs"][0]["nodes"]
     (saved,) = (node["properties"]["sama_compare"] for node in inner)
     assert saved["view"]["mode"] == "side" and saved["film"]["count"] == COUNT
+    assert canvas.errors == []
+
+
+def test_it_plays_in_app_mode(clips, canvas):
+    """The player among the app's inputs, and its film as the app's output."""
+    canvas.open_api(GRAPH)
+    workflow = canvas.workflow()
+    (node,) = (node["id"] for node in workflow["nodes"] if node["type"] == "SAMACompare")
+    app = {"inputs": [[node, "comparison"]], "outputs": [node]}
+    workflow["extra"] = {**workflow.get("extra", {}), "linearMode": True, "linearData": app}
+    canvas.open_workflow(workflow)
+    canvas.evaluate("() => { app.queuePrompt(0) }")
+    wait_for_film(canvas)
+    press(canvas, "2")
+    press(canvas, "ArrowRight", 1)
+    assert canvas.evaluate(SHOWN) == [1, 1, EDIT + 1]
+    film = canvas.evaluate("() => [...players][0].film.data.filename")
+    canvas.page.locator(f"video[src*='{film}'], video source[src*='{film}']").first.wait_for()
     assert canvas.errors == []

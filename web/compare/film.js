@@ -66,8 +66,11 @@ export class Film {
         this.video.play().catch(() => this.listener.onState());
     }
 
+    /** Stop at the frame that was shown last, exactly. */
     pause() {
+        if (!this.playing) return;
         this.video.pause();
+        this.seek(this.index);
     }
 
     /** Show a frame; while one is on its way, only the last wish counts. */

@@ -43,14 +43,15 @@ export class HeatMap {
     /**
      * The canvas with the difference of both frames of the film's picture.
      * @param {import("./film.js").Film} film
+     * @param {HTMLCanvasElement} whole a picture of it
      */
-    of(film) {
+    of(film, whole) {
         const { width, height } = film.data;
         const scale = Math.min(1, LARGEST / Math.max(width, height));
         this.canvas.width = Math.max(1, Math.round(width * scale));
         this.canvas.height = Math.max(1, Math.round(height * scale));
-        const source = this.#pixels(film, "source");
-        const edit = this.#pixels(film, "edit");
+        const source = this.#pixels(whole, film.placeOf("source"));
+        const edit = this.#pixels(whole, film.placeOf("edit"));
         const shown = new Uint32Array(edit.data.buffer);
         const [one, other] = [source.data, edit.data];
         for (let pixel = 0, at = 0; pixel < shown.length; pixel += 1, at += 4) {
@@ -63,9 +64,9 @@ export class HeatMap {
         return this.canvas;
     }
 
-    #pixels(film, side) {
+    #pixels(whole, place) {
         const { width, height } = this.canvas;
-        this.pen.drawImage(film.video, ...film.placeOf(side), 0, 0, width, height);
+        this.pen.drawImage(whole, ...place, 0, 0, width, height);
         return this.pen.getImageData(0, 0, width, height);
     }
 }

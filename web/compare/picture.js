@@ -18,6 +18,8 @@ export class Picture {
         this.canvas = canvas;
         this.pen = canvas.getContext("2d");
         this.heat = new HeatMap();
+        this.whole = document.createElement("canvas");
+        this.copy = this.whole.getContext("2d");
     }
 
     /**
@@ -29,6 +31,7 @@ export class Picture {
     draw(film, mode, wipe, flipped) {
         if (film.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
         const { width, height } = film.data;
+        this.#take(film.video);
         if (flipped || mode === "flip") {
             this.#size(width, height);
             this.#frame(film, flipped ? "source" : "edit", 0, 0);
@@ -38,7 +41,7 @@ export class Picture {
             this.#frame(film, "edit", width + GAP, 0);
         } else if (mode === "difference") {
             this.#size(width, height);
-            this.pen.drawImage(this.heat.of(film), 0, 0, width, height);
+            this.pen.drawImage(this.heat.of(film, this.whole), 0, 0, width, height);
         } else {
             this.#size(width, height);
             this.#wipe(film, Math.round(wipe * width));
@@ -56,6 +59,14 @@ export class Picture {
             width,
             height,
         };
+    }
+
+    /** Take the film's picture once: between two takes the browser may go on to the next one. */
+    #take(video) {
+        const { videoWidth, videoHeight } = video;
+        if (this.whole.width !== videoWidth) this.whole.width = videoWidth;
+        if (this.whole.height !== videoHeight) this.whole.height = videoHeight;
+        this.copy.drawImage(video, 0, 0);
     }
 
     #wipe(film, line) {
@@ -76,7 +87,7 @@ export class Picture {
 
     #frame(film, side, x, y) {
         const { width, height } = film.data;
-        this.pen.drawImage(film.video, ...film.placeOf(side), x, y, width, height);
+        this.pen.drawImage(this.whole, ...film.placeOf(side), x, y, width, height);
     }
 
     #size(width, height) {
