@@ -123,9 +123,11 @@ export class Sheet {
     #fill(picture, file) {
         const image = document.createElement("img");
         image.alt = "";
-        image.addEventListener("load", () =>
-            picture.toggleAttribute("data-small", image.naturalWidth <= SMALL),
-        );
+        image.addEventListener("load", () => {
+            picture.toggleAttribute("data-small", image.naturalWidth <= SMALL);
+            const shape = `${image.naturalWidth} / ${image.naturalHeight}`;
+            this.bands.style.setProperty("--sama-drafts-shape", shape);
+        });
         image.addEventListener("error", () => {
             picture.replaceChildren("gone");
             this.gone = true;
