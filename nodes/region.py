@@ -51,7 +51,14 @@ class RegionMask(io.ComfyNode):
             category=CATEGORY,
             description="Fits a mask (one frame or one per frame) to the frames in the same way as "
             "their clip, grows it and gives it a soft edge. An edit may change what is white.",
-            search_aliases=["inpaint mask", "grow mask", "feather mask", "resize mask", "roi"],
+            search_aliases=[
+                "inpaint video",
+                "inpaint mask",
+                "grow mask",
+                "feather mask",
+                "resize mask",
+                "roi",
+            ],
             inputs=[
                 io.Mask.Input(
                     "mask", tooltip="White is what may change. One frame stands for the whole clip."

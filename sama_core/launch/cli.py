@@ -9,7 +9,7 @@ from ..convert.formats import FORMATS
 from ..released_files import OWN_CFG, OWN_STEPS, SAMA_14B, SAMA_SHAPES
 from ..weights.names import WEIGHT_DTYPES
 from .commands.convert import convert
-from .commands.edit import DEFAULT_INSTRUCTION, area_pixels, edit
+from .commands.edit import DEFAULT_INSTRUCTION, DEFAULT_SEED, area_pixels, edit
 from .commands.models import models
 from .commands.plan import area_or_size, plan
 from .commands.serve import serve
@@ -132,8 +132,9 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
     add(
         "--seed",
         type=int,
+        default=DEFAULT_SEED,
         metavar="N",
-        help="the same seed gives the same edit (default: the workflow's)",
+        help="the same seed gives the same edit (default: %(default)s)",
     )
     add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
     add(
@@ -145,7 +146,7 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
     add(
         "--out",
         metavar="FILE",
-        help="the result (default: <clip>_sama.mp4 here; an existing file is kept)",
+        help="the result (default: <clip>_sama_seed<N>.mp4 here; an existing file is kept)",
     )
     add(
         "--picture",

@@ -94,12 +94,12 @@ def clean_env(**extra: str) -> dict[str, str]:
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | extra
 
 
-def choose_target(out: str | None, clip: Path) -> Path:
-    """Path for the result: `out`, or `<clip>_sama.mp4` in the current folder.
+def choose_target(out: str | None, clip: Path, seed: int) -> Path:
+    """Path for the result: `out`, or `<clip>_sama_seed<N>.mp4` in the current folder.
 
     Raises LaunchError if nothing can be written there.
     """
-    default = f"{clip.stem}_sama{VIDEO}"
+    default = f"{clip.stem}_sama_seed{seed}{VIDEO}"
     given = Path(os.path.expanduser(out or default))
     return check_target("--out", given / default if given.is_dir() else given, VIDEO)
 

@@ -1,4 +1,4 @@
-"""The blueprint "Video Edit (SAMA)": listed by ComfyUI, and run from the canvas as one node."""
+"""The blueprints: listed by ComfyUI; "Video Edit (SAMA)" is run from the canvas as one node."""
 
 import json
 import urllib.request
@@ -9,11 +9,13 @@ import pytest
 
 from sama_core import embedded
 from sama_core.launch.commands.serve import provide_clips
-from sama_core.released_files import MODEL_FILES
+from sama_core.released_files import COMPANIONS, MODEL_FILES
 
 from ..harness.server import TestPlaces
 
-PATH = Path(__file__).resolve().parents[2] / "subgraphs" / "Video Edit (SAMA).json"
+FOLDER = Path(__file__).resolve().parents[2] / "subgraphs"
+PATH = FOLDER / "Video Edit (SAMA).json"
+FAST = FOLDER / "Video to Video in 6 Steps (SAMA).json"
 SMALL = {
     "model_name": embedded.DIT.name,
     "text_encoder_name": embedded.TEXT_ENCODER.name,
@@ -25,9 +27,13 @@ WIDGETS = """() => app.graph.getNodeById(7).widgets
     .map(widget => widget.name).filter(name => !name.includes('control'))"""
 
 
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 @pytest.fixture
 def blueprint():
-    return json.loads(PATH.read_text(encoding="utf-8"))
+    return read(PATH)
 
 
 def inner(blueprint) -> dict:
@@ -74,7 +80,7 @@ def on_the_canvas(blueprint) -> dict:
     }
 
 
-def test_it_is_listed_by_comfyui(comfy_server, blueprint):
+def test_they_are_listed_by_comfyui(comfy_server):
     def fetch(path):
         with urllib.request.urlopen(f"{comfy_server.url}{path}", timeout=30) as reply:
             return json.loads(reply.read())
@@ -82,19 +88,48 @@ def test_it_is_listed_by_comfyui(comfy_server, blueprint):
     listed = {
         key: entry
         for key, entry in fetch("/global_subgraphs").items()
-        if entry["name"] == PATH.stem
+        if entry["name"] in (PATH.stem, FAST.stem)
     }
-    ((key, entry),) = listed.items()
-    assert entry["source"] == "custom_node"
-    assert json.loads(fetch(f"/global_subgraphs/{key}")["data"]) == blueprint
+    assert sorted(entry["name"] for entry in listed.values()) == [PATH.stem, FAST.stem]
+    for key, entry in listed.items():
+        assert entry["source"] == "custom_node"
+        shipped = read(FOLDER / f"{entry['name']}.json")
+        assert json.loads(fetch(f"/global_subgraphs/{key}")["data"]) == shipped
 
 
-def test_its_models_are_those_that_the_pack_fetches(blueprint):
-    for node in inner(blueprint).values():
+@pytest.mark.parametrize(("path", "count"), [(PATH, 3), (FAST, 4)])
+def test_every_loader_says_where_its_file_is(path, count):
+    known = {file.filename: file for file in (*MODEL_FILES, *COMPANIONS)}
+    named = 0
+    for node in inner(read(path)).values():
         for model in node["properties"].get("models", ()):
-            (file,) = [file for file in MODEL_FILES if file.filename == model["name"]]
+            file = known[model["name"]]
             assert model["url"] == f"https://huggingface.co/{file.repo}/resolve/main/{file.path}"
             assert model["directory"] == file.folder and model["name"] in node["widgets_values"]
+            named += 1
+    assert named == count
+
+
+def test_the_fast_one_has_the_lora_before_the_sampler(canvas):
+    canvas.open_workflow(on_the_canvas(read(FAST)))
+    nodes = canvas.prompt()
+    (key, lora), (_, edit) = (
+        next(item for item in nodes.items() if item[1]["class_type"] == kind)
+        for kind in ("SAMALoadLora", "SAMAEdit")
+    )
+    assert edit["inputs"]["model"] == [key, 0]
+    assert (edit["inputs"]["steps"], edit["inputs"]["cfg"]) == (0, -1)
+    assert lora["inputs"]["lora_name"].startswith("lightx2v_T2V_14B_cfg_step_distill")
+    assert canvas.evaluate(WIDGETS) == [
+        "instruction",
+        "frames",
+        "start",
+        "seed",
+        "model_name",
+        "lora_name",
+        "text_encoder_name",
+        "vae_name",
+    ]
 
 
 def test_it_runs_from_the_canvas(canvas, comfy_server, blueprint):

@@ -68,14 +68,14 @@ def test_an_accident_in_mid_download_leaves_nothing(tmp_path, accident):
 def test_default_and_completed_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clip = tmp_path / "in" / "my clip.mov"
-    assert choose_target(None, clip) == tmp_path / "my clip_sama.mp4"
-    assert choose_target(str(tmp_path), clip) == tmp_path / "my clip_sama.mp4"
-    assert choose_target("result", clip) == tmp_path / "result.mp4"
-    assert choose_target("RESULT.MP4", clip) == tmp_path / "RESULT.MP4"
+    assert choose_target(None, clip, 7) == tmp_path / "my clip_sama_seed7.mp4"
+    assert choose_target(str(tmp_path), clip, 7) == tmp_path / "my clip_sama_seed7.mp4"
+    assert choose_target("result", clip, 7) == tmp_path / "result.mp4"
+    assert choose_target("RESULT.MP4", clip, 7) == tmp_path / "RESULT.MP4"
 
 
 def test_impossible_names_are_refused_before_the_work(tmp_path):
     with pytest.raises(LaunchError, match="--out: got x.mov, needs a name ending in .mp4"):
-        choose_target(str(tmp_path / "x.mov"), tmp_path / "clip.mp4")
+        choose_target(str(tmp_path / "x.mov"), tmp_path / "clip.mp4", 7)
     with pytest.raises(LaunchError, match="needs an existing folder"):
-        choose_target(str(tmp_path / "absent" / "x.mp4"), tmp_path / "clip.mp4")
+        choose_target(str(tmp_path / "absent" / "x.mp4"), tmp_path / "clip.mp4", 7)

@@ -31,9 +31,11 @@ from ..setup.environment import Environment
 SET_UP, START = "set-up", "start ComfyUI"
 """Names of stages."""
 ALL_FRAMES = 0
-RESULTS = "video/SAMA"
-"""Beginning of the results' names on the server."""
-DEFAULT_INSTRUCTION = "make the circle red"
+RESULTS = "video"
+"""Folder of the results on the server."""
+NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"%\x00-\x1f\x7f]')
+"""What file names may not have on some system, and what Save Video would replace."""
+DEFAULT_INSTRUCTION, DEFAULT_SEED = "make the circle red", 1
 LIMITS = {
     "steps": (1, 1000),
     "frames": (1, 100_000),
@@ -60,7 +62,7 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
     """Edits one clip and prints where the result is and how long each stage took."""
     check_options(options)
     clip = check_clip(options.video) if options.video is not None else embedded.CLIP
-    target = choose_target(options.out, clip)
+    target = choose_target(options.out, clip, options.seed)
     picture = check_target("--picture", options.picture, PICTURE) if options.picture else None
     stages.start(SET_UP)
     if options.server:
@@ -129,7 +131,7 @@ def make_graph(
     set_models(graph, trio)
     set_inputs(graph, "LoadVideo", file=client.upload(clip))
     set_inputs(graph, "SAMASourceVideo", frames=options.frames or ALL_FRAMES, area=options.area)
-    set_inputs(graph, "SaveVideo", filename_prefix=unique_name())
+    set_inputs(graph, "SaveVideo", filename_prefix=unique_name(clip, options.seed))
     set_inputs(
         graph,
         "SAMAEdit",
@@ -141,13 +143,14 @@ def make_graph(
     return graph
 
 
-def unique_name() -> str:
-    """Beginning of the result's name on the server, different for each job.
+def unique_name(clip: Path, seed: int) -> str:
+    """Beginning of the result's name on the server: clip and seed, and different for each job.
 
     With one name for all jobs, a server that has made the same edit before would save nothing and
     name the earlier file, which may be deleted or replaced by now.
     """
-    return f"{RESULTS}_{uuid.uuid4().hex[:12]}"
+    name = NOT_IN_NAMES.sub("_", clip.stem)
+    return f"{RESULTS}/{name} seed {seed} {uuid.uuid4().hex[:12]}"
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """`run.py serve`: ComfyUI with the pack, opened in the browser."""
 
+import json
 import os
 import shutil
 import sys
 import webbrowser
 from argparse import Namespace
+from urllib.parse import quote
 
 from ... import embedded
 from ...weights.write import whole_file
-from ..places import Places
+from ..places import PACK_NAME, Places
 from ..progress import LaunchError, Stages
 from ..server.client import Client
 from ..server.process import Server, check_port, free_port, prepare_base, server_options
@@ -16,6 +18,9 @@ from ..server.workflow import listed_trio
 from ..setup.environment import Environment
 
 USUAL_PORT = 8188
+FIRST_WORKFLOW = "1 Edit a video"
+SEEN_BEFORE = "Comfy.TutorialCompleted"
+"""The frontend's setting that tells that somebody has worked here; it restores what was open."""
 EVERYWHERE = "0.0.0.0"
 PREVIEW = ["--preview-method", "auto"]
 """ComfyUI starts without live previews. Its own setting in the browser still comes before this."""
@@ -45,12 +50,13 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
     ) as server:
         server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
         stages.finish()
-        stages.say(f"\nComfyUI with SAMA: {server.url}   (log: {server.log}; Ctrl-C stops it)")
+        address = first_page(server.url, places)
+        stages.say(f"\nComfyUI with SAMA: {address}   (log: {server.log}; Ctrl-C stops it)")
         trio = listed_trio(Client(server.url))
         if trio.small:
             stages.say(trio.notice())
         if browser_here():
-            webbrowser.open(server.url)
+            webbrowser.open(address)
         return _until_stopped(server, stages)
 
 
@@ -61,6 +67,20 @@ def provide_clips(places: Places) -> None:
         if not target.exists():
             with whole_file(target) as partial:
                 shutil.copyfile(clip, partial)
+
+
+def first_page(url: str, places: Places) -> str:
+    """The address to open: ComfyUI's own, but with the first workflow when nobody has worked here.
+
+    `web/launch/open_template.js` reads it.
+    """
+    try:
+        settings = places.base / "user" / "default" / "comfy.settings.json"
+        if json.loads(settings.read_text(encoding="utf-8"))[SEEN_BEFORE]:
+            return url
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    return f"{url}/?template={quote(FIRST_WORKFLOW)}&source={PACK_NAME}"
 
 
 def usual_or_free(host: str) -> int:

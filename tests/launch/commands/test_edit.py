@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from sama_core.launch.commands import edit as edit_module
 from sama_core.launch.commands.edit import (
     area_pixels,
     start_server,
+    unique_name,
 )
 from sama_core.launch.places import Places
 from sama_core.launch.progress import LaunchError, Stages
@@ -76,7 +78,7 @@ def test_an_edit_gives_back_size_rate_and_count(run, clip, tmp_path):
     code, printed, _ = run(
         "--video", str(clip), "--instruction", "make it red", "--steps", "2", "--seed", "7"
     )
-    result = tmp_path / "källa klip 1_sama.mp4"
+    result = tmp_path / "källa klip 1_sama_seed7.mp4"
     assert code == 0 and facts(result) == (64, 48, Fraction(25, 2), 9)
     assert f"Done: {result}" in printed and "No SAMA-14B here: editing with SAMA-Shapes" in printed
     assert "Clip: 9 frames, 64x48, 12.5 fps\n" in printed
@@ -151,15 +153,22 @@ def test_the_same_edit_again_after_its_result_was_moved_away(run, comfy_server, 
     assert code == 0 and "sampling" not in printed  # only saving was done again
     results = [tmp_path / name for name in ("o.mp4", "o_2.mp4", "o_3.mp4")]
     assert [facts(path) for path in results] == [(64, 48, Fraction(25, 2), 9)] * 3
-    assert len({saved_under(path) for path in results}) == 3
+    names = {saved_under(path) for path in results}
+    assert len(names) == 3
+    assert all(re.fullmatch(r"video/källa klip 1 seed 1 [0-9a-f]{12}", name) for name in names)
+
+
+def test_no_character_of_the_clips_name_can_change_where_the_server_saves():
+    name = unique_name(Path('a:b*c?"<|>%width%..mp4'), 3)
+    assert re.fullmatch(r"video/a_b_c_{6}width_\. seed 3 [0-9a-f]{12}", name), name
 
 
 def test_without_a_video_it_takes_the_packs_own(run, tmp_path):
     """As the README says: no settings but the instruction; those of SAMA-Shapes are taken."""
     code, printed, _ = run("--instruction", "make the circle red")
     assert code == 0 and "Clip: 17 frames, 256x256, 12 fps, the one in the pack" in printed
-    assert facts(tmp_path / "moving_shapes_sama.mp4") == (256, 256, 12, 17)
-    with av.open(str(tmp_path / "moving_shapes_sama.mp4")) as container:
+    assert facts(tmp_path / "moving_shapes_sama_seed1.mp4") == (256, 256, 12, 17)
+    with av.open(str(tmp_path / "moving_shapes_sama_seed1.mp4")) as container:
         prompt = container.metadata["prompt"]
     assert (
         '"steps": 0' in prompt and '"cfg": -1.0' in prompt and "sama_shapes.safetensors" in prompt

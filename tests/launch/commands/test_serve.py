@@ -56,6 +56,20 @@ def test_serve_opens_the_browser_and_stops_on_ctrl_c(
     assert "No SAMA-14B here: editing with SAMA-Shapes" in printed
 
 
+def test_the_first_start_opens_the_first_workflow_and_later_ones_what_was_open(places):
+    url = "http://127.0.0.1:8188"
+    first = url + "/?template=1%20Edit%20a%20video&source=ComfyUI-SAMA"
+    assert serve_module.first_page(url, places) == first
+    assert (PACK_ROOT / "workflows" / f"{serve_module.FIRST_WORKFLOW}.json").is_file()
+    settings = places.base / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True)
+    for written in ("", "[]", '{"Comfy.TutorialCompleted": false}', '{"other": 1}'):
+        settings.write_text(written)
+        assert serve_module.first_page(url, places) == first, written
+    settings.write_text('{"Comfy.TutorialCompleted": true}')
+    assert serve_module.first_page(url, places) == url
+
+
 def test_serve_has_the_packs_clips_in_its_own_input_folder_alone(places, no_set_up):
     """The artist's ComfyUI, if there is one, keeps its input folder as it is."""
     prepare_base(places)
