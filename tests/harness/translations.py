@@ -24,8 +24,6 @@ from .imports import REPO_ROOT
 
 LOCALES = REPO_ROOT / "locales"
 TEXTS, NODES, MAIN = "texts.json", "nodeDefs.json", "main.json"
-SEED_CONTROL = "control_after_generate"
-"""The widget that the frontend puts under a seed."""
 KNOWN_CATEGORIES = ("video", "latent")
 """Parts of our categories that ComfyUI's own translations have."""
 
@@ -81,8 +79,6 @@ def _translate_node(schema: Any, to: Translator) -> dict[str, Any]:
     inputs, outputs = {}, {}
     for one in schema.inputs:
         inputs[one.id] = {"name": name("inputs", one.id), "tooltip": to.find("texts", one.tooltip)}
-        if getattr(one, SEED_CONTROL, None):
-            inputs[SEED_CONTROL] = {"name": name("inputs", SEED_CONTROL)}
     for number, one in enumerate(schema.outputs):
         outputs[str(number)] = {"tooltip": to.find("texts", one.tooltip)}
         if one.display_name:  # others are called by their type
