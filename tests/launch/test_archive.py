@@ -68,6 +68,12 @@ def test_what_is_left_out(installed):
     )
 
 
+@pytest.mark.parametrize("folder", ["locales", "subgraphs", "web", "workflows"])
+def test_what_comfyui_reads_for_the_canvas_is_there(installed, folder):
+    files = {path.relative_to(REPO_ROOT) for path in (REPO_ROOT / folder).rglob("*.*")}
+    assert files and {name for name in files if not (installed / name).exists()} == set()
+
+
 def test_what_the_docs_show_is_there(installed):
     """Pictures and numbers of the benchmarks, not their code."""
     assert [path.name for path in (installed / "benchmarks").iterdir()] == ["results"]
