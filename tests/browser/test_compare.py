@@ -4,6 +4,7 @@ import json
 from fractions import Fraction
 
 import pytest
+import torch
 
 from ..harness.browser import open_canvas
 from ..harness.numbered_clips import numbered_picture
@@ -41,10 +42,13 @@ WATCH = f"""() => {{
 
 @pytest.fixture(scope="module")
 def clips(comfy_server):
-    """Two clips of pictures that carry their numbers."""
-    for name, first in (("source", 0), ("edit", EDIT)):
+    """Two clips of pictures that carry their numbers; the source has sound."""
+    wave = 0.1 * torch.sin(torch.linspace(0, 4000, 24_000))
+    audio = {"waveform": wave[None, None], "sample_rate": 16_000}
+    for name, first, sound in (("source", 0, audio), ("edit", EDIT, None)):
         pictures = (numbered_picture(first + number) for number in range(COUNT))
-        write_clip(comfy_server.base / "input" / f"numbered_{name}.mp4", pictures, Fraction(12))
+        path = comfy_server.base / "input" / f"numbered_{name}.mp4"
+        write_clip(path, pictures, Fraction(12), sound)
 
 
 GRAPH = {
@@ -160,6 +164,28 @@ def test_views_keys_and_the_large_view(clips, either_canvas):
         press(canvas, key)
     nodes = canvas.workflow()["nodes"]
     assert [node["mode"] for node in nodes] == [0, 0, 0]
+    assert canvas.errors == []
+
+
+def test_the_sound_follows_the_picture(clips, canvas):
+    compare(canvas)
+    sound = canvas.page.get_by_label("Sound", exact=True)
+    assert sound.locator("option[value=edit]").is_disabled()
+    sound.select_option("source")
+    press(canvas, "Home", 0)
+    press(canvas, " ")
+    canvas.wait_until(
+        """() => {
+            const [{ sound: { audio }, film: { video } }] = players
+            const apart = Math.abs(audio.currentTime - video.currentTime)
+            return !audio.paused && audio.currentTime > 0.2 && apart < 0.1
+        }""",
+        what="the sound to play in step",
+    )
+    press(canvas, " ")
+    canvas.wait_until("() => [...players][0].sound.audio.paused")
+    press(canvas, "s")
+    assert canvas.evaluate("() => [...players][0].sound.audio") is None
     assert canvas.errors == []
 
 

@@ -67,7 +67,7 @@ export class Controls {
             this.legend,
             this.message,
         );
-        this.readout = element("output", { class: "sama-compare-readout" });
+        this.readout = element("output", { class: "sama-compare-readout", "aria-live": "off" });
         this.remarks = element("div", { class: "sama-compare-remarks" });
         this.root = element(
             "div",

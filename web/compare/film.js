@@ -97,8 +97,8 @@ export class Film {
     release() {
         this.released.abort();
         this.video.pause();
-        if (this.handle !== undefined) this.video.cancelVideoFrameCallback?.(this.handle);
-        this.handle = undefined;
+        if (this.handle !== undefined) this.video.cancelVideoFrameCallback(this.handle);
+        if (this.asking !== undefined) cancelAnimationFrame(this.asking);
         this.video.removeAttribute("src");
         this.video.load();
     }
@@ -128,14 +128,17 @@ export class Film {
         if (this.video.paused) this.#show(this.video.currentTime);
     }
 
+    /** Wait for the next picture; older browsers do not tell, and are asked again and again. */
     #await() {
-        if (!this.video.requestVideoFrameCallback) {
-            this.video.addEventListener("timeupdate", () => this.#show(this.video.currentTime), {
-                signal: this.released.signal,
+        const { video } = this;
+        if (!video.requestVideoFrameCallback) {
+            this.asking = requestAnimationFrame(() => {
+                this.#await();
+                if (this.playing) this.#show(video.currentTime);
             });
             return;
         }
-        this.handle = this.video.requestVideoFrameCallback((now, { mediaTime }) => {
+        this.handle = video.requestVideoFrameCallback((now, { mediaTime }) => {
             if (this.released.signal.aborted) return;
             this.#await();
             this.#show(mediaTime);

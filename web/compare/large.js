@@ -13,6 +13,7 @@ export class LargeView {
     }
 
     open() {
+        this.home = this.element.parentElement;
         this.place = document.createComment("SAMA Compare");
         this.element.replaceWith(this.place);
         this.dialog = document.createElement("dialog");
@@ -26,10 +27,11 @@ export class LargeView {
     }
 
     close() {
-        const { dialog, place } = this;
+        const { dialog, place, home } = this;
         if (!dialog) return;
-        this.dialog = this.place = null;
-        place.replaceWith(this.element);
+        this.dialog = this.place = this.home = null;
+        if (place.isConnected) place.replaceWith(this.element);
+        else home?.replaceChildren(this.element);
         dialog.remove();
         this.element.querySelector("[tabindex]").focus({ preventScroll: true });
     }
