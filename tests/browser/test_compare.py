@@ -67,6 +67,12 @@ GRAPH = {
 }
 
 
+def graph_with(**inputs):
+    """The graph with other inputs of SAMA Compare."""
+    node = GRAPH["3"]
+    return {**GRAPH, "3": {**node, "inputs": {**node["inputs"], **inputs}}}
+
+
 def compare(canvas):
     """Run the graph, and wait for the player to show its film."""
     canvas.open_api(GRAPH)
@@ -277,9 +283,7 @@ def test_two_tabs_do_not_disturb_each_other(clips, canvas, browser, comfy_server
     press(canvas, "2")
     press(canvas, "ArrowRight", 1)
     with open_canvas(browser, comfy_server) as second:
-        second.open_api(
-            {**GRAPH, "3": {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "fps": 7.0}}}
-        )
+        second.open_api(graph_with(fps=7.0))
         assert second.queue_and_wait()["status"]["status_str"] == "success"
         wait_for_film(second)
         press(second, "End", 16)
@@ -321,7 +325,7 @@ def test_it_plays_in_a_subgraph_and_stops_when_that_is_left(clips, either_canvas
 
 def test_it_plays_in_app_mode(clips, canvas):
     """The player among the app's inputs, and its film as the app's output."""
-    canvas.open_api(GRAPH)
+    canvas.open_api(graph_with(fps=5.0))  # ComfyUI has not run it yet
     workflow = canvas.workflow()
     (node,) = (node["id"] for node in workflow["nodes"] if node["type"] == "SAMACompare")
     app = {"inputs": [[node, "comparison"]], "outputs": [node]}
