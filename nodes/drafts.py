@@ -34,8 +34,9 @@ def _list_inputs() -> list[io.Input]:
             "anchor_frames",
             default="0",
             tooltip="Frames to draft, counted from 0: numbers and ranges, such as 0, 8, 16. "
-            "Default 0, the frame that a draft tells most about: the full edit follows it. At "
-            f"most {MOST_DRAFTS} drafts in all.",
+            "Default 0, where the full edit gives nearly what a draft shows; drafts of later "
+            "frames show whether the words are understood, not the details. At most "
+            f"{MOST_DRAFTS} drafts in all.",
         ),
     ]
 

@@ -59,6 +59,8 @@ OPEN = {
 }
 """Group → kind of edit, and wordings that do not say which; all their words were taught."""
 GROUPS = (*TAUGHT, *OPEN)
+TOGETHER = "together"
+"""All groups as one."""
 PAIRS = {
     "same": "same seed",
     "other": "other seed",
@@ -89,7 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SamaError as error:
         print(error, file=sys.stderr)
         return 2
-    groups = {group: summary(rows) for group, rows in clips.items()}
+    every = [row for rows in clips.values() for row in rows]
+    groups = {group: summary(rows) for group, rows in {**clips, TOGETHER: every}.items()}
     print(table(groups))
     if options.json:
         write_json(options.json, {"ran": ran, "groups": groups})
@@ -338,22 +341,21 @@ def summarise(frames: list[dict]) -> dict:
 
 
 def table(groups: dict[str, dict]) -> str:
-    """Markdown: a row per group and frame."""
-    head = ("edit", "frame", *(f"{name}: dB, same edit" for name in PAIRS.values()))
-    head += ("own seed adds dB (95 %)", "right: draft / full")
+    """Markdown: a row per group and frame; pairs as dB and share of the same edit."""
+    head = ("edit", "frame", *PAIRS.values(), "own seed adds, dB (95 %)", "right: draft / full")
     rows = [head, ("---",) * len(head)]
     for group, frames in groups.items():
         for frame, row in frames.items():
             gain = row["gain_db"]
-            adds = f"{gain['mean']:+.2f}"
+            adds = f"{gain['mean']:+.1f}"
             if gain["low"] is not None:
-                adds += f" ({gain['low']:+.2f} to {gain['high']:+.2f})"
+                adds += f" ({gain['low']:+.1f} to {gain['high']:+.1f})"
             pairs = (
                 f"{row[name]['db']:.1f}, {row[name]['alike']:.0%}" if name in row else "–"
                 for name in PAIRS
             )
             right = f"{row['right']['draft']:.0%} / {row['right']['full']:.0%}"
-            rows.append((group, frame, *pairs, adds, "–" if group in OPEN else right))
+            rows.append((group, frame, *pairs, adds, right if group in TAUGHT else "–"))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

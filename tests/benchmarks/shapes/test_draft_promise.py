@@ -67,7 +67,8 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, capsys):
     assert bench.main([*options, "--n", "2"]) == 0
     assert lines.read_text().startswith(first) and len(lines.read_text().splitlines()) == 5
     found = json.loads(report.read_text())
-    assert list(found["groups"]) == ["remove", "any colour"]
+    assert list(found["groups"]) == ["remove", "any colour", "together"]
+    assert found["groups"]["together"]["0"]["clips"] == 4
     row = found["groups"]["remove"]["16"]
     assert row["clips"] == 2 and row["same"]["clips"] == 2 and row["other"]["clips"] == 1
     assert found["ran"]["clips"] == 2 and found["ran"]["files"]["dit"]["sha256"]
