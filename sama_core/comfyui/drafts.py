@@ -84,12 +84,12 @@ class DraftRun:
         length = pad_frame_count(len(images), lattice)
         self.whole = ClipShape(length, *images.shape[1:3], lattice).latent()
         require_wan_vae(vae)
-        prepare(model)
+        prepared = prepare(model)
         if say:
             say("SAMA: reading the instructions")
         keep_remark(remark_on_words(clip, " ".join(asked.instructions)))
         texts = {line: TEXTS.prompts(clip, line, settings.tag) for line in asked.instructions}
-        self.identity = RunIdentity(prepare(model), vae, None, None, settings.sampler_name)
+        self.identity = RunIdentity(prepared, vae, None, None, settings.sampler_name)
         self.keys = self._keys(texts, settings)
         missing = sum(KEPT.get(key) is None for key in self.keys)
         first = asked.instructions[0]

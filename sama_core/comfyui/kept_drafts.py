@@ -6,7 +6,6 @@ a run cannot be described exactly (see `run_identity`), there are no keys and no
 """
 
 import weakref
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,14 @@ class KeptDrafts:
     """Pictures (H, W, 3) uint8 by their keys."""
 
     def __init__(self, most: int = MOST_BYTES):
-        self._most, self._pictures = most, OrderedDict[str, Tensor]()
+        self._most = most
+        self._pictures: dict[str, Tensor] = {}  # the longest unused is the first
 
     def get(self, key: str | None) -> Tensor | None:
         """The picture of a key, None where there is none."""
-        picture = self._pictures.get(key or "")
-        if picture is not None:
-            self._pictures.move_to_end(key or "")
+        picture = self._pictures.pop(key, None) if key else None
+        if key and picture is not None:
+            self._pictures[key] = picture
         return picture
 
     def put(self, key: str | None, picture: Tensor) -> None:
@@ -43,7 +43,7 @@ class KeptDrafts:
             return
         self._pictures[key] = picture
         while sum(held.numel() for held in self._pictures.values()) > self._most:
-            self._pictures.popitem(last=False)
+            self._pictures.pop(next(iter(self._pictures)))
 
     def clear(self) -> None:
         """Forget all of them."""
@@ -55,18 +55,17 @@ class KeptTexts:
 
     def __init__(self, most: int = MOST_TEXTS):
         self._most = most
-        self._of: weakref.WeakKeyDictionary[Any, OrderedDict] = weakref.WeakKeyDictionary()
+        self._of: weakref.WeakKeyDictionary[Any, dict] = weakref.WeakKeyDictionary()
 
     def prompts(self, clip, instruction: str, tag: bool) -> tuple[list, list]:
         """As `encode_instruction`, which is called once for each text of this very `clip`."""
-        texts = self._of.setdefault(clip, OrderedDict())
+        texts = self._of.setdefault(clip, {})
         asked = instruction, tag
-        if asked not in texts:
-            texts[asked] = encode_instruction(clip, instruction, tag)
-        texts.move_to_end(asked)
+        held = texts.pop(asked, None) or encode_instruction(clip, instruction, tag)
+        texts[asked] = held  # the last one: the longest unused is the first
         while len(texts) > self._most:
-            texts.popitem(last=False)
-        return texts[asked]
+            texts.pop(next(iter(texts)))
+        return held
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -235,7 +235,7 @@ def test_costs_of_drafts_and_of_the_full_edit(edit):
     assert full.startswith("The full edit, 5 frames of 32x32, 2 steps, cfg 2: ")
     assert "the work of 1 drafts" in full or "the work of 2 drafts" in full
     (note,) = state["notes"]
-    assert note.startswith("A draft of frame 0 shows what the full edit has there.")
+    assert note.startswith("A draft of frame 0 shows what the full edit has there: ")
 
 
 def test_what_is_left_out_is_said(edit):
@@ -296,3 +296,20 @@ def test_messages_name_the_workflow_and_go_to_its_browser_alone(edit, monkeypatc
     stand_in.client_id = None
     board.finish()
     assert len(told) == 1
+
+
+def test_the_longest_unused_drafts_are_forgotten_first():
+    from sama_core.comfyui.kept_drafts import KeptDrafts
+
+    kept, picture = KeptDrafts(most=24), torch.zeros(2, 2, 3, dtype=torch.uint8)
+    for key in ("a", "b"):
+        kept.put(key, picture)
+    assert kept.get("a") is not None
+    kept.put("c", picture)
+    kept.put(None, picture)
+    assert [kept.get(key) is not None for key in ("a", "b", "c", None)] == [
+        True,
+        False,
+        True,
+        False,
+    ]

@@ -80,44 +80,39 @@ function take(message) {
 
 /** A node that was just loaded: what its run has sent while another workflow was shown. */
 function catchUp(node) {
-    const workflow = rootGraph()?.id;
-    const state = node.graph && stateOf(workflow, executionId(node));
+    const state = node.graph && stateOf(rootGraph()?.id, executionId(node));
     if (state) show(node, state);
 }
 
 function end(stage) {
     endAll(stage);
-    for (const node of draftNodes(rootGraph())) sheets.get(node)?.update();
+    for (const [, node] of draftNodes(rootGraph())) sheets.get(node).update();
 }
 
 /** The node of a message, unless its workflow is not the one that is shown. */
 function shownNode({ workflow, node }) {
     const root = rootGraph();
     if (workflow && root?.id !== workflow) return null;
-    const found = draftNodes(root).find((one) => executionId(one) === node);
-    return found && sheets.has(found) ? found : null;
+    return draftNodes(root).find(([id]) => id === node)?.[1] ?? null;
 }
 
-/** Every SAMA Drafts of a graph, those in its subgraphs too. */
+/**
+ * Every SAMA Drafts of a graph, those in its subgraphs too, with its id in a run: a node's own id
+ * behind those of the subgraphs around it.
+ * @returns {[string, object][]}
+ */
 function draftNodes(graph, inside = "") {
     const found = [];
     for (const node of graph?.nodes ?? []) {
         const id = `${inside}${node.id}`;
         if (node.subgraph) found.push(...draftNodes(node.subgraph, `${id}:`));
-        if (sheets.has(node)) {
-            executionIds.set(node, id);
-            found.push(node);
-        }
+        if (sheets.has(node)) found.push([id, node]);
     }
     return found;
 }
 
-/** @type {WeakMap<object, string>} node → its id in a run, with those of the subgraphs around it */
-const executionIds = new WeakMap();
-
 function executionId(node) {
-    if (!executionIds.has(node)) draftNodes(rootGraph());
-    return executionIds.get(node);
+    return draftNodes(rootGraph()).find(([, one]) => one === node)?.[0];
 }
 
 function rootGraph() {
