@@ -77,7 +77,7 @@ def encode_frame(pixels: Tensor) -> str:
 
 
 def _colours(patcher) -> Callable[[Tensor], Tensor] | None:
-    """Latents (C, T, h, w) → uint8 frames (T, h, w, 3), as ComfyUI's linear preview maps them.
+    """What paints latents as ComfyUI's linear preview does, see `paint_with`.
 
     None where ComfyUI shows no preview, or another one than that.
     """
@@ -85,6 +85,11 @@ def _colours(patcher) -> Callable[[Tensor], Tensor] | None:
     previewer = latent_preview.get_previewer(patcher.load_device, latent_format)
     if type(previewer) is not getattr(latent_preview, "Latent2RGBPreviewer", None):
         return None
+    return paint_with(latent_format)
+
+
+def paint_with(latent_format) -> Callable[[Tensor], Tensor]:
+    """Latents (C, T, h, w) → uint8 frames (T, h, w, 3) on the CPU, in the format's colours."""
     factors = torch.tensor(latent_format.latent_rgb_factors)
     bias = torch.tensor(latent_format.latent_rgb_factors_bias or [0.0, 0.0, 0.0])
 

@@ -12,6 +12,8 @@ import { addBox } from "../shared/node_box.js"
 import { fillReport } from "../shared/report_text.js"
 
 const PROPERTY = "sama_report"
+/** The least height of a report's box in pixels, where it is not HEIGHT: short reports. */
+const HEIGHTS = { SAMASegmentStore: 56, SAMALoadLora: 56 }
 const HEIGHT = 120
 const WIDTH = 340 // of a new node
 const MOST = 20_000 // characters that are kept
@@ -22,7 +24,7 @@ app.registerExtension({
     beforeRegisterNodeDef(nodeType, nodeData) {
         if (!isOurs(nodeData.name) || !nodeData.output_name?.includes("report")) return
         chain(nodeType.prototype, "onNodeCreated", function () {
-            this.samaReport = addBox(this, PROPERTY, HEIGHT).element
+            this.samaReport = addBox(this, PROPERTY, HEIGHTS[nodeData.name] ?? HEIGHT).element
             this.setSize([Math.max(this.size[0], WIDTH), this.computeSize()[1]])
             show(this)
         })
