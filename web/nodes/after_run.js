@@ -15,7 +15,7 @@ import { REFUSAL, keepSize, keptHeight, restoreSize } from "../shared/room.js"
 const TEXT = "$$node-text-preview"
 const PICTURE = "$$canvas-image-preview"
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"]
-const LEAST = 110 // pixels of a preview's height
+const LEAST = 64 // pixels of a preview's height
 const ROOMY = ["SAMAEdit", "SAMALongEdit"]
 const ROOM = 190 // pixels that a new one of these has for text and preview
 const DRAWN_MS = 300 // the frontend has drawn a change of a node by then

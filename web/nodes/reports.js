@@ -12,9 +12,9 @@ import { addBox } from "../shared/node_box.js"
 import { fillReport } from "../shared/report_text.js"
 
 const PROPERTY = "sama_report"
-/** The least height of a report's box in pixels, where it is not HEIGHT: short reports. */
-const HEIGHTS = { SAMASegmentStore: 56, SAMALoadLora: 56 }
-const HEIGHT = 120
+const HEIGHT = 120 // of a report's box in a new node, in pixels
+/** The least height of a box, where it is not HEIGHT. */
+const LEAST = { SAMASegmentStore: 56, SAMALoadLora: 56, SAMAScores: 48 }
 const WIDTH = 340 // of a new node
 const MOST = 20_000 // characters that are kept
 const HINT = "The report appears here when the node has run."
@@ -24,8 +24,10 @@ app.registerExtension({
     beforeRegisterNodeDef(nodeType, nodeData) {
         if (!isOurs(nodeData.name) || !nodeData.output_name?.includes("report")) return
         chain(nodeType.prototype, "onNodeCreated", function () {
-            this.samaReport = addBox(this, PROPERTY, HEIGHTS[nodeData.name] ?? HEIGHT).element
-            this.setSize([Math.max(this.size[0], WIDTH), this.computeSize()[1]])
+            const least = LEAST[nodeData.name] ?? HEIGHT
+            this.samaReport = addBox(this, PROPERTY, least).element
+            const height = this.computeSize()[1] + HEIGHT - least
+            this.setSize([Math.max(this.size[0], WIDTH), height])
             show(this)
         })
         chain(nodeType.prototype, "onConfigure", function () {
