@@ -180,7 +180,8 @@ class Stages:
     ):
         """`runs` edits of `steps` steps; `decodings` of them are decoded, by default all.
 
-        `say(text)` shows a line in the node; each line begins with `advice`.
+        `say(text)` shows a line in the node; each has the `advice`. A node shows two lines of text
+        before one has to scroll, so the steps come first and the advice follows.
         """
         decodings = runs if decodings is None else decodings
         self.bar = comfy.utils.ProgressBar(
@@ -223,7 +224,8 @@ class Stages:
         self.times.begin()
 
         def callback(step: int, x0: Tensor, _x: Tensor, total: int) -> None:
-            self.say(f"sampling, step {step + 1} of {total}, {self.times.step(step + 1, total)}")
+            text = f"sampling, step {step + 1} of {total}, {self.times.step(step + 1, total)}"
+            self.show("SAMA: " + ", ".join(filter(None, (text, self.note, self.advice))))
             self.done = start + min(step + 1, self.steps)
             picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
             self.bar.update_absolute(self.done, preview=picture)

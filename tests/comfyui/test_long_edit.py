@@ -307,5 +307,6 @@ def test_the_advice_on_distilled_loras_stands_before_every_step(comfyui, small, 
         f"{LIGHTX2V} has the guidance inside, and cfg 5 guides a second time and doubles the time "
         "of each step"
     )
-    told = f"SAMA: {advice}: set cfg to 1, segment 2 of 2, sampling, step 1 of 2, "
-    assert any(line.startswith(told) for line in spoken(result))
+    last = f", segment 2 of 2, {advice}: set cfg to 1"
+    steps = [line for line in spoken(result) if line.startswith("SAMA: sampling, step 1 of 2, ")]
+    assert [line.endswith(last) for line in steps] == [False, True]

@@ -12,7 +12,15 @@ from sama_core import embedded
 
 from .graphs import Graph, long_edit, long_graph, spoken, whole_edit
 
-SHAPES_OWN = "SAMA: 10 steps and cfg 1.3 for SAMA-Shapes, "
+SHAPES_OWN = "10 steps and cfg 1.3 for SAMA-Shapes"
+
+
+def told_at_step(said: list[str], step: int) -> bool:
+    """Whether the line of this step ends with the numbers of SAMA-Shapes."""
+    (line,) = (text for text in said if text.startswith(f"SAMA: sampling, step {step} of 10, "))
+    return line.endswith(f", {SHAPES_OWN}")
+
+
 LORAS = {
     "lightx2v_4step.safetensors": (6, 1.0),
     "Wan2.1_FusionX.safetensors": (8, 1.0),
@@ -73,7 +81,7 @@ def test_a_fresh_edit_on_sama_shapes_looks_right(shapes):
     source, _ = run(shapes, shapes.source)
     before, after = (psnr(clip[None, :17], truth).item() for clip in (source, frames))
     assert after > 25 and before < 18, (before, after)
-    assert any(text.startswith(SHAPES_OWN + "sampling, step 10 of 10") for text in said)
+    assert told_at_step(said, 10)
 
 
 @pytest.fixture
@@ -143,7 +151,7 @@ def test_sigmas_without_a_model_are_sama_14bs(shapes):
 
 def test_an_anchor_preview_shows_what_it_took(shapes):
     _, said = run(shapes, fresh_edit(shapes, "SAMAAnchorPreview", anchors=1))
-    assert any(text.startswith(SHAPES_OWN + "sampling, step 10 of 10") for text in said)
+    assert told_at_step(said, 10)
 
 
 def test_a_plan_is_made_with_the_models_own(shapes):
