@@ -30,7 +30,7 @@ from .conditioning import (
 )
 from .distilled import advice, own_sampling
 from .joint_state import prepare
-from .model import lattice_of_model
+from .model import lattice_of_model, require_text
 from .node_progress import Stages, keep_remark
 from .non_finite import refuse_frames
 from .unknown_words import remark_on_words
@@ -133,6 +133,8 @@ class EditRun:
             keep_remark(remark_on_words(clip, settings.instruction))
         with stages.stage("reading the instruction"):
             prompts = prompts or encode_instruction(clip, settings.instruction, settings.tag)
+        for prompt in prompts:  # before the source is encoded and the model is loaded
+            require_text(prompt[0][0], model.model.dit_config.text_dim)
         return cls(model, vae, prompts, settings, stages)
 
     def edit(self, clip: FittedClip) -> Tensor:

@@ -155,7 +155,7 @@ class SamaModel(comfy.model_base.BaseModel):
             )
         out = {}
         if kwargs.get("cross_attn") is not None:
-            _check_text(kwargs["cross_attn"], self.dit_config.text_dim)
+            require_text(kwargs["cross_attn"], self.dit_config.text_dim)
             out["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
         if kwargs.get("reference_latents"):
             require_wan_latent(kwargs["reference_latents"][-1], "source latent", self.lattice)
@@ -302,7 +302,8 @@ def require_wan_latent(latent: Tensor, what: str, lattice: Lattice) -> None:
         )
 
 
-def _check_text(embeddings: Tensor, text_dim: int) -> None:
+def require_text(embeddings: Tensor, text_dim: int) -> None:
+    """Raises ConditioningError unless text tokens (B, L, width) are as wide as the model takes."""
     if embeddings.shape[-1] != text_dim:
         raise ConditioningError(
             needed(

@@ -65,28 +65,45 @@ OWN = {
 """The nodes that edit, with the inputs that say what."""
 
 
-@pytest.mark.parametrize("kind", OWN)
-def test_an_edit_names_them_and_keeps_the_remark(shapes, kind):
-    """After the last stage it stands in the node alone; the next run with known words clears it."""
+def one_step(shapes, kind: str) -> list:
+    """A node of this kind on SAMA-Shapes and five frames of the pack's clip."""
     shutil.copy(embedded.CLIP, shapes.comfyui.base / "input" / embedded.CLIP.name)
     model = shapes.add("SAMALoadModel", model_name=embedded.DIT.name, weight_dtype="default")
     video = shapes.add("LoadVideo", file=embedded.CLIP.name)
     source = shapes.add(
         "SAMASourceVideo", video=video, model=model, frames=5, start=0, stride=1, area=0, fps=24.0
     )
-    parts = {"model": model, "clip": shapes.clip, "frames": source}
-    sampling = {"steps": 1, "cfg": 1.0, "shift": 5.0, "sampler_name": "euler"}
-    link = shapes.add(
+    return shapes.add(
         kind,
-        **parts,
-        **sampling,
-        **OWN[kind],
+        model=model,
+        clip=shapes.clip,
         vae=shapes.add("SAMALoadVAE", vae_name=embedded.VAE.name),
+        frames=source,
+        steps=1,
+        cfg=1.0,
+        shift=5.0,
+        sampler_name="euler",
         edit_tag=True,
         tiling="automatic",
+        **OWN[kind],
     )
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_an_edit_names_them_and_keeps_the_remark(shapes, kind):
+    """After the last stage it stands in the node alone; the next run with known words clears it."""
+    link = one_step(shapes, kind)
     said = run(shapes, link)
     assert said[-1] == REMARK and said[-2].endswith("decoding")
     (name,) = OWN[kind].keys() & {"instruction", "instructions"}
     shapes.nodes[link[0]]["inputs"][name] = "make the circle red"
     assert not any("does not know" in text for text in run(shapes, link))
+
+
+def test_another_models_text_encoder_is_refused_before_the_source_is_encoded(shapes, small):
+    shapes.nodes[shapes.clip[0]]["inputs"]["text_encoder_name"] = small.text_encoder
+    link = one_step(shapes, "SAMAEdit")
+    result = shapes.comfyui.run(shapes.nodes, keep=[link[0]])
+    (error,) = result.errors
+    assert "text conditioning: got 64 wide, needs 128 wide, from this model's umT5" in error
+    assert not any("encoding the source" in text for text in spoken(result))
