@@ -143,3 +143,17 @@ def test_a_failed_run_is_explained_on_its_node(either_canvas):
     )
     assert canvas.queue_and_wait()["status"]["status_str"] == "success"
     canvas.wait_until(f"given => !({BOX})(given)", [3, REFUSAL], "the error to go")
+
+
+def test_a_report_is_there_when_the_page_is_loaded_again(canvas, comfy_server):
+    """ComfyUI opens the draft that it keeps of a workflow, and nothing has run since."""
+    canvas.evaluate("() => app.extensionManager.setting.set('Comfy.Workflow.Persist', true)")
+    try:
+        canvas.open_api({"1": plan_of(embedded.DIT.name)})
+        canvas.queue_and_wait()
+        canvas.evaluate("() => new Promise(done => setTimeout(done, 1500))")  # the draft is saved
+        canvas.page.reload()
+        shown = f"given => window.app?.graph?.getNodeById(1) && ({TEXT})(given).includes('it fits')"
+        canvas.wait_until(shown, [1, REPORT], "the report after the reload")
+    finally:
+        comfy_server.save_settings(Comfy__Workflow__Persist=False)
