@@ -23,6 +23,8 @@ export class Picture {
     }
 
     /**
+     * While the film plays, with no more pixels than the screen shows: a busy computer has no time
+     * for others.
      * @param {import("./film.js").Film} film
      * @param {string} mode one of MODES
      * @param {number} wipe where the line stands, 0 to 1; left of it is the source
@@ -32,6 +34,7 @@ export class Picture {
         if (film.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
         const { width, height } = film.data;
         this.#take(film.video);
+        this.spare = film.playing;
         if (flipped || mode === "flip") {
             this.#size(width, height);
             this.#frame(film, flipped ? "source" : "edit", 0, 0);
@@ -90,8 +93,19 @@ export class Picture {
         this.pen.drawImage(this.whole, ...film.placeOf(side), x, y, width, height);
     }
 
+    /** Give the canvas a size, or on the screen fewer pixels; its pen keeps counting in these. */
     #size(width, height) {
-        if (this.canvas.width !== width) this.canvas.width = width;
-        if (this.canvas.height !== height) this.canvas.height = height;
+        const scale = this.spare ? Math.min(1, this.#screenScale(width, height)) : 1;
+        const [across, down] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
+        if (this.canvas.width !== across) this.canvas.width = across;
+        if (this.canvas.height !== down) this.canvas.height = down;
+        this.pen.setTransform(across / width, 0, 0, down / height, 0, 0);
+    }
+
+    /** Pixels of the screen for one of a picture of that size. */
+    #screenScale(width, height) {
+        const box = this.canvas.getBoundingClientRect();
+        const scale = Math.min(box.width / width, box.height / height);
+        return scale * window.devicePixelRatio || 1;
     }
 }
