@@ -62,9 +62,15 @@ export class Player {
     /** Show a film, or that there is none, in a view; both as they were saved, or may be missing. */
     show(film, view) {
         if (!this.attached) return;
-        this.#dropFilm();
         this.view = viewFrom(view ?? this.view);
         const data = filmFrom(film);
+        if (data && this.film?.data.filename === data.filename) {
+            this.#applyView();
+            this.controls.update();
+            this.draw();
+            return;
+        }
+        this.#dropFilm();
         this.controls.say(data ? "" : EMPTY);
         if (data) {
             this.film = new Film(data, this.urlOf, {
