@@ -202,6 +202,7 @@ NO_GEOMETRY = {
     ("convert/layouts.py", "tensor.count % 4"): "padding of a file",
     ("launch/server/websocket.py", "i % 4"): "bytes of a mask",
     ("shapes/learned_saliency.py", "width // 4"): "the width of a layer",
+    ("shapes/codec/colour_fit.py", "options.clips // 4"): "a share of the clips",
     ("shapes/codec/linear_start.py", "channels * 3 // 4"): "a share of the codec's own channels",
 }
 """Remainders and divisions by such numbers that are not about clips and latents, and why."""
