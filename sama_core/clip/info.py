@@ -234,10 +234,11 @@ class ClipInfo:
             found.append("The frame rate varies: every frame keeps its own time.")
         if self.sound_remark:
             found.append(self.sound_remark)
-        if cut := self.placement.describe_cut():
+        if cut := self.placement.describe_cut():  # a node may show the first two lines only
             found.append(
-                f"Fit '{self.placement.fit}' leaves {cut}, unedited; an object there is "
-                f"edited in part. Fit '{Fit.STRETCH}' edits the whole picture."
+                f"{100 * self.placement.share_cut:.2g}% of the picture stays unedited: fit "
+                f"'{Fit.STRETCH}' edits all of it. Fit '{self.placement.fit}' leaves {cut} as they "
+                "are, and an object there is edited in part."
             )
         return found
 

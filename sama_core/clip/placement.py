@@ -64,8 +64,14 @@ class Placement:
         """Whether nothing of the picture is cut off."""
         return self.source_box == (0, 0, self.picture_width, self.picture_height)
 
+    @property
+    def share_cut(self) -> float:
+        """The part of the picture that is cut off, from 0 to 1."""
+        left, top, right, bottom = self.source_box
+        return 1 - (right - left) * (bottom - top) / (self.picture_width * self.picture_height)
+
     def describe_cut(self) -> str:
-        """What is cut off and how much of the picture that is, in words; empty for nothing."""
+        """How many pixels are cut off at which sides, in words; empty for none."""
         left, top, right, bottom = self.source_box
         cut = {
             "at the left": left,
@@ -73,12 +79,8 @@ class Placement:
             "at the top": top,
             "at the bottom": self.picture_height - bottom,
         }
-        if not any(cut.values()):
-            return ""
-        (first, pixels), *others = ((side, count) for side, count in cut.items() if count)
-        sides = [f"{pixels} pixels {first}", *(f"{count} {side}" for side, count in others)]
-        share = 1 - (right - left) * (bottom - top) / (self.picture_width * self.picture_height)
-        return f"{' and '.join(sides)}, {100 * share:.2g}% of the picture"
+        sides = [f"{pixels} {side}" for side, pixels in cut.items() if pixels]
+        return " and ".join(sides).replace(" ", " pixels ", 1)
 
     @property
     def fills_all(self) -> bool:

@@ -27,7 +27,7 @@ def remark_on_words(clip, instruction: str) -> str:
         return ""
     named = [word if len(word) <= LONGEST else f"{word[:LONGEST]}…" for word in unknown[:MOST]]
     return (
-        "SAMA: SAMA-Shapes, the small model inside the pack, does not know: "
+        "SAMA: SAMA-Shapes does not know: "
         f"{', '.join(named)}{' …' if len(unknown) > MOST else ''}. It knows {known_words()}."
     )
 

@@ -125,16 +125,18 @@ def test_an_area_that_no_frame_has(area, got, fit):
 
 
 @pytest.mark.parametrize(
-    ("size", "area", "words"),
+    ("size", "area", "words", "share"),
     [
-        ((256, 256), 64 * 64, ""),
-        ((1920, 1080), 832 * 480, "24 pixels at the left and 24 at the right, 2.5% of the picture"),
-        ((1920, 1080), 64 * 64, "420 pixels at the left and 420 at the right, 44% of the picture"),
-        ((640, 480), 832 * 480, "3 pixels at the top and 4 at the bottom, 1.5% of the picture"),
-        ((65, 64), 64 * 64, "1 pixels at the right, 1.5% of the picture"),
+        ((256, 256), 64 * 64, "", 0),
+        ((1920, 1080), 832 * 480, "24 pixels at the left and 24 at the right", 0.025),
+        ((1920, 1080), 64 * 64, "420 pixels at the left and 420 at the right", 0.4375),
+        ((640, 480), 832 * 480, "3 pixels at the top and 4 at the bottom", 0.0146),
+        ((65, 64), 64 * 64, "1 pixels at the right", 0.0154),
     ],
 )
-def test_what_is_cut_off_in_words(size, area, words):
-    assert place(*size, area).describe_cut() == words
+def test_what_is_cut_off_in_words(size, area, words, share):
+    placed = place(*size, area)
+    assert placed.describe_cut() == words and placed.share_cut == pytest.approx(share, abs=1e-4)
     for fit in (Fit.STRETCH, Fit.LETTERBOX, Fit.KEEP):
-        assert place(*size, area, fit).describe_cut() == ""
+        whole = place(*size, area, fit)
+        assert (whole.describe_cut(), whole.share_cut) == ("", 0)

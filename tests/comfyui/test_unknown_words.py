@@ -14,7 +14,7 @@ KNOWS = (
     "dots in white, grey, black, navy, brown, sand, mint, lilac; the styles greyscale, sepia, "
     "negative, sketch."
 )
-REMARK = "SAMA: SAMA-Shapes, the small model inside the pack, does not know: crab, seal." + KNOWS
+REMARK = "SAMA: SAMA-Shapes does not know: crab, seal." + KNOWS
 SEAL = "replace the crab with a seal"
 
 

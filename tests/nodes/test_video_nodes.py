@@ -104,9 +104,9 @@ def test_the_node_says_what_the_fit_leaves_unedited_and_which_edits_all(graph):
     result = graph.comfyui.run(graph.nodes, keep=[graph.source[0]]).check()
     (remark,) = shown(result, graph.source[0])
     assert remark == (
-        "Fit 'crop to bucket' leaves 28 pixels at the left and 28 at the right, 55% of the "
-        "picture, unedited; an object there is edited in part. Fit 'stretch' edits the whole "
-        "picture."
+        "55% of the picture stays unedited: fit 'stretch' edits all of it. Fit 'crop to bucket' "
+        "leaves 28 pixels at the left and 28 at the right as they are, and an object there is "
+        "edited in part."
     )
     graph.nodes[graph.source[0]]["inputs"]["fit"] = "stretch"
     result = graph.comfyui.run(graph.nodes, keep=[graph.source[0]]).check()
