@@ -12,6 +12,7 @@ from .server import ComfyServer
 
 SETTINGS = {
     "Comfy__TutorialCompleted": True,
+    "Comfy__OnboardingCoachmarks__Seen": ["appMode", "firstRun"],
     "Comfy__Workflow__Persist": False,
     "Comfy__Notification__ShowVersionUpdates": False,
     "Comfy__Minimap__Visible": False,
