@@ -23,7 +23,17 @@ ON_SHAPES = [name for name in NAMES if "14b" not in name and name != "region_by_
 STAGES = ("reading", "encoding", "sampling", "decoding", "loading")
 TEXTS = """() => app.graph.nodes.flatMap(node => node.widgets ?? [])
     .filter(widget => widget.type === "progressText").map(widget => widget.value)"""
-PARTS = re.compile(r"(segment|window) (\d+) of (\d+)")
+PARTS = {
+    "long_edit": r"segment (\d+) of (\d+)",
+    "context_windows": r"Context window (\d+)/(\d+)",
+}
+"""What ComfyUI's log says of each segment, and of each window."""
+QUICK = ("context_windows",)
+"""Four windows in each of ten steps take long; two steps show them as well."""
+STEPS = """steps => {
+    for (const node of app.graph.nodes)
+        for (const widget of node.widgets ?? []) if (widget.name === "steps") widget.value = steps
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +47,7 @@ def test_workflows_have_titles_for_people_and_pictures_of_the_edit():
     titles = [path.stem for path in sorted((REPO_ROOT / "workflows").glob("*.json"))]
     assert titles == [
         "1 Edit a video",
+        "2 Drafts first",
         "3 Edit one region",
         "4 Edit a long video",
         "5 Edit a long video in windows",
@@ -44,6 +55,7 @@ def test_workflows_have_titles_for_people_and_pictures_of_the_edit():
         "7 Preview single frames",
         "SAMA-14B 1 Edit a video",
         "SAMA-14B 2 Edit in 6 steps",
+        "SAMA-14B 3 Drafts first",
         "SAMA-14B 4 Edit a region by words",
     ]
     for name in NAMES:
@@ -76,9 +88,15 @@ def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, name):
         assert {name: inputs.get(name) for name in wanted} == wanted
 
     canvas.open_workflow(small_workflow(workflow))
-    entry = canvas.queue_and_wait(timeout=240)
+    if name in QUICK:
+        canvas.evaluate(STEPS, 2)
+    before = len(comfy_server.log)
+    entry = canvas.queue_and_wait(timeout=400)
     assert entry["status"]["status_str"] == "success"
     assert canvas.errors == []
+    if name in PARTS:
+        parts = set(re.findall(PARTS[name], comfy_server.log[before:]))
+        assert parts == {(str(number), "4") for number in range(1, 5)}
     for text in canvas.evaluate(TEXTS):
         assert not any(stage in text for stage in STAGES), text
     check_output(name, entry, comfy_server.base)
@@ -130,7 +148,8 @@ def check_output(name: str, entry: dict, base: Path) -> None:
     frames, clip = FRAMES, "moving_shapes.mp4"
     if name in ("long_edit", "context_windows"):
         frames, clip = LONG_FRAMES, "moving_shapes_49.mp4"
-    assert re.fullmatch(rf"{re.escape(clip)} seed 1_0000\d_\.mp4", made.name)
+    seed = "2_ make the circle red" if name == "drafts_first" else "1"
+    assert re.fullmatch(rf"{re.escape(clip)} seed {seed}_0000\d_\.mp4", made.name)
     with av.open(str(made)) as video:
         stream = video.streams.video[0]
         assert (stream.width, stream.height, stream.average_rate) == (256, 256, 12)

@@ -64,6 +64,7 @@ def test_the_files_are_those_that_the_code_names():
 def test_the_workflows_for_sama_14b_are_those_for_sama_shapes_with_other_files():
     """So what these show in a run holds for those too."""
     assert small_graph(api_graph("sama_14b_edit")) == api_graph("simple_edit")
+    assert small_graph(api_graph("sama_14b_drafts")) == api_graph("drafts_first")
     words, box = small_graph(api_graph("region_by_words")), api_graph("region_edit")
     assert words["6"] == box["6"]
     assert words.keys() == box.keys() - {"14"}, "the scores are left out"

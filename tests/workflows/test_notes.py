@@ -10,7 +10,7 @@ from sama_core.released_files import COMPANIONS, MODEL_FILES, SAMA_14B, default_
 from ..harness.imports import REPO_ROOT
 from .shipped import NAMES, api_graph, layout, shipped
 
-LARGE = ["few_step_edit", "region_by_words", "sama_14b_edit"]
+LARGE = ["few_step_edit", "region_by_words", "sama_14b_drafts", "sama_14b_edit"]
 LINK = re.compile(r"\]\((https://[^)\s]+)\)")
 OURS = "https://github.com/comfyui-sama/ComfyUI-SAMA"
 
@@ -58,7 +58,8 @@ def test_the_note_says_which_files_and_settings(name):
 def test_the_graph_has_the_settings_of_the_model_that_it_names(name):
     inputs = [node["inputs"] for node in api_graph(name).values()]
     (model,) = (given["model_name"] for given in inputs if "model_name" in given)
-    (sampled,) = (given for given in inputs if {"steps", "cfg"} <= given.keys())
+    sampled, *drafts = (given for given in inputs if {"steps", "cfg"} <= given.keys())
     own = (embedded.STEPS, embedded.CFG) if name == "native_edit" else (0, -1)
-    assert (sampled["steps"], sampled["cfg"]) == own
+    for given in (sampled, *drafts):
+        assert (given["steps"], given["cfg"]) == own
     assert model == (default_file("SAMA model").filename if name in LARGE else embedded.DIT.name)
