@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
+from sama_core import embedded
+
 from ..harness.moving_shapes import moving_shapes
 from ..harness.write_clip import write_clip
 
@@ -66,6 +68,17 @@ class Edit(Graph):
         )
         self.positive, self.negative = self.conditioning, output(self.conditioning, 1)
         self.latent, self.source_latent = output(self.conditioning, 2), output(self.conditioning, 3)
+
+    def use_shapes(self) -> "Edit":
+        """Edit 5 frames of 64x64 with the model inside the pack."""
+        for link, field, file in (
+            (self.model, "model_name", embedded.DIT),
+            (self.vae, "vae_name", embedded.VAE),
+            (self.clip, "text_encoder_name", embedded.TEXT_ENCODER),
+        ):
+            self.nodes[link[0]]["inputs"][field] = file.name
+        self.nodes[self.source[0]]["inputs"] |= {"area": 0, "model": self.model}
+        return self
 
     def patch(self, class_type: str, **inputs) -> "Edit":
         """Put a model node between the loader and the sampler."""

@@ -22,14 +22,7 @@ FILES = {
 @pytest.fixture
 def shapes(edit):
     """A graph that edits 5 frames of 64x64 with SAMA-Shapes."""
-    for link, field, folder in (
-        (edit.model, "model_name", "diffusion_models"),
-        (edit.vae, "vae_name", "vae"),
-        (edit.clip, "text_encoder_name", "text_encoders"),
-    ):
-        edit.nodes[link[0]]["inputs"][field] = FILES[folder]
-    edit.nodes[edit.source[0]]["inputs"] |= {"area": 0, "model": edit.model}
-    return edit
+    return edit.use_shapes()
 
 
 def pack_folder(kind: str) -> Path:

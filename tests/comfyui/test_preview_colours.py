@@ -8,14 +8,7 @@ from sama_core import embedded
 
 def shapes_latent(edit) -> list:
     """Four steps of SAMA-Shapes on 5 frames of 64x64, with core's own KSampler."""
-    for link, field, file in (
-        (edit.model, "model_name", embedded.DIT),
-        (edit.vae, "vae_name", embedded.VAE),
-        (edit.clip, "text_encoder_name", embedded.TEXT_ENCODER),
-    ):
-        edit.nodes[link[0]]["inputs"][field] = file.name
-    edit.nodes[edit.source[0]]["inputs"] |= {"area": 0, "model": edit.model}
-    return edit.ksampler(steps=4, cfg=1.3)
+    return edit.use_shapes().ksampler(steps=4, cfg=1.3)
 
 
 def test_core_s_preview_of_sama_shapes_has_its_own_colours(edit):

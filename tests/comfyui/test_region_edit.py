@@ -5,8 +5,6 @@ something changed.
 import pytest
 import torch
 
-from sama_core import embedded
-
 from ..harness.golden import assert_close, distance
 from .graphs import SMALL_AREA, Edit, Graph, output, whole_edit
 from .test_windows_and_masks import WINDOWS
@@ -17,14 +15,7 @@ SIDE, BOX, FEATHER = 64, (16, 24, 16), 6
 @pytest.fixture
 def shapes(edit) -> Edit:
     """A graph that edits 5 frames of 64x64 with the model inside the pack."""
-    for link, field, file in (
-        (edit.model, "model_name", embedded.DIT),
-        (edit.vae, "vae_name", embedded.VAE),
-        (edit.clip, "text_encoder_name", embedded.TEXT_ENCODER),
-    ):
-        edit.nodes[link[0]]["inputs"][field] = file.name
-    edit.nodes[edit.source[0]]["inputs"] |= {"area": 0, "model": edit.model}
-    return edit
+    return edit.use_shapes()
 
 
 def solid(graph: Graph, value: float, width: int, height: int) -> list:

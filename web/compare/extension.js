@@ -3,7 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { Player } from "./player.js";
-import { addStyle } from "./style.js";
+import { addStyle } from "../shared/style.js";
 
 const NODE = "SAMACompare";
 /** Under this name the film and the view are saved with the node. */
@@ -15,7 +15,7 @@ app.registerExtension({
     name: "SAMA.Compare",
     nodeCreated(node) {
         if (node.constructor.comfyClass !== NODE) return;
-        addStyle();
+        addStyle("compare/compare.css");
         const player = new Player(urlOf, (view) => keep(node, { view }));
         node.addDOMWidget("comparison", "SAMA_COMPARISON", player.element, {
             serialize: false,

@@ -4,7 +4,7 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { endAll, receive, stateOf } from "./runs.js";
 import { Sheet } from "./sheet.js";
-import { addStyle } from "./style.js";
+import { addStyle } from "../shared/style.js";
 
 const NODE = "SAMADrafts";
 const EVENT = "sama.drafts";
@@ -26,7 +26,7 @@ app.registerExtension({
     },
     nodeCreated(node) {
         if (node.constructor.comfyClass !== NODE) return;
-        addStyle();
+        addStyle("drafts/drafts.css");
         addSheet(node);
     },
 });
