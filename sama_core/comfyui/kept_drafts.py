@@ -45,6 +45,10 @@ class KeptDrafts:
         while sum(held.numel() for held in self._pictures.values()) > self._most:
             self._pictures.pop(next(iter(self._pictures)))
 
+    def items(self) -> list[tuple[str, Tensor]]:
+        """All pictures with their keys, the longest unused first."""
+        return list(self._pictures.items())
+
     def clear(self) -> None:
         """Forget all of them."""
         self._pictures.clear()
@@ -74,6 +78,8 @@ class KeptTexts:
 
 KEPT, TEXTS = KeptDrafts(), KeptTexts()
 """Of this ComfyUI."""
+SHOWN = KeptDrafts()
+"""What the files of `picture_file` hold, by their names."""
 
 
 def to_bytes(frames: Tensor) -> Tensor:
@@ -86,8 +92,22 @@ def picture_file(name: str, picture: Tensor) -> dict[str, str]:
 
     `name` stands for the picture: another picture has another name.
     """
+    if SHOWN.get(name) is None:
+        SHOWN.put(name, picture)
+    return {"filename": _write(name, picture).name, "subfolder": FOLDER, "type": "temp"}
+
+
+def restore_files() -> None:
+    """Write the files again that were removed, as another ComfyUI does that starts with the same
+    folder: ComfyUI does not run a node again whose inputs are as before.
+    """
+    for name, picture in SHOWN.items():
+        _write(name, picture)
+
+
+def _write(name: str, picture: Tensor) -> Path:
     path = Path(folder_paths.get_temp_directory()) / FOLDER / f"{name}.png"
     if not path.exists():
         with whole_file(path, keep_suffix=True) as partial:
             Image.fromarray(picture.numpy()).save(partial, compress_level=1)
-    return {"filename": path.name, "subfolder": FOLDER, "type": "temp"}
+    return path

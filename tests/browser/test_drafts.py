@@ -158,3 +158,28 @@ def test_a_stopped_run_and_another_workflow_in_between(canvas, clip):
     (state,) = canvas.queue_and_wait()["outputs"][NODE]["sama_drafts"]
     assert state["costs"][0] == "3 drafts, 3 of them kept from before: nothing to draw."
     assert canvas.errors == []
+
+
+def test_a_list_that_cannot_be_is_refused_once_on_the_node(canvas, clip):
+    """ComfyUI gives the node's own check once for each of its three lists."""
+    canvas.open_api(graph(seeds="1, two"))
+    canvas.evaluate("() => { app.queuePrompt(0) }")
+    refusal = "app.graph.getNodeById(6).widgets.find(w => w.name === 'sama_refusal')?.element"
+    canvas.wait_until(f"() => {refusal}?.innerText", what="the refusal on the node")
+    assert canvas.evaluate(f"() => {refusal}.innerText") == (
+        "seeds: got “two”, needs a list such as 1, 5, 7-9. Write numbers and ranges, separated by "
+        "commas."
+    )
+
+
+def test_a_spoiled_sheet_does_not_keep_a_workflow_from_opening(canvas, clip):
+    canvas.open_api(graph())
+    saved = canvas.workflow()
+    for spoiled in (5, {}, {"drafts": []}, {"drafts": [None]}, {"drafts": [{"pick": "1: a"}]}):
+        for node in saved["nodes"]:
+            node["properties"]["sama_drafts"] = spoiled
+        canvas.open_workflow({**saved, "id": str(uuid.uuid4())})
+        shown = canvas.evaluate(SHEET)
+        assert shown["labels"] == [] and shown["message"].startswith("Drafts appear here")
+        assert len(canvas.workflow()["nodes"]) == len(saved["nodes"])
+        assert canvas.errors == []

@@ -1,5 +1,6 @@
 """SAMA Drafts through the real executor: the sheet, the pick, and what is not drawn again."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -13,10 +14,10 @@ RED, BLUE = "make the circle red", "make the circle blue"
 
 @pytest.fixture(autouse=True)
 def nothing_kept(comfyui):
-    from sama_core.comfyui.kept_drafts import KEPT, TEXTS
+    from sama_core.comfyui.kept_drafts import KEPT, SHOWN, TEXTS
 
-    KEPT.clear()
-    TEXTS.clear()
+    for kept in (KEPT, SHOWN, TEXTS):
+        kept.clear()
 
 
 @pytest.fixture
@@ -197,6 +198,21 @@ def test_another_clip_or_model_is_drawn_anew_and_the_same_again_is_not(edit, cou
     edit.nodes[edit.source[0]]["inputs"]["frames"] = 5
     run(edit, link)
     assert counted["samplings"] == 3
+
+
+def test_lost_pictures_come_back_where_nothing_changed(edit, counted):
+    """ComfyUI gives what it kept of the node; what follows it must not run again for that."""
+    link = drafts(edit, instructions=RED, seeds="1-2")
+    state, _ = run(edit, link)
+    folder = edit.comfyui.base / "temp" / "sama_drafts"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shown = [*state["sources"].values(), *(one["image"] for one in state["drafts"])]
+    assert {file["filename"] for file in shown} <= before.keys()
+    shutil.rmtree(folder)
+    result = edit.comfyui.run(edit.nodes, keep=[link[0]], warm=True).check()
+    assert sent(result) == [] and counted["samplings"] == 2
+    for file in shown:
+        assert (folder / file["filename"]).read_bytes() == before[file["filename"]]
 
 
 def test_an_interruption_keeps_what_is_drawn(edit, counted):

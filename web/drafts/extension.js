@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { endAll, receive, stateOf } from "./runs.js";
+import { stateFrom } from "./saved.js";
 import { Sheet } from "./sheet.js";
 import { addStyle } from "../shared/style.js";
 
@@ -54,8 +55,8 @@ function addSheet(node) {
         show(node, state);
     });
     chain(node, "onConfigure", () => {
-        const saved = node.properties?.[KEPT];
-        if (saved) show(node, { ...saved, stage: saved.stage === "done" ? "done" : "stopped" });
+        const saved = stateFrom(node.properties?.[KEPT]);
+        if (saved) show(node, saved);
         setTimeout(() => catchUp(node));
     });
     chain(node, "onRemoved", () => sheet.release());

@@ -45,7 +45,8 @@ function awaitAnswer() {
         clearInterval(looking)
         clearAll()
         for (const [id, found] of Object.entries(errors)) {
-            if (isOurs(found.class_type)) refuse(id, found.errors.map(explain).join("\n"))
+            if (!isOurs(found.class_type)) continue
+            refuse(id, [...new Set(found.errors.map(explain))].join("\n"))
         }
     }, LOOK_MS)
 }
@@ -54,8 +55,13 @@ function nodeErrors() {
     return app.lastNodeErrors ?? app.extensionManager?.lastNodeErrors ?? null
 }
 
-/** An error's own words; ComfyUI's heading only where there are no others. */
-function explain({ message, details }) {
+/**
+ * An error's own words; ComfyUI's heading only where there are no others. What a node's own check
+ * says comes once for each of its inputs, behind the input's name.
+ */
+function explain({ type, message, details }) {
+    const own = type === "custom_validation_failed" && /^\w+ - (.+)$/s.exec(details)
+    if (own) return own[1]
     return details ? (/^[\w ]+$/.test(details) ? `${message}: ${details}` : details) : message
 }
 

@@ -57,7 +57,7 @@ function noticeChange() {
 function show(node) {
     const text = node.properties?.[PROPERTY]
     if (!node.samaReport) return
-    if (text) return fillReport(node.samaReport, text)
+    if (text) return fillReport(node.samaReport, String(text))
     const hint = document.createElement("div")
     hint.className = "sama-hint"
     hint.textContent = HINT
