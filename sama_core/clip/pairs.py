@@ -80,6 +80,8 @@ class Pairs:
         self._edit_leads = self.by_time and ratio > 1
         self.times: list[Fraction] = []
         """Of the pairs that were read, rising from 0."""
+        self.in_step = True
+        """Whether frame i was shown with frame i in all of them, also where rates differ."""
         self.longer: str | None = None
         """Which clip, "edit" or "source", has frames after the last pair."""
         self.starts = {"edit": Fraction(0), "source": Fraction(0)}
@@ -105,7 +107,7 @@ class Pairs:
         return min((count for count, _ in known), default=0)
 
     def __iter__(self) -> Iterator[Pair]:
-        self.times, self.longer = [], None
+        self.times, self.in_step, self.longer = [], True, None
         names = ("edit", "source") if self._edit_leads else ("source", "edit")
         lead, other = (_Reader(getattr(self, name)) for name in names)
         while True:
@@ -118,6 +120,7 @@ class Pairs:
             assert other.picture is not None
             frames = dict(zip(names, (picture.pixels, other.picture.pixels), strict=True))
             self.times.append(lead.time)
+            self.in_step &= lead.count == other.count
             yield Pair(lead.time, frames["edit"], frames["source"])
         self.starts = dict(zip(names, (lead.start, other.start), strict=True))
         if picture is not None:
@@ -134,6 +137,7 @@ class _Reader:
         self._length = 1 / take.fps
         self._next: Picture | None = None
         self.picture: Picture | None = None
+        self.count = 0
         self.start = Fraction(0)
         self.time = Fraction(0)
         self._began = False
@@ -144,6 +148,7 @@ class _Reader:
         self._next = None
         if following is not None:
             self.picture, self.time = following, following.time - self.start
+            self.count += 1
         return following
 
     def show(self, time: Fraction) -> bool:

@@ -175,7 +175,7 @@ def remarks(pairs: Pairs, size: tuple[int, int]) -> list[str]:
             f"The {pairs.longer} is longer: compared are the first {count} "
             f"{'frame' if count == 1 else 'frames'}, {float(pairs.duration):.4g} s."
         )
-    if pairs.by_time:
+    if not pairs.in_step:
         found.append(
             f"The source has {float(pairs.source.fps):.4g} frames per second, the edit "
             f"{float(pairs.edit.fps):.4g}: compared is what both show at the same time."

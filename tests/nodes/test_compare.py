@@ -227,6 +227,14 @@ def test_a_varying_rate_keeps_its_times(bench):
     assert bench.numbers(film) == [(number, number) for number in range(5)]
 
 
+def test_a_finished_edit_of_a_varying_rate_is_in_step_with_its_source(bench):
+    """Averages of the two differ: the edit's is over the part, the source's is the file's own."""
+    clip = bench.numbered("varying.mkv", 9, stamps=[0, 40, 80, 200, 240, 280, 800, 840, 880])
+    film, _ = bench.compare(edit=bench.finish(clip))
+    assert bench.numbers(film) == [(number, number) for number in range(9)]
+    assert film["remarks"] == []
+
+
 @pytest.mark.parametrize(
     "edit, source, shown, remark",
     [
