@@ -220,6 +220,19 @@ def test_the_view_stays_and_a_lost_film_says_so(clips, either_canvas, comfy_serv
     assert message.is_hidden()
 
 
+def test_undo_leaves_the_film_in_the_player(clips, either_canvas):
+    canvas = either_canvas
+    compare(canvas)
+    canvas.move_and_undo()
+    canvas.page.locator(STAGE).wait_for()
+    wait_for_film(canvas)
+    assert canvas.evaluate("() => players.size") == 1
+    press(canvas, "2")
+    press(canvas, "ArrowRight", 1)
+    assert canvas.evaluate(SHOWN) == [1, 1, EDIT + 1]
+    assert canvas.errors == []
+
+
 def test_nothing_is_left_when_the_node_goes_while_it_plays(clips, either_canvas):
     canvas = either_canvas
     compare(canvas)

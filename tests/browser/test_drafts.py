@@ -104,6 +104,9 @@ def test_drafts_are_drawn_picked_and_found_again(either_canvas, clip, request):
     )
     assert shown["costs"] == "\n".join(state["costs"]) and shown["message"] == ""
 
+    canvas.move_and_undo()
+    back = f"() => ({SHEET})().visible && ({SHEET})().pictures === 6"
+    canvas.wait_until(back, what="the new node's sheet on the page")
     click(canvas, 4)
     assert canvas.prompt()[NODE]["inputs"]["pick"] == f"{seeds[1]}: {BLUE}"
     entry = canvas.queue_and_wait()

@@ -57,6 +57,9 @@ def test_a_report_stands_in_its_node_and_in_the_saved_workflow(either_canvas):
     ]
     width, height = canvas.evaluate(DRAWN, [1, REPORT])
     assert width > 100 and height > 60
+    canvas.move_and_undo()
+    shown = f"given => ({BOX})(given).isConnected && ({TEXT})(given).includes('it fits')"
+    canvas.wait_until(shown, [1, REPORT], "the new node's box on the page")
     saved = canvas.workflow()
     assert "sama_report" not in str(canvas.prompt())
     canvas.evaluate("() => app.graph.clear()")

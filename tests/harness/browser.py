@@ -42,6 +42,15 @@ DROP = """([name, kind, data]) => {
         clientX: frame.x + frame.width / 2, clientY: frame.y + frame.height / 2 })
     for (const kind of ["dragenter", "dragover", "drop"]) app.canvasEl.dispatchEvent(event(kind))
 }"""
+MOVE_AND_UNDO = """async () => {
+    const { changeTracker } = app.extensionManager.workflow.activeWorkflow
+    const [node] = app.graph.nodes
+    node.pos[0] += 100
+    if (changeTracker.captureCanvasState) changeTracker.captureCanvasState()
+    else changeTracker.checkState()
+    await changeTracker.undo()
+    return node !== app.graph.getNodeById(node.id)
+}"""
 
 
 class Canvas:
@@ -136,6 +145,10 @@ class Canvas:
     def prompt(self) -> dict:
         """What is on the canvas, in API format, as the frontend would queue it."""
         return self._export("output")
+
+    def move_and_undo(self) -> None:
+        """Move a node and undo that, which makes all nodes anew."""
+        assert self.evaluate(MOVE_AND_UNDO, what="the undo") is True
 
     def fit(self) -> None:
         """Show the whole graph."""

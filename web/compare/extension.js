@@ -2,12 +2,14 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { leavePlace, takePlace } from "../shared/place.js";
 import { Player } from "./player.js";
 import { addStyle } from "../shared/style.js";
 
 const NODE = "SAMACompare";
 /** Under this name the film and the view are saved with the node. */
 const KEPT = "sama_compare";
+const WIDGET = "comparison";
 const SMALLEST = [480, 560];
 const SMALLEST_HEIGHT = 300;
 
@@ -17,7 +19,7 @@ app.registerExtension({
         if (node.constructor.comfyClass !== NODE) return;
         addStyle("compare/compare.css");
         const player = new Player(urlOf, (view) => keep(node, { view }));
-        node.addDOMWidget("comparison", "SAMA_COMPARISON", player.element, {
+        node.addDOMWidget(WIDGET, "SAMA_COMPARISON", player.element, {
             serialize: false,
             hideOnZoom: false,
             getMinHeight: () => SMALLEST_HEIGHT,
@@ -31,14 +33,20 @@ app.registerExtension({
         });
         const restore = () => {
             const saved = node.properties?.[KEPT];
-            if (saved) player.show(saved.film, saved.view);
+            const film = saved?.film ?? lastFilm(node);
+            if (saved || film) player.show(film, saved?.view);
         };
         chain(node, "onAdded", () => {
             player.attach();
             restore();
+            takePlace(node, WIDGET, player.element);
         });
         chain(node, "onConfigure", restore);
-        chain(node, "onRemoved", () => player.release());
+        chain(node, "onRemoved", () => {
+            player.large.close();
+            leavePlace(node, WIDGET, player.element);
+            player.release();
+        });
     },
 });
 
@@ -54,6 +62,12 @@ function chain(node, event, also) {
 
 function keep(node, changes) {
     node.properties[KEPT] = { ...node.properties[KEPT], ...changes };
+}
+
+/** What the frontend has of the node's last run: undo brings back a node from before it. */
+function lastFilm({ graph, id }) {
+    const inside = graph && graph !== (app.rootGraph ?? app.graph);
+    return app.nodeOutputs?.[inside ? `${graph.id}:${id}` : id]?.[KEPT]?.[0];
 }
 
 /** The number keeps a browser from showing what it kept of a file that is gone. */

@@ -2,6 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { leavePlace, takePlace } from "../shared/place.js";
 import { endAll, receive, stateOf } from "./runs.js";
 import { stateFrom } from "./saved.js";
 import { Sheet } from "./sheet.js";
@@ -12,6 +13,7 @@ const EVENT = "sama.drafts";
 /** Under this name the sheet's state is saved with the node. */
 const KEPT = "sama_drafts";
 const PICK = "pick";
+const WIDGET = "sheet";
 const SMALLEST = [540, 940];
 const SMALLEST_HEIGHT = 320;
 
@@ -41,7 +43,7 @@ function addSheet(node) {
         node.graph?.setDirtyCanvas(true, true);
     });
     sheets.set(node, sheet);
-    node.addDOMWidget("sheet", "SAMA_DRAFTS", sheet.element, {
+    node.addDOMWidget(WIDGET, "SAMA_DRAFTS", sheet.element, {
         serialize: false,
         hideOnZoom: false,
         getMinHeight: () => SMALLEST_HEIGHT,
@@ -59,7 +61,11 @@ function addSheet(node) {
         if (saved) show(node, saved);
         setTimeout(() => catchUp(node));
     });
-    chain(node, "onRemoved", () => sheet.release());
+    chain(node, "onAdded", () => takePlace(node, WIDGET, sheet.element));
+    chain(node, "onRemoved", () => {
+        leavePlace(node, WIDGET, sheet.element);
+        sheet.release();
+    });
 }
 
 /** Show a state, and keep it in the node. */

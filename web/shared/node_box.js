@@ -1,6 +1,8 @@
 /** Boxes of HTML in nodes: scrollable, selectable, and gone with their node. */
 
 import { app } from "../../../scripts/app.js"
+import { chain } from "./our_nodes.js"
+import { leavePlace, takePlace } from "./place.js"
 
 const SHEET = new CSSStyleSheet()
 SHEET.replaceSync(`
@@ -62,6 +64,8 @@ export function addBox(node, name, height) {
         margin: 6,
     })
     widget.serialize = false
+    chain(node, "onAdded", () => takePlace(node, name, element))
+    chain(node, "onRemoved", () => leavePlace(node, name, element))
     return { element, widget }
 }
 
