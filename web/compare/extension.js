@@ -2,6 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { lastOutput } from "../shared/our_nodes.js";
 import { leavePlace, takePlace } from "../shared/place.js";
 import { Player } from "./player.js";
 import { addStyle } from "../shared/style.js";
@@ -33,7 +34,7 @@ app.registerExtension({
         });
         const restore = () => {
             const saved = node.properties?.[KEPT];
-            const film = saved?.film ?? lastFilm(node);
+            const film = saved?.film ?? lastOutput(node)?.[KEPT]?.[0];
             if (saved || film) player.show(film, saved?.view);
         };
         chain(node, "onAdded", () => {
@@ -62,12 +63,6 @@ function chain(node, event, also) {
 
 function keep(node, changes) {
     node.properties[KEPT] = { ...node.properties[KEPT], ...changes };
-}
-
-/** What the frontend has of the node's last run: undo brings back a node from before it. */
-function lastFilm({ graph, id }) {
-    const inside = graph && graph !== (app.rootGraph ?? app.graph);
-    return app.nodeOutputs?.[inside ? `${graph.id}:${id}` : id]?.[KEPT]?.[0];
 }
 
 /** The number keeps a browser from showing what it kept of a file that is gone. */

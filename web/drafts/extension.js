@@ -2,6 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { lastOutput } from "../shared/our_nodes.js";
 import { leavePlace, takePlace } from "../shared/place.js";
 import { endAll, receive, stateOf } from "./runs.js";
 import { stateFrom } from "./saved.js";
@@ -57,7 +58,7 @@ function addSheet(node) {
         show(node, state);
     });
     chain(node, "onConfigure", () => {
-        const saved = stateFrom(node.properties?.[KEPT]);
+        const saved = stateFrom(node.properties?.[KEPT] ?? lastOutput(node)?.[KEPT]?.[0]);
         if (saved) show(node, saved);
         setTimeout(() => catchUp(node));
     });

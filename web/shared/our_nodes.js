@@ -39,6 +39,16 @@ export function ourNodes(graph = rootGraph(), seen = new Set()) {
     ])
 }
 
+/** What the frontend has of a node's last run: undo brings back a node from before that. */
+export function lastOutput(node) {
+    return app.nodeOutputs?.[placeOf(node)]
+}
+
+/** Under this name the frontend keeps outputs and previews of a node. */
+export function placeOf({ graph, id }) {
+    return graph && graph !== rootGraph() ? `${graph.id}:${id}` : String(id)
+}
+
 function rootGraph() {
     return app.rootGraph ?? app.graph
 }

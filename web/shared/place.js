@@ -6,6 +6,7 @@
  */
 
 import { app } from "../../../scripts/app.js"
+import { placeOf } from "./our_nodes.js"
 
 const AGAIN_MS = 300 // the frontend has drawn a loaded graph by then
 /** Graph, node and widget → what held the element of the node that was removed last. */
@@ -30,6 +31,5 @@ function settle(node, name, element) {
 }
 
 function keyOf(node, name) {
-    const { graph } = node
-    return `${graph === (app.rootGraph ?? app.graph) ? "" : graph?.id}/${node.id}/${name}`
+    return `${placeOf(node)}/${name}`
 }
