@@ -9,7 +9,7 @@ from ..convert.formats import FORMATS
 from ..released_files import OWN_CFG, OWN_STEPS, SAMA_14B, SAMA_SHAPES
 from ..weights.names import WEIGHT_DTYPES
 from .commands.convert import convert
-from .commands.edit import DEFAULT_INSTRUCTION, DEFAULT_SEED, area_pixels, edit
+from .commands.edit import DEFAULT_INSTRUCTION, DEFAULT_SEED, FITS, area_pixels, edit
 from .commands.models import models
 from .commands.plan import area_or_size, plan
 from .commands.serve import serve
@@ -142,6 +142,13 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
         type=_area,
         metavar="WxH",
         help="working area, WxH or pixels (default: the model's own)",
+    )
+    add(
+        "--fit",
+        choices=FITS,
+        metavar="FIT",
+        help="how the picture is fitted to the model: 'crop to bucket' leaves the sides that stand "
+        "out unedited, letterbox, stretch, 'keep size' (default: the workflow's, crop to bucket)",
     )
     add(
         "--out",

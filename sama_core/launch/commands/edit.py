@@ -44,6 +44,8 @@ LIMITS = {
     "area": (32 * 32, 4096 * 4096),
 }
 """Lowest and highest value of each option, as the nodes' inputs have them; NaN is outside."""
+FITS = ("crop to bucket", "letterbox", "stretch", "keep size")
+"""The choices of SAMA Source Video; its own list, `clip.Fit`, needs numpy."""
 OWN = {"steps": OWN_STEPS, "cfg": OWN_CFG}
 """What stands for the model's own."""
 
@@ -130,7 +132,13 @@ def make_graph(
         stages.say(trio.notice())
     set_models(graph, trio)
     set_inputs(graph, "LoadVideo", file=client.upload(clip))
-    set_inputs(graph, "SAMASourceVideo", frames=options.frames or ALL_FRAMES, area=options.area)
+    set_inputs(
+        graph,
+        "SAMASourceVideo",
+        frames=options.frames or ALL_FRAMES,
+        area=options.area,
+        fit=options.fit,
+    )
     set_inputs(graph, "SaveVideo", filename_prefix=unique_name(clip, options.seed))
     set_inputs(
         graph,

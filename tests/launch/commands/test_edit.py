@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sama_core.clip import ClipRange, FileSource
+from sama_core.clip import ClipRange, FileSource, Fit
 from sama_core.launch.cli import main, parser
 from sama_core.launch.commands import edit as edit_module
 from sama_core.launch.commands.edit import (
+    FITS,
     area_pixels,
     start_server,
     unique_name,
@@ -114,6 +115,18 @@ def test_options_reach_the_workflow_and_nothing_is_overwritten(run, clip, tmp_pa
         and '"area": 4096' in prompt
         and '"frames": 5' in prompt
     )
+
+
+def test_the_fit_that_edits_all_can_be_asked_for(run, clip, tmp_path):
+    """What the remark on unedited sides advises is an option, with all of the node's choices."""
+    assert tuple(map(str, Fit)) == FITS
+    few = ["--video", str(clip), "--steps", "1", "--cfg", "1", "--frames", "1", "--out"]
+    advice = "25% of the picture stays unedited: fit 'stretch' edits all of it."
+    assert advice in run(*few, "crop.mp4")[1]
+    code, printed, _ = run(*few, "stretch.mp4", "--fit", "stretch")
+    assert code == 0 and "stays unedited" not in printed
+    with av.open(str(tmp_path / "stretch.mp4")) as container:
+        assert '"fit": "stretch"' in container.metadata["prompt"]
 
 
 def saved_under(path: Path) -> str:
