@@ -36,7 +36,7 @@ from .run_identity import RunIdentity
 from .unknown_words import remark_on_words
 
 LATER_FRAMES = (
-    "A draft of frame 0 shows what the full edit has there: 41 dB apart on SAMA-Shapes. Drafts of "
+    "A draft of frame 0 shows what the full edit has there: 40 dB apart on SAMA-Shapes. Drafts of "
     "later frames tell less, 33 dB: they show whether the words are understood, not the details."
 )
 """Said where a later frame is drafted; measured in docs/lab/drafts.md."""
