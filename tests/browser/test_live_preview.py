@@ -74,6 +74,32 @@ def test_it_is_a_film_with_the_time_left_and_leaves_nothing(either_canvas, comfy
     assert canvas.errors == []
 
 
+PICTURES = """id => [
+    ...(LiteGraph.vueNodesMode ? [] : app.graph.getNodeById(id).imgs ?? []),
+    ...document.querySelectorAll(`[data-node-id="${id}"] img`),
+].filter(picture => !picture.isConnected || picture.checkVisibility())
+    .map(picture => [picture.naturalWidth, picture.naturalHeight])"""
+
+
+def test_the_sheet_of_single_frames_takes_the_place_of_the_preview(either_canvas, comfy_server):
+    """Two columns of SAMA-Shapes' 64x64 and two rows, gaps of 8."""
+    shutil.copy(embedded.CLIP, comfy_server.base / "input" / embedded.CLIP.name)
+    graph = json.loads((REPO_ROOT / "workflows/api/anchor_preview.json").read_text())
+    (node,) = (key for key, node in graph.items() if node["class_type"] == "SAMAAnchorPreview")
+    canvas = either_canvas
+    seed = 23 if canvas.evaluate("() => LiteGraph.vueNodesMode") else 24  # nothing may be kept
+    graph[node]["inputs"] |= {"anchors": 2, "seed": seed}
+    canvas.open_api(graph)
+    canvas.fit()
+    canvas.evaluate(WATCH, int(node))
+    canvas.evaluate(PREVIEW, "auto")
+    assert canvas.queue_and_wait()["status"]["status_str"] == "success"
+    assert canvas.evaluate("() => window.heights.size") > 0  # there were previews
+    sheet = f"id => JSON.stringify(({PICTURES})(id)) === '[[136,136]]'"
+    canvas.wait_until(sheet, int(node), "the sheet alone in the node")
+    assert canvas.errors == []
+
+
 def test_a_cancelled_run_leaves_no_text_and_no_preview_where_there_is_none(canvas, comfy_server):
     """With ComfyUI's setting "none" there are steps and times, and no film."""
     edit = open_edit(canvas, comfy_server, steps=500, seed=22)
