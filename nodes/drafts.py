@@ -156,5 +156,6 @@ class Drafts(io.ComfyNode):
 
 def _workflow_id(hidden) -> str | None:
     """The id that the frontend gave the workflow; other clients send none."""
-    workflow = (hidden.extra_pnginfo or {}).get("workflow") or {}
-    return workflow.get("id")
+    sent = hidden.extra_pnginfo
+    workflow = sent.get("workflow") if isinstance(sent, dict) else None
+    return workflow.get("id") if isinstance(workflow, dict) else None

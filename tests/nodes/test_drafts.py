@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from ..comfyui.graphs import Edit, whole_edit
 
@@ -291,6 +292,26 @@ def test_a_frame_that_the_clip_does_not_have_is_refused(edit, counted):
     result = edit.comfyui.run(edit.nodes, keep=[link[0]])
     assert "anchor_frames: got 5, needs numbers of 0 to 4. Choose others." in result.errors[0]
     assert counted["texts"] == []
+
+
+@pytest.mark.parametrize("sent", [None, "a text", [1], {}, {"workflow": "a text"}])
+def test_a_client_may_send_any_workflow(pack, sent):
+    hidden = SimpleNamespace(extra_pnginfo=sent)
+    assert pack.module("nodes.drafts")._workflow_id(hidden) is None
+
+
+def test_why_drafts_are_drawn_again_fits_into_the_node(edit):
+    """A LoRA hook leads through half of ComfyUI to something that cannot be read."""
+    weight = {"diffusion_model.blocks.0.self_attn.q.diff_b": torch.full((256,), 0.1)}
+    save_file(weight, edit.comfyui.models("loras") / "hook.safetensors")
+    hook = edit.add("CreateHookLoraModelOnly", lora_name="hook.safetensors", strength_model=1.0)
+    edit.clip = edit.add(
+        "SetClipHooks", clip=edit.clip, hooks=hook, apply_to_conds=True, schedule_clip=False
+    )
+    state, _ = run(edit, drafts(edit, instructions=RED, seeds="1"))
+    (note,) = state["notes"]
+    assert note.startswith("These drafts are drawn again in every run: a part of the model or of ")
+    assert "reading" not in note and len(note) < 300, note
 
 
 def test_messages_name_the_workflow_and_go_to_its_browser_alone(edit, monkeypatch):
