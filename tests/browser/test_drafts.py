@@ -34,6 +34,8 @@ SHEET = """() => {
         choice: text("choice"), message: text("message"), costs: text("costs"),
     }
 }"""
+HEIGHT = """() => document.querySelector("[data-node-id='6']")?.getBoundingClientRect().height
+    ?? app.graph.getNodeById(6).size[1]"""
 SET = """([name, value]) => {
     app.graph.getNodeById(6).widgets.find(widget => widget.name === name).value = value
 }"""
@@ -107,6 +109,11 @@ def test_drafts_are_drawn_picked_and_found_again(either_canvas, clip, request):
     canvas.move_and_undo()
     back = f"() => ({SHEET})().visible && ({SHEET})().pictures === 6"
     canvas.wait_until(back, what="the new node's sheet on the page")
+    canvas.fit()
+    before = canvas.evaluate(HEIGHT)
+    canvas.evaluate("() => { document.querySelector('.sama-drafts-bands').style.zoom = 3 }")
+    canvas.evaluate("() => new Promise(done => setTimeout(done, 500))")
+    assert abs(canvas.evaluate(HEIGHT) - before) < 2  # a long sheet scrolls
     click(canvas, 4)
     assert canvas.prompt()[NODE]["inputs"]["pick"] == f"{seeds[1]}: {BLUE}"
     entry = canvas.queue_and_wait()
