@@ -89,6 +89,13 @@ def colours_of(picture: av.VideoFrame, context: av.VideoCodecContext) -> Colours
     return Colours(matrix_of(picture), int(tagged.color_primaries), int(tagged.color_trc))
 
 
+def tag_encoder(context: av.VideoCodecContext, tags: Colours) -> None:
+    """State the colours of the limited-range pictures that an encoder will get."""
+    context.color_range = LIMITED_RANGE
+    context.colorspace, context.color_primaries = tags.matrix, tags.primaries
+    context.color_trc = tags.transfer
+
+
 def colours_to_write(stated: Colours, height: int) -> Colours:
     """Tags for a file made of pictures with the tags `stated`: the same, without invalid ones.
 

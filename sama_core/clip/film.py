@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .colours import BT601_COLOURS, BT709_COLOURS, HD_HEIGHT, LIMITED_RANGE, ToYuv
+from .colours import BT601_COLOURS, BT709_COLOURS, HD_HEIGHT, ToYuv, tag_encoder
 from .save import ALIKE, TAGS, check_size, complete_or_absent
 from .sound import encodable, encode_audio
 
@@ -110,9 +110,7 @@ def _open_stream(
     context = stream.codec_context
     context.time_base = Fraction(1, CLOCK)
     context.max_b_frames = 0
-    context.color_range = LIMITED_RANGE
-    context.colorspace, context.color_primaries = colours.matrix, colours.primaries
-    context.color_trc = colours.transfer
+    tag_encoder(context, colours)
     return stream, ToYuv("yuv420p", colours)
 
 

@@ -203,6 +203,12 @@ class ClipInfo:
     def remarks(self) -> list[str]:
         """What the artist should know about the source; empty if there is nothing."""
         found = []
+        if cut := self.placement.describe_cut():  # a node may show the first two lines only
+            found.append(
+                f"{100 * self.placement.share_cut:.2g}% of the picture stays unedited: fit "
+                f"'{Fit.STRETCH}' edits all of it. Fit '{self.placement.fit}' leaves {cut} as they "
+                "are, and an object there is edited in part."
+            )
         if self.interlaced:
             found.append(
                 f"{self.interlaced} of {self.frame_count} frames are interlaced: comb lines may "
@@ -234,12 +240,6 @@ class ClipInfo:
             found.append("The frame rate varies: every frame keeps its own time.")
         if self.sound_remark:
             found.append(self.sound_remark)
-        if cut := self.placement.describe_cut():  # a node may show the first two lines only
-            found.append(
-                f"{100 * self.placement.share_cut:.2g}% of the picture stays unedited: fit "
-                f"'{Fit.STRETCH}' edits all of it. Fit '{self.placement.fit}' leaves {cut} as they "
-                "are, and an object there is edited in part."
-            )
         return found
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..errors import ClipError, needed
 from ..weights.write import whole_file
-from .colours import LIMITED_RANGE, Colours, ToYuv, colours_to_write
+from .colours import Colours, ToYuv, colours_to_write, tag_encoder
 from .fit import Progress
 from .info import ClipInfo
 from .picture import WHITE
@@ -244,9 +244,7 @@ def _video_stream(
         context.max_b_frames = 0
     if info.facts.pixel_aspect != 1:
         context.sample_aspect_ratio = info.facts.pixel_aspect
-    context.color_range = LIMITED_RANGE
-    context.colorspace, context.color_primaries = tags.matrix, tags.primaries
-    context.color_trc = tags.transfer
+    tag_encoder(context, tags)
     return stream
 
 

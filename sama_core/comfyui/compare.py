@@ -186,8 +186,13 @@ def remarks(pairs: Pairs, size: tuple[int, int]) -> list[str]:
         found.append(
             f"The edit, {edited[0]}x{edited[1]}, {how} the source's {shown[0]}x{shown[1]}."
         )
+    width, height = even_size(*shown)
     if max(shown) > LONGEST_SIDE:
-        found.append(f"The player shows {size[0]}x{size[1]}; the output has {shown[0]}x{shown[1]}.")
+        found.append(
+            f"The player shows {size[0]}x{size[1]}; each clip of the output {width}x{height}."
+        )
+    elif (width, height) != shown:
+        found.append(f"Sides of a video are even: each clip of the output has {width}x{height}.")
     return found
 
 

@@ -53,9 +53,8 @@ GUARDED = {
     "sama_core/clip/colours.py": {
         "color_primaries",
         "color_trc",
-    },  # else those of the codec context
-    "sama_core/clip/save.py": {"color_primaries", "color_trc"},
-}  # of the codec context
+    },  # also those of the codec context
+}
 
 
 def nodes_of(path):

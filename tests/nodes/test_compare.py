@@ -240,7 +240,12 @@ def test_a_finished_edit_of_a_varying_rate_is_in_step_with_its_source(bench):
     [
         ((16, 24), (32, 48), (48, 32), "The edit, 24x16, is scaled to the source's 48x32."),
         ((32, 32), (32, 48), (48, 32), "The edit, 32x32, is stretched to the source's 48x32."),
-        ((33, 47), (33, 47), (48, 32), None),
+        (
+            (33, 47),
+            (33, 47),
+            (48, 32),
+            "Sides of a video are even: each clip of the output has 48x32.",
+        ),
         ((64, 16), (64, 16), (16, 64), None),
     ],
     ids=["smaller", "another shape", "odd", "high"],
@@ -266,7 +271,7 @@ def test_4k_is_shown_smaller_and_says_so(bench, images):
         **images(edit=flat(1, 2160, 3840, 90), source=flat(1, 2160, 3840, 90)), layout="wipe"
     )
     assert (film["width"], film["height"]) == (1920, 1080)
-    assert film["remarks"] == ["The player shows 1920x1080; the output has 3840x2160."]
+    assert film["remarks"] == ["The player shows 1920x1080; each clip of the output 3840x2160."]
     assert video.get_dimensions() == (3840, 2160)
 
 
