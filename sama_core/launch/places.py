@@ -19,6 +19,8 @@ PACK_ROOT = Path(os.path.abspath(__file__)).parents[2]
 PACK_NAME = "ComfyUI-SAMA"
 VIDEO, PICTURE = ".mp4", ".png"
 """Suffixes of results."""
+LONGEST_STEM = 150
+"""Bytes of a clip's name in that of its result."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,16 @@ def choose_target(out: str | None, clip: Path, seed: int) -> Path:
 
     Raises LaunchError if nothing can be written there.
     """
-    default = f"{clip.stem}_sama_seed{seed}{VIDEO}"
+    default = f"{shorten_stem(clip)}_sama_seed{seed}{VIDEO}"
     given = Path(os.path.expanduser(out or default))
     return check_target("--out", given / default if given.is_dir() else given, VIDEO)
+
+
+def shorten_stem(clip: Path) -> str:
+    """The clip's name for that of its result: with what is added, file systems take 255 bytes."""
+    stem = clip.stem
+    whole = len(os.fsencode(stem)) <= LONGEST_STEM
+    return stem if whole else os.fsencode(stem)[:LONGEST_STEM].decode("utf-8", "ignore")
 
 
 def check_target(option: str, given: str | Path, suffix: str) -> Path:

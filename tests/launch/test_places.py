@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,8 @@ def test_default_and_completed_names(tmp_path, monkeypatch):
     assert choose_target(str(tmp_path), clip, 7) == tmp_path / "my clip_sama_seed7.mp4"
     assert choose_target("result", clip, 7) == tmp_path / "result.mp4"
     assert choose_target("RESULT.MP4", clip, 7) == tmp_path / "RESULT.MP4"
+    long = Path("木" * 83 + ".mp4")
+    assert choose_target(None, long, 7) == tmp_path / ("木" * 50 + "_sama_seed7.mp4")
 
 
 def test_impossible_names_are_refused_before_the_work(tmp_path):

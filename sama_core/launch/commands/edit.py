@@ -12,7 +12,7 @@ from ... import embedded
 from ...errors import needed
 from ...released_files import OWN_CFG, OWN_STEPS, SAMA_14B
 from ..clip_jobs import check_clip, clip_facts, describe, run_job
-from ..places import PICTURE, Places, check_target, choose_target, write_new
+from ..places import PICTURE, Places, check_target, choose_target, shorten_stem, write_new
 from ..progress import LaunchError, Stages
 from ..server.client import QUEUE_PATH, Client, Refused
 from ..server.follow import LOAD, SAVE, Follower, saved_file
@@ -157,7 +157,7 @@ def unique_name(clip: Path, seed: int) -> str:
     With one name for all jobs, a server that has made the same edit before would save nothing and
     name the earlier file, which may be deleted or replaced by now.
     """
-    name = NOT_IN_NAMES.sub("_", clip.stem)
+    name = NOT_IN_NAMES.sub("_", shorten_stem(clip))
     return f"{RESULTS}/{name} seed {seed} {uuid.uuid4().hex[:12]}"
 
 
