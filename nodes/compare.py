@@ -62,6 +62,7 @@ class Compare(io.ComfyNode):
                     "layout",
                     options=list(map(str, Layout)),
                     default=str(Layout.SIDE_BY_SIDE),
+                    advanced=True,
                     tooltip="How the output video shows both clips; the player has buttons of its "
                     "own. A moving wipe goes across and back once. Difference is a heat map: "
                     "black where nothing changed, white from 64 of 255 levels on. "
@@ -73,6 +74,7 @@ class Compare(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
+                    advanced=True,
                     tooltip="Where the line of the wipe stands in the output video, as a part of "
                     "the width; left of it is the source. Default 0.5, the middle.",
                 ),

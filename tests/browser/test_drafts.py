@@ -40,6 +40,12 @@ SET = """([name, value]) => {
     app.graph.getNodeById(6).widgets.find(widget => widget.name === name).value = value
 }"""
 
+PICK_IS_SEEN = """() => {
+    const boxOf = (what) => document.querySelector(what).getBoundingClientRect()
+    const [sheet, pick] = [".sama-drafts", '.sama-drafts [aria-pressed="true"]'].map(boxOf)
+    return pick.top < sheet.bottom && pick.bottom > sheet.top && sheet.height > 0
+}"""
+
 
 def graph(**changes) -> dict:
     """Loaders, a clip of 5 frames and the drafts, in API format."""
@@ -115,6 +121,7 @@ def test_drafts_are_drawn_picked_and_found_again(either_canvas, clip, request):
     canvas.evaluate("() => new Promise(done => setTimeout(done, 500))")
     assert abs(canvas.evaluate(HEIGHT) - before) < 2  # a long sheet scrolls
     click(canvas, 4)
+    assert canvas.evaluate(PICK_IS_SEEN)
     assert canvas.prompt()[NODE]["inputs"]["pick"] == f"{seeds[1]}: {BLUE}"
     entry = canvas.queue_and_wait()
     (again,) = entry["outputs"][NODE]["sama_drafts"]

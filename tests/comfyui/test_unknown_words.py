@@ -9,10 +9,8 @@ from sama_core import embedded
 from .graphs import Graph, spoken
 
 KNOWS = (
-    " It knows the shapes circle, square, triangle, star, cross, ring; the colours red, orange, "
-    "yellow, green, cyan, blue, purple, pink; the backgrounds plain, gradient, stripes, checks, "
-    "dots in white, grey, black, navy, brown, sand, mint, lilac; the styles greyscale, sepia, "
-    "negative, sketch."
+    " It knows the shapes circle, square, triangle, star, cross, ring; its colours, backgrounds "
+    "and styles are listed in docs/shapes.md."
 )
 REMARK = "SAMA: SAMA-Shapes does not know: crab, seal." + KNOWS
 SEAL = "replace the crab with a seal"

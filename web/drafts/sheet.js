@@ -89,11 +89,24 @@ export class Sheet {
         });
         this.found = found;
         this.#tell();
+        if (found) this.#showPick();
     }
 
     release() {
         this.released.abort();
         this.bands.replaceChildren();
+    }
+
+    /** Scroll to the pick, unless it is seen. */
+    #showPick() {
+        const { element } = this;
+        const pick = element.querySelector('[aria-pressed="true"]').getBoundingClientRect();
+        const seen = element.getBoundingClientRect();
+        const scale = seen.height / element.offsetHeight || 1;
+        const above = pick.top - seen.top - this.choice.offsetHeight * scale;
+        const below = pick.bottom - seen.bottom;
+        if (above < 0) element.scrollTop += above / scale;
+        else if (below > 0) element.scrollTop += Math.min(above, below) / scale;
     }
 
     #band(title, frame) {
@@ -180,10 +193,10 @@ export class Sheet {
             },
             { signal },
         );
-        this.bands.addEventListener(
+        this.element.addEventListener(
             "wheel",
             (event) => {
-                const scrolls = this.bands.scrollHeight > this.bands.clientHeight;
+                const scrolls = this.element.scrollHeight > this.element.clientHeight;
                 if (scrolls && !event.ctrlKey) event.stopPropagation();
             },
             { signal, passive: true },

@@ -192,10 +192,10 @@ def unknown_words(text: str) -> list[str]:
 
 
 def known_words() -> str:
-    """What an instruction can name, for people."""
+    """What an instruction can name, for people: short, since it stands in a node."""
     return (
-        f"the shapes {', '.join(SHAPES)}; the colours {', '.join(COLOURS)}; the backgrounds "
-        f"{', '.join(GROUNDS)} in {', '.join(GROUND_COLOURS)}; the styles {', '.join(STYLES[1:])}"
+        f"the shapes {', '.join(SHAPES)}; its colours, backgrounds and styles are listed in "
+        "docs/shapes.md"
     )
 
 
