@@ -160,10 +160,9 @@ class DraftRun:
         if any(self.asked.frames):
             notes.append(LATER_FRAMES)
         if self.identity.why_not:
-            where = self.identity.why_not.rsplit(" reading ", 1)[-1]  # the end of a long way
             notes.append(
                 "These drafts are drawn again in every run: a part of the model or of the text "
-                f"encoder cannot be compared with an earlier run ({where})."
+                f"encoder cannot be compared with an earlier run ({self.identity.obstacle})."
             )
         return notes
 

@@ -132,7 +132,7 @@ class LongRun:
         for number, segment in enumerate(self.segments):
             self.run.stages.note = f"segment {number + 1} of {len(self.segments)}"
             if self.identity and self.identity.why_not:
-                self.run.stages.note += f" (not kept: {self.identity.why_not})"
+                self.run.stages.note += f" (not kept: {self.identity.obstacle})"
             yield segment, self._latent(number, segment)
 
     def _latent(self, number: int, segment: Segment) -> Tensor:

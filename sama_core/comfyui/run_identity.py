@@ -58,6 +58,11 @@ class RunIdentity:
         self._model = model
         self.key()
 
+    @property
+    def obstacle(self) -> str:
+        """What cannot be described, without the way to it through the model: short, for a node."""
+        return (self.why_not or "").rsplit(" reading ", 1)[-1]
+
     def key(self, *parts: Any) -> str | None:
         """40 hexadecimal digits for the current state of the run and for `parts`.
 

@@ -39,6 +39,7 @@ def test_what_cannot_be_described_is_named_and_not_kept(bench, where):
     identity = bench.identity(model)
     assert identity.key() is None
     assert where in identity.why_not and "'their pack'" in identity.why_not
+    assert identity.why_not.endswith(identity.obstacle) and " reading " not in identity.obstacle
 
 
 def long_edit(bench, model, store) -> list[str]:

@@ -28,8 +28,9 @@ const working = new Map()
 app.registerExtension({
     name: "SAMA.AfterRun",
     beforeRegisterNodeDef(nodeType, nodeData) {
-        // An output node shows pictures of its own there; it has the room for them.
-        if (!isOurs(nodeData.name) || nodeData.output_node) return
+        // An output node shows pictures of its own there, except for the sheet of drafts.
+        if (!isOurs(nodeData.name)) return
+        if (nodeData.output_node && nodeData.name !== "SAMADrafts") return
         chain(nodeType.prototype, "onNodeCreated", function () {
             this.samaGivesWay = true
             chain(this, "addCustomWidget", widget => giveWay(this, widget))
