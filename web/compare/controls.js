@@ -91,7 +91,11 @@ export class Controls {
         this.labels.source.hidden = !film || !(both || alone === "source");
         this.labels.edit.hidden = !film || !(both || alone === "edit");
         this.legend.hidden = !film || flipped || view.mode !== "difference";
-        this.#name(this.playButton, film?.playing ? "pause" : "play", film?.playing ? "Pause" : "Play");
+        this.#name(
+            this.playButton,
+            film?.playing ? "pause" : "play",
+            film?.playing ? "Pause" : "Play",
+        );
         this.loopButton.setAttribute("aria-pressed", String(view.loop));
         this.speed.value = String(view.speed);
         this.sound.value = view.sound;
@@ -131,7 +135,9 @@ export class Controls {
             this.modes[mode] = this.#button(title, `Show as: ${title}`, () =>
                 this.player.setMode(mode),
             );
-        this.large = this.#button("large", "Full size (E); Escape closes", () => this.player.openLarge());
+        this.large = this.#button("large", "Full size (E); Escape closes", () =>
+            this.player.openLarge(),
+        );
         return element(
             "div",
             { class: "sama-compare-bar", role: "toolbar", "aria-label": "View" },

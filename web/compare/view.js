@@ -2,7 +2,11 @@
 
 import { MODES } from "./picture.js";
 
-export const SOUNDS = { none: "No sound", edit: "Sound of the edit", source: "Sound of the source" };
+export const SOUNDS = {
+    none: "No sound",
+    edit: "Sound of the edit",
+    source: "Sound of the source",
+};
 export const SPEEDS = [0.1, 0.25, 0.5, 1, 2];
 
 const DEFAULT = { mode: "wipe", wipe: 0.5, sound: "none", loop: true, speed: 1 };

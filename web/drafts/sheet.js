@@ -71,7 +71,8 @@ export class Sheet {
 
     /** Show what changed in the state: one more picture, or how the run ended. */
     update(number = null) {
-        if (number !== null) this.#fill(this.cells[number].picture, this.state.drafts[number].image);
+        if (number !== null)
+            this.#fill(this.cells[number].picture, this.state.drafts[number].image);
         this.#tell();
     }
 
@@ -189,7 +190,8 @@ export class Sheet {
         this.element.addEventListener(
             "keydown",
             (event) => {
-                if ([" ", "Enter", "Delete", "Backspace"].includes(event.key)) event.stopPropagation();
+                if ([" ", "Enter", "Delete", "Backspace"].includes(event.key))
+                    event.stopPropagation();
             },
             { signal },
         );

@@ -6,98 +6,98 @@
  * that has ended, was cancelled or has failed, text, preview and growth are gone.
  */
 
-import { app } from "../../../scripts/app.js"
-import { api } from "../../../scripts/api.js"
-import { chain, findNode, isOurs, ourNodes } from "../shared/our_nodes.js"
-import { removeWidget } from "../shared/node_box.js"
-import { REFUSAL, keepSize, keptHeight, restoreSize } from "../shared/room.js"
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { chain, findNode, isOurs, ourNodes } from "../shared/our_nodes.js";
+import { removeWidget } from "../shared/node_box.js";
+import { REFUSAL, keepSize, keptHeight, restoreSize } from "../shared/room.js";
 
-const TEXT = "$$node-text-preview"
-const PICTURE = "$$canvas-image-preview"
-const ENDS = ["execution_success", "execution_error", "execution_interrupted"]
-const LEAST = 64 // pixels of a preview's height
-const ROOMY = ["SAMAEdit", "SAMALongEdit"]
-const ROOM = 190 // pixels that a new one of these has for text and preview
-const DRAWN_MS = 300 // the frontend has drawn a change of a node by then
+const TEXT = "$$node-text-preview";
+const PICTURE = "$$canvas-image-preview";
+const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
+const LEAST = 64; // pixels of a preview's height
+const ROOMY = ["SAMAEdit", "SAMALongEdit"];
+const ROOM = 190; // pixels that a new one of these has for text and preview
+const DRAWN_MS = 300; // the frontend has drawn a change of a node by then
 
 /** Nodes 2.0 draws previews by itself, and keeps the last one: what ours do is said in CSS. */
-const sheet = new CSSStyleSheet()
+const sheet = new CSSStyleSheet();
 /** Node ids → whether the node is at work. */
-const working = new Map()
+const working = new Map();
 
 app.registerExtension({
     name: "SAMA.AfterRun",
     beforeRegisterNodeDef(nodeType, nodeData) {
         // An output node shows pictures of its own there, except for the sheet of drafts.
-        if (!isOurs(nodeData.name)) return
-        if (nodeData.output_node && nodeData.name !== "SAMADrafts") return
+        if (!isOurs(nodeData.name)) return;
+        if (nodeData.output_node && nodeData.name !== "SAMADrafts") return;
         chain(nodeType.prototype, "onNodeCreated", function () {
-            this.samaGivesWay = true
-            chain(this, "addCustomWidget", widget => giveWay(this, widget))
+            this.samaGivesWay = true;
+            chain(this, "addCustomWidget", (widget) => giveWay(this, widget));
             if (ROOMY.includes(nodeData.name)) {
-                this.setSize([Math.max(this.size[0], 400), this.computeSize()[1] + ROOM])
+                this.setSize([Math.max(this.size[0], 400), this.computeSize()[1] + ROOM]);
             }
-        })
+        });
     },
     setup() {
-        document.adoptedStyleSheets.push(sheet)
-        api.addEventListener("progress_state", ({ detail }) => keepSizes(detail.nodes))
-        for (const end of ENDS) api.addEventListener(end, () => tidyAll(false))
-        api.addEventListener("reconnecting", () => tidyAll(true))
+        document.adoptedStyleSheets.push(sheet);
+        api.addEventListener("progress_state", ({ detail }) => keepSizes(detail.nodes));
+        for (const end of ENDS) api.addEventListener(end, () => tidyAll(false));
+        api.addEventListener("reconnecting", () => tidyAll(true));
     },
-})
+});
 
 /** Limits a preview that is added to a node to the room that the node has to spare. */
 function giveWay(node, widget) {
-    if (widget?.name !== PICTURE) return
-    let height = 0
-    widget.computeLayoutSize = () => ({ minHeight: height, minWidth: 1 })
-    height = Math.max(LEAST, (keptHeight(node) ?? node.size[1]) - node.computeSize()[1])
+    if (widget?.name !== PICTURE) return;
+    let height = 0;
+    widget.computeLayoutSize = () => ({ minHeight: height, minWidth: 1 });
+    height = Math.max(LEAST, (keptHeight(node) ?? node.size[1]) - node.computeSize()[1]);
 }
 
 /** A node's size when it begins, before ComfyUI adds text and preview. */
 function keepSizes(states) {
     for (const [id, { state, display_node_id: shown }] of Object.entries(states ?? {})) {
-        const node = state === "running" ? findNode(shown ?? id) : null
-        if (!isOurs(node) || keptHeight(node)) continue
-        keepSize(node)
-        if (node.samaGivesWay) styleNodes2(node.id, true)
+        const node = state === "running" ? findNode(shown ?? id) : null;
+        if (!isOurs(node) || keptHeight(node)) continue;
+        keepSize(node);
+        if (node.samaGivesWay) styleNodes2(node.id, true);
     }
 }
 
 function styleNodes2(id, works) {
-    working.set(id, works)
+    working.set(id, works);
     const rules = [...working].map(([id, works]) => {
-        const picture = `[data-node-id="${id}"] img.contain-size`
+        const picture = `[data-node-id="${id}"] img.contain-size`;
         return works
             ? `${picture} { min-height: ${LEAST}px !important; }`
-            : `${picture}, ${picture} + div { display: none; }`
-    })
-    sheet.replaceSync(rules.join("\n"))
+            : `${picture}, ${picture} + div { display: none; }`;
+    });
+    sheet.replaceSync(rules.join("\n"));
 }
 
 /** Takes out of our nodes what a run has left; `lost`: also text that a lost server cannot blank. */
 function tidyAll(lost) {
-    setTimeout(() => ourNodes().forEach(node => tidy(node, lost)), 0)
-    setTimeout(() => ourNodes().forEach(giveRoomBack), DRAWN_MS)
+    setTimeout(() => ourNodes().forEach((node) => tidy(node, lost)), 0);
+    setTimeout(() => ourNodes().forEach(giveRoomBack), DRAWN_MS);
 }
 
 function tidy(node, lost) {
-    const text = widgetOf(node, TEXT)
-    if (text && (lost || !String(text.value ?? "").trim())) removeWidget(node, text)
-    const picture = widgetOf(node, PICTURE)
+    const text = widgetOf(node, TEXT);
+    if (text && (lost || !String(text.value ?? "").trim())) removeWidget(node, text);
+    const picture = widgetOf(node, PICTURE);
     if (picture && !node.images?.length) {
-        node.imgs = undefined
-        removeWidget(node, picture)
+        node.imgs = undefined;
+        removeWidget(node, picture);
     }
-    if (working.get(node.id)) styleNodes2(node.id, false)
+    if (working.get(node.id)) styleNodes2(node.id, false);
 }
 
 /** Not while the next run is at work in the node, nor while a refusal stands there. */
 function giveRoomBack(node) {
-    if (![TEXT, PICTURE, REFUSAL].some(name => widgetOf(node, name))) restoreSize(node)
+    if (![TEXT, PICTURE, REFUSAL].some((name) => widgetOf(node, name))) restoreSize(node);
 }
 
 function widgetOf(node, name) {
-    return node.widgets?.find(widget => widget.name === name)
+    return node.widgets?.find((widget) => widget.name === name);
 }

@@ -5,54 +5,54 @@
  * that failed. It goes when the graph is taken again, or when something on the node is changed.
  */
 
-import { app } from "../../../scripts/app.js"
-import { api } from "../../../scripts/api.js"
-import { findNode, isOurs } from "../shared/our_nodes.js"
-import { addBox, removeWidget } from "../shared/node_box.js"
-import { REFUSAL, keepSize, restoreSize } from "../shared/room.js"
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { findNode, isOurs } from "../shared/our_nodes.js";
+import { addBox, removeWidget } from "../shared/node_box.js";
+import { REFUSAL, keepSize, restoreSize } from "../shared/room.js";
 
-const LOOK_MS = 150 // between two looks at what the frontend was answered
-const WAIT_MS = 30_000 // an answer that takes longer is not waited for
-const LETTER = 6.3 // width of a letter in pixels, on average
-const LINE = 18
-const MOST_HEIGHT = 190
+const LOOK_MS = 150; // between two looks at what the frontend was answered
+const WAIT_MS = 30_000; // an answer that takes longer is not waited for
+const LETTER = 6.3; // width of a letter in pixels, on average
+const LINE = 18;
+const MOST_HEIGHT = 190;
 
 /** Nodes with a refusal → what they held when it came. */
-const refused = new Map()
-let looking = 0
+const refused = new Map();
+let looking = 0;
 
 app.registerExtension({
     name: "SAMA.Refusals",
     setup() {
-        api.addEventListener("promptQueueing", awaitAnswer)
-        api.addEventListener("execution_start", clearAll)
+        api.addEventListener("promptQueueing", awaitAnswer);
+        api.addEventListener("execution_start", clearAll);
         api.addEventListener("execution_error", ({ detail }) => {
-            if (isOurs(detail?.node_type)) refuse(detail.node_id, detail.exception_message)
-        })
-        setInterval(clearChanged, 400)
+            if (isOurs(detail?.node_type)) refuse(detail.node_id, detail.exception_message);
+        });
+        setInterval(clearChanged, 400);
     },
-})
+});
 
 /** ComfyUI's answer to a graph has no event of its own: the frontend keeps what was wrong. */
 function awaitAnswer() {
-    clearInterval(looking)
-    const before = nodeErrors()
-    const until = Date.now() + WAIT_MS
+    clearInterval(looking);
+    const before = nodeErrors();
+    const until = Date.now() + WAIT_MS;
     looking = setInterval(() => {
-        const errors = nodeErrors()
-        if (Date.now() > until) clearInterval(looking)
-        if (!errors || errors === before) return
-        clearInterval(looking)
-        clearAll()
+        const errors = nodeErrors();
+        if (Date.now() > until) clearInterval(looking);
+        if (!errors || errors === before) return;
+        clearInterval(looking);
+        clearAll();
         for (const [id, found] of Object.entries(errors)) {
-            if (!isOurs(found.class_type)) continue
-            refuse(id, [...new Set(found.errors.map(explain))].join("\n"))
+            if (!isOurs(found.class_type)) continue;
+            refuse(id, [...new Set(found.errors.map(explain))].join("\n"));
         }
-    }, LOOK_MS)
+    }, LOOK_MS);
 }
 
 function nodeErrors() {
-    return app.lastNodeErrors ?? app.extensionManager?.lastNodeErrors ?? null
+    return app.lastNodeErrors ?? app.extensionManager?.lastNodeErrors ?? null;
 }
 
 /**
@@ -60,55 +60,55 @@ function nodeErrors() {
  * says comes once for each of its inputs, behind the input's name.
  */
 function explain({ type, message, details }) {
-    const own = type === "custom_validation_failed" && /^\w+ - (.+)$/s.exec(details)
-    if (own) return own[1]
-    return details ? (/^[\w ]+$/.test(details) ? `${message}: ${details}` : details) : message
+    const own = type === "custom_validation_failed" && /^\w+ - (.+)$/s.exec(details);
+    if (own) return own[1];
+    return details ? (/^[\w ]+$/.test(details) ? `${message}: ${details}` : details) : message;
 }
 
 /** Shows a message on the node with this execution id. */
 function refuse(id, message) {
-    const node = findNode(id)
-    if (!node || typeof node.addDOMWidget !== "function") return
-    clear(node)
-    const text = String(message ?? "").trim()
-    keepSize(node)
-    const { element, widget } = addBox(node, REFUSAL, heightOf(text, node.size[0]))
-    element.classList.add("sama-refusal")
-    element.setAttribute("role", "alert")
-    element.textContent = text
-    refused.set(node, { widget, held: held(node) })
-    node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])])
-    node.graph?.setDirtyCanvas?.(true, true)
+    const node = findNode(id);
+    if (!node || typeof node.addDOMWidget !== "function") return;
+    clear(node);
+    const text = String(message ?? "").trim();
+    keepSize(node);
+    const { element, widget } = addBox(node, REFUSAL, heightOf(text, node.size[0]));
+    element.classList.add("sama-refusal");
+    element.setAttribute("role", "alert");
+    element.textContent = text;
+    refused.set(node, { widget, held: held(node) });
+    node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
+    node.graph?.setDirtyCanvas?.(true, true);
 }
 
 function heightOf(text, width) {
-    const letters = Math.max(10, (width - 44) / LETTER)
+    const letters = Math.max(10, (width - 44) / LETTER);
     const lines = text
         .split("\n")
-        .reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / letters)), 0)
-    return Math.min(MOST_HEIGHT, lines * LINE + 18)
+        .reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / letters)), 0);
+    return Math.min(MOST_HEIGHT, lines * LINE + 18);
 }
 
 /** What a node's inputs hold, to see whether somebody has changed them. */
 function held(node) {
     const values = (node.widgets ?? [])
-        .filter(widget => widget.serialize !== false)
-        .map(widget => [widget.name, widget.value])
-    return JSON.stringify([values, (node.inputs ?? []).map(input => input.link)])
+        .filter((widget) => widget.serialize !== false)
+        .map((widget) => [widget.name, widget.value]);
+    return JSON.stringify([values, (node.inputs ?? []).map((input) => input.link)]);
 }
 
 function clearChanged() {
-    for (const [node, { held: before }] of refused) if (held(node) !== before) clear(node)
+    for (const [node, { held: before }] of refused) if (held(node) !== before) clear(node);
 }
 
 function clearAll() {
-    for (const node of [...refused.keys()]) clear(node)
+    for (const node of [...refused.keys()]) clear(node);
 }
 
 function clear(node) {
-    const shown = refused.get(node)
-    if (!shown) return
-    refused.delete(node)
-    removeWidget(node, shown.widget)
-    restoreSize(node)
+    const shown = refused.get(node);
+    if (!shown) return;
+    refused.delete(node);
+    removeWidget(node, shown.widget);
+    restoreSize(node);
 }

@@ -6,60 +6,60 @@
  * again.
  */
 
-import { app } from "../../../scripts/app.js"
-import { chain, isOurs } from "../shared/our_nodes.js"
-import { addBox } from "../shared/node_box.js"
-import { fillReport } from "../shared/report_text.js"
+import { app } from "../../../scripts/app.js";
+import { chain, isOurs } from "../shared/our_nodes.js";
+import { addBox } from "../shared/node_box.js";
+import { fillReport } from "../shared/report_text.js";
 
-const PROPERTY = "sama_report"
-const HEIGHT = 120 // of a report's box in a new node, in pixels
+const PROPERTY = "sama_report";
+const HEIGHT = 120; // of a report's box in a new node, in pixels
 /** The least height of a box, where it is not HEIGHT. */
-const LEAST = { SAMASegmentStore: 56, SAMALoadLora: 56, SAMAScores: 48 }
-const WIDTH = 340 // of a new node
-const MOST = 20_000 // characters that are kept
-const HINT = "The report appears here when the node has run."
+const LEAST = { SAMASegmentStore: 56, SAMALoadLora: 56, SAMAScores: 48 };
+const WIDTH = 340; // of a new node
+const MOST = 20_000; // characters that are kept
+const HINT = "The report appears here when the node has run.";
 
 app.registerExtension({
     name: "SAMA.Reports",
     beforeRegisterNodeDef(nodeType, nodeData) {
-        if (!isOurs(nodeData.name) || !nodeData.output_name?.includes("report")) return
+        if (!isOurs(nodeData.name) || !nodeData.output_name?.includes("report")) return;
         chain(nodeType.prototype, "onNodeCreated", function () {
-            const least = LEAST[nodeData.name] ?? HEIGHT
-            this.samaReport = addBox(this, PROPERTY, least).element
-            const height = this.computeSize()[1] + HEIGHT - least
-            this.setSize([Math.max(this.size[0], WIDTH), height])
-            show(this)
-        })
+            const least = LEAST[nodeData.name] ?? HEIGHT;
+            this.samaReport = addBox(this, PROPERTY, least).element;
+            const height = this.computeSize()[1] + HEIGHT - least;
+            this.setSize([Math.max(this.size[0], WIDTH), height]);
+            show(this);
+        });
         chain(nodeType.prototype, "onConfigure", function () {
-            show(this)
-        })
+            show(this);
+        });
         chain(nodeType.prototype, "onExecuted", function (output) {
-            const text = (output?.[PROPERTY] ?? output?.text)?.[0]
-            if (typeof text === "string") keep(this, text)
-        })
+            const text = (output?.[PROPERTY] ?? output?.text)?.[0];
+            if (typeof text === "string") keep(this, text);
+        });
     },
-})
+});
 
 function keep(node, text) {
-    const changed = node.properties[PROPERTY] !== text
-    node.properties[PROPERTY] = text.slice(0, MOST)
-    show(node)
-    if (changed) noticeChange()
+    const changed = node.properties[PROPERTY] !== text;
+    node.properties[PROPERTY] = text.slice(0, MOST);
+    show(node);
+    if (changed) noticeChange();
 }
 
 /** Lets the frontend's own draft of the workflow, which a reload opens, have the report. */
 function noticeChange() {
-    const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker
-    if (tracker?.captureCanvasState) tracker.captureCanvasState()
-    else tracker?.checkState?.()
+    const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+    if (tracker?.captureCanvasState) tracker.captureCanvasState();
+    else tracker?.checkState?.();
 }
 
 function show(node) {
-    const text = node.properties?.[PROPERTY]
-    if (!node.samaReport) return
-    if (text) return fillReport(node.samaReport, String(text))
-    const hint = document.createElement("div")
-    hint.className = "sama-hint"
-    hint.textContent = HINT
-    node.samaReport.replaceChildren(hint)
+    const text = node.properties?.[PROPERTY];
+    if (!node.samaReport) return;
+    if (text) return fillReport(node.samaReport, String(text));
+    const hint = document.createElement("div");
+    hint.className = "sama-hint";
+    hint.textContent = HINT;
+    node.samaReport.replaceChildren(hint);
 }

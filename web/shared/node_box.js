@@ -1,10 +1,10 @@
 /** Boxes of HTML in nodes: scrollable, selectable, and gone with their node. */
 
-import { app } from "../../../scripts/app.js"
-import { chain } from "./our_nodes.js"
-import { leavePlace, takePlace } from "./place.js"
+import { app } from "../../../scripts/app.js";
+import { chain } from "./our_nodes.js";
+import { leavePlace, takePlace } from "./place.js";
 
-const SHEET = new CSSStyleSheet()
+const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(`
 .sama-box {
     container-type: size; box-sizing: border-box; overflow: auto;
@@ -35,7 +35,7 @@ SHEET.replaceSync(`
 .sama-box.sama-refusal {
     border: 2px solid var(--error-text, #ff4444); background: var(--comfy-menu-bg, #353535);
 }
-`)
+`);
 
 /**
  * Adds a box to a node. Nothing of it is saved or queued.
@@ -46,15 +46,15 @@ SHEET.replaceSync(`
  * @returns {{element: HTMLElement, widget: object}}
  */
 export function addBox(node, name, height) {
-    if (!document.adoptedStyleSheets.includes(SHEET)) document.adoptedStyleSheets.push(SHEET)
-    const element = document.createElement("div")
-    element.className = "sama-box"
-    element.tabIndex = 0
-    element.style.setProperty("--sama-box-height", `${height}px`)
-    element.dataset.captureWheel = "true" // Nodes 2.0 leaves the wheel to it while it has focus
-    element.addEventListener("wheel", passWheel, { passive: false })
-    element.addEventListener("keydown", event => event.stopPropagation())
-    element.addEventListener("copy", event => event.stopPropagation())
+    if (!document.adoptedStyleSheets.includes(SHEET)) document.adoptedStyleSheets.push(SHEET);
+    const element = document.createElement("div");
+    element.className = "sama-box";
+    element.tabIndex = 0;
+    element.style.setProperty("--sama-box-height", `${height}px`);
+    element.dataset.captureWheel = "true"; // Nodes 2.0 leaves the wheel to it while it has focus
+    element.addEventListener("wheel", passWheel, { passive: false });
+    element.addEventListener("keydown", (event) => event.stopPropagation());
+    element.addEventListener("copy", (event) => event.stopPropagation());
     const widget = node.addDOMWidget(name, name, element, {
         serialize: false,
         hideOnZoom: false,
@@ -62,35 +62,35 @@ export function addBox(node, name, height) {
         getValue: () => "",
         setValue: () => {},
         margin: 6,
-    })
-    widget.serialize = false
-    chain(node, "onAdded", () => takePlace(node, name, element))
-    chain(node, "onRemoved", () => leavePlace(node, name, element))
-    return { element, widget }
+    });
+    widget.serialize = false;
+    chain(node, "onAdded", () => takePlace(node, name, element));
+    chain(node, "onRemoved", () => leavePlace(node, name, element));
+    return { element, widget };
 }
 
 /** Takes a widget out of a node again. */
 export function removeWidget(node, widget) {
-    const place = node.widgets?.indexOf(widget) ?? -1
-    if (place < 0) return
-    if (typeof node.removeWidget === "function") node.removeWidget(widget)
+    const place = node.widgets?.indexOf(widget) ?? -1;
+    if (place < 0) return;
+    if (typeof node.removeWidget === "function") node.removeWidget(widget);
     else {
-        widget.onRemove?.()
-        node.widgets.splice(place, 1)
+        widget.onRemove?.();
+        node.widgets.splice(place, 1);
     }
-    node.graph?.setDirtyCanvas?.(true, true)
+    node.graph?.setDirtyCanvas?.(true, true);
 }
 
 /** The wheel scrolls the box while there is something to scroll, else it is the canvas's. */
 function passWheel(event) {
-    const box = event.currentTarget
-    const room = box.scrollHeight - box.clientHeight
-    const scrolls = event.deltaY < 0 ? box.scrollTop > 0 : box.scrollTop < room - 1
+    const box = event.currentTarget;
+    const room = box.scrollHeight - box.clientHeight;
+    const scrolls = event.deltaY < 0 ? box.scrollTop > 0 : box.scrollTop < room - 1;
     if (!event.ctrlKey && scrolls) {
-        event.stopPropagation()
-        return
+        event.stopPropagation();
+        return;
     }
-    event.preventDefault()
-    event.stopPropagation()
-    app.canvas?.canvas?.dispatchEvent(new WheelEvent("wheel", event))
+    event.preventDefault();
+    event.stopPropagation();
+    app.canvas?.canvas?.dispatchEvent(new WheelEvent("wheel", event));
 }

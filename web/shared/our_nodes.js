@@ -1,54 +1,54 @@
 /** Which nodes are ours, where they are, and hooks on them that leave earlier hooks alone. */
 
-import { app } from "../../../scripts/app.js"
+import { app } from "../../../scripts/app.js";
 
 /** Whether a node, or a node type's name, is of this pack. */
 export function isOurs(node) {
-    const kind = typeof node === "string" ? node : (node?.comfyClass ?? node?.type)
-    return typeof kind === "string" && kind.startsWith("SAMA")
+    const kind = typeof node === "string" ? node : (node?.comfyClass ?? node?.type);
+    return typeof kind === "string" && kind.startsWith("SAMA");
 }
 
 /** Calls `then` after what `object[name]` was, with the same `this` and arguments. */
 export function chain(object, name, then) {
-    const before = object[name]
+    const before = object[name];
     object[name] = function (...given) {
-        const result = before?.apply(this, given)
-        then.apply(this, given)
-        return result
-    }
+        const result = before?.apply(this, given);
+        then.apply(this, given);
+        return result;
+    };
 }
 
 /** The node with an execution id: "5", or "3:5" for node 5 inside the subgraph node 3. */
 export function findNode(executionId) {
-    let graph = rootGraph()
-    let node = null
+    let graph = rootGraph();
+    let node = null;
     for (const id of String(executionId ?? "").split(":")) {
-        node = graph?.getNodeById(id) ?? graph?.getNodeById(Number(id)) ?? null
-        graph = node?.subgraph
+        node = graph?.getNodeById(id) ?? graph?.getNodeById(Number(id)) ?? null;
+        graph = node?.subgraph;
     }
-    return node
+    return node;
 }
 
 /** All nodes of this pack on the canvas, those inside of subgraphs too. */
 export function ourNodes(graph = rootGraph(), seen = new Set()) {
-    if (!graph || seen.has(graph)) return []
-    seen.add(graph)
-    return graph.nodes.flatMap(node => [
+    if (!graph || seen.has(graph)) return [];
+    seen.add(graph);
+    return graph.nodes.flatMap((node) => [
         ...(isOurs(node) ? [node] : []),
         ...(node.subgraph ? ourNodes(node.subgraph, seen) : []),
-    ])
+    ]);
 }
 
 /** What the frontend has of a node's last run: undo brings back a node from before that. */
 export function lastOutput(node) {
-    return app.nodeOutputs?.[placeOf(node)]
+    return app.nodeOutputs?.[placeOf(node)];
 }
 
 /** Under this name the frontend keeps outputs and previews of a node. */
 export function placeOf({ graph, id }) {
-    return graph && graph !== rootGraph() ? `${graph.id}:${id}` : String(id)
+    return graph && graph !== rootGraph() ? `${graph.id}:${id}` : String(id);
 }
 
 function rootGraph() {
-    return app.rootGraph ?? app.graph
+    return app.rootGraph ?? app.graph;
 }

@@ -5,31 +5,31 @@
  * The frontend then goes on with the HTML of the node that is gone, and with that node's element.
  */
 
-import { app } from "../../../scripts/app.js"
-import { placeOf } from "./our_nodes.js"
+import { app } from "../../../scripts/app.js";
+import { placeOf } from "./our_nodes.js";
 
-const AGAIN_MS = 300 // the frontend has drawn a loaded graph by then
+const AGAIN_MS = 300; // the frontend has drawn a loaded graph by then
 /** Graph, node and widget → what held the element of the node that was removed last. */
-const left = new Map()
+const left = new Map();
 
 /** Remembers what holds an element; call it in `onRemoved`, before the element is taken out. */
 export function leavePlace(node, name, element) {
-    if (element.parentElement) left.set(keyOf(node, name), new WeakRef(element.parentElement))
+    if (element.parentElement) left.set(keyOf(node, name), new WeakRef(element.parentElement));
 }
 
 /** Puts an element where that of an earlier node with the same id was; call it in `onAdded`. */
 export function takePlace(node, name, element) {
-    if (!left.has(keyOf(node, name))) return
-    for (const pause of [0, AGAIN_MS]) setTimeout(() => settle(node, name, element), pause)
+    if (!left.has(keyOf(node, name))) return;
+    for (const pause of [0, AGAIN_MS]) setTimeout(() => settle(node, name, element), pause);
 }
 
 function settle(node, name, element) {
-    if (element.isConnected || !globalThis.LiteGraph?.vueNodesMode) return
-    if (!node.graph || node.graph !== app.canvas?.graph) return
-    const place = left.get(keyOf(node, name))?.deref()
-    if (place?.isConnected) place.replaceChildren(element)
+    if (element.isConnected || !globalThis.LiteGraph?.vueNodesMode) return;
+    if (!node.graph || node.graph !== app.canvas?.graph) return;
+    const place = left.get(keyOf(node, name))?.deref();
+    if (place?.isConnected) place.replaceChildren(element);
 }
 
 function keyOf(node, name) {
-    return `${placeOf(node)}/${name}`
+    return `${placeOf(node)}/${name}`;
 }

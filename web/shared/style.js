@@ -4,5 +4,7 @@
 export function addStyle(name) {
     const href = new URL(`../${name}`, import.meta.url).href;
     if (document.querySelector(`link[href="${href}"]`)) return;
-    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
+    document.head.append(
+        Object.assign(document.createElement("link"), { rel: "stylesheet", href }),
+    );
 }
