@@ -11,7 +11,7 @@ from ..text import clean_instruction
 MOST_SEEDS, MOST_DRAFTS = 64, 512
 """Seeds of one sheet, and drafts of one sheet."""
 HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
-_RANGE = re.compile(r"(\d+)(?:\s*(?:[-–~－～]|\.\.)\s*(\d+))?")
+_RANGE = re.compile(r"(\d{1,20})(?:\s*(?:[-–~－～]|\.\.)\s*(\d{1,20}))?")
 _COMMAS = re.compile(r"[,;，、\s]+")
 
 
@@ -105,11 +105,11 @@ def read_numbers(what: str, text: str, highest: int, most: int) -> tuple[list[in
     for part in filter(None, _COMMAS.split(joined)):
         match = _RANGE.fullmatch(part)
         if match is None:
-            raise InputError(needed(what, f"“{part}”", "a list such as 1, 5, 7-9", fix))
+            raise InputError(needed(what, _quote(part), "a list such as 1, 5, 7-9", fix))
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise InputError(
-                needed(what, f"“{part}”", f"a range that goes up, {last}-{first}", fix)
+                needed(what, _quote(part), f"a range that goes up, {last}-{first}", fix)
             )
         if last > highest:
             raise InputError(needed(what, last, f"numbers of 0 to {highest}", "Choose others."))
@@ -122,6 +122,14 @@ def read_numbers(what: str, text: str, highest: int, most: int) -> tuple[list[in
     if len(found) > most:
         raise _too_many(what, len(found), most)
     return list(found), [number for number, times in found.items() if times > 1]
+
+
+def _quote(text: str) -> str:
+    """The beginning of a text, for an error."""
+    shown = "".join(
+        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text[:40]
+    )
+    return f"“{shown}{'…' if len(text) > 40 else ''}”"
 
 
 def _too_many(what: str, got: int, most: int) -> InputError:

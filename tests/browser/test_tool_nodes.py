@@ -104,7 +104,13 @@ def test_a_remark_leaves_the_node_with_its_cause(canvas, comfy_server):
             "1": {"class_type": "LoadVideo", "inputs": {"file": "varying.mkv"}},
             "2": {
                 "class_type": "SAMASourceVideo",
-                "inputs": {"video": ["1", 0], "frames": 5, "start": 0, "stride": 1},
+                "inputs": {
+                    "video": ["1", 0],
+                    "frames": 5,
+                    "start": 0,
+                    "stride": 1,
+                    "fit": "stretch",
+                },
             },
             "3": {
                 "class_type": "SAMAPlan",

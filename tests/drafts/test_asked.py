@@ -27,6 +27,8 @@ def test_lists_of_numbers(text, numbers, twice):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("x" * 5000, "got “" + "x" * 40 + "…”, needs a list such as 1, 5, 7-9"),
+        ("9" * 5000, "got “" + "9" * 40 + "…”, needs a list such as 1, 5, 7-9"),
         ("9-7", "got “9-7”, needs a range that goes up, 7-9"),
         ("1-99999999999999999999", "got 99999999999999999999, needs numbers of 0 to"),
         ("1-1000000000000", "got 1000000000000 numbers, needs at most 64"),

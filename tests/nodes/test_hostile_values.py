@@ -193,6 +193,7 @@ class Bench:
             "vae_name": small.vae,
             "lora_name": "hostile_lora.safetensors",
             "instruction": INSTRUCTION,
+            "instructions": INSTRUCTION,
             "steps": 1,
             "frames": 5,
             "area": SMALL_AREA,

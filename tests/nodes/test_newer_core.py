@@ -91,7 +91,9 @@ def test_hidden_values_may_come_and_go(comfyui, monkeypatch, given):
         comfyui._server, "send_progress_text", lambda text, node_id, *later: told.append(node_id)
     )
     graph = Graph()
-    frames = graph.add("EmptyImage", width=64, height=32, batch_size=2, color=255)
-    scores = graph.add("SAMAScores", source=frames, edited=frames)
-    comfyui.run(graph.nodes, keep=[scores[0]]).check()
-    assert told == [scores[0]]
+    frames = graph.add("EmptyImage", width=100, height=64, batch_size=2, color=255)
+    source = graph.add(
+        "SAMASourceVideo", images=frames, frames=5, start=0, stride=1, area=1024, fps=24.0
+    )
+    comfyui.run(graph.nodes, keep=[source[0]]).check()
+    assert told == [source[0]]  # of the sides that the fit leaves unedited
