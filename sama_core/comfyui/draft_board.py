@@ -9,10 +9,10 @@ the one that is shown there (`web/drafts`). Other browsers get nothing: their no
 ids. Seeds are text here: JavaScript's numbers are exact up to 2⁵³ only.
 """
 
-import sys
 from collections.abc import Mapping
 
 from ..drafts import Asked, Draft
+from .node_progress import find_server
 
 EVENT = "sama.drafts"
 
@@ -73,7 +73,7 @@ class DraftBoard:
 
 def _send(data: dict) -> None:
     """To the client whose run this is, if it listens."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = find_server()
     client = getattr(server, "client_id", None)
     if server is not None and client is not None:
         server.send_sync(EVENT, data, client)

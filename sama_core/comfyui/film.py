@@ -7,7 +7,6 @@ frontend's part is `web/nodes/film.js`: it plays the pictures where ComfyUI show
 
 import base64
 import io
-import sys
 import time
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .node_progress import running_place
+from .node_progress import find_server, running_place
 
 EVENT = "sama.film"
 """The name of the message: {node, display_node, prompt_id, rate, frames: JPEGs in base64}."""
@@ -102,7 +101,7 @@ def paint_with(latent_format) -> Callable[[Tensor], Tensor]:
 
 def _listening_server():
     """ComfyUI's server where the browser that asked for the run understands films, else None."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = find_server()
     if server is None or not getattr(server, "client_id", None):
         return None
     try:

@@ -31,13 +31,18 @@ _kept: dict[str, list[str]] = {}
 """The remarks of `keep_remark` on the runs that are under way, by nodes' ids."""
 
 
+def find_server():
+    """ComfyUI's server, or None where there is none (tests, scripts)."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
 # --- text ----------------------------------------------------------------------------------------
 def show(text: str, node_id: str | None = None) -> bool:
     """Show `text` in a node; by default in the running one.
 
     Returns False where there is no node, or no server (tests, scripts).
     """
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = find_server()
     node_id = node_id or _running_node()
     if node_id is None or not hasattr(server, "send_progress_text"):
         return False

@@ -11,7 +11,8 @@ from ..text import clean_instruction
 MOST_SEEDS, MOST_DRAFTS = 64, 512
 """Seeds of one sheet, and drafts of one sheet."""
 HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
-_RANGE = re.compile(r"(\d{1,20})(?:\s*(?:[-–~－～]|\.\.)\s*(\d{1,20}))?")
+_SIGN = r"(?:[-–~－～]|\.\.)"
+_RANGE = re.compile(rf"(\d{{1,20}})(?:{_SIGN}(\d{{1,20}}))?")
 _COMMAS = re.compile(r"[,;，、\s]+")
 
 
@@ -101,7 +102,7 @@ def read_numbers(what: str, text: str, highest: int, most: int) -> tuple[list[in
     found: dict[int, int] = {}
     fix = "Write numbers and ranges, separated by commas."
     # Spaces around a range's sign belong to it.
-    joined = re.sub(r"\s*([-–~－～]|\.\.)\s*", r"\1", text.strip())
+    joined = re.sub(rf"\s*({_SIGN})\s*", r"\1", text.strip())
     for part in filter(None, _COMMAS.split(joined)):
         match = _RANGE.fullmatch(part)
         if match is None:

@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { lastOutput } from "../shared/our_nodes.js";
+import { chain, lastOutput } from "../shared/our_nodes.js";
 import { leavePlace, takePlace } from "../shared/place.js";
 import { Player } from "./player.js";
 import { addStyle } from "../shared/style.js";
@@ -50,16 +50,6 @@ app.registerExtension({
         });
     },
 });
-
-/** Call `also` after what `node` already does at that event. */
-function chain(node, event, also) {
-    const before = node[event];
-    node[event] = function (...given) {
-        const answer = before?.apply(this, given);
-        also(...given);
-        return answer;
-    };
-}
 
 function keep(node, changes) {
     node.properties[KEPT] = { ...node.properties[KEPT], ...changes };

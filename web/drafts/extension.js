@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { lastOutput } from "../shared/our_nodes.js";
+import { chain, lastOutput, rootGraph } from "../shared/our_nodes.js";
 import { leavePlace, takePlace } from "../shared/place.js";
 import { endAll, receive, stateOf } from "./runs.js";
 import { stateFrom } from "./saved.js";
@@ -121,20 +121,6 @@ function draftNodes(graph, inside = "") {
 
 function executionId(node) {
     return draftNodes(rootGraph()).find(([, one]) => one === node)?.[0];
-}
-
-function rootGraph() {
-    return app.rootGraph ?? app.graph;
-}
-
-/** Call `also` after what `target` already does at that event. */
-function chain(target, event, also) {
-    const before = target[event];
-    target[event] = function (...given) {
-        const answer = before?.apply(this, given);
-        also(...given);
-        return answer;
-    };
 }
 
 function urlOf({ filename, subfolder = "", type = "temp" }) {

@@ -49,6 +49,7 @@ export function placeOf({ graph, id }) {
     return graph && graph !== rootGraph() ? `${graph.id}:${id}` : String(id);
 }
 
-function rootGraph() {
+/** The graph that holds all others. */
+export function rootGraph() {
     return app.rootGraph ?? app.graph;
 }
