@@ -8,7 +8,8 @@
 import { app } from "../../../scripts/app.js";
 import { placeOf } from "./our_nodes.js";
 
-const AGAIN_MS = 300; // the frontend has drawn a loaded graph by then
+/** When to look whether the frontend has drawn the loaded graph; a busy computer takes seconds. */
+const LOOK_MS = [0, 300, 1000, 3000, 8000];
 /** Graph, node and widget → what held the element of the node that was removed last. */
 const left = new Map();
 
@@ -20,7 +21,7 @@ export function leavePlace(node, name, element) {
 /** Puts an element where that of an earlier node with the same id was; call it in `onAdded`. */
 export function takePlace(node, name, element) {
     if (!left.has(keyOf(node, name))) return;
-    for (const pause of [0, AGAIN_MS]) setTimeout(() => settle(node, name, element), pause);
+    for (const pause of LOOK_MS) setTimeout(() => settle(node, name, element), pause);
 }
 
 function settle(node, name, element) {
