@@ -18,6 +18,7 @@ from .recipe import (
     refuse_bad,
     settings_of,
 )
+from .rows.clips_config import ClipsConfig
 
 SHARES = ("image_share", "semantic_share", "text_dropout", "decay_from", "own_path_share")
 POSITIVE = ("learning_rate", "shift", "checkpoint_every", "log_every")
@@ -61,15 +62,25 @@ class TrainConfig:
     """
 
     FREE_TO_CHANGE: ClassVar[frozenset[str]] = frozenset(
-        {"output", "checkpoint_every", "log_every", "align.features", "saliency"}
+        {
+            "output",
+            "checkpoint_every",
+            "log_every",
+            "align.features",
+            "saliency",
+            "clips.workers",
+            "clips.cache",
+            "clips.cache_folder",
+            "clips.cache_gb",
+        }
     )
     """Settings that a resumed run may change: they do not alter what is computed."""
 
     stage: int
     """0: image edits and pretext video. 1: paired edits."""
     data: str
-    """Path of a JSONL file of pairs or clips. "shapes" is for the recipes of SAMA-Shapes, see
-    `sama_core.shapes`."""
+    """Path of a JSONL file of pairs or clips, or of a folder of them, see `rows.rows`. "shapes" is
+    for the recipes of SAMA-Shapes, see `sama_core.shapes`."""
     model: str
     """Path of what is trained: a SAMA file, full or delta, or plain Wan 2.1."""
     output: str
@@ -153,6 +164,8 @@ class TrainConfig:
     `alignment`. Without it there is no such loss."""
     saliency: SaliencyConfig | None = None
     """The table `[saliency]`: how the task `saliency` trains the model of a learned saliency."""
+    clips: ClipsConfig | None = None
+    """The table `[clips]`: buckets, windows and rates of the rows' clips, and the cache on disk."""
     precision: str = "no"
     """accelerate's mixed precision: "no" or "bf16"."""
     gradient_checkpointing: bool = False
