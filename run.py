@@ -1,4 +1,6 @@
-"""One command for everything: `python3 run.py edit | serve | models | plan | convert | test`.
+"""One command for everything.
+
+`python3 run.py edit | serve | models | plan | convert | train | test`.
 
 Needs Python 3.11 and nothing else.
 """

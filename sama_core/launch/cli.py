@@ -1,4 +1,4 @@
-"""The command line: `edit`, `serve`, `models`, `plan`, `convert`, `test`."""
+"""The command line: `edit`, `serve`, `models`, `plan`, `convert`, `train`, `test`."""
 
 import argparse
 import signal
@@ -14,6 +14,7 @@ from .commands.models import models
 from .commands.plan import area_or_size, plan
 from .commands.serve import serve
 from .commands.test import test
+from .commands.train import train
 from .places import Places
 from .progress import LaunchError, Stages
 from .setup.comfyui_source import places_of
@@ -31,10 +32,7 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     options, rest = parser().parse_known_args(argv)
-    if options.command == "test":
-        options.pytest_args = rest
-    elif rest:
-        parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    _pass_on(options, rest)
     for name in ("SIGTERM", "SIGHUP"):
         # A signal that is ignored on purpose (nohup) stays ignored.
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
@@ -60,13 +58,16 @@ def parser() -> argparse.ArgumentParser:
         prog="run.py", description="SAMA: edit a video by an instruction, in ComfyUI."
     )
     commands = whole.add_subparsers(
-        dest="command", required=True, metavar="edit | serve | models | plan | convert | test"
+        dest="command",
+        required=True,
+        metavar="edit | serve | models | plan | convert | train | test",
     )
     _add_edit(commands)
     _add_serve(commands)
     _add_models(commands)
     _add_plan(commands)
     _add_convert(commands)
+    _add_train(commands)
     runs_tests = commands.add_parser(
         "test",
         allow_abbrev=False,
@@ -288,6 +289,25 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     )
 
 
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "train",
+        allow_abbrev=False,
+        help="train a model or a LoRA as a recipe says",
+        usage="%(prog)s [-h] [--comfyui DIR] [TASK] RECIPE [setting=value ...]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="TASK is one of python -m sama_core.training, without one: train.\n"
+        "Stop it with Ctrl-C: the same command continues from the last checkpoint.",
+    )
+    command.set_defaults(run=train)
+    command.add_argument(
+        "words",
+        nargs="+",
+        metavar="RECIPE",
+        help="a TOML file of settings, and settings in place of its own, such as steps=200",
+    )
+
+
 def _area(text: str) -> int:
     try:
         return area_pixels(text)
@@ -295,6 +315,16 @@ def _area(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"got {text}, needs WxH such as 832x480, or a number of pixels from 1024 on"
         ) from None
+
+
+def _pass_on(options: argparse.Namespace, rest: list[str]) -> None:
+    """Gives the arguments that no option took to a command that hands them on, or refuses them."""
+    if options.command == "test":
+        options.pytest_args = rest
+    elif options.command == "train":
+        options.words += rest
+    elif rest:
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
 
 
 def _stop(number: int, frame: object) -> None:

@@ -74,8 +74,11 @@ class Stages:
         if self.live or not transient:
             self._show(text, force=True)
 
-    def step(self, done: int, total: int) -> None:
-        """Shows that `done` of `total` equal steps are done, their rate and the time left."""
+    def step(self, done: int, total: int, note: str = "") -> None:
+        """Shows that `done` of `total` equal steps are done, their rate and the time left.
+
+        `note` stands behind them.
+        """
         now = self.clock()
         if self._first_step is None or done < self._first_step[0]:
             self._first_step = (done, now)
@@ -85,7 +88,7 @@ class Stages:
             rate = (done - first) / (now - since)
             speed = f"{rate:.2f} it/s" if rate >= 1 else f"{1 / rate:.2f} s/it"
             text += f" · {speed} · ETA {duration((total - done) / rate)}"
-        self._show(text, force=done >= total)
+        self._show(f"{text} · {note}" if note else text, force=done >= total)
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""

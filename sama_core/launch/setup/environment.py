@@ -38,11 +38,13 @@ class Environment:
         self.commands = commands or Commands(places.log("setup"), self._tick)
         self.constraints = places.root / "constraints.txt"
 
-    def ready(self, asked: str | None = None, tests: bool = False) -> ComfyUI:
+    def ready(
+        self, asked: str | None = None, tests: bool = False, training: bool = False
+    ) -> ComfyUI:
         """Does the steps of set-up that are not done yet and returns the ComfyUI to run.
 
-        `asked` is the folder that the user named; `tests` adds what the test suite needs. Raises
-        LaunchError if a step fails.
+        `asked` is the folder that the user named; `tests` and `training` add what the test suite
+        and training need. Raises LaunchError if a step fails.
         """
         here = find_comfyui(self.places, asked)
         lock = self.places.runtime / "setup.lock"
@@ -58,6 +60,8 @@ class Environment:
             steps = [self._layer_step()] if self.places.tree else []
             steps += [self._comfyui_step(comfyui), self._pack_step()]
             self._run(steps + ([self._test_step()] if tests else []), self.places, "packages")
+            if training:
+                self._run([self._training_step()], self.places, "training")
         return comfyui
 
     def _run(self, steps: list[Step], places: Places, row: str) -> list[str]:
@@ -152,13 +156,15 @@ class Environment:
         return self._pip_step("pack", wanted, "installing the pack's requirements")
 
     def _test_step(self) -> Step:
-        wanted = self.places.root / "requirements-test.txt"
-        return self._pip_step(
-            "test",
-            ["-r", wanted],
-            "installing the test requirements",
-            key=wanted.read_text(encoding="utf-8"),
-        )
+        return self._file_step("test", "installing the test requirements")
+
+    def _training_step(self) -> Step:
+        return self._file_step("train", "installing what training needs")
+
+    def _file_step(self, name: str, title: str) -> Step:
+        """Installs what the pack's own requirements-NAME.txt lists."""
+        wanted = self.places.root / f"requirements-{name}.txt"
+        return self._pip_step(name, ["-r", wanted], title, key=wanted.read_text(encoding="utf-8"))
 
     def _pip_step(
         self,

@@ -13,6 +13,7 @@ def pack(tmp_path, monkeypatch) -> Places:
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
     (tmp_path / "constraints.txt").write_text("torch==1\n")
     (tmp_path / "requirements-test.txt").write_text("pytest\n")
+    (tmp_path / "requirements-train.txt").write_text("peft\n")
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["ftfy"]\n')
     places = Places(root=tmp_path, work=tmp_path)
     make_comfyui(places.comfyui)

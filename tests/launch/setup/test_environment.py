@@ -42,6 +42,14 @@ def test_tests_add_one_step(pack):
     assert notes.did == [*WHOLE_SET_UP, "installing the test requirements"]
 
 
+def test_training_adds_one_step_once(pack):
+    notes = Notes(pack)
+    get_ready(pack, notes)
+    for _ in range(2):
+        get_ready(pack, notes, training=True)
+    assert notes.did == [*WHOLE_SET_UP, "installing what training needs"]
+
+
 def test_other_constraints_install_again(pack):
     notes = Notes(pack)
     get_ready(pack, notes)
