@@ -19,12 +19,13 @@ class ShapesConfig(TrainConfig):
     text encoder is trained along with the model, and the semantic targets are statistics of pixels.
     """
 
-    FREE_TO_CHANGE: ClassVar[frozenset[str]] = TrainConfig.FREE_TO_CHANGE | {"pool"}
-    """Settings that a resumed run may change: they do not alter what is computed."""
+    FREE_TO_CHANGE: ClassVar[frozenset[str]] = (TrainConfig.FREE_TO_CHANGE | {"pool"}) - {"init"}
+    """Settings that a resumed run may change: how it is steered, saved and logged."""
 
     init: str = ""
     """Weights to start from: a `weights.safetensors` of an earlier stage, or "embedded", the pack's
-    own; empty starts as `start` says."""
+    own; empty starts as `start` says. A LoRA needs some: it lies over them. It goes on from a LoRA
+    file that is named here, over the pack's own."""
     start: str = "copy"
     """First weights of a new model: "copy" returns the source from step 0 on, "random" noise.
     Deviation: SAMA starts from Wan."""
@@ -78,6 +79,7 @@ class ShapesConfig(TrainConfig):
         return [
             *super().checks(),
             (self.data == "shapes", "data", self.data, '"shapes"'),
+            (self.init or not self.lora_rank, "init", "nothing", _LORA_INIT),
             *check_ranges(self, shares=("pool_growth", "shades"), not_negative=counts),
             (alone, "trained_parts", parts, "empty with a reading_weight"),
             (0 < self.speed < math.inf, "speed", self.speed, "more than 0"),
@@ -86,6 +88,9 @@ class ShapesConfig(TrainConfig):
             (2 <= length <= 512, "text_length", length, "2 to 512"),
             (self.saliency is None, "saliency", "a table", "none: it is for rows of a file"),
         ]
+
+
+_LORA_INIT = 'weights for a LoRA to lie over, e.g. "embedded"'
 
 
 def load_config(path: str | Path, **overrides: Any) -> ShapesConfig:

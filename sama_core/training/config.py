@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import needed
 from ..geometry import WAN_21, Lattice
 from .alignment.config import AlignConfig
 from .alignment.saliency_config import SaliencyConfig
+from .former_settings import without_shapes
 from .objectives.noising import chance
 from .recipe import (
     Check,
-    ConfigError,
     check_ranges,
     check_types,
     read_settings,
@@ -19,6 +18,8 @@ from .recipe import (
     settings_of,
 )
 from .rows.clips_config import ClipsConfig
+from .tracking import TRACKERS, are_trackers
+from .validation.config import ValidationConfig
 
 SHARES = ("image_share", "semantic_share", "text_dropout", "decay_from", "own_path_share")
 POSITIVE = ("learning_rate", "shift", "checkpoint_every", "log_every")
@@ -30,28 +31,10 @@ NOT_NEGATIVE = (
     "semantic_weight",
     "edit_weight",
     "lora_rank",
+    "lora_alpha",
     "image_batch_size",
+    "keep_checkpoints",
 )
-
-UNUSED = (
-    "edits",
-    "shades",
-    "image_pairs",
-    "clip_pairs",
-    "pool_growth",
-    "pool",
-    "start",
-    "text_length",
-)
-"""Settings of SAMA-Shapes that a recipe for rows could name in version 0.1.0: they have no
-effect."""
-
-REFUSED = {
-    "reading_weight": (0.0, "0", "Only procedural scenes say what is where."),
-    "pixel_weight": (0.0, "0", "It is measured on the procedural clips."),
-    "init": ("", "nothing", "Set model to the sama.safetensors of the earlier stage."),
-}
-"""Others that would change what is trained: the value without effect, its name, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +45,12 @@ class TrainConfig:
     """
 
     FREE_TO_CHANGE: ClassVar[frozenset[str]] = frozenset(
-        {
-            "output",
-            "checkpoint_every",
-            "log_every",
-            "align.features",
-            "saliency",
-            "clips.workers",
-            "clips.cache",
-            "clips.cache_folder",
-            "clips.cache_gb",
-        }
+        "output checkpoint_every keep_checkpoints log_every track validation saliency new_rows "
+        "trigger init steps learning_rate muon_rate warmup decay_from clip_norm shard "
+        "align.features align.rate align.least_rate align.warmup "
+        "clips.workers clips.cache clips.cache_folder clips.cache_gb".split()
     )
-    """Settings that a resumed run may change: they do not alter what is computed."""
+    """Settings that a resumed run may change: how it is steered, saved and logged."""
 
     stage: int
     """0: image edits and pretext video. 1: paired edits."""
@@ -159,6 +135,18 @@ class TrainConfig:
     along stays too."""
     lora_rank: int = 0
     """Rank of a LoRA on the attention and feed-forward layers; 0 trains all weights."""
+    lora_alpha: float = 0.0
+    """α of the LoRA: it is applied at α / rank. 0 means the rank: applied as it is."""
+    lora_dropout: float = 0.0
+    """Share of the inputs of a LoRA's layers that a step leaves out, 0 up to, not including, 1."""
+    lora_targets: str = ""
+    """The LoRA's layers by parts of their names, e.g. "self_attn cross_attn.k blocks.3"; empty
+    takes the attention and feed-forward layers of all blocks."""
+    init: str = ""
+    """A LoRA file to go on from, of this pack or with the names of PEFT or kohya."""
+    trigger: str = ""
+    """A word that the instructions of the LoRA begin with. It is written into the file's metadata;
+    the rows must have it themselves."""
     align: AlignConfig | None = None
     """The table `[align]`: hidden states of a block held to a frozen teacher's relations, see
     `alignment`. Without it there is no such loss."""
@@ -170,10 +158,21 @@ class TrainConfig:
     """accelerate's mixed precision: "no" or "bf16"."""
     gradient_checkpointing: bool = False
     """Recompute the blocks' activations in the backward pass to save memory."""
+    shard: bool = False
+    """Shard weights, gradients and optimisers over the processes (FSDP2)."""
     checkpoint_every: int = 500
     """Steps between resumable checkpoints."""
+    keep_checkpoints: int = 0
+    """The last checkpoints that are kept under their step's number, in `checkpoints`, each with the
+    weights for the loaders; 0 keeps the newest alone, and writes weights at the end."""
     log_every: int = 10
     """Steps between lines of the log."""
+    track: str = ""
+    """accelerate's trackers beside the log: "tensorboard", "wandb" or both."""
+    new_rows: bool = False
+    """Whether a resumed run may have other rows than its checkpoint was trained on."""
+    validation: ValidationConfig | None = None
+    """The table `[validation]`: losses and clips of rows that are held out, see `validation`."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -194,6 +193,16 @@ class TrainConfig:
             self._check_cells(),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
             (self.precision in ("no", "bf16"), "precision", self.precision, '"no" or "bf16"'),
+            (0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "0 up to 1"),
+            *self._check_lora(),
+            (are_trackers(self.track), "track", self.track, " or ".join(TRACKERS)),
+        ]
+
+    def _check_lora(self) -> list[Check]:
+        """Settings of a LoRA without a LoRA."""
+        return [
+            (self.lora_rank or not getattr(self, name), name, getattr(self, name), "a lora_rank")
+            for name in ("lora_alpha", "lora_dropout", "lora_targets", "trigger")
         ]
 
     def clip_checks(self, lattice: Lattice = WAN_21) -> list[Check]:
@@ -238,16 +247,5 @@ class TrainConfig:
 
 def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
     """The settings of a recipe for rows of a file, see `read_recipe`."""
-    values = _without_shapes(read_settings(path, **overrides))
+    values = without_shapes(read_settings(path, **overrides))
     return settings_of(TrainConfig, values, Path(path).name)
-
-
-def _without_shapes(values: dict[str, Any]) -> dict[str, Any]:
-    """`values` without those of SAMA-Shapes alone.
-
-    Raises ConfigError for one that rows cannot have.
-    """
-    for name, (idle, need, fix) in REFUSED.items():
-        if values.get(name, idle) != idle:
-            raise ConfigError(needed(name, values[name], f"{need} with data of your own", fix))
-    return {name: value for name, value in values.items() if name not in (*UNUSED, *REFUSED)}

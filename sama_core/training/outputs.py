@@ -165,13 +165,3 @@ def delta_of(weights: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[
         or name not in base
         or not torch.equal(value.to(base[name].dtype), base[name])
     }
-
-
-def lora_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A peft adapter's tensors under the names ComfyUI's LoRA loaders know."""
-    found = {}
-    for name, value in weights.items():
-        if ".lora_A." in name or ".lora_B." in name:
-            clean = name.replace("base_model.model.", "").replace(".default.", ".")
-            found[f"diffusion_model.{clean}"] = value
-    return found

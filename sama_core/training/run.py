@@ -36,8 +36,10 @@ class Run(Protocol):
     def objective(self) -> Objective:
         """The losses. May be costly to make, and is made for training only."""
 
-    def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
-        """Write what the loaders take; returns the paths."""
+    def write(
+        self, averaged: dict[str, Tensor], steps: int, folder: Path | None = None
+    ) -> list[Path]:
+        """Write what the loaders take, into the output folder or another one; returns the paths."""
 
 
 def train(run: Run) -> None:

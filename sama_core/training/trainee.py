@@ -1,6 +1,5 @@
 """The modules a run trains: the DiT, and a text encoder where it is trained along."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..encoders.umt5 import Umt5Encoder
-from ..errors import RuntimeSetupError, needed
+from ..errors import needed
 from ..model.dit import SamaDiT
-from ..weights.names import BLOCK_LAYERS, SEMANTIC_MODULES
+from ..weights.names import SEMANTIC_MODULES
 from .alignment import Aligner
 from .config import TrainConfig
+from .lora import add_lora
 from .recipe import ConfigError
-from .semantics.encoder import mend_torchvision
 
 Watcher = Callable[[dict[str, Any]], dict[str, Any]]
 """Takes the arguments of a "double_block" patch and returns them."""
@@ -45,7 +44,8 @@ class Trainee(nn.Module):
         if config.trained_parts:
             _freeze_others(self, config.trained_parts.split())
         if config.lora_rank:
-            _add_lora(self, config)
+            self.requires_grad_(False)
+            add_lora(dit, config)
         if config.gradient_checkpointing:
             _checkpoint(dit)
         self.aligner: Aligner | None = None
@@ -122,28 +122,6 @@ def _part(name: str) -> str:
     """The part of the DiT that a weight belongs to, a block with its number: "blocks.3."."""
     pieces = name.split(".")
     return ".".join(pieces[: 2 if pieces[0] == "blocks" else 1]) + "."
-
-
-def _add_lora(trainee: Trainee, config: TrainConfig) -> None:
-    """peft's adapters on the blocks' Linear layers; α is the rank, as in a file without α."""
-    mend_torchvision()
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except (ImportError, RuntimeError) as broken:
-        raise RuntimeSetupError(
-            needed(
-                "LoRA",
-                f"peft, which does not load ({broken})",
-                "a working peft",
-                "Install requirements-train.txt, or set lora_rank to 0.",
-            )
-        ) from broken
-    layers = [name for name, _ in trainee.dit.named_modules() if re.fullmatch(BLOCK_LAYERS, name)]
-    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=layers)
-    trainee.requires_grad_(False)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        inject_adapter_in_model(settings, trainee.dit)
 
 
 def _checkpoint(dit: SamaDiT) -> None:

@@ -179,10 +179,8 @@ def test_finished_run_does_nothing(tmp_path):
 def test_resume_with_changed_settings_is_refused(tmp_path):
     tiny_trainer(tiny_config(tmp_path)).run()
     AcceleratorState._reset_state(True)
-    with pytest.raises(
-        ConfigError, match=r"learning_rate 0.001 → 0.002; ema 0.9 → 0.95.*new output folder"
-    ):
-        tiny_trainer(tiny_config(tmp_path, learning_rate=2e-3, ema=0.95))
+    with pytest.raises(ConfigError, match=r"ema 0.9 → 0.95; shift 5.0 → 3.0.*new output folder"):
+        tiny_trainer(tiny_config(tmp_path, shift=3.0, ema=0.95))
 
 
 def test_resume_may_change_how_often_it_saves(tmp_path):

@@ -12,6 +12,7 @@ from torch import nn
 from sama_core.errors import CheckpointError, SamaError
 from sama_core.model.dit import SamaDiT
 from sama_core.training.config import load_config
+from sama_core.training.lora import lora_of
 from sama_core.training.objective import SamaObjective, TrainBatch, edited_cells
 from sama_core.training.objectives.noising import chance, stream
 from sama_core.training.optim.muon import orthogonalise
@@ -22,7 +23,7 @@ from sama_core.training.optim.optimisation import (
     lesser_rate_at,
     rate_at,
 )
-from sama_core.training.outputs import delta_of, lora_of, metadata, write_weights
+from sama_core.training.outputs import delta_of, metadata, write_weights
 from sama_core.training.recipe import ConfigError
 from sama_core.training.semantics import PixelEncoder
 from sama_core.weights.checkpoint import plan_checkpoint

@@ -15,6 +15,8 @@ from ...encoders.umt5 import Tokens, Umt5Encoder
 from ...encoders.vae import load_wan_vae
 from ...errors import CheckpointError, needed
 from ...model.dit import SamaDiT
+from ...training.lora import is_lora, start_from
+from ...training.lora_file import write_lora
 from ...training.objectives.noising import stream
 from ...training.outputs import metadata, provenance, write_weights
 from ...training.semantics import PixelEncoder
@@ -29,6 +31,8 @@ from .encoded_samples import ShapesEncoder, channel_weights
 from .scene_reader import ShapesObjective, ShapesTrainee
 
 WEIGHTS = "weights.safetensors"
+EMBEDDED = "embedded"
+"""Names the pack's own weights."""
 SPIECE = "spiece_model"
 PROBED_CLIPS = 8
 """Clips on which the channels' weights are measured."""
@@ -53,7 +57,7 @@ class ShapesRun:
 
         Raises CheckpointError where `config.init` does not fit.
         """
-        start = load_start(Path(config.init)) if config.init else {}
+        start, lora = _load_init(config)
         vocabulary = start.pop(SPIECE).numpy().tobytes() if start else train_vocabulary()
         tokens, semantics = Tokens(vocabulary), PixelEncoder()
         dit = SamaDiT(replace(shapes_dit_config(semantics.width), **sizes), dtype=torch.float32)
@@ -72,6 +76,8 @@ class ShapesRun:
         encoder = ShapesEncoder(vae.to(device), semantics.to(device), tokens, config.text_length)
         data = ShapesData(config, encoder, identity(path, vocabulary))
         trainee = ShapesTrainee(dit, text_encoder, config, data.teacher_width)
+        if lora:
+            start_from(dit, lora, config)
         return cls(config, trainee, data, vocabulary)
 
     @property
@@ -91,9 +97,17 @@ class ShapesRun:
         clips = render(scenes, config.frames, config.height, config.width).to(encoder.device)
         return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
 
-    def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
-        """Weights to continue from (float32), the loaders' files (float16); returns the paths."""
-        folder = Path(self.config.output)
+    def write(
+        self, averaged: dict[str, Tensor], steps: int, folder: Path | None = None
+    ) -> list[Path]:
+        """Weights to continue from (float32), the loaders' files (float16), or the LoRA alone
+        (float32); returns the paths.
+        """
+        folder = folder or Path(self.config.output)
+        if self.config.lora_rank:
+            init = Path(self.config.init)
+            base = embedded.DIT if str(init) == EMBEDDED or is_lora(init) else init
+            return [write_lora(folder, averaged, self.config, base, steps)]
         spiece = torch.frombuffer(bytearray(self.vocabulary), dtype=torch.uint8)
         dit, text = (_without(prefix, averaged) for prefix in ("dit.", "text_encoder."))
         facts = provenance(self.config, steps)
@@ -113,10 +127,20 @@ class ShapesRun:
         return [folder / name for name in (WEIGHTS, embedded.DIT.name, embedded.TEXT_ENCODER.name)]
 
 
+def _load_init(config: ShapesConfig) -> tuple[dict[str, Tensor], Path | None]:
+    """The weights to begin with, none for new ones, and the LoRA file to go on from over them."""
+    if not config.init:
+        return {}, None
+    path = Path(config.init)
+    if config.lora_rank and is_lora(path):
+        return load_start(Path(EMBEDDED)), path
+    return load_start(path), None
+
+
 def load_start(path: Path) -> dict[str, Tensor]:
     """An earlier stage's `weights.safetensors`; "embedded" starts from the pack's own."""
     try:
-        if str(path) == "embedded":
+        if str(path) == EMBEDDED:
             text, dit = load_file(embedded.TEXT_ENCODER), load_file(embedded.DIT)
             parts = {
                 f"text_encoder.{name}": value.float()

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from ...errors import needed
 from ..config import TrainConfig
+from ..lora import start_from
+from ..lora_file import write_lora
 from ..objective import SamaObjective
 from ..objectives.noising import stream
-from ..outputs import delta_of, lora_of, metadata, provenance, write_weights
+from ..outputs import delta_of, metadata, provenance, write_weights
 from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
 from .data import RowsData, read_mask
@@ -26,7 +28,7 @@ from .features import RowFeatures
 from .first_weights import ModelFiles
 from .frozen_encoders import FrozenEncoders
 
-FULL, DELTA, LORA = "sama.safetensors", "sama_delta.safetensors", "sama_lora.safetensors"
+FULL, DELTA = "sama.safetensors", "sama_delta.safetensors"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class RowsRun:
         trainee = Trainee(dit, None, config, features.width if features else 0)
         for weight in trainee.parameters():
             weight.data = weight.data.float() if weight.requires_grad else weight.data
+        if config.init:
+            start_from(dit, Path(config.init), config)
         return cls(config, files, trainee, data)
 
     @property
@@ -80,35 +84,37 @@ class RowsRun:
         """See `Run`."""
         return SamaObjective(self.config, self.trainee.aligner)
 
-    def write(self, averaged: dict[str, Tensor], steps: int) -> list[Path]:
+    def write(
+        self, averaged: dict[str, Tensor], steps: int, folder: Path | None = None
+    ) -> list[Path]:
         """Write a LoRA, or the model as it came, full or delta; returns the file's path.
 
         Reports how many rows were left out.
 
         Models are written in the precision they were computed in, LoRAs in float32.
         """
+        config, folder = self.config, folder or Path(self.config.output)
+        if config.lora_rank:
+            path = write_lora(folder, averaged, config, self.files.plan.files[-1].path, steps)
+        else:
+            path = self._write_model(folder, averaged, steps)
+        self.data.bad.report()
+        return [path]
+
+    def _write_model(self, folder: Path, averaged: dict[str, Tensor], steps: int) -> Path:
         config = self.config
         weights = {
             name.removeprefix("dit."): value
             for name, value in averaged.items()
             if name.startswith("dit.")
         }
+        if config.base_model:
+            weights = delta_of(weights, self.files.base())
         facts = provenance(config, steps)
-        if config.lora_rank:
-            name, weights, dtype = LORA, lora_of(weights), torch.float32
-            info = {
-                "format": "pt",
-                "modelspec.title": f"SAMA LoRA, rank {config.lora_rank}",
-                **facts,
-            }
-        else:
-            name, dtype = (DELTA if config.base_model else FULL), _choose_dtype(config)
-            weights = delta_of(weights, self.files.base()) if config.base_model else weights
-            info = metadata(self.files.plan.config, "SAMA", config.height * config.width, **facts)
-        path = Path(config.output) / name
-        write_weights(path, weights, info, dtype)
-        self.data.bad.report()
-        return [path]
+        info = metadata(self.files.plan.config, "SAMA", config.height * config.width, **facts)
+        path = folder / (DELTA if config.base_model else FULL)
+        write_weights(path, weights, info, _choose_dtype(config))
+        return path
 
 
 def _check(config: TrainConfig) -> None:
