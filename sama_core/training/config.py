@@ -8,6 +8,7 @@ from ..geometry import WAN_21, Lattice
 from .alignment.config import AlignConfig
 from .alignment.saliency_config import SaliencyConfig
 from .former_settings import without_shapes
+from .memory.config import MemoryConfig
 from .objectives.noising import chance
 from .recipe import (
     Check,
@@ -48,7 +49,8 @@ class TrainConfig:
         "output checkpoint_every keep_checkpoints log_every track validation saliency new_rows "
         "trigger init steps learning_rate muon_rate warmup decay_from clip_norm shard "
         "align.features align.rate align.least_rate align.warmup "
-        "clips.workers clips.cache clips.cache_folder clips.cache_gb".split()
+        "clips.workers clips.cache clips.cache_folder clips.cache_gb "
+        "memory.block_swap memory.activations_in_ram".split()
     )
     """Settings that a resumed run may change: how it is steered, saved and logged."""
 
@@ -154,6 +156,8 @@ class TrainConfig:
     """The table `[saliency]`: how the task `saliency` trains the model of a learned saliency."""
     clips: ClipsConfig | None = None
     """The table `[clips]`: buckets, windows and rates of the rows' clips, and the cache on disk."""
+    memory: MemoryConfig = MemoryConfig()  # noqa: RUF009
+    """The table `[memory]`: how a LoRA's run saves card memory. Without it nothing is saved."""
     precision: str = "no"
     """accelerate's mixed precision: "no" or "bf16"."""
     gradient_checkpointing: bool = False
@@ -195,6 +199,7 @@ class TrainConfig:
             (self.precision in ("no", "bf16"), "precision", self.precision, '"no" or "bf16"'),
             (0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "0 up to 1"),
             *self._check_lora(),
+            *self._check_memory(),
             (are_trackers(self.track), "track", self.track, " or ".join(TRACKERS)),
         ]
 
@@ -220,6 +225,10 @@ class TrainConfig:
         count = self.accumulation
         good = count > 0 and size % count == 0
         return good, "accumulation", count, f"a divisor of batch_size {size}"
+
+    def _check_memory(self) -> list[Check]:
+        half = self.precision == "bf16"
+        return self.memory.checks_with(self.lora_rank > 0, self.gradient_checkpointing, half)
 
     def _check_cells(self) -> Check:
         cell = self.align.cell if self.align else 1

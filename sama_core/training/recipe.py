@@ -126,7 +126,7 @@ def _read_value(field: Field, value: Any, name: str) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, dict):
-        for kind in get_args(field.type):
+        for kind in get_args(field.type) or (field.type,):
             if hasattr(kind, "of_table"):
                 return kind.of_table(value, f"{name} [{field.name}]")
     return value
@@ -206,6 +206,8 @@ def _find_changes(
         before = saved.get(field.name, field.default)
         if name in free:
             continue
+        if is_dataclass(before) and not isinstance(before, type):
+            before = asdict(before)
         if is_dataclass(now) and isinstance(before, Mapping):
             changed += _find_changes(before, now, free, f"{name}.")
         elif _plain(before) != _plain(now):
