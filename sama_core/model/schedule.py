@@ -51,16 +51,18 @@ def denoise(
     sigmas: Tensor,
     cfg: float = DEFAULT_CFG,
     bf16_timestep: bool = True,
+    anchor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """The reference Euler loop: both streams share timestep, sigmas and classifier-free guidance.
 
     noise (B, C, T, H, W) · semantic_noise (B, S, E) or None · positive, negative (B, L, text_dim) ·
     source_latents like noise or None, given to both branches · sigmas (steps + 1,).
     `bf16_timestep` rounds the timestep's value only; state and sinusoid stay float32.
-    With `cfg` 1 the negative branch is not evaluated.
+    With `cfg` 1 the negative branch is not evaluated. `anchor` (B, C, t, H, W) are the first
+    frames of the result, which are clean in every step.
     → the final latents and semantic latents.
     """
-    latents, semantic = noise, semantic_noise
+    latents, semantic = _keep_anchor(noise, anchor), semantic_noise
     for sigma, sigma_next in pairwise(sigmas):
         timestep = (sigma * TRAIN_TIMESTEPS).to(noise.device).reshape(1)
         if bf16_timestep:
@@ -71,7 +73,7 @@ def denoise(
             video = _guide(video, away, cfg)
             plan = None if plan is None or away_plan is None else _guide(plan, away_plan, cfg)
         step = (sigma_next - sigma).to(noise.device)
-        latents = latents + video * step
+        latents = _keep_anchor(latents + video * step, anchor)
         semantic = None if semantic is None or plan is None else semantic + plan * step
     return latents, semantic
 
@@ -79,3 +81,10 @@ def denoise(
 def _guide(positive: Tensor, negative: Tensor, cfg: float) -> Tensor:
     """Classifier-free guidance of one stream's velocity."""
     return negative + cfg * (positive - negative)
+
+
+def _keep_anchor(latents: Tensor, anchor: Tensor | None) -> Tensor:
+    """`latents` that begin with the frames of `anchor`."""
+    if anchor is None:
+        return latents
+    return torch.cat([anchor, latents[:, :, anchor.shape[2] :]], 2)

@@ -45,6 +45,11 @@ class ShapesConfig(TrainConfig):
     step."""
     clip_pairs: int = 0
     """The same for clips."""
+    drawings: float = 0.0
+    """Share of the clips whose object becomes a random drawing instead of an edit of `edits`. Their
+    first frame is always given clean, see `anchor_share`; nothing else says what is drawn."""
+    drawing_pairs: int = 0
+    """Distinct clips with a drawing that are kept in `pool`, as `clip_pairs`."""
     pool_growth: float = 0.5
     """Part of the steps after which all pairs of the pool are in use: the first steps need not wait
     for them."""
@@ -75,19 +80,28 @@ class ShapesConfig(TrainConfig):
         """See `TrainConfig.checks`."""
         parts, length = self.trained_parts, self.text_length
         alone = not (parts and self.reading_weight)
-        counts = ("pixel_weight", "reading_weight", "image_pairs", "clip_pairs")
+        counts = ("pixel_weight", "reading_weight", "image_pairs", "clip_pairs", "drawing_pairs")
         return [
             *super().checks(),
             (self.data == "shapes", "data", self.data, '"shapes"'),
             (self.init or not self.lora_rank, "init", "nothing", _LORA_INIT),
-            *check_ranges(self, shares=("pool_growth", "shades"), not_negative=counts),
+            *check_ranges(self, shares=("pool_growth", "shades", "drawings"), not_negative=counts),
             (alone, "trained_parts", parts, "empty with a reading_weight"),
+            (self._can_draw(), "drawings", self.drawings, _DRAWN_NEED),
             (0 < self.speed < math.inf, "speed", self.speed, "more than 0"),
             (self.pretext in ("", *PRETEXTS), "pretext", self.pretext, " or ".join(PRETEXTS)),
             (self.start in ("copy", "random"), "start", self.start, '"copy" or "random"'),
             (2 <= length <= 512, "text_length", length, "2 to 512"),
             (self.saliency is None, "saliency", "a table", "none: it is for rows of a file"),
         ]
+
+    def _can_draw(self) -> bool:
+        """Drawings are for edited clips, and no one knows what a reader or a teacher says of
+        them."""
+        return not (self.drawings and (self.stage == 0 or self.reading_weight or self.align))
+
+
+_DRAWN_NEED = "0 without stage 1, and with a reading_weight or [align]"
 
 
 _LORA_INIT = 'weights for a LoRA to lie over, e.g. "embedded"'

@@ -22,7 +22,14 @@ from .rows.clips_config import ClipsConfig
 from .tracking import TRACKERS, are_trackers
 from .validation.config import ValidationConfig
 
-SHARES = ("image_share", "semantic_share", "text_dropout", "decay_from", "own_path_share")
+SHARES = (
+    "image_share",
+    "semantic_share",
+    "text_dropout",
+    "decay_from",
+    "own_path_share",
+    "anchor_share",
+)
 POSITIVE = ("learning_rate", "shift", "checkpoint_every", "log_every")
 NOT_NEGATIVE = (
     "muon_rate",
@@ -127,6 +134,10 @@ class TrainConfig:
     own_path_share: float = 0.0
     """Share of samples whose noisy latents lie where a first step of the model leads, and not on
     the data's path. Costs a forward pass of them. Deviation: not SAMA's, see `on_own_path`."""
+    anchor_share: float = 0.0
+    """Share of the clips whose first latent frame of the target is given clean, without a loss on
+    it, so that the model learns to carry an edited frame. A LoRA's file says so in its metadata.
+    Deviation: not SAMA's, see `objectives.anchors`."""
     shift: float = 5.0
     """Shift of the sampled timesteps (5)."""
     text_dropout: float = 0.1

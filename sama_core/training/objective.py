@@ -8,7 +8,16 @@ from torch import Generator, Tensor, nn
 
 from .alignment import Aligner
 from .config import TrainConfig
-from .objectives import Breakdown, FlowMatching, JointObjective, SemanticAnchoring, on_own_path
+from .objectives import (
+    Breakdown,
+    FlowMatching,
+    JointObjective,
+    SemanticAnchoring,
+    draw_anchored,
+    keep_first_frame,
+    on_own_path,
+    spare_first_frame,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,9 @@ class TrainBatch:
     """B names, so that an error can name the sample."""
     teacher: dict[str, Tensor] | None = None
     """What the alignment compares with, see `Aligner.losses`; None where there is nothing."""
+    anchored: Tensor | None = None
+    """(B,) bool: samples that make sense with their first frame given only; `anchor_share` is of
+    the others. None where there are none."""
 
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on `device`."""
@@ -79,6 +91,9 @@ class SamaObjective:
         """
         joint = self.alone if batch.semantic is None else self.joint
         inputs = joint.prepare(batch.target_latents, batch.semantic, generators)
+        anchored = self._draw_anchored(batch, generators)
+        if anchored is not None:
+            inputs = keep_first_frame(inputs, batch.target_latents, anchored)
         if self.config.own_path_share:
             inputs = on_own_path(
                 trainee,
@@ -88,12 +103,28 @@ class SamaObjective:
                 self.config.own_path_share,
                 generators,
             )
+            if anchored is not None:  # the step moved it
+                inputs = keep_first_frame(inputs, batch.target_latents, anchored)
         prediction = joint.predict(trainee, inputs, batch.text, batch.source_latents)
-        losses = joint.losses(prediction, inputs, self.element_weight(batch))
+        weight = self.element_weight(batch)
+        if anchored is not None:
+            weight = spare_first_frame(weight, batch.target_latents, anchored)
+        losses = joint.losses(prediction, inputs, weight)
         if self.aligner is None:
             return losses
         aligned = self.aligner.losses(batch.teacher, inputs.sigma)
         return losses.plus("align", aligned, self.aligner.config.weight)
+
+    def _draw_anchored(self, batch: TrainBatch, generators: list[Generator]) -> Tensor | None:
+        """(B,) bool: the samples whose first frame is given; None where no sample's can be.
+
+        A clip of one frame has nothing left to learn from it.
+        """
+        share, latents = self.config.anchor_share, batch.target_latents
+        if latents.shape[2] == 1 or not (share or batch.anchored is not None):
+            return None
+        drawn = draw_anchored(len(latents), share, generators).to(latents.device)
+        return drawn if batch.anchored is None else drawn | batch.anchored
 
     def element_weight(self, batch: TrainBatch) -> Tensor | None:
         """Weights that broadcast to the velocity (B, 16, T, H, W); None if all count alike."""

@@ -370,7 +370,8 @@ SAVED = {
 
 def test_a_checkpoint_of_before_goes_on():
     now = load_config(RECIPES / "shapes_stage0.toml")
-    newer = {"align", "crossing", "pretext", "saliency", "speed"}
+    newer = {"align", "anchor_share", "crossing", "drawing_pairs", "drawings", "pretext"}
+    newer |= {"saliency", "speed"}
     assert {field.name for field in fields(now)} == set(SAVED) | newer
     refuse_changes(SAVED, now, now.FREE_TO_CHANGE)
     for name, value in (("edits", "recolour"), ("reading_weight", 1.0), ("init", "embedded")):

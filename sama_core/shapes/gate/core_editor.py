@@ -133,10 +133,14 @@ class CoreEditor:
         instructions: list[str],
         seeds: Sequence[int],
         noise: list[tuple[Tensor, Tensor]] | None = None,
+        anchors: Tensor | None = None,
     ) -> Edited:
-        """See `Editor`. `noise` is each clip's, by default the `joint_noise` of its seed."""
+        """See `Editor`. `noise` is each clip's, by default the `joint_noise` of its seed;
+        `anchors` (B, 1, H, W, 3) uint8 are the first frames of the results.
+        """
         started = time.perf_counter()
-        latents = self._sample(self.encode(frames), instructions, seeds, noise)
+        given = None if anchors is None else self.encode(anchors)
+        latents = self._sample(self.encode(frames), instructions, seeds, noise, given)
         edited = self.decode(latents)
         return Edited(edited, time.perf_counter() - started)
 
@@ -164,8 +168,9 @@ class CoreEditor:
         instructions: list[str],
         seeds: Sequence[int],
         joint: list[tuple[Tensor, Tensor]] | None = None,
+        anchor: Tensor | None = None,
     ) -> Tensor:
-        """Source latents → edited latents, both normalised."""
+        """Source latents, and first frames that are given → edited latents, all normalised."""
         config, cfg = self.dit.config, self.settings.cfg
         drawn = joint or [
             joint_noise(source.shape[1:], (config.semantic_tokens, config.semantic_dim), seed)
@@ -185,6 +190,7 @@ class CoreEditor:
                 source,
                 flow_sigmas(self.settings.steps, self.settings.shift),
                 cfg,
+                anchor=anchor,
             )[0]
 
 

@@ -29,6 +29,7 @@ class ShapesData:
             SamplePools(config, encoder, identity, frames) for frames in (1, config.frames)
         )
         self.images, self.clips = images.edits(), clips.edits() if config.stage else clips.clips()
+        self.drawings = clips.drawings() if config.drawings else None
         self.labels: dict[LatentPool, LatentPool] = {}
         if config.reading_weight:
             self.labels[self.images] = images.labels()
@@ -50,6 +51,9 @@ class ShapesData:
         draw = self._draw(pool, step, size)
         samples, known = draw(pool), draw(self.labels[pool]) if pool in self.labels else {}
         taught = draw(self.teachers[pool]) if pool in self.teachers else {}
+        drawn = None if image else self._choose_drawings(step, size)
+        if drawn is not None and self.drawings is not None and drawn.any():
+            samples = _mix(drawn, self._draw(self.drawings, step, size)(self.drawings), samples)
         rows = range(size)[part]
         return ShapesBatch(
             target_latents=samples["target"][part].float(),
@@ -61,12 +65,22 @@ class ShapesData:
             names=[f"step {step} {'image' if image else 'clip'} {row}" for row in rows],
             labels=known["labels"][part] if known else None,
             teacher={name: value[part].float() for name, value in taught.items()} or None,
+            anchored=None if drawn is None else drawn[part],
         )
 
     def pools(self) -> list[LatentPool]:
         """Those that can be filled ahead."""
         beside = (*self.labels.values(), *self.teachers.values())
-        return [pool for pool in (self.images, self.clips, *beside) if pool.shards]
+        drawings = [self.drawings] if self.drawings else []
+        return [pool for pool in (self.images, self.clips, *drawings, *beside) if pool.shards]
+
+    def _choose_drawings(self, step: int, size: int) -> Tensor | None:
+        """(size,) bool: the clips of `step` that become drawings; None in a run without them."""
+        if self.drawings is None:
+            return None
+        return torch.rand(size, generator=stream(self.config.seed, "drawn", step)) < (
+            self.config.drawings
+        )
 
     def _draw(self, pool: LatentPool, step: int, size: int) -> Callable[[LatentPool], Samples]:
         """What takes this step's samples from a pool: any of its open shards, or new samples."""
@@ -85,3 +99,13 @@ class ShapesData:
         if torch.rand(1, generator=generator).item() < self.config.text_dropout:
             return self.tag
         return wordings[int(torch.randint(WORDINGS, (1,), generator=generator))]
+
+
+def _mix(chosen: Tensor, one: Samples, other: Samples) -> Samples:
+    """`one` where `chosen` (B,), `other` elsewhere."""
+    return {
+        name: torch.where(
+            chosen.to(value.device).view(-1, *[1] * (value.dim() - 1)), one[name], value
+        )
+        for name, value in other.items()
+    }

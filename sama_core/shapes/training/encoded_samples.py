@@ -30,7 +30,8 @@ from ...training.semantics import PixelEncoder
 from ...training.semantics.encoder import anchor_frame
 from ...weights.write import write_safetensors
 from ..world import EditSampler, Movement, Scenes, generator_for, render, sample_scenes
-from ..world.wordings import instructions
+from ..world.drawings import draw, render_drawn
+from ..world.wordings import drawn_instructions, instructions
 from .scene_reader import edit_labels
 
 Samples = dict[str, Tensor]
@@ -127,8 +128,12 @@ class ShapesEncoder:
 
     def samples(self, source: Tensor, target: Tensor, wordings: list[list[str]]) -> Samples:
         """Clips (B, F, H, W, 3) of both, and per wording B tagged texts."""
+        return self.join(self.latents(source), target, wordings)
+
+    def join(self, source: Tensor, target: Tensor, wordings: list[list[str]]) -> Samples:
+        """As `samples`, of latents (B, 16, T, h, w) of the source."""
         return {
-            "source": self.latents(source),
+            "source": source,
             "target": self.latents(target),
             "semantic": self.semantics.encode(anchor_frame(target)).half(),
             "text": torch.stack(
@@ -162,6 +167,31 @@ def edit_samples(encoder: ShapesEncoder, sampler: EditSampler, size: int, number
             for row, row_stops in zip(texts, stops, strict=True)
         ],
     )
+
+
+def drawing_samples(
+    encoder: ShapesEncoder, sampler: EditSampler, size: int, number: int
+) -> Samples:
+    """`size` clips, number `number` of their kind, an object of which becomes a random drawing.
+
+    Two drawings come for each source clip, side by side: the source is encoded once.
+    """
+    sources = -(-size // 2)
+    scenes, edits, _ = sampler.plan(number, sources)
+    generator = stream(sampler.seed, "drawings", sampler.split, number)
+    twice, slot = scenes.repeat(2)[slice(0, size)], edits.slot.repeat_interleave(2)[:size]
+    area = (sampler.frames, sampler.height, sampler.width)
+    target = render_drawn(twice, slot, draw(generator, size), *area)
+    asked = edits.repeat(2)[slice(0, size)]
+    texts = [
+        [
+            add_tag(clean_instruction(text))
+            for text in drawn_instructions(twice, asked, sampler.split, generator)
+        ]
+        for _ in range(WORDINGS)
+    ]
+    before = encoder.latents(render(scenes, *area)).repeat_interleave(2, 0)[:size]
+    return encoder.join(before, target, texts)
 
 
 def label_samples(sampler: EditSampler, size: int, number: int) -> Samples:

@@ -21,6 +21,7 @@ from .encoded_samples import (
     Samples,
     ShapesEncoder,
     draw_clips,
+    drawing_samples,
     edit_samples,
     label_samples,
     pretext_samples,
@@ -29,6 +30,8 @@ from .teacher_samples import SceneTeacher, plan_clips, plan_edits
 
 IMAGE_SHARD, CLIP_SHARD = 512, 64
 """Samples of one shard."""
+_DRAWING_SEED = 55_001
+"""Added to the seed for drawings, so that their clips are not those of the edits."""
 
 
 class SamplePools:
@@ -69,6 +72,21 @@ class SamplePools:
             return self._pool("pretext", only, (config.pretext,))
         return self._pool("pretext", partial(make, ratios=RATIOS))
 
+    def drawings(self) -> LatentPool:
+        """Clips in which an object becomes a drawing."""
+        config = self.config
+        sampler = EditSampler(
+            config.seed + _DRAWING_SEED,
+            "train",
+            ["replace"],
+            **self.area,
+            device="cpu",
+            shades=config.shades,
+            movement=config.movement,
+        )
+        make = partial(drawing_samples, self.encoder, sampler)
+        return self._pool("drawing", make, (config.shades,), config.drawing_pairs)
+
     def labels(self) -> LatentPool:
         """What is where in the pairs of `edits`."""
         return self._pool("labels", partial(label_samples, self.sampler), self._edits())
@@ -88,12 +106,18 @@ class SamplePools:
         return self.config.edits, self.config.shades
 
     def _pool(
-        self, kind: str, make: Callable[..., Samples], depends: tuple[object, ...] = ()
+        self,
+        kind: str,
+        make: Callable[..., Samples],
+        depends: tuple[object, ...] = (),
+        pairs: int | None = None,
     ) -> LatentPool:
+        """A pool of `pairs`, by default those that the settings give to samples of this length."""
         config, frames = self.config, self.area["frames"]
-        size, pairs = (
+        size, usual = (
             (IMAGE_SHARD, config.image_pairs) if frames == 1 else (CLIP_SHARD, config.clip_pairs)
         )
+        pairs = usual if pairs is None else pairs
         facts = (kind, config.seed, depends, config.text_length, self.area, self.identity)
         key = hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
         folder = Path(config.pool) if config.pool else Path(config.output) / "pool"

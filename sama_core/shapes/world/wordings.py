@@ -102,6 +102,19 @@ HELD_OUT = {
 """Wordings that training never uses: new orders and combinations of words that it knows."""
 SPLITS = {"train": TRAINING, "test": HELD_OUT}
 
+DRAWN = {
+    "train": (
+        "replace {it} with a new shape",
+        "swap {it} for a new shape",
+        "turn {it} into a new shape",
+        "change {it} into a new shape",
+        "put a new shape in place of {it}",
+        "{it} should be a new shape",
+    ),
+    "test": ("change {it} to a new shape", "swap {it} with a new shape"),
+}
+"""Wordings for an object that becomes what the first frame shows, in words that the model knows."""
+
 GROUND_PHRASES = {
     "plain": ("plain {colour}", "{colour}"),
     "gradient": ("a {colour} gradient",),
@@ -130,6 +143,15 @@ def instructions(source: Scenes, edits: Edits, split: str, generator: Generator)
     return [
         _fill(_pick(SPLITS[split][kind], wording), blanks, phrase)
         for (kind, blanks), (wording, phrase) in zip(describe(source, edits), draws, strict=True)
+    ]
+
+
+def drawn_instructions(source: Scenes, edits: Edits, split: str, generator: Generator) -> list[str]:
+    """One instruction of DRAWN per edit of kind `replace`, whose new shape is a drawing."""
+    draws = torch.randint(2**31, (len(edits), 2), generator=generator).tolist()
+    return [
+        _fill(_pick(DRAWN[split], wording), blanks, phrase)
+        for (_, blanks), (wording, phrase) in zip(describe(source, edits), draws, strict=True)
     ]
 
 

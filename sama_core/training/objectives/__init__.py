@@ -9,6 +9,7 @@ Everything random comes from explicit generators: one for the batch, or one per 
 `noising`). Source: SAMA §3.1–3.2, Eq. 1, 3 and 4.
 """
 
+from .anchors import draw_anchored, keep_first_frame, spare_first_frame
 from .mixture import Breakdown, JointInputs, JointObjective, on_own_path
 from .noising import Generators, Noised, add_noise
 from .velocity_losses import FlowMatching, SemanticAnchoring
@@ -22,5 +23,8 @@ __all__ = [
     "Noised",
     "SemanticAnchoring",
     "add_noise",
+    "draw_anchored",
+    "keep_first_frame",
     "on_own_path",
+    "spare_first_frame",
 ]
