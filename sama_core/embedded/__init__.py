@@ -8,6 +8,8 @@ DIT = FOLDER / "diffusion_models" / "sama_shapes.safetensors"
 TEXT_ENCODER = FOLDER / "text_encoders" / "sama_shapes_umt5.safetensors"
 VAE = FOLDER / "vae" / "sama_shapes_vae.safetensors"
 FILES = (DIT, TEXT_ENCODER, VAE)
+ANCHOR_LORA = FOLDER / "loras" / "sama_shapes_anchor.safetensors"
+"""A LoRA with which it carries an edited first frame through the clip."""
 
 STEPS = 10
 """Sampling steps, as `run.py edit` and the example workflows use for it."""
