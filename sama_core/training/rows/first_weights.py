@@ -26,6 +26,8 @@ from ...weights.header import read_header, shard_paths
 from ...weights.names import SAMA_KEYS, strip_prefix
 from ...weights.quant_formats import is_quant_key
 from ...weights.report import compare
+from ..memory.base_weights import load_packed, read_weights
+from ..memory.packed import FORMATS, Weights
 
 SEMANTIC_HIDDEN = 1024
 """Hidden width of a new semantic projector (released checkpoint)."""
@@ -41,25 +43,30 @@ class ModelFiles:
     """Shapes of the SAMA tensors that plain Wan has not."""
 
     @classmethod
-    def of(cls, model: str, base_model: str, semantic_dim: int) -> "ModelFiles":
+    def of(
+        cls, model: str, base_model: str, semantic_dim: int, frozen: bool = False
+    ) -> "ModelFiles":
         """Reads headers only.
 
-        Raises CheckpointError for files that are no SAMA, or that cannot be trained.
+        Raises CheckpointError for files that are no SAMA, or that cannot be trained: a quantised
+        one only if its weights stay `frozen`, under a LoRA.
         """
         path = Path(model)
         shards = [path] if path.is_file() else shard_paths(path)
         if base_model or read_header(shards[0]).kind != "wan":
-            files = cls(plan_checkpoint(shards[0], base_model or None), {})
+            formats = FORMATS if frozen else None
+            files = cls(plan_checkpoint(shards[0], base_model or None, formats=formats), {})
         else:
             files = cls._of_wan(path, semantic_dim)
         quantised = [key for file in files.plan.files for key in file.shapes if is_quant_key(key)]
-        if quantised:
+        if quantised and not frozen:
             raise CheckpointError(
                 needed(
                     f"model {path.name}",
                     f"quantised weights ({quantised[0]})",
                     "weights in bfloat16 or float32",
-                    "Choose the file that is not quantised.",
+                    "Choose the file that is not quantised, or train a LoRA (lora_rank), under "
+                    "which they stay as they are.",
                 )
             )
         return files
@@ -75,11 +82,15 @@ class ModelFiles:
         report.raise_if_bad(f"model {path.name}")
         return cls(CheckpointPlan(files, config, report), new)
 
-    def load(self, dtype: torch.dtype, generator: Generator) -> SamaDiT:
+    def load(
+        self, dtype: torch.dtype, generator: Generator, frozen: bool = False, shrink: bool = False
+    ) -> SamaDiT:
         """The model, new tensors drawn from `generator`. Memory: the weights once, and one file.
 
         Matrices of layers are in `dtype`. Norms, biases, modulations and segments stay float32:
-        under autocast they are used as they are, while matrices are rounded in every pass.
+        under autocast they are used as they are, while matrices are rounded in every pass. Where
+        they stay `frozen`, quantised matrices are kept as the file has them; with `shrink` the
+        blocks' are made float8 while they are read.
         """
         dit = SamaDiT(self.plan.config, device="meta")
         rounded = {
@@ -87,21 +98,16 @@ class ModelFiles:
             for name, layer in dit.named_modules()
             if isinstance(layer, nn.Linear | nn.Conv3d)
         }
-        weights: dict[str, Tensor] = {}
+
+        def dtype_of(name: str) -> torch.dtype:
+            return dtype if name in rounded else torch.float32
+
+        weights: Weights = {}
         for file in self.plan.files:
-            loaded = strip_prefix(load_file(file.path))
-            merge(
-                weights,
-                {
-                    name: loaded.pop(name).to(dtype if name in rounded else torch.float32)
-                    for name in list(loaded)
-                },
-            )
-        weights |= {
-            name: value.to(dtype if name in rounded else torch.float32)
-            for name, value in new_tensors(self.new, generator).items()
-        }
-        dit.load_state_dict(weights, assign=True)
+            merge(weights, read_weights(file, dtype_of, frozen, shrink))
+        new = new_tensors(self.new, generator)
+        weights |= {name: value.to(dtype_of(name)) for name, value in new.items()}
+        load_packed(dit, weights, dtype_of)
         return dit
 
     def base(self) -> dict[str, Tensor]:

@@ -50,7 +50,8 @@ class RowsRun:
         _check(config)
         process = PartialState(cpu=not torch.accelerator.is_available())
         encoders = FrozenEncoders.of(config, process.device)
-        files = ModelFiles.of(config.model, config.base_model, encoders.semantics.width)
+        lora = config.lora_rank > 0
+        files = ModelFiles.of(config.model, config.base_model, encoders.semantics.width, lora)
         if config.lora_rank and files.new:
             raise ConfigError(
                 needed(
@@ -71,7 +72,8 @@ class RowsRun:
         data = RowsData(config, encoders, process.is_main_process, lattice, features)
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
         matrices = _choose_dtype(config) if config.lora_rank else torch.float32
-        dit = files.load(matrices, stream(config.seed, "weights"))
+        shrink = config.memory.base == "fp8"
+        dit = files.load(matrices, stream(config.seed, "weights"), frozen=lora, shrink=shrink)
         trainee = Trainee(dit, None, config, features.width if features else 0)
         for weight in trainee.parameters():
             weight.data = weight.data.float() if weight.requires_grad else weight.data
