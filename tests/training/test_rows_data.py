@@ -15,7 +15,7 @@ from sama_core.clip import ClipRange, FileSource, fit_clip, resize_frame
 from sama_core.errors import CheckpointError, SamaError
 from sama_core.geometry import ClipShape
 from sama_core.training.pretext import PRETEXTS
-from sama_core.training.rows import data as pairs_data
+from sama_core.training.rows import row_samples
 from sama_core.training.rows.data import RowsData, read_row, shuffle_rows
 from sama_core.training.rows.frozen_encoders import FrozenEncoders, load_text_encoder, load_vae
 from sama_core.training.rows.rows import RowError, read_rows
@@ -430,7 +430,9 @@ def test_frames_are_not_pooled(folder, encoders, monkeypatch):
     """Memory does not grow with the steps: nothing but the order of rows is kept."""
     reads = []
     monkeypatch.setattr(
-        pairs_data, "read_row", lambda row, shape: reads.append(row.number) or read_row(row, shape)
+        row_samples,
+        "read_row",
+        lambda row, *parts: reads.append(row.number) or read_row(row, *parts),
     )
     data = data_of(folder, encoders, THREE[:1])
     for step in range(3):

@@ -18,6 +18,7 @@ import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from ...errors import SamaError, needed
@@ -48,6 +49,8 @@ class Row:
     """Instruction or caption, cleaned."""
     mask: Path | None = None
     """Where the text's subject is in the target, for an alignment."""
+    weight: float = 1
+    """How often it comes before all rows have come once."""
 
     @property
     def is_image(self) -> bool:
@@ -189,6 +192,7 @@ class BadRows:
         """
         self.path, self.name, self.total, self.reasons = folder / REPORT, name, total, dict(found)
         self.unaligned: set[int] = set()
+        self._lock = Lock()
         if write:
             folder.mkdir(parents=True, exist_ok=True)
             self.path.write_text(
@@ -200,10 +204,11 @@ class BadRows:
         return number in self.reasons
 
     def add(self, number: int, reason: str) -> None:
-        """Remember, log and write a row that turned out bad."""
-        if number not in self.reasons:
-            self.reasons[number] = reason
-            self._write(number, reason)
+        """Remember, log and write a row that turned out bad. May be called in several threads."""
+        with self._lock:
+            if number not in self.reasons:
+                self.reasons[number] = reason
+                self._write(number, reason)
 
     def add_unaligned(self, number: int) -> None:
         """Remember, log and write, once, a row that is used without an alignment."""

@@ -25,6 +25,7 @@ from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
 from .data import RowsData, read_mask
 from .features import RowFeatures
+from .fill_kept import fill_kept
 from .first_weights import ModelFiles
 from .frozen_encoders import FrozenEncoders
 
@@ -69,7 +70,10 @@ class RowsRun:
         features = None
         if config.align:
             features = RowFeatures(config, config.align, read_mask, encoders.text, process.device)
-        data = RowsData(config, encoders, process.is_main_process, lattice, features)
+        place = (process.process_index, process.num_processes)
+        data = RowsData(config, encoders, process.is_main_process, lattice, features, place)
+        fill_kept(data)
+        process.wait_for_everyone()
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
         matrices = _choose_dtype(config) if config.lora_rank else torch.float32
         shrink = config.memory.base == "fp8"

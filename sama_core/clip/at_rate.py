@@ -1,0 +1,78 @@
+"""A clip at another frame rate: at each time the frame that is nearest, repeated or left out.
+
+Nothing is blended. Clips of different rates that begin together stay together at one rate.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+from .clip_range import LAST_SECOND, ClipRange
+from .pairs import STAMP_SLACK
+from .picture import Picture
+from .source import ClipFacts, ClipSource, check_start, frame_by_rate
+
+
+class AtRate(ClipSource):
+    """`source` at `fps` frames per second."""
+
+    def __init__(self, source: ClipSource, fps: Fraction):
+        self.source, self.fps, self.name = source, fps, source.name
+
+    def facts(self) -> ClipFacts:
+        """The source's, with the new rate and count. Raises ClipError as the source does."""
+        facts = self.source.facts()
+        count = facts.frame_count
+        if count is not None:
+            count = self.count_from(count)
+        return replace(facts, fps=self.fps, frame_count=count)
+
+    def count_from(self, frames: int) -> int:
+        """Frames at the new rate where the source has so many."""
+        return math.ceil((frames / self.source.facts().fps - STAMP_SLACK) * self.fps)
+
+    def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
+        """The pictures in `clip_range`, which counts frames of the new rate.
+
+        Raises ClipError if the start lies beyond the end, or a picture cannot be read.
+        """
+        number, found = clip_range.start, False
+        begin = max(0, self.source.frame_at(number / self.fps) - 1)
+        following = self.source.pictures(ClipRange(begin), deep)
+        shown, later = next(following, None), next(following, None)
+        while shown is not None and (clip_range.last is None or number <= clip_range.last):
+            time = number / self.fps
+            while later is not None and abs(later.time - time) < abs(shown.time - time):
+                shown, later = later, next(following, None)
+            if later is None and time >= self._end_of(shown) - STAMP_SLACK:
+                break
+            yield replace(shown, number=number, time=time, length=1 / self.fps)
+            number, found = number + clip_range.stride, True
+        if not found:
+            check_start(self.name, clip_range.start, clip_range.start)
+
+    def _end_of(self, last: Picture) -> Fraction:
+        """When the source's last picture is over, in seconds after its first."""
+        return last.time + (last.length or 1 / self.source.facts().fps)
+
+    def frame_at(self, seconds: Fraction) -> int:
+        """Number of the frame whose time is nearest."""
+        count, number = self.facts().frame_count, frame_by_rate(seconds, self.fps)
+        return number if count is None else min(number, count)
+
+    def time_of(self, number: int) -> Fraction:
+        """Seconds after the first frame at which frame `number` is shown."""
+        return number / self.fps
+
+    def is_unchanged(self) -> bool:
+        """Whether the source is still the clip that was opened."""
+        return self.source.is_unchanged()
+
+
+def count_frames(source: ClipSource) -> int:
+    """Frames in a source, counted where it does not say. Raises ClipError for an unusable one."""
+    if isinstance(source, AtRate):
+        return source.count_from(count_frames(source.source))
+    stated = source.facts().frame_count
+    return source.frame_at(Fraction(LAST_SECOND)) if stated is None else stated
