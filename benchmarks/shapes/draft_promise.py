@@ -128,14 +128,15 @@ def run(options: argparse.Namespace) -> tuple[dict, dict[str, list[dict]]]:
     editor = load_core_editor(FILES, settings)
     for first in range(0, options.n, options.batch):
         for group in options.groups:
+            beside = {"other": first < options.others, "own": first < options.own}
+            wanted = {pair for pair, asked in beside.items() if asked}
             missing = [
                 index
                 for index in range(first, min(first + options.batch, options.n))
-                if (group, index) not in done
+                if not is_measured(done.get((group, index)), wanted)
             ]
             if missing:
                 started = time.process_time()
-                beside = {"other": first < options.others, "own": first < options.own}
                 rows = measure(editor, group, options.seed, missing[0], len(missing), **beside)
                 seconds = (time.process_time() - started) / len(rows)
                 for index, row in zip(missing, rows, strict=True):
@@ -146,6 +147,11 @@ def run(options: argparse.Namespace) -> tuple[dict, dict[str, list[dict]]]:
     ran["clips"] = options.n
     ran["processor_minutes"] = sum(row["seconds"] for rows in kept.values() for row in rows) / 60
     return ran, kept
+
+
+def is_measured(row: dict | None, wanted: set[str]) -> bool:
+    """Whether a clip has its row, with all the pairs that are wanted of it now."""
+    return row is not None and all(wanted <= frame.keys() for frame in row["frames"].values())
 
 
 # --- measuring -----------------------------------------------------------------------------------

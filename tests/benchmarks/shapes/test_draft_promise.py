@@ -72,6 +72,10 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, capsys):
     row = found["groups"]["remove"]["16"]
     assert row["clips"] == 2 and row["same"]["clips"] == 2 and row["other"]["clips"] == 1
     assert found["ran"]["clips"] == 2 and found["ran"]["files"]["dit"]["sha256"]
+    options[options.index("--others") + 1] = "2"  # asks for more of a clip that was measured
+    assert bench.main([*options, "--n", "2"]) == 0
+    row = json.loads(report.read_text())["groups"]["remove"]["16"]
+    assert row["clips"] == 2 and row["other"]["clips"] == 2
     assert bench.main([*options, "--n", "2", "--seed", "1"]) == 2
     assert "--lines: got " in capsys.readouterr().err
 
