@@ -55,8 +55,8 @@ def write_film(
 ) -> None:
     """Write (time in seconds, uint8 (H, W, 3) with even sides) as H.264 4:2:0, with AUDIO as AAC.
 
-    Times rise from 0; the last picture is shown for 1 / `fps`. `duration` cuts the sound. The file
-    appears whole or not at all. Raises ClipError where it cannot be written, and what the pictures
+    Times rise from 0. `duration`, in seconds, is the film's: it ends the last picture, which else
+    is shown for 1 / `fps`, and cuts the sound. The file appears whole or not at all. Raises ClipError where it cannot be written, and what the pictures
     raise.
     """
     with (
@@ -74,9 +74,9 @@ def write_film(
                 )
             picture = to_yuv(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24"))
             picture.pts, picture.time_base = round(time * CLOCK), Fraction(1, CLOCK)
-            _mux(container, stream.encode(picture), fps)
+            _mux(container, stream.encode(picture), fps, duration)
         if stream is not None:
-            _mux(container, stream.encode(None), fps)
+            _mux(container, stream.encode(None), fps, duration)
             container.mux(sound)
 
 
@@ -115,9 +115,13 @@ def _open_stream(
 
 
 def _mux(
-    container: av.container.OutputContainer, packets: Iterable[av.Packet], fps: Fraction
+    container: av.container.OutputContainer,
+    packets: Iterable[av.Packet],
+    fps: Fraction,
+    duration: Fraction | None,
 ) -> None:
     """Write packets; the length of the last one is not given by a following one."""
     for packet in packets:
-        packet.duration = round(CLOCK / fps)
+        rest = None if duration is None else round(duration * CLOCK) - (packet.pts or 0)
+        packet.duration = rest or round(CLOCK / fps)
         container.mux(packet)

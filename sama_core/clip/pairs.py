@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .clip_range import ClipRange
+from .info import measured_timing
 from .picture import Picture
 from .source import ClipSource
 
@@ -42,6 +43,11 @@ class Take:
     def fps(self) -> Fraction:
         """Frames per second, on average."""
         return self.source.facts().fps / self.clip_range.stride
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no frame of the range is left out."""
+        return self.clip_range.stride == 1
 
     @property
     def frame_count(self) -> int | None:
@@ -84,6 +90,7 @@ class Pairs:
         """Whether frame i was shown with frame i in all of them, also where rates differ."""
         self.longer: str | None = None
         """Which clip, "edit" or "source", has frames after the last pair."""
+        self._last_length: Fraction | None = None
         self.starts = {"edit": Fraction(0), "source": Fraction(0)}
         """Time of each clip's first frame on its source's clock."""
 
@@ -94,8 +101,10 @@ class Pairs:
 
     @property
     def duration(self) -> Fraction:
-        """Seconds that the pairs which were read play."""
-        return (self.times[-1] + 1 / self.fps) if self.times else Fraction(0)
+        """Seconds that the pairs which were read play, see `measured_timing`."""
+        if not self.times:
+            return Fraction(0)
+        return measured_timing(self.times, self._last_length, self.fps).duration
 
     @property
     def most(self) -> int:
@@ -120,6 +129,7 @@ class Pairs:
             assert other.picture is not None
             frames = dict(zip(names, (picture.pixels, other.picture.pixels), strict=True))
             self.times.append(lead.time)
+            self._last_length = picture.length if getattr(self, names[0]).is_whole else None
             self.in_step &= lead.count == other.count
             yield Pair(lead.time, frames["edit"], frames["source"])
         self.starts = dict(zip(names, (lead.start, other.start), strict=True))

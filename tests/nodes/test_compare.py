@@ -227,6 +227,16 @@ def test_a_varying_rate_keeps_its_times(bench):
     assert bench.numbers(film) == [(number, number) for number in range(5)]
 
 
+def test_the_last_frame_of_a_varying_rate_is_as_long_as_the_one_before(bench):
+    """By the average it would last 0.06 s, or 0.3 s with a long frame in between."""
+    stamps = [0, 40, 80, 1200, 1240]
+    _, video = bench.compare(
+        edit=bench.numbered("a.mkv", 5, stamps=stamps),
+        source=bench.numbered("b.mkv", 5, stamps=stamps),
+    )
+    assert float(video.get_duration()) == pytest.approx(1.28, abs=0.002)
+
+
 def test_a_finished_edit_of_a_varying_rate_is_in_step_with_its_source(bench):
     """Averages of the two differ: the edit's is over the part, the source's is the file's own."""
     clip = bench.numbered("varying.mkv", 9, stamps=[0, 40, 80, 200, 240, 280, 800, 840, 880])
