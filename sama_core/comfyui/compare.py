@@ -186,6 +186,13 @@ def remarks(pairs: Pairs, size: tuple[int, int]) -> list[str]:
         found.append(
             f"The edit, {edited[0]}x{edited[1]}, {how} the source's {shown[0]}x{shown[1]}."
         )
+    takes = {"source": pairs.source, "edit": pairs.edit}
+    kinds = {name: take.source.facts().colours.hdr for name, take in takes.items()}
+    if bright := [f"the {name} ({kind})" for name, kind in kinds.items() if kind]:
+        found.append(
+            f"HDR: {' and '.join(bright)}. Compared are the values as they are stored, "
+            "paler than a screen for HDR shows them."
+        )
     width, height = even_size(*shown)
     if max(shown) > LONGEST_SIDE:
         found.append(

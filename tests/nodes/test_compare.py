@@ -9,6 +9,7 @@ import torch
 from sama_core.clip import ClipRange, FileSource
 
 from ..comfyui.graphs import Graph, output
+from ..harness.hostile.strange_pictures import write_strange
 from ..harness.moving_shapes import moving_shapes
 from ..harness.numbered_clips import HEIGHT, WIDTH, number_in, numbered_picture, write_numbered
 from ..harness.sound_files import click_times, clicks, write
@@ -243,6 +244,19 @@ def test_a_finished_edit_of_a_varying_rate_is_in_step_with_its_source(bench):
     film, _ = bench.compare(edit=bench.finish(clip))
     assert bench.numbers(film) == [(number, number) for number in range(9)]
     assert film["remarks"] == []
+
+
+def test_hdr_is_said(bench):
+    tags = {"color_primaries": 9, "color_trc": 18, "colorspace": 9}
+    path = bench.comfyui.base / "input" / "hlg.mkv"
+    write_strange(path, "ffv1", "yuv420p10le", tags=tags)
+    film, _ = bench.compare(
+        edit=bench.add("LoadVideo", file="hlg.mkv"), source=bench.add("LoadVideo", file="hlg.mkv")
+    )
+    assert film["remarks"] == [
+        "HDR: the source (HLG) and the edit (HLG). Compared are the values as they are stored, "
+        "paler than a screen for HDR shows them."
+    ]
 
 
 @pytest.mark.parametrize(
