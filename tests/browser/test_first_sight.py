@@ -4,13 +4,11 @@ screen every text is drawn, nothing overlaps, and notes are readable, in both st
 The frontend's settings are those of a fresh install.
 """
 
-from collections.abc import Iterator
-from itertools import combinations
-
 import pytest
 
 from sama_core.launch.commands.serve import provide_clips
 
+from ..harness.canvas_boxes import BOXES, STEPS, overlaps
 from ..harness.server import TestPlaces
 from ..workflows.shipped import NAMES, shipped, workflow_path
 
@@ -28,25 +26,6 @@ DRAWN = """() => {
     const notes = document.querySelectorAll(".comfy-markdown, .comfy-markdown-content")
     const html = document.querySelectorAll("[data-node-id]").length
     return notes.length && !waiting && (!LiteGraph.vueNodesMode || html >= app.graph.nodes.length)
-}"""
-# Boxes as they are on the screen, [x, y, width, height] in pixels of the canvas.
-BOXES = """() => {
-    const { scale, offset } = app.canvas.ds
-    const html = node => LiteGraph.vueNodesMode
-        && document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
-    const box = node => {
-        const seen = html(node)
-        if (!seen) return [...node.boundingRect]
-        return [seen.x / scale - offset[0], seen.y / scale - offset[1],
-            seen.width / scale, seen.height / scale]
-    }
-    const named = (items, name, box) =>
-        Object.fromEntries(items.map(item => [name(item), box(item)]))
-    return {
-        scale, greyed: app.canvas.low_quality, offset: [...offset],
-        nodes: named(app.graph.nodes, node => `${node.id} ${node.title}`, box),
-        groups: named(app.graph.groups, group => group.title, group => [...group.boundingRect]),
-    }
 }"""
 NOTE = """() => {
     const note = [...document.querySelectorAll(".comfy-markdown, .comfy-markdown-content")].at(-1)
@@ -113,6 +92,20 @@ def test_notes_are_readable_in_a_light_theme(laptop):
     check_note(laptop.evaluate(NOTE), "few_step_edit")
 
 
+@pytest.mark.parametrize("name", ["region_edit", "drafts_first"])
+def test_results_stay_in_their_groups(laptop, name):
+    """Reports, plots and films appear after the run, below what was there."""
+    opened(laptop, name)
+    laptop.evaluate(STEPS, 1)
+    before = laptop.evaluate(BOXES)
+    assert laptop.queue_and_wait(timeout=300)["status"]["status_str"] == "success"
+    laptop.wait_until(
+        f"before => ({BOXES})().nodes['9 Save Video'][3] > before",
+        before["nodes"]["9 Save Video"][3] + 100,
+    )
+    assert list(overlaps(laptop.evaluate(BOXES))) == []
+
+
 def opened(canvas, name: str) -> dict:
     """BOXES of a workflow that was opened as a template."""
     canvas.evaluate(OPEN, [shipped(name), workflow_path(name).stem], "the workflow to be loaded")
@@ -126,36 +119,6 @@ def on_screen(box: list[float], view: dict) -> list[float]:
     """A box in pixels of the screen."""
     (x, y), scale = view["offset"], view["scale"]
     return [(box[0] + x) * scale, (box[1] + y) * scale, box[2] * scale, box[3] * scale]
-
-
-def overlaps(boxes: dict) -> Iterator[tuple[str, str]]:
-    """Pairs of nodes that overlap, of groups that do, and nodes that lie across a group's edge."""
-    for kind in ("nodes", "groups"):
-        for (one, first), (other, second) in combinations(boxes[kind].items(), 2):
-            if touch(first, second):
-                yield one, other
-    for node, box in boxes["nodes"].items():
-        for group, frame in boxes["groups"].items():
-            if touch(box, frame) and not inside(box, frame):
-                yield node, group
-
-
-def touch(one: list[float], other: list[float]) -> bool:
-    """Whether two boxes have more than half a pixel in common."""
-    return all(
-        min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]) - max(one[axis], other[axis])
-        > 0.5
-        for axis in (0, 1)
-    )
-
-
-def inside(box: list[float], frame: list[float]) -> bool:
-    """Whether a box lies in another."""
-    return all(
-        frame[axis] <= box[axis] + 0.5
-        and box[axis] + box[axis + 2] <= frame[axis] + frame[axis + 2] + 0.5
-        for axis in (0, 1)
-    )
 
 
 def check_note(note: dict, name: str) -> None:

@@ -254,8 +254,10 @@ def test_hdr_is_said(bench):
         edit=bench.add("LoadVideo", file="hlg.mkv"), source=bench.add("LoadVideo", file="hlg.mkv")
     )
     assert film["remarks"] == [
-        "HDR: the source (HLG) and the edit (HLG). Compared are the values as they are stored, "
-        "paler than a screen for HDR shows them."
+        (
+            "HDR: the source (HLG) and the edit (HLG). Compared are the values as they are "
+            "stored, paler than a screen for HDR shows them."
+        )
     ]
 
 
