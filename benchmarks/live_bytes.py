@@ -30,6 +30,10 @@ class LiveBytes(TorchDispatchMode):
                 self._add(storage)
         return out
 
+    def forget(self, tensor: Tensor) -> None:
+        """Leave out a tensor's memory, which is not where the others' is."""
+        self._remove(tensor.untyped_storage()._cdata, tensor.untyped_storage().nbytes())
+
     def _add(self, storage) -> None:
         key, size = storage._cdata, storage.nbytes()
         if key in self._known:
@@ -40,8 +44,9 @@ class LiveBytes(TorchDispatchMode):
         weakref.finalize(storage, self._remove, key, size)
 
     def _remove(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
+        if key in self._known:
+            self._known.discard(key)
+            self.now -= size
 
 
 def _storages(tree: object) -> list:

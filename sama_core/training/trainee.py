@@ -13,6 +13,7 @@ from ..weights.names import SEMANTIC_MODULES
 from .alignment import Aligner
 from .config import TrainConfig
 from .lora import add_lora
+from .memory.arrange import arrange, checkpoint_blocks, exclude_from_broadcast
 from .recipe import ConfigError
 
 Watcher = Callable[[dict[str, Any]], dict[str, Any]]
@@ -46,8 +47,11 @@ class Trainee(nn.Module):
         if config.lora_rank:
             self.requires_grad_(False)
             add_lora(dit, config)
+        self.block_swap = arrange(dit, config)
         if config.gradient_checkpointing:
-            _checkpoint(dit)
+            checkpoint_blocks(dit, config.memory.activations_in_ram)
+        exclude_from_broadcast(self)
+        self.half_states = config.memory.states == "bf16"
         self.aligner: Aligner | None = None
         if config.align:
             size = (config.height, config.width)
@@ -69,9 +73,10 @@ class Trainee(nn.Module):
             self.aligner.begin(self._count_tokens(latents))
         watchers = self.watchers()
         options = {"patches": {"double_block": watchers}} if watchers else None
-        video, semantic = self.dit(
-            latents, timestep, context, source_latents, semantic_latents, options
-        )
+        half = torch.Tensor.bfloat16 if self.half_states else lambda one: one
+        source = None if source_latents is None else half(source_latents)
+        tokens = None if semantic_latents is None else half(semantic_latents)
+        video, semantic = self.dit(half(latents), timestep, context, source, tokens, options)
         return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
 
     def watchers(self) -> list[Watcher]:
@@ -122,14 +127,3 @@ def _part(name: str) -> str:
     """The part of the DiT that a weight belongs to, a block with its number: "blocks.3."."""
     pieces = name.split(".")
     return ".".join(pieces[: 2 if pieces[0] == "blocks" else 1]) + "."
-
-
-def _checkpoint(dit: SamaDiT) -> None:
-    """Recompute each block in the backward pass instead of keeping its activations."""
-    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
-        apply_activation_checkpointing,
-    )
-
-    from ..model.blocks import DitBlock
-
-    apply_activation_checkpointing(dit, check_fn=lambda module: isinstance(module, DitBlock))

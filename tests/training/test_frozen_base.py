@@ -118,7 +118,7 @@ def test_the_graph_keeps_no_unpacked_matrix():
 def test_moving_and_casting_leaves_numbers_and_scale():
     layer = linear(Packed(torch.ones(2, 2).to(E4M3), torch.tensor(1 / 3)), torch.zeros(2))
     layer.to(torch.bfloat16)
-    assert layer.packed.numbers.dtype == E4M3 and layer.bias.dtype == torch.bfloat16
+    assert layer.matrix.numbers.dtype == E4M3 and layer.bias.dtype == torch.bfloat16
     assert layer.scale.dtype == torch.float32 and layer.scale.item() == torch.tensor(1 / 3).item()
 
 
@@ -135,7 +135,7 @@ def test_our_own_files_stay_as_they_are(converted, form):
         if stored[name].dtype == E4M3 and name != "scaled_fp8"
     }
     for name, layer in layers.items():
-        assert torch.equal(layer.packed.unpack(torch.float32), values[f"{name}.weight"])
+        assert torch.equal(layer.matrix.unpack(torch.float32), values[f"{name}.weight"])
     others = {name: one for name, one in dit.state_dict().items() if one.dtype != torch.uint8}
     assert all(torch.equal(one, values[name].float()) for name, one in others.items())
 
@@ -164,7 +164,7 @@ def test_marks_in_the_metadata_and_other_numbers(whole, tmp_path):
     save_file(weights, path, {METADATA: json.dumps({"layers": layers})})
     found = frozen_layers(load(path))
     assert set(found) == {int8, e5m2, bare}
-    unpacked = {name: layer.packed.unpack(torch.float32) for name, layer in found.items()}
+    unpacked = {name: layer.matrix.unpack(torch.float32) for name, layer in found.items()}
     assert unpacked[int8][:3, 0].tolist() == [3.0, 6.0, 9.0]
     assert unpacked[e5m2].unique().tolist() == [3.5]
     assert unpacked[bare].unique().tolist() == [0.5]

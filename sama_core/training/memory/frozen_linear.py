@@ -16,21 +16,24 @@ from .packed import Packed, unpack
 class FrozenLinear(nn.Linear):
     """A Linear that is not trained. peft puts its adapters on it as on any other.
 
-    Its parameter `weight` holds the stored numbers as bytes (rows, columns): so no cast of the
-    whole model, and no adapter that follows the type of its layer, changes them.
+    Its parameter `weight` holds the stored numbers as bytes (rows, columns · bytes of one): so no
+    cast of the whole model, and no adapter that follows the type of its layer, changes them.
     """
 
-    scale: Tensor
+    scale: Tensor | None
 
-    def __init__(self, rows: int, columns: int, bias: bool, stored: torch.dtype, scale: Tensor):
+    def __init__(
+        self, rows: int, columns: int, bias: bool, stored: torch.dtype, scale: Tensor | None
+    ):
         """Without numbers of use, on the device `meta`: load a state dict of bytes next.
 
-        `stored` is what the bytes are, `scale` () or (rows, 1) float32.
+        `stored` is what the bytes are, `scale` as a `Packed` has it.
         """
         super().__init__(columns, rows, bias, device="meta")
-        empty = torch.empty(rows, columns, dtype=torch.uint8, device="meta")
+        width = columns * stored.itemsize
+        empty = torch.empty(rows, width, dtype=torch.uint8, device="meta")
         self.weight = nn.Parameter(empty, requires_grad=False)
-        self.stored = stored
+        self.stored, self.in_ram = stored, False
         self.register_buffer("scale", scale, persistent=False)
 
     def reset_parameters(self) -> None:
@@ -42,22 +45,38 @@ class FrozenLinear(nn.Linear):
         stored, has_bias = packed.numbers.dtype, layer.bias is not None
         return cls(layer.out_features, layer.in_features, has_bias, stored, packed.scale)
 
+    @classmethod
+    def of(cls, layer: nn.Linear) -> "FrozenLinear":
+        """A frozen layer with the numbers of `layer` itself, not copies."""
+        made = cls.like(layer, Packed(layer.weight.detach(), None))
+        tensors = {"weight": layer.weight.detach().view(torch.uint8)}
+        if layer.bias is not None:
+            tensors["bias"] = layer.bias.detach()
+        made.load_state_dict(tensors, assign=True)
+        return made.requires_grad_(False)
+
     @property
-    def packed(self) -> Packed:
+    def matrix(self) -> Packed:
         """The matrix as it is stored, where it is now."""
         return Packed(self.weight.view(self.stored), self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (…, columns) → (…, rows), in the type of `x`, or of the autocast around it."""
-        dtype = _computed_in(x)
+        dtype = _choose_dtype(x)
         bias = None if self.bias is None else self.bias.to(dtype)
         return _Product.apply(x.to(dtype), self.weight.view(self.stored), self.scale, bias)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "FrozenLinear":
-        """Move with the model; scales stay float32 where it is cast."""
+        """Move with the model, but for a matrix that lives in RAM; scales stay float32."""
+        weight: Any = self.weight
         exact = self.scale
+        if self.in_ram:
+            self._parameters["weight"] = None
         super()._apply(fn, recurse)
-        self.scale = exact.to(self.scale.device)
+        if self.in_ram:
+            self._parameters["weight"] = weight
+        if exact is not None and self.scale is not None:
+            self.scale = exact.to(self.scale.device)
         return self
 
     def extra_repr(self) -> str:
@@ -69,7 +88,9 @@ class _Product(torch.autograd.Function):
     """x · Wᵀ + b for a packed W that gets no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, numbers: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, numbers: Tensor, scale: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
         ctx.save_for_backward(numbers, scale)
         return functional.linear(x, unpack(numbers, scale, x.dtype), bias)
 
@@ -86,6 +107,6 @@ class _Product(torch.autograd.Function):
         )
 
 
-def _computed_in(x: Tensor) -> torch.dtype:
+def _choose_dtype(x: Tensor) -> torch.dtype:
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

@@ -31,12 +31,12 @@ class Packed:
     """One matrix in little memory."""
 
     numbers: Tensor
-    """(rows, columns) float8 or int8."""
-    scale: Tensor
-    """() or (rows, 1) float32."""
+    """(rows, columns) float8 or int8; or floats of more bits, which stand for themselves."""
+    scale: Tensor | None
+    """() or (rows, 1) float32; None for numbers that stand for themselves."""
 
     def unpack(self, dtype: torch.dtype) -> Tensor:
-        """The matrix itself (rows, columns), a new tensor."""
+        """The matrix itself (rows, columns)."""
         return unpack(self.numbers, self.scale, dtype)
 
 
@@ -44,9 +44,11 @@ Weights = dict[str, Tensor | Packed]
 """Tensors of a model by name; a packed one under the name of its layer's weight."""
 
 
-def unpack(numbers: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """numbers (rows, columns) times their scale, as a new tensor of `dtype`."""
-    return numbers.to(dtype).mul_(scale.to(dtype))
+def unpack(numbers: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """numbers (rows, columns) times their scale in `dtype`; without one and a cast the same
+    tensor.
+    """
+    return numbers.to(dtype) if scale is None else numbers.to(dtype).mul_(scale.to(dtype))
 
 
 def pack(matrix: Tensor) -> Packed:

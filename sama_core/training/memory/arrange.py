@@ -1,0 +1,90 @@
+"""The settings of `[memory]`, put into a DiT that a LoRA is trained on."""
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    apply_activation_checkpointing,
+    checkpoint_wrapper,
+)
+
+from ...errors import needed
+from ...model.blocks import DitBlock
+from ...model.dit import SamaDiT
+from ..recipe import ConfigError
+from .block_swap import BlockSwap
+from .frozen_linear import FrozenLinear
+from .ram import InputsInRam, Room
+
+if TYPE_CHECKING:
+    from ..config import TrainConfig
+
+
+def arrange(dit: SamaDiT, config: "TrainConfig") -> BlockSwap | None:
+    """Stream the blocks that the settings name from RAM, in place; None without any.
+
+    Raises ConfigError for more blocks than there are, and for sharded weights.
+    """
+    _refuse_sharding(dit, config)
+    count = config.memory.block_swap
+    if count > len(dit.blocks):
+        fix = f"The model has {len(dit.blocks)} blocks."
+        raise ConfigError(needed("memory.block_swap", count, f"{len(dit.blocks)} or less", fix))
+    if not count:
+        return None
+    blocks = list(dit.blocks)
+    for block in blocks:
+        _freeze_layers(block)
+    return BlockSwap(blocks, count)
+
+
+def checkpoint_blocks(dit: SamaDiT, in_ram: bool) -> None:
+    """Compute each block again in the backward pass instead of keeping its activations; keep its
+    input in RAM if asked.
+    """
+    room = Room()
+
+    def wrap(block: nn.Module) -> nn.Module:
+        checkpointed = checkpoint_wrapper(block)
+        return InputsInRam(checkpointed, room) if in_ram else checkpointed
+
+    apply_activation_checkpointing(
+        dit, checkpoint_wrapper_fn=wrap, check_fn=lambda module: isinstance(module, DitBlock)
+    )
+
+
+def exclude_from_broadcast(trainee: nn.Module) -> None:
+    """Let DDP leave frozen matrices alone: every process has read them from the same file, and
+    those in RAM are on no card.
+    """
+    names = [name for name, one in trainee.named_parameters() if one.dtype == torch.uint8]
+    names += [
+        f"{name}.scale" for name, one in trainee.named_modules() if isinstance(one, FrozenLinear)
+    ]
+    if names:
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+            trainee, names
+        )
+
+
+def _freeze_layers(block: nn.Module) -> None:
+    """Replace every Linear that is not trained by a FrozenLinear with the same numbers."""
+    for name, layer in list(block.named_modules()):
+        if type(layer) is nn.Linear and not layer.weight.requires_grad:
+            place, _, own = name.rpartition(".")
+            setattr(block.get_submodule(place), own, FrozenLinear.of(layer))
+
+
+def _refuse_sharding(dit: SamaDiT, config: "TrainConfig") -> None:
+    """ConfigError where FSDP would shard what must stay whole."""
+    packed = any(isinstance(layer, FrozenLinear) for layer in dit.modules())
+    sharded = config.shard or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    if sharded and (packed or config.memory.block_swap):
+        got = "quantised weights" if packed else f"block_swap {config.memory.block_swap}"
+        fix = (
+            "Start it with torchrun or accelerate launch --multi_gpu and without shard: each card "
+            "then holds the base. Or choose a model file in 16 bit, and no block_swap."
+        )
+        raise ConfigError(needed("sharded training", got, "weights that can be sharded", fix))
