@@ -44,6 +44,11 @@ Weights = dict[str, Tensor | Packed]
 """Tensors of a model by name; a packed one under the name of its layer's weight."""
 
 
+def shape_of(value: Tensor | Packed) -> tuple[int, ...]:
+    """The shape of a tensor, or of the matrix that a packed one stands for."""
+    return tuple(value.numbers.shape if isinstance(value, Packed) else value.shape)
+
+
 def unpack(numbers: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
     """numbers (rows, columns) times their scale in `dtype`; without one and a cast the same
     tensor.

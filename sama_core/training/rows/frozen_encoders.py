@@ -4,7 +4,10 @@ frames ──VAE (Wan 2.1)──▶ (μ - mean) / std        text ──umT5─�
 anchor frame ──SigLIP or pixel statistics──▶ semantic tokens
 """
 
+import gc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -19,13 +22,22 @@ from ...encoders.vae_layout import vae_shapes
 from ...errors import CheckpointError, needed
 from ...geometry import Lattice
 from ...text import MAX_TOKENS
+from ...weights.header import read_header
+from ...weights.quant_formats import is_quant_key
+from ...weights.quantised import refuse_unreadable
 from ...weights.report import compare
 from ..config import TrainConfig
+from ..memory.base_weights import load_packed
+from ..memory.packed import FORMATS, Weights, read_packed, shape_of
 from ..semantics import PixelEncoder, SemanticEncoder, SiglipEncoder
 
 
 class FrozenEncoders:
-    """VAE, text encoder and semantic encoder together."""
+    """VAE, text encoder and semantic encoder together.
+
+    Those of the settings are opened at their first use. `release` frees the card of all three; what
+    is used after it is opened again.
+    """
 
     def __init__(
         self,
@@ -37,30 +49,88 @@ class FrozenEncoders:
         dtype: torch.dtype = torch.float32,
     ):
         """Freezes them. VAE and text encoder compute in `dtype`, the other in its own."""
-        for part in (vae, text):
-            part.eval().requires_grad_(False).to(device, dtype)
-        self.vae, self.text_encoder = vae, text
-        self.tokens, self.semantics = tokens, semantics.to(device)
         self.device, self.dtype = torch.device(device), dtype
-        self.space = LatentSpace(self.vae)
+        self._openers: dict[str, Callable[[], Any]] = {
+            "vae": lambda: vae,
+            "text": lambda: (text, tokens),
+            "semantics": lambda: semantics,
+        }
+        self._open: dict[str, Any] = {}
+        self.open()
 
     @classmethod
     def of(cls, config: TrainConfig, device: torch.device) -> "FrozenEncoders":
-        """The encoders that the settings name.
+        """The encoders that the settings name, none of them open yet.
 
-        bfloat16 on an accelerator, as the release runs them; float32 on the CPU.
-
-        Raises CheckpointError for a file that is something else.
+        bfloat16 on an accelerator, as the release runs them; float32 on the CPU. Opening one raises
+        CheckpointError for a file that is something else.
         """
-        text, tokens = load_text_encoder(Path(config.text_encoder))
-        return cls(
-            load_vae(Path(config.vae)),
-            text,
-            tokens,
-            load_semantics(config.semantic_encoder),
-            device,
-            choose_encoder_dtype(device),
-        )
+        made = cls.__new__(cls)
+        made.device, made.dtype, made._open = device, choose_encoder_dtype(device), {}
+        made._openers = {
+            "vae": lambda: load_vae(Path(config.vae)),
+            "text": lambda: load_text_encoder(Path(config.text_encoder)),
+            "semantics": lambda: load_semantics(config.semantic_encoder),
+        }
+        return made
+
+    def open(self) -> None:
+        """Open all three now, so that a wrong file is told at once."""
+        for name in self._openers:
+            self._get(name)
+
+    def release(self) -> None:
+        """Free the memory of those that are open."""
+        for found in self._open.values():
+            (found[0] if isinstance(found, tuple) else found).to("cpu")
+        self._open.clear()
+        gc.collect()
+        if self.device.type != "cpu":
+            torch.accelerator.empty_cache()
+
+    def _get(self, name: str) -> Any:
+        """An open encoder, frozen and on the device: VAE, text encoder with its tokens, or the
+        semantic one.
+        """
+        if name not in self._open:
+            found = self._openers[name]()
+            if name == "semantics":
+                found = found.to(self.device)
+            else:
+                part = found[0] if name == "text" else found
+                part.eval().requires_grad_(False).to(self.device, self.dtype)
+            self._open[name] = found
+        return self._open[name]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether one of them takes memory."""
+        return bool(self._open)
+
+    @property
+    def vae(self) -> WanVae:
+        """The VAE."""
+        return self._get("vae")
+
+    @property
+    def space(self) -> LatentSpace:
+        """The VAE's latent space."""
+        return LatentSpace(self.vae)
+
+    @property
+    def text_encoder(self) -> Umt5Encoder:
+        """umT5."""
+        return self._get("text")[0]
+
+    @property
+    def tokens(self) -> Tokens:
+        """umT5's tokenizer."""
+        return self._get("text")[1]
+
+    @property
+    def semantics(self) -> SemanticEncoder:
+        """The encoder of anchor frames."""
+        return self._get("semantics")
 
     @torch.no_grad()
     def latents(self, frames: Tensor) -> Tensor:
@@ -136,21 +206,27 @@ def load_vae(path: Path) -> WanVae:
 
 
 def load_text_encoder(path: Path) -> tuple[Umt5Encoder, Tokens]:
-    """umT5 from ComfyUI's safetensors, or the official `.pth` with its tokenizer beside it."""
-    weights = _read(path, "text_encoder")
-    if is_official(weights):
-        weights = official_to_comfy(weights, path)
-    sizes = Umt5Sizes.from_state_dict(weights, path.name)
-    spiece = weights.pop("spiece_model")
+    """umT5 from ComfyUI's safetensors, or the official `.pth` with its tokenizer beside it.
+
+    Matrices of a file in fp8 stay as they are, and are unpacked when they are used.
+    """
+    stored = _read(path, "text_encoder")
+    if is_official(stored):
+        stored = official_to_comfy(stored, path)
+    sizes = Umt5Sizes.from_state_dict(stored, path.name)
+    spiece = stored.pop("spiece_model")
+    weights: Weights = {**stored}
+    if any(is_quant_key(name) for name in stored):
+        file = read_header(path, own_names=False)
+        refuse_unreadable(path.name, file.list_stored(), sizes.shapes(), FORMATS)
+        weights = read_packed(file, stored)
     report = compare(
-        {name: tuple(value.shape) for name, value in weights.items()},
-        sizes.shapes(),
-        quantised=False,
+        {name: shape_of(value) for name, value in weights.items()}, sizes.shapes(), quantised=False
     )
     report.raise_if_bad(f"text_encoder {path.name}")
     with torch.device("meta"):
         encoder = Umt5Encoder(sizes)
-    encoder.load_state_dict(weights, assign=True)
+    load_packed(encoder, weights, lambda name: torch.float32)
     return encoder, Tokens(spiece.numpy().tobytes())
 
 

@@ -72,7 +72,10 @@ class RowsRun:
             features = RowFeatures(config, config.align, read_mask, encoders.text, process.device)
         place = (process.process_index, process.num_processes)
         data = RowsData(config, encoders, process.is_main_process, lattice, features, place)
-        fill_kept(data)
+        if fill_kept(data):
+            encoders.release()  # the card is the model's now
+        else:
+            encoders.open()
         process.wait_for_everyone()
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
         matrices = _choose_dtype(config) if config.lora_rank else torch.float32
