@@ -56,8 +56,8 @@ def write_film(
     """Write (time in seconds, uint8 (H, W, 3) with even sides) as H.264 4:2:0, with AUDIO as AAC.
 
     Times rise from 0. `duration`, in seconds, is the film's: it ends the last picture, which else
-    is shown for 1 / `fps`, and cuts the sound. The file appears whole or not at all. Raises ClipError where it cannot be written, and what the pictures
-    raise.
+    is shown for 1 / `fps`, and cuts the sound. The file appears whole or not at all. Raises
+    ClipError where it cannot be written, and what the pictures raise.
     """
     with (
         complete_or_absent(path) as unfinished,
