@@ -8,7 +8,7 @@ import pytest
 
 from sama_core.launch.commands.serve import provide_clips
 
-from ..harness.canvas_boxes import BOXES, STEPS, overlaps
+from ..harness.canvas_boxes import BOXES, STEPS, overlaps, settled_overlaps
 from ..harness.server import TestPlaces
 from ..workflows.shipped import NAMES, shipped, workflow_path
 
@@ -103,7 +103,7 @@ def test_results_stay_in_their_groups(laptop, name):
         f"before => ({BOXES})().nodes['9 Save Video'][3] > before",
         before["nodes"]["9 Save Video"][3] + 100,
     )
-    assert list(overlaps(laptop.evaluate(BOXES))) == []
+    assert settled_overlaps(laptop) == []
 
 
 def opened(canvas, name: str) -> dict:

@@ -13,7 +13,7 @@ from sama_core.shapes.demo_clip import FRAMES, LONG_FRAMES, SHOWN, demo_scene
 from sama_core.shapes.world.render import coverage
 
 from ..harness.browser import NODE_COUNT
-from ..harness.canvas_boxes import BOXES, STEPS, overlaps
+from ..harness.canvas_boxes import STEPS, settled_overlaps
 from ..harness.imports import REPO_ROOT
 from ..harness.server import TestPlaces
 from ..harness.standing_in import small_workflow, write_lora
@@ -91,7 +91,7 @@ def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, name):
     entry = canvas.queue_and_wait(timeout=400)
     assert entry["status"]["status_str"] == "success"
     assert canvas.errors == []
-    assert list(overlaps(canvas.evaluate(BOXES))) == []
+    assert settled_overlaps(canvas) == []
     if name in PARTS:
         line, parts = PARTS[name]
         assert re.findall(line, comfy_server.log[before:]) == parts

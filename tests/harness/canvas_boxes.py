@@ -28,6 +28,17 @@ STEPS = """steps => {
 }"""
 
 
+def settled_overlaps(canvas, tries: int = 20) -> list[tuple[str, str]]:
+    """`overlaps` on a canvas whose nodes may still shrink, as texts of a run leave them."""
+    for _ in range(tries):
+        found = list(overlaps(canvas.evaluate(BOXES)))
+        if not found:
+            break
+        with canvas.browser.limit("sizes to settle"):
+            canvas.page.wait_for_timeout(250)
+    return found
+
+
 def overlaps(boxes: dict) -> Iterator[tuple[str, str]]:
     """Pairs of nodes that overlap, of groups that do, and nodes that lie across a group's edge."""
     for kind in ("nodes", "groups"):
