@@ -1,11 +1,13 @@
 """Train SAMA on your own clips, from a recipe.
 
+    check    decode every row of a file, a folder or a recipe, and say what is wrong with it
     features make what an alignment's teacher says of every row, ahead of the trainer
     saliency train the model of a learned saliency on the rows; `train` of the same recipe reads it
     train    go on from the output folder's checkpoint, or begin; then write the averaged weights
     export   write the checkpoint's averaged weights
 
     python -m sama_core.training train sama_core/training/recipes/sama_14b_lora.toml steps=100
+    python -m sama_core.training check my_pairs/rows.jsonl   its own options: check --help
     accelerate launch -m sama_core.training train RECIPE     several GPUs or nodes
 
 A recipe is a TOML file with the settings of sama_core/training/config.py;
@@ -21,13 +23,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import needed
+from .packages import list_absent, say_absent
+
+if __name__ == "__main__" and (absent := list_absent()):
+    sys.exit(say_absent(absent))
+
 from .config import load_config
 from .recipe import ConfigError, read_settings
+from .rows.check.command import check_command
 from .rows.fill_features import fill_features
 from .rows.rows_run import RowsRun
 from .rows.saliency_run import train_saliency
 from .run import Task, export, run_command, train
 
+CHECK = "check"
+"""The task that takes rows as well as a recipe."""
 SHAPES = "sama_core.shapes.__main__"
 """The command of SAMA-Shapes.
 
@@ -37,6 +47,9 @@ It stands a floor above this one, and is imported by name for its own recipes on
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 0 when done, 1 after a message about what is wrong."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == [CHECK]:
+        return check_command(words[1:])
     tasks = {name: partial(_run_task, name) for name in TASKS}
     return run_command(arguments, "python -m sama_core.training", __doc__, tasks)
 
@@ -77,7 +90,7 @@ def refuse_fill(recipe: Path, settings: dict[str, Any]) -> None:
 
 def export_rows(recipe: Path, settings: dict[str, Any]) -> None:
     """Write what training on these rows would write."""
-    export(RowsRun.of(load_config(recipe, **settings)))
+    export(RowsRun.of(load_config(recipe, **settings), fills=False))
 
 
 TASKS: dict[str, Task] = {

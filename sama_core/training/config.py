@@ -206,6 +206,7 @@ class TrainConfig:
             *check_ranges(self, SHARES, POSITIVE, NOT_NEGATIVE),
             (not (parts and self.lora_rank), "trained_parts", parts, "empty with a lora_rank"),
             self._check_cells(),
+            self._check_aligned_clips(),
             (0 <= self.ema < 1, "ema", self.ema, "0 up to, not including, 1"),
             (self.precision in ("no", "bf16"), "precision", self.precision, '"no" or "bf16"'),
             (0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "0 up to 1"),
@@ -240,6 +241,11 @@ class TrainConfig:
     def _check_memory(self) -> list[Check]:
         half = self.precision == "bf16"
         return self.memory.checks_with(self.lora_rank > 0, self.gradient_checkpointing, half)
+
+    def _check_aligned_clips(self) -> Check:
+        """A teacher's features are of a clip's first frames, in the one size."""
+        other = ", ".join(self.clips.list_changes()) if self.align and self.clips else ""
+        return not other, "clips", other, "none of it with [align]"
 
     def _check_cells(self) -> Check:
         cell = self.align.cell if self.align else 1

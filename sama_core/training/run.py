@@ -81,14 +81,14 @@ def run_command(
     )
     chosen = parser.parse_args(arguments)
     try:
-        tasks[chosen.task](chosen.recipe, _read_overrides(chosen.settings))
+        tasks[chosen.task](chosen.recipe, read_overrides(chosen.settings))
     except SamaError as failed:
         print(failed, file=sys.stderr)
         return 1
     return 0
 
 
-def _read_overrides(settings: list[str]) -> dict[str, Any]:
+def read_overrides(settings: list[str]) -> dict[str, Any]:
     """`name=value` in TOML's notation; a value that is not TOML is text."""
     values: dict[str, Any] = {}
     for setting in settings:

@@ -57,6 +57,17 @@ class ClipsConfig:
             ]
         )
 
+    def list_changes(self) -> list[str]:
+        """Settings that read other frames than the first ones in the one size."""
+        changes = {
+            "buckets": self.buckets,
+            "lengths": bool(self.lengths),
+            "windows": self.windows != 1,
+            'rates "resample"': self.rates == "resample",
+            "fps": self.fps > 0,
+        }
+        return [name for name, changed in changes.items() if changed]
+
     @classmethod
     def of_table(cls, values: Mapping[str, Any], name: str) -> Self:
         """The settings of a TOML table. ConfigError names an unknown key."""

@@ -1,4 +1,7 @@
-"""The rows of a JSONL file of training data, and what is wrong with those that cannot be used.
+"""The rows of training data, and what is wrong with those that cannot be used.
+
+They are in a JSONL file, or in a folder: its `rows.jsonl`, or its clips themselves, see
+`pair_folder`.
 
     {"source": "a.mp4", "target": "b.mp4", "instruction": "…"}   stage 1: two videos or two images
     {"source": "a.png", "target": "b.png", "instruction": "…"}   stage 0: two images
@@ -8,27 +11,32 @@ An alignment may take "mask": "m.mp4" too, a video or image as large as the targ
 it or as the part that is trained on; its first channel says where the text's subject is.
 
 Paths are relative to the file's folder. They may lead out of it or be absolute: who writes the
-file chooses what is trained on. Other keys are ignored, blank lines too.
+file chooses what is trained on. "weight": 2 or "repeats": 2 brings a row twice as often, "weight":
+0.5 in every second round. Other keys are ignored, blank lines too.
 
 Which rows could not be used, and why: `bad_rows.jsonl` in the output folder, and one line of
 summary. There are those too that were used without an alignment.
 """
 
+import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ...errors import SamaError, needed
+from ...errors import SamaError, needed, shorten
 from ...text import clean_instruction
-
-IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-
+from .media_files import is_image_file
+from .pair_folder import Entry, list_entries
 
 PAIR_KEYS, CLIP_KEYS = ("source", "target", "instruction"), ("video", "caption")
-MASK_KEY = "mask"
+MASK_KEY, WEIGHT_KEY, REPEATS_KEY = "mask", "weight", "repeats"
+ROWS_FILE = "rows.jsonl"
+"""The file of rows in a folder, as SAMA Keep Pair writes it."""
+LARGEST_WEIGHT = 1000
 
 
 class RowError(SamaError):
@@ -55,7 +63,7 @@ class Row:
     @property
     def is_image(self) -> bool:
         """Whether it is an edit of a picture, not of a clip."""
-        return _is_image(self.target)
+        return is_image_file(self.target)
 
 
 def read_rows(path: Path, stage: int, masks: bool = False) -> tuple[list[Row], dict[int, str]]:
@@ -65,8 +73,39 @@ def read_rows(path: Path, stage: int, masks: bool = False) -> tuple[list[Row], d
 
     Raises RowError where the file itself cannot be read.
     """
+    entries, folder = _read_entries(path)
+    rows, bad = [], {}
+    for number, entry in enumerate(entries, 1):
+        try:
+            if entry:
+                rows.append(_row(number, _object(number, entry), folder, stage, masks))
+        except RowError as wrong:
+            bad[number] = str(wrong)
+    return rows, bad
+
+
+def rows_file(path: Path) -> Path:
+    """The file of rows that `data` means: itself, or the one in a folder, if it has one."""
+    inside = path / ROWS_FILE
+    return inside if path.is_dir() and inside.is_file() else path
+
+
+def digest_rows(path: Path) -> str:
+    """40 hexadecimal digits of what rows there are and what they say, not of the clips in them."""
+    entries, _ = _read_entries(path)
+    return hashlib.blake2b(repr(entries).encode(), digest_size=20).hexdigest()
+
+
+def _read_entries(path: Path) -> tuple[Sequence[bytes | Entry], Path]:
+    """Lines of a file or rows of a folder; and the folder that their paths begin in.
+
+    Raises RowError.
+    """
+    path = rows_file(path)
     try:
-        lines = path.read_bytes().splitlines()
+        if path.is_dir():
+            return list_entries(path), path
+        return [line.strip() for line in path.read_bytes().splitlines()], path.parent
     except OSError as broken:
         raise RowError(
             needed(
@@ -76,14 +115,6 @@ def read_rows(path: Path, stage: int, masks: bool = False) -> tuple[list[Row], d
                 'Set data to its path, or to "shapes".',
             )
         ) from broken
-    rows, bad = [], {}
-    for number, line in enumerate(lines, 1):
-        try:
-            if line.strip():
-                rows.append(_row(number, line, path.parent, stage, masks))
-        except RowError as wrong:
-            bad[number] = str(wrong)
-    return rows, bad
 
 
 def row_error(number: int, got: str, need: str) -> RowError:
@@ -96,8 +127,7 @@ def unreadable(row: Row, error: SamaError) -> RowError:
     return RowError(f"row {row.number}: {str(error).rsplit('. ', 1)[0]}.")
 
 
-def _row(number: int, line: bytes, folder: Path, stage: int, masks: bool) -> Row:
-    found = _object(number, line)
+def _row(number: int, found: dict[str, Any], folder: Path, stage: int, masks: bool) -> Row:
     if CLIP_KEYS[0] in found:
         video, text = (_text(number, found, key) for key in CLIP_KEYS)
         row = Row(number, _file(number, folder, video), None, text)
@@ -107,10 +137,25 @@ def _row(number: int, line: bytes, folder: Path, stage: int, masks: bool) -> Row
     if masks and MASK_KEY in found:
         row = replace(row, mask=_file(number, folder, _text(number, found, MASK_KEY)))
     _check_stage(row, stage)
-    return row
+    return replace(row, weight=_weight(number, found))
 
 
-def _object(number: int, line: bytes) -> dict[str, Any]:
+def _weight(number: int, found: dict[str, Any]) -> float:
+    """How often a row comes in a round: "weight" times "repeats"."""
+    weight, repeats = found.get(WEIGHT_KEY, 1), found.get(REPEATS_KEY, 1)
+    for key, value in ((WEIGHT_KEY, weight), (REPEATS_KEY, repeats)):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= LARGEST_WEIGHT:
+            got = f"{key!r} of {shorten(json.dumps(value))}"
+            raise row_error(number, got, f"a number from 0 to {LARGEST_WEIGHT}")
+    return weight * repeats
+
+
+def _object(number: int, line: bytes | Entry) -> dict[str, Any]:
+    if isinstance(line, str):
+        raise RowError(f"row {number}: got {line}.")
+    if isinstance(line, dict):
+        return line
     try:
         found = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -155,16 +200,12 @@ def _check_stage(row: Row, stage: int) -> None:
         if row.is_image:
             raise row_error(row.number, "an image as 'video'", "a video")
         return
-    if _is_image(row.source) != row.is_image:
+    if is_image_file(row.source) != row.is_image:
         raise row_error(row.number, "an image and a video", "two images or two videos")
     if stage == 0 and not row.is_image:
         raise row_error(
             row.number, "a pair of videos", "a pair of images, or a single video, in stage 0"
         )
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_FILES
 
 
 def _quote(keys: tuple[str, ...]) -> str:

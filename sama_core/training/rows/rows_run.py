@@ -28,6 +28,7 @@ from .features import RowFeatures
 from .fill_kept import fill_kept
 from .first_weights import ModelFiles
 from .frozen_encoders import FrozenEncoders
+from .preflight import refuse_missing
 
 FULL, DELTA = "sama.safetensors", "sama_delta.safetensors"
 
@@ -46,9 +47,12 @@ class RowsRun:
     """Its batches."""
 
     @classmethod
-    def of(cls, config: TrainConfig) -> "RowsRun":
-        """Raises SamaError for settings, files or data that do not fit; weights are read last."""
-        _check(config)
+    def of(cls, config: TrainConfig, fills: bool = True) -> "RowsRun":
+        """Raises SamaError for settings, files or data that do not fit; weights are read last.
+
+        `fills`: make and keep what the encoders say of the rows, where `[clips]` keeps it.
+        """
+        refuse_missing(config)
         process = PartialState(cpu=not torch.accelerator.is_available())
         encoders = FrozenEncoders.of(config, process.device)
         lora = config.lora_rank > 0
@@ -72,9 +76,9 @@ class RowsRun:
             features = RowFeatures(config, config.align, read_mask, encoders.text, process.device)
         place = (process.process_index, process.num_processes)
         data = RowsData(config, encoders, process.is_main_process, lattice, features, place)
-        if fill_kept(data):
+        if fills and fill_kept(data):
             encoders.release()  # the card is the model's now
-        else:
+        elif fills:
             encoders.open()
         process.wait_for_everyone()
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
@@ -124,17 +128,6 @@ class RowsRun:
         path = folder / (DELTA if config.base_model else FULL)
         write_weights(path, weights, info, _choose_dtype(config))
         return path
-
-
-def _check(config: TrainConfig) -> None:
-    """ConfigError for settings without which there is nothing to train."""
-    for name, got, need, fix in (
-        ("model", "shapes", "the path of a SAMA or Wan 2.1 file", "Set it in the recipe."),
-        ("vae", "", "the path of the model's Wan 2.1 VAE", "Set it in the recipe."),
-        ("text_encoder", "", "the path of umT5", "Set it in the recipe."),
-    ):
-        if getattr(config, name) == got:
-            raise ConfigError(needed(name, repr(got), f"{need} for data of your own", fix))
 
 
 def _choose_dtype(config: TrainConfig) -> torch.dtype:

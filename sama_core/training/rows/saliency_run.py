@@ -37,7 +37,7 @@ from ..outputs import TrainLog, load_state, save_state, write_weights
 from ..recipe import ConfigError, refuse_changes
 from ..trainer import DivergedError
 from .fill_features import open_text
-from .rows import BadRows, Row, RowError, read_rows
+from .rows import BadRows, Row, RowError, digest_rows, read_rows, rows_file
 from .saliency_rows import Group, SaliencyRows, group_rows
 
 FILE, FOLDER = "saliency.safetensors", "saliency"
@@ -65,7 +65,7 @@ def train_saliency(config: TrainConfig) -> str:
     made_of = {
         "teacher": source.key,
         "text_encoder": digest_file(Path(config.text_encoder)),
-        "data": digest_file(Path(config.data)),
+        "data": _digest_data(Path(config.data)),
         "size": [config.height, config.width],
         "frames": config.frames,
         "seed": config.seed,
@@ -284,6 +284,12 @@ def describe(target: SaliencyFiles, align: AlignConfig, found: dict[str, Any]) -
     if not align.saliency_model:
         lines.append(f'Set saliency_model = "{target.path}" in [align] to train with it.')
     return "\n".join(lines)
+
+
+def _digest_data(path: Path) -> str:
+    """A name of what the rows are."""
+    path = rows_file(path)
+    return digest_rows(path) if path.is_dir() else digest_file(path)
 
 
 def _prefix(values: dict[str, float]) -> dict[str, float]:

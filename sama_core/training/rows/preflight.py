@@ -1,0 +1,255 @@
+"""What a training lacks, all of it at once and in seconds, before a weight is read.
+
+    files      model, base model, VAE, umT5, SigLIP, teacher: where each comes from, where it goes
+    data       the rows, and those of their clips that are missing
+    machine    packages, and room on the disk
+
+One lack is raised as the error that it is; several become one, with a line for each.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ...errors import CheckpointError, RuntimeSetupError, SamaError, needed
+from ...geometry import WAN_21
+from ...released_files import DIFFUSION_MODEL, MODEL_FILES, TEXT_ENCODER, VAE
+from ..config import TrainConfig
+from ..packages import ALWAYS, list_absent, say_absent
+from ..recipe import ConfigError
+from .rows import RowError, read_rows
+
+GIGABYTE = 10**9
+ORGANISATIONS = {
+    "vjepa2": "facebook",
+    "dinov3": "facebook",
+    "sam2": "facebook",
+    "videomae": "MCG-NJU",
+    "siglip": "google",
+}
+"""Who publishes each kind of teacher on the model hub."""
+SIGLIP = "google/siglip-so400m-patch14-384"
+"""The semantic encoder that fits SAMA-14B: 1152 wide."""
+BYTES_TRAINED, LORA_BYTES = 16, GIGABYTE
+"""Of a checkpoint: for each weight that is trained (weights, average, AdamW's two), and a LoRA's at
+most."""
+
+Check = Callable[[TrainConfig], None]
+
+
+class PreflightError(SamaError):
+    """Several things are missing."""
+
+
+def refuse_missing(config: TrainConfig) -> None:
+    """Raises the error of what is missing, or PreflightError with a line for each."""
+    found = _find(config)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        lines = "\n".join(f"  {number}. {one}" for number, one in enumerate(found, 1))
+        raise PreflightError(f"{len(found)} things are missing for this training:\n{lines}")
+
+
+def list_missing(config: TrainConfig) -> list[str]:
+    """What is missing, a sentence for each; the rows' own clips aside."""
+    return [str(one) for one in _find(config) if not isinstance(one, RowError)]
+
+
+def _find(config: TrainConfig) -> list[SamaError]:
+    found: list[SamaError] = []
+    for check in CHECKS:
+        try:
+            check(config)
+        except SamaError as lacks:
+            found.append(lacks)
+    return found
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _check_model(config: TrainConfig) -> None:
+    if config.model == "shapes":
+        _refuse_empty("model", config.model, "the path of a SAMA or Wan 2.1 file")
+    _check_file("model", config.model, DIFFUSION_MODEL, folders=True)
+
+
+def _check_base_model(config: TrainConfig) -> None:
+    if config.base_model and not Path(config.base_model).exists():
+        fix = "Set base_model to the Wan 2.1 T2V 14B that the delta file lies over."
+        got = "no such file or folder"
+        raise CheckpointError(needed(f"base_model {config.base_model}", got, "Wan's shards", fix))
+
+
+def _check_vae(config: TrainConfig) -> None:
+    if not config.vae:
+        _refuse_empty("vae", config.vae, "the path of the model's Wan 2.1 VAE")
+    _check_file("vae", config.vae, VAE)
+
+
+def _check_text_encoder(config: TrainConfig) -> None:
+    if not config.text_encoder:
+        _refuse_empty("text_encoder", config.text_encoder, "the path of umT5")
+    _check_file("text_encoder", config.text_encoder, TEXT_ENCODER)
+
+
+def _refuse_empty(name: str, got: str, need: str) -> None:
+    source = _where(name)
+    raise ConfigError(
+        needed(name, repr(got), f"{need} for data of your own", f"Set it in the recipe. {source}")
+    )
+
+
+def _check_file(name: str, value: str, role: str, folders: bool = False) -> None:
+    path = Path(value)
+    if path.is_file() or (folders and path.is_dir()):
+        return
+    fix = f"Set {name} in the recipe. {_where(name)}"
+    raise CheckpointError(needed(f"{name} {value}", "no file", "a weight file", fix))
+
+
+def _where(name: str) -> str:
+    """Source, size and folder of the public file for a setting."""
+    role = {"model": DIFFUSION_MODEL, "vae": VAE, "text_encoder": TEXT_ENCODER}[name]
+    files = [file for file in MODEL_FILES if file.role == role]
+    texts = [f"{file.where()}, {file.size / GIGABYTE:.2g} GB: {file.url}" for file in files]
+    fetch = "python3 run.py models --download fetches what an edit needs."
+    return f"Published: {'; or '.join(texts)}. {fetch}"
+
+
+def _check_semantic(config: TrainConfig) -> None:
+    choice = config.semantic_encoder
+    if choice == "pixels" or is_on_hub_or_here(choice):
+        return
+    fix = f"Fetch it with: hf download {SIGLIP} --local-dir FOLDER (3.5 GB, {_hub(SIGLIP)}), and "
+    fix += 'set semantic_encoder to that folder; or use "pixels".'
+    got = f"{choice}, which does not load (no such folder)"
+    raise RuntimeSetupError(needed("semantic encoder", got, f"the folder of {SIGLIP}", fix))
+
+
+def _check_teacher(config: TrainConfig) -> None:
+    if config.align is None or not (config.align.teacher and config.align.needs_teacher):
+        return
+    kind, _, path = config.align.teacher.partition(":")
+    if kind not in ORGANISATIONS or is_on_hub_or_here(path):
+        return  # another word is refused with the list of kinds, where the teacher is named
+    name = f"{ORGANISATIONS[kind]}/{Path(path).name}"
+    fix = f"Fetch it, for example with: hf download {name} --local-dir {path} ({_hub(name)})."
+    got = f"{path}, which does not load (no such folder)"
+    raise RuntimeSetupError(needed("align.teacher", got, f"the folder of a {kind}", fix))
+
+
+def is_on_hub_or_here(name: str) -> bool:
+    """Whether a name is a folder here, or "owner/model" of the hub, which is fetched by itself."""
+    path = Path(name)
+    return path.is_dir() or (not path.is_absolute() and len(path.parts) == 2 and ".." not in name)
+
+
+def _hub(name: str) -> str:
+    return f"https://huggingface.co/{name}"
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def _check_rows(config: TrainConfig) -> None:
+    """RowError without a usable row; other bad rows are reported when they are read."""
+    rows, wrong = read_rows(Path(config.data), config.stage)
+    if not rows:
+        first = next(iter(wrong.values()), "")
+        got = f"no good row among {len(wrong)}"
+        name = Path(config.data).name
+        fix = f"Correct the rows. {first}".strip()
+        raise RowError(needed(f"data {name}", got, "at least one", fix))
+
+
+# --- machine -------------------------------------------------------------------------------------
+
+
+def _check_packages(config: TrainConfig) -> None:
+    absent = list_absent([*ALWAYS, *_packages(config)])
+    if absent:
+        raise RuntimeSetupError(say_absent(absent))
+
+
+def _packages(config: TrainConfig) -> Iterator[str]:
+    """What these settings import later, beside what every run needs."""
+    if config.semantic_encoder != "pixels" or (config.align and config.align.teacher):
+        yield "transformers"
+    if config.lora_rank:
+        yield "peft"
+
+
+def _check_room(config: TrainConfig) -> None:
+    """ConfigError where the disks have less room than the checkpoint and the cache take."""
+    wanted: dict[int, tuple[Path, int]] = {}
+    for folder, bytes_ in list_room(config):
+        there = _nearest(folder)
+        device = os.stat(there).st_dev
+        wanted[device] = (there, wanted.get(device, (there, 0))[1] + bytes_)
+    for there, bytes_ in wanted.values():
+        free = shutil.disk_usage(there).free
+        if free < bytes_:
+            got = f"{free / GIGABYTE:.1f} GB free at {there}"
+            need = f"about {bytes_ / GIGABYTE:.1f} GB for checkpoints and the cache"
+            fix = "Free some, or set output or clips.cache_folder to another disk."
+            raise ConfigError(needed("disk", got, need, fix))
+
+
+def list_room(config: TrainConfig) -> list[tuple[Path, int]]:
+    """Folders that a training writes to, and about how many bytes it takes there."""
+    output = Path(config.output)
+    found = [(output, 2 * _checkpoint_bytes(config))]  # the new one beside the one that it replaces
+    clips = config.clips
+    if clips is not None and clips.cache:
+        folder = Path(clips.cache_folder or output / "cache")
+        if not folder.exists():
+            found.append((folder, min(int(clips.cache_gb * GIGABYTE), cache_bytes(config))))
+    return found
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the next one above it that is there."""
+    folder = folder.resolve()
+    return next(one for one in (folder, *folder.parents) if one.is_dir())
+
+
+def _checkpoint_bytes(config: TrainConfig) -> int:
+    path = Path(config.model)
+    if config.lora_rank or not path.is_file():
+        return min(LORA_BYTES, path.stat().st_size if path.is_file() else LORA_BYTES)
+    return path.stat().st_size // 2 * BYTES_TRAINED  # stored in 16 bits, at most too many
+
+
+def cache_bytes(config: TrainConfig) -> int:
+    """About what the latents of all rows take on disk: float32, one window of each row's clips.
+
+    Texts take less: an instruction of 20 tokens 0.3 MB.
+    """
+    try:
+        rows, _ = read_rows(Path(config.data), config.stage)
+    except RowError:
+        return 0
+    cell = WAN_21.spatial
+    latent = 4 * WAN_21.channels * (config.height // cell) * (config.width // cell)
+    clips = config.clips
+    windows = max(1, clips.windows if clips else 1)
+    times = {True: 1, False: windows * WAN_21.latents_of(config.frames)}
+    files = {(path, row.is_image) for row in rows for path in (row.source, row.target) if path}
+    return sum(latent * times[is_image] for _, is_image in files)
+
+
+CHECKS: tuple[Check, ...] = (
+    _check_model,
+    _check_base_model,
+    _check_vae,
+    _check_text_encoder,
+    _check_semantic,
+    _check_teacher,
+    _check_rows,
+    _check_packages,
+    _check_room,
+)
+"""In the order in which they are told."""

@@ -1,0 +1,87 @@
+"""What is missing for a training is named at once, before anything is loaded."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from sama_core.errors import CheckpointError
+from sama_core.training import packages
+from sama_core.training.rows import preflight
+from sama_core.training.rows.clips_config import ClipsConfig
+from sama_core.training.rows.preflight import PreflightError, list_room, refuse_missing
+from sama_core.training.rows.rows_run import RowsRun
+
+from .rows_files import BLUE, RED, clip, config, jsonl, models, pair
+
+
+@pytest.fixture
+def rows(tmp_path):
+    clip(tmp_path / "a.mp4", RED)
+    clip(tmp_path / "b.mp4", BLUE)
+    return jsonl(tmp_path / "rows.jsonl", [pair("a.mp4", "b.mp4", "make it blue")])
+
+
+def test_nothing_is_missing(rows, tmp_path):
+    refuse_missing(config(rows, tmp_path / "out", clips=ClipsConfig()))
+
+
+def test_everything_is_named_at_once_with_source_and_folder(tmp_path, monkeypatch):
+    """In the order model, VAE, umT5, SigLIP, rows, packages; no weight file is opened."""
+    from sama_core.training.rows import rows_run
+
+    monkeypatch.setattr(rows_run, "FrozenEncoders", None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in ("av", "PIL") else 1)
+    lacking = config(
+        tmp_path / "none.jsonl",
+        tmp_path / "out",
+        model=str(tmp_path / "sama.safetensors"),
+        vae=str(tmp_path / "vae.safetensors"),
+        text_encoder="",
+        semantic_encoder="siglip-so400m-patch14-384",
+        base_model=str(tmp_path / "wan"),
+    )
+    with pytest.raises(PreflightError) as caught:
+        RowsRun.of(lacking)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "7 things are missing for this training:"
+    for line, words in zip(
+        lines[1:],
+        (
+            ("model ", "no file", "sama_14b_ema.safetensors in models/diffusion_models", "29 GB"),
+            ("base_model ", "no such file or folder"),
+            ("vae ", "wan_2.1_vae.safetensors in models/vae", "https://huggingface.co/Comfy-Org/"),
+            ("text_encoder: got ''", "umt5_xxl_fp16.safetensors in models/text_encoders"),
+            ("semantic encoder", "google/siglip-so400m-patch14-384 --local-dir", "huggingface.co"),
+            ("data ", "no readable file"),
+            ("packages: got none of av, pillow", "pip install -r requirements-train.txt"),
+        ),
+        strict=True,
+    ):
+        assert all(word in line for word in words), line
+
+
+def test_one_lack_is_the_error_that_it_is(rows, tmp_path):
+    with pytest.raises(CheckpointError, match=r"vae .*gone: got no file, needs a weight file"):
+        RowsRun.of(config(rows, tmp_path / "out", vae=str(tmp_path / "gone")))
+
+
+def test_a_teacher_is_named_with_its_source(rows, tmp_path):
+    from sama_core.training.alignment import AlignConfig
+
+    table = {"method": "sara_changed", "teacher": f"vjepa2:{tmp_path}/vjepa2-vitl-fpc64-256"}
+    align = AlignConfig.of_table(table, "recipe")
+    with pytest.raises(preflight.RuntimeSetupError, match="facebook/vjepa2-vitl-fpc64-256"):
+        refuse_missing(config(rows, tmp_path / "out", align=align, height=32, width=32))
+
+
+def test_room_for_checkpoints_and_cache(rows, tmp_path, monkeypatch):
+    """Two clips of 32x32 and 5 frames: 16 channels of 2x4x4 float32, 2048 bytes each."""
+    values = {"lora_rank": 2, "clips": ClipsConfig(cache_folder=str(tmp_path / "cache"))}
+    room = list_room(config(rows, tmp_path / "out", **values))
+    model = models() / "diffusion_models" / "sama_untrained.safetensors"
+    assert room == [(tmp_path / "out", 2 * model.stat().st_size), (tmp_path / "cache", 4096)]
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
+    with pytest.raises(preflight.ConfigError, match=r"disk: got 0\.0 GB free at .*clips\.cache_"):
+        refuse_missing(config(rows, tmp_path / "out", **values))
