@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..sama_core.comfyui import conditioning
+from ..sama_core.comfyui.anchors import start_edit
 from ..sama_core.comfyui.distilled import own_sampling
 from ..sama_core.comfyui.edit import EditSettings, edit_clip
 from ..sama_core.comfyui.later_core import newer_fields
@@ -14,6 +15,7 @@ from ..sama_core.released_files import SAMA_14B
 from .inputs import (
     SHIFT,
     STEPS,
+    anchor_input,
     check_instruction,
     instruction_input,
     mask_input,
@@ -90,6 +92,7 @@ class EditConditioning(io.ComfyNode):
                 ),
                 tiling_input(),
                 mask_input(),
+                anchor_input(),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="To the sampler."),
@@ -97,7 +100,7 @@ class EditConditioning(io.ComfyNode):
                 io.Latent.Output(
                     display_name="latent",
                     tooltip="To the sampler at denoise 1: empty, or with a mask the source, of "
-                    "which the white part is edited.",
+                    "which the white part is edited; with an anchor, its first frame is kept.",
                 ),
                 io.Latent.Output(
                     display_name="source_latent", tooltip="The encoded source, for partial denoise."
@@ -106,13 +109,15 @@ class EditConditioning(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, positive, negative, vae, frames, tiling, mask=None) -> io.NodeOutput:
+    def execute(
+        cls, positive, negative, vae, frames, tiling, mask=None, anchor=None
+    ) -> io.NodeOutput:
         conditioning.require_wan_vae(vae)
-        fitted = FittedClip.check(frames, mask, conditioning.lattice_of_vae(vae))
+        fitted = FittedClip.check(frames, mask, conditioning.lattice_of_vae(vae), anchor)
         source = conditioning.encode_source(vae, fitted, tiling)
-        latent = conditioning.start_latent(source, fitted)
-        attached = (conditioning.attach_source(prompt, source) for prompt in (positive, negative))
-        return io.NodeOutput(*attached, latent, {"samples": source})
+        prompts = [conditioning.attach_source(prompt, source) for prompt in (positive, negative)]
+        prompts, latent = start_edit(prompts, source, fitted, vae)
+        return io.NodeOutput(*prompts, latent, {"samples": source})
 
 
 class Sigmas(io.ComfyNode):
@@ -203,6 +208,7 @@ class Edit(io.ComfyNode):
                 tag_input(),
                 tiling_input(),
                 mask_input(),
+                anchor_input(),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
@@ -234,10 +240,11 @@ class Edit(io.ComfyNode):
         edit_tag,
         tiling,
         mask=None,
+        anchor=None,
     ) -> io.NodeOutput:
         check_saving_of(cls.hidden.prompt, cls.hidden.unique_id)
         settings = EditSettings(
             instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling
         )
         with say_during_run(cls.hidden.unique_id) as say:
-            return io.NodeOutput(edit_clip(model, clip, vae, frames, settings, say, mask))
+            return io.NodeOutput(edit_clip(model, clip, vae, frames, settings, say, mask, anchor))

@@ -142,6 +142,17 @@ def mask_input() -> io.Mask.Input:
     )
 
 
+def anchor_input() -> io.Image.Input:
+    """The edited first frame that an edit carries through the clip."""
+    return io.Image.Input(
+        "anchor",
+        optional=True,
+        tooltip="One picture: the first frame as it should look. The edit carries it through the "
+        "clip, with a model or LoRA that was trained for that; others keep it in the first frame "
+        "alone. If nothing is connected, the instruction alone decides.",
+    )
+
+
 def base_model_input(files: list[str]) -> io.Combo.Input:
     """The base of a delta file, one of the listed `files` or NO_BASE."""
     return io.Combo.Input(

@@ -119,6 +119,11 @@ def start_latent(source: Tensor, fitted: FittedClip) -> dict:
     return {"samples": source, "noise_mask": latent_mask(fitted.mask, fitted.lattice)}
 
 
+def encode_anchor(vae, fitted: FittedClip) -> Tensor | None:
+    """The latent (1, 16, 1, H/8, W/8) of a clip's anchor; None where it has none."""
+    return None if fitted.anchor is None else vae.encode(fitted.anchor)
+
+
 def lattice_of_vae(vae) -> Lattice:
     """How one of ComfyUI's video VAEs divides a clip, with the patches of Wan's models."""
     return Lattice(

@@ -18,6 +18,7 @@ from ..errors import ConditioningError, needed
 from ..model.schedule import DEFAULT_SHIFT, flow_sigmas
 from ..region import FittedClip, paste_back
 from ..released_files import OWN_CFG, OWN_STEPS
+from .anchors import start_edit
 from .attention_backends import refuse_sparse
 from .conditioning import (
     TILINGS,
@@ -26,7 +27,6 @@ from .conditioning import (
     encode_instruction,
     encode_source,
     require_wan_vae,
-    start_latent,
 )
 from .distilled import advice, own_sampling
 from .joint_state import prepare
@@ -78,14 +78,16 @@ def edit_clip(
     settings: EditSettings,
     say: Callable[[str], object] | None = None,
     mask: Tensor | None = None,
+    anchor: Tensor | None = None,
 ) -> Tensor:
     """Edit fitted frames (4k+1, H, W, 3) as the instruction says → frames of the same shape.
 
     With a `mask` only what it touches is sampled, and pixels where it is 0 come back bit for bit.
+    An `anchor` (1, h, w, 3) is the first frame of the edit.
     `say(text)` shows a line in the node. Raises SamaError before the first weight is used for
     everything that can be checked.
     """
-    source = FittedClip.check(images, mask, lattice_of_model(model))
+    source = FittedClip.check(images, mask, lattice_of_model(model), anchor)
     return EditRun.prepare(model, clip, vae, settings, say).edit(source)
 
 
@@ -158,9 +160,9 @@ class EditRun:
         seed = settings.seed if seed is None else seed
         with self.stages.stage("encoding the source"):
             source = encode_source(self.vae, clip, settings.tiling) if source is None else source
-        positive, negative = (attach_source(prompt, source) for prompt in self.prompts)
+            prompts = [attach_source(prompt, source) for prompt in self.prompts]
+            (positive, negative), start = start_edit(prompts, source, clip, self.vae)
         with self.stages.stage("sampling"):
-            start = start_latent(source, clip)
             latent = start["samples"]
             return comfy.sample.sample_custom(
                 self.model,
@@ -210,9 +212,9 @@ def edit_anchors(
     Returns (len(indices), H, W, 3). Errors are those of `edit_clip`.
     """
     lattice = lattice_of_model(model)
-    anchors = [FittedClip.check(images[i : i + 1], lattice=lattice) for i in indices]
+    clips = [FittedClip.check(images[i : i + 1], lattice=lattice) for i in indices]
     run = EditRun.prepare(model, clip, vae, settings, say, len(indices))
-    return torch.cat([run.edit(anchor) for anchor in anchors])
+    return torch.cat([run.edit(one) for one in clips])
 
 
 def anchor_frames(frame_count: int, anchors: int, first: int = 0) -> list[int]:

@@ -22,7 +22,16 @@ from torch import Tensor
 from ..errors import ConditioningError, needed
 from ..geometry import LatentShape
 from ..model.semantic import semantic_noise
-from . import context_windows, distilled, film, node_progress, non_finite, out_of_memory, video_view
+from . import (
+    anchors,
+    context_windows,
+    distilled,
+    film,
+    node_progress,
+    non_finite,
+    out_of_memory,
+    video_view,
+)
 from .attention_backends import refuse_sparse
 from .model import require_sama, require_wan_latent
 from .streams import JointShape, attach_semantic, carried_semantic, find_packed, fit_semantic
@@ -116,6 +125,7 @@ def _adapt(guider, run: "_Run", sigmas: Tensor) -> None:
     node_progress.show_remarks(
         [
             *_warn_of_lacks(guider, run),
+            anchors.warn(guider),
             distilled.warn(guider, sigmas),
             video_view.adapt_conditioning(guider.conds, run.shape),
         ]
@@ -232,6 +242,7 @@ def _plain_run(
     )
 
     noise = context_windows.free_noise(guider.model_options, noise, seed)
+    noise = anchors.still_noise(guider, noise, latent_image)
     return _Run(
         shape, batch, shape.pack(noise.to(fresh), fresh), shape.pack(latent_image, start), lost
     )

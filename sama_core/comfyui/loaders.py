@@ -24,7 +24,7 @@ from ..weights.names import ALL_IN_ONE, WEIGHT_DTYPES, strip_prefix
 from ..weights.quant_formats import METADATA
 from ..weights.quantised import Stored, refuse_broken_scales, refuse_unreadable
 from ..weights.report import LoadReport, compare
-from . import joint_state
+from . import anchors, joint_state
 from .node_progress import BlockReport, report_blocks_to
 from .weight_files import Described, describe, known_formats, read_weights, with_marks
 
@@ -80,7 +80,9 @@ def load_diffusion_model(
         load_diffusion_model,
         (path, base, weight_dtype, num_heads, check_finite),
     )
-    return joint_state.prepare(patcher)
+    prepared = joint_state.prepare(patcher)
+    anchors.note_metadata(prepared, plan.metadata)
+    return prepared
 
 
 def _read(file: WeightFile) -> dict:

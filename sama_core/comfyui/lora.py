@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import CheckpointError, needed, shorten
 from ..weights.checkpoint import model_shapes, refuse_non_finite
 from ..weights.lora_names import PREFIX, Named, describe_expert, name_layers
-from . import distilled
+from . import anchors, distilled
 from .weight_files import read_weights
 
 _SHOWN = 12
@@ -85,6 +85,8 @@ def load_lora(model, path: str, strength: float):
     if family is not None and strength > 0:
         distilled.remember(model, name, family)
         texts.append(family.settings())
+    if strength > 0 and anchors.note_metadata(model, metadata):
+        texts.append("it carries an anchor, the first frame that is given")
     return model, "; ".join(filter(None, texts))
 
 

@@ -92,5 +92,5 @@ def offer_embedded() -> None:
     They are never the default folder: what others save or download still goes to ComfyUI's, and a
     file of the same name there comes before the pack's.
     """
-    for file in embedded.FILES:
+    for file in (*embedded.FILES, embedded.ANCHOR_LORA):
         folder_paths.add_model_folder_path(file.parent.name, str(file.parent))

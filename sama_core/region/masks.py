@@ -39,21 +39,30 @@ class FittedClip:
     """float32 (F, H, W) in 0…1, 0 where nothing may change; None lets everything change."""
     lattice: Lattice = WAN_21
     """The model's division of a clip."""
+    anchor: Tensor | None = None
+    """(1, H, W, 3) float in 0…1: the first frame of the edit; None where it is not given."""
 
     @classmethod
     def check(
-        cls, images: Tensor, mask: Tensor | None = None, lattice: Lattice = WAN_21
+        cls,
+        images: Tensor,
+        mask: Tensor | None = None,
+        lattice: Lattice = WAN_21,
+        anchor: Tensor | None = None,
     ) -> "FittedClip":
-        """From IMAGE (F, H, W, 3 or more), alpha dropped, and a MASK, which is fitted to it.
+        """From IMAGE (F, H, W, 3 or more), alpha dropped, and a MASK and an anchor IMAGE, which are
+        fitted to it.
 
         Raises GeometryError for frames that the model does not take, and RegionError for a mask
-        that does not fit them or is black everywhere.
+        that does not fit them or is black everywhere, and for what is no anchor.
         """
         frames, height, width = images.shape[:3]
         ClipShape(frames, height, width, lattice).latent()
         if mask is not None:
             mask = require_region(fit_mask(mask, frames, height, width, lattice=lattice))
-        return cls(images[..., :3], mask, lattice)
+        if anchor is not None:
+            anchor = fit_anchor(anchor, frames, height, width)
+        return cls(images[..., :3], mask, lattice, anchor)
 
     @property
     def latent(self) -> LatentShape:
@@ -103,6 +112,34 @@ def fit_mask(
         if len(soft) == 1
         else torch.cat([soft, *[soft[-1:]] * (frames - len(soft))])
     )
+
+
+def fit_anchor(anchor: Tensor, frames: int, height: int, width: int) -> Tensor:
+    """An IMAGE of one picture (1, h, w, 3 or more) → (1, height, width, 3) in 0…1.
+
+    Alpha is dropped. Another size is cropped in the centre and resized, as the default fit does
+    with a clip of that size. Raises RegionError for several pictures, for what is no IMAGE, for NaN
+    or infinite values, and for a clip of one frame, which has no frame to carry it to.
+    """
+    if anchor.ndim != 4 or anchor.shape[-1] < 3 or 0 in anchor.shape:
+        got, fix = f"shape {list(anchor.shape)}", "Connect an IMAGE."
+        raise RegionError(needed("anchor", got, "one picture (1, height, width, 3)", fix))
+    if len(anchor) != 1:
+        fix = "Choose one with Get Image from Batch: it stands for the first frame."
+        raise RegionError(needed("anchor", f"{len(anchor)} pictures", "one", fix))
+    if frames == 1:
+        fix = "Take more frames in SAMA Source Video, or leave the anchor out."
+        raise RegionError(needed("clip with an anchor", "1 frame", "more frames", fix))
+    picture = anchor[..., :3].to("cpu", torch.float32)
+    if not torch.isfinite(picture).all():
+        got, fix = "values that are no numbers", "Look at the node that makes the picture."
+        raise RegionError(needed("anchor", got, "values from 0 to 1", fix))
+    if picture.shape[1:3] != (height, width):
+        left, top, right, bottom = crop_box(picture.shape[2], picture.shape[1], width, height)
+        part = picture[:, top:bottom, left:right].movedim(-1, 1)
+        sized = functional.interpolate(part, (height, width), mode="bicubic", antialias=True)
+        picture = sized.movedim(1, -1)
+    return picture.clamp(0, 1)
 
 
 def require_region(mask: Tensor) -> Tensor:

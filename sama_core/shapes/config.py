@@ -95,6 +95,11 @@ class ShapesConfig(TrainConfig):
             (self.saliency is None, "saliency", "a table", "none: it is for rows of a file"),
         ]
 
+    @property
+    def gives_anchors(self) -> bool:
+        """See `TrainConfig.gives_anchors`."""
+        return super().gives_anchors or self.drawings > 0
+
     def _can_draw(self) -> bool:
         """Drawings are for edited clips, and no one knows what a reader or a teacher says of
         them."""

@@ -136,7 +136,7 @@ class TrainConfig:
     the data's path. Costs a forward pass of them. Deviation: not SAMA's, see `on_own_path`."""
     anchor_share: float = 0.0
     """Share of the clips whose first latent frame of the target is given clean, without a loss on
-    it, so that the model learns to carry an edited frame. A LoRA's file says so in its metadata.
+    it, so that the model learns to carry an edited frame. Its files say so in their metadata.
     Deviation: not SAMA's, see `objectives.anchors`."""
     shift: float = 5.0
     """Shift of the sampled timesteps (5)."""
@@ -251,6 +251,11 @@ class TrainConfig:
         cell = self.align.cell if self.align else 1
         good = self.width % cell == 0 and self.height % cell == 0
         return good, "align.cell", cell, f"a divisor of {self.width} and {self.height}"
+
+    @property
+    def gives_anchors(self) -> bool:
+        """Whether the model learns to carry the first frame that is given."""
+        return self.anchor_share > 0
 
     def is_image_step(self, step: int) -> bool:
         """Whether `step` trains on image edits."""

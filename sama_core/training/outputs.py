@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import SamaError, needed
 from ..model.config import DitConfig
-from ..weights.names import SAMA_KEYS
+from ..weights.names import CARRIES_ANCHORS, SAMA_KEYS
 from ..weights.write import whole_file, write_safetensors
 from .config import TrainConfig
 
@@ -141,7 +141,8 @@ def metadata(
 
 def provenance(config: TrainConfig, steps: int) -> dict[str, str]:
     """What a file's metadata says of the training that made it."""
-    return {"sama.training": f"stage {config.stage}, {steps} steps, seed {config.seed}"}
+    said = {"sama.training": f"stage {config.stage}, {steps} steps, seed {config.seed}"}
+    return {**said, CARRIES_ANCHORS: "true"} if config.gives_anchors else said
 
 
 def write_weights(

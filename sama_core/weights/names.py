@@ -48,6 +48,9 @@ WAN_ROOTS = (
 BLOCK_LAYERS = BLOCK + r"\.(self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
 """Pattern of the large linear layers: what a LoRA adapts and a conversion quantises."""
 
+CARRIES_ANCHORS = "sama.carries_anchors"
+"""The key of a file's metadata that says, by "true", that it carries a given first frame."""
+
 FP8_STORAGES = ("fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
 """Values of the loader's `weight_dtype` that store weights in fp8."""
 FAST_STORAGE = "fp8_e4m3fn_fast"
