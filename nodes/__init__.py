@@ -18,7 +18,6 @@ FAMILIES = {
     "scores": ["Scores"],
     "export": ["FinishVideo"],
     "compare": ["Compare"],
-    "keep": ["KeepPair"],
     "convert": ["ConvertWeights"],
     "plan": ["Plan"],
 }

@@ -239,6 +239,12 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         help="plan for this much RAM (default: what is free here)",
     )
     add(
+        "--train",
+        nargs="+",
+        metavar=("RECIPE", "setting=value"),
+        help="plan a training instead of an edit: card memory, RAM, disk, time",
+    )
+    add(
         "--calibrate",
         action="store_true",
         help="time the model on this machine first, and keep the result",

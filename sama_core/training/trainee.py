@@ -13,7 +13,7 @@ from ..weights.names import SEMANTIC_MODULES
 from .alignment import Aligner
 from .config import TrainConfig
 from .lora import add_lora
-from .memory.arrange import arrange, checkpoint_blocks, exclude_from_broadcast
+from .memory.arrange import arrange, checkpoint_blocks, exclude_from_broadcast, keep_half
 from .recipe import ConfigError
 
 Watcher = Callable[[dict[str, Any]], dict[str, Any]]
@@ -52,6 +52,8 @@ class Trainee(nn.Module):
             checkpoint_blocks(dit, config.memory.activations_in_ram)
         exclude_from_broadcast(self)
         self.half_states = config.memory.states == "bf16"
+        if self.half_states:
+            keep_half(dit)
         self.aligner: Aligner | None = None
         if config.align:
             size = (config.height, config.width)
@@ -73,11 +75,21 @@ class Trainee(nn.Module):
             self.aligner.begin(self._count_tokens(latents))
         watchers = self.watchers()
         options = {"patches": {"double_block": watchers}} if watchers else None
-        half = torch.Tensor.bfloat16 if self.half_states else lambda one: one
-        source = None if source_latents is None else half(source_latents)
-        tokens = None if semantic_latents is None else half(semantic_latents)
-        video, semantic = self.dit(half(latents), timestep, context, source, tokens, options)
+        streams = (latents, timestep, context, source_latents, semantic_latents)
+        if self.half_states:
+            video, semantic = self._in_half(*streams, options)
+        else:
+            video, semantic = self.dit(*streams, options)
         return (video if semantic_latents is not None else self._with_idle_parts(video)), semantic
+
+    def _in_half(
+        self, latents: Tensor, timestep: Tensor, context: Tensor, *rest: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """The DiT with hidden states in bfloat16."""
+        source, tokens, options = rest
+        given = [one if one is None else one.bfloat16() for one in (source, tokens)]
+        with torch.autocast(latents.device.type, torch.bfloat16):
+            return self.dit(latents.bfloat16(), timestep, context, *given, options)
 
     def watchers(self) -> list[Watcher]:
         """What sees the hidden states behind each block: "double_block" patches of the DiT."""

@@ -33,7 +33,6 @@ NODE_IDS = {
     "SAMAScores",
     "SAMAFinishVideo",
     "SAMACompare",
-    "SAMAKeepPair",
     "SAMAConvertWeights",
     "SAMAPlan",
 }

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from argparse import ArgumentTypeError, Namespace
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ...plan.seconds import USER_FOLDER, read_calibrations
 from ...plan.summary import report
 from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
 from ...released_files import release_of
+from ...training.recipe import find_recipe
 from ..clip_jobs import check_clip, clip_facts
 from ..places import Places
 from ..progress import LaunchError, Stages
@@ -31,6 +32,8 @@ from .convert import FOLDER, find_file
 from .edit import area_pixels
 from .models import look_in
 
+PLAN_RECIPE = "sama_core.training.memory.plan_recipe"
+"""The program that plans a training: reading a recipe needs the environment's packages."""
 NO_FILE = (
     "No model file named: planning for SAMA-14B as released, by its published sizes. "
     "--model plans for a file."
@@ -42,6 +45,9 @@ def plan(options: Namespace, places: Places, stages: Stages) -> int:
 
     With `--calibrate` the speed of this machine is measured first.
     """
+    if options.train:
+        stages.say(plan_training(options, places, stages))
+        return 0
     files = model_files(options, places)
     video = check_clip(options.video) if options.video is not None else None
     try:
@@ -55,6 +61,25 @@ def plan(options: Namespace, places: Places, stages: Stages) -> int:
         raise LaunchError(str(refused)) from refused
     stages.say(report(made) if files else f"{NO_FILE}\n{report(made)}")
     return 0
+
+
+def plan_training(options: Namespace, places: Places, stages: Stages) -> str:
+    """The plan of a recipe's training. Raises LaunchError for a recipe that is wrong."""
+    recipe = find_recipe(options.train[0])
+    if not recipe.is_file():
+        fix = "Check the path; the pack's own are in sama_core/training/recipes."
+        got = f"no file {options.train[0]}"
+        raise LaunchError(needed("--train", got, "a TOML file of settings", fix))
+    require_packages(options, places, stages)
+    machine = json.dumps(asdict(this_machine(options)))
+    command: list[str | Path] = [places.python, "-P", "-m", PLAN_RECIPE, recipe, machine]
+    return answer(
+        [*command, *options.train[1:]],
+        "--train",
+        cwd=Path.cwd(),
+        log=places.log("plan"),
+        PYTHONPATH=str(places.root),
+    )
 
 
 def user_folder(places: Places) -> Path:

@@ -110,8 +110,9 @@ def remedy(output: str) -> str:
     return OTHERWISE
 
 
-def answer(argv: Sequence[str | Path], what: str, cwd: Path, log: Path) -> str:
-    """Standard output of a short program; its standard error goes to `log`.
+def answer(argv: Sequence[str | Path], what: str, cwd: Path, log: Path, **environment: str) -> str:
+    """Standard output of a short program; its standard error goes to `log`. `environment` is added
+    to this process's.
 
     Raises LaunchError with the last line of that, after `what`, if it fails.
     """
@@ -123,7 +124,7 @@ def answer(argv: Sequence[str | Path], what: str, cwd: Path, log: Path) -> str:
             stderr=errors,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            env=clean_env(),
+            env=clean_env(**environment),
             encoding="utf-8",
         )
     if done.returncode:

@@ -1,7 +1,7 @@
 """The settings of `[memory]`, put into a DiT that a LoRA is trained on."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from ...model.dit import SamaDiT
 from ..recipe import ConfigError
 from .block_swap import BlockSwap
 from .frozen_linear import FrozenLinear
+from .half_layers import HALF
 from .ram import InputsInRam, Room
 
 if TYPE_CHECKING:
@@ -34,10 +35,27 @@ def arrange(dit: SamaDiT, config: "TrainConfig") -> BlockSwap | None:
         raise ConfigError(needed("memory.block_swap", count, f"{len(dit.blocks)} or less", fix))
     if not count:
         return None
-    blocks = list(dit.blocks)
+    return swap_blocks(dit, count)
+
+
+def swap_blocks(dit: SamaDiT, count: int) -> BlockSwap:
+    """Stream `count` blocks of a DiT under a LoRA from RAM, in place."""
+    blocks = [block for block in dit.modules() if isinstance(block, DitBlock)]
     for block in blocks:
         _freeze_layers(block)
     return BlockSwap(blocks, count)
+
+
+def choose_layers(config: "TrainConfig") -> Any:
+    """The layers that a model for these settings is made of: a `SamaDiT`'s `operations`."""
+    return HALF if config.memory.states == "bf16" else nn
+
+
+def keep_half(dit: SamaDiT) -> None:
+    """Let peft's adapters take 16-bit inputs as they are: autocast would cast copies back."""
+    for layer in dit.modules():
+        if hasattr(layer, "cast_input_dtype_enabled"):
+            layer.cast_input_dtype_enabled = False  # type: ignore[assignment]
 
 
 def checkpoint_blocks(dit: SamaDiT, in_ram: bool) -> None:

@@ -7,6 +7,7 @@ plain Wan 2.1                        SAMA's 11 tensors are new: how stage 0 begi
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -83,16 +84,21 @@ class ModelFiles:
         return cls(CheckpointPlan(files, config, report), new)
 
     def load(
-        self, dtype: torch.dtype, generator: Generator, frozen: bool = False, shrink: bool = False
+        self,
+        dtype: torch.dtype,
+        generator: Generator,
+        frozen: bool = False,
+        shrink: bool = False,
+        operations: Any = nn,
     ) -> SamaDiT:
         """The model, new tensors drawn from `generator`. Memory: the weights once, and one file.
 
         Matrices of layers are in `dtype`. Norms, biases, modulations and segments stay float32:
         under autocast they are used as they are, while matrices are rounded in every pass. Where
         they stay `frozen`, quantised matrices are kept as the file has them; with `shrink` the
-        blocks' are made float8 while they are read.
+        blocks' are made float8 while they are read. `operations` are the model's layers.
         """
-        dit = SamaDiT(self.plan.config, device="meta")
+        dit = SamaDiT(self.plan.config, operations, device="meta")
         rounded = {
             f"{name}.weight"
             for name, layer in dit.named_modules()

@@ -18,6 +18,7 @@ from ...errors import needed
 from ..config import TrainConfig
 from ..lora import start_from
 from ..lora_file import write_lora
+from ..memory.arrange import choose_layers
 from ..objective import SamaObjective
 from ..objectives.noising import stream
 from ..outputs import delta_of, metadata, provenance, write_weights
@@ -83,8 +84,13 @@ class RowsRun:
         process.wait_for_everyone()
         # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
         matrices = _choose_dtype(config) if config.lora_rank else torch.float32
-        shrink = config.memory.base == "fp8"
-        dit = files.load(matrices, stream(config.seed, "weights"), frozen=lora, shrink=shrink)
+        dit = files.load(
+            matrices,
+            stream(config.seed, "weights"),
+            frozen=lora,
+            shrink=config.memory.base == "fp8",
+            operations=choose_layers(config),
+        )
         trainee = Trainee(dit, None, config, features.width if features else 0)
         for weight in trainee.parameters():
             weight.data = weight.data.float() if weight.requires_grad else weight.data

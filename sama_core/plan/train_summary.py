@@ -1,0 +1,108 @@
+"""A training's plan as text. Every figure is computed, and the text says so."""
+
+from .machine import CPU
+from .summary import size, span
+from .train_plan import Remedy, TrainPlan, list_steps
+from .train_request import TrainRequest
+
+
+def report_training(plan: TrainPlan, note: str = "") -> str:
+    """The whole plan: what, where, how long, and the verdict; `note` is told first."""
+    lines = [note, *_what(plan.request), *_where(plan), _disk(plan.request), _time(plan)]
+    return "\n".join([*(line for line in lines if line), *_verdict(plan)])
+
+
+def advise_memory(request: TrainRequest) -> str:
+    """The setting that helps next, for a run that is out of memory whatever the law says."""
+    for step in _next_steps(request):
+        return step.settings
+    smaller = "smaller frames or fewer of them"
+    return f"{smaller}, or a smaller lora_rank" if request.lora_rank else f"a LoRA, or {smaller}"
+
+
+def _next_steps(request: TrainRequest) -> list[Remedy]:
+    return [Remedy(*changes[0]) for step in list_steps() if (changes := step(request))]
+
+
+def _what(request: TrainRequest) -> list[str]:
+    clip = request.clip
+    trained = f"a LoRA of rank {request.lora_rank}" if request.lora_rank else "all weights"
+    base = ""
+    if request.lora_rank:
+        base = f" over {'fp8' if request.fp8_base else 'bfloat16' if request.bf16 else 'float32'}"
+    passes = f"{request.accumulation} pass{'es' if request.accumulation > 1 else ''} a step"
+    return [
+        f"SAMA training plan: {clip.frames} frames of {clip.width}x{clip.height}, {trained}{base}",
+        (
+            f"Model: {request.weights.name}, {request.trained / 1e6:,.0f} million weights trained; "
+            f"{passes}, {request.samples} sample{'s' if request.samples > 1 else ''} a pass"
+        ),
+    ]
+
+
+def _where(plan: TrainPlan) -> list[str]:
+    request, machine = plan.request, plan.machine
+    parts = [f"{size(request.base_on_card)} frozen weights"] if request.lora_rank else []
+    parts += [
+        f"{size(request.state)} trained ones with gradients, moments and average",
+        f"{size(request.activations)} activations",
+    ]
+    if not request.cached:
+        parts.append(f"{size(request.encoders)} encoders")
+    ram = []
+    if request.base_in_ram:
+        ram.append(f"{size(request.base_in_ram)} of {request.block_swap} streamed blocks")
+    if request.inputs:
+        ram.append(f"{size(request.inputs)} of block inputs")
+    inside = f" ({', '.join(ram)}; the base is read through it)" if ram else ""
+    free = "" if machine.free_ram is None else f", {size(machine.free_ram)} free"
+    if not machine.has_card:
+        device = machine.card or ("CPU" if machine.kind == CPU else "Apple GPU")
+        return [
+            f"Device: {device}, no memory of its own: {', '.join(parts)}",
+            f"RAM: {size(plan.ram)}{free}",
+        ]
+    return [
+        f"Card: {machine.card or 'a card'}, {size(machine.free_vram)} free",
+        (
+            f"On the card: {size(plan.card)} = {', '.join(parts)}, "
+            f"{size(machine.reserved)} left to others"
+        ),
+        f"RAM: {size(plan.ram)}{inside}{free}",
+    ]
+
+
+def _disk(request: TrainRequest) -> str:
+    if not request.cached:
+        return ""
+    whole = "" if request.rows is None else f", {size(request.rows * request.row_bytes)} for "
+    rows = "" if request.rows is None else f"{request.rows} rows"
+    return f"Disk of the cache: {size(request.row_bytes)} a pair at most{whole}{rows}"
+
+
+def _time(plan: TrainPlan) -> str:
+    if plan.seconds is None:
+        return f"Time: not known for {plan.machine.card or 'this device'}."
+    return (
+        f"Time: {span(*plan.seconds)} a step (computed, not measured: 35 to 60 % of the card's "
+        "published peak)"
+    )
+
+
+def _verdict(plan: TrainPlan) -> list[str]:
+    if plan.fits:
+        return ["Verdict: it fits. All figures are computed; none was measured on a card."]
+    parts = [
+        f"{size(short)} of {what} are missing"
+        for short, what in ((plan.short_card, "card memory"), (plan.short_ram, "RAM"))
+        if short
+    ]
+    lines = [f"Verdict: it does not fit: {' and '.join(parts)}."]
+    if plan.remedies:
+        lines += ["What would fit, all of:", *(f"  - {one.settings}" for one in plan.remedies)]
+    else:
+        lines.append(
+            "No setting of [memory] suffices: use smaller frames or fewer of them, or a smaller "
+            "lora_rank."
+        )
+    return lines

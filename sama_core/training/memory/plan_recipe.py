@@ -1,0 +1,103 @@
+"""A recipe's plan: memory, disk and time of its training, before anything is loaded.
+
+As a program: `python -m sama_core.training.memory.plan_recipe RECIPE MACHINE [setting=value …]`
+prints it; MACHINE is a `plan.machine.Machine` as JSON. `run.py plan --train` calls it.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import SamaError
+from ...geometry import ClipShape
+from ...plan.machine import Machine
+from ...plan.read_model import read_model
+from ...plan.train_plan import plan_training
+from ...plan.train_request import SEMANTIC_ENCODER, TrainRequest
+from ...plan.train_summary import report_training
+from ...weights.header import shard_paths
+from ..config import TrainConfig, load_config
+from ..rows.clips_config import BEFORE
+from .packed import FORMATS
+
+NO_FILE = "Model file {} is not here: planned for SAMA-14B as released, by its published sizes."
+FP8_NAMES = ("fp8", *FORMATS)
+
+
+def request_of(config: TrainConfig) -> tuple[TrainRequest, str]:
+    """The training that a recipe describes, and what is assumed. Reads headers only.
+
+    Raises SamaError for a model file that is there and cannot be trained.
+    """
+    clips, memory = config.clips or BEFORE, config.memory
+    found = TrainRequest(
+        ClipShape(config.frames, config.height, config.width),
+        batch_size=max(1, config.batch_size),
+        accumulation=config.accumulation,
+        lora_rank=config.lora_rank,
+        fp8_base=memory.base == "fp8",
+        bf16=config.precision == "bf16",
+        checkpointing=config.gradient_checkpointing,
+        half_states=memory.states == "bf16",
+        inputs_in_ram=memory.activations_in_ram,
+        block_swap=memory.block_swap,
+        cached=clips.cache,
+        rows=_count_rows(Path(config.data)),
+        semantic_encoder=0 if config.semantic_encoder == "pixels" else SEMANTIC_ENCODER,
+    )
+    found = replace(
+        found,
+        text_encoder=_size(config.text_encoder, found.text_encoder),
+        vae=_size(config.vae, found.vae),
+    )
+    return _with_model(found, config)
+
+
+def _size(path: str, published: int) -> int:
+    """Bytes of a file, or of the published one where it is not here."""
+    return Path(path).stat().st_size if Path(path).is_file() else published
+
+
+def _with_model(request: TrainRequest, config: TrainConfig) -> tuple[TrainRequest, str]:
+    """The request with sizes and weights of the recipe's model, where that is here."""
+    path = Path(config.model)
+    if not path.is_file():
+        fp8 = request.fp8_base or "fp8" in path.name
+        return replace(request, fp8_base=fp8), NO_FILE.format(config.model)
+    base = shard_paths(config.base_model)[0] if config.base_model else None
+    facts = read_model(path, base)
+    fp8 = request.fp8_base or facts.weights.format in FP8_NAMES
+    return replace(request, config=facts.config, weights=facts.weights, fp8_base=fp8), ""
+
+
+def _count_rows(data: Path) -> int | None:
+    if not data.is_file():
+        return None
+    with open(data, encoding="utf-8", errors="replace") as lines:
+        return sum(bool(line.strip()) for line in lines)
+
+
+def plan_recipe(recipe: str | Path, machine: Machine, **settings: Any) -> str:
+    """The plan of a recipe on a machine, as text. Raises SamaError for a recipe that is wrong."""
+    request, note = request_of(load_config(recipe, **settings))
+    return report_training(plan_training(request, machine), note)
+
+
+def main(arguments: list[str]) -> None:
+    """The command of this module. Exits with the error's text where it fails."""
+    recipe, machine, *settings = arguments
+    changed: dict[str, Any] = {}
+    try:
+        if settings:
+            from ..run import read_overrides
+
+            changed = read_overrides(settings)
+        print(plan_recipe(recipe, Machine(**json.loads(machine)), **changed))
+    except SamaError as refused:
+        sys.exit(str(refused))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,56 @@
+"""`run.py plan --train`: a recipe as the plan reads it."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+from sama_core.launch.cli import parser
+from sama_core.plan.machine import GIB, Machine
+from sama_core.training.config import load_config
+from sama_core.training.memory.plan_recipe import plan_recipe, request_of
+
+from ..harness.imports import REPO_ROOT
+from .rows_files import config, jsonl, pair
+
+CARD = Machine(card="RTX 4090", free_vram=24 * GIB, total_vram=24 * GIB, free_ram=64 * GIB)
+LORA = "sama_14b_lora.toml"
+
+
+def test_of_a_recipe_whose_files_are_not_here():
+    text = plan_recipe(LORA, CARD)
+    assert text.startswith("Model file sama_14b_ema.safetensors is not here")
+    assert "33 frames of 832x480, a LoRA of rank 32 over bfloat16" in text
+    assert "8 passes a step, 1 sample a pass" in text
+
+
+def test_of_a_small_model_that_is_here(tmp_path):
+    """Sizes from its header, rows counted, files of the encoders as they are."""
+    data = jsonl(tmp_path / "rows.jsonl", [pair("a", "b", "x"), pair("c", "d", "y")])
+    found, note = request_of(config(data, tmp_path / "out", lora_rank=4))
+    assert note == "" and found.config.dim == 256 and found.config.num_layers == 2
+    assert found.rows == 2 and found.semantic_encoder == 0
+    assert 0 < found.text_encoder < 10**8 and not found.cached
+
+
+def test_settings_beside_the_recipe():
+    found, _ = request_of(load_config(LORA, **{"frames": 17, "memory.block_swap": 8}))
+    assert found.clip.frames == 17 and found.block_swap == 8
+
+
+def test_the_program():
+    arguments = [LORA, json.dumps(asdict(CARD)), "frames=17"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sama_core.training.memory.plan_recipe", *arguments],
+        cwd=REPO_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert "17 frames of 832x480" in done.stdout
+
+
+def test_the_command_line():
+    options = parser().parse_args(["plan", "--train", "my.toml", "frames=17", "--vram", "16"])
+    assert options.train == ["my.toml", "frames=17"] and options.vram == 16
