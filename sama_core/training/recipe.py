@@ -196,6 +196,12 @@ def refuse_changes(saved: dict[str, Any], settings: Any, free: Collection[str]) 
         )
 
 
+def list_changes(saved: dict[str, Any], settings: Any, names: Collection[str]) -> list[str]:
+    """Those of the settings `names` that differ from the checkpoint's, with both values."""
+    changed = _find_changes(saved, settings, ())
+    return [one for one in changed if one.split(" ", 1)[0] in names]
+
+
 def _find_changes(
     saved: Mapping[str, Any], settings: Any, free: Collection[str], table: str = ""
 ) -> list[str]:

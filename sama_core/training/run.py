@@ -10,11 +10,14 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..errors import SamaError, needed
+from .checkpoints import Checkpoints
 from .config import TrainConfig
 from .objective import BatchSource
-from .outputs import load_state
+from .stopping import StoppedError
 from .trainee import Trainee
 from .trainer import Objective, Trainer
+from .trainer_state import read_averages
+from .validation.measure import Validation
 
 
 class Run(Protocol):
@@ -36,6 +39,13 @@ class Run(Protocol):
     def objective(self) -> Objective:
         """The losses. May be costly to make, and is made for training only."""
 
+    @property
+    def made_of(self) -> dict[str, str]:
+        """Digests of what it reads beside its settings, by name."""
+
+    def validation(self) -> Validation | None:
+        """What measures the held-out rows, where the settings ask for it."""
+
     def write(
         self, averaged: dict[str, Tensor], steps: int, folder: Path | None = None
     ) -> list[Path]:
@@ -43,22 +53,32 @@ class Run(Protocol):
 
 
 def train(run: Run) -> None:
-    """Train from the output folder's checkpoint or from the start, then write the weights."""
-    trainer = Trainer(run.config, run.trainee, run.data, run.objective)
-    trainer.run()
-    averaged = trainer.average()  # by all processes: each holds a part of sharded weights
-    if trainer.accelerator.is_main_process:
-        _report(run.write(averaged, trainer.step))
-    trainer.accelerator.end_training()
+    """Train from the output folder's checkpoint or from the start, then write the weights.
+
+    Raises StoppedError where it was asked to stop, and has saved.
+    """
+    trainer = Trainer(
+        run.config, run.trainee, run.data, run.objective, run.made_of, run.validation()
+    )
+    trainer.writer = run.write
+    try:
+        trainer.run()
+        averaged = trainer.average()  # by all processes: each holds a part of sharded weights
+        if trainer.accelerator.is_main_process:
+            _report(run.write(averaged, trainer.step))
+    finally:
+        trainer.accelerator.end_training()
 
 
 def export(run: Run) -> None:
     """Write the checkpoint's averaged weights. Raises SamaError where there is no checkpoint."""
     folder = run.config.output
-    state = load_state(Path(folder))
+    state = Checkpoints(Path(folder)).newest()
     if state is None:
         raise SamaError(needed("export", f"no checkpoint in {folder}", "one", "Train first."))
-    _report(run.write({**run.trainee.state_dict(), **state["ema"]}, state["step"]))
+    averages = state["ema"] if "ema" in state else read_averages(state, run.trainee)
+    below = {} if run.config.lora_rank else run.trainee.state_dict()
+    _report(run.write({**below, **averages}, state["step"]))
 
 
 Task = Callable[[Path, dict[str, Any]], None]
@@ -68,7 +88,9 @@ Task = Callable[[Path, dict[str, Any]], None]
 def run_command(
     arguments: list[str] | None, program: str, description: str | None, tasks: Mapping[str, Task]
 ) -> int:
-    """`program TASK RECIPE [setting=value …]`: 0 when done, 1 after a message on what is wrong."""
+    """`program TASK RECIPE [setting=value …]`: 0 when done, 1 after a message on what is wrong, and
+    what shells expect, 130 or 143, after a signal.
+    """
     parser = argparse.ArgumentParser(
         prog=program,
         description=description,
@@ -84,7 +106,10 @@ def run_command(
         tasks[chosen.task](chosen.recipe, read_overrides(chosen.settings))
     except SamaError as failed:
         print(failed, file=sys.stderr)
-        return 1
+        return failed.code if isinstance(failed, StoppedError) else 1
+    except KeyboardInterrupt:
+        print("Stopped at once. What the last checkpoint holds is kept.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -4,38 +4,38 @@ Everything random is a function of (seed, step, sample), never of the process: t
 the samples and noise one process would, and a resumed run continues as if nothing had happened.
 """
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from tqdm.auto import tqdm
 
 from ..errors import SamaError, needed
+from .banner import print_banner, say_stopped
 from .config import TrainConfig
+from .meter import Meter
 from .objective import BatchSource, TrainBatch
 from .objectives import Breakdown
 from .objectives.noising import stream
 from .optim.optimisation import Optimisation, build_optimizers, rate_at, whole
-from .outputs import StateError, TrainLog, load_state, save_state
-from .recipe import refuse_changes
+from .outputs import TrainLog
+from .sharding import shard, shard_accelerator, take_wish
+from .stopping import StoppedError, StopSignals
+from .tracking import begin_tracking, check_installed, names_of
+from .trainee import Trainee
+from .trainer_state import TrainerState, own_name
+from .validation.measure import Validation
+
+__all__ = ["DivergedError", "Objective", "Trainer", "own_name"]
 
 Objective = Callable[[nn.Module, TrainBatch, list[torch.Generator]], Breakdown]
 """Per-sample losses of a batch; the generators are the samples' own."""
 
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_WRAPPINGS = ("module", "_checkpoint_wrapped_module", "_orig_mod")
+Writer = Callable[[dict[str, torch.Tensor], int, Path], list[Path]]
+"""Writes the averaged weights after a step into a folder."""
 
 
 class DivergedError(SamaError):
@@ -49,75 +49,156 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, trainee: nn.Module, batches: BatchSource, objective: Objective
+        self,
+        config: TrainConfig,
+        trainee: Trainee,
+        batches: BatchSource,
+        objective: Objective,
+        made_of: Mapping[str, str] | None = None,
+        validation: Validation | None = None,
     ):
-        """Raises StateError for a damaged checkpoint, ConfigError for one of other settings."""
+        """`made_of`: digests of what the run reads beside its settings; a checkpoint keeps them.
+
+        Raises StateError for a damaged checkpoint, ConfigError for one of other settings or data.
+        """
         self.config, self.batches, self.objective = config, batches, objective
         self.folder, self.step = Path(config.output), 0
-        self.accelerator = Accelerator(
-            mixed_precision=config.precision, cpu=not torch.accelerator.is_available()
+        self.sharded, trackers = take_wish(config.shard), names_of(config.track)
+        check_installed(config.track)
+        self.accelerator = shard_accelerator(
+            config.precision, trackers, config.output, self.sharded
         )
+        self.sharded = self.sharded and self.accelerator.num_processes > 1
         self._check_sizes()
-        # DDP waits for a gradient of every trained weight: what a whole run leaves out is frozen,
-        # and what a step leaves out gets a gradient of 0 (Trainee).
-        self.trainee, *prepared = self.accelerator.prepare(
-            trainee, *build_optimizers(trainee.named_parameters(), config)
+        self.trainee, optimizers = self._prepare(trainee)
+        self.optimisation = Optimisation(self._parameters(), optimizers, config, config.align)
+        self.state = TrainerState(self, dict(made_of or {}))
+        self.validation = validation
+        self.writer: Writer | None = None
+        self.meter = Meter()
+        self.state.resume()
+
+    def _prepare(self, trainee: Trainee) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+        """The trainee on its device, sharded or with DDP around it, and the optimisers of it.
+
+        DDP waits for a gradient of every trained weight: what a whole run leaves out is frozen, and
+        what a step leaves out gets a gradient of 0 (Trainee).
+        """
+        if self.sharded:
+            trainee = shard(trainee, self.accelerator)
+            return trainee, build_optimizers(trainee.named_parameters(), self.config)
+        prepared, *wrapped = self.accelerator.prepare(
+            trainee, *build_optimizers(trainee.named_parameters(), self.config)
         )
         # accelerate's wrappers skip steps and scale losses for float16; the optimisers themselves
         # are stepped.
-        optimizers = [wrapper.optimizer for wrapper in prepared]
-        self.optimisation = Optimisation(self._parameters(), optimizers, config, config.align)
-        self._resume()
+        return prepared, [wrapper.optimizer for wrapper in wrapped]
 
     def _parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Parameters under their own names, whatever wraps the model."""
         return [(own_name(name), weight) for name, weight in self.trainee.named_parameters()]
 
+    # --- the loop ------------------------------------------------------------------------------
+
     def run(self) -> None:
-        """All remaining steps. Raises DivergedError at the first loss that is no number."""
-        main = self.accelerator.is_main_process
+        """All remaining steps.
+
+        Raises DivergedError at the first loss that is no number, StoppedError after a signal.
+        """
+        main, config = self.accelerator.is_main_process, self.config
         log = TrainLog(self.folder, self.step) if main else None
-        with tqdm(
-            total=self.config.steps,
-            initial=self.step,
-            disable=not main,
-            desc=f"stage {self.config.stage}",
-        ) as bar:
-            while self.step < self.config.steps:
-                losses = self.train_step()
-                if log and (
-                    self.step % self.config.log_every == 0 or self.step == self.config.steps - 1
-                ):
-                    log.write(step=self.step, **losses, rate=rate_at(self.step, self.config))
-                    bar.set_postfix(loss=f"{losses['total']:.4f}")
+        if main:
+            print_banner(self)
+        begin_tracking(self.accelerator, config)
+        with (
+            tqdm(
+                total=config.steps,
+                initial=self.step,
+                disable=not main,
+                desc=f"stage {config.stage}",
+            ) as bar,
+            StopSignals(self.accelerator.num_processes == 1) as stop,
+        ):
+            self._validate()
+            while self.step < config.steps:
+                with self.meter.step():
+                    losses = self.train_step()
+                self._report(losses, log, bar)
                 self.step += 1
                 bar.update()
-                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                asked = self._is_stopping(stop)
+                if asked or self.step % config.checkpoint_every == 0 or self.step == config.steps:
                     self.save()
                     if log:
                         log.plot()
+                if asked and self.step < config.steps:
+                    raise StoppedError(say_stopped(self), stop.number or 15)
+                self._validate()
+
+    def _report(self, losses: dict[str, float], log: TrainLog | None, bar: tqdm) -> None:
+        """A line of the log every `log_every` steps, and of the trackers."""
+        step, config = self.step, self.config
+        smooth = self.meter.smooth(losses["total"])
+        if log is None or (step % config.log_every and step != config.steps - 1):
+            return
+        measured = self.meter.read(config.steps - step - 1)
+        values = {**losses, "smooth": smooth, "rate": rate_at(step, config), **measured}
+        log.write(step=step, **values)
+        self.accelerator.log(values, step=step)
+        bar.set_postfix(loss=f"{smooth:.4f}", memory=f"{values['memory_gib']:.1f} GiB")
+
+    def _is_stopping(self, stop: StopSignals) -> bool:
+        """Whether any process was asked to stop: all of them end after the same step."""
+        if self.accelerator.num_processes == 1:
+            return bool(stop.number)
+        flag = torch.tensor(float(bool(stop.number)), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())
+
+    def _validate(self) -> None:
+        """Measure and show the held-out rows, where it is their turn."""
+        if self.validation is None or not self.validation.is_due(self):
+            return
+        with self.optimisation.averaged_weights():
+            found = self.validation.run(self)
+        if found:
+            self.accelerator.log(found, step=self.step)
+
+    # --- one step ------------------------------------------------------------------------------
 
     def train_step(self) -> dict[str, float]:
-        """One optimiser step on the batch of `self.step`; mean losses by name, of all processes."""
+        """One optimiser step on the batch of `self.step`; mean losses by name, of all processes,
+        and the norm of the gradients.
+        """
         self.trainee.train()
         sums: dict[str, torch.Tensor] = {}
         size = self.config.size_at(self.step)
         parts = self._parts(size)
         for part in parts:
-            # Gradients travel between processes once a step, with the last backward pass.
-            with nullcontext() if part is parts[-1] else self.accelerator.no_sync(self.trainee):
+            with self._without_exchange(part is not parts[-1]):
                 for name, values in self._backward(part, size).parts().items():
                     sums[name] = sums.get(name, 0) + values.detach().sum()
-        self._clip()
+        norm = self._clip()
         self.optimisation.step(self.step)
-        return {
+        losses = {
             name: (self.accelerator.reduce(value, "sum") / size).item()
             for name, value in sums.items()
         }
+        return {**losses, "grad_norm": norm}
+
+    def _without_exchange(self, more: bool) -> AbstractContextManager:
+        """Gradients travel between processes once a step, with the last backward pass.
+
+        Sharded ones travel with each: a process that waited would keep all of them whole.
+        """
+        return (
+            self.accelerator.no_sync(self.trainee) if more and not self.sharded else nullcontext()
+        )
 
     def _backward(self, part: slice, size: int) -> Breakdown:
         """Losses of a part of the batch; adds the gradients of their share of the batch's mean."""
         batch = self.batches.batch(self.step, part).to(self.accelerator.device)
+        if self.config.lora_dropout:
+            torch.manual_seed(self._dropout_seed(part))
         with self.accelerator.autocast():
             breakdown = self.objective(self.trainee, batch, self._generators(part))
         self._refuse_nan(breakdown, batch)
@@ -156,6 +237,10 @@ class Trainer:
             for index in range(part.start, part.stop)
         ]
 
+    def _dropout_seed(self, part: slice) -> int:
+        """peft draws from torch's own generator; so that a resumed run leaves out the same."""
+        return stream(self.config.seed, "dropout", self.step, part.start).initial_seed()
+
     def _refuse_nan(self, breakdown: Breakdown, batch: TrainBatch) -> None:
         """Raise DivergedError in all processes: others would wait for one that stops alone."""
         bad = [batch.names[row] for row in breakdown.broken()]
@@ -171,14 +256,15 @@ class Trainer:
                 )
             )
 
-    def _clip(self) -> None:
-        """Clip the gradients.
+    def _clip(self) -> float:
+        """Clip the gradients; the norm that they had.
 
         Raises DivergedError where they are no numbers, before any weight is touched.
         """
         limit = self.config.clip_norm or float("inf")
-        norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), limit)
-        if not torch.isfinite(torch.as_tensor(float(norm))):
+        found = nn.utils.clip_grad_norm_(self.trainee.parameters(), limit)
+        norm = float(whole(found))
+        if not torch.isfinite(torch.as_tensor(norm)):
             raise DivergedError(
                 needed(
                     f"gradients at step {self.step}",
@@ -187,65 +273,27 @@ class Trainer:
                     'The last checkpoint is kept. Lower the learning rate, or use precision "no".',
                 )
             )
+        return norm
 
     # --- checkpoints ---------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the resumable state: weights, optimisers, average, step and settings."""
-        state = {
-            "step": self.step,
-            "config": asdict(self.config),
-            "model": get_model_state_dict(self.trainee, options=_WHOLE),
-            "optimizers": [
-                get_optimizer_state_dict(self.trainee, optimizer, options=_WHOLE)
-                for optimizer in self.optimisation.optimizers
-            ],
-            "ema": {
-                name: whole(value) for name, value in self.optimisation.average.state_dict().items()
-            },
-        }
-        if self.accelerator.is_main_process:
-            save_state(self.folder, state)
-        self.accelerator.wait_for_everyone()
-
-    def _resume(self) -> None:
-        state = load_state(self.folder)
-        if state is None:
-            return
-        refuse_changes(state["config"], self.config, self.config.FREE_TO_CHANGE)
-        self._check_projector(state["model"])
-        options = StateDictOptions(full_state_dict=True)
-        set_model_state_dict(self.trainee, state["model"], options=options)
-        for optimizer, saved in zip(self.optimisation.optimizers, state["optimizers"], strict=True):
-            for group in saved["param_groups"]:
-                group.pop("base_lr", None)  # of version 0.1.0; the rates come from the settings
-            set_optimizer_state_dict(self.trainee, optimizer, saved, options=options)
-        self.optimisation.average.load_state_dict(state["ema"])
-        self.step = state["step"]
-
-    def _check_projector(self, saved: dict[str, torch.Tensor]) -> None:
-        """StateError unless a checkpoint holds the alignment's projector, of the same form."""
-        kept = {own_name(name): tuple(value.shape) for name, value in saved.items()}
-        for name, weight in self._parameters():
-            if name.startswith("aligner.") and kept.get(name) != tuple(weight.shape):
-                shape = kept.get(name)
-                got = f"{name} of shape {shape}" if shape else f"no {name}"
-                raise StateError(
-                    needed(
-                        "checkpoint",
-                        got,
-                        f"the projector of [align], shape {tuple(weight.shape)}",
-                        "Use the teacher that it was made with, or choose a new output folder.",
-                    )
-                )
+        """Write the resumable state: what is trained, optimisers, average, step and settings."""
+        self.state.save(self.writer)
 
     def average(self) -> dict[str, torch.Tensor]:
-        """The averaged weights under their own names, whole, on the CPU; frozen ones too."""
-        state = {own_name(name): value for name, value in self.trainee.state_dict().items()}
+        """The averaged weights under their own names, whole, on the CPU; frozen ones too, but for
+        those below a LoRA.
+
+        Sharded ones are whole in the main process alone, one after the other; others get none.
+        """
         averages = self.optimisation.average.state_dict()
-        return {name: whole(averages.get(name, value)) for name, value in state.items()}
-
-
-def own_name(name: str) -> str:
-    """A parameter's name without what DDP, checkpointing and compilation put into it."""
-    return ".".join(part for part in name.split(".") if part not in _WRAPPINGS)
+        state = dict(averages)
+        if not self.config.lora_rank:
+            state = {own_name(name): value for name, value in self.trainee.state_dict().items()}
+        found = {}
+        for name, value in state.items():
+            one = whole(averages.get(name, value))
+            if self.accelerator.is_main_process or not self.sharded:
+                found[name] = one
+        return found

@@ -145,7 +145,7 @@ def test_gradients_reach_the_blocks_that_are_read_and_not_the_later_ones(config,
 
 def test_a_lora_leaves_the_reader_trained(config):
     """All other weights stay; a reader that did not learn would train the LoRA against zeros."""
-    run = ShapesRun.of(replace(config, lora_rank=2))
+    run = ShapesRun.of(replace(config, lora_rank=2, init="embedded"))
     reader = list(run.trainee.reader.parameters())
     assert reader and all(weight.requires_grad for weight in reader)
     trained = [name for name, weight in run.trainee.named_parameters() if weight.requires_grad]

@@ -1,55 +1,47 @@
 """`tiny_run.py` with FSDP2 on the CPU: `torchrun --nproc-per-node 2 sharded_run.py OUTPUT
 [setting=value ...]`.
 
-accelerate's launcher shards on accelerators only. Its own FSDP2 preparation works on the CPU too:
-it is made to believe that it was asked. The environment is the one that `accelerate launch
---use_fsdp` sets. After the preparation `accelerator.is_fsdp2` is False again: weights, optimisers
-and checkpoints are sharded, but what accelerate does differently in a step under FSDP2 (clipping,
-accumulation) is not run here.
+Asked for as `accelerate launch --use_fsdp` asks. It fails where a weight is whole, or where a
+gradient is between two backward passes.
 """
 
 import os
+import sys
 
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
 
-ASKED = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_TRANSFORMER_CLS_TO_WRAP": "DitBlock",
-    "FSDP_RESHARD_AFTER_FORWARD": "true",
-    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
-}
+from sama_core.training.sharding import ASKED
+from sama_core.training.trainer import Trainer
 
 
-class ShardedState(AcceleratorState):
-    """The state of a run that shards, on whatever device."""
-
-    def __init__(self, *args, fsdp_plugin: FullyShardedDataParallelPlugin | None = None, **kwargs):
-        fresh = not self.initialized
-        super().__init__(*args, fsdp_plugin=fsdp_plugin, **kwargs)
-        if fresh:
-            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+def check_parts(trainer: Trainer) -> None:
+    """SystemExit for a weight or gradient that is not in parts."""
+    for name, weight in trainer.trainee.named_parameters():
+        for what, value in (("weight", weight), ("gradient", weight.grad)):
+            if value is None:
+                continue
+            if not isinstance(value, DTensor) or len(value.to_local()) > (len(value) + 1) // 2:
+                raise SystemExit(f"not sharded: {what} {name}")
 
 
 def main() -> None:
-    os.environ.update(ASKED)
-    import accelerate.accelerator
+    os.environ[ASKED] = "true"
+    backward = Trainer._backward
 
-    accelerate.accelerator.AcceleratorState = ShardedState
+    def watched(trainer, part, size):
+        found = backward(trainer, part, size)
+        check_parts(trainer)
+        return found
+
+    Trainer._backward = watched
     import tiny_run
 
     trainer = tiny_run.main()
-    whole = [
-        name
-        for name, weight in trainer.trainee.named_parameters()
-        if not isinstance(weight, DTensor)
-    ]
-    if whole:
-        raise SystemExit(f"not sharded: {', '.join(whole)}")
+    if not trainer.sharded or not any(
+        hasattr(one, "unshard") for one in trainer.trainee.dit.blocks
+    ):
+        raise SystemExit("FSDP2 is not at work")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState
 
 from sama_core.errors import SamaError
 from sama_core.training import outputs as state_module
+from sama_core.training.meter import MEASURED, Meter
 from sama_core.training.outputs import StateError, load_state, save_state
 from sama_core.training.recipe import ConfigError
 from sama_core.training.trainer import DivergedError
@@ -36,6 +37,14 @@ def fresh_accelerator():
 def logged(folder: Path) -> list[dict]:
     return [
         json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def steady(folder: Path) -> list[dict]:
+    """The lines of the log without what is never the same twice."""
+    return [
+        {name: value for name, value in line.items() if name not in MEASURED}
+        for line in logged(folder)
     ]
 
 
@@ -122,15 +131,34 @@ def test_loss_falls(tmp_path):
 
 
 def test_log_line(tmp_path):
-    """Every `log_every` steps and the last: all losses by name, and the factor on the rate."""
+    """Every `log_every` steps and the last: all losses by name, the factor on the rate, the norm of
+    the gradients, and what is measured."""
     tiny_trainer(tiny_config(tmp_path, steps=6, log_every=4)).run()
     assert [line["step"] for line in logged(tmp_path)] == [0, 4, 5]
-    assert set(logged(tmp_path)[0]) == {"step", "flow", "semantic", "total", "rate"}
+    assert set(logged(tmp_path)[0]) == {
+        *("step", "flow", "semantic", "total", "rate", "smooth", "grad_norm"),
+        *MEASURED,
+    }
     assert all(
         line["total"] == pytest.approx(line["flow"] + 0.1 * line["semantic"])
         for line in logged(tmp_path)
     )
-    assert logged(tmp_path)[0]["rate"] == 0.5
+    first, *_, last = logged(tmp_path)
+    assert first["rate"] == 0.5
+    assert first["smooth"] == first["total"] and first["grad_norm"] > 0
+    assert first["seconds"] > 0 and first["memory_gib"] > 0
+    assert first["left_s"] == pytest.approx(5 * first["seconds"], abs=0.1)
+    assert last["left_s"] == 0
+
+
+def test_smoothed_loss():
+    """Of losses 1 and 3, the younger counting 1 / 0.98 as much: (0.98 · 1 + 3) / 1.98."""
+    meter = Meter()
+    assert meter.smooth(1.0) == pytest.approx(1.0)
+    assert meter.smooth(3.0) == pytest.approx(3.98 / 1.98)
+    resumed = Meter()
+    resumed.state = meter.state
+    assert resumed.smooth(2.0) == meter.smooth(2.0)
 
 
 # --- killed and resumed ------------------------------------------------------------------------
@@ -159,7 +187,7 @@ def test_kill_at_any_moment_and_resume(tmp_path):
 
     run_program(killed, *settings)
     assert [line["step"] for line in logged(killed)] == list(range(11))
-    assert logged(killed) == logged(alone)
+    assert steady(killed) == steady(alone)
     expected, found = torch.load(alone / "averaged.pt"), torch.load(killed / "averaged.pt")
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
@@ -228,34 +256,38 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     assert tiny_trainer(tiny_config(tmp_path / "two", **settings)).step == 6
 
 
-def test_sharded_weights_give_the_losses_of_whole_ones(tmp_path):
-    """Weights sharded over two processes as FSDP2 does it (gloo, CPU), stopped at step 3 of 6 and
-    resumed: the losses and the averaged weights of one process with whole weights. What it saved,
-    one process loads.
+def test_fsdp2_gives_the_losses_of_one_process(tmp_path):
+    """FSDP2 over two processes (gloo, CPU), in two parts a step, stopped at step 3 of 6 and
+    resumed: the losses and averaged weights of one process with whole weights.
 
-    accelerate shards them in `prepare` and then believes to be in a run without FSDP, so its own
-    FSDP2 branches of the step (clipping, accumulation) are not run here; see sharded_run.py.
+    sharded_run.py looks at every step: all weights are sharded, and so are the gradients between
+    the parts. Each process wrote its own part of the checkpoint; one process loads it.
     """
-    settings = ["steps=6", "checkpoint_every=3", "muon_rate=0.02", "weights=true"]
+    settings = ["steps=6", "checkpoint_every=3", "muon_rate=0.02", "weights=true", "accumulation=2"]
     run_program(tmp_path / "one", *settings)
-    run_program(tmp_path / "two", *settings, "stop_at=3", processes=2, program=SHARDED)
-    assert load_state(tmp_path / "two")["step"] == 3
-    run_program(tmp_path / "two", *settings, processes=2, program=SHARDED)
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
-    assert losses(tmp_path / "two", "semantic") == pytest.approx(
-        losses(tmp_path / "one", "semantic"), abs=1e-5
-    )
-    one, two = (
+    two = tmp_path / "two"
+    run_program(two, *settings, "stop_at=3", processes=2, program=SHARDED)
+    first = two / "checkpoints" / "step-00000003"
+    assert sorted(path.name for path in first.iterdir()) == [
+        *(".metadata", "__0_0.distcp", "__1_0.distcp", "facts.json")
+    ]
+    run_program(two, *settings, processes=2, program=SHARDED)
+    assert [path.name for path in (two / "checkpoints").iterdir()] == ["step-00000006"]
+    assert not (two / "state.pt").exists()
+    assert losses(two) == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    for name in ("semantic", "grad_norm"):
+        assert losses(two, name) == pytest.approx(losses(tmp_path / "one", name), abs=1e-5)
+    one, found = (
         torch.load(tmp_path / name / "averaged.pt", weights_only=True) for name in ("one", "two")
     )
-    assert one.keys() == two.keys()
-    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-4
-    assert (
-        tiny_trainer(
-            tiny_config(tmp_path / "two", steps=6, checkpoint_every=3, muon_rate=0.02)
-        ).step
-        == 6
+    assert one.keys() == found.keys()
+    assert max((one[name] - found[name]).abs().max().item() for name in one) < 1e-4
+    alone = tiny_trainer(
+        tiny_config(two, steps=6, checkpoint_every=3, muon_rate=0.02, accumulation=2)
     )
+    assert alone.step == 6
+    averages = alone.average()
+    assert all(torch.equal(value, averages[name]) for name, value in found.items())
 
 
 def test_accumulation_equals_one_pass(tmp_path):
@@ -314,7 +346,7 @@ def test_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, handler)
 
-    monkeypatch.setattr("sama_core.training.trainer.save_state", limited)
+    monkeypatch.setattr("sama_core.training.checkpoints.save_state", limited)
     with pytest.raises(StateError, match="could not be written.*previous checkpoint is intact"):
         trainer.run()
     assert load_state(tmp_path)["step"] == 4

@@ -3,7 +3,7 @@
 
 Its batches are noise that depends on the step alone. `stall_in_save=N` makes it hang halfway
 through the N-th checkpoint, for a test that kills it there; `stop_at=N` ends it after the
-checkpoint of step N.
+checkpoint of step N; `wait=S` makes every step S seconds longer.
 """
 
 import json
@@ -24,6 +24,7 @@ from sama_core.training.config import TrainConfig
 from sama_core.training.objective import SamaObjective, TrainBatch
 from sama_core.training.objectives.noising import stream
 from sama_core.training.recipe import settings_of
+from sama_core.training.stopping import StoppedError
 from sama_core.training.trainee import Trainee
 
 DIT = DitConfig(
@@ -145,19 +146,37 @@ def stop_after_save(trainer, step: int) -> None:
     trainer.save = save_and_stop
 
 
+def wait_in_steps(trainer, seconds: float) -> None:
+    """Make every step take longer, so that a test can stop the run in the middle."""
+    step = trainer.train_step
+
+    def slowly():
+        time.sleep(seconds)
+        return step()
+
+    trainer.train_step = slowly
+
+
 def main():
     """Train as the command line says; returns the trainer."""
     torch.set_num_threads(1)
     pairs = (pair.split("=", 1) for pair in sys.argv[2:])
     settings = {key: json.loads(value) for key, value in pairs}
     stall, save_weights = settings.pop("stall_in_save", None), settings.pop("weights", False)
-    stop_at = settings.pop("stop_at", None)
+    stop_at, wait = settings.pop("stop_at", None), settings.pop("wait", 0)
     if stall:
         stall_in_save(stall)
     trainer = tiny_trainer(tiny_config(sys.argv[1], **settings))
     if stop_at:
         stop_after_save(trainer, stop_at)
-    trainer.run()
+    if wait:
+        wait_in_steps(trainer, wait)
+    try:
+        trainer.run()
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        trainer.accelerator.end_training()
+        sys.exit(stopped.code)
     if save_weights:
         averaged = trainer.average()  # by all processes
         if trainer.accelerator.is_main_process:

@@ -15,11 +15,13 @@ from ...encoders.umt5 import Tokens, Umt5Encoder
 from ...encoders.vae import load_wan_vae
 from ...errors import CheckpointError, needed
 from ...model.dit import SamaDiT
+from ...training.fingerprint import digest_ends
 from ...training.lora import is_lora, start_from
 from ...training.lora_file import write_lora
 from ...training.objectives.noising import stream
 from ...training.outputs import metadata, provenance, write_weights
 from ...training.semantics import PixelEncoder
+from ...training.validation.measure import Validation
 from ...weights.report import load_state_dict_report
 from ...weights.write import write_safetensors
 from ..config import ShapesConfig
@@ -28,6 +30,7 @@ from ..model.new_model import init_weights, shapes_dit_config, shapes_text_sizes
 from ..world import generator_for, render, sample_scenes
 from .batches import ShapesData
 from .encoded_samples import ShapesEncoder, channel_weights
+from .held_out_pairs import HeldOutPairs
 from .scene_reader import ShapesObjective, ShapesTrainee
 
 WEIGHTS = "weights.safetensors"
@@ -97,6 +100,22 @@ class ShapesRun:
         clips = render(scenes, config.frames, config.height, config.width).to(encoder.device)
         return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
 
+    @property
+    def made_of(self) -> dict[str, str]:
+        """See `Run`: the weights below a LoRA, where it begins with a file."""
+        config = self.config
+        if not config.lora_rank or config.init == EMBEDDED:
+            return {}
+        return {"model": digest_ends(_base_of(config))}
+
+    def validation(self) -> Validation | None:
+        """See `Run`."""
+        config = self.config
+        if config.validation is None:
+            return None
+        held = HeldOutPairs(config, self.data.encoder, self.data.tag)
+        return Validation(config.validation, held, config.seed, Path(config.output))
+
     def write(
         self, averaged: dict[str, Tensor], steps: int, folder: Path | None = None
     ) -> list[Path]:
@@ -105,9 +124,7 @@ class ShapesRun:
         """
         folder = folder or Path(self.config.output)
         if self.config.lora_rank:
-            init = Path(self.config.init)
-            base = embedded.DIT if str(init) == EMBEDDED or is_lora(init) else init
-            return [write_lora(folder, averaged, self.config, base, steps)]
+            return [write_lora(folder, averaged, self.config, _base_of(self.config), steps)]
         spiece = torch.frombuffer(bytearray(self.vocabulary), dtype=torch.uint8)
         dit, text = (_without(prefix, averaged) for prefix in ("dit.", "text_encoder."))
         facts = provenance(self.config, steps)
@@ -125,6 +142,12 @@ class ShapesRun:
             {"format": "pt", "modelspec.title": "SAMA-Shapes text encoder (umT5 layout)"},
         )
         return [folder / name for name in (WEIGHTS, embedded.DIT.name, embedded.TEXT_ENCODER.name)]
+
+
+def _base_of(config: ShapesConfig) -> Path:
+    """The file of the weights that a LoRA lies over."""
+    init = Path(config.init)
+    return embedded.DIT if config.init == EMBEDDED or is_lora(init) else init
 
 
 def _load_init(config: ShapesConfig) -> tuple[dict[str, Tensor], Path | None]:

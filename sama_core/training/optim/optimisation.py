@@ -7,7 +7,8 @@ Sharded tensors (FSDP) stay sharded here; `whole` and `copy_whole` lead to whole
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -117,6 +118,17 @@ class Optimisation:
             optimizer.zero_grad(set_to_none=True)
         self.average.update(self._named, step)
 
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """A context in which the weights are their averages; afterwards they are what they were,
+        bit for bit.
+        """
+        self.average.swap(self._named)
+        try:
+            yield
+        finally:
+            self.average.swap(self._named)
+
     def set_rates(self, factor: float, projector_rate: float = 0.0) -> None:
         """Set every group's rate to `factor` times its largest one; the projector's is given."""
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
@@ -221,6 +233,15 @@ class Ema:
         for name, weight in named:
             if name in self.shadows:
                 self.shadows[name].lerp_(weight.detach().float(), 1 - keep)
+
+    @torch.no_grad()
+    def swap(self, named: Iterable[tuple[str, nn.Parameter]]) -> None:
+        """Exchange weights and averages, one by one: it takes the memory of the largest."""
+        for name, weight in named:
+            if name in self.shadows:
+                before = weight.detach().clone()
+                weight.copy_(self.shadows[name])
+                self.shadows[name].copy_(before)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages by name: the tensors themselves, not copies."""

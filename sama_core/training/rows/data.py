@@ -30,6 +30,7 @@ from .features import RowFeatures
 from .frames import read_mask, read_row
 from .frozen_encoders import FrozenEncoders
 from .groups import Looks, group_rows
+from .held_out import hold_out
 from .kept_encoders import KeptEncoders
 from .order import Schedule, shuffle_rows
 from .read_ahead import ReadAhead
@@ -80,10 +81,12 @@ class RowsData:
         self.lattice, self.features, clips = lattice, features, config.clips or BEFORE
         self.encoders, self.kept = encoders, KeptEncoders(config, encoders)
         rows, wrong = read_usable_rows(config, features)
+        found = len(rows)
+        rows, self.held_out = hold_out(config, rows)
         looks = Looks(clips)
         groups, unfit = group_rows(config, rows, looks, lattice)
         wrong = dict(sorted({**wrong, **unfit}.items()))
-        total = len(rows) + len(wrong) - len(unfit)
+        total = found + len(wrong) - len(unfit)
         self.bad = BadRows(Path(config.output), self.path.name, total, wrong, write_report)
         self.schedule = Schedule(config, groups)
         self.images, self.clips = (
@@ -109,6 +112,13 @@ class RowsData:
             names=list(names),
             teacher=stack_made(made),
         )
+
+    def describe(self) -> str:
+        """How many rows there are, for the banner."""
+        kinds = ((self.clips, "clips"), (self.images, "images"))
+        counts = [f"{len(rows)} {name}" for rows, name in kinds if rows]
+        left_out = f", {len(self.bad.reasons)} left out" if self.bad.reasons else ""
+        return f"{' and '.join(counts)}{left_out}"
 
     # --- one sample ----------------------------------------------------------------------------
 

@@ -137,6 +137,11 @@ class FrozenEncoders:
         """Frames (F, H, W, 3) in 0..1 → normalised latents (16, T, H/8, W/8) float32 on the CPU."""
         return self.space.encode(frames[None])[0].cpu()
 
+    @torch.no_grad()
+    def frames(self, latents: Tensor) -> Tensor:
+        """Normalised latents (1, 16, T, H/8, W/8) → frames (F, H, W, 3), about 0..1, on the CPU."""
+        return self.space.decode(latents.to(self.device))[0].float().cpu()
+
     def text(self, text: str) -> Tensor:
         """A text with its tag → embeddings (512, text_dim), see `embed_text`."""
         return embed_text(self.text_encoder, self.tokens, self.device, text)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...errors import needed
 from ..config import TrainConfig
+from ..fingerprint import digest_ends
 from ..lora import start_from
 from ..lora_file import write_lora
 from ..memory.arrange import choose_layers
@@ -24,11 +25,14 @@ from ..objectives.noising import stream
 from ..outputs import delta_of, metadata, provenance, write_weights
 from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
+from ..validation.measure import Validation
 from .data import RowsData, read_mask
+from .digest import digest_rows
 from .features import RowFeatures
 from .fill_kept import fill_kept
 from .first_weights import ModelFiles
 from .frozen_encoders import FrozenEncoders
+from .held_out_rows import HeldOutRows
 from .preflight import refuse_missing
 
 FULL, DELTA = "sama.safetensors", "sama_delta.safetensors"
@@ -46,6 +50,8 @@ class RowsRun:
     """What is trained."""
     data: RowsData
     """Its batches."""
+    encoders: FrozenEncoders
+    """What encodes them."""
 
     @classmethod
     def of(cls, config: TrainConfig, fills: bool = True) -> "RowsRun":
@@ -96,12 +102,29 @@ class RowsRun:
             weight.data = weight.data.float() if weight.requires_grad else weight.data
         if config.init:
             start_from(dit, Path(config.init), config)
-        return cls(config, files, trainee, data)
+        return cls(config, files, trainee, data, encoders)
 
     @property
     def objective(self) -> SamaObjective:
         """See `Run`."""
         return SamaObjective(self.config, self.trainee.aligner)
+
+    @property
+    def made_of(self) -> dict[str, str]:
+        """See `Run`: the rows, and the model where a part of it stays as it is."""
+        found = {"rows": digest_rows([*self.data.clips, *self.data.images])}
+        if any(not weight.requires_grad for weight in self.trainee.dit.parameters()):
+            found["model"] = digest_ends(self.files.plan.files[-1].path)
+        return found
+
+    def validation(self) -> Validation | None:
+        """See `Run`."""
+        config = self.config
+        if config.validation is None:
+            return None
+        lattice = self.files.plan.config.lattice
+        held = HeldOutRows(config, self.data.held_out, self.encoders, lattice)
+        return Validation(config.validation, held, config.seed, Path(config.output))
 
     def write(
         self, averaged: dict[str, Tensor], steps: int, folder: Path | None = None

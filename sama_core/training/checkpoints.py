@@ -1,0 +1,132 @@
+"""The checkpoints of a run: what they hold, and where they lie.
+
+    state.pt                        the newest, whole: read without pickle's powers
+    checkpoints/step-00000250/      the last `keep_checkpoints`: state.pt and the weights
+                                    of a sharded run: a file of each process, and facts.json
+
+A checkpoint holds what is trained, its optimisers and averages, and the step. What is frozen is
+read from the model's file again; `facts` say whether that is still the same.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import needed
+from ..weights.write import whole_file
+from .outputs import STATE_FILE, StateError, load_state, save_state
+
+FOLDER, FACTS = "checkpoints", "facts.json"
+_NUMBERED = re.compile(r"step-(\d{8})")
+
+
+class Checkpoints:
+    """The checkpoints in one output folder."""
+
+    def __init__(self, folder: Path, keep: int = 0):
+        """`keep`: numbered ones that stay, beside the newest."""
+        self.folder, self.keep = folder, keep
+
+    def numbered(self, step: int) -> Path:
+        """Where what belongs to the checkpoint of `step` lies."""
+        return self.folder / FOLDER / f"step-{step:08}"
+
+    def write_whole(self, state: dict[str, Any]) -> None:
+        """Replace the newest checkpoint. Raises StateError, and leaves the last one, on failure."""
+        save_state(self.folder, state)
+        if self.keep:
+            numbered = self.numbered(state["step"])
+            numbered.mkdir(parents=True, exist_ok=True)
+            _link(self.folder / STATE_FILE, numbered / STATE_FILE)
+
+    def write_parts(self, facts: dict[str, Any], tensors: Mapping[str, Tensor], main: bool) -> None:
+        """Write the tensors of a sharded run; all processes call it, none gathers them.
+
+        The checkpoint counts once its facts are there. Raises StateError with the cause.
+        """
+        import torch.distributed.checkpoint as dcp
+
+        path = self.numbered(facts["step"])
+        try:
+            dcp.save(dict(tensors), checkpoint_id=path)
+            if main:
+                with whole_file(path / FACTS) as partial:
+                    partial.write_text(json.dumps(facts), encoding="utf-8")
+        except (OSError, RuntimeError) as failed:
+            raise StateError(
+                needed(
+                    path.name,
+                    f"a checkpoint that could not be written ({failed})",
+                    "room for it",
+                    "Free disk space and start again: the previous checkpoint is intact.",
+                )
+            ) from failed
+
+    def prune(self, sharded: bool) -> None:
+        """Remove numbered checkpoints but the newest ones, and the newest of the other kind.
+
+        Those of an earlier setting stay where none are kept now.
+        """
+        kept = max(self.keep, 1) if sharded else self.keep
+        for _, path in self._all()[:-kept] if kept else []:
+            shutil.rmtree(path, ignore_errors=True)
+        if sharded:
+            (self.folder / STATE_FILE).unlink(missing_ok=True)
+
+    def newest(self) -> dict[str, Any] | None:
+        """The state or, of a sharded run, the facts of the newest checkpoint; "path" is then where
+        its tensors are. Raises StateError for a damaged one.
+        """
+        state = load_state(self.folder)
+        parts = self._newest_parts()
+        if parts and (state is None or parts["step"] > state["step"]):
+            return parts
+        return state
+
+    def _newest_parts(self) -> dict[str, Any] | None:
+        for _, path in reversed(self._all()):
+            with suppress(FileNotFoundError):
+                text = (path / FACTS).read_text(encoding="utf-8")
+                return {**json.loads(text), "path": str(path)}
+        return None
+
+    def _all(self) -> list[tuple[int, Path]]:
+        """All numbered ones by step, unfinished ones too."""
+        folder = self.folder / FOLDER
+        found = [(_NUMBERED.fullmatch(path.name), path) for path in _inside(folder)]
+        return sorted((int(name[1]), path) for name, path in found if name)
+
+
+def load_parts(path: str, into: dict[str, Tensor]) -> None:
+    """Fill tensors by name, sharded or whole, from a sharded run's checkpoint.
+
+    Raises StateError where it is damaged or lacks one.
+    """
+    import torch.distributed.checkpoint as dcp
+
+    try:
+        dcp.load(into, checkpoint_id=path)
+    except Exception as broken:
+        got = f"an unreadable checkpoint ({type(broken).__name__})"
+        fix = f"Remove {Path(path).name} to go on from the one before."
+        raise StateError(needed(Path(path).name, got, "a whole one", fix)) from broken
+
+
+def _inside(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _link(path: Path, other: Path) -> None:
+    """`path` under another name too, without more disk where the file system can do it."""
+    with whole_file(other) as partial:
+        try:
+            os.link(path, partial)
+        except OSError:
+            shutil.copyfile(path, partial)

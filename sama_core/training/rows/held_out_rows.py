@@ -1,0 +1,62 @@
+"""The held-out rows of a file as the model sees them, encoded once."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from ...clip.file_source import FileSource
+from ...errors import ClipError
+from ...geometry import ClipShape, Lattice
+from ...released_files import release_of
+from ...text import EDIT_TAG, add_tag
+from ..config import TrainConfig
+from ..objective import TrainBatch
+from ..validation.measure import HeldOutRow
+from .data import read_row
+from .frozen_encoders import FrozenEncoders
+from .rows import Row, RowError
+
+USUAL_FPS = 16.0
+"""Of a clip whose file does not say."""
+
+
+class HeldOutRows:
+    """The held-out rows of a file, encoded once. A `HeldOut`."""
+
+    def __init__(
+        self, config: TrainConfig, rows: Iterable[Row], encoders: FrozenEncoders, lattice: Lattice
+    ):
+        """Reads and encodes the rows. Raises RowError for one that cannot be read."""
+        self.config, self.encoders, self.lattice = config, encoders, lattice
+        self.negative = encoders.text(EDIT_TAG)[None]
+        self.guidance = release_of(self.negative.shape[-1]).cfg
+        self.rows = [self._encode(row) for row in rows]
+
+    def frames(self, latents: Tensor) -> Tensor:
+        """See `HeldOut`."""
+        return self.encoders.frames(latents)
+
+    def _encode(self, row: Row) -> HeldOutRow:
+        config, encode = self.config, self.encoders
+        frames = 1 if row.is_image else config.frames
+        shape = ClipShape(frames, config.height, config.width, self.lattice)
+        source, target = read_row(row, shape)
+        if source is None:
+            raise RowError(f"row {row.number}: got a clip without an edit, needs a pair.")
+        semantic = encode.semantic(target[0])[None] if config.semantic_weight else None
+        batch = TrainBatch(
+            target_latents=encode.latents(target)[None],
+            source_latents=encode.latents(source)[None],
+            text=encode.text(add_tag(row.text))[None],
+            semantic=semantic,
+            names=[f"held-out row {row.number}"],
+        )
+        return HeldOutRow(row.number, batch, self.negative, _fps(row.target))
+
+
+def _fps(path: Path) -> float:
+    try:
+        return float(FileSource(path).facts().fps) or USUAL_FPS
+    except (ClipError, AttributeError, TypeError):
+        return USUAL_FPS

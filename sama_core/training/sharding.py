@@ -1,0 +1,55 @@
+"""FSDP2: weights, gradients, moments and averages in parts, one for each process.
+
+Each block of the DiT is gathered for its own pass and given up again. Weights are gathered in the
+precision that they are kept in, so that a sharded run computes what a whole one does.
+"""
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
+from torch import nn
+
+from .trainee import Trainee
+
+ASKED = "ACCELERATE_USE_FSDP"
+"""What `accelerate launch --use_fsdp` sets."""
+
+
+def take_wish(shard: bool) -> bool:
+    """Whether to shard, by the setting or because accelerate's launcher was asked to.
+
+    Its wish is taken over and withdrawn: accelerate's own preparation keeps whole gradients while
+    they accumulate, and on processors it would not shard at all.
+    """
+    asked = os.environ.pop(ASKED, "false").lower() in ("true", "1")
+    return shard or asked
+
+
+def shard_accelerator(precision: str, track: list[str], folder: str, sharded: bool) -> Accelerator:
+    """An Accelerator. Sharded runs do not keep rounded copies of all weights through a pass."""
+    return Accelerator(
+        mixed_precision=precision,
+        cpu=not torch.accelerator.is_available(),
+        log_with=track or None,  # type: ignore[arg-type]  # a list of names is right
+        project_dir=folder,
+        kwargs_handlers=[AutocastKwargs(cache_enabled=False)] if sharded else None,
+    )
+
+
+def shard(trainee: Trainee, accelerator: Accelerator) -> Trainee:
+    """`trainee` on the process's device, sharded in place over all processes."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    trainee.to(accelerator.device)
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for block in trainee.dit.blocks:
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    return fully_shard(trainee, mesh=mesh)  # type: ignore[return-value]  # the same module
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether any weight is one of FSDP2's."""
+    return any(hasattr(weight, "device_mesh") for weight in module.parameters())

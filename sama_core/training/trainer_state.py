@@ -1,0 +1,184 @@
+"""What a trainer saves and goes on from, whole or sharded.
+
+whole     get_optimizer_state_dict ──▶ state.pt, by the main process
+sharded   the tensors as they lie ──▶ torch.distributed.checkpoint, each process its part
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+
+from ..errors import needed
+from .checkpoints import Checkpoints, load_parts
+from .optim.optimisation import copy_whole, whole
+from .outputs import StateError
+from .recipe import ConfigError, list_changes, plain_settings, refuse_changes
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_WRAPPINGS = ("module", "_checkpoint_wrapped_module", "_orig_mod")
+ROWS = "rows"
+"""Key of the digest of the rows among the facts of a checkpoint."""
+
+
+class TrainerState:
+    """Saves and restores a trainer."""
+
+    def __init__(self, trainer: "Trainer", made_of: dict[str, str]):
+        """`made_of`: digests by name, see `Trainer`."""
+        self.trainer, self.made_of = trainer, made_of
+        self.files = Checkpoints(trainer.folder, trainer.config.keep_checkpoints)
+        self.changed: list[str] = []
+        """Settings that this run changed when it resumed."""
+
+    # --- save ------------------------------------------------------------------------------------
+
+    def save(self, write: Callable[[dict[str, Tensor], int, Path], Any] | None = None) -> None:
+        """Write a checkpoint. Where numbered ones are kept, `write` puts the weights beside it."""
+        trainer = self.trainer
+        main, facts = trainer.accelerator.is_main_process, self._facts()
+        if trainer.sharded:
+            self.files.write_parts(facts, self._parts(), main)
+        else:
+            state = {**facts, **self._whole()}
+            if main:
+                self.files.write_whole(state)
+        if self.files.keep and write is not None:
+            averaged = trainer.average()
+            if main:
+                write(averaged, trainer.step, self.files.numbered(trainer.step))
+        if main:
+            self.files.prune(trainer.sharded)
+        trainer.accelerator.wait_for_everyone()
+
+    def _facts(self) -> dict[str, Any]:
+        """What is no tensor."""
+        trainer = self.trainer
+        return {
+            "step": trainer.step,
+            "config": plain_settings(trainer.config),
+            "made_of": self.made_of,
+            "smooth": list(trainer.meter.state),
+        }
+
+    def _whole(self) -> dict[str, Any]:
+        """All tensors of a run that is not sharded, on the CPU."""
+        trainer = self.trainer
+        return {
+            "model": {name: whole(weight) for name, weight in self._trained()},
+            "optimizers": [
+                get_optimizer_state_dict(trainer.trainee, optimizer, options=_WHOLE)
+                for optimizer in trainer.optimisation.optimizers
+            ],
+            "ema": {
+                name: whole(value)
+                for name, value in trainer.optimisation.average.state_dict().items()
+            },
+        }
+
+    def _parts(self) -> dict[str, Tensor]:
+        """The tensors themselves by name, as they lie: what is written or loaded in parts."""
+        trainer = self.trainer
+        named = {id(weight): name for name, weight in self._trained()}
+        found = {f"model.{name}": weight.detach() for name, weight in self._trained()}
+        for name, value in trainer.optimisation.average.state_dict().items():
+            found[f"ema.{name}"] = value
+        for optimizer in trainer.optimisation.optimizers:
+            get_optimizer_state_dict(trainer.trainee, optimizer)  # makes the state before a step
+            for weight, values in optimizer.state.items():
+                for key, value in values.items():
+                    found[f"optimizer.{named[id(weight)]}.{key}"] = value
+        return found
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        return [
+            (own_name(name), weight)
+            for name, weight in self.trainer.trainee.named_parameters()
+            if weight.requires_grad
+        ]
+
+    # --- resume ----------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one.
+
+        Raises ConfigError for one of other settings or data, StateError for a damaged one.
+        """
+        found, trainer = self.files.newest(), self.trainer
+        if found is None:
+            return
+        config = trainer.config
+        refuse_changes(found["config"], config, config.FREE_TO_CHANGE)
+        self.changed = list_changes(found["config"], config, config.FREE_TO_CHANGE)
+        self._refuse_other_data(found.get("made_of", {}))
+        if "path" in found:
+            load_parts(found["path"], self._parts())
+        else:
+            self._load_whole(found)
+        trainer.meter.state = tuple(found.get("smooth", (0.0, 0.0)))
+        trainer.step = found["step"]
+
+    def _load_whole(self, state: Mapping[str, Any]) -> None:
+        trainer = self.trainer
+        self._check_weights(state["model"])
+        for name, weight in self._trained():
+            copy_whole(state["model"][name], weight.detach())
+        options = StateDictOptions(full_state_dict=True)
+        for optimizer, saved in zip(
+            trainer.optimisation.optimizers, state["optimizers"], strict=True
+        ):
+            for group in saved["param_groups"]:
+                group.pop("base_lr", None)  # of version 0.1.0; the rates come from the settings
+            set_optimizer_state_dict(trainer.trainee, optimizer, saved, options=options)
+        trainer.optimisation.average.load_state_dict(state["ema"])
+
+    def _refuse_other_data(self, before: Mapping[str, str]) -> None:
+        """ConfigError where the rows, or a file below a LoRA, are not those of the checkpoint."""
+        for name, now in self.made_of.items():
+            if before.get(name, now) == now:
+                continue
+            fix = f"Bring back the {name} of before, or choose a new output folder."
+            if name == ROWS:
+                if self.trainer.config.new_rows:
+                    self.changed.append("other rows")
+                    continue
+                fix += " To go on with these rows, set new_rows to true."
+            raise ConfigError(needed("resume", f"changed {name}", "those of the checkpoint", fix))
+
+    def _check_weights(self, saved: Mapping[str, Tensor]) -> None:
+        """StateError unless a checkpoint holds all that is trained, in the same form."""
+        for name, weight in self._trained():
+            shape = tuple(saved[name].shape) if name in saved else None
+            if shape == tuple(weight.shape):
+                continue
+            got = f"{name} of shape {shape}" if shape else f"no {name}"
+            need, fix = f"shape {tuple(weight.shape)}", "Choose a new output folder."
+            if name.startswith("aligner."):
+                need = f"the projector of [align], {need}"
+                fix = "Use the teacher that it was made with, or choose a new output folder."
+            raise StateError(needed("checkpoint", got, need, fix))
+
+
+def read_averages(facts: Mapping[str, Any], trainee: nn.Module) -> dict[str, Tensor]:
+    """The averages of a sharded run's checkpoint, whole, for a trainee in one process."""
+    found = {
+        own_name(name): weight.detach().float().clone()
+        for name, weight in trainee.named_parameters()
+        if weight.requires_grad
+    }
+    load_parts(facts["path"], {f"ema.{name}": value for name, value in found.items()})
+    return found
+
+
+def own_name(name: str) -> str:
+    """A parameter's name without what DDP, checkpointing and compilation put into it."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPINGS)

@@ -1,0 +1,144 @@
+"""What a checkpoint holds, what may change when a run goes on, and which checkpoints are kept."""
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from sama_core.training.checkpoints import Checkpoints
+from sama_core.training.objective import SamaObjective
+from sama_core.training.outputs import load_state, save_state
+from sama_core.training.recipe import ConfigError
+from sama_core.training.trainer import Trainer
+
+from .test_trainer import losses, steady
+from .tiny_run import NoiseData, tiny_config, tiny_trainee, tiny_trainer
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    AcceleratorState._reset_state(True)
+
+
+def trainer_on(config, **made_of) -> Trainer:
+    AcceleratorState._reset_state(True)
+    trainee = tiny_trainee(config)
+    objective = SamaObjective(config, trainee.aligner)
+    return Trainer(config, trainee, NoiseData(config.batch_size), objective, made_of)
+
+
+# --- a LoRA's checkpoint --------------------------------------------------------------------------
+
+
+def test_a_loras_checkpoint_holds_the_lora_alone(tmp_path):
+    """What is frozen is neither in it nor needed by it; resumed, the run is what it would be."""
+    settings = {"lora_rank": 2, "steps": 6, "checkpoint_every": 3, "learning_rate": 1e-2}
+    tiny_trainer(tiny_config(tmp_path / "alone", **settings)).run()
+    AcceleratorState._reset_state(True)
+    tiny_trainer(tiny_config(tmp_path / "two", **{**settings, "steps": 3})).run()
+    state = load_state(tmp_path / "two")
+    names = {name for part in ("model", "ema") for name in state[part]}
+    assert names and all(".lora_A." in name or ".lora_B." in name for name in names)
+    assert set(state["optimizers"][0]["state"]) == set(state["model"])
+    frozen = sum(weight.numel() for weight in tiny_trainee(tiny_config(tmp_path)).parameters())
+    assert (tmp_path / "two" / "state.pt").stat().st_size < 4 * frozen
+    AcceleratorState._reset_state(True)
+    tiny_trainer(tiny_config(tmp_path / "two", **settings)).run()
+    assert steady(tmp_path / "two") == steady(tmp_path / "alone")
+    one, two = (load_state(tmp_path / name)["ema"] for name in ("alone", "two"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_a_checkpoint_of_before_that_holds_frozen_weights_too(tmp_path):
+    """Version 0.2.0 kept them; they are read past."""
+    config = tiny_config(tmp_path, lora_rank=2, steps=2)
+    tiny_trainer(config).run()
+    state, whole = load_state(tmp_path), tiny_trainee(config).state_dict()
+    state["model"] = {**whole, **state["model"]}
+    del state["made_of"], state["smooth"]
+    save_state(tmp_path, state)
+    AcceleratorState._reset_state(True)
+    trainer = tiny_trainer(config)
+    assert trainer.step == 2
+    assert all(torch.equal(v, state["ema"][name]) for name, v in trainer.average().items())
+
+
+# --- what may change ------------------------------------------------------------------------------
+
+
+def test_steps_rates_and_logging_may_change(tmp_path, capsys):
+    """More steps at another rate: the rate counts from there on, and the banner says so."""
+    tiny_trainer(tiny_config(tmp_path, steps=4, warmup=0)).run()
+    before = load_state(tmp_path)["model"]
+    capsys.readouterr()
+    AcceleratorState._reset_state(True)
+    changed = {"steps": 6, "learning_rate": 0.0005, "log_every": 5, "clip_norm": 0.5}
+    trainer = tiny_trainer(tiny_config(tmp_path, **changed, warmup=0))
+    assert trainer.step == 4
+    trainer.run()
+    assert [line["step"] for line in steady(tmp_path)] == [0, 1, 2, 3, 5]
+    told = capsys.readouterr().out
+    assert "4 of 6 are done; the run goes on with steps 4 → 6; learning_rate 0.001 → 0.0005" in told
+    name = "dit.blocks.0.ffn.0.weight"
+    moved = (load_state(tmp_path)["model"][name] - before[name]).abs().max().item()
+    assert 0 < moved < 2 * 0.0005 * 1.5
+    assert trainer.optimisation.optimizers[0].param_groups[0]["lr"] == 0.0005
+
+
+def test_smoothed_loss_goes_on(tmp_path):
+    settings = {"steps": 6, "checkpoint_every": 3}
+    tiny_trainer(tiny_config(tmp_path / "alone", **settings)).run()
+    AcceleratorState._reset_state(True)
+    tiny_trainer(tiny_config(tmp_path / "two", **{**settings, "steps": 3})).run()
+    AcceleratorState._reset_state(True)
+    tiny_trainer(tiny_config(tmp_path / "two", **settings)).run()
+    assert losses(tmp_path / "two", "smooth") == losses(tmp_path / "alone", "smooth")
+
+
+def test_changed_data_is_noticed(tmp_path):
+    trainer_on(tiny_config(tmp_path, steps=2), rows="a", model="m").run()
+    assert trainer_on(tiny_config(tmp_path, steps=2), rows="a", model="m").step == 2
+    with pytest.raises(
+        ConfigError, match=r"resume: got changed rows, needs .* set new_rows to true"
+    ):
+        trainer_on(tiny_config(tmp_path, steps=2), rows="b", model="m")
+    going = trainer_on(tiny_config(tmp_path, steps=2, new_rows=True), rows="b", model="m")
+    assert going.step == 2 and "other rows" in going.state.changed
+    with pytest.raises(ConfigError, match="resume: got changed model"):
+        trainer_on(tiny_config(tmp_path, steps=2, new_rows=True), rows="a", model="other")
+
+
+# --- numbered checkpoints -------------------------------------------------------------------------
+
+
+def test_the_last_numbered_checkpoints_are_kept_with_their_weights(tmp_path):
+    trainer = tiny_trainer(tiny_config(tmp_path, steps=8, checkpoint_every=2, keep_checkpoints=2))
+    written = []
+
+    def write(averaged, step, folder):
+        torch.save(averaged, folder / "weights.pt")
+        written.append(step)
+
+    trainer.writer = write
+    trainer.run()
+    assert written == [2, 4, 6, 8]
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-00000006", "step-00000008"]
+    for name, step in zip(kept, (6, 8), strict=True):
+        folder = tmp_path / "checkpoints" / name
+        assert sorted(path.name for path in folder.iterdir()) == ["state.pt", "weights.pt"]
+        assert load_state(folder)["step"] == step
+    newest, same = (tmp_path / "state.pt").stat(), (folder / "state.pt").stat()
+    assert newest.st_ino == same.st_ino, "the newest takes its room twice"
+
+
+def test_going_back_to_a_numbered_checkpoint(tmp_path):
+    """Its state.pt in the place of the newest: the steps after it are made again, alike."""
+    settings = {"steps": 6, "checkpoint_every": 2, "keep_checkpoints": 3}
+    tiny_trainer(tiny_config(tmp_path, **settings)).run()
+    before = steady(tmp_path)
+    Checkpoints(tmp_path).numbered(2).joinpath("state.pt").rename(tmp_path / "state.pt")
+    AcceleratorState._reset_state(True)
+    trainer = tiny_trainer(tiny_config(tmp_path, **settings))
+    assert trainer.step == 2
+    trainer.run()
+    assert steady(tmp_path) == before
