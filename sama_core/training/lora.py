@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, RuntimeSetupError, needed
+from ..model.dit import SamaDiT
+from ..weights.checkpoint import model_shapes
 from ..weights.lora_names import PREFIX, name_layers
 from ..weights.names import BLOCK_LAYERS
 from .recipe import ConfigError
@@ -108,7 +110,7 @@ def lora_of(weights: Mapping[str, Tensor], alpha: float | None = None) -> dict[s
 
 
 @torch.no_grad()
-def start_from(dit: nn.Module, path: Path, config: "TrainConfig") -> None:
+def start_from(dit: SamaDiT, path: Path, config: "TrainConfig") -> None:
     """Lay a LoRA file into the adapters of `dit`, so that the training goes on from it.
 
     Names may be this pack's, PEFT's, diffusers' or kohya's. A file of smaller rank fills a part of
@@ -143,7 +145,7 @@ def is_lora(path: Path) -> bool:
         return False
 
 
-def read_start(path: Path, dit: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+def read_start(path: Path, dit: SamaDiT) -> dict[str, tuple[Tensor, Tensor]]:
     """The factors of a LoRA file by layer: (rank, inputs), and (outputs, rank) times α / rank.
 
     Raises CheckpointError for a file that is no plain LoRA of this model.
@@ -154,8 +156,7 @@ def read_start(path: Path, dit: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
         why = "no file" if not path.is_file() else f"no weights ({type(broken).__name__})"
         fix = "Set init in the recipe."
         raise CheckpointError(needed(f"init {path}", why, "a LoRA file", fix)) from broken
-    names = [name.replace(".base_layer", "") for name, _ in dit.named_parameters()]
-    named = name_layers(stored, [name for name in names if ".lora_" not in name], {}, path.name)
+    named = name_layers(stored, model_shapes(dit.config), {}, path.name)
     return {
         layer.removeprefix(PREFIX): _factors(layer, parts, path.name)
         for layer, parts in named.layers.items()

@@ -9,7 +9,7 @@ from ...released_files import SAMA_SHAPES
 from ...text import add_tag
 from ...training.recipe import ConfigError
 from ...training.semantics.encoder import anchor_frame
-from ...training.validation.measure import HeldOutRow
+from ...training.validation.measure import HeldOutRow, to_levels
 from ..world import EditSampler
 from .encoded_samples import ShapesEncoder
 from .scene_reader import ShapesBatch
@@ -64,6 +64,8 @@ class HeldOutPairs:
                     names=[f"held-out pair {row + 1}"],
                 ),
                 tag[None].cpu(),
+                to_levels(pairs.source[row]),
+                to_levels(pairs.target[row]),
                 FPS,
             )
             for row in range(settings.rows)

@@ -12,7 +12,7 @@ from ...released_files import release_of
 from ...text import EDIT_TAG, add_tag
 from ..config import TrainConfig
 from ..objective import TrainBatch
-from ..validation.measure import HeldOutRow
+from ..validation.measure import HeldOutRow, to_levels
 from .data import read_row
 from .frozen_encoders import FrozenEncoders
 from .rows import Row, RowError
@@ -35,7 +35,11 @@ class HeldOutRows:
 
     def frames(self, latents: Tensor) -> Tensor:
         """See `HeldOut`."""
-        return self.encoders.frames(latents)
+        kept = self.encoders.is_open
+        frames = self.encoders.frames(latents)
+        if not kept:
+            self.encoders.release()  # the card is the model's
+        return frames
 
     def _encode(self, row: Row) -> HeldOutRow:
         config, encode = self.config, self.encoders
@@ -52,7 +56,8 @@ class HeldOutRows:
             semantic=semantic,
             names=[f"held-out row {row.number}"],
         )
-        return HeldOutRow(row.number, batch, self.negative, _fps(row.target))
+        shown = to_levels(source), to_levels(target)
+        return HeldOutRow(row.number, batch, self.negative, *shown, _fps(row.target))
 
 
 def _fps(path: Path) -> float:

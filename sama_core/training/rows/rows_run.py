@@ -50,8 +50,8 @@ class RowsRun:
     """What is trained."""
     data: RowsData
     """Its batches."""
-    encoders: FrozenEncoders
-    """What encodes them."""
+    held_out: HeldOutRows | None
+    """The rows that are not trained on."""
 
     @classmethod
     def of(cls, config: TrainConfig, fills: bool = True) -> "RowsRun":
@@ -83,6 +83,9 @@ class RowsRun:
             features = RowFeatures(config, config.align, read_mask, encoders.text, process.device)
         place = (process.process_index, process.num_processes)
         data = RowsData(config, encoders, process.is_main_process, lattice, features, place)
+        held = None
+        if fills and data.held_out:
+            held = HeldOutRows(config, data.held_out, encoders, lattice)
         if fills and fill_kept(data):
             encoders.release()  # the card is the model's now
         elif fills:
@@ -102,7 +105,7 @@ class RowsRun:
             weight.data = weight.data.float() if weight.requires_grad else weight.data
         if config.init:
             start_from(dit, Path(config.init), config)
-        return cls(config, files, trainee, data, encoders)
+        return cls(config, files, trainee, data, held)
 
     @property
     def objective(self) -> SamaObjective:
@@ -119,11 +122,9 @@ class RowsRun:
 
     def validation(self) -> Validation | None:
         """See `Run`."""
-        config = self.config
-        if config.validation is None:
+        config, held = self.config, self.held_out
+        if config.validation is None or held is None:
             return None
-        lattice = self.files.plan.config.lattice
-        held = HeldOutRows(config, self.data.held_out, self.encoders, lattice)
         return Validation(config.validation, held, config.seed, Path(config.output))
 
     def write(

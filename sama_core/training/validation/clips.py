@@ -37,10 +37,8 @@ def write_clip(
     latents = sample_row(trainer, model, validation, row)
     if not writes:
         return
-    batch, decode = row.batch, validation.held.frames
-    assert batch.source_latents is not None
-    shown = (batch.source_latents, latents.cpu(), batch.target_latents)
-    clips = [_levels(decode(one)) for one in shown]
+    result = (validation.held.frames(latents).clamp(0, 1) * 255).round().to(torch.uint8)
+    clips = [clip.numpy() for clip in (row.source, result, row.target)]
     path.parent.mkdir(parents=True, exist_ok=True)
     fps = Fraction(row.fps).limit_denominator(1001)
     write_film(path, _beside(clips, fps), fps, KEPT)
@@ -72,10 +70,6 @@ def sample_row(
             flow_sigmas(settings.steps, trainer.config.shift),
             cfg,
         )[0]
-
-
-def _levels(frames: Tensor) -> np.ndarray:
-    return (frames.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def _beside(clips: list[np.ndarray], fps: Fraction) -> Iterator[tuple[Fraction, np.ndarray]]:

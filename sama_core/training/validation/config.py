@@ -36,7 +36,12 @@ class ValidationConfig:
         levels = self.sigmas
         good_levels = bool(levels) and all(_is_number(one) and 0 < one <= 1 for one in levels)
         return [
-            (_is_choice(self.rows) or self.rows, "validation.rows", repr(self.rows), _ROWS),
+            (
+                isinstance(self.rows, str) or _is_choice(self.rows),
+                "validation.rows",
+                repr(self.rows),
+                _ROWS,
+            ),
             (self.rows not in (0, (), ""), "validation.rows", repr(self.rows), _ROWS),
             (good_levels, "validation.sigmas", levels, "numbers above 0, up to 1"),
             (_is_choice(self.samples), "validation.samples", repr(self.samples), _SAMPLES),

@@ -38,8 +38,17 @@ class HeldOutRow:
     """The row as a batch of one, on the CPU."""
     negative: Tensor
     """(1, L) or (1, L, text_dim): the bare tag, for guidance."""
+    source: Tensor
+    """(F, H, W, 3) uint8, to be shown."""
+    target: Tensor
+    """(F, H, W, 3) uint8."""
     fps: float
     """Frames per second that its clip is shown with."""
+
+
+def to_levels(frames: Tensor) -> Tensor:
+    """Frames in about 0..1 → uint8 on the CPU."""
+    return (frames.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
 
 class HeldOut(Protocol):
