@@ -6,7 +6,7 @@ from ..fingerprint import digest_ends, digest_texts
 from .rows import Row
 
 
-def digest_rows(rows: Iterable[Row]) -> str:
+def digest_clips(rows: Iterable[Row]) -> str:
     """16 hexadecimal digits for rows and the files that they name, wherever the folder is.
 
     Raises OSError for a file that has gone.

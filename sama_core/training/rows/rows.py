@@ -90,6 +90,33 @@ def rows_file(path: Path) -> Path:
     return inside if path.is_dir() and inside.is_file() else path
 
 
+def digest_rows(path: Path) -> str:
+    """40 hexadecimal digits of what rows there are and what they say, not of the clips in them."""
+    entries, _ = _read_entries(path)
+    return hashlib.blake2b(repr(entries).encode(), digest_size=20).hexdigest()
+
+
+def _read_entries(path: Path) -> tuple[Sequence[bytes | Entry], Path]:
+    """Lines of a file or rows of a folder; and the folder that their paths begin in.
+
+    Raises RowError.
+    """
+    path = rows_file(path)
+    try:
+        if path.is_dir():
+            return list_entries(path), path
+        return [line.strip() for line in path.read_bytes().splitlines()], path.parent
+    except OSError as broken:
+        raise RowError(
+            needed(
+                f"data {path}",
+                f"no readable file ({broken.strerror})",
+                "a JSONL file of training rows",
+                'Set data to its path, or to "shapes".',
+            )
+        ) from broken
+
+
 def row_error(number: int, got: str, need: str) -> RowError:
     """The error of row `number`, as got and needed."""
     return RowError(f"row {number}: got {got}, needs {need}.")

@@ -27,7 +27,7 @@ from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
 from ..validation.measure import Validation
 from .data import RowsData, read_mask
-from .digest import digest_rows
+from .digest import digest_clips
 from .features import RowFeatures
 from .fill_kept import fill_kept
 from .first_weights import ModelFiles
@@ -115,7 +115,7 @@ class RowsRun:
     @property
     def made_of(self) -> dict[str, str]:
         """See `Run`: the rows, and the model where a part of it stays as it is."""
-        found = {"rows": digest_rows([*self.data.clips, *self.data.images])}
+        found = {"rows": digest_clips([*self.data.clips, *self.data.images])}
         if any(not weight.requires_grad for weight in self.trainee.dit.parameters()):
             found["model"] = digest_ends(self.files.plan.files[-1].path)
         return found
