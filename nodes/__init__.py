@@ -20,6 +20,7 @@ FAMILIES = {
     "compare": ["Compare"],
     "convert": ["ConvertWeights"],
     "plan": ["Plan"],
+    "train": ["TrainingPair", "TeacherFeatures", "AlignmentLoss"],
 }
 """File → its node classes. A node's id is `SAMA` and its class name."""
 
@@ -38,6 +39,7 @@ class SamaExtension(ComfyExtension):
         for part, module, function in (
             ("recognising SAMA files", "register", "register"),
             ("the models that ship with the pack", "register", "offer_embedded"),
+            ("the folder of teachers", "teacher_features", "register_folder"),
         ):
             self.loading.try_part(
                 part, lambda module=module, function=function: _core_part(module, function)

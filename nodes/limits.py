@@ -34,15 +34,15 @@ def obey_limits(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     @wraps(execute)
     def check_and_execute(cls, *in_order, **values):
         values = {**dict(zip(order, in_order, strict=False)), **values}
-        inputs = {entry.id: entry for entry in cls.define_schema().inputs}
+        schema = cls.define_schema()
+        inputs = {entry.id: entry for entry in schema.inputs}
+        fit = _fit_each if schema.is_input_list else _fit
         given = {
             name: value
             for name, value in values.items()
             if not _is_left_open(inputs.get(name), value)
         }
-        return execute(
-            cls, **{name: _fit(inputs.get(name), value) for name, value in given.items()}
-        )
+        return execute(cls, **{name: fit(inputs.get(name), value) for name, value in given.items()})
 
     node.execute = classmethod(check_and_execute)
     return node
@@ -61,6 +61,11 @@ def _fit(entry: io.Input | None, value: object) -> object:
     if kind in SOCKETS:
         return SOCKETS[kind](entry.id, value)
     return _WIDGETS[kind](entry, value) if kind in _WIDGETS else value
+
+
+def _fit_each(entry: io.Input | None, values: list) -> list:
+    """The same of every value, for nodes that take each input as a list."""
+    return [_fit(entry, value) for value in values]
 
 
 def _whole_number(entry: io.Int.Input, value: object) -> int:

@@ -205,6 +205,10 @@ SOCKETS: dict[str, Callable[[str, object], object]] = {
         "Connect Load SAMA Text Encoder.",
     ),
     "VAE": _has(("encode", "decode"), "a VAE", "Connect Load SAMA VAE."),
+    "CLIP_VISION": _has(("encode_image",), "a vision encoder", "Connect Load CLIP Vision."),
+    "ALIGN_FEATURES": _has(
+        ("clip", "teacher", "made"), "a teacher's features", "Connect SAMA Teacher Features."
+    ),
     "SAMA_CLIP_INFO": _clip_info,
     "SAMA_SEMANTIC": _semantic,
 }

@@ -30,6 +30,7 @@ from . import (
     node_progress,
     non_finite,
     out_of_memory,
+    train_lora,
     video_view,
 )
 from .attention_backends import refuse_sparse
@@ -91,6 +92,10 @@ def outer_sample(
     guider = executor.class_obj
     refuse_sparse(guider.model_patcher)
     non_finite.refuse_inputs(guider, noise, latent_image, sigmas)
+    if train_lora.is_training(sampler):
+        kwargs.update({"latent_shapes": latent_shapes} if latent_shapes else {})
+        rest = (sigmas, denoise_mask, callback, disable_pbar, seed)
+        return train_lora.train(executor, guider, noise, latent_image, sampler, *rest, **kwargs)
     shapes = latent_shapes or [latent_image.shape]
     nested = len(shapes) > 1
     run = _nested_run(shapes) if nested else _plain_run(guider, noise, latent_image, sigmas, seed)
@@ -161,9 +166,11 @@ def prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
 
 
 def calc_cond_batch(executor, model, conds, x_in: Tensor, *args, **kwargs):
-    """CALC_COND_BATCH wrapper for nodes that call the model from a CFG hook with a 5-D view."""
+    """CALC_COND_BATCH wrapper: gives every sample of a training's batch its own conditioning, and
+    serves nodes that call the model from a CFG hook with a 5-D view."""
     whole = find_packed(x_in)
     if whole is None:
+        conds = [train_lora.merge_samples(entries) for entries in conds]
         return executor(model, conds, x_in, *args, **kwargs)
     shape, packed = whole
     packed = shape.with_video(packed, x_in)

@@ -1,10 +1,9 @@
-"""SAMA as a ComfyUI model: the DiT over the packed state, and its BaseModel."""
+"""SAMA as a ComfyUI model: its BaseModel, with the DiT over the packed state."""
 
 import comfy.conds
 import comfy.context_windows
 import comfy.model_base
 import comfy.ops
-import comfy.patcher_extension
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
@@ -12,71 +11,16 @@ from torch import Tensor
 from ..errors import ConditioningError, RuntimeSetupError, needed
 from ..geometry import DEFAULT_AREA, WAN_21, LatentShape, Lattice
 from ..model.config import DitConfig
-from ..model.dit import SamaDiT
 from ..model.memory_law import estimated_bytes
 from ..model.schedule import round_timestep
 from .later_core import log_ignored, select_known
 from .node_progress import report_blocks
-from .streams import JointShape, is_packed
+from .packed_dit import PAIR, PackedSamaDiT
+from .streams import is_packed
 
-
-class PackedSamaDiT(SamaDiT):
-    """SamaDiT under ComfyUI's calling convention: one packed tensor in, one out.
-
-    It deliberately has no `forward_orig`: packs that replace Wan's would silently drop the source
-    and semantic tokens.
-    """
-
-    def forward(
-        self,
-        x: Tensor,
-        timestep: Tensor,
-        context: Tensor | None = None,
-        control=None,
-        transformer_options: dict = {},
-        **kwargs,
-    ) -> Tensor:
-        """`x` (B, 1, N) → velocities (B, 1, N) of both streams.
-
-        Runs ComfyUI's DIFFUSION_MODEL wrappers. They get a copy: EasyCache writes into its input,
-        which in float32 is the sampler's own state.
-        """
-        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
-            self._forward_packed,
-            self,
-            comfy.patcher_extension.get_all_wrappers(
-                comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
-            ),
-        ).execute(x.clone(), timestep, context, transformer_options, **kwargs)
-
-    def _forward_packed(
-        self,
-        x: Tensor,
-        timestep: Tensor,
-        context: Tensor,
-        transformer_options: dict,
-        sama_shapes: tuple | None = None,
-        source_latents: Tensor | None = None,
-        **unknown,
-    ) -> Tensor:
-        if unknown and not torch.compiler.is_compiling():
-            log_ignored("the model", unknown)
-        if sama_shapes is None or not is_packed(x):
-            raise RuntimeSetupError(
-                needed(
-                    "SAMA model",
-                    "a latent without its semantic tokens",
-                    "the joint state",
-                    "Put Prepare SAMA Model right after the loader, or load with Load SAMA Model.",
-                )
-            )
-        shape = JointShape(*sama_shapes)
-        latents, semantic_latents = shape.unpack(x)
-        return shape.pack(
-            *super().forward(
-                latents, timestep, context, source_latents, semantic_latents, transformer_options
-            )
-        )
+SOURCE = "sama_source"
+"""Key of conditioning: the source latent (1, C, T, H, W) as a tensor, in place of a list in
+`reference_latents`; see `train_lora`."""
 
 
 class SamaModel(comfy.model_base.BaseModel):
@@ -157,19 +101,22 @@ class SamaModel(comfy.model_base.BaseModel):
         if kwargs.get("cross_attn") is not None:
             require_text(kwargs["cross_attn"], self.dit_config.text_dim)
             out["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
-        if kwargs.get("reference_latents"):
-            require_wan_latent(kwargs["reference_latents"][-1], "source latent", self.lattice)
-            source = self.process_latent_in(kwargs["reference_latents"][-1]).to(kwargs["device"])
+        given = _find_source(kwargs)
+        if given is not None:
+            require_wan_latent(given, "source latent", self.lattice)
+            source = self.process_latent_in(given).to(kwargs["device"])
             _check_source(source, kwargs.get("sama_shapes"), self.lattice)
             out["source_latents"] = comfy.conds.CONDRegular(source)
         if kwargs.get("sama_shapes") is not None:
             out["sama_shapes"] = comfy.conds.CONDConstant(kwargs["sama_shapes"])
+        if kwargs.get(PAIR) is not None:
+            out[PAIR] = comfy.conds.CONDConstant((kwargs[PAIR],))
         return out
 
     def extra_conds_shapes(self, **kwargs) -> dict:
         """Shapes that ComfyUI gives to `memory_required`."""
-        references = kwargs.get("reference_latents")
-        return {"source_latents": list(references[-1].shape)} if references else {}
+        source = _find_source(kwargs)
+        return {} if source is None else {"source_latents": list(source.shape)}
 
     def memory_required(self, input_shape, cond_shapes={}, **kwargs) -> float:
         """Bytes of activations by SAMA's own law.
@@ -235,6 +182,12 @@ class SamaModel(comfy.model_base.BaseModel):
         """Every window sees all semantic tokens, where ComfyUI itself windows a nested latent."""
         log_ignored("map_context_window_to_modalities", kwargs)
         return [primary_indices, list(range(self.dit_config.semantic_tokens))]
+
+
+def _find_source(entry: dict) -> Tensor | None:
+    """The source latent of a conditioning's entry: the last reference, else the one of `SOURCE`."""
+    references = entry.get("reference_latents")
+    return references[-1] if references else entry.get(SOURCE)
 
 
 def _is_attention_fused() -> bool:

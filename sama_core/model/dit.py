@@ -161,7 +161,7 @@ class SamaDiT(nn.Module):
 
         A source or semantic segment that is None is left out.
         """
-        rows = self.segment_embedding(torch.arange(3, device=latents.device)).to(latents.dtype)
+        rows = self.segment_rows(latents.device).to(latents.dtype)
         segments = {TARGET: self.embed_video(latents)}
         if source_latents is not None:
             segments[SOURCE] = once(
@@ -173,6 +173,10 @@ class SamaDiT(nn.Module):
         if semantic_latents is not None:
             segments[SEMANTIC] = self.siglip_feat_mlp(semantic_latents)
         return torch.cat([segments[name] + rows[name] for name in sorted(segments)], dim=1)
+
+    def segment_rows(self, device: torch.device) -> Tensor:
+        """(3, D): what is added to the tokens of each segment."""
+        return self.segment_embedding(torch.arange(3, device=device))
 
     def embed_video(self, latents: Tensor) -> Tensor:
         """(B, C, T, H, W) → tokens (B, n, D)."""

@@ -8,6 +8,8 @@ from ..harness.translations import MAIN, NODES, TEXTS, Translator, languages, re
 
 CORE_NAMES = {
     "Load Video": ("加载视频", "ビデオを読み込む"),
+    "Train LoRA": ("训练 LoRA", "LoRA学習"),
+    "Load CLIP Vision": ("加载CLIP视觉", "CLIPビジョンを読み込む"),
     "Save Video": ("保存视频", "ビデオを保存"),
     "Load CLIP": ("加载CLIP", "CLIPを読み込む"),
     "Load Diffusion Model": ("UNet加载器", "拡散モデルを読み込む"),

@@ -35,6 +35,9 @@ NODE_IDS = {
     "SAMACompare",
     "SAMAConvertWeights",
     "SAMAPlan",
+    "SAMATrainingPair",
+    "SAMATeacherFeatures",
+    "SAMAAlignmentLoss",
 }
 """Saved workflows name the nodes so: an id is added here with its node, and never changed."""
 

@@ -1,0 +1,132 @@
+"""What a frozen teacher says of a clip, kept on disk in ComfyUI's user folder.
+
+    frames (F, H, W, 3) ──teacher──▶ features (T, h, w, C) ──▶ cells of 16 pixels: AlignFeatures
+
+Teachers are folders in `models/sama_teachers`, as Hugging Face has them; `config.json` says which
+of `training.alignment.teachers` each is. "pixels" needs no file.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management
+import folder_paths
+import torch
+from torch import Tensor
+
+from ..errors import RuntimeSetupError, needed
+from ..region import fit_mask
+from ..training.alignment.cache import FeatureCache
+from ..training.alignment.config import AlignConfig
+from ..training.alignment.teacher_targets import Made, resize_cells
+from ..training.alignment.teachers import TeacherSource
+from ..training.alignment.teachers.teacher_source import tracks_subject
+from ..training.semantics.encoder import GRID
+from ..training.semantics.pixel_encoder import STATISTICS, PixelEncoder
+from .training_pairs import name_of_clip
+
+FOLDER = "sama_teachers"
+PIXELS = "pixels"
+CELL = AlignConfig.cell
+"""Side in pixels of the cells that features are kept on."""
+_KINDS = {
+    "vjepa2": "vjepa2",
+    "videomae": "videomae",
+    "dinov3_vit": "dinov3",
+    "siglip2": "siglip2",
+    "siglip2_vision_model": "siglip2",
+    "sam2": "sam2",
+    "sam2_video": "sam2",
+}
+"""Kind of a teacher by the `model_type` of its `config.json`."""
+
+
+@dataclass(frozen=True)
+class AlignFeatures:
+    """A teacher's features of one clip."""
+
+    clip: str
+    """The clip's name, see `name_of_clip`."""
+    teacher: str
+    """Names the teacher and its weights."""
+    size: tuple[int, int]
+    """Height and width of the clip in pixels."""
+    made: Made
+    """"features", or "forward" and "backward", (T, h', w', C) on cells of 16 pixels; "mask" (F, H,
+    W) where one was given."""
+
+
+def register_folder() -> None:
+    """Make ComfyUI know the folder of teachers."""
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+
+
+def list_teachers() -> list[str]:
+    """ "pixels", and the folders in `models/sama_teachers` that hold a known model."""
+    return [PIXELS, *sorted(_find_teachers())]
+
+
+def make_features(
+    frames: Tensor, teacher: str, mask: Tensor | None = None, say: Callable[[str], object] = print
+) -> AlignFeatures:
+    """Features of a clip (F, H, W, 3) in 0…1, read from disk where they were made before.
+
+    `mask` (F, H, W) is the subject. Raises SamaError for a teacher that does not load or a mask
+    that does not fit.
+    """
+    count, height, width = frames.shape[:3]
+    if mask is not None:
+        mask = fit_mask(mask, count, height, width)
+    source = None if teacher == PIXELS else _find_teachers().get(teacher)
+    if source is None and teacher != PIXELS:
+        got, fix = f"no '{teacher}'", f"Put its folder into models/{FOLDER}, and press R."
+        raise RuntimeSetupError(needed("teacher", got, "one of the list", fix))
+    key = PIXELS if source is None else source.key
+    tracks = tracks_subject(key)
+    folder = Path(folder_paths.get_user_directory()) / "sama_features"
+    cache = FeatureCache(folder, key, (height, width), count, CELL)
+    clip = name_of_clip(frames)
+    asked = (clip, name_of_clip(mask[..., None]) if tracks and mask is not None else "")
+    made = cache.get(*asked)
+    if made is None:
+        say(f"SAMA: {teacher} looks at {count} frames")
+        cells = (height // CELL, width // CELL)
+        seen = _look(frames, source, mask if tracks else None)
+        cache.put({name: resize_cells(value, cells).cpu() for name, value in seen.items()}, *asked)
+        made = cache.get(*asked)
+    return AlignFeatures(
+        clip, key, (height, width), made if mask is None else {**made, "mask": mask.float().cpu()}
+    )
+
+
+@torch.no_grad()
+def _look(frames: Tensor, source: TeacherSource | None, mask: Tensor | None) -> Made:
+    """Features of all frames by the teacher, or by the pixels' statistics without one."""
+    if source is None:
+        cells = PixelEncoder(STATISTICS).tokens(frames.float())[0]
+        return {"features": cells.unflatten(1, (GRID, GRID))}
+    device = comfy.model_management.get_torch_device()
+    teacher = source.load(device=device)
+    prompt = None if mask is None else mask.to(device)
+    return teacher.features(frames.float().to(device), prompt)
+
+
+def _find_teachers() -> dict[str, TeacherSource]:
+    """Teachers by the name of their folder."""
+    found: dict[str, TeacherSource] = {}
+    for root in folder_paths.get_folder_paths(FOLDER):
+        for config in sorted(Path(root).glob("*/config.json")):
+            kind = _KINDS.get(_read_type(config))
+            if kind:
+                found.setdefault(config.parent.name, TeacherSource(kind, str(config.parent)))
+    return found
+
+
+def _read_type(config: Path) -> str:
+    """`model_type` of a `config.json`; empty where it cannot be read."""
+    try:
+        return str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""

@@ -1,0 +1,138 @@
+"""SAMA Teacher Features and SAMA Alignment Loss, with ComfyUI's own Train LoRA."""
+
+import json
+
+import pytest
+import torch
+
+from .graphs import output
+from .training_graphs import Training
+
+
+@pytest.fixture
+def training(comfyui, small) -> Training:
+    return Training(comfyui, small)
+
+
+def aligned(training: Training, pair: list, **changes) -> list:
+    """A SAMA Alignment Loss on the pair's samples, with the pixels as the teacher."""
+    features = training.add(
+        "SAMATeacherFeatures", frames=output(pair, 2), teacher="pixels", **changes.pop("of", {})
+    )
+    settings = {"method": "repa", "weight": 0.5, "block": 1, "projector_rate": 1e-3, **changes}
+    return training.add("SAMAAlignmentLoss", model=training.model, features=features, **settings)
+
+
+def test_the_gradient_is_that_of_the_sum(comfyui, small, training):
+    """Backward through the identity gives d(loss + weight · alignment) / d(hidden states)."""
+    from sama_core.comfyui.alignment_loss import AlignmentLoss
+    from sama_core.training.alignment import Aligner
+    from sama_core.training.alignment.config import AlignConfig
+
+    config = AlignConfig(relation="tokens", distance="cosine", weight=0.5, block=1, hidden=(8,))
+    torch.manual_seed(0)
+    aligner = Aligner(config, 6, 2, (2, 2), (2, 2), 3)
+    teacher = torch.randn(2, 2, 2, 3)
+    patch = AlignmentLoss(aligner, {"clip": {"features": teacher}})
+    whole = torch.randn(1, 3 + 8, 6, requires_grad=True)  # 3 tokens before the target's
+    options = {"sama_pair": ("clip",), "sigmas": torch.tensor([0.7]), "grid_sizes": (2, 2, 2)}
+    args = {"img": whole, "block_index": 0, "img_offset": 3, "transformer_options": options}
+    with torch.no_grad():
+        assert patch(args)["img"] is whole  # an edit is not aligned
+
+    aligner.begin((2, 2, 2))
+    aligner.watch(args)
+    expected = aligner.losses({"features": teacher[None]}, torch.tensor([0.7])).mean()
+    total = whole.square().mean() + 0.5 * expected
+    (wanted,) = torch.autograd.grad(total, whole)
+
+    before = [value.clone() for value in aligner.parameters()]
+    passed = patch(args)["img"]
+    assert torch.equal(passed, whole)
+    passed.square().mean().backward()
+    torch.testing.assert_close(whole.grad, wanted)
+    assert patch.losses == [pytest.approx(expected.item())]
+    assert all(not torch.equal(a, b) for a, b in zip(before, aligner.parameters(), strict=True))
+    assert patch({**args, "block_index": 1})["img"] is whole
+
+
+def test_train_lora_is_aligned(training, comfyui):
+    """The first loss is the same, the LoRA another one."""
+    pair = training.pair(frames=0)
+    plain = training.train(pair)
+    held = training.train(pair, model=aligned(training, pair, weight=5.0))
+    one, other = training.run(plain), training.run(held)
+    assert one[1]["loss"][0] == pytest.approx(other[1]["loss"][0], rel=1e-5)
+    name = "diffusion_model.blocks.0.self_attn.q.lora_down.weight"
+    assert not torch.allclose(one[0][name], other[0][name])
+
+
+def test_the_projector_goes_on_with_the_next_train_lora_of_a_graph(training, comfyui):
+    pair = training.pair(frames=0)
+    model = aligned(training, pair)
+    first = training.train(pair, model=model, steps=6)
+    second = training.train(pair, model=training.add("LoraModelLoader", **chained(model, first)))
+    result = comfyui.run(training.nodes, keep=[model[0], second[0]]).check()
+    options = result.values[model[0]][0].model_options["transformer_options"]
+    (patch,) = options["patches"]["double_block"]
+    (state,) = {step["step"].item() for step in patch.optimiser.state.values()}
+    assert state == 8 and len(patch.losses) == 2
+
+
+def chained(model: list, lora: list) -> dict:
+    return {"model": model, "lora": lora, "strength_model": 1.0, "bypass": False}
+
+
+@pytest.mark.parametrize("settings", [{"gradient_checkpointing": True}, {"bypass_mode": True}])
+def test_alignment_under_settings_of_train_lora(training, settings):
+    pair = training.pair()
+    model = aligned(training, pair, method="trd")
+    plain = training.run(training.train(pair, model=model))[0]
+    other = training.run(training.train(pair, model=model, **settings))[0]
+    for name in plain:
+        torch.testing.assert_close(other[name], plain[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["sam2videox", "crepa", "moalign", "sam2videox_without_flow"])
+def test_other_methods(training, method):
+    pair = training.pair(frames=9)
+    model = aligned(training, pair, method=method)
+    _, losses, _ = training.run(training.train(pair, model=model, steps=1))
+    assert len(losses["loss"]) == 1
+
+
+def test_a_method_that_needs_a_mask_says_so(training, comfyui):
+    pair = training.pair(frames=0)
+    link = aligned(training, pair, method="sara_named")
+    assert "no mask" in comfyui.run(training.nodes, keep=[link[0]]).errors[0]
+    mask = training.add("SolidMask", value=1.0, width=32, height=32)
+    link = aligned(training, pair, method="sara_named", of={"mask": mask})
+    training.run(training.train(pair, model=link, steps=1))
+
+
+def test_features_are_kept_on_disk(training, comfyui, monkeypatch):
+    from sama_core.comfyui import teacher_features
+
+    looks, original = [], teacher_features._look
+    monkeypatch.setattr(
+        teacher_features, "_look", lambda *given: looks.append(1) or original(*given)
+    )
+    pair = training.pair(frames=9, instruction="kept")
+    link = training.add("SAMATeacherFeatures", frames=output(pair, 2), teacher="pixels")
+    first = comfyui.run(training.nodes, keep=[link[0]]).check().values[link[0]][0]
+    made = len(looks)
+    again = comfyui.run(training.nodes, keep=[link[0]]).check().values[link[0]][0]
+    assert len(looks) == made and torch.equal(first.made["features"], again.made["features"])
+    assert list((comfyui.base / "user" / "sama_features").rglob("*.safetensors"))
+    assert tuple(first.made["features"].shape) == (9, 2, 2, 64)
+
+
+def test_teachers_are_listed_by_their_folders(comfyui):
+    from sama_core.comfyui.teacher_features import list_teachers
+
+    for name, kind in (("my-dino", "dinov3_vit"), ("strange", "bert")):
+        folder = comfyui.models("sama_teachers") / name
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    assert "pixels" in list_teachers() and "my-dino" in list_teachers()
+    assert "strange" not in list_teachers()
