@@ -218,8 +218,8 @@ def request_at(
 
 
 AIMS = (
-    (ClipShape(33, 272, 480), {"block_swap": 20}),
-    (ClipShape(49, 480, 832), {"block_swap": 24}),
+    (ClipShape(33, 272, 480), {"block_swap": 24}),
+    (ClipShape(49, 480, 832), {"block_swap": 30}),
 )
 """Clips and streamed blocks of the recipes for cards of 16 and 24 GB."""
 

@@ -29,6 +29,7 @@ if __name__ == "__main__" and (absent := list_absent()):
     sys.exit(say_absent(absent))
 
 from .config import load_config
+from .memory.out_of_memory import advise_on_memory
 from .recipe import ConfigError, read_settings
 from .rows.check.command import check_command
 from .rows.fill_features import fill_features
@@ -68,7 +69,9 @@ def _run_task(name: str, recipe: Path, settings: dict[str, Any]) -> None:
 
 def train_rows(recipe: Path, settings: dict[str, Any]) -> None:
     """Train on the rows of a file."""
-    train(RowsRun.of(load_config(recipe, **settings)))
+    config = load_config(recipe, **settings)
+    with advise_on_memory(config):
+        train(RowsRun.of(config))
 
 
 def make_features(recipe: Path, settings: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ class TrainConfig:
         "trigger init steps learning_rate muon_rate warmup decay_from clip_norm shard "
         "align.features align.rate align.least_rate align.warmup "
         "clips.workers clips.cache clips.cache_folder clips.cache_gb "
-        "memory.block_swap memory.activations_in_ram".split()
+        "gradient_checkpointing memory.block_swap memory.activations_in_ram".split()
     )
     """Settings that a resumed run may change: how it is steered, saved and logged."""
 
