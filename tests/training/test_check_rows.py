@@ -101,12 +101,18 @@ def test_size_and_length_of_a_recipe(folder, tmp_path, capsys):
     assert code == 0 and found["missing"] == []
     said = [(one["row"], one["kind"], one["text"]) for one in found["findings"]]
     assert said == [
-        (1, "upscaling", "source of 32x32 is enlarged 2 times for 64x64"),
-        (1, "upscaling", "target of 32x32 is enlarged 2 times for 64x64"),
+        (
+            1,
+            "upscaling",
+            "enlarged for 64x64: source of 32x32 2 times, target of 32x32 2 times",
+        ),
         (2, "identical", "source and target show the same"),
-        (2, "upscaling", "source of 64x32 is enlarged 2 times for 64x64"),
         (2, "cropped", "50% of 64x32 is cut off for 64x64"),
-        (2, "upscaling", "target of 64x32 is enlarged 2 times for 64x64"),
+        (
+            2,
+            "upscaling",
+            "enlarged for 64x64: source of 64x32 2 times, target of 64x32 2 times",
+        ),
     ]
 
 

@@ -48,10 +48,10 @@ def test_everything_is_named_at_once_with_source_and_folder(tmp_path, monkeypatc
     for line, words in zip(
         lines[1:],
         (
-            ("model ", "no file", "sama_14b_ema.safetensors in models/diffusion_models", "29 GB"),
+            ("model ", "no file", "sama_14b_ema.safetensors, 29 GB, for models/diffusion_models"),
             ("base_model ", "no such file or folder"),
-            ("vae ", "wan_2.1_vae.safetensors in models/vae", "https://huggingface.co/Comfy-Org/"),
-            ("text_encoder: got ''", "umt5_xxl_fp16.safetensors in models/text_encoders"),
+            ("vae ", "wan_2.1_vae.safetensors, 0.25 GB, for models/vae", "https://huggingface.co/Comfy-Org/"),
+            ("text_encoder: got ''", "umt5_xxl_fp16.safetensors, 11 GB, for models/text_encoders"),
             ("semantic encoder", "google/siglip-so400m-patch14-384 --local-dir", "huggingface.co"),
             ("data ", "no readable file"),
             ("packages: got none of av, pillow", "pip install -r requirements-train.txt"),

@@ -138,7 +138,9 @@ class _Shown:
             return
         self._log.write(f"{line}\n")
         if is_error and line.strip():
-            self.last = line.strip()
+            # A message may go on in lines that are set in.
+            goes_on = line.startswith("  ") and self.last
+            self.last = f"{self.last}\n{line}" if goes_on else line.strip()
         if not is_error:
             self.stages.say(line)
 

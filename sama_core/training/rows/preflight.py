@@ -114,9 +114,11 @@ def _where(name: str) -> str:
     """Source, size and folder of the public file for a setting."""
     role = {"model": DIFFUSION_MODEL, "vae": VAE, "text_encoder": TEXT_ENCODER}[name]
     files = [file for file in MODEL_FILES if file.role == role]
-    texts = [f"{file.where()}, {file.size / GIGABYTE:.2g} GB: {file.url}" for file in files]
-    fetch = "python3 run.py models --download fetches what an edit needs."
-    return f"Published: {'; or '.join(texts)}. {fetch}"
+    texts = [
+        f"{file.filename}, {file.size / GIGABYTE:.2g} GB, for models/{file.folder}: {file.url}"
+        for file in files
+    ]
+    return f"Published: {'; or '.join(texts)}. python3 run.py models --download fetches it."
 
 
 def _check_semantic(config: TrainConfig) -> None:

@@ -66,7 +66,8 @@ def check_rows(wanted: Wanted, sheet: Path | None = None) -> Report:
                 _judge(wanted, row, clips, report)
             _judge_text(row, count, report)
             shown.append((row, clips))
-    _find_duplicates(rows, report)
+    unusable = {one.row for one in report.findings if one.level == UNUSABLE}
+    _find_duplicates([row for row in rows if row.number not in unusable], report)
     report.findings.sort(key=lambda one: one.row)
     if sheet is not None and shown:
         write_sheet([Shown(row, clips, report.of_row(row.number)) for row, clips in shown], sheet)
@@ -136,17 +137,20 @@ def _judge_shape(
 
 def _judge_size(row: Row, clips: Sequence[Decoded], shape: ClipShape, report: Report) -> None:
     """Remarks on what is cut off and what is enlarged."""
+    wanted, enlarged = f"{shape.width}x{shape.height}", []
     for name, clip in zip(("source", "target")[-len(clips) :], clips, strict=True):
         width, height = clip.size
         left, top, right, bottom = crop_box(width, height, shape.width, shape.height)
         cut = 1 - (right - left) * (bottom - top) / (width * height)
         if cut > MOST_CUT and name == "target":
-            text = f"{cut:.0%} of {width}x{height} is cut off for {shape.width}x{shape.height}"
+            text = f"{cut:.0%} of {width}x{height} is cut off for {wanted}"
             report.add(row.number, "cropped", text)
         factor = max(shape.width / (right - left), shape.height / (bottom - top))
         if factor > MOST_ENLARGED:
-            text = f"{name} of {width}x{height} is enlarged {factor:.2g} times"
-            report.add(row.number, "upscaling", f"{text} for {shape.width}x{shape.height}")
+            enlarged.append(f"{name} of {width}x{height} {factor:.2g} times")
+    if enlarged:
+        text = f"enlarged for {wanted}: {', '.join(enlarged)}"
+        report.add(row.number, "upscaling", text)
 
 
 def _judge_text(row: Row, count: Count, report: Report) -> None:
