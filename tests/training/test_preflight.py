@@ -50,7 +50,11 @@ def test_everything_is_named_at_once_with_source_and_folder(tmp_path, monkeypatc
         (
             ("model ", "no file", "sama_14b_ema.safetensors, 29 GB, for models/diffusion_models"),
             ("base_model ", "no such file or folder"),
-            ("vae ", "wan_2.1_vae.safetensors, 0.25 GB, for models/vae", "https://huggingface.co/Comfy-Org/"),
+            (
+                "vae ",
+                "wan_2.1_vae.safetensors, 0.25 GB, for models/vae",
+                "https://huggingface.co/Comfy-Org/",
+            ),
             ("text_encoder: got ''", "umt5_xxl_fp16.safetensors, 11 GB, for models/text_encoders"),
             ("semantic encoder", "google/siglip-so400m-patch14-384 --local-dir", "huggingface.co"),
             ("data ", "no readable file"),

@@ -96,6 +96,19 @@ def test_bars_are_read(line, name, count, rest):
     assert found[4] == ("loss=0.1234" if rest else None)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a script of sh")
+def test_all_lines_of_what_went_wrong_are_shown(places, tmp_path, monkeypatch, capfd):
+    """As of a list of what is missing for a training."""
+    stub = tmp_path / "python"
+    lines = "early\\n2 things are missing:\\n  1. a model\\n  2. a VAE\\n"
+    stub.write_text(f"#!/bin/sh\nprintf '{lines}' >&2\nexit 1\n")
+    stub.chmod(0o755)
+    monkeypatch.setattr(type(places), "python", stub)
+    (tmp_path / "mine.toml").touch()
+    assert main(["train", "mine.toml"], places) == 1
+    assert "2 things are missing:\n  1. a model\n  2. a VAE\n" in capfd.readouterr().err
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_lets_the_trainer_save(places, tmp_path, monkeypatch, capfd, number):
