@@ -18,6 +18,7 @@ FAMILIES = {
     "scores": ["Scores"],
     "export": ["FinishVideo"],
     "compare": ["Compare"],
+    "keep": ["KeepPair"],
     "convert": ["ConvertWeights"],
     "plan": ["Plan"],
     "train": ["TrainingPair", "TeacherFeatures", "AlignmentLoss"],

@@ -49,8 +49,10 @@ def obey_limits(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
 
 def _is_left_open(entry: io.Input | None, value: object) -> bool:
-    """Whether an optional input is not connected; then `execute` has its own default."""
-    return entry is not None and entry.optional and value is None
+    """Whether an optional input is not connected, or a lazy one was not asked for; then `execute`
+    has its own default.
+    """
+    return entry is not None and (entry.optional or bool(entry.lazy)) and value is None
 
 
 def _fit(entry: io.Input | None, value: object) -> object:

@@ -33,6 +33,7 @@ NODE_IDS = {
     "SAMAScores",
     "SAMAFinishVideo",
     "SAMACompare",
+    "SAMAKeepPair",
     "SAMAConvertWeights",
     "SAMAPlan",
     "SAMATrainingPair",

@@ -20,10 +20,10 @@ from ..frames import look_at
 from ..groups import find_shape
 from ..kept_tensors import KeptDigests
 from ..rows import Row, RowError, read_rows, unreadable
+from .contact_sheet import Shown, write_sheet
 from .count_tokens import Count, open_counter
-from .decode import Decoded, decode, largest_difference
+from .decode_clip import Decoded, decode, largest_difference
 from .findings import UNUSABLE, Report
-from .sheet import Shown, write_sheet
 
 WORKERS = 2
 """Rows that are decoded at a time."""

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ....weights.write import whole_file
 from ..rows import Row
-from .decode import Decoded
+from .decode_clip import Decoded
 from .findings import UNUSABLE, Finding
 
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
