@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .memory.arrange import count_weights
+
 if TYPE_CHECKING:
     from .trainer import Trainer
 
@@ -54,8 +56,7 @@ def _describe_device(trainer: "Trainer") -> str:
 
 def _describe_weights(trainer: "Trainer") -> str:
     trained = frozen = 0
-    for weight in trainer.trainee.parameters():
-        count = weight.numel()
+    for weight, count in count_weights(trainer.trainee):
         trained, frozen = (
             trained + count * weight.requires_grad,
             frozen + count * (not weight.requires_grad),

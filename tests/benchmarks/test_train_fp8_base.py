@@ -21,7 +21,7 @@ def test_validation_is_within_two_percent_of_the_float_bases(found):
 
 
 def test_the_lora_works_on_the_float_base(found):
-    """What it learnt over fp8 it does over the float base: 15 % of the loss or more in eight steps."""
+    """What it learnt over fp8 it does over the float base: 15 % of the loss, in eight steps."""
     losses = found["validation"]
     assert losses["fp8_base"]["after"] < 0.85 * losses["fp8_base"]["before"]
     assert losses["lora_of_fp8_on_float_base"] < 0.85 * losses["float_base"]["before"]

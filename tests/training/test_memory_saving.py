@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.random_models import random_dit
 from sama_core.training.memory import ram
+from sama_core.training.memory.arrange import count_weights
 from sama_core.training.memory.block_swap import choose_evenly
 from sama_core.training.memory.frozen_linear import FrozenLinear
 from sama_core.training.memory.ram import KeepInRam, Room
@@ -23,7 +24,7 @@ from sama_core.training.trainee import Trainee
 from sama_core.training.trainer import own_name
 
 from .test_trainer import losses, run_program
-from .tiny_run import DIT, NoiseData, tiny_config
+from .tiny_run import DIT, NoiseData, tiny_config, tiny_trainer
 
 LORA = {"lora_rank": 2, "gradient_checkpointing": True, "precision": "bf16", "frames": 1}
 
@@ -219,8 +220,30 @@ def test_sharding_is_refused_with_advice(monkeypatch):
 
 
 def test_two_processes_are_one(tmp_path):
+    """Over a base in fp8 whose blocks and inputs are in RAM."""
     settings = ["steps=3", "lora_rank=2", "gradient_checkpointing=true"]
-    settings.append('memory={"block_swap": 2, "activations_in_ram": true}')
+    settings.append('memory={"base": "fp8", "block_swap": 2, "activations_in_ram": true}')
     for name, processes in (("one", 1), ("two", 2)):
         run_program(tmp_path / name, *settings, processes=processes)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
+def test_a_resumed_run_may_move_more_into_ram(tmp_path):
+    """To the bit the losses of a run that was left alone; the checkpoint holds no frozen matrix."""
+    lora = {"lora_rank": 2, "gradient_checkpointing": True, "checkpoint_every": 2, "warmup": 1}
+    tiny_trainer(tiny_config(tmp_path / "alone", steps=4, memory={"base": "fp8"}, **lora)).run()
+    for steps, table in ((2, {}), (4, {"block_swap": 2, "activations_in_ram": True})):
+        AcceleratorState._reset_state(True)
+        memory = {"base": "fp8", **table}
+        tiny_trainer(tiny_config(tmp_path / "moved", steps=steps, memory=memory, **lora)).run()
+    assert losses(tmp_path / "moved") == losses(tmp_path / "alone")
+    assert (tmp_path / "moved" / "state.pt").stat().st_size < 2e6
+
+
+def test_weights_are_counted_as_what_they_are():
+    """A base in RAM is held as bytes, and has as many weights as it had."""
+    counts = [
+        sum(count for _, count in count_weights(make_trainee(memory=table)))
+        for table in ({}, {"block_swap": 6}, {"base": "fp8"})
+    ]
+    assert counts[0] == counts[1] == counts[2]

@@ -1,6 +1,7 @@
 """The settings of `[memory]`, put into a DiT that a LoRA is trained on."""
 
 import os
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 
 def arrange(dit: SamaDiT, config: "TrainConfig") -> BlockSwap | None:
-    """Stream the blocks that the settings name from RAM, in place; None without any.
+    """Pack the base and stream blocks from RAM as the settings say, in place; what streams them, or
+    None without any.
 
     Raises ConfigError for more blocks than there are, and for sharded weights.
     """
+    if config.memory.base == "fp8":
+        for block in _blocks(dit):
+            _replace_layers(block, FrozenLinear.packing)
     _refuse_sharding(dit, config)
     count = config.memory.block_swap
     if count > len(dit.blocks):
@@ -40,10 +45,15 @@ def arrange(dit: SamaDiT, config: "TrainConfig") -> BlockSwap | None:
 
 def swap_blocks(dit: SamaDiT, count: int) -> BlockSwap:
     """Stream `count` blocks of a DiT under a LoRA from RAM, in place."""
-    blocks = [block for block in dit.modules() if isinstance(block, DitBlock)]
+    blocks = _blocks(dit)
     for block in blocks:
-        _freeze_layers(block)
+        _replace_layers(block, FrozenLinear.of)
     return BlockSwap(blocks, count)
+
+
+def _blocks(dit: SamaDiT) -> list[nn.Module]:
+    """The blocks themselves, whatever is wrapped round them."""
+    return [block for block in dit.modules() if isinstance(block, DitBlock)]
 
 
 def choose_layers(config: "TrainConfig") -> Any:
@@ -87,12 +97,22 @@ def exclude_from_broadcast(trainee: nn.Module) -> None:
         )
 
 
-def _freeze_layers(block: nn.Module) -> None:
-    """Replace every Linear that is not trained by a FrozenLinear with the same numbers."""
+def count_weights(module: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
+    """Every parameter, with the number of weights in it: fewer than bytes in a frozen matrix."""
+    for one in module.modules():
+        for name, weight in one.named_parameters(recurse=False):
+            size = 1
+            if isinstance(one, FrozenLinear) and name == "weight":
+                size = one.stored.itemsize
+            yield weight, weight.numel() // size
+
+
+def _replace_layers(block: nn.Module, make: Callable[[nn.Linear], FrozenLinear]) -> None:
+    """Put what `make` makes of it in place of every Linear that is not trained."""
     for name, layer in list(block.named_modules()):
         if type(layer) is nn.Linear and not layer.weight.requires_grad:
             place, _, own = name.rpartition(".")
-            setattr(block.get_submodule(place), own, FrozenLinear.of(layer))
+            setattr(block.get_submodule(place), own, make(layer))
 
 
 def _refuse_sharding(dit: SamaDiT, config: "TrainConfig") -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .packed import Packed, unpack
+from .packed import Packed, pack, unpack
 
 
 class FrozenLinear(nn.Linear):
@@ -48,8 +48,17 @@ class FrozenLinear(nn.Linear):
     @classmethod
     def of(cls, layer: nn.Linear) -> "FrozenLinear":
         """A frozen layer with the numbers of `layer` itself, not copies."""
-        made = cls.like(layer, Packed(layer.weight.detach(), None))
-        tensors = {"weight": layer.weight.detach().view(torch.uint8)}
+        return cls._holding(layer, Packed(layer.weight.detach(), None))
+
+    @classmethod
+    def packing(cls, layer: nn.Linear) -> "FrozenLinear":
+        """A frozen layer with the matrix of `layer` in scaled float8."""
+        return cls._holding(layer, pack(layer.weight.detach()))
+
+    @classmethod
+    def _holding(cls, layer: nn.Linear, packed: Packed) -> "FrozenLinear":
+        made = cls.like(layer, packed)
+        tensors = {"weight": packed.numbers.view(torch.uint8)}
         if layer.bias is not None:
             tensors["bias"] = layer.bias.detach()
         made.load_state_dict(tensors, assign=True)
