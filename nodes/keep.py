@@ -27,7 +27,7 @@ class KeepPair(io.ComfyNode):
             description="Keeps an accepted edit as training data: source and result as files, and "
             "a row with the instruction in rows.jsonl, which SAMA's trainer reads. Any editor may "
             "have made the result.",
-            search_aliases=["dataset", "training data", "save pair", "collect", "lora dataset"],
+            search_aliases=["dataset", "training data", "save pair", "keep edit", "lora dataset"],
             is_output_node=True,
             inputs=[
                 io.MultiType.Input(

@@ -54,8 +54,9 @@ class Kept:
 
     def describe(self) -> str:
         """What was kept, and how to train on it."""
-        what = "Kept as" if self.is_new else "Already there:"
-        return f'{what} pair {self.number} of {self.rows}\n{self.shape}\ndata = "{self.rows}"'
+        what = "Kept as" if self.is_new else "Kept already, as"
+        place = f"output/{FOLDER}/{self.rows.parent.name}"
+        return f'{what} pair {self.number} of {place}\n{self.shape}\ndata = "{self.rows}"'
 
 
 def why_not_a_collection(name: str) -> str | None:

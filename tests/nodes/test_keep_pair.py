@@ -68,7 +68,7 @@ def test_an_accepted_pair_is_kept_and_trains(bench):
     rows_file = bench.folder / "pairs" / "rows.jsonl"
     said = result.outputs[key]["text"][0].splitlines()
     assert said == [
-        f"Kept as pair 1 of {rows_file}",
+        "Kept as pair 1 of output/sama_pairs/pairs",
         "9 frames of 48x32 at 8 per second",
         f'data = "{rows_file}"',
     ]
@@ -87,7 +87,7 @@ def test_the_same_pair_is_kept_once_and_another_is_added(bench):
     for _ in range(2):
         result, key = bench.keep(source, target, instruction="make it brighter")
         result.check()
-    assert result.outputs[key]["text"][0].startswith("Already there: pair 1 of ")
+    assert result.outputs[key]["text"][0].startswith("Kept already, as pair 1 of ")
     bench.keep(source, target, instruction="make it darker")[0].check()
     bench.keep(target, source, instruction="make it darker")[0].check()
     assert [row["instruction"] for row in bench.rows()] == [
