@@ -115,6 +115,7 @@ def test_a_lora_is_sharded_too(tmp_path):
     run_program(tmp_path / "one", *told)
     run_program(tmp_path / "two", *told, processes=2, program=SHARDED)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    assert losses(tmp_path / "one", "grad_norm")[0] > 0
 
 
 # --- SAMA-Shapes -------------------------------------------------------------------------------

@@ -103,6 +103,8 @@ def tiny_config(output: Path | str, **settings) -> TrainConfig:
 def tiny_trainee(config: TrainConfig) -> Trainee:
     dit, encoder = SamaDiT(DIT), Umt5Encoder(TEXT)
     init_weights(nn.ModuleList([dit, encoder]), stream(config.seed, "weights"))
+    if config.lora_rank:  # a new head is 0 and hides every other gradient; a LoRA does not train it
+        nn.init.normal_(dit.head.head.weight, std=0.1, generator=stream(config.seed, "head"))
     return Trainee(dit, encoder, config, TEACHER_WIDTH)
 
 
