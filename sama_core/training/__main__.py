@@ -10,8 +10,8 @@
     python -m sama_core.training check my_pairs/rows.jsonl   its own options: check --help
     accelerate launch -m sama_core.training train RECIPE     several GPUs or nodes
 
-A recipe is a TOML file with the settings of sama_core/training/config.py;
-recipes/sama_14b_stage0.toml has the command for FSDP. Threads: OMP_NUM_THREADS; on shared cores use
+A recipe is a TOML file with the settings of sama_core/training/config.py; docs/training_run.md
+tells of stopping, checkpoints and several processes. Threads: OMP_NUM_THREADS; on shared cores use
 1. Recipes with data "shapes" are run by `sama_core.shapes`, which has the task `fill` too; it
 makes their teacher's features along with the samples.
 """

@@ -22,6 +22,8 @@ from .config import TrainConfig
 
 PLOTTED = ("total", "flow", "semantic", "align", "mask", "contrast")
 """Losses that are drawn, of a model's training and of a saliency's."""
+VALIDATION_FILE = "validation.jsonl"
+"""Where the losses of held-out rows are, beside the log."""
 
 
 class TrainLog:
@@ -70,9 +72,17 @@ class TrainLog:
         for name in names:
             points = [(line["step"], line[name]) for line in lines if line.get(name, 0) > 0]
             axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
+        if measured := self._validation():
+            axes.plot(*zip(*measured, strict=True), label="validation", linewidth=2, marker=".")
         axes.set(xlabel="step", ylabel="loss", yscale="log")
         axes.legend()
         figure.savefig(self.picture, dpi=120, format="png")
+
+    def _validation(self) -> list[tuple[int, float]]:
+        """Steps and losses of the held-out rows, if there are any."""
+        path = self.path.with_name(VALIDATION_FILE)
+        lines = self.read(path) if path.exists() else []
+        return [(line["step"], line["validation"]) for line in lines]
 
 
 STATE_FILE = "state.pt"

@@ -129,11 +129,11 @@ class Trainer:
                 asked = self._is_stopping(stop)
                 if asked or self.step % config.checkpoint_every == 0 or self.step == config.steps:
                     self.save()
-                    if log:
-                        log.plot()
                 if asked and self.step < config.steps:
                     raise StoppedError(say_stopped(self), stop.number or 15)
                 self._validate()
+                if log and (self.step % config.checkpoint_every == 0 or self.step == config.steps):
+                    log.plot()
 
     def _report(self, losses: dict[str, float], log: TrainLog | None, bar: tqdm) -> None:
         """A line of the log every `log_every` steps, and of the trackers."""

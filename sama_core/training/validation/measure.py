@@ -17,7 +17,7 @@ from ..objective import TrainBatch
 from ..objectives import FlowMatching, JointObjective, SemanticAnchoring
 from ..objectives.mixture import JointInputs
 from ..objectives.noising import model_timestep, stream
-from ..outputs import TrainLog
+from ..outputs import VALIDATION_FILE, TrainLog
 from ..recipe import ConfigError
 from .clips import write_clip
 from .config import ValidationConfig
@@ -25,7 +25,8 @@ from .config import ValidationConfig
 if TYPE_CHECKING:
     from ..trainer import Trainer
 
-FILE, FOLDER = "validation.jsonl", "samples"
+FOLDER = "samples"
+"""Where clips of held-out rows are, in the output folder."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Validation:
         return losses.flow[0], losses.semantic[0]
 
     def _write(self, step: int, found: dict[str, float]) -> None:
-        path = self.folder / FILE
+        path = self.folder / VALIDATION_FILE
         before = TrainLog.read(path) if path.exists() else []
         lines = [line for line in before if line["step"] < step] + [{"step": step, **found}]
         path.parent.mkdir(parents=True, exist_ok=True)
