@@ -82,7 +82,8 @@ def by_peft(path: Path) -> dict[str, Tensor]:
     weights = load_file(path)
     names = [name for name in weights if not name.endswith(".alpha")]
     layers = {name.split(".", 1)[1].rsplit(".lora_", 1)[0] for name in names}
-    settings = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=sorted(layers))  # type: ignore[arg-type]
+    alpha: Any = ALPHA  # declared as a whole number, and divided
+    settings = LoraConfig(r=RANK, lora_alpha=alpha, target_modules=sorted(layers))
     model = SamaDiT(SIZES)
     inject_adapter_in_model(settings, model)
     left = set_peft_model_state_dict(

@@ -34,7 +34,7 @@ class Checkpoints:
         """`keep`: numbered ones that stay, beside the newest."""
         self.folder, self.keep = folder, keep
 
-    def numbered(self, step: int) -> Path:
+    def folder_of(self, step: int) -> Path:
         """Where what belongs to the checkpoint of `step` lies."""
         return self.folder / FOLDER / f"step-{step:08}"
 
@@ -42,7 +42,7 @@ class Checkpoints:
         """Replace the newest checkpoint. Raises StateError, and leaves the last one, on failure."""
         save_state(self.folder, state)
         if self.keep:
-            numbered = self.numbered(state["step"])
+            numbered = self.folder_of(state["step"])
             numbered.mkdir(parents=True, exist_ok=True)
             _link(self.folder / STATE_FILE, numbered / STATE_FILE)
 
@@ -53,7 +53,7 @@ class Checkpoints:
         """
         import torch.distributed.checkpoint as dcp
 
-        path = self.numbered(facts["step"])
+        path = self.folder_of(facts["step"])
         try:
             dcp.save(dict(tensors), checkpoint_id=path)
             if main:

@@ -17,7 +17,7 @@ from .stopping import StoppedError
 from .trainee import Trainee
 from .trainer import Objective, Trainer
 from .trainer_state import read_averages
-from .validation.measure import Validation
+from .validation.held_out_loss import Validation
 
 
 class Run(Protocol):
@@ -40,7 +40,7 @@ class Run(Protocol):
         """The losses. May be costly to make, and is made for training only."""
 
     @property
-    def made_of(self) -> dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """Digests of what it reads beside its settings, by name."""
 
     def validation(self) -> Validation | None:
@@ -58,7 +58,7 @@ def train(run: Run) -> None:
     Raises StoppedError where it was asked to stop, and has saved.
     """
     trainer = Trainer(
-        run.config, run.trainee, run.data, run.objective, run.made_of, run.validation()
+        run.config, run.trainee, run.data, run.objective, run.digests, run.validation()
     )
     trainer.writer = run.write
     try:

@@ -27,7 +27,7 @@ from .stopping import StoppedError, StopSignals
 from .tracking import begin_tracking, check_installed, names_of
 from .trainee import Trainee
 from .trainer_state import TrainerState, own_name
-from .validation.measure import Validation
+from .validation.held_out_loss import Validation
 
 __all__ = ["DivergedError", "Objective", "Trainer", "own_name"]
 
@@ -54,10 +54,10 @@ class Trainer:
         trainee: Trainee,
         batches: BatchSource,
         objective: Objective,
-        made_of: Mapping[str, str] | None = None,
+        digests: Mapping[str, str] | None = None,
         validation: Validation | None = None,
     ):
-        """`made_of`: digests of what the run reads beside its settings; a checkpoint keeps them.
+        """`digests`: digests of what the run reads beside its settings; a checkpoint keeps them.
 
         Raises StateError for a damaged checkpoint, ConfigError for one of other settings or data.
         """
@@ -72,7 +72,7 @@ class Trainer:
         self._check_sizes()
         self.trainee, optimizers = self._prepare(trainee)
         self.optimisation = Optimisation(self._parameters(), optimizers, config, config.align)
-        self.state = TrainerState(self, dict(made_of or {}))
+        self.state = TrainerState(self, dict(digests or {}))
         self.validation = validation
         self.writer: Writer | None = None
         self.meter = Meter()

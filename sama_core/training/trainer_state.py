@@ -33,9 +33,9 @@ ROWS = "rows"
 class TrainerState:
     """Saves and restores a trainer."""
 
-    def __init__(self, trainer: "Trainer", made_of: dict[str, str]):
-        """`made_of`: digests by name, see `Trainer`."""
-        self.trainer, self.made_of = trainer, made_of
+    def __init__(self, trainer: "Trainer", digests: dict[str, str]):
+        """`digests`: digests by name, see `Trainer`."""
+        self.trainer, self.digests = trainer, digests
         self.files = Checkpoints(trainer.folder, trainer.config.keep_checkpoints)
         self.changed: list[str] = []
         """Settings that this run changed when it resumed."""
@@ -55,7 +55,7 @@ class TrainerState:
         if self.files.keep and write is not None:
             averaged = trainer.average()
             if main:
-                write(averaged, trainer.step, self.files.numbered(trainer.step))
+                write(averaged, trainer.step, self.files.folder_of(trainer.step))
         if main:
             self.files.prune(trainer.sharded)
         trainer.accelerator.wait_for_everyone()
@@ -66,7 +66,7 @@ class TrainerState:
         return {
             "step": trainer.step,
             "config": plain_settings(trainer.config),
-            "made_of": self.made_of,
+            "digests": self.digests,
             "smooth": list(trainer.meter.state),
         }
 
@@ -74,7 +74,7 @@ class TrainerState:
         """All tensors of a run that is not sharded, on the CPU."""
         trainer = self.trainer
         return {
-            "model": {name: whole(weight) for name, weight in self._trained()},
+            "model": {name: whole(weight) for name, weight in self._list_trained()},
             "optimizers": [
                 get_optimizer_state_dict(trainer.trainee, optimizer, options=_WHOLE)
                 for optimizer in trainer.optimisation.optimizers
@@ -88,8 +88,8 @@ class TrainerState:
     def _parts(self) -> dict[str, Tensor]:
         """The tensors themselves by name, as they lie: what is written or loaded in parts."""
         trainer = self.trainer
-        named = {id(weight): name for name, weight in self._trained()}
-        found = {f"model.{name}": weight.detach() for name, weight in self._trained()}
+        named = {id(weight): name for name, weight in self._list_trained()}
+        found = {f"model.{name}": weight.detach() for name, weight in self._list_trained()}
         for name, value in trainer.optimisation.average.state_dict().items():
             found[f"ema.{name}"] = value
         for optimizer in trainer.optimisation.optimizers:
@@ -99,7 +99,7 @@ class TrainerState:
                     found[f"optimizer.{named[id(weight)]}.{key}"] = value
         return found
 
-    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+    def _list_trained(self) -> list[tuple[str, nn.Parameter]]:
         return [
             (own_name(name), weight)
             for name, weight in self.trainer.trainee.named_parameters()
@@ -119,7 +119,7 @@ class TrainerState:
         config = trainer.config
         refuse_changes(found["config"], config, config.FREE_TO_CHANGE)
         self.changed = list_changes(found["config"], config, config.FREE_TO_CHANGE)
-        self._refuse_other_data(found.get("made_of", {}))
+        self._refuse_other_data(found.get("digests", {}))
         if "path" in found:
             load_parts(found["path"], self._parts())
         else:
@@ -130,7 +130,7 @@ class TrainerState:
     def _load_whole(self, state: Mapping[str, Any]) -> None:
         trainer = self.trainer
         self._check_weights(state["model"])
-        for name, weight in self._trained():
+        for name, weight in self._list_trained():
             copy_whole(state["model"][name], weight.detach())
         options = StateDictOptions(full_state_dict=True)
         for optimizer, saved in zip(
@@ -143,7 +143,7 @@ class TrainerState:
 
     def _refuse_other_data(self, before: Mapping[str, str]) -> None:
         """ConfigError where the rows, or a file below a LoRA, are not those of the checkpoint."""
-        for name, now in self.made_of.items():
+        for name, now in self.digests.items():
             if before.get(name, now) == now:
                 continue
             fix = f"Bring back the {name} of before, or choose a new output folder."
@@ -156,7 +156,7 @@ class TrainerState:
 
     def _check_weights(self, saved: Mapping[str, Tensor]) -> None:
         """StateError unless a checkpoint holds all that is trained, in the same form."""
-        for name, weight in self._trained():
+        for name, weight in self._list_trained():
             shape = tuple(saved[name].shape) if name in saved else None
             if shape == tuple(weight.shape):
                 continue

@@ -5,7 +5,7 @@ line.
 import json
 import subprocess
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -371,7 +371,8 @@ SAVED = {
 def test_a_checkpoint_of_before_goes_on():
     now = load_config(RECIPES / "shapes_stage0.toml")
     newer = {"align", "anchor_share", "crossing", "drawing_pairs", "drawings", "pretext"}
-    newer |= {"saliency", "speed"}
+    newer |= {"saliency", "speed", "clips", "memory", "validation", "new_rows", "track", "shard"}
+    newer |= {"keep_checkpoints", "trigger", "lora_alpha", "lora_dropout", "lora_targets"}
     assert {field.name for field in fields(now)} == set(SAVED) | newer
     refuse_changes(SAVED, now, now.FREE_TO_CHANGE)
     for name, value in (("edits", "recolour"), ("reading_weight", 1.0), ("init", "embedded")):
@@ -389,7 +390,8 @@ def test_weights_of_cells_times_those_of_channels(config):
 
 
 def flow_losses(tmp_path, batch: TrainBatch, weights=None, **settings) -> torch.Tensor:
-    values = asdict(tiny_config(tmp_path, semantic_weight=0.0, **settings))
+    plain = tiny_config(tmp_path, semantic_weight=0.0, **settings)
+    values = {field.name: getattr(plain, field.name) for field in fields(plain)}
     config = ShapesConfig(**{**values, "data": "shapes", "text_length": 6})
     return ShapesObjective(config, None, weights)(
         tiny_trainee(config), batch, [stream("noise")]

@@ -134,7 +134,7 @@ def test_shapes_train(tmp_path, beside):
     """A LoRA's file holds the LoRA alone."""
     config = shapes(tmp_path, init="embedded", **beside)
     run = ShapesRun.of(config)
-    trainer = Trainer(config, run.trainee, run.data, run.objective, run.made_of)
+    trainer = Trainer(config, run.trainee, run.data, run.objective, run.digests)
     trainer.run()
     names = [path.name for path in run.write(trainer.average(), trainer.step)]
     if "lora_rank" not in beside:
@@ -178,7 +178,7 @@ def test_a_lora_of_shapes_goes_on_from_a_lora(tmp_path):
     second = ShapesRun.of(replace(config, init=str(path), output=str(tmp_path / "two")))
     here, there = (dict(one.trainee.named_parameters()) for one in (run, second))
     assert all(torch.equal(value, there[name]) for name, value in here.items())
-    assert second.made_of.keys() == {"model"}
+    assert second.digests.keys() == {"model"}
 
 
 # --- rows of a file ----------------------------------------------------------------------------

@@ -19,11 +19,11 @@ def fresh_accelerator():
     AcceleratorState._reset_state(True)
 
 
-def trainer_on(config, **made_of) -> Trainer:
+def trainer_on(config, **digests) -> Trainer:
     AcceleratorState._reset_state(True)
     trainee = tiny_trainee(config)
     objective = SamaObjective(config, trainee.aligner)
-    return Trainer(config, trainee, NoiseData(config.batch_size), objective, made_of)
+    return Trainer(config, trainee, NoiseData(config.batch_size), objective, digests)
 
 
 # --- a LoRA's checkpoint --------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_a_checkpoint_of_before_that_holds_frozen_weights_too(tmp_path):
     tiny_trainer(config).run()
     state, whole = load_state(tmp_path), tiny_trainee(config).state_dict()
     state["model"] = {**whole, **state["model"]}
-    del state["made_of"], state["smooth"]
+    del state["digests"], state["smooth"]
     save_state(tmp_path, state)
     AcceleratorState._reset_state(True)
     trainer = tiny_trainer(config)
@@ -137,7 +137,7 @@ def test_going_back_to_a_numbered_checkpoint(tmp_path):
     settings = {"steps": 6, "checkpoint_every": 2, "keep_checkpoints": 3}
     tiny_trainer(tiny_config(tmp_path, **settings)).run()
     before = steady(tmp_path)
-    Checkpoints(tmp_path).numbered(2).joinpath("state.pt").rename(tmp_path / "state.pt")
+    Checkpoints(tmp_path).folder_of(2).joinpath("state.pt").rename(tmp_path / "state.pt")
     AcceleratorState._reset_state(True)
     trainer = tiny_trainer(tiny_config(tmp_path, **settings))
     assert trainer.step == 2

@@ -9,7 +9,7 @@ from ...released_files import SAMA_SHAPES
 from ...text import add_tag
 from ...training.recipe import ConfigError
 from ...training.semantics.encoder import anchor_frame
-from ...training.validation.measure import HeldOutRow, to_levels
+from ...training.validation.held_out_loss import HeldOutRow, to_levels
 from ..world import EditSampler
 from .encoded_samples import ShapesEncoder
 from .scene_reader import ShapesBatch

@@ -21,7 +21,7 @@ from ...training.lora_file import write_lora
 from ...training.objectives.noising import stream
 from ...training.outputs import metadata, provenance, write_weights
 from ...training.semantics import PixelEncoder
-from ...training.validation.measure import Validation
+from ...training.validation.held_out_loss import Validation
 from ...weights.report import load_state_dict_report
 from ...weights.write import write_safetensors
 from ..config import ShapesConfig
@@ -101,7 +101,7 @@ class ShapesRun:
         return channel_weights(encoder.space, encoder.latents(clips), config.pixel_weight)
 
     @property
-    def made_of(self) -> dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """See `Run`: the weights below a LoRA, where it begins with a file."""
         config = self.config
         if not config.lora_rank or config.init == EMBEDDED:

@@ -21,8 +21,8 @@ def hold_out(config: TrainConfig, rows: Sequence[Row]) -> tuple[list[Row], list[
     if config.validation is None:
         return list(rows), []
     apart = _choose(config, config.validation.rows, [row for row in rows if row.source])
-    targets = {_resolved(row.target) for row in apart}
-    left = [row for row in rows if _resolved(row.target) not in targets]
+    targets = {_resolve(row.target) for row in apart}
+    left = [row for row in rows if _resolve(row.target) not in targets]
     if not left:
         got = f"{len(apart)} of {len(rows)} rows"
         fix = "Hold out fewer, or give more rows."
@@ -55,5 +55,5 @@ def _choose(
     return [by_number[one] for one in wanted]
 
 
-def _resolved(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     return path.resolve()

@@ -12,7 +12,7 @@ from ...released_files import release_of
 from ...text import EDIT_TAG, add_tag
 from ..config import TrainConfig
 from ..objective import TrainBatch
-from ..validation.measure import HeldOutRow, to_levels
+from ..validation.held_out_loss import HeldOutRow, to_levels
 from .data import read_row
 from .frozen_encoders import FrozenEncoders
 from .rows import Row, RowError

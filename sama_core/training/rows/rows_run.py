@@ -25,7 +25,7 @@ from ..objectives.noising import stream
 from ..outputs import delta_of, metadata, provenance, write_weights
 from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
-from ..validation.measure import Validation
+from ..validation.held_out_loss import Validation
 from .data import RowsData, read_mask
 from .digest import digest_clips
 from .features import RowFeatures
@@ -113,7 +113,7 @@ class RowsRun:
         return SamaObjective(self.config, self.trainee.aligner)
 
     @property
-    def made_of(self) -> dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """See `Run`: the rows, and the model where a part of it stays as it is."""
         found = {"rows": digest_clips([*self.data.clips, *self.data.images])}
         if any(not weight.requires_grad for weight in self.trainee.dit.parameters()):

@@ -19,7 +19,7 @@ from ..objectives.noising import stream
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
-    from .measure import HeldOutRow, Validation
+    from .held_out_loss import HeldOutRow, Validation
 
 GAP = 4
 """Pixels between two of the three."""
