@@ -47,7 +47,6 @@ class TrainingPair(io.ComfyNode):
                     default=17,
                     min=0,
                     max=1001,
-                    step=4,
                     tooltip="Frames of a sample: 4k+1. A longer pair gives several samples, one "
                     "after the other; what is left at its end is not used. 0 takes all frames as "
                     "one sample. More frames need more memory. Default 17.",

@@ -38,6 +38,10 @@ CLIP = FOLDER.parents[1] / "workflows" / "moving_shapes.mp4"
 """A clip of its world in the pack: a blue circle and a yellow triangle over checks."""
 LONG_CLIP = CLIP.with_name("moving_shapes_49.mp4")
 """Another of 49 frames, for what edits long clips."""
+SWAP_SOURCE, SWAP_TARGET = (CLIP.with_name(f"swap_{name}.mp4") for name in ("source", "target"))
+"""Twelve clips of 17 frames behind each other, and the same with red and blue swapped."""
+CLIPS = (CLIP, LONG_CLIP, SWAP_SOURCE, SWAP_TARGET)
+"""Those of the example workflows."""
 
 
 def is_own(sizes: object) -> bool:

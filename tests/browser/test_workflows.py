@@ -29,8 +29,9 @@ PARTS = {
     "context_windows": (r"Context window (\d/\d):", ["1/3", "2/3", "3/3"] * 2),
 }
 """What ComfyUI's log says of each segment, and of each window in each step."""
-QUICK = ("context_windows",)
-"""Three windows in each of ten steps take long; two steps show them as well."""
+QUICK = ("context_windows", "train_lora")
+"""Three windows in each of ten steps take long, and so does training; two steps show them as
+well. What a training teaches is tested in `tests/nodes/test_trained_lora.py`."""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,7 @@ def test_workflows_have_titles_for_people_and_pictures_of_the_edit():
         "5 Edit a long video in windows",
         "6 Edit with KSampler",
         "7 Preview single frames",
+        "9 Train a LoRA",
         "SAMA-14B 1 Edit a video",
         "SAMA-14B 2 Edit in 6 steps",
         "SAMA-14B 3 Drafts first",
@@ -68,7 +70,8 @@ def test_workflows_have_titles_for_people_and_pictures_of_the_edit():
         (blue_before, blue_after), (red_before, red_after) = [
             [half.mean() for half in pair] for pair in halves
         ]
-        assert blue_before > 0.05 > blue_after and red_after > 0.05 > red_before, name
+        assert blue_before > 0.05 and red_after > 0.05 > red_before, name
+        assert blue_after < 0.05 or name == "train_lora"  # which swaps red and blue
 
 
 @pytest.mark.parametrize("name", ON_SHAPES)
@@ -147,12 +150,17 @@ def check_output(name: str, entry: dict, base: Path) -> None:
     if name in ("long_edit", "context_windows"):
         frames, clip = LONG_FRAMES, "moving_shapes_49.mp4"
     seed = "2_ make the circle red" if name == "drafts_first" else "1"
+    if name == "train_lora":
+        clip = "swap red and blue"
     assert re.fullmatch(rf"{re.escape(clip)} seed {seed}_0000\d_\.mp4", made.name)
     with av.open(str(made)) as video:
         stream = video.streams.video[0]
         assert (stream.width, stream.height, stream.average_rate) == (256, 256, 12)
         shown = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(stream)])
     assert len(shown) == frames
+    if name == "train_lora":
+        assert list((base / "output" / "loras").glob("swap_red_and_blue_2_steps_*.safetensors"))
+        return
     check_the_circle_is_red(shown, least=0.99 if name != "long_edit" else 0.95)
 
 

@@ -194,7 +194,7 @@ def export(names: list[str]) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(running_server(folder))
-        for clip in (embedded.CLIP, embedded.LONG_CLIP):
+        for clip in embedded.CLIPS:
             shutil.copy(clip, server.base / "input")
         browser = stack.enter_context(browsing(server))
         with open_canvas(browser, server) as canvas:

@@ -42,7 +42,8 @@ def picture(server: ComfyServer, prompt: dict) -> Image.Image:
     )
     if made.suffix == ".png":
         return Image.open(made).convert("RGB")
-    (clip,) = (node["inputs"]["file"] for node in prompt.values() if "file" in node["inputs"])
+    (read,) = (node for node in prompt.values() if node["class_type"] == "SAMASourceVideo")
+    clip = prompt[read["inputs"]["video"][0]]["inputs"]["file"]
     before, after = (read_frames(path)[0] for path in (server.base / "input" / clip, made))
     if len(after) <= LONG:
         return place_side_by_side(before[len(after) // 2], after[len(after) // 2])

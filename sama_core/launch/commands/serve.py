@@ -62,7 +62,7 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
 
 def provide_clips(places: Places) -> None:
     """Copies the example workflows' clips into the input folder of the base directory."""
-    for clip in (embedded.CLIP, embedded.LONG_CLIP):
+    for clip in embedded.CLIPS:
         target = places.base / "input" / clip.name
         if not target.exists():
             with whole_file(target) as partial:

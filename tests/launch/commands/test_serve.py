@@ -81,6 +81,8 @@ def test_serve_has_the_packs_clips_in_its_own_input_folder_alone(places, no_set_
         "mine.mp4": b"mine",
         "moving_shapes.mp4": (PACK_ROOT / "workflows/moving_shapes.mp4").read_bytes(),
         "moving_shapes_49.mp4": (PACK_ROOT / "workflows/moving_shapes_49.mp4").read_bytes(),
+        "swap_source.mp4": (PACK_ROOT / "workflows/swap_source.mp4").read_bytes(),
+        "swap_target.mp4": (PACK_ROOT / "workflows/swap_target.mp4").read_bytes(),
     }
     assert [path.name for path in no_set_up.iterdir()] == ["main.py"]
 
