@@ -192,7 +192,7 @@ def _by_law(clip: ClipShape, config: DitConfig, settings: TrainConfig, fp8: bool
         settings.gradient_checkpointing,
         memory.activations_in_ram,
     )
-    return request.base_on_card + TRAINED_BYTES * request.trained + activations
+    return request.base_on_card + TRAINED_BYTES * request.weights_to_train + activations
 
 
 def request_at(

@@ -225,6 +225,23 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         help="working area, WxH or pixels (default: the model's own)",
     )
     _add_sampling(command)
+    _add_machine(command)
+    add(
+        "--train",
+        nargs="+",
+        metavar=("RECIPE", "setting=value"),
+        help="plan a training instead of an edit: card memory, RAM, disk, time",
+    )
+    add(
+        "--calibrate",
+        action="store_true",
+        help="time the model on this machine first, and keep the result",
+    )
+
+
+def _add_machine(command: argparse.ArgumentParser) -> None:
+    """Card and RAM; without them those that are here."""
+    add = command.add_argument
     add(
         "--vram",
         type=float,
@@ -237,17 +254,6 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         type=float,
         metavar="GB",
         help="plan for this much RAM (default: what is free here)",
-    )
-    add(
-        "--train",
-        nargs="+",
-        metavar=("RECIPE", "setting=value"),
-        help="plan a training instead of an edit: card memory, RAM, disk, time",
-    )
-    add(
-        "--calibrate",
-        action="store_true",
-        help="time the model on this machine first, and keep the result",
     )
 
 

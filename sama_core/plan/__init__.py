@@ -7,6 +7,7 @@
     seconds.py       measured speeds, and the time of a step
     planning.py      one plan for one request, and the nearest settings that fit
     summary.py       the plan as text
+    train_request.py, train_law.py, train_plan.py, train_summary.py   the same of a training
     read_model.py    facts of a model file; calibrate.py measures speed. These two need torch.
 
 All but the last two are plain arithmetic, without torch.

@@ -65,7 +65,7 @@ class TrainRequest:
         return max(1, self.batch_size // self.accumulation)
 
     @property
-    def trained(self) -> int:
+    def weights_to_train(self) -> int:
         """Number of trained weights."""
         if not self.lora_rank:
             return self.weights.parameters
@@ -109,7 +109,7 @@ class TrainRequest:
     @property
     def state(self) -> int:
         """Bytes of trained weights with gradients, moments and average."""
-        return STATE_BYTES * self.trained
+        return STATE_BYTES * self.weights_to_train
 
     @property
     def encoders(self) -> int:

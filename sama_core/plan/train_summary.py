@@ -34,7 +34,8 @@ def _what(request: TrainRequest) -> list[str]:
     return [
         f"SAMA training plan: {clip.frames} frames of {clip.width}x{clip.height}, {trained}{base}",
         (
-            f"Model: {request.weights.name}, {request.trained / 1e6:,.0f} million weights trained; "
+            f"Model: {request.weights.name}, "
+            f"{request.weights_to_train / 1e6:,.0f} million weights trained; "
             f"{passes}, {request.samples} sample{'s' if request.samples > 1 else ''} a pass"
         ),
     ]

@@ -7,6 +7,7 @@
     pretext/     motion pretexts: what stage 0 does to the source clip, and the tag before the text
     semantics/   frozen encoders: an anchor frame becomes 64 local and one global semantic token
     objectives/  flow matching, semantic anchoring and their mixture: per-sample losses
+    memory/      a base in fp8, blocks and their inputs in RAM, the plan of a recipe
     optim/       Muon and AdamW, learning rates, the average of the weights
     trainee      the DiT as it is trained: LoRA, frozen parts, recomputation
     objective    the loss that the settings ask for, and the batch it is of

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from sama_core.convert.layouts import fp8_scale, to_fp8
 from sama_core.errors import CheckpointError
 from sama_core.training.memory.frozen_linear import FrozenLinear
+from sama_core.training.rows import frozen_encoders
 from sama_core.training.rows.clips_config import ClipsConfig
 from sama_core.training.rows.frozen_encoders import FrozenEncoders, embed_text, load_text_encoder
 from sama_core.training.rows.rows_run import RowsRun
@@ -50,6 +51,15 @@ def test_released_once_all_is_kept(data, tmp_path):
     again = fresh.data.batch(0, slice(0, 2))
     for name in ("source_latents", "target_latents", "text", "semantic"):
         assert torch.equal(getattr(found, name), getattr(again, name))
+
+
+def test_umt5_is_not_read_where_all_is_kept(data, tmp_path, monkeypatch):
+    """The second start needs the width of its embeddings alone, which the header tells."""
+    settings = config(data, tmp_path / "out", clips=ClipsConfig(workers=0))
+    RowsRun.of(settings)
+    monkeypatch.setattr(frozen_encoders, "load_text_encoder", None)
+    AcceleratorState._reset_state(True)
+    RowsRun.of(settings)
 
 
 def test_a_wrong_file_is_told_before_the_model_is_read(data, tmp_path):

@@ -1,16 +1,10 @@
 """`run.py plan --train`: a recipe as the plan reads it."""
 
-import json
-import subprocess
-import sys
-from dataclasses import asdict
-
 from sama_core.launch.cli import parser
 from sama_core.plan.machine import GIB, Machine
 from sama_core.training.config import load_config
 from sama_core.training.memory.plan_recipe import plan_recipe, request_of
 
-from ..harness.imports import REPO_ROOT
 from .rows_files import config, jsonl, pair
 
 CARD = Machine(card="RTX 4090", free_vram=24 * GIB, total_vram=24 * GIB, free_ram=64 * GIB)
@@ -36,19 +30,6 @@ def test_of_a_small_model_that_is_here(tmp_path):
 def test_settings_beside_the_recipe():
     found, _ = request_of(load_config(LORA, **{"frames": 17, "memory.block_swap": 8}))
     assert found.clip.frames == 17 and found.block_swap == 8
-
-
-def test_the_program():
-    arguments = [LORA, json.dumps(asdict(CARD)), "frames=17"]
-    done = subprocess.run(
-        [sys.executable, "-m", "sama_core.training.memory.plan_recipe", *arguments],
-        cwd=REPO_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-1000:]
-    assert "17 frames of 832x480" in done.stdout
 
 
 def test_the_command_line():

@@ -7,9 +7,9 @@ A block is lent to the card before it runs: in the forward pass from the first t
 checkpointing computes it again in the backward pass, from the last to the first. Its backward is
 done when the next block is lent, so only then is its place given to another.
 
-accelerate's and diffusers' hooks for offloading fetch a module before its forward pass and send it
-away after it: in the backward pass, which needs the weights again, they are gone. FSDP2's makes
-every weight of a block a sharded one, of one dtype, and puts the optimiser into RAM too.
+With accelerate's `cpu_offload` adapters get no gradient; diffusers' group offloading sends a module
+away after its forward pass, and fetches ahead in that direction only; FSDP2's makes every weight of
+a block a sharded one, of one dtype, and puts the optimiser into RAM too.
 """
 
 from collections.abc import Sequence

@@ -43,7 +43,7 @@ def request_of(config: TrainConfig) -> tuple[TrainRequest, str]:
         half_states=memory.states == "bf16",
         inputs_in_ram=memory.activations_in_ram,
         block_swap=memory.block_swap,
-        cached=clips.cache,
+        cached=clips.cache and clips.windows != 0 and config.stage == 1,
         rows=_count_rows(Path(config.data)),
         semantic_encoder=0 if config.semantic_encoder == "pixels" else SEMANTIC_ENCODER,
     )

@@ -31,6 +31,8 @@ from ..memory.base_weights import load_packed
 from ..memory.packed import FORMATS, Weights, read_packed, shape_of
 from ..semantics import PixelEncoder, SemanticEncoder, SiglipEncoder
 
+SAFETENSORS = (".safetensors", ".sft")
+
 
 class FrozenEncoders:
     """VAE, text encoder and semantic encoder together.
@@ -56,6 +58,7 @@ class FrozenEncoders:
             "semantics": lambda: semantics,
         }
         self._open: dict[str, Any] = {}
+        self._text_file = Path()
         self.open()
 
     @classmethod
@@ -67,6 +70,7 @@ class FrozenEncoders:
         """
         made = cls.__new__(cls)
         made.device, made.dtype, made._open = device, choose_encoder_dtype(device), {}
+        made._text_file = Path(config.text_encoder)
         made._openers = {
             "vae": lambda: load_vae(Path(config.vae)),
             "text": lambda: load_text_encoder(Path(config.text_encoder)),
@@ -163,9 +167,14 @@ class FrozenEncoders:
                 )
             )
 
+    def _text_width(self) -> int:
+        """Width of the embeddings; a file that says it in its header is not opened for it."""
+        told = _width_in_header(self._text_file) if "text" not in self._open else None
+        return told or len(self.text_encoder.shared.weight[0])
+
     def check_text_width(self, width: int) -> None:
         """CheckpointError unless the model takes embeddings as wide as the text encoder's."""
-        own = len(self.text_encoder.shared.weight[0])
+        own = self._text_width()
         if own != width:
             raise CheckpointError(
                 needed(
@@ -175,6 +184,14 @@ class FrozenEncoders:
                     "Choose the text encoder that the model was made for (umT5-xxl is 4096).",
                 )
             )
+
+
+def _width_in_header(path: Path) -> int | None:
+    """Width of the embeddings by the header of a safetensors file; None where it does not tell."""
+    if path.suffix not in SAFETENSORS:
+        return None
+    shape = read_header(path, own_names=False).shapes.get("shared.weight", ())
+    return shape[-1] if len(shape) == 2 else None
 
 
 def choose_encoder_dtype(device: torch.device) -> torch.dtype:
@@ -243,7 +260,7 @@ def load_semantics(choice: str) -> SemanticEncoder:
 def _read(path: Path, setting: str) -> dict[str, Tensor]:
     """Named tensors of a safetensors or `.pth` file, without pickle's powers."""
     try:
-        if path.suffix in (".safetensors", ".sft"):
+        if path.suffix in SAFETENSORS:
             return load_file(path)
         return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
     except Exception as broken:

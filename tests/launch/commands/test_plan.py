@@ -297,3 +297,25 @@ def test_no_driver(monkeypatch):
 
     monkeypatch.setattr(plan_module.subprocess, "run", absent)
     assert nvidia_card() is None
+
+
+def test_a_training(run):
+    """The recipe for 16 GB on such a card, with a setting beside it."""
+    machine = ("--vram", "16", "--card", "RTX 4080", "--ram", "32")
+    code, out, err = run("--train", "sama_14b_lora_16gb.toml", "memory.block_swap=30", *machine)
+    assert (code, err) == (0, "")
+    assert "SAMA training plan: 33 frames of 480x272, a LoRA of rank 32 over fp8\n" in out
+    assert "9.8 GiB of 30 streamed blocks" in out
+    assert "Verdict: it fits. All figures are computed; none was measured on a card." in out
+
+
+def test_a_training_that_is_not_there(run):
+    code, _, err = run("--train", "none/at_all.toml", "--vram", "16")
+    assert code == 1 and "--train: got no file none/at_all.toml" in err
+
+
+def test_a_training_that_is_wrong(run, tmp_path):
+    recipe = tmp_path / "wrong.toml"
+    recipe.write_text("stages = 1\n", encoding="utf-8")
+    code, _, err = run("--train", str(recipe), "--vram", "16")
+    assert code == 1 and "unknown settings stages" in err
