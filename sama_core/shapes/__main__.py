@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..training.memory.out_of_memory import advise_on_memory
 from ..training.run import Task, export, run_command, train
 from .config import load_config
 from .training.shapes_run import ShapesRun
@@ -27,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train_shapes(recipe: Path, settings: dict[str, Any]) -> None:
     """Train one stage."""
-    train(ShapesRun.of(load_config(recipe, **settings)))
+    config = load_config(recipe, **settings)
+    with advise_on_memory(config):
+        train(ShapesRun.of(config))
 
 
 def fill_pools(recipe: Path, settings: dict[str, Any]) -> None:
