@@ -138,10 +138,10 @@ def main(arguments: list[str] | None = None) -> int:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--rows", type=int, default=88)
-    made.add_argument("--held", type=int, default=24, help="rows that are held out")
-    made.add_argument("--steps", type=int, default=60)
-    made.add_argument("--batch", type=int, default=8)
+    made.add_argument("--rows", type=int, default=44)
+    made.add_argument("--held", type=int, default=12, help="rows that are held out")
+    made.add_argument("--steps", type=int, default=30)
+    made.add_argument("--batch", type=int, default=4)
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--json", type=Path)
     options = made.parse_args(arguments)
