@@ -20,7 +20,7 @@ from ..weights.names import CARRIES_ANCHORS, SAMA_KEYS
 from ..weights.write import whole_file, write_safetensors
 from .config import TrainConfig
 
-PLOTTED = ("total", "flow", "semantic", "align", "mask", "contrast")
+PLOTTED = ("smooth", "total", "flow", "semantic", "align", "mask", "contrast")
 """Losses that are drawn, of a model's training and of a saliency's."""
 VALIDATION_FILE = "validation.jsonl"
 """Where the losses of held-out rows are, beside the log."""

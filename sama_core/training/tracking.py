@@ -37,15 +37,20 @@ def check_installed(track: str) -> None:
 def begin_tracking(accelerator: "Accelerator", settings: Any) -> None:
     """Open the trackers that the accelerator was made with."""
     if accelerator.log_with:
-        accelerator.init_trackers(PROJECT, config=_flat(plain_settings(settings)))
+        places = {"wandb": {"dir": settings.output}}  # by itself it writes where it is started
+        accelerator.init_trackers(PROJECT, flatten_settings(settings), places)
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def flatten_settings(settings: Any) -> dict[str, Any]:
     """Settings as trackers take them: numbers and texts, those of a table by "table.name"."""
+    return _flatten(plain_settings(settings))
+
+
+def _flatten(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{name}.")
+            found |= _flatten(value, f"{before}{name}.")
         elif isinstance(value, int | float | str | bool):
             found[before + name] = value
         elif value is not None:

@@ -15,7 +15,7 @@ from ..comfyui.graphs import CLIP_FILE, SMALL_AREA, Edit, SmallModels, output
 from ..harness.moving_shapes import moving_shapes
 from .rows_files import BLUE, RED, clip, jsonl, losses, models, pair, recipe, settings
 
-RANK = 8
+RANK, ALPHA = 8, 12.0
 STEPS = 70
 LAYERS = [
     f"blocks.{block}.{layer}"
@@ -42,6 +42,7 @@ def out(tmp_path_factory):
         batch_size=2,
         frames=1,
         lora_rank=RANK,
+        lora_alpha=ALPHA,
         learning_rate=1e-2,
         warmup=5,
         text_dropout=0.0,
@@ -66,9 +67,9 @@ def test_loss_falls(out):
 
 
 def test_only_the_lora_is_written(lora):
-    assert set(lora) == {
-        f"diffusion_model.{layer}.lora_{side}.weight" for layer in LAYERS for side in "AB"
-    }
+    parts = ("lora_A.weight", "lora_B.weight", "alpha")
+    assert set(lora) == {f"diffusion_model.{layer}.{part}" for layer in LAYERS for part in parts}
+    assert {lora[f"diffusion_model.{layer}.alpha"].item() for layer in LAYERS} == {ALPHA}
     assert all(value.dtype == torch.float32 and value.abs().sum() > 0 for value in lora.values())
     assert {value.shape[0] for name, value in lora.items() if ".lora_A." in name} == {RANK}
 
@@ -88,7 +89,8 @@ def files(comfyui, lora) -> SmallModels:
     merged = load_file(path)
     for layer in LAYERS:
         down, up = (lora[f"diffusion_model.{layer}.lora_{side}.weight"].double() for side in "AB")
-        merged[f"{layer}.weight"] = (merged[f"{layer}.weight"].double() + up @ down).float()
+        added = ALPHA / RANK * up @ down
+        merged[f"{layer}.weight"] = (merged[f"{layer}.weight"].double() + added).float()
     save_file(merged, comfyui.models("diffusion_models") / "merged.safetensors")
     return SmallModels(
         names["diffusion_models"], names["text_encoders"], names["vae"], "merged.safetensors"

@@ -1,11 +1,14 @@
 """Validation: rows that are never trained on, their loss at fixed noise, and clips of them."""
 
 import json
+import subprocess
+import sys
 
 import av
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 
 from sama_core.training.__main__ import main
 from sama_core.training.config import load_config
@@ -17,7 +20,7 @@ from sama_core.training.rows.rows_run import RowsRun
 from sama_core.training.validation.config import ValidationConfig
 
 from .rows_files import BLUE, GREEN, RED, clip, config, jsonl, pair, recipe, settings
-from .test_trainer import steady
+from .test_trainer import environment, steady
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +129,35 @@ def test_clips_show_source_result_and_target(run):
     assert (first[16, 84] - torch.tensor([30.0, 200.0, 30.0])).abs().max() < 60  # green, the target
     assert (first[:, :32] - last[:, :32]).abs().mean() < 2
     assert (first[:, 36:68] - last[:, 36:68]).abs().mean() > 0.1, "the result does not change"
+
+
+def test_processes_share_the_rows_whole_and_sharded(run, data):
+    """Two processes, FSDP2: three losses, two clips and a LoRA as of one. Its checkpoint, which is
+    in parts, can be exported by one process."""
+    folder = run / "sharded"
+    table = {"rows": [2, 3, 4], "every": 2, "samples": 1, "steps": 2, "sigmas": [0.5]}
+    values = settings(data, run / "whole", steps=2, lora_rank=2, validation=table)
+    path = recipe(run / "whole.toml", values)
+    assert main(["train", str(path)]) == 0
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    task = ["-m", "sama_core.training", "train", str(path), f"output={folder}", "shard=true"]
+    done = subprocess.run(
+        [sys.executable, *launch, *task],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for one, two in zip(lines(run / "whole"), lines(folder), strict=True):
+        assert one == pytest.approx(two, abs=1e-5)
+    assert len(list((folder / "samples").iterdir())) == 2
+    written = load_file(folder / "sama_lora.safetensors")
+    AcceleratorState._reset_state(True)
+    assert main(["export", str(path), f"output={folder}"]) == 0
+    again = load_file(folder / "sama_lora.safetensors")
+    assert all(torch.equal(value, again[name]) for name, value in written.items())
 
 
 # --- which rows --------------------------------------------------------------------------------
