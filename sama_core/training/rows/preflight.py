@@ -18,6 +18,7 @@ from ...released_files import DIFFUSION_MODEL, MODEL_FILES, TEXT_ENCODER, VAE
 from ..config import TrainConfig
 from ..packages import ALWAYS, list_absent, say_absent
 from ..recipe import ConfigError
+from ..tracking import check_installed
 from .rows import RowError, read_rows
 
 GIGABYTE = 10**9
@@ -119,6 +120,23 @@ def _where(name: str) -> str:
         for file in files
     ]
     return f"Published: {'; or '.join(texts)}. python3 run.py models --download fetches it."
+
+
+def _check_start(config: TrainConfig) -> None:
+    if config.init and not Path(config.init).is_file():
+        fix = "Set init to the file of a LoRA, or leave it out."
+        raise CheckpointError(needed(f"init {config.init}", "no file", "a LoRA file", fix))
+
+
+def _check_held_out(config: TrainConfig) -> None:
+    rows = config.validation.rows if config.validation else 0
+    if isinstance(rows, str) and not Path(rows).exists():
+        fix = "Set it to a file of rows, to a number of rows, or to their lines."
+        raise ConfigError(needed("validation.rows", f"no file {rows}", "a file of rows", fix))
+
+
+def _check_trackers(config: TrainConfig) -> None:
+    check_installed(config.track)
 
 
 def _check_semantic(config: TrainConfig) -> None:
@@ -248,6 +266,9 @@ CHECKS: tuple[Check, ...] = (
     _check_base_model,
     _check_vae,
     _check_text_encoder,
+    _check_start,
+    _check_held_out,
+    _check_trackers,
     _check_semantic,
     _check_teacher,
     _check_rows,
