@@ -1,6 +1,7 @@
 """Train SAMA on your own clips, from a recipe.
 
     check    decode every row of a file, a folder or a recipe, and say what is wrong with it
+    fill     make and keep latents and texts of every row, where [clips] keeps them; train does too
     features make what an alignment's teacher says of every row, ahead of the trainer
     saliency train the model of a learned saliency on the rows; `train` of the same recipe reads it
     train    go on from the output folder's checkpoint, or begin; then write the averaged weights
@@ -33,6 +34,7 @@ from .memory.out_of_memory import advise_on_memory
 from .recipe import ConfigError, read_settings
 from .rows.check.command import check_command
 from .rows.fill_features import fill_features
+from .rows.fill_kept import fill_rows
 from .rows.rows_run import RowsRun
 from .rows.saliency_run import train_saliency
 from .run import Task, export, run_command, train
@@ -84,11 +86,13 @@ def learn_saliency(recipe: Path, settings: dict[str, Any]) -> None:
     print(train_saliency(load_config(recipe, **settings)))
 
 
-def refuse_fill(recipe: Path, settings: dict[str, Any]) -> None:
-    """Only procedural data can be made ahead of the trainer."""
-    data = load_config(recipe, **settings).data
-    fix = "Clips from files are encoded when they are read: go on with train."
-    raise ConfigError(needed("fill", f"data {data}", 'data "shapes"', fix))
+def fill_cache(recipe: Path, settings: dict[str, Any]) -> None:
+    """Keep what the encoders say of the rows, as `train` does first, and print where."""
+    config = load_config(recipe, **settings)
+    if config.clips is None:
+        fix = "Clips from files are encoded when they are read: go on with train, or add [clips]."
+        raise ConfigError(needed("fill", f"data {config.data}", 'data "shapes"', fix))
+    print(fill_rows(config))
 
 
 def export_rows(recipe: Path, settings: dict[str, Any]) -> None:
@@ -100,7 +104,7 @@ TASKS: dict[str, Task] = {
     "train": train_rows,
     "features": make_features,
     "saliency": learn_saliency,
-    "fill": refuse_fill,
+    "fill": fill_cache,
     "export": export_rows,
 }
 

@@ -7,6 +7,7 @@ import torch
 
 from sama_core import embedded
 from sama_core.geometry import ClipShape
+from sama_core.training.__main__ import main
 from sama_core.training.rows.data import RowsData
 from sama_core.training.rows.fill_kept import fill_kept, why_not_filled
 from sama_core.training.rows.frozen_encoders import FrozenEncoders, load_text_encoder, load_vae
@@ -15,7 +16,19 @@ from sama_core.training.rows.kept_tensors import KeptDigests, KeptTensors
 from sama_core.training.semantics import PixelEncoder
 
 from ..harness.untrained import FILES
-from .rows_files import BLUE, GREEN, RED, clip, config, image, jsonl, models, pair
+from .rows_files import (
+    BLUE,
+    GREEN,
+    RED,
+    clip,
+    config,
+    image,
+    jsonl,
+    models,
+    pair,
+    recipe,
+    settings,
+)
 
 SHAPE = ClipShape(5, 32, 32)
 
@@ -110,6 +123,18 @@ def test_filled_ahead_of_the_first_step(folder, encoders):
     batches(data)
     assert fill_kept(data_of(folder, encoders, clips={"windows": 3}))
     assert encoders.asked == []
+
+
+def test_the_task_fill(folder, encoders, capsys):
+    """Without a model in memory; a run then asks no encoder."""
+    values = settings(jsonl(folder / "data.jsonl", ROWS), folder / "out", image_share=0.3, steps=8)
+    assert main(["fill", str(recipe(folder / "recipe.toml", {**values, "clips": {}}))]) == 0
+    assert capsys.readouterr().out.startswith(f"{folder / 'out' / 'cache'}  0.")
+    batches(data_of(folder, encoders, clips={}))
+    assert encoders.asked == []
+    any_frame = {**values, "clips": {"windows": 0}}
+    assert main(["fill", str(recipe(folder / "recipe.toml", any_frame))]) == 1
+    assert "fill: got clips.windows 0 takes any frame" in capsys.readouterr().err
 
 
 def test_two_processes_fill_one_folder(folder, encoders):

@@ -7,11 +7,17 @@ kept stays, what is damaged is made again. Each of several processes makes its s
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from tqdm.auto import tqdm
 
+from ...errors import needed
 from ...geometry import ClipShape
 from ...text import EDIT_TAG, add_tag
+from ..config import TrainConfig
+from ..recipe import ConfigError
 from .data import RowsData
+from .frozen_encoders import FrozenEncoders
+from .preflight import refuse_missing
 from .read_ahead import ReadAhead
 from .row_samples import Sample
 from .rows import Row, RowError
@@ -70,6 +76,24 @@ def fill_kept(data: RowsData) -> bool:
             data.bad.add(todo[place].row.number, str(wrong))
     data.kept.text(EDIT_TAG)
     return data.kept.kept is not None and not data.kept.kept.full
+
+
+def fill_rows(config: TrainConfig) -> str:
+    """Fill the cache of a recipe that has one, without its model; says where it is and its size.
+
+    Raises SamaError for files, data or settings with which that cannot be done.
+    """
+    refuse_missing(config)
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    data = RowsData(config, FrozenEncoders.of(config, device))
+    why, kept = why_not_filled(data), data.kept.kept
+    if why is not None or kept is None:
+        fix = "Go on with train: the encoders stay in memory for it."
+        raise ConfigError(needed("fill", why, "a cache that can hold all", fix))
+    whole = fill_kept(data)
+    data.bad.report()
+    state = "" if whole else "; it is full, see clips.cache_gb"
+    return f"{kept.folder}  {kept.size / 1e6:.1f} MB{state}"
 
 
 def _keep(data: RowsData, sample: Sample, semantic: bool) -> None:
