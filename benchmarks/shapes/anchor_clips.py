@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.shapes.anchor_drawings import held_out_drawings
-from sama_core.shapes.gate.clip_scores import nearest
+from sama_core.shapes.gate.clip_scores import nearest, remove_object
 from sama_core.shapes.gate.evaluate import FRAMES, SIDE
 from sama_core.shapes.world import EditSampler, generator_for, join, render
 from sama_core.shapes.world.drawings import render_drawn
@@ -27,6 +27,8 @@ class AnchorClips:
     """The same with the drawing."""
     last: Tensor
     """(B, 10, H, W, 3): the last frame with each of the ten drawings."""
+    empty: Tensor
+    """(B, H, W, 3): the last frame without the object."""
     near: Tensor
     """(B, H, W) bool: the object's true place in the last frame."""
     drawing: list[int]
@@ -52,6 +54,7 @@ def anchor_clips(seed: int, first: int, count: int) -> AnchorClips:
         render(scenes, *size),
         render_drawn(scenes, edits.slot, drawings[own], *size),
         torch.stack([_last_frames(scenes[row], edits.slot[row], drawings) for row in range(count)]),
+        render(remove_object(scenes, edits.slot), *size)[:, -1],
         _find_place(scenes, edits.slot),
         own,
         words,
@@ -75,13 +78,21 @@ def _find_place(scenes: Scenes, slot: Tensor) -> Tensor:
 
 
 def judge(clips: AnchorClips, row: int, frames: Tensor) -> dict[str, bool]:
-    """Whether the last of `frames` (F, H, W, 3) is nearest, at the object's place, to the drawing:
-    of the ten, and of the ten and the source."""
-    near = clips.near[row][None, ..., None]
+    """What the last of `frames` (F, H, W, 3) shows at the object's place.
+
+    of_ten       nearest, in pixels, to the own drawing of the ten
+    and_source   the same among the ten and the source
+    most_like    of the ten, the own drawing has the greatest cosine with it: what each changes of
+                 the frame without the object, so that a faint drawing counts as a strong one
+    """
+    near, own = clips.near[row][None, ..., None], clips.drawing[row]
     candidates = torch.cat([clips.last[row], clips.source[row, -1:]])[:, None] * near
-    found = frames[-1:] * near
-    own = clips.drawing[row]
+    found, empty = frames[-1:] * near, clips.empty[row][None] * near
+    likeness = torch.cosine_similarity(
+        (candidates[:-1, 0] - empty).flatten(1), (found - empty).flatten(1)
+    )
     return {
         "of_ten": nearest(found, candidates[:-1]) == own,
         "and_source": nearest(found, candidates) == own,
+        "most_like": int(likeness.argmax()) == own,
     }

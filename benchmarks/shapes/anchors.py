@@ -6,7 +6,8 @@ has to follow the object that it replaces to the last frame.
 with, without   clips of the split `test` (17 frames of 64x64), one of ten held-out drawings in the
                 first frame; edited with the LoRA and without it, the first frame given clean in
                 both. Share of clips whose last frame is nearest, at the object's true place, to
-                the drawing of the first frame among the ten; and among the ten and the source
+                the drawing of the first frame among the ten; among the ten and the source; and to
+                which of the ten it is most like, however faint it is
 codec           the same share for the truth, encoded and decoded: no edit can do better
 edits           the gate's five edits, without an anchor: accuracy with the LoRA, and without it
 
@@ -217,7 +218,7 @@ def summary(judged: list[dict]) -> dict:
     """Shares of the clips of one arm, of all drawings and of each."""
     names = list(held_out_drawings())
     return {
-        **{name: share(judged, name) for name in ("of_ten", "and_source")},
+        **{name: share(judged, name) for name in ("of_ten", "and_source", "most_like")},
         "by_drawing": {
             name: share(own, "of_ten")["share"]
             for number, name in enumerate(names)

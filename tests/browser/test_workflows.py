@@ -51,6 +51,7 @@ def test_workflows_have_titles_for_people_and_pictures_of_the_edit():
         "5 Edit a long video in windows",
         "6 Edit with KSampler",
         "7 Preview single frames",
+        "8 Edit one frame",
         "9 Train a LoRA",
         "SAMA-14B 1 Edit a video",
         "SAMA-14B 2 Edit in 6 steps",

@@ -173,3 +173,20 @@ def test_other_sizes_are_fitted_as_a_clip_of_that_size(shapes):
 def test_several_pictures_are_refused(shapes):
     said = failure(shapes, whole_edit(shapes, anchor=picture(shapes, batch=3)))
     assert "anchor: got 3 pictures, needs one" in str(said)
+
+
+def test_the_packs_lora_is_small_and_offered_and_cores_loader_applies_it_too(shapes):
+    name = embedded.ANCHOR_LORA.name
+    assert embedded.ANCHOR_LORA.stat().st_size <= 3_000_000
+    bare, anchor = shapes.model, picture(shapes)
+    with_lora(shapes, name)
+    report = output(shapes.model, 1)
+    links = [whole_edit(shapes, steps=2, cfg=1.0, anchor=anchor), whole_edit(shapes, steps=2)]
+    shapes.model = shapes.add("LoraLoaderModelOnly", model=bare, lora_name=name, strength_model=1.0)
+    links.append(whole_edit(shapes, steps=2))
+    result = shapes.comfyui.run(shapes.nodes, keep=[report[0], *(one[0] for one in links)]).check()
+    said = result.values[report[0]][1]
+    assert said.startswith("60 of 60 LoRA layers matched") and "it carries an anchor" in said
+    assert not any("carries no anchor" in line for line in spoken(result))
+    _, ours, cores = (result.values[one[0]][0] for one in links)
+    assert_close(ours, cores, rel_l2=1e-5)
