@@ -36,7 +36,7 @@ FROM_THE_HUB = {
         HUB + "Comfy-Org/sam3.1/resolve/main/checkpoints/sam3.1_multiplex_fp16.safetensors",
     ),
 }
-IN_THE_PACK = {file.name for file in embedded.FILES}
+IN_THE_PACK = {file.name for file in (*embedded.FILES, embedded.ANCHOR_LORA)}
 
 
 @pytest.mark.parametrize("name", NAMES)
