@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ...errors import needed
 from ..places import Places
 from ..progress import LaunchError, Stages, duration
 from ..server.comfy_main import graphics_card_answers, torch_build
@@ -96,6 +97,15 @@ class Environment:
                     "(Debian, Ubuntu: apt-get install python3-venv) and run the same command again."
                 )
             again = ["--clear"] if places.stamps.is_dir() else []
+            if again and places.venv.is_symlink():  # --clear would empty what it leads to
+                raise LaunchError(
+                    needed(
+                        f"{places.venv}",
+                        "a link to another installation's environment",
+                        "a folder of its own",
+                        "Delete the link, and run the same command again.",
+                    )
+                )
             self.commands.run([sys.executable, "-m", "venv", *again, places.venv], "making .venv")
 
         if not places.python.exists():

@@ -67,6 +67,18 @@ def test_a_deleted_environment_is_made_again_without_clearing(pack):
     assert "--clear" not in notes.commands["making .venv"]
 
 
+def test_an_environment_behind_a_link_is_never_cleared(pack, tmp_path, monkeypatch):
+    notes = Notes(pack)
+    get_ready(pack, notes)
+    elsewhere = tmp_path / "of another installation"
+    pack.venv.rename(elsewhere)
+    pack.venv.symlink_to(elsewhere, target_is_directory=True)
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0))
+    with pytest.raises(LaunchError, match="a link to another installation's environment"):
+        get_ready(pack, notes)
+    assert "--clear" not in notes.commands["making .venv"] and (elsewhere / "bin").is_dir()
+
+
 def test_another_python_clears_the_environment(pack, monkeypatch):
     notes = Notes(pack)
     get_ready(pack, notes)
