@@ -137,6 +137,10 @@ def output_of(entry: dict, base: Path) -> Path:
     return base / pictures[0]["type"] / pictures[0]["subfolder"] / pictures[0]["filename"]
 
 
+LEAST_RED = {"long_edit": 0.95, "edit_one_frame": 0.8}
+"""Share of the circle's pixels that are red; the carried square loses its corners."""
+
+
 def check_output(name: str, entry: dict, base: Path) -> None:
     """A playable video like the clip, named after clip and seed, with the edit in it; or for the
     preview a sheet of three columns in the node.
@@ -162,7 +166,7 @@ def check_output(name: str, entry: dict, base: Path) -> None:
     if name == "train_lora":
         assert list((base / "output" / "loras").glob("swap_red_and_blue_2_steps_*.safetensors"))
         return
-    check_the_circle_is_red(shown, least=0.99 if name != "long_edit" else 0.95)
+    check_the_circle_is_red(shown, LEAST_RED.get(name, 0.99))
 
 
 def check_the_circle_is_red(shown: np.ndarray, least: float) -> None:
