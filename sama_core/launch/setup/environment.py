@@ -90,6 +90,14 @@ class Environment:
     def _venv_step(self) -> Step:
         places = self.whole
 
+        def refuse_a_link() -> None:
+            if places.venv.is_symlink() and places.stamps.is_dir():
+                raise LaunchError(
+                    f"{places.venv.name}: is a link to {places.venv.resolve()}, which was made for "
+                    "another folder or another Python; needs an environment of its own. Remove the "
+                    "link and run the same command again."
+                )
+
         def make() -> None:
             if importlib.util.find_spec("ensurepip") is None:
                 raise LaunchError(
@@ -111,7 +119,7 @@ class Environment:
         if not places.python.exists():
             shutil.rmtree(places.stamps, ignore_errors=True)
         version = ".".join(map(str, sys.version_info[:2]))
-        return Step("venv", "making .venv", f"{version} {places.venv}", make)
+        return Step("venv", "making .venv", f"{version} {places.venv}", make, refuse_a_link)
 
     def _layer_step(self) -> Step:
         title = "making an environment for this ComfyUI"

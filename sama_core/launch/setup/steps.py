@@ -26,6 +26,8 @@ class Step:
     """Everything that the result depends on; with another key the step is done again."""
     run: Callable[[], None]
     """Does it."""
+    check: Callable[[], None] = lambda: None
+    """Raises what `run` must not begin with; nothing was touched then."""
 
 
 def run_steps(steps: Iterable[Step], stamps: Path, report: Callable[[str], None]) -> list[str]:
@@ -41,6 +43,7 @@ def run_steps(steps: Iterable[Step], stamps: Path, report: Callable[[str], None]
         stamp = stamps / f"{step.name}.json"
         if _read(stamp) == chain:
             continue
+        step.check()
         report(step.title)
         stamp.unlink(missing_ok=True)
         step.run()

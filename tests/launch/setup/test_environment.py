@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sama_core.launch.places import PACK_ROOT
+from sama_core.launch.places import PACK_ROOT, Places
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server.comfy_main import torch_build
 from sama_core.launch.setup.environment import Environment, strip_cuda_audio
@@ -85,6 +85,21 @@ def test_another_python_clears_the_environment(pack, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 99, 0))
     get_ready(pack, notes)
     assert "--clear" in notes.commands["making .venv"]
+
+
+def test_an_environment_of_another_folder_is_not_cleared_through_a_link(pack, tmp_path):
+    """The other folder's environment stays whole, its marks too."""
+    own, other = Notes(pack), pack.venv
+    get_ready(pack, own)
+    copy = Places(root=tmp_path / "copy", work=tmp_path / "copy")
+    copy.root.mkdir()
+    for name in ("constraints.txt", "requirements-test.txt", "pyproject.toml"):
+        (copy.root / name).write_text((tmp_path / name).read_text())
+    copy.venv.symlink_to(other)
+    with pytest.raises(LaunchError, match=r"\.venv: is a link to .*Remove the link"):
+        get_ready(copy, Notes(copy))
+    get_ready(pack, own)
+    assert own.did == WHOLE_SET_UP
 
 
 def test_pip_installs_from_names_alone(pack):
