@@ -30,7 +30,7 @@ class AtRate(ClipSource):
 
     def count_from(self, frames: int) -> int:
         """Frames at the new rate where the source has so many."""
-        return math.ceil((frames / self.source.facts().fps - STAMP_SLACK) * self.fps)
+        return frames_at(self.fps, frames, self.source.facts().fps)
 
     def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
         """The pictures in `clip_range`, which counts frames of the new rate.
@@ -68,6 +68,11 @@ class AtRate(ClipSource):
     def is_unchanged(self) -> bool:
         """Whether the source is still the clip that was opened."""
         return self.source.is_unchanged()
+
+
+def frames_at(fps: Fraction, frames: int, own: Fraction) -> int:
+    """Frames at `fps` of a clip that has `frames` at its own rate."""
+    return math.ceil((frames / own - STAMP_SLACK) * fps)
 
 
 def count_frames(source: ClipSource) -> int:

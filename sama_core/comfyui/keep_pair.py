@@ -22,10 +22,10 @@ from PIL import Image
 from ..clip.comparison import even_size, fit_to
 from ..clip.film import Look, write_film
 from ..clip.pairs import Pair, Pairs
+from ..clip.save import complete_or_absent
 from ..errors import ClipError, InputError, needed
 from ..text import clean_instruction
 from ..training.rows.append_row import append_row, find_row
-from ..weights.write import whole_file
 
 FOLDER, ROWS = "sama_pairs", "rows.jsonl"
 """In ComfyUI's output folder; and the file of rows in a collection."""
@@ -89,7 +89,7 @@ def keep_pair(
     there = find_row(folder / ROWS, key)
     for role, path in files.items():
         if not (there and path.is_file()):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
             _write(path, pairs, role, report)
     row = {"source": files["source"].name, "target": files["target"].name, "instruction": text}
     number = append_row(folder / ROWS, {**row, "id": key})
@@ -127,11 +127,20 @@ def _identify(pairs: Pairs, text: str, report: Report) -> str:
     return digest.hexdigest()
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as failed:
+        why = failed.strerror or str(failed)
+        fix = "Free disk space, check the output folder's rights, or choose another collection."
+        raise InputError(needed(f"folder {folder}", why, "one to write to", fix)) from failed
+
+
 def _write(path: Path, pairs: Pairs, role: str, report: Report) -> None:
     """Write one clip of the pairs, or the one image."""
     if path.suffix == ".png":
         frame = next(_frames(pairs, role, report, even=False))[1]
-        with whole_file(path) as partial:
+        with complete_or_absent(path) as partial:
             Image.fromarray(frame).save(partial, format="PNG")
         return
     write_film(path, _frames(pairs, role, report, even=True), pairs.fps, LOOK)

@@ -59,11 +59,14 @@ def read_settings(path: str | Path, **overrides: Any) -> dict[str, Any]:
     """
     path = find_recipe(path)
     try:
-        return _merge(tomllib.loads(path.read_text(encoding="utf-8")), overrides)
+        return _merge(tomllib.loads(path.read_text(encoding="utf-8-sig")), overrides)
     except FileNotFoundError as missing:
         raise ConfigError(
             needed("recipe", f"no file {path}", "a TOML file", "Check the path.")
         ) from missing
+    except OSError as failed:  # a folder, or a file without rights
+        got = f"{path}, which cannot be read ({failed.strerror})"
+        raise ConfigError(needed("recipe", got, "a TOML file", "Check the path.")) from failed
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
         raise ConfigError(
             needed(
@@ -125,11 +128,14 @@ def _read_value(field: Field, value: Any, name: str) -> Any:
     """A list as a tuple, a table as the settings that its field is made of."""
     if isinstance(value, list):
         return tuple(value)
-    if isinstance(value, dict):
-        for kind in get_args(field.type) or (field.type,):
-            if hasattr(kind, "of_table"):
-                return kind.of_table(value, f"{name} [{field.name}]")
-    return value
+    kinds = get_args(field.type) or (field.type,)
+    table = next((kind for kind in kinds if hasattr(kind, "of_table")), None)
+    if table is None or value is None or isinstance(value, table):
+        return value
+    if not isinstance(value, dict):
+        fix = f"Write [{field.name}] and its settings below it."
+        raise ConfigError(needed(field.name, repr(value), "a table of settings", fix))
+    return table.of_table(value, f"{name} [{field.name}]")
 
 
 def check_types(settings: Any) -> None:

@@ -24,46 +24,61 @@ _threads = Lock()
 
 
 def find_row(file: Path, key: str) -> int:
-    """Number, from 1, of the row with this id; 0 where there is none, or no file."""
-    for number, line in enumerate(_read_lines(file), 1):
-        if _id_of(line) == key:
-            return number
-    return 0
+    """Number, from 1, of the row with this id; 0 where there is none, or no file.
+
+    Raises InputError for a file that cannot be read.
+    """
+    try:
+        return _number_of(_read_lines(file), key)
+    except OSError as failed:
+        raise _unusable(file, failed) from failed
 
 
 def append_row(file: Path, row: dict[str, Any]) -> int:
     """Add a row with an "id", unless it is there; its number, from 1.
 
-    Lines that are no JSON stay as they are. Raises InputError for a file that cannot be written.
+    Other lines stay as they are, to the byte. A link is followed. Raises
+    InputError for a file that cannot be written.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with _threads, _lock(file):
-            there = find_row(file, row[ID])
+            lines = _read_lines(file)
+            there = _number_of(lines, row[ID])
             if there:
                 return there
-            lines = _read_lines(file)
-            lines.append(json.dumps(row, ensure_ascii=False))
-            with whole_file(file) as partial:
-                partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            if lines and not lines[-1].endswith((b"\n", b"\r")):
+                lines[-1] += b"\n"
+            lines.append(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            with whole_file(file.resolve()) as partial:
+                partial.write_bytes(b"".join(lines))
             return len(lines)
     except OSError as failed:
-        why = failed.strerror or str(failed)
-        fix = "Free disk space, check the folder's rights, or choose another collection."
-        raise InputError(needed(f"rows {file}", why, "a file to write", fix)) from failed
+        raise _unusable(file, failed) from failed
 
 
-def _read_lines(file: Path) -> list[str]:
+def _unusable(file: Path, failed: OSError) -> InputError:
+    why = failed.strerror or str(failed)
+    fix = "Free disk space, check the folder's rights, or choose another collection."
+    return InputError(needed(f"rows {file}", why, "a file to write", fix))
+
+
+def _read_lines(file: Path) -> list[bytes]:
+    """Lines with their ends, split as `read_rows` splits them."""
     try:
-        return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        return file.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         return []
 
 
-def _id_of(line: str) -> str | None:
+def _number_of(lines: list[bytes], key: str) -> int:
+    return next((number for number, line in enumerate(lines, 1) if _id_of(line) == key), 0)
+
+
+def _id_of(line: bytes) -> str | None:
     try:
-        found = json.loads(line)
-    except ValueError:
+        found = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
         return None
     return found.get(ID) if isinstance(found, dict) else None
 

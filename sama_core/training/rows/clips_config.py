@@ -45,10 +45,12 @@ class ClipsConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        good = all(isinstance(one, int) and WAN_21.takes_count(one) for one in self.lengths)
+        lengths = self.lengths
+        shown = list(lengths) if isinstance(lengths, tuple) else repr(lengths)
+        good = isinstance(lengths, tuple) and all(map(_is_length, lengths))
         refuse_bad(
             [
-                (good, "clips.lengths", list(self.lengths), f"numbers of {WAN_21.frame_rule}"),
+                (good, "clips.lengths", shown, f"numbers of {WAN_21.frame_rule}, in a list"),
                 (self.windows >= 0, "clips.windows", self.windows, "0 or more"),
                 (self.rates in RATES, "clips.rates", repr(self.rates), " or ".join(RATES)),
                 (0 <= self.fps < math.inf, "clips.fps", self.fps, "0 or more"),
@@ -72,6 +74,10 @@ class ClipsConfig:
     def of_table(cls, values: Mapping[str, Any], name: str) -> Self:
         """The settings of a TOML table. ConfigError names an unknown key."""
         return settings_of(cls, dict(values), name)
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and WAN_21.takes_count(value)
 
 
 BEFORE = ClipsConfig(rates="frames", workers=0, cache=False)

@@ -8,6 +8,7 @@ several runs may use one folder.
 import hashlib
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -32,7 +33,7 @@ class KeptTensors:
         the log. Nothing is removed: a run that goes on finds what it kept.
         """
         self.folder, self.most = Path(folder), most_gb * GIGABYTE
-        self.size = sum(path.stat().st_size for path in self.folder.glob("*/*.safetensors"))
+        self.size = sum(map(_size_of, self.folder.glob("*/*.safetensors")))
         self.full = False
 
     def has(self, *name: object) -> bool:
@@ -50,7 +51,8 @@ class KeptTensors:
         except FileNotFoundError:
             return None
         except (OSError, KeyError, SafetensorError):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it stays on a disk that cannot be written
+                path.unlink(missing_ok=True)
             return None
 
     def put(self, value: Tensor, *name: object) -> None:
@@ -74,6 +76,14 @@ class KeptTensors:
         if not self.full:
             logger.warning("%s %s: what is not kept is made again each time.", self.folder, why)
         self.full = True
+
+
+def _size_of(path: Path) -> int:
+    """Bytes of a file; 0 where another run has just removed it."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 class KeptDigests:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+SHEET = "rows_check.png"
+"""What `check` draws beside the rows; no row of a folder."""
 VIDEO_FILES = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".m4v"}
 
 

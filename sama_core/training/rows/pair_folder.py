@@ -7,19 +7,21 @@
     3_hats/           cats/                          folders of such files; rows of the first come
                                                      three times as often
 
-Rows are numbered in the order of their names. Other files are ignored.
+Rows are numbered in the order of their names. Other files are ignored. A text is UTF-8, or UTF-16
+with its mark, as Notepad writes it.
 """
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .media_files import IMAGE_FILES, VIDEO_FILES
+from .media_files import IMAGE_FILES, SHEET, VIDEO_FILES
 
 ROLES = ("source", "target", "mask")
-_ROLE = re.compile(rf"(.+)_({'|'.join(ROLES)})")
-_REPEATS = re.compile(r"(\d+)_.")
+_ROLE = re.compile(rf"(.+)_({'|'.join(ROLES)})", re.DOTALL)
+_REPEATS = re.compile(r"(\d+)_.", re.DOTALL)
 
 Entry = dict[str, Any] | str
 """A row as a line of JSONL has it, or what is missing of one: got and needed in one sentence."""
@@ -38,18 +40,29 @@ def list_entries(folder: Path) -> list[Entry]:
 def _list_one(folder: Path, root: Path, repeats: int) -> Iterator[Entry]:
     files, names = _collect(folder)
     for name in names:
-        role = {role: files.get((name, role)) for role in (*ROLES, "")}
+        found = {role: files.get((name, role), []) for role in (*ROLES, "")}
+        twice = next((paths for paths in found.values() if len(paths) > 1), None)
+        if twice:
+            one, other = (str(path.relative_to(root)) for path in twice[:2])
+            yield f"{one!r} and {other!r}, needs one of them"
+            continue
+        role = {role: paths[0] if paths else None for role, paths in found.items()}
         yield _entry(folder / name, root, role, repeats)
 
 
-def _collect(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]:
+def _collect(folder: Path) -> tuple[dict[tuple[str, str], list[Path]], list[str]]:
     """Clips and images by name and role, "" for one without, and the names in order."""
-    files: dict[tuple[str, str], Path] = {}
+    files: dict[tuple[str, str], list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_FILES | VIDEO_FILES and not path.name.startswith("."):
+        if _is_media(path):
             named = _ROLE.fullmatch(path.stem)
-            files.setdefault((named[1], named[2]) if named else (path.stem, ""), path)
+            files.setdefault((named[1], named[2]) if named else (path.stem, ""), []).append(path)
     return files, sorted({name for name, role in files if role != "mask"})
+
+
+def _is_media(path: Path) -> bool:
+    known = path.suffix.lower() in IMAGE_FILES | VIDEO_FILES
+    return known and not path.name.startswith(".") and path.name != SHEET
 
 
 def _entry(name: Path, root: Path, role: dict[str, Path | None], repeats: int) -> Entry:
@@ -57,7 +70,9 @@ def _entry(name: Path, root: Path, role: dict[str, Path | None], repeats: int) -
     text = name.with_name(f"{name.name}.txt")
     if not text.is_file():
         return f"{next(iter(shown.values()))!r} without a text, needs {text.name!r} beside it"
-    words = text.read_text(encoding="utf-8-sig", errors="replace")
+    words = _decode(text.read_bytes())
+    if words is None:
+        return f"{text.name!r} in another encoding, needs a text that is saved as UTF-8"
     more: dict[str, Any] = {"repeats": repeats} if repeats != 1 else {}
     if "mask" in shown:
         more["mask"] = shown["mask"]
@@ -69,3 +84,12 @@ def _entry(name: Path, root: Path, role: dict[str, Path | None], repeats: int) -
             lacks = f"a file {name.name + '_' + other!r} with the ending of a video or image"
             return f"{shown[one]!r} without a {other}, needs {lacks}"
     return {"video": shown[""], "caption": words, **more}
+
+
+def _decode(text: bytes) -> str | None:
+    """A text file's words; None where they are neither UTF-8 nor UTF-16 with a mark."""
+    is_wide = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return text.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        return None

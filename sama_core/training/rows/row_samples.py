@@ -15,7 +15,7 @@ from .features import RowFeatures
 from .frames import Window, draw_start, list_starts, read_row
 from .groups import Looks
 from .kept_encoders import ClipPart, KeptEncoders
-from .rows import Row
+from .rows import Row, row_error
 
 
 @dataclass
@@ -89,7 +89,17 @@ class SampleReader:
         return list_starts(self.looks.of(row).frames, shape.frames, self.looks.clips.windows)
 
     def find(self, sample: Sample, semantic: bool) -> bool:
-        """Put what is kept into `sample`; whether its frames are needed all the same."""
+        """Put what is kept into `sample`; whether its frames are needed all the same.
+
+        Raises RowError for a file that has gone.
+        """
+        try:
+            return self._find(sample, semantic)
+        except OSError as failed:
+            gone = f"{failed.filename!r} ({failed.strerror})"
+            raise row_error(sample.row.number, gone, "a file that can be read") from failed
+
+    def _find(self, sample: Sample, semantic: bool) -> bool:
         row, kept = sample.row, self.kept
         wanted = {"target": kept.find_latents(sample.target_part)}
         if row.source is not None:

@@ -36,7 +36,7 @@ PAIR_KEYS, CLIP_KEYS = ("source", "target", "instruction"), ("video", "caption")
 MASK_KEY, WEIGHT_KEY, REPEATS_KEY = "mask", "weight", "repeats"
 ROWS_FILE = "rows.jsonl"
 """The file of rows in a folder, as SAMA Keep Pair writes it."""
-LARGEST_WEIGHT = 1000
+LARGEST_WEIGHT, SMALLEST_WEIGHT = 1000, 0.001
 
 
 class RowError(SamaError):
@@ -148,7 +148,10 @@ def _weight(number: int, found: dict[str, Any]) -> float:
         if not is_number or not 0 <= value <= LARGEST_WEIGHT:
             got = f"{key!r} of {shorten(json.dumps(value))}"
             raise row_error(number, got, f"a number from 0 to {LARGEST_WEIGHT}")
-    return weight * repeats
+    together = weight * repeats
+    if 0 < together < SMALLEST_WEIGHT:  # rounds without a row would be counted one by one
+        raise row_error(number, f"a weight of {together:g}", f"0, or {SMALLEST_WEIGHT} and more")
+    return together
 
 
 def _object(number: int, line: bytes | Entry) -> dict[str, Any]:

@@ -4,19 +4,21 @@ unusable   missing, unreadable, short, aspect, rates (where they are refused)
 remarks    rates, lengths, cropped, upscaling, identical, duplicate, tokens, damaged
 """
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ....errors import ClipError
+from ....clip.at_rate import frames_at
+from ....errors import ClipError, needed
 from ....geometry import WAN_21, ClipShape, crop_box
 from ....text import MAX_TOKENS, add_tag
 from ...config import TrainConfig
 from ..clips_config import BEFORE
-from ..frames import look_at
+from ..frames import Look, look_at
 from ..groups import find_shape
 from ..kept_tensors import KeptDigests
 from ..rows import Row, RowError, read_rows, unreadable
@@ -24,6 +26,8 @@ from .contact_sheet import Shown, write_sheet
 from .count_tokens import Count, open_counter
 from .decode_clip import Decoded, decode, largest_difference
 from .findings import UNUSABLE, Report
+
+logger = logging.getLogger(__name__)
 
 WORKERS = 2
 """Rows that are decoded at a time."""
@@ -70,9 +74,21 @@ def check_rows(wanted: Wanted, sheet: Path | None = None) -> Report:
     _find_duplicates([row for row in rows if row.number not in unusable], report)
     report.findings.sort(key=lambda one: one.row)
     if sheet is not None and shown:
-        write_sheet([Shown(row, clips, report.of_row(row.number)) for row, clips in shown], sheet)
-        report.sheet = str(sheet)
+        rows_shown = [Shown(row, clips, report.of_row(row.number)) for row, clips in shown]
+        report.sheet = _draw_sheet(rows_shown, sheet)
     return report
+
+
+def _draw_sheet(rows: Sequence[Shown], path: Path) -> str:
+    """The sheet's path; "" with a warning where it cannot be written: the findings are told."""
+    try:
+        write_sheet(rows, path)
+    except OSError as failed:
+        fix = "Set --sheet to a PNG elsewhere, or --no-sheet."
+        why = failed.strerror or str(failed)
+        logger.warning(needed(f"sheet {path}", why, "a place that can be written to", fix))
+        return ""
+    return str(path)
 
 
 def _decode_row(row: Row) -> list[Decoded] | RowError:
@@ -86,16 +102,12 @@ def _decode_row(row: Row) -> list[Decoded] | RowError:
 def _judge(wanted: Wanted, row: Row, clips: Sequence[Decoded], report: Report) -> None:
     """What a row's clips are, and what is wrong or odd with them."""
     for clip in clips:
-        report.sizes["{}x{}".format(*clip.size)] += 1
-        if not row.is_image:
-            report.rates[f"{float(clip.fps):.5g}"] += 1
-        if clip.damaged:
-            report.add(row.number, "damaged", f"{clip.damaged} frames were patched up in decoding")
+        _judge_clip(row, clip, report)
     if len(clips) == 2:
         _judge_pair(row, clips[0], clips[1], report)
     settings = wanted.config.clips or BEFORE
     try:
-        look = look_at(row, settings, count=True)
+        look = _with_decoded(look_at(row, settings), clips)
     except RowError as wrong:
         kind = "rates" if "one frame rate" in str(wrong) else "aspect"
         report.add(row.number, kind, _without_number(str(wrong)), UNUSABLE)
@@ -107,7 +119,30 @@ def _judge(wanted: Wanted, row: Row, clips: Sequence[Decoded], report: Report) -
         how = "resampled" if look.fps else "paired frame by frame"
         report.add(row.number, "rates", f"target and source of {rates} frames per second: {how}")
     if wanted.sized:
-        _judge_shape(wanted, row, clips, look.frames, report)
+        _judge_shape(wanted, row, clips, look, report)
+
+
+def _judge_clip(row: Row, clip: Decoded, report: Report) -> None:
+    report.sizes["{}x{}".format(*clip.size)] += 1
+    if not row.is_image:
+        report.rates[f"{float(clip.fps):.5g}"] += 1
+    if row.is_image and clip.frames > 1:
+        text = f"an image of {clip.frames} frames: the first one is used"
+        report.add(row.number, "lengths", text)
+    if clip.damaged:
+        report.add(row.number, "damaged", f"{clip.damaged} frames were patched up in decoding")
+    if clip.stated is not None and clip.frames < clip.stated:
+        text = f"it ends after {clip.frames} of the {clip.stated} frames that it should have"
+        report.add(row.number, "damaged", text)
+
+
+def _with_decoded(look: Look, clips: Sequence[Decoded]) -> Look:
+    """A row's look with the frames that there really are, whatever the files say."""
+    counts = [
+        clip.frames if look.fps is None else frames_at(look.fps, clip.frames, clip.fps)
+        for clip in clips
+    ]
+    return replace(look, frames=min(counts))
 
 
 def _judge_pair(row: Row, source: Decoded, target: Decoded, report: Report) -> None:
@@ -119,17 +154,17 @@ def _judge_pair(row: Row, source: Decoded, target: Decoded, report: Report) -> N
 
 
 def _judge_shape(
-    wanted: Wanted, row: Row, clips: Sequence[Decoded], frames: int, report: Report
+    wanted: Wanted, row: Row, clips: Sequence[Decoded], look: Look, report: Report
 ) -> None:
     """Whether the clips are long and large enough for the shape that they are trained in."""
     try:
-        look = look_at(row, wanted.config.clips or BEFORE, count=True)
         shape = find_shape(wanted.config, row, look, WAN_21)
     except RowError as wrong:
         report.add(row.number, "short", _without_number(str(wrong)), UNUSABLE)
         return
-    if not row.is_image and frames < shape.frames:
-        report.add(row.number, "short", f"got {frames} frames, needs {shape.frames}.", UNUSABLE)
+    if not row.is_image and look.frames < shape.frames:
+        text = f"got {look.frames} frames, needs {shape.frames}."
+        report.add(row.number, "short", text, UNUSABLE)
         return
     report.shapes[f"{shape.width}x{shape.height}x{shape.frames}"] += 1
     _judge_size(row, clips, shape, report)

@@ -16,12 +16,12 @@ from ....errors import SamaError
 from ...config import TrainConfig, load_config
 from ...recipe import ConfigError, settings_of
 from ...run import read_overrides
+from ..media_files import SHEET
 from ..preflight import list_missing
 from ..rows import read_rows, rows_file
 from .check_rows import Wanted, check_rows
 
 RECIPE = ".toml"
-SHEET = "rows_check.png"
 
 
 def check_command(arguments: list[str]) -> int:

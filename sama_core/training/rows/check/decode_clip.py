@@ -28,6 +28,8 @@ class Decoded:
     """How many there are."""
     damaged: int
     """Frames of which the decoder invented a part."""
+    stated: int | None
+    """How many frames the file says it has; None where it does not say."""
     small: dict[int, np.ndarray]
     """Small pictures, uint8 (h, w, 3), by number of the frame."""
 
@@ -53,7 +55,7 @@ def decode(path: Path) -> Decoded:
             small = {number: one for number, one in small.items() if number % every == 0}
     if last is not None:
         small[last.number] = shrink(last.pixels, size)
-    return Decoded(size, facts.fps, count, damaged, small)
+    return Decoded(size, facts.fps, count, damaged, facts.frame_count, small)
 
 
 def shrink(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
