@@ -19,6 +19,7 @@ from sama_core.training.rows.clips_config import BEFORE, ClipsConfig
 from sama_core.training.rows.frames import Look
 from sama_core.training.rows.groups import Looks
 from sama_core.training.rows.kept_tensors import KeptTensors
+from sama_core.training.rows.preflight import refuse_missing
 from sama_core.training.rows.row_samples import SampleReader
 from sama_core.training.rows.rows import Row, RowError, read_rows
 
@@ -145,6 +146,10 @@ def test_a_sheet_that_cannot_be_written_keeps_what_was_found(tmp_path, capsys, c
         ("clips.lengths=17", "clips.lengths: got 17, needs numbers of 4k+1, in a list."),
         ("clips.lengths=[true]", "clips.lengths: got [True], needs numbers of 4k+1, in a list."),
         ("clips=5", "clips: got 5, needs a table of settings. Write [clips]"),
+        (
+            "validation={rows=1, sigmas=0.5}",
+            "validation.sigmas: got 0.5, needs numbers above 0, up to 1",
+        ),
         ("validation=true", "validation: got True, needs a table of settings."),
     ],
 )
@@ -161,6 +166,16 @@ def test_a_recipe_with_a_mark_and_one_that_is_a_folder(tmp_path):
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(ConfigError, match="which cannot be read .*needs a TOML file"):
         read_settings(tmp_path / "folder.toml")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_that_is_no_folder(tmp_path, place):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    clip(tmp_path / "a.mp4", RED)
+    rows = jsonl(tmp_path / "rows.jsonl", [pair("a.mp4", "a.mp4", "x")])
+    with pytest.raises(ConfigError, match=r"output: got .*file, Not a directory, needs a folder"):
+        refuse_missing(config(rows, tmp_path / place))
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 # --- the cache -----------------------------------------------------------------------------------

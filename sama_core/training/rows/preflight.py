@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ...errors import CheckpointError, RuntimeSetupError, SamaError, needed
 from ...geometry import WAN_21
@@ -202,6 +203,19 @@ def _packages(config: TrainConfig) -> Iterator[str]:
         yield "peft"
 
 
+def _check_output(config: TrainConfig) -> None:
+    """ConfigError where the output folder is none, or cannot be written to."""
+    folder = Path(config.output).resolve()
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    try:
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as failed:
+        got = f"{there}, {failed.strerror}"
+        fix = "Set output to a folder of your own, or change its rights."
+        raise ConfigError(needed("output", got, "a folder to write to", fix)) from failed
+
+
 def _check_room(config: TrainConfig) -> None:
     """ConfigError where the disks have less room than the checkpoint and the cache take."""
     wanted: dict[int, tuple[Path, int]] = {}
@@ -273,6 +287,7 @@ CHECKS: tuple[Check, ...] = (
     _check_teacher,
     _check_rows,
     _check_packages,
+    _check_output,
     _check_room,
 )
 """In the order in which they are told."""

@@ -34,7 +34,7 @@ class ValidationConfig:
 
     def _checks(self) -> list[Check]:
         levels = self.sigmas
-        good_levels = bool(levels) and all(_is_number(one) and 0 < one <= 1 for one in levels)
+        good_levels = isinstance(levels, tuple) and all(map(_is_level, levels)) and levels != ()
         return [
             (
                 isinstance(self.rows, str) or _is_choice(self.rows),
@@ -68,5 +68,5 @@ def _is_choice(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_level(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
