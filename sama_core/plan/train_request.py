@@ -56,6 +56,8 @@ class TrainRequest:
     """Bytes of the VAE in memory."""
     semantic_encoder: int = SEMANTIC_ENCODER
     """Bytes of the encoder of anchor frames in memory."""
+    steps: int = 0
+    """Optimiser steps of the whole training; 0 where they are not known."""
     rows: int | None = None
     """Rows of the data; None where they are not known."""
 

@@ -35,10 +35,14 @@ def _what(request: TrainRequest) -> list[str]:
         f"SAMA training plan: {clip.frames} frames of {clip.width}x{clip.height}, {trained}{base}",
         (
             f"Model: {request.weights.name}, "
-            f"{request.weights_to_train / 1e6:,.0f} million weights trained; "
+            f"{_million(request.weights_to_train)} million weights trained; "
             f"{passes}, {request.samples} sample{'s' if request.samples > 1 else ''} a pass"
         ),
     ]
+
+
+def _million(count: int) -> str:
+    return f"{count / 1e6:.2g}" if count < 10**7 else f"{count / 1e6:,.0f}"
 
 
 def _where(plan: TrainPlan) -> list[str]:
@@ -84,8 +88,11 @@ def _disk(request: TrainRequest) -> str:
 def _time(plan: TrainPlan) -> str:
     if plan.seconds is None:
         return f"Time: not known for {plan.machine.card or 'this device'}."
+    low, high = plan.seconds
+    steps = plan.request.steps
+    whole = f", {span(low * steps, high * steps)} for {steps} steps" if steps else ""
     return (
-        f"Time: {span(*plan.seconds)} a step (computed, not measured: 35 to 60 % of the card's "
+        f"Time: {span(low, high)} a step{whole} (computed, not measured: 35 to 60 % of the card's "
         "published peak)"
     )
 
@@ -102,8 +109,10 @@ def _verdict(plan: TrainPlan) -> list[str]:
     if plan.remedies:
         lines += ["What would fit, all of:", *(f"  - {one.settings}" for one in plan.remedies)]
     else:
+        smaller = "use smaller frames or fewer of them"
         lines.append(
-            "No setting of [memory] suffices: use smaller frames or fewer of them, or a smaller "
-            "lora_rank."
+            f"No setting of [memory] suffices: {smaller}, or a smaller lora_rank."
+            if plan.request.lora_rank
+            else f"[memory] is for a LoRA: set lora_rank, or {smaller}."
         )
     return lines

@@ -112,3 +112,16 @@ def test_without_a_card():
     plan = plan_training(LEAN, machine)
     assert plan.short_ram and not plan.short_card
     assert Machine(**asdict(machine)) == machine
+
+
+def test_the_whole_time_and_few_weights():
+    """Hours beside seconds a step; a small model does not train "0 million" weights."""
+    small = replace(LEAN, steps=2000, config=replace(LEAN.config, num_layers=1), lora_rank=1)
+    text = report_training(plan_training(small, card(24)))
+    assert " for 2000 steps (computed" in text and "0.12 million weights trained" in text
+    assert " steps (" not in report_training(plan_training(LEAN, card(24)))
+
+
+def test_all_weights_on_a_small_card_need_a_lora():
+    text = report_training(plan_training(TrainRequest(SMALL), card(16)))
+    assert "set lora_rank" in text and "a smaller lora_rank" not in text

@@ -1,11 +1,15 @@
 """`run.py plan --train`: a recipe as the plan reads it."""
 
+import pytest
+
+from sama_core.errors import SamaError
 from sama_core.launch.cli import parser
+from sama_core.launch.places import PACK_ROOT
 from sama_core.plan.machine import GIB, Machine
 from sama_core.training.config import load_config
 from sama_core.training.memory.plan_recipe import plan_recipe, request_of
 
-from .rows_files import config, jsonl, pair
+from .rows_files import RED, clip, config, jsonl, pair
 
 CARD = Machine(card="RTX 4090", free_vram=24 * GIB, total_vram=24 * GIB, free_ram=64 * GIB)
 LORA = "sama_14b_lora.toml"
@@ -35,3 +39,20 @@ def test_settings_beside_the_recipe():
 def test_the_command_line():
     options = parser().parse_args(["plan", "--train", "my.toml", "frames=17", "--vram", "16"])
     assert options.train == ["my.toml", "frames=17"] and options.vram == 16
+
+
+@pytest.mark.parametrize("name", ["shapes_stage0", "shapes_codec", "shapes_stage1_path"])
+def test_a_recipe_of_sama_shapes_is_refused_by_name(name):
+    recipe = PACK_ROOT / "sama_core" / "shapes" / "recipes" / f"{name}.toml"
+    with pytest.raises(SamaError, match='data: got "shapes", needs a file or a folder of rows'):
+        plan_recipe(recipe, CARD)
+
+
+def test_rows_of_a_folder_are_counted(tmp_path):
+    (tmp_path / "pairs").mkdir()
+    for name in ("a", "b"):
+        for role in ("source", "target"):
+            clip(tmp_path / "pairs" / f"{name}_{role}.mp4", RED)
+        (tmp_path / "pairs" / f"{name}.txt").write_text("make it blue")
+    found, _ = request_of(config(tmp_path / "pairs", tmp_path / "out", steps=7))
+    assert found.rows == 2 and found.steps == 7

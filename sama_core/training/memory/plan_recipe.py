@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import SamaError
+from ...errors import SamaError, needed
 from ...geometry import ClipShape
 from ...plan.machine import Machine
 from ...plan.read_model import read_model
@@ -19,10 +19,15 @@ from ...plan.train_request import SEMANTIC_ENCODER, TrainRequest
 from ...plan.train_summary import report_training
 from ...weights.header import shard_paths
 from ..config import TrainConfig, load_config
+from ..recipe import ConfigError, read_settings
 from ..rows.clips_config import BEFORE
+from ..rows.pair_folder import list_entries
+from ..rows.rows import rows_file
 from .packed import FORMATS
 
 NO_FILE = "Model file {} is not here: planned for SAMA-14B as released, by its published sizes."
+SHAPES = "shapes"
+"""The data of SAMA-Shapes' own recipes; its codec's have none."""
 FP8_NAMES = ("fp8", *FORMATS)
 
 
@@ -44,6 +49,7 @@ def request_of(config: TrainConfig) -> tuple[TrainRequest, str]:
         inputs_in_ram=memory.activations_in_ram,
         block_swap=memory.block_swap,
         cached=clips.cache and clips.windows != 0 and config.stage == 1,
+        steps=config.steps,
         rows=_count_rows(Path(config.data)),
         semantic_encoder=0 if config.semantic_encoder == "pixels" else SEMANTIC_ENCODER,
     )
@@ -73,6 +79,10 @@ def _with_model(request: TrainRequest, config: TrainConfig) -> tuple[TrainReques
 
 
 def _count_rows(data: Path) -> int | None:
+    """Rows of a file or a folder; None where it is not here."""
+    data = rows_file(data)
+    if data.is_dir():
+        return sum(isinstance(entry, dict) for entry in list_entries(data))
     if not data.is_file():
         return None
     with open(data, encoding="utf-8", errors="replace") as lines:
@@ -81,6 +91,9 @@ def _count_rows(data: Path) -> int | None:
 
 def plan_recipe(recipe: str | Path, machine: Machine, **settings: Any) -> str:
     """The plan of a recipe on a machine, as text. Raises SamaError for a recipe that is wrong."""
+    if read_settings(recipe, **settings).get("data", SHAPES) == SHAPES:
+        fix = f"{Path(recipe).name} trains SAMA-Shapes itself; docs/lab tells what that took."
+        raise ConfigError(needed("data", f'"{SHAPES}"', "a file or a folder of rows", fix))
     request, note = request_of(load_config(recipe, **settings))
     return report_training(plan_training(request, machine), note)
 
