@@ -15,6 +15,7 @@ from sama_core.geometry import WAN_21, ClipShape
 from sama_core.training.__main__ import main
 from sama_core.training.recipe import ConfigError, read_settings
 from sama_core.training.rows.append_row import append_row
+from sama_core.training.rows.check import check_rows
 from sama_core.training.rows.clips_config import BEFORE, ClipsConfig
 from sama_core.training.rows.frames import Look
 from sama_core.training.rows.groups import Looks
@@ -126,6 +127,20 @@ def test_an_image_of_several_frames_is_told(tmp_path, capsys):
     rows = jsonl(tmp_path / "rows.jsonl", [pair("b.png", "a.png", "x")])
     _, found = check(capsys, rows, "--no-sheet")
     assert "an image of 5 frames: the first one is used" in found["findings"][0]["text"]
+
+
+def test_pictures_are_held_of_the_sheet_s_rows_alone(tmp_path, capsys, monkeypatch):
+    """Of 60 rows with findings and 60 without; those of thousands would fill the memory."""
+    monkeypatch.setattr(check_rows, "MOST_ROWS", 2)
+    drawn = []
+    monkeypatch.setattr(check_rows, "write_sheet", lambda rows, path: drawn.extend(rows))
+    image(tmp_path / "a.png", RED)
+    image(tmp_path / "b.png", BLUE)
+    plain = [pair("a.png", "b.png", f"word {number}") for number in range(4)]
+    same = [pair("a.png", "a.png", f"none {number}") for number in range(3)]
+    code, found = check(capsys, jsonl(tmp_path / "rows.jsonl", plain + same))
+    assert (code, found["usable"]) == (0, 7)
+    assert [one.row.number for one in drawn] == [5, 6, 1, 2]
 
 
 def test_a_sheet_that_cannot_be_written_keeps_what_was_found(tmp_path, capsys, caplog):

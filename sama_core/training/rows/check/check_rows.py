@@ -22,7 +22,7 @@ from ..frames import Look, look_at
 from ..groups import find_shape
 from ..kept_tensors import KeptDigests
 from ..rows import Row, RowError, read_rows, unreadable
-from .contact_sheet import Shown, write_sheet
+from .contact_sheet import MOST_ROWS, Shown, write_sheet
 from .count_tokens import Count, open_counter
 from .decode_clip import Decoded, decode, largest_difference
 from .findings import UNUSABLE, Report
@@ -59,7 +59,7 @@ def check_rows(wanted: Wanted, sheet: Path | None = None) -> Report:
     for number, reason in wrong.items():
         kind = "missing" if "got no file" in reason else "row"
         report.add(number, kind, _without_number(reason), UNUSABLE)
-    shown = []
+    shown: dict[bool, list[tuple[Row, list[Decoded]]]] = {True: [], False: []}
     with ThreadPoolExecutor(WORKERS) as pool:
         decoded = pool.map(_decode_row, rows)
         for row, found in zip(tqdm(rows, desc="check", unit="row"), decoded, strict=True):
@@ -69,14 +69,27 @@ def check_rows(wanted: Wanted, sheet: Path | None = None) -> Report:
             else:
                 _judge(wanted, row, clips, report)
             _judge_text(row, count, report)
-            shown.append((row, clips))
+            _keep_shown(shown, row, clips, report)
     unusable = {one.row for one in report.findings if one.level == UNUSABLE}
     _find_duplicates([row for row in rows if row.number not in unusable], report)
     report.findings.sort(key=lambda one: one.row)
-    if sheet is not None and shown:
-        rows_shown = [Shown(row, clips, report.of_row(row.number)) for row, clips in shown]
+    kept = [*shown[True], *shown[False]]
+    if sheet is not None and kept:
+        rows_shown = [Shown(row, clips, report.of_row(row.number)) for row, clips in kept]
         report.sheet = _draw_sheet(rows_shown, sheet)
     return report
+
+
+def _keep_shown(
+    shown: dict[bool, list[tuple[Row, list[Decoded]]]],
+    row: Row,
+    clips: list[Decoded],
+    report: Report,
+) -> None:
+    """Hold a row's pictures if the sheet may show them: of all rows they would fill the memory."""
+    same_kind = shown[bool(report.of_row(row.number))]
+    if len(same_kind) < MOST_ROWS:
+        same_kind.append((row, clips))
 
 
 def _draw_sheet(rows: Sequence[Shown], path: Path) -> str:
