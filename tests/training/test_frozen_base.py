@@ -222,3 +222,17 @@ def test_a_lora_over_each_base(pairs, tmp_path, whole, converted):
     first = "diffusion_model.blocks.0.self_attn.q.lora_A.weight"
     assert torch.equal(loras["file"][first], loras["read"][first])
     torch.testing.assert_close(loras["file"][first], loras["float"][first], atol=0.02, rtol=0)
+
+
+def test_all_settings_together(pairs, tmp_path, converted):
+    """In bf16 over fp8, accumulated: everything that saves memory, beside nothing of it."""
+    found = {}
+    lean = {"block_swap": 2, "states": "bf16", "activations_in_ram": True}
+    for name, table in (("plain", {}), ("lean", lean)):
+        values = settings(pairs, tmp_path / name, model=str(converted["fp8"]), steps=2, frames=1)
+        values |= {"precision": "bf16", "gradient_checkpointing": True, "accumulation": 2}
+        values |= {"lora_rank": 4, "memory": table, "clips": {"cache": True}}
+        assert train(tmp_path, values) == 0
+        found[name] = losses(tmp_path / name)
+    assert found["lean"] == pytest.approx(found["plain"], rel=0.02)
+    assert found["lean"] != found["plain"]
