@@ -76,7 +76,7 @@ def test_lost_methods_and_attributes_of_objects_are_named(missing, monkeypatch):
         "IndexListContextWindow.get_tensor(full" in line and "keyword argument 'dim'" in line
         for line in lines
     ), "its base's takes less"
-    assert len(lines) == 2
+    assert len(lines) == 3  # anchors.py and distilled.py attach
 
 
 def test_calls_that_a_newer_comfyui_would_refuse_are_named(missing, monkeypatch):

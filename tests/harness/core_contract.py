@@ -31,12 +31,16 @@ OBJECTS = {
     "comfy.latent_formats.Wan21": ("latent_format",),
     "comfy.supported_models_base.BASE": ("model_config", "register.py:self"),
     "comfy.utils.ProgressBar": ("bar", "self.bar"),
+    "comfy.clip_vision.ClipVisionModel": ("training_pairs.py:vision",),
     "comfy.quant_ops.QuantizedTensor": (),
     "comfy.weight_adapter.base.WeightAdapterBase": ("model_identity.py:patch",),
     "latent_preview.LatentPreviewer": ("previewer",),
     "comfy_api.latest.Input.Video": ("comfyui/video.py:video",),
     "comfy_api.latest.Types.VideoComponents": ("comfyui/video.py:parts",),
-    "comfy_api.latest._io.ComfyTypeIO": ("ClipInfoType", "SemanticType"),
+    "comfy_api.latest._io.ComfyTypeIO": ("ClipInfoType", "SemanticType", "FeaturesType"),
+    "comfy_api.latest.io.Schema": ("limits.py:schema",),
+    "comfy_extras.nodes_train.TrainSampler": ("train_lora.py:sampler",),
+    "comfy.weight_adapter.bypass.BypassForwardHook": ("packed_dit.py:hook",),
     "comfy_api.latest.io.Int.Input": (),
     "comfy_api.latest.io.Combo.Input": (),
     "comfy_api.latest._io.HiddenHolder": ("cls.hidden",),
@@ -85,7 +89,7 @@ STAND_INS = {
         0,
         True,
     ),
-    ("sama_core/comfyui/model.py", "PackedSamaDiT.forward"): (
+    ("sama_core/comfyui/packed_dit.py", "PackedSamaDiT.forward"): (
         "comfy.ldm.wan.model.WanModel.forward",
         0,
         False,
@@ -93,11 +97,12 @@ STAND_INS = {
 }
 
 # Where ComfyUI calls functions of ours: its file, and what it calls there → ours, by file and name.
-_MODEL, _VIEW, _WINDOWS, _LOADERS = (
-    f"sama_core/comfyui/{name}.py" for name in ("model", "video_view", "context_windows", "loaders")
+_MODEL, _PACKED, _VIEW, _WINDOWS, _LOADERS = (
+    f"sama_core/comfyui/{name}.py"
+    for name in ("model", "packed_dit", "video_view", "context_windows", "loaders")
 )
 CALLED = {
-    ("comfy/model_base.py", "self.diffusion_model"): [(_MODEL, "PackedSamaDiT.forward")],
+    ("comfy/model_base.py", "self.diffusion_model"): [(_PACKED, "PackedSamaDiT.forward")],
     ("comfy/model_base.py", "self.process_timestep"): [(_MODEL, "SamaModel.process_timestep")],
     ("comfy/model_base.py", "unet_model"): [(_MODEL, "_dit_factory.build")],
     ("comfy/sampler_helpers.py", ".extra_conds_shapes"): [(_MODEL, "SamaModel.extra_conds_shapes")],
@@ -175,6 +180,7 @@ WORDS = {
         "control",
         "positive",
         "sample_sigmas",
+        "sigmas",
         "multigpu",
     ),
     ("comfy/patcher_extension.py",): ("wrappers", "callbacks", "transformer_options"),
@@ -199,7 +205,9 @@ WORDS = {
         "dit",
         "double_block",
         "block_index",
+        "grid_sizes",
         "img",
+        "img_offset",
         "txt",
         "vec",
         "pe",
