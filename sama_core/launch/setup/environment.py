@@ -93,9 +93,12 @@ class Environment:
         def refuse_a_link() -> None:
             if places.venv.is_symlink() and places.stamps.is_dir():
                 raise LaunchError(
-                    f"{places.venv.name}: is a link to {places.venv.resolve()}, which was made for "
-                    "another folder or another Python; needs an environment of its own. Remove the "
-                    "link and run the same command again."
+                    needed(
+                        f"{places.venv}",
+                        "a link to another installation's environment",
+                        "a folder of its own",
+                        "Delete the link, and run the same command again.",
+                    )
                 )
 
         def make() -> None:
@@ -105,15 +108,6 @@ class Environment:
                     "(Debian, Ubuntu: apt-get install python3-venv) and run the same command again."
                 )
             again = ["--clear"] if places.stamps.is_dir() else []
-            if again and places.venv.is_symlink():  # --clear would empty what it leads to
-                raise LaunchError(
-                    needed(
-                        f"{places.venv}",
-                        "a link to another installation's environment",
-                        "a folder of its own",
-                        "Delete the link, and run the same command again.",
-                    )
-                )
             self.commands.run([sys.executable, "-m", "venv", *again, places.venv], "making .venv")
 
         if not places.python.exists():

@@ -96,7 +96,7 @@ def test_an_environment_of_another_folder_is_not_cleared_through_a_link(pack, tm
     for name in ("constraints.txt", "requirements-test.txt", "pyproject.toml"):
         (copy.root / name).write_text((tmp_path / name).read_text())
     copy.venv.symlink_to(other)
-    with pytest.raises(LaunchError, match=r"\.venv: is a link to .*Remove the link"):
+    with pytest.raises(LaunchError, match="a link to another installation's environment"):
         get_ready(copy, Notes(copy))
     get_ready(pack, own)
     assert own.did == WHOLE_SET_UP
