@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from ..sama_core.comfyui import teacher_features
 from ..sama_core.comfyui.alignment_loss import METHODS, align
 from ..sama_core.comfyui.model import lattice_of_model
-from ..sama_core.comfyui.training_pairs import make_samples, read_clip
+from ..sama_core.comfyui.training_pairs import make_samples, read_pair, remark_on_sameness
 from ..sama_core.comfyui.unknown_words import remark_on_words
 from ..sama_core.geometry import DEFAULT_AREA
 from .inputs import check_instruction, instruction_input, model_inputs, remark_in, say_during_run
@@ -97,10 +97,10 @@ class TrainingPair(io.ComfyNode):
     def execute(
         cls, model, clip, vae, source, target, instruction, frames, area, clip_vision=None
     ) -> io.NodeOutput:
-        remark_in(None)([remark_on_words(clip, instruction)])
         area = area or getattr(model.model, "area", DEFAULT_AREA)
-        lattice = lattice_of_model(model)
-        before, after = (read_clip(one, area, lattice) for one in (source, target))
+        before, after = read_pair(source, target, area, lattice_of_model(model))
+        same = remark_on_sameness(before, after)
+        remark_in(None)([same, remark_on_words(clip, instruction)])
         bar = comfy.utils.ProgressBar(1)
         samples = make_samples(
             model, clip, vae, before, after, instruction, frames, clip_vision, bar.update_absolute

@@ -21,6 +21,8 @@ from .source import ClipSource
 
 SAME_RATE = 0.002
 """Rates that differ by less, such as 23.976 and 24, count as the same."""
+ASPECT_SLACK = 0.02
+"""Aspect ratios that differ by more, relatively, are not those of a clip and its edit."""
 STAMP_SLACK = Fraction(1, 500)
 """Seconds by which clocks of files round."""
 

@@ -47,7 +47,8 @@ def align(
     """A clone of `model` (ModelPatcher) that is aligned while it is trained.
 
     `block` counts from 1, 0 is the method's own; `rate` is the projector's. Raises SamaError for
-    features of several teachers or sizes, and for a method that needs others.
+    features of several teachers or sizes, for a method that needs others, and for masks that
+    are black alone.
     """
     require_sama(model)
     arm = ARMS[method]
@@ -56,6 +57,8 @@ def align(
     size = _refuse_mixed(features)
     with torch.inference_mode(False), torch.enable_grad():
         targets = {each.clip: _make(config, each, size) for each in features}
+        if config.saliency != "none":
+            _refuse_black(features)
         widths = {value.shape[-1] for name, value in _first(targets).items() if name == "features"}
         aligner = Aligner.for_model(
             config, model.model.dit_config, size, max(widths, default=1), PROJECTOR_SEED
@@ -73,6 +76,13 @@ def _refuse_mixed(features: Sequence[AlignFeatures]) -> tuple[int, int]:
         fix = "Give features of one teacher, of clips of one size."
         raise ConditioningError(needed("features", got, "one kind", fix))
     return features[0].size
+
+
+def _refuse_black(features: Sequence[AlignFeatures]) -> None:
+    """Raises ConditioningError where no mask has a subject: nothing would be aligned."""
+    if not any(each.made["mask"].any() for each in features):
+        fix = "Paint the subject white."
+        raise ConditioningError(needed("features", "masks that are all black", "a subject", fix))
 
 
 def _make(config: AlignConfig, features: AlignFeatures, size: tuple[int, int]) -> Made:
@@ -137,8 +147,9 @@ class AlignmentLoss:
         part = max(1, len(self.losses) // 10)
         if not self.losses:
             return "SAMA: the alignment met none of its clips. Make its features of these samples."
+        count = f"{len(self.losses)} steps" if len(self.losses) > 1 else "1 step"
         begin, end = (sum(rows) / part for rows in (self.losses[:part], self.losses[-part:]))
-        return f"SAMA: alignment loss {begin:.4f} → {end:.4f} in {len(self.losses)} steps"
+        return f"SAMA: alignment loss {begin:.4f} → {end:.4f} in {count}"
 
     def __call__(self, args: dict[str, Any]) -> dict[str, Any]:
         """The patch: hidden states as they are, with the alignment's gradient behind them."""

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..clip.comparison import even_size, fit_to
 from ..clip.film import Look, write_film
-from ..clip.pairs import Pair, Pairs
+from ..clip.pairs import ASPECT_SLACK, Pair, Pairs
 from ..clip.save import complete_or_absent
 from ..errors import ClipError, InputError, needed
 from ..text import clean_instruction
@@ -31,8 +31,6 @@ FOLDER, ROWS = "sama_pairs", "rows.jsonl"
 """In ComfyUI's output folder; and the file of rows in a collection."""
 LOOK = Look(crf=8, preset="faster")
 """Training data: nearly without loss."""
-ASPECT_SLACK = 0.02
-"""Aspect ratios that differ by more, relatively, cannot be trained on as a pair."""
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 """Names that Windows keeps for devices."""

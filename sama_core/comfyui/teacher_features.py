@@ -16,7 +16,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ..errors import RuntimeSetupError, needed
+from ..errors import ClipError, RuntimeSetupError, needed
 from ..region import fit_mask
 from ..training.alignment.cache import FeatureCache
 from ..training.alignment.config import AlignConfig
@@ -73,10 +73,13 @@ def make_features(
 ) -> AlignFeatures:
     """Features of a clip (F, H, W, 3) in 0…1, read from disk where they were made before.
 
-    `mask` (F, H, W) is the subject. Raises SamaError for a teacher that does not load or a mask
-    that does not fit.
+    `mask` (F, H, W) is the subject. Raises SamaError for a teacher that does not load, a mask
+    that does not fit, and frames smaller than a cell.
     """
     count, height, width = frames.shape[:3]
+    if min(height, width) < CELL:
+        got, fix = f"{width}x{height}", "Connect target_frames of SAMA Training Pair."
+        raise ClipError(needed("frames", got, f"sides of {CELL} pixels and more", fix))
     if mask is not None:
         mask = fit_mask(mask, count, height, width)
     source = None if teacher == PIXELS else _find_teachers().get(teacher)

@@ -62,17 +62,24 @@ def train(executor, guider, noise: Tensor, latent: Tensor, sampler, sigmas: Tens
     noise, latent = (_pack(each, shapes[0], sama) for each in (noise, latent))
     _prepare_sizes(sampler, shapes, sama)
     sampler.loss_fn = JointLoss(sampler.loss_fn, shapes[0].semantic_size, packed)
-    alignments = _begin_alignments(guider, sampler)
+    alignments = _begin_alignments(guider, sampler, len(shapes))
     try:
         return executor(noise, latent, sampler, sigmas, *rest, **named)
     finally:
         show_remarks([*remarks, *(one.summarise() for one in alignments)])
 
 
-def _begin_alignments(guider, sampler) -> list:
-    """The alignments on the model (see `alignment_loss`), told that a training begins."""
+def _begin_alignments(guider, sampler, samples: int) -> list:
+    """The alignments on the model (see `alignment_loss`), told that a training begins.
+
+    Train LoRA takes every list of the model's options that is as long as there are samples for one
+    entry of each sample, and hands on those of the batch alone. So such a list gets one more patch.
+    """
     patches = guider.model_options.get("transformer_options", {}).get("patches", {})
-    found = [one for one in patches.get("double_block", ()) if hasattr(one, "begin_training")]
+    behind_blocks = patches.get("double_block", [])
+    found = [one for one in behind_blocks if hasattr(one, "begin_training")]
+    if found and len(behind_blocks) == samples > 1:
+        patches["double_block"] = [*behind_blocks, lambda args: args]
     scaler = getattr(sampler, "grad_scaler", None)
     scale = (scaler.get_scale() if scaler else 1.0) / getattr(sampler, "grad_acc", 1)
     for one in found:

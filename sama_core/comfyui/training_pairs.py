@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..clip import ClipRange
+from ..clip.info import ClipInfo
+from ..clip.pairs import ASPECT_SLACK
 from ..errors import ClipError, ConditioningError, needed
 from ..geometry import ClipShape, Lattice
 from ..region import FittedClip
@@ -78,14 +80,35 @@ def make_samples(
     return samples
 
 
-def read_clip(given, area: int, lattice: Lattice) -> Tensor:
-    """All frames (F, H, W, 3) in 0…1 of a VIDEO or IMAGE batch, fitted to `area` pixels.
+def read_pair(source, target, area: int, lattice: Lattice) -> tuple[Tensor, Tensor]:
+    """All frames (F, H, W, 3) in 0…1 of two VIDEOs or IMAGE batches, fitted to `area` pixels.
 
-    Raises ClipError for a clip that cannot be read.
+    Raises ClipError for a clip that cannot be read, and for pictures of two shapes: one would be
+    cropped where the other is not, and nothing would lie at its place.
     """
+    (before, one), (after, other) = (_read_clip(each, area, lattice) for each in (source, target))
+    if abs(_aspect(one) / _aspect(other) - 1) > ASPECT_SLACK:
+        got, need = (f"{each.width}x{each.height}" for each in (other, one))
+        fix = "Cut both to the same picture."
+        raise ClipError(needed("target", got, f"the shape of its source, {need}", fix))
+    return before, after
+
+
+def _read_clip(given, area: int, lattice: Lattice) -> tuple[Tensor, ClipInfo]:
     video, images = (None, given) if torch.is_tensor(given) else (given, None)
     frames, info = read_source(video, images, 24.0, ClipRange(frames=0), area, lattice=lattice)
-    return frames[: info.frame_count]
+    return frames[: info.frame_count], info
+
+
+def _aspect(info: ClipInfo) -> float:
+    return float(info.width * info.facts.pixel_aspect / info.height)
+
+
+def remark_on_sameness(source: Tensor, target: Tensor) -> str | None:
+    """A remark on two equal clips (F, H, W, 3); None where something differs."""
+    if source.shape != target.shape or not torch.equal(source, target):
+        return None
+    return "SAMA: source and target are the same clip, which teaches that nothing is to be changed."
 
 
 def refuse_unlike(source: Tensor, target: Tensor) -> None:

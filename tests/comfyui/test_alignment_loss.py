@@ -110,6 +110,33 @@ def test_a_method_that_needs_a_mask_says_so(training, comfyui):
     training.run(training.train(pair, model=link, steps=1))
 
 
+def test_masks_that_are_all_black_are_refused(training, comfyui):
+    pair = training.pair(frames=0)
+    mask = training.add("SolidMask", value=0.0, width=32, height=32)
+    link = aligned(training, pair, method="sara_named", of={"mask": mask})
+    assert "masks that are all black" in comfyui.run(training.nodes, keep=[link[0]]).errors[0]
+
+
+def test_frames_smaller_than_a_cell_are_refused(training, comfyui):
+    small = training.add("EmptyImage", width=8, height=32, batch_size=1, color=3)
+    link = training.add("SAMATeacherFeatures", frames=small, teacher="pixels")
+    said = comfyui.run(training.nodes, keep=[link[0]]).errors[0]
+    assert "frames: got 8x32, needs sides of 16 pixels and more" in said
+
+
+def test_as_many_alignments_as_samples_act_in_every_step(training, comfyui):
+    """Train LoRA takes a list of that length for one entry of each sample."""
+    pair = training.pair()
+    held = aligned(training, pair)
+    features = training.nodes[held[0]]["inputs"]["features"]
+    settings = {"method": "trd", "weight": 0.5, "block": 1, "projector_rate": 1e-3}
+    twice = training.add("SAMAAlignmentLoss", model=held, features=features, **settings)
+    link = training.train(pair, model=twice, steps=2)
+    result = comfyui.run(training.nodes, keep=[link[0], twice[0]]).check()
+    options = result.values[twice[0]][0].model_options["transformer_options"]
+    assert [len(one.losses) for one in options["patches"]["double_block"]] == [2, 2]
+
+
 def test_features_are_kept_on_disk(training, comfyui, monkeypatch):
     from sama_core.comfyui import teacher_features
 

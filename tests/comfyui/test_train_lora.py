@@ -4,7 +4,7 @@ conditioning."""
 import pytest
 import torch
 
-from .graphs import output
+from .graphs import output, spoken
 from .training_graphs import Training
 
 
@@ -210,6 +210,24 @@ def test_conditioning_without_a_source_is_refused(training, comfyui):
     link = training.train(training.pair(frames=9), words)
     result = comfyui.run(training.nodes, keep=[link[0]])
     assert "conditioning without a source video" in result.errors[0]
+
+
+def images(training: Training, colour: int, width: int = 32) -> list:
+    return training.add("EmptyImage", width=width, height=32, batch_size=5, color=colour)
+
+
+def test_pictures_of_two_shapes_are_no_pair(training, comfyui):
+    """Both are fitted to 32x32, but one of them is cropped for it."""
+    link = training.pair(source=images(training, 1, 48), target=images(training, 2))
+    said = comfyui.run(training.nodes, keep=[link[0]]).errors[0]
+    assert "target: got 32x32, needs the shape of its source, 48x32" in said
+
+
+@pytest.mark.parametrize(("colour", "said"), [(0x204060, True), (0x204061, False)])
+def test_a_pair_of_one_clip_is_remarked_on(training, comfyui, colour, said):
+    pair = training.pair(source=images(training, 0x204060), target=images(training, colour))
+    result = comfyui.run(training.nodes, keep=[pair[0]]).check()
+    assert any("are the same clip" in line for line in spoken(result)) is said
 
 
 def test_latents_of_another_size_are_refused(training, comfyui):
