@@ -199,6 +199,8 @@ class TrainConfig:
         parts = self.trained_parts
         return [
             (self.stage in (0, 1), "stage", self.stage, "0 or 1"),
+            (self.data != "", "data", "nothing", "a file or a folder of rows"),
+            (-(2**63) <= self.seed < 2**64, "seed", self.seed, "a number of 64 bits"),
             (self.steps > 0, "steps", self.steps, "at least 1"),
             (self.batch_size > 0, "batch_size", self.batch_size, "at least 1"),
             *(self._check_accumulation(size) for size in sizes),

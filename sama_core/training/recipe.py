@@ -4,6 +4,7 @@ A misspelt key is an error, and so is a value of another type. A checkpoint keep
 it was made with; `refuse_changes` compares them when a run resumes.
 """
 
+import sys
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
@@ -22,6 +23,8 @@ else:
 Check = tuple[object, str, object, str]
 """Whether a setting is good, its name, its value, and what it must be."""
 
+LARGEST = sys.float_info.max
+"""What a number of a recipe may be at most: larger ones are infinite in computations."""
 ROOMS = Path(__file__).resolve().parents[1]
 """The folder whose rooms have recipes."""
 _RECIPES = (Path("training", "recipes"), Path("shapes", "recipes"))
@@ -163,12 +166,13 @@ def check_ranges(
     positive: Iterable[str] = (),
     not_negative: Iterable[str] = (),
 ) -> list[Check]:
-    """Checks of the named settings: in 0..1, above 0, and 0 or more."""
+    """Checks of the named settings: in 0..1, above 0, and 0 or more; none is without end."""
     values = {name: getattr(settings, name) for name in (*shares, *positive, *not_negative)}
     return [
         *((0 <= values[name] <= 1, name, values[name], "0 to 1") for name in shares),
         *((values[name] > 0, name, values[name], "more than 0") for name in positive),
         *((values[name] >= 0, name, values[name], "0 or more") for name in not_negative),
+        *((one <= LARGEST, name, one, "a finite number") for name, one in values.items()),
     ]
 
 

@@ -107,6 +107,11 @@ def run_command(
     except SamaError as failed:
         print(failed, file=sys.stderr)
         return failed.code if isinstance(failed, StoppedError) else 1
+    except OSError as failed:
+        got = f"{failed.strerror or failed}"
+        fix = "Start it again: it goes on from its last checkpoint."
+        print(needed(failed.filename or "a file", got, "room and rights", fix), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Stopped at once. What the last checkpoint holds is kept.", file=sys.stderr)
         return 130

@@ -24,7 +24,8 @@ def test_a_table_of_a_recipe(tmp_path):
     ("setting", "value", "said"),
     [
         ("lengths", [16], r"clips.lengths: got \[16\], needs numbers of 4k\+1"),
-        ("windows", -1, "clips.windows: got -1, needs 0 or more"),
+        ("windows", -1, "clips.windows: got -1, needs 0 to 1000"),
+        ("windows", 10**20, "clips.windows: got 100000000000000000000, needs 0 to 1000"),
         ("rates", "any", "clips.rates: got 'any', needs refuse or resample or frames"),
         ("fps", -1.0, "clips.fps: got -1.0, needs 0 or more"),
         ("workers", 1.5, "workers: got 1.5, needs a value of type int"),

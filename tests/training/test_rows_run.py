@@ -17,6 +17,7 @@ from sama_core.errors import SamaError
 from sama_core.training.__main__ import main
 from sama_core.training.config import load_config
 from sama_core.training.rows.rows_run import RowsRun
+from sama_core.training.run import run_command
 from sama_core.weights.checkpoint import plan_checkpoint
 from sama_core.weights.header import read_header
 
@@ -272,6 +273,17 @@ def test_fill_is_for_procedural_data(pairs, tmp_path, capsys):
         'pairs.jsonl, needs data "shapes". Clips from files are encoded when'
         in capsys.readouterr().err
     )
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    """As where the output folder is taken away, or its disk is full, in the middle of a run."""
+
+    def write(recipe, settings):
+        (tmp_path / "gone" / "log.jsonl").write_text("x")
+
+    assert run_command(["train", "x.toml"], "program", None, {"train": write}) == 1
+    said = capsys.readouterr().err
+    assert "log.jsonl: got No such file or directory, needs" in said and "Start it again" in said
 
 
 def test_export_without_a_checkpoint(pairs, tmp_path, capsys):

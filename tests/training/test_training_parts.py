@@ -56,6 +56,9 @@ def test_recipe_and_overrides(tmp_path):
         ("learing_rate = 1e-3\n", "unknown settings learing_rate"),
         ('learning_rate = "fast"\n', "learning_rate: got 'fast', needs a value of type float"),
         ("accumulation = 0\n", "accumulation: got 0, needs a divisor of batch_size 2"),
+        ("learning_rate = inf\n", "learning_rate: got inf, needs a finite number"),
+        ("lora_rank = 2\nlora_alpha = inf\n", "lora_alpha: got inf, needs a finite number"),
+        (f"seed = {10**23}\n", "seed: got 1000.*, needs a number of 64 bits"),
         ("frames = 16\n", "frames: got 16, needs 4k\\+1"),
         ("height = 60\n", "size: got 64x60"),
         ("ema = 1.0\n", "ema: got 1.0"),
@@ -69,6 +72,11 @@ def test_recipe_and_overrides(tmp_path):
 def test_recipe_with_a_slip_is_refused(tmp_path, more, message):
     with pytest.raises(ConfigError, match=message):
         load_config(recipe(tmp_path, more))
+
+
+def test_no_data_is_not_the_folder_of_the_command(tmp_path):
+    with pytest.raises(ConfigError, match="data: got nothing, needs a file or a folder of rows"):
+        load_config(recipe(tmp_path), data="")
 
 
 def test_recipe_that_lacks_something(tmp_path):

@@ -210,6 +210,8 @@ def test_rows_that_cannot_be_held_out(data, tmp_path, wanted, message):
         ({"rows": 2, "sigmas": (0.0,)}, "validation.sigmas"),
         ({"rows": 2, "every": 0}, "validation.every"),
         ({"rows": 2, "cfg": -2.0}, "validation.cfg"),
+        ({"rows": 2, "cfg": float("inf")}, "validation.cfg"),
+        ({"rows": 2, "steps": 10**20}, "validation.steps"),
         ({"rows": 1.5}, "validation.rows: got 1.5"),
     ],
 )

@@ -86,7 +86,7 @@ def run(words: Sequence[str], places: Places, stages: Stages) -> None:
             process.kill()
             process.wait()
         shown.close()
-    if stopped:
+    if stopped and process.returncode:
         stages.say(shown.last)
         raise LaunchError(STOPPED)
     if process.returncode:

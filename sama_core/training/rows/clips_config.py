@@ -51,7 +51,7 @@ class ClipsConfig:
         refuse_bad(
             [
                 (good, "clips.lengths", shown, f"numbers of {WAN_21.frame_rule}, in a list"),
-                (self.windows >= 0, "clips.windows", self.windows, "0 or more"),
+                (0 <= self.windows <= 1000, "clips.windows", self.windows, "0 to 1000"),
                 (self.rates in RATES, "clips.rates", repr(self.rates), " or ".join(RATES)),
                 (0 <= self.fps < math.inf, "clips.fps", self.fps, "0 or more"),
                 (self.workers >= 0, "clips.workers", self.workers, "0 or more"),

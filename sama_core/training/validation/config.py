@@ -47,8 +47,8 @@ class ValidationConfig:
             (_is_choice(self.samples), "validation.samples", repr(self.samples), _SAMPLES),
             (self.every > 0, "validation.every", self.every, "1 or more"),
             (self.sample_every >= 0, "validation.sample_every", self.sample_every, "0 or more"),
-            (self.steps > 0, "validation.steps", self.steps, "1 or more"),
-            (self.cfg == -1 or self.cfg >= 0, "validation.cfg", self.cfg, "0 or more, or -1"),
+            (1 <= self.steps <= 1000, "validation.steps", self.steps, "1 to 1000"),
+            (self.cfg == -1 or 0 <= self.cfg <= 100, "validation.cfg", self.cfg, "0 to 100, or -1"),
         ]
 
     @classmethod

@@ -19,7 +19,7 @@ WAITS = """
 import pathlib, signal, sys, time
 def save(number, frame):
     print("saved at step 7", flush=True)
-    sys.exit(0)
+    sys.exit(int(sys.argv[1]))
 signal.signal(signal.SIGINT, save)
 print("begun", flush=True)
 pathlib.Path("begun").touch()
@@ -111,11 +111,13 @@ def test_all_lines_of_what_went_wrong_are_shown(places, tmp_path, monkeypatch, c
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_lets_the_trainer_save(places, tmp_path, monkeypatch, capfd, number):
+@pytest.mark.parametrize("code", [130, 0])
+def test_a_stop_lets_the_trainer_save(places, tmp_path, monkeypatch, capfd, number, code):
+    """One that comes after the last step stops nothing: the training is done, with code 0."""
     worker = tmp_path / "worker.py"
     worker.write_text(WAITS)
     stub = tmp_path / "python"
-    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{worker}"\n')
+    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{worker}" {code}\n')
     stub.chmod(0o755)
     monkeypatch.setattr(type(places), "python", stub)
     (tmp_path / "mine.toml").touch()
@@ -126,7 +128,8 @@ def test_a_stop_lets_the_trainer_save(places, tmp_path, monkeypatch, capfd, numb
         os.kill(os.getpid(), number)
 
     threading.Thread(target=press, daemon=True).start()
-    assert main(["train", "mine.toml"], places) == 1
+    assert main(["train", "mine.toml"], places) == bool(code)
     shown = capfd.readouterr()
     assert "saved at step 7" in shown.out
-    assert "The same command continues from the last checkpoint" in shown.err
+    told = "The same command continues from the last checkpoint" in shown.err
+    assert told == bool(code)
