@@ -1,6 +1,7 @@
 """SAMA Teacher Features and SAMA Alignment Loss, with ComfyUI's own Train LoRA."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -157,9 +158,11 @@ def test_features_are_kept_on_disk(training, comfyui, monkeypatch):
 def test_teachers_are_listed_by_their_folders(comfyui):
     from sama_core.comfyui.teacher_features import list_teachers
 
+    folders = comfyui.models("sama_teachers")
     for name, kind in (("my-dino", "dinov3_vit"), ("strange", "bert")):
-        folder = comfyui.models("sama_teachers") / name
-        folder.mkdir(exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({"model_type": kind}))
-    assert "pixels" in list_teachers() and "my-dino" in list_teachers()
-    assert "strange" not in list_teachers()
+        (folders / name).mkdir()
+        (folders / name / "config.json").write_text(json.dumps({"model_type": kind}))
+    listed = list_teachers()
+    for name in ("my-dino", "strange"):
+        shutil.rmtree(folders / name)  # else other tests find them in the node's list
+    assert listed == ["pixels", "my-dino"]
