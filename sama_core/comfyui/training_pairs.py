@@ -22,7 +22,7 @@ from ..clip import ClipRange
 from ..clip.info import ClipInfo
 from ..clip.pairs import ASPECT_SLACK
 from ..errors import ClipError, ConditioningError, needed
-from ..geometry import ClipShape, Lattice
+from ..geometry import Lattice
 from ..region import FittedClip
 from ..training.semantics.encoder import GRID
 from ..training.semantics.pixel_encoder import STATISTICS, PixelEncoder
@@ -123,14 +123,18 @@ def cut_pieces(count: int, frames: int, lattice: Lattice) -> list[slice]:
     """Where samples of `frames` frames lie in a clip of `count`; what is left over is not used.
 
     A shorter clip is one sample, as long as the model takes. `frames` 0 takes the whole clip as
-    one. Raises ClipError for a clip without a frame.
+    one. Raises ClipError for a clip without a frame, and for a count that the model does not take.
     """
     if count < 1:
         raise ClipError(needed("clip", "no frames", "one or more", "Choose another clip."))
     longest = lattice.frames_of((count - 1) // lattice.temporal + 1)
     if not frames or frames > count:
         return [slice(0, longest)]
-    ClipShape(frames, lattice.side_multiple, lattice.side_multiple, lattice).latent()
+    below = lattice.frames_of((frames - 1) // lattice.temporal + 1)
+    if frames != below:
+        step = lattice.temporal
+        fix = f"Set frames to {below} or {below + step}."
+        raise ClipError(needed("frames of a sample", frames, f"{step}k+1", fix))
     return [slice(start, start + frames) for start in range(0, count - frames + 1, frames)]
 
 

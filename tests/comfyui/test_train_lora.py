@@ -223,6 +223,11 @@ def test_pictures_of_two_shapes_are_no_pair(training, comfyui):
     assert "target: got 32x32, needs the shape of its source, 48x32" in said
 
 
+def test_a_length_that_the_model_does_not_take_is_named_with_the_next_ones(training, comfyui):
+    said = comfyui.run(training.nodes, keep=[training.pair(frames=7)[0]]).errors[0]
+    assert "frames of a sample: got 7, needs 4k+1. Set frames to 5 or 9." in said
+
+
 @pytest.mark.parametrize(("colour", "said"), [(0x204060, True), (0x204061, False)])
 def test_a_pair_of_one_clip_is_remarked_on(training, comfyui, colour, said):
     pair = training.pair(source=images(training, 0x204060), target=images(training, colour))
