@@ -137,6 +137,14 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="the same seed gives the same edit (default: %(default)s)",
     )
+    add("--lora", metavar="NAME", help="a LoRA of ComfyUI's models/loras (default: none)")
+    add(
+        "--lora-strength",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how much of the LoRA is applied (default: %(default)g)",
+    )
     add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
     add(
         "--area",

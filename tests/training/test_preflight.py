@@ -7,6 +7,7 @@ import pytest
 
 from sama_core.errors import CheckpointError
 from sama_core.training import packages
+from sama_core.training.recipe import ConfigError
 from sama_core.training.rows import preflight
 from sama_core.training.rows.clips_config import ClipsConfig
 from sama_core.training.rows.preflight import PreflightError, list_room, refuse_missing
@@ -68,6 +69,17 @@ def test_everything_is_named_at_once_with_source_and_folder(tmp_path, monkeypatc
 def test_one_lack_is_the_error_that_it_is(rows, tmp_path):
     with pytest.raises(CheckpointError, match=r"vae .*gone: got no file, needs a weight file"):
         RowsRun.of(config(rows, tmp_path / "out", vae=str(tmp_path / "gone")))
+
+
+def test_a_converted_model_says_how_it_is_made(rows, tmp_path):
+    name = str(tmp_path / "sama_14b_ema_fp8_scaled.safetensors")
+    with pytest.raises(CheckpointError, match="convert FILE --format fp8_scaled makes this one"):
+        RowsRun.of(config(rows, tmp_path / "out", model=name))
+
+
+def test_an_output_of_nothing_is_refused(rows):
+    with pytest.raises(ConfigError, match="output: got nothing, needs a folder"):
+        RowsRun.of(config(rows, ""))
 
 
 def test_a_teacher_is_named_with_its_source(rows, tmp_path):

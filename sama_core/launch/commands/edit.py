@@ -18,6 +18,7 @@ from ..server.client import QUEUE_PATH, Client, Refused
 from ..server.follow import LOAD, SAVE, Follower, saved_file
 from ..server.process import Server, job_folder, job_options, prepare_base, server_options
 from ..server.workflow import (
+    add_lora,
     class_types,
     listed_trio,
     load_workflow,
@@ -42,6 +43,7 @@ LIMITS = {
     "cfg": (0, 100),
     "seed": (0, 2**64 - 1),
     "area": (32 * 32, 4096 * 4096),
+    "lora_strength": (-20, 20),
 }
 """Lowest and highest value of each option, as the nodes' inputs have them; NaN is outside."""
 FITS = ("crop to bucket", "letterbox", "stretch", "keep size")
@@ -131,6 +133,8 @@ def make_graph(
     if trio.small:
         stages.say(trio.notice())
     set_models(graph, trio)
+    if options.lora:
+        add_lora(graph, client, options.lora, options.lora_strength)
     set_inputs(graph, "LoadVideo", file=client.upload(clip))
     set_inputs(
         graph,
@@ -221,7 +225,8 @@ def check_options(options: Namespace) -> None:
         if value not in (None, OWN.get(name)) and not least <= value <= most:
             low, high = value < least, value > most
             need = f"{least} or more" if low else f"{most:,} or less" if high else "a number"
-            raise LaunchError(needed(f"--{name}", str(value)[:40], need, f"Give another --{name}."))
+            option = f"--{name.replace('_', '-')}"
+            raise LaunchError(needed(option, str(value)[:40], need, f"Give another {option}."))
 
 
 def area_pixels(text: str) -> int:

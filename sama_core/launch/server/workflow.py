@@ -15,6 +15,7 @@ LOADERS = (
     ("SAMALoadVAE", "vae_name"),
 )
 """The loader of each file of a trio, and its input for the file's name."""
+LORA = ("SAMALoadLora", "lora_name")
 ONLY_SHOWS = "SAMACompare"
 """The node that a canvas plays the edit in; without one it would be work for nothing."""
 
@@ -69,6 +70,32 @@ def set_models(graph: dict, trio: Trio) -> None:
         LOADERS, (trio.diffusion_model, trio.text_encoder, trio.vae), strict=True
     ):
         set_inputs(graph, class_type, **{name: file})
+
+
+def add_lora(graph: dict, client: Client, name: str, strength: float) -> None:
+    """Puts a LoRA of the server's models/loras behind the model's loader.
+
+    Raises LaunchError if the server does not list it.
+    """
+    listed = client.choices(*LORA)
+    if name not in listed:
+        raise LaunchError(
+            needed(
+                "--lora",
+                name,
+                f"a file of models/loras: {', '.join(listed) or 'there is none'}",
+                "Copy it there, or give the name as it stands here.",
+            )
+        )
+    loader = next(key for key, node in graph.items() if node["class_type"] == LOADERS[0][0])
+    for node in graph.values():
+        for socket, value in node["inputs"].items():
+            if value == [loader, 0]:
+                node["inputs"][socket] = ["lora", 0]
+    graph["lora"] = {
+        "class_type": LORA[0],
+        "inputs": {"model": [loader, 0], LORA[1]: name, "strength": strength},
+    }
 
 
 def class_types(graph: dict) -> list[str]:

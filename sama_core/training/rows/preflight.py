@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from ...convert.formats import FORMATS
 from ...errors import CheckpointError, RuntimeSetupError, SamaError, needed
 from ...geometry import WAN_21
 from ...released_files import DIFFUSION_MODEL, MODEL_FILES, TEXT_ENCODER, VAE
@@ -108,7 +109,9 @@ def _check_file(name: str, value: str, role: str, folders: bool = False) -> None
     path = Path(value)
     if path.is_file() or (folders and path.is_dir()):
         return
-    fix = f"Set {name} in the recipe. {_where(name)}"
+    made = next((form for form in FORMATS if path.stem.endswith(f"_{form}")), None)
+    convert = f" python3 run.py convert FILE --format {made} makes this one of it." if made else ""
+    fix = f"Set {name} in the recipe. {_where(name)}{convert}"
     raise CheckpointError(needed(f"{name} {value}", "no file", "a weight file", fix))
 
 
@@ -205,6 +208,9 @@ def _packages(config: TrainConfig) -> Iterator[str]:
 
 def _check_output(config: TrainConfig) -> None:
     """ConfigError where the output folder is none, or cannot be written to."""
+    if not config.output:
+        fix = "Set output to a folder of your own: all that the run makes is kept there."
+        raise ConfigError(needed("output", "nothing", "a folder", fix))
     folder = Path(config.output).resolve()
     there = next(one for one in (folder, *folder.parents) if one.exists())
     try:

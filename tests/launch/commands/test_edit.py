@@ -117,6 +117,21 @@ def test_options_reach_the_workflow_and_nothing_is_overwritten(run, clip, tmp_pa
     )
 
 
+def test_a_lora_is_put_behind_the_model(run, clip, tmp_path):
+    few = ["--video", str(clip), "--steps", "1", "--cfg", "1", "--frames", "1", "--out", "out.mp4"]
+    lora = "sama_shapes_anchor.safetensors"
+    assert run(*few, "--lora", lora, "--lora-strength", "0.5")[0] == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        graph = json.loads(container.metadata["prompt"])
+    loader = next(key for key, node in graph.items() if node["class_type"] == "SAMALoadModel")
+    edit = next(node for node in graph.values() if node["class_type"] == "SAMAEdit")
+    assert edit["inputs"]["model"] == ["lora", 0]
+    assert graph["lora"]["inputs"] == {"model": [loader, 0], "lora_name": lora, "strength": 0.5}
+    code, _, error = run(*few, "--lora", "absent.safetensors")
+    assert code == 1 and "--lora: got absent.safetensors, needs a file of models/loras: " in error
+    assert lora in error
+
+
 def test_the_fit_that_edits_all_can_be_asked_for(run, clip, tmp_path):
     """What the remark on unedited sides advises is an option, with all of the node's choices."""
     assert tuple(map(str, Fit)) == FITS
@@ -240,6 +255,7 @@ def test_a_file_that_is_no_video(run, tmp_path, places, probed):
         (["--frames", "0"], "--frames: got 0, needs 1 or more"),
         (["--seed", "-1"], "--seed: got -1"),
         (["--cfg", "-0.5"], "--cfg: got -0.5"),
+        (["--lora-strength", "21"], "--lora-strength: got 21.0, needs 20 or less"),
         (["--cfg", "nan"], "--cfg: got nan, needs a number"),
         (["--cfg", "inf"], "--cfg: got inf, needs 100 or less"),
         (
