@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -10,12 +11,14 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from sama_core.geometry import WAN_21
 from sama_core.training.__main__ import main
 from sama_core.training.config import load_config
 from sama_core.training.outputs import load_state
 from sama_core.training.recipe import ConfigError
 from sama_core.training.rows.held_out import hold_out
-from sama_core.training.rows.rows import read_rows
+from sama_core.training.rows.held_out_rows import HeldOutRows
+from sama_core.training.rows.rows import Row, RowError, read_rows
 from sama_core.training.rows.rows_run import RowsRun
 from sama_core.training.validation.config import ValidationConfig
 
@@ -201,6 +204,26 @@ def test_rows_of_another_file(data, tmp_path):
 def test_rows_that_cannot_be_held_out(data, tmp_path, wanted, message):
     with pytest.raises(ConfigError, match=message):
         rows_of(data, tmp_path, wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (
+            1,
+            r"held out by \[validation\], rows = 1\. .* set validation\.rows to the numbers",
+        ),
+        ((1,), r"held out by \[validation\], rows = \[1\]\. Correct the row, or set"),
+        ("other.jsonl", r"held out by other\.jsonl in \[validation\]\. Correct the row there"),
+    ],
+)
+def test_a_damaged_row_says_that_it_is_held_out(tmp_path, wanted, message):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    made = config(tmp_path, tmp_path, validation=ValidationConfig(rows=wanted))
+    encoders = SimpleNamespace(text=lambda _: torch.zeros(2, 32))
+    row = Row(1, tmp_path / "broken.mp4", tmp_path / "broken.mp4", "x")
+    with pytest.raises(RowError, match=rf"^row 1: video 'broken.mp4': .*{message}"):
+        HeldOutRows(made, [row], encoders, WAN_21)
 
 
 @pytest.mark.parametrize(

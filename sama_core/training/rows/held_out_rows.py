@@ -1,5 +1,6 @@
 """The held-out rows of a file as the model sees them, encoded once."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ..objective import TrainBatch
 from ..validation.held_out_loss import HeldOutRow, to_levels
 from .data import read_row
 from .frozen_encoders import FrozenEncoders
-from .rows import Row, RowError
+from .rows import Row, RowError, row_error
 
 USUAL_FPS = 16.0
 """Of a clip whose file does not say."""
@@ -27,7 +28,9 @@ class HeldOutRows:
     def __init__(
         self, config: TrainConfig, rows: Iterable[Row], encoders: FrozenEncoders, lattice: Lattice
     ):
-        """Reads and encodes the rows. Raises RowError for one that cannot be read."""
+        """Reads and encodes the rows. Raises RowError for one that cannot be read: a
+        loss that is measured on other rows than those asked for is no answer.
+        """
         self.config, self.encoders, self.lattice = config, encoders, lattice
         self.negative = encoders.text(EDIT_TAG)[None]
         self.guidance = release_of(self.negative.shape[-1]).cfg
@@ -45,9 +48,13 @@ class HeldOutRows:
         config, encode = self.config, self.encoders
         frames = 1 if row.is_image else config.frames
         shape = ClipShape(frames, config.height, config.width, self.lattice)
-        source, target = read_row(row, shape)
+        try:
+            source, target = read_row(row, shape)
+        except RowError as wrong:
+            raise _unusable(config, str(wrong)) from wrong
         if source is None:
-            raise RowError(f"row {row.number}: got a clip without an edit, needs a pair.")
+            need = "a pair"
+            raise _unusable(config, str(row_error(row.number, "a clip without an edit", need)))
         semantic = encode.semantic(target[0])[None] if config.semantic_weight else None
         batch = TrainBatch(
             target_latents=encode.latents(target)[None],
@@ -58,6 +65,17 @@ class HeldOutRows:
         )
         shown = to_levels(source), to_levels(target)
         return HeldOutRow(row.number, batch, self.negative, *shown, _fps(row.target))
+
+
+def _unusable(config: TrainConfig, wrong: str) -> RowError:
+    """What is wrong with a row, that it is held out, and what to set."""
+    rows = config.validation.rows if config.validation else 0
+    if isinstance(rows, str):
+        held, fix = f"{Path(rows).name} in [validation]", "Correct the row there, or take it out."
+    else:
+        held = f"[validation], rows = {json.dumps(rows)}"
+        fix = "Correct the row, or set validation.rows to the numbers of good rows, such as [1, 2]."
+    return RowError(f"{wrong} The row is held out by {held}. {fix}")
 
 
 def _fps(path: Path) -> float:
