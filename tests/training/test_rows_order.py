@@ -174,6 +174,16 @@ def test_weights_of_rows_in_a_file(folder, encoders):
 # --- windows and rates -------------------------------------------------------------------------
 
 
+def test_every_weight_of_0_is_told(folder, encoders):
+    rows = [{**row, "weight": 0} for row in ROWS[:2]]
+    with pytest.raises(
+        RowError,
+        match="data data.jsonl: got a weight of 0 for every good row with videos, needs a weight "
+        "above 0 for one. Set its weight or repeats",
+    ):
+        data_of(folder, encoders, rows, image_share=0.0)
+
+
 def test_starts_of_windows():
     assert list(list_starts(20, 5, 0)) == list(range(16))
     assert list_starts(20, 5, 1) == [0] and list_starts(5, 5, 0) == [0] == list_starts(3, 5, 4)

@@ -83,6 +83,7 @@ class RowsData:
         rows, wrong = read_usable_rows(config, features)
         found = len(rows)
         rows, self.held_out = hold_out(config, rows)
+        self._idle = {row.is_image for row in rows} - {row.is_image for row in rows if row.weight}
         looks = Looks(clips)
         groups, unfit = group_rows(config, rows, looks, lattice)
         wrong = dict(sorted({**wrong, **unfit}.items()))
@@ -205,6 +206,10 @@ class RowsData:
 
     def _nothing_left(self, kind: str, fix: str = "Correct the rows.") -> RowError:
         first = next(iter(self.bad.reasons.values()), "")
+        if (kind == "images") in self._idle:
+            got, need = f"a weight of 0 for every good row with {kind}", "a weight above 0 for one"
+            more = "Set its weight or repeats, or take the 0_ from its folder's name."
+            return RowError(needed(f"data {self.path.name}", got, need, f"{more} {first}".strip()))
         return RowError(
             needed(
                 f"data {self.path.name}",
