@@ -4,6 +4,7 @@ import json
 import os
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -22,7 +23,8 @@ from sama_core.training.rows.groups import Looks
 from sama_core.training.rows.kept_tensors import KeptTensors
 from sama_core.training.rows.preflight import refuse_missing
 from sama_core.training.rows.row_samples import SampleReader
-from sama_core.training.rows.rows import Row, RowError, read_rows
+from sama_core.training.rows.rows import BadRows, Row, RowError, read_rows
+from sama_core.training.validation.held_out_loss import Validation
 
 from .rows_files import BLUE, RED, clip, config, image, jsonl, pair
 
@@ -191,6 +193,39 @@ def test_an_output_that_is_no_folder(tmp_path, place):
     with pytest.raises(ConfigError, match=r"output: got .*file, Not a directory, needs a folder"):
         refuse_missing(config(rows, tmp_path / place))
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+# --- what a run writes anew ------------------------------------------------------------------
+
+
+def write_reports(folder: Path) -> None:
+    BadRows(folder, "rows.jsonl", 2, {2: "row 2: got no row."})
+    measured = SimpleNamespace(samples=0), SimpleNamespace(rows=[])
+    Validation(*measured, 0, folder)._write(4, {"validation": 0.5})
+
+
+def test_reports_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A full disk leaves those of the run before as they were."""
+    write_reports(tmp_path)
+    files = [tmp_path / name for name in ("bad_rows.jsonl", "validation.jsonl")]
+    before = [file.read_bytes() for file in files]
+    assert before == [
+        b'{"row": 2, "error": "row 2: got no row."}\n',
+        b'{"step": 4, "validation": 0.5}\n',
+    ]
+
+    def write_half(path, text, encoding):
+        path.write_bytes(text.encode(encoding)[: len(text) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(OSError, match="No space"):
+        BadRows(tmp_path, "rows.jsonl", 2, {1: "row 1: got no row."})
+    measured = SimpleNamespace(samples=0), SimpleNamespace(rows=[])
+    with pytest.raises(OSError, match="No space"):
+        Validation(*measured, 0, tmp_path)._write(8, {"validation": 0.25})
+    assert [file.read_bytes() for file in files] == before
+    assert sorted(tmp_path.iterdir()) == files
 
 
 # --- the cache -----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from typing import Any
 
 from ...errors import SamaError, needed, shorten
 from ...text import clean_instruction
+from ...weights.write import whole_file
 from .media_files import is_image_file
 from .pair_folder import Entry, list_entries
 
@@ -238,10 +239,9 @@ class BadRows:
         self.unaligned: set[int] = set()
         self._lock = Lock()
         if write:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(
-                "".join(_line(*entry) for entry in self.reasons.items()), encoding="utf-8"
-            )
+            text = "".join(_line(*entry) for entry in self.reasons.items())
+            with whole_file(self.path) as partial:
+                partial.write_text(text, encoding="utf-8")
             self.report()
 
     def __contains__(self, number: int) -> bool:

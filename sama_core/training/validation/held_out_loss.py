@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import needed
+from ...weights.write import whole_file
 from ..objective import TrainBatch
 from ..objectives import FlowMatching, JointObjective, SemanticAnchoring
 from ..objectives.mixture import JointInputs
@@ -151,8 +152,8 @@ class Validation:
         path = self.folder / VALIDATION_FILE
         before = TrainLog.read(path) if path.exists() else []
         lines = [line for line in before if line["step"] < step] + [{"step": step, **found}]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        with whole_file(path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
     # --- clips -----------------------------------------------------------------------------------
 
