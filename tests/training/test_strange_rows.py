@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sama_core.clip.film import KEPT, write_film
+from sama_core.errors import InputError
 from sama_core.geometry import WAN_21, ClipShape
 from sama_core.training.__main__ import main
 from sama_core.training.recipe import ConfigError, read_settings
@@ -26,7 +27,7 @@ from sama_core.training.rows.row_samples import SampleReader
 from sama_core.training.rows.rows import BadRows, Row, RowError, read_rows
 from sama_core.training.validation.held_out_loss import Validation
 
-from .rows_files import BLUE, RED, clip, config, image, jsonl, pair
+from .rows_files import BLUE, RED, clip, config, image, jsonl, pair, report
 
 
 def make_pair(folder: Path, name: str, text: bytes = b"make it blue") -> None:
@@ -58,6 +59,38 @@ def test_lines_of_others_stay_to_the_byte(tmp_path):
     assert append_row(file, {"id": "first"}) == 1
     assert file.is_symlink()
     assert real.read_bytes() == before + b'\n{"id": "new"}\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_rows_in_another_encoding_with_its_mark(tmp_path, encoding):
+    """PowerShell's `>` writes UTF-16."""
+    clip(tmp_path / "a.mp4", RED)
+    file = tmp_path / "rows.jsonl"
+    lines = [json.dumps(pair("a.mp4", "a.mp4", text), ensure_ascii=False) for text in ("é", "b")]
+    file.write_bytes("\r\n".join([*lines, ""]).encode(encoding))
+    rows, wrong = read_rows(file, 1)
+    assert ([row.text for row in rows], wrong) == (["é", "b"], {})
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])
+def test_a_file_of_a_mark_alone_is_empty(tmp_path, mark):
+    (tmp_path / "rows.jsonl").write_bytes(mark)
+    assert read_rows(tmp_path / "rows.jsonl", 1) == ([], {})
+
+
+def test_a_damaged_file_names_its_encoding(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(b"\xff\xfe{")
+    need = "damaged text in UTF-16, needs a JSONL file in UTF-8. Save the file as UTF-8."
+    with pytest.raises(RowError, match=need):
+        read_rows(tmp_path / "rows.jsonl", 1)
+
+
+def test_a_row_is_not_added_to_utf_16(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes("{}".encode("utf-16"))
+    with pytest.raises(InputError, match="got a file in UTF-16, needs one in UTF-8 to add to"):
+        append_row(file, {"id": "new"})
+    assert file.read_bytes() == "{}".encode("utf-16")
 
 
 @pytest.mark.parametrize("weight", [1e-300, 1e-6])
@@ -101,6 +134,43 @@ def test_names_over_two_lines(tmp_path):
     make_pair(tmp_path, "two\nlines")
     rows, wrong = read_rows(tmp_path, 1)
     assert len(rows) == 1 and not wrong
+
+
+def test_a_year_is_no_number_of_repeats(tmp_path):
+    (tmp_path / "2024_trip").mkdir()
+    make_pair(tmp_path / "2024_trip", "car")
+    assert read_rows(tmp_path, 1) == (
+        [],
+        {
+            1: "row 1: got 2024 repeats of 'car', as the name of its folder '2024_trip' says, "
+            "needs at most 1000: rename the folder, to '1_2024_trip' for 1."
+        },
+    )
+    (tmp_path / "2024_trip").rename(tmp_path / "1_2024_trip")
+    assert [row.weight for row in read_rows(tmp_path, 1)[0]] == [1]
+
+
+def test_rows_of_a_folder_are_told_by_name(tmp_path, capsys, caplog):
+    """By `check` and by training, at the first look and later."""
+    make_pair(tmp_path, "car")
+    (tmp_path / "hats").mkdir()
+    make_pair(tmp_path / "hats", "red", b"dog " * 600)
+    make_pair(tmp_path / "hats", "void", b" ")
+    main(["check", str(tmp_path), "--no-sheet"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("row    2  remark    tokens       hats/red: ")
+    assert shown[1].startswith("row    3  unusable  row          hats/void: got an empty ")
+    _, found = check(capsys, tmp_path, "--no-sheet")
+    assert [one["name"] for one in found["findings"]] == ["hats/red", "hats/void"]
+
+    _, wrong = read_rows(tmp_path, 1)
+    bad = BadRows(tmp_path / "out", tmp_path, 3, wrong)
+    bad.add(1, "row 1: got no video, needs one.")
+    assert report(tmp_path / "out") == [
+        {"row": 3, "error": "row 3 (hats/void): got an empty 'instruction', needs some text."},
+        {"row": 1, "error": "row 1 (car): got no video, needs one."},
+    ]
+    assert "row 1 (car): got no video" in caplog.text
 
 
 # --- check ---------------------------------------------------------------------------------------
@@ -199,7 +269,7 @@ def test_an_output_that_is_no_folder(tmp_path, place):
 
 
 def write_reports(folder: Path) -> None:
-    BadRows(folder, "rows.jsonl", 2, {2: "row 2: got no row."})
+    BadRows(folder, folder / "rows.jsonl", 2, {2: "row 2: got no row."})
     measured = SimpleNamespace(samples=0), SimpleNamespace(rows=[])
     Validation(*measured, 0, folder)._write(4, {"validation": 0.5})
 
@@ -220,7 +290,7 @@ def test_reports_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", write_half)
     with pytest.raises(OSError, match="No space"):
-        BadRows(tmp_path, "rows.jsonl", 2, {1: "row 1: got no row."})
+        BadRows(tmp_path, tmp_path / "rows.jsonl", 2, {1: "row 1: got no row."})
     measured = SimpleNamespace(samples=0), SimpleNamespace(rows=[])
     with pytest.raises(OSError, match="No space"):
         Validation(*measured, 0, tmp_path)._write(8, {"validation": 0.25})

@@ -88,7 +88,7 @@ class RowsData:
         groups, unfit = group_rows(config, rows, looks, lattice)
         wrong = dict(sorted({**wrong, **unfit}.items()))
         total = found + len(wrong) - len(unfit)
-        self.bad = BadRows(Path(config.output), self.path.name, total, wrong, write_report)
+        self.bad = BadRows(Path(config.output), self.path, total, wrong, write_report)
         self.schedule = Schedule(config, groups)
         self.images, self.clips = (
             [row for group in self.schedule.groups[image] for row in group.rows]

@@ -34,7 +34,7 @@ def fill_features(config: TrainConfig) -> str:
     features = RowFeatures(config, config.align, read_mask, open_text(config, device), device)
     rows, wrong = read_usable_rows(config, features)
     data = Path(config.data).name
-    bad = BadRows(Path(config.output), data, len(rows) + len(wrong), wrong)
+    bad = BadRows(Path(config.output), Path(config.data), len(rows) + len(wrong), wrong)
     done: Counter[str] = Counter()
     for row in tqdm(rows, desc="features", unit="row"):
         try:

@@ -16,7 +16,7 @@ from ..objective import TrainBatch
 from ..validation.held_out_loss import HeldOutRow, to_levels
 from .data import read_row
 from .frozen_encoders import FrozenEncoders
-from .rows import Row, RowError, row_error
+from .rows import Row, RowError, add_name, name_rows, row_error
 
 USUAL_FPS = 16.0
 """Of a clip whose file does not say."""
@@ -51,10 +51,10 @@ class HeldOutRows:
         try:
             source, target = read_row(row, shape)
         except RowError as wrong:
-            raise _unusable(config, str(wrong)) from wrong
+            raise _unusable(config, row.number, str(wrong)) from wrong
         if source is None:
-            need = "a pair"
-            raise _unusable(config, str(row_error(row.number, "a clip without an edit", need)))
+            lone = row_error(row.number, "a clip without an edit", "a pair")
+            raise _unusable(config, row.number, str(lone))
         semantic = encode.semantic(target[0])[None] if config.semantic_weight else None
         batch = TrainBatch(
             target_latents=encode.latents(target)[None],
@@ -67,15 +67,18 @@ class HeldOutRows:
         return HeldOutRow(row.number, batch, self.negative, *shown, _fps(row.target))
 
 
-def _unusable(config: TrainConfig, wrong: str) -> RowError:
+def _unusable(config: TrainConfig, number: int, wrong: str) -> RowError:
     """What is wrong with a row, that it is held out, and what to set."""
     rows = config.validation.rows if config.validation else 0
     if isinstance(rows, str):
-        held, fix = f"{Path(rows).name} in [validation]", "Correct the row there, or take it out."
+        data = Path(rows)
+        held, fix = f"{data.name} in [validation]", "Correct the row there, or take it out."
     else:
+        data = Path(config.data)
         held = f"[validation], rows = {json.dumps(rows)}"
         fix = "Correct the row, or set validation.rows to the numbers of good rows, such as [1, 2]."
-    return RowError(f"{wrong} The row is held out by {held}. {fix}")
+    said = add_name(wrong, number, name_rows(data) if data.exists() else {})
+    return RowError(f"{said} The row is held out by {held}. {fix}")
 
 
 def _fps(path: Path) -> float:

@@ -5,20 +5,22 @@
     name.mp4          name.txt                       stage 0: a clip to restore and its caption
     name_mask.mp4                                    where the text's subject is, for an alignment
     3_hats/           cats/                          folders of such files; rows of the first come
-                                                     three times as often
+                                                     three times as often, up to 1000 times
 
 Rows are numbered in the order of their names. Other files are ignored. A text is UTF-8, or UTF-16
 with its mark, as Notepad writes it.
 """
 
-import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .media_files import IMAGE_FILES, SHEET, VIDEO_FILES
+from .text_files import encoding_of
 
+LARGEST_WEIGHT = 1000
+"""Most repeats of a row."""
 ROLES = ("source", "target", "mask")
 _ROLE = re.compile(rf"(.+)_({'|'.join(ROLES)})", re.DOTALL)
 _REPEATS = re.compile(r"(\d+)_.", re.DOTALL)
@@ -37,6 +39,13 @@ def list_entries(folder: Path) -> list[Entry]:
     return found
 
 
+def name_of(entry: dict[str, Any]) -> str:
+    """What a row of a folder is called there: its clips' common name, after its own folder's."""
+    path = Path(entry.get("source") or entry["video"])
+    named = _ROLE.fullmatch(path.stem) if "source" in entry else None
+    return path.with_name(named[1] if named else path.stem).as_posix().replace("\n", " ")
+
+
 def _list_one(folder: Path, root: Path, repeats: int) -> Iterator[Entry]:
     files, names = _collect(folder)
     for name in names:
@@ -47,6 +56,11 @@ def _list_one(folder: Path, root: Path, repeats: int) -> Iterator[Entry]:
             yield f"{one!r} and {other!r}, needs one of them"
             continue
         role = {role: paths[0] if paths else None for role, paths in found.items()}
+        if repeats > LARGEST_WEIGHT:
+            got = f"{repeats} repeats of {name!r}, as the name of its folder {folder.name!r} says"
+            fix = f"rename the folder, to '1_{folder.name}' for 1"
+            yield f"{got}, needs at most {LARGEST_WEIGHT}: {fix}"
+            continue
         yield _entry(folder / name, root, role, repeats)
 
 
@@ -88,8 +102,7 @@ def _entry(name: Path, root: Path, role: dict[str, Path | None], repeats: int) -
 
 def _decode(text: bytes) -> str | None:
     """A text file's words; None where they are neither UTF-8 nor UTF-16 with a mark."""
-    is_wide = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return text.decode("utf-16" if is_wide else "utf-8-sig")
+        return text.decode(encoding_of(text))
     except UnicodeDecodeError:
         return None

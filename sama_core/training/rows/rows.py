@@ -21,7 +21,7 @@ summary. There are those too that were used without an alignment.
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -31,13 +31,14 @@ from ...errors import SamaError, needed, shorten
 from ...text import clean_instruction
 from ...weights.write import whole_file
 from .media_files import is_image_file
-from .pair_folder import Entry, list_entries
+from .pair_folder import LARGEST_WEIGHT, Entry, list_entries, name_of
+from .text_files import encoding_of, to_utf8
 
 PAIR_KEYS, CLIP_KEYS = ("source", "target", "instruction"), ("video", "caption")
 MASK_KEY, WEIGHT_KEY, REPEATS_KEY = "mask", "weight", "repeats"
 ROWS_FILE = "rows.jsonl"
 """The file of rows in a folder, as SAMA Keep Pair writes it."""
-LARGEST_WEIGHT, SMALLEST_WEIGHT = 1000, 0.001
+SMALLEST_WEIGHT = 0.001
 
 
 class RowError(SamaError):
@@ -91,6 +92,24 @@ def rows_file(path: Path) -> Path:
     return inside if path.is_dir() and inside.is_file() else path
 
 
+def name_rows(path: Path) -> dict[int, str]:
+    """What rows of a folder are called there, by number; none of a file. Raises RowError."""
+    path = rows_file(path)
+    if not path.is_dir():
+        return {}
+    entries, _ = _read_entries(path)
+    named = ((number, entry) for number, entry in enumerate(entries, 1) if isinstance(entry, dict))
+    return {number: name_of(entry) for number, entry in named}
+
+
+def add_name(reason: str, number: int, names: Mapping[int, str]) -> str:
+    """A sentence that begins with a row's number, with its name behind that, if it has one."""
+    start = f"row {number}"
+    if number not in names or not reason.startswith(f"{start}: "):
+        return reason
+    return f"{start} ({names[number]}){reason.removeprefix(start)}"
+
+
 def digest_rows(path: Path) -> str:
     """40 hexadecimal digits of what rows there are and what they say, not of the clips in them."""
     entries, _ = _read_entries(path)
@@ -106,7 +125,7 @@ def _read_entries(path: Path) -> tuple[Sequence[bytes | Entry], Path]:
     try:
         if path.is_dir():
             return list_entries(path), path
-        return [line.strip() for line in path.read_bytes().splitlines()], path.parent
+        return [line.strip() for line in _read_utf8(path).splitlines()], path.parent
     except OSError as broken:
         raise RowError(
             needed(
@@ -116,6 +135,17 @@ def _read_entries(path: Path) -> tuple[Sequence[bytes | Entry], Path]:
                 'Set data to its path, or to "shapes".',
             )
         ) from broken
+
+
+def _read_utf8(path: Path) -> bytes:
+    """A file of rows; PowerShell's `>` writes UTF-16. Raises RowError for one that is damaged."""
+    text = path.read_bytes()
+    try:
+        return to_utf8(text)
+    except UnicodeError:
+        got = f"damaged text in {encoding_of(text).upper()}"
+        fix = "Save the file as UTF-8."
+        raise RowError(needed(f"data {path}", got, "a JSONL file in UTF-8", fix)) from None
 
 
 def row_error(number: int, got: str, need: str) -> RowError:
@@ -229,13 +259,15 @@ class BadRows:
     """
 
     def __init__(
-        self, folder: Path, name: str, total: int, found: dict[int, str], write: bool = True
+        self, folder: Path, data: Path, total: int, found: dict[int, str], write: bool = True
     ):
-        """`total` rows of the data file `name`, of which `found` failed the first look.
+        """`total` rows of the file or folder `data`, of which `found` failed the first look.
 
         With several processes one begins the file (`write`), and each adds what it meets.
         """
-        self.path, self.name, self.total, self.reasons = folder / REPORT, name, total, dict(found)
+        self.path, self.name, self.total = folder / REPORT, data.name, total
+        self.names = name_rows(data) if data.exists() else {}
+        self.reasons = {one: add_name(reason, one, self.names) for one, reason in found.items()}
         self.unaligned: set[int] = set()
         self._lock = Lock()
         if write:
@@ -251,15 +283,16 @@ class BadRows:
         """Remember, log and write a row that turned out bad. May be called in several threads."""
         with self._lock:
             if number not in self.reasons:
-                self.reasons[number] = reason
-                self._write(number, reason)
+                self.reasons[number] = add_name(reason, number, self.names)
+                self._write(number, self.reasons[number])
 
     def add_unaligned(self, number: int) -> None:
         """Remember, log and write, once, a row that is used without an alignment."""
         if number not in self.unaligned:
             self.unaligned.add(number)
             need = "those of a teacher; it is trained on without an alignment"
-            self._write(number, str(row_error(number, "no features", need)))
+            reason = str(row_error(number, "no features", need))
+            self._write(number, add_name(reason, number, self.names))
 
     def _write(self, number: int, reason: str) -> None:
         logger.warning("%s: %s", self.name, reason)

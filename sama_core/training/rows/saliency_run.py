@@ -326,5 +326,5 @@ def _list_rows(config: TrainConfig, read: SaliencyRows, folder: Path) -> tuple[B
             rows.append(row)
         except RowError as lacks:
             wrong[row.number] = str(lacks)
-    data = Path(config.data).name
+    data = Path(config.data)
     return BadRows(folder, data, total, dict(sorted(wrong.items()))), rows

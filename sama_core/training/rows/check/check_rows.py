@@ -21,7 +21,7 @@ from ..clips_config import BEFORE
 from ..frames import Look, look_at
 from ..groups import find_shape
 from ..kept_tensors import KeptDigests
-from ..rows import Row, RowError, read_rows, unreadable
+from ..rows import Row, RowError, name_rows, read_rows, unreadable
 from .contact_sheet import MOST_ROWS, Shown, write_sheet
 from .count_tokens import Count, open_counter
 from .decode_clip import Decoded, decode, largest_difference
@@ -54,7 +54,7 @@ def check_rows(wanted: Wanted, sheet: Path | None = None) -> Report:
     """
     config, report = wanted.config, Report()
     rows, wrong = read_rows(Path(config.data), config.stage)
-    report.rows = len(rows) + len(wrong)
+    report.rows, report.names = len(rows) + len(wrong), name_rows(Path(config.data))
     count, report.tokens = open_counter(config.text_encoder)
     for number, reason in wrong.items():
         kind = "missing" if "got no file" in reason else "row"

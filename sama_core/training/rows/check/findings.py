@@ -19,6 +19,8 @@ class Finding:
     """In one sentence."""
     level: str = REMARK
     """UNUSABLE: training leaves the row out. REMARK: it is trained on."""
+    name: str = ""
+    """What the row is called in its folder; "" in a file."""
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Report:
 
     rows: int = 0
     """Rows in it."""
+    names: dict[int, str] = field(default_factory=dict)
+    """What rows of a folder are called there, by number."""
     findings: list[Finding] = field(default_factory=list)
     """In the order of the rows."""
     sizes: Counter[str] = field(default_factory=Counter)
@@ -54,7 +58,7 @@ class Report:
 
     def add(self, row: int, kind: str, text: str, level: str = REMARK) -> None:
         """Add a finding."""
-        self.findings.append(Finding(row, kind, text, level))
+        self.findings.append(Finding(row, kind, text, level, self.names.get(row, "")))
 
     def of_row(self, row: int) -> list[Finding]:
         """What there is to say about one row."""
@@ -77,7 +81,8 @@ class Report:
     def as_text(self) -> str:
         """For the terminal: what is wrong, row by row, then what there is."""
         lines = [
-            f"row {one.row:>4}  {one.level:<8}  {one.kind:<11}  {one.text}" for one in self.findings
+            f"row {one.row:>4}  {one.level:<8}  {one.kind:<11}  {_named(one)}{one.text}"
+            for one in self.findings
         ]
         lines += [""] if lines else []
         for name, found in (
@@ -96,3 +101,7 @@ class Report:
         remarks = sum(one.level == REMARK for one in self.findings)
         lines.append(f"{self.usable} of {self.rows} rows can be trained on; remarks: {remarks}.")
         return "\n".join(lines)
+
+
+def _named(one: Finding) -> str:
+    return f"{one.name}: " if one.name else ""
