@@ -15,6 +15,7 @@ from typing import Any
 
 from ...errors import InputError, needed
 from ...weights.write import whole_file
+from .text_files import UTF_8, encoding_of
 
 ID = "id"
 """The key that tells rows apart; other rows than ours may lack it."""
@@ -66,9 +67,17 @@ def _unusable(file: Path, failed: OSError) -> InputError:
 def _read_lines(file: Path) -> list[bytes]:
     """Lines with their ends, split as `read_rows` splits them."""
     try:
-        return file.read_bytes().splitlines(keepends=True)
+        text = file.read_bytes()
     except FileNotFoundError:
         return []
+    encoding = encoding_of(text)
+    if encoding != UTF_8:
+        got, fix = (
+            f"a file in {encoding.upper()}",
+            "Save it as UTF-8, or choose another collection.",
+        )
+        raise InputError(needed(f"rows {file}", got, "one in UTF-8 to add to", fix))
+    return text.splitlines(keepends=True)
 
 
 def _number_of(lines: list[bytes], key: str) -> int:
