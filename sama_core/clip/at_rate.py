@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+from ..errors import ClipError
 from .clip_range import LAST_SECOND, ClipRange
 from .pairs import STAMP_SLACK
 from .picture import Picture
@@ -76,8 +77,21 @@ def frames_at(fps: Fraction, frames: int, own: Fraction) -> int:
 
 
 def count_frames(source: ClipSource) -> int:
-    """Frames in a source, counted where it does not say. Raises ClipError for an unusable one."""
+    """Frames of a source that can be read. Raises ClipError for an unusable one.
+
+    The index of a download that was broken off counts frames that are not there; a file that holds
+    fewer than it says is decoded.
+    """
     if isinstance(source, AtRate):
         return source.count_from(count_frames(source.source))
-    stated = source.facts().frame_count
-    return source.frame_at(Fraction(LAST_SECOND)) if stated is None else stated
+    stated, coded = source.facts().frame_count, source.frame_at(Fraction(LAST_SECOND))
+    if stated is None or coded >= stated:
+        return coded if stated is None else stated
+    count = 0
+    try:
+        for picture in source.pictures(ClipRange()):
+            count = picture.number + 1
+    except ClipError:
+        if not count:
+            raise
+    return count

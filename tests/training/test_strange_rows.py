@@ -19,7 +19,7 @@ from sama_core.training.recipe import ConfigError, read_settings
 from sama_core.training.rows.append_row import append_row
 from sama_core.training.rows.check import check_rows
 from sama_core.training.rows.clips_config import BEFORE, ClipsConfig
-from sama_core.training.rows.frames import Look
+from sama_core.training.rows.frames import Look, look_at
 from sama_core.training.rows.groups import Looks
 from sama_core.training.rows.kept_tensors import KeptTensors
 from sama_core.training.rows.preflight import refuse_missing
@@ -176,20 +176,36 @@ def test_rows_of_a_folder_are_told_by_name(tmp_path, capsys, caplog):
 # --- check ---------------------------------------------------------------------------------------
 
 
-def test_a_clip_that_ends_early_is_not_as_long_as_it_says(tmp_path, capsys):
-    """A download that was broken off: its index, at the beginning, still counts all frames."""
+def break_off(folder: Path, more: int = 0) -> None:
+    """A clip of 40 frames, and its first 30 with some bytes `more` under an index of 40."""
     noise = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), np.uint8)
     times = [Fraction(number, 8) for number in range(40)]
-    write_film(tmp_path / "whole.mp4", zip(times, noise, strict=True), Fraction(8), KEPT)
-    whole = (tmp_path / "whole.mp4").read_bytes()
-    with av.open(str(tmp_path / "whole.mp4")) as container:
+    write_film(folder / "whole.mp4", zip(times, noise, strict=True), Fraction(8), KEPT)
+    whole = (folder / "whole.mp4").read_bytes()
+    with av.open(str(folder / "whole.mp4")) as container:
         places = [packet.pos for packet in container.demux(video=0) if packet.size]
-    (tmp_path / "part.mp4").write_bytes(whole[: places[30]])
+    (folder / "part.mp4").write_bytes(whole[: places[30] + more])
+
+
+def test_a_clip_that_ends_early_is_not_as_long_as_it_says(tmp_path, capsys):
+    """A download that was broken off: its index, at the beginning, still counts all frames."""
+    break_off(tmp_path)
     rows = jsonl(tmp_path / "rows.jsonl", [pair("part.mp4", "whole.mp4", "x")])
     code, found = check(capsys, rows, "frames=37", "width=32", "height=32", "--no-sheet")
     assert code == 1
     kinds = [(one["kind"], one["level"]) for one in found["findings"]]
     assert ("damaged", "remark") in kinds and ("short", "unusable") in kinds
+
+
+@pytest.mark.parametrize("more", [0, 40])
+@pytest.mark.parametrize(("clips", "count"), [({"windows": 0}, 30), ({"fps": 4.0}, 15)])
+def test_windows_are_drawn_from_the_frames_that_there_are(tmp_path, more, clips, count):
+    """Also where the file ends within a coded frame."""
+    break_off(tmp_path, more)
+    part, whole = tmp_path / "part.mp4", tmp_path / "whole.mp4"
+    table = ClipsConfig(**clips)
+    assert look_at(Row(1, whole, part, "x"), table, count=True).frames == count
+    assert look_at(Row(1, whole, whole, "x"), table, count=True).frames == count * 4 // 3
 
 
 def test_an_image_of_several_frames_is_told(tmp_path, capsys):

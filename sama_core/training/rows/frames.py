@@ -54,7 +54,8 @@ class Look:
 
 
 def look_at(row: Row, clips: ClipsConfig = BEFORE, count: bool = False) -> Look:
-    """What a row's files are, read as `clips` says; the frames are counted if `count`.
+    """What a row's files are, read as `clips` says; the frames that can be read are counted if
+    `count`, whatever the files say.
 
     Raises RowError for a file that cannot be read, a target that the source's crop does not fit,
     and rates that differ where they may not.
