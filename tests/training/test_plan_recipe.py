@@ -56,3 +56,9 @@ def test_rows_of_a_folder_are_counted(tmp_path):
         (tmp_path / "pairs" / f"{name}.txt").write_text("make it blue")
     found, _ = request_of(config(tmp_path / "pairs", tmp_path / "out", steps=7))
     assert found.rows == 2 and found.steps == 7
+
+
+def test_rows_in_utf_16_are_counted(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes('{"a": 1}\r\n\r\n{"b": 1}\r\n'.encode("utf-16"))
+    found, _ = request_of(config(tmp_path, tmp_path / "out"))
+    assert found.rows == 2

@@ -21,8 +21,7 @@ from ...weights.header import shard_paths
 from ..config import TrainConfig, load_config
 from ..recipe import ConfigError, read_settings
 from ..rows.clips_config import BEFORE
-from ..rows.pair_folder import list_entries
-from ..rows.rows import rows_file
+from ..rows.rows import count_rows
 from .packed import FORMATS
 
 NO_FILE = "Model file {} is not here: planned for SAMA-14B as released, by its published sizes."
@@ -80,13 +79,7 @@ def _with_model(request: TrainRequest, config: TrainConfig) -> tuple[TrainReques
 
 def _count_rows(data: Path) -> int | None:
     """Rows of a file or a folder; None where it is not here."""
-    data = rows_file(data)
-    if data.is_dir():
-        return sum(isinstance(entry, dict) for entry in list_entries(data))
-    if not data.is_file():
-        return None
-    with open(data, encoding="utf-8", errors="replace") as lines:
-        return sum(bool(line.strip()) for line in lines)
+    return count_rows(data) if data.exists() else None
 
 
 def plan_recipe(recipe: str | Path, machine: Machine, **settings: Any) -> str:

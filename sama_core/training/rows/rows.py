@@ -92,6 +92,11 @@ def rows_file(path: Path) -> Path:
     return inside if path.is_dir() and inside.is_file() else path
 
 
+def count_rows(path: Path) -> int:
+    """Lines of a file that are not blank, rows of a folder that lack nothing. Raises RowError."""
+    return sum(bool(entry) and not isinstance(entry, str) for entry in _read_entries(path)[0])
+
+
 def name_rows(path: Path) -> dict[int, str]:
     """What rows of a folder are called there, by number; none of a file. Raises RowError."""
     path = rows_file(path)
