@@ -81,7 +81,7 @@ class Report:
     def as_text(self) -> str:
         """For the terminal: what is wrong, row by row, then what there is."""
         lines = [
-            f"row {one.row:>4}  {one.level:<8}  {one.kind:<11}  {_named(one)}{one.text}"
+            f"row {one.row:>4}  {one.level:<8}  {one.kind:<11}  {_say_name(one)}{one.text}"
             for one in self.findings
         ]
         lines += [""] if lines else []
@@ -103,5 +103,5 @@ class Report:
         return "\n".join(lines)
 
 
-def _named(one: Finding) -> str:
+def _say_name(one: Finding) -> str:
     return f"{one.name}: " if one.name else ""
