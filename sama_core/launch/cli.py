@@ -117,11 +117,7 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
     )
     command.set_defaults(run=edit)
     add = command.add_argument
-    add(
-        "--video",
-        metavar="FILE",
-        help="the clip (default: the pack's own, a circle and a triangle)",
-    )
+    add("--video", metavar="FILE", help="the clip (default: the pack's own circle and triangle)")
     add(
         "--instruction",
         metavar="TEXT",
@@ -138,13 +134,7 @@ def _add_edit(commands: argparse._SubParsersAction) -> None:
         help="the same seed gives the same edit (default: %(default)s)",
     )
     add("--lora", metavar="NAME", help="a LoRA of ComfyUI's models/loras (default: none)")
-    add(
-        "--lora-strength",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="how much of the LoRA is applied (default: %(default)g)",
-    )
+    add("--lora-strength", type=float, default=1.0, metavar="X", help="of the LoRA (default: 1)")
     add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
     add(
         "--area",
