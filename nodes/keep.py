@@ -1,14 +1,23 @@
 """Keeping: accepted edits as training data."""
 
+from numbers import Real
+
 import torch
 from comfy_api.latest import io
 
 from ..sama_core.comfyui.compare import pair, progress
 from ..sama_core.comfyui.keep_pair import keep_pair, why_not_a_collection
 from .inputs import check_instruction, report_ui
+from .sockets import plain
 
 CLIP_TYPES = [io.Video, io.Image]
 NOT_ACCEPTED = "Not kept. Turn accept on and run again to keep this pair."
+
+
+def _is_on(accept: object) -> bool:
+    """Whether a switch is on that may be linked; what is no switch is refused in the run."""
+    value = plain(accept)
+    return isinstance(value, Real) and bool(value)
 
 
 class KeepPair(io.ComfyNode):
@@ -83,7 +92,7 @@ class KeepPair(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, instruction=None, collection=None, accept=False) -> str | bool:
-        if not accept:
+        if not _is_on(accept):
             return True
         said = check_instruction(instruction)
         return said if said is not True else why_not_a_collection(collection or "pairs") or True
@@ -91,7 +100,9 @@ class KeepPair(io.ComfyNode):
     @classmethod
     def check_lazy_status(cls, accept=False, **inputs) -> list[str]:
         """The clips are asked for where they are kept."""
-        return [name for name in ("source", "result") if accept and inputs.get(name) is None]
+        return [
+            name for name in ("source", "result") if _is_on(accept) and inputs.get(name) is None
+        ]
 
     @classmethod
     def execute(

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConditioningError, SamaError, needed
+from ..errors import ConditioningError, InputError, SamaError, needed
 from ..training.alignment import Aligner
 from ..training.alignment.config import ARMS, AlignConfig
 from ..training.alignment.saliency import reduce_mask
@@ -51,6 +51,10 @@ def align(
     are black alone.
     """
     require_sama(model)
+    layers = model.model.dit_config.num_layers
+    if block > layers:
+        need = f"1 to {layers}, the model's blocks, or 0"
+        raise InputError(needed("block", block, need, "Set it to 0 for the method's own."))
     arm = ARMS[method]
     assert arm is not None
     config = replace(arm, weight=weight, block=block, rate=rate, least_rate=0.0, warmup=0)

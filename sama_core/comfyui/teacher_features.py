@@ -71,11 +71,12 @@ def list_teachers() -> list[str]:
 def make_features(
     frames: Tensor, teacher: str, mask: Tensor | None = None, say: Callable[[str], object] = print
 ) -> AlignFeatures:
-    """Features of a clip (F, H, W, 3) in 0…1, read from disk where they were made before.
+    """Features of a clip (F, H, W, 3 or more) in 0…1, read from disk where they were made before.
 
     `mask` (F, H, W) is the subject. Raises SamaError for a teacher that does not load, a mask
     that does not fit, and frames smaller than a cell.
     """
+    frames = frames[..., :3]
     count, height, width = frames.shape[:3]
     if min(height, width) < CELL:
         got, fix = f"{width}x{height}", "Connect target_frames of SAMA Training Pair."

@@ -40,8 +40,8 @@ def chinese(request, browser, comfy_server):
 def test_title_labels_and_tooltip_are_chinese(chinese):
     canvas, nodes_2 = chinese
     assert canvas.evaluate(TITLES) == ["加载 SAMA 模型", "SAMA 编辑"]
-    assert canvas.evaluate(LABELS)[:8] == [
-        *("模型", "CLIP", "VAE", "帧", "遮罩", "指令", "种子", "步数")
+    assert canvas.evaluate(LABELS)[:9] == [
+        *("模型", "CLIP", "VAE", "帧", "遮罩", "锚帧", "指令", "种子", "步数")
     ]
     page = canvas.page
     with canvas.browser.limit("the tooltip in Chinese"):

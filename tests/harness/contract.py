@@ -192,6 +192,7 @@ def _everyday() -> frozenset[str]:
         ContextVar,
         CellType,
         BaseException,
+        OSError,
         FunctionType,
         MethodType,
         ExitStack,

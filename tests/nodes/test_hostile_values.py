@@ -167,6 +167,10 @@ class HarnessValue:
         return (self.values[number],)
 
 
+WIRED = ("MODEL", "CLIP", "VAE", "VIDEO", "SAMA_CLIP_INFO", "ALIGN_FEATURES")
+"""Kinds of sockets beside SOCKETS that a trial connects."""
+
+
 class Bench:
     """A graph in which every kind of socket has something right to connect, and one node under
     trial.
@@ -205,8 +209,10 @@ class Bench:
         }
         if kind == "COMBO" and entry.id == "text_encoder_name" and entry.optional:
             return None
-        if kind not in SOCKETS and kind not in ("MODEL", "CLIP", "VAE", "VIDEO", "SAMA_CLIP_INFO"):
-            return files.get(entry.id, entry.default if entry.default is not None else None)
+        if kind not in SOCKETS and kind not in WIRED:
+            return files.get(entry.id, getattr(entry, "default", None))
+        if entry.id == "anchor":
+            return edit.add("EmptyImage", width=32, height=32, batch_size=1, color=0)
         if kind == "LATENT":
             self._sampled = self._sampled or edit.ksampler(steps=1)
             return self._sampled
@@ -225,6 +231,9 @@ class Bench:
             "MASK": lambda: edit.add("SolidMask", value=1.0, width=32, height=32),
             "VIDEO": lambda: edit.add("LoadVideo", file=CLIP_FILE),
             "SAMA_CLIP_INFO": lambda: output(edit.source, 1),
+            "ALIGN_FEATURES": lambda: edit.add(
+                "SAMATeacherFeatures", frames=edit.source, teacher="pixels"
+            ),
             "AUDIO": lambda: edit.add("EmptyAudio", duration=0.3, sample_rate=48000, channels=2),
         }
         return links[kind]()

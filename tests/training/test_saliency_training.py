@@ -142,9 +142,9 @@ def test_stopped_and_resumed(folder, teachers, monkeypatch):
         return step(training)
 
     again = f"output={folder / 'again'}"
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(saliency_run.SaliencyTraining, "train_step", stop)
-        run("saliency", path, again)
+        assert run("saliency", path, again) == 130
     assert load_state(folder / "again" / "saliency")["step"] == 2
     assert not (folder / "saliency.safetensors").exists()
     with monkeypatch.context() as patched:

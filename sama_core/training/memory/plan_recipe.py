@@ -4,6 +4,7 @@ As a program: `python -m sama_core.training.memory.plan_recipe RECIPE MACHINE [s
 prints it; MACHINE is a `plan.machine.Machine` as JSON. `run.py plan --train` calls it.
 """
 
+import argparse
 import json
 import sys
 from dataclasses import replace
@@ -84,7 +85,8 @@ def _count_rows(data: Path) -> int | None:
 
 def plan_recipe(recipe: str | Path, machine: Machine, **settings: Any) -> str:
     """The plan of a recipe on a machine, as text. Raises SamaError for a recipe that is wrong."""
-    if read_settings(recipe, **settings).get("data", SHAPES) == SHAPES:
+    named = Path(recipe).name.startswith(f"{SHAPES}_")
+    if named or read_settings(recipe, **settings).get("data") == SHAPES:
         fix = f"{Path(recipe).name} trains SAMA-Shapes itself; docs/lab tells what that took."
         raise ConfigError(needed("data", f'"{SHAPES}"', "a file or a folder of rows", fix))
     request, note = request_of(load_config(recipe, **settings))
@@ -93,14 +95,18 @@ def plan_recipe(recipe: str | Path, machine: Machine, **settings: Any) -> str:
 
 def main(arguments: list[str]) -> None:
     """The command of this module. Exits with the error's text where it fails."""
-    recipe, machine, *settings = arguments
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("recipe", help="TOML file of settings")
+    parser.add_argument("machine", help="the fields of Machine, as JSON")
+    parser.add_argument("settings", nargs="*", metavar="setting=value")
+    asked = parser.parse_args(arguments)
     changed: dict[str, Any] = {}
     try:
-        if settings:
+        if asked.settings:
             from ..run import read_overrides
 
-            changed = read_overrides(settings)
-        print(plan_recipe(recipe, Machine(**json.loads(machine)), **changed))
+            changed = read_overrides(asked.settings)
+        print(plan_recipe(asked.recipe, Machine(**json.loads(asked.machine)), **changed))
     except SamaError as refused:
         sys.exit(str(refused))
 

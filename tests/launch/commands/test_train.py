@@ -109,10 +109,20 @@ def test_all_lines_of_what_went_wrong_are_shown(places, tmp_path, monkeypatch, c
     assert "2 things are missing:\n  1. a model\n  2. a VAE\n" in capfd.readouterr().err
 
 
+@pytest.fixture
+def ctrl_c_works():
+    """Shells let what they run in the background ignore Ctrl-C, these tests too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("code", [130, 0])
-def test_a_stop_lets_the_trainer_save(places, tmp_path, monkeypatch, capfd, number, code):
+def test_a_stop_lets_the_trainer_save(
+    ctrl_c_works, places, tmp_path, monkeypatch, capfd, number, code
+):
     """One that comes after the last step stops nothing: the training is done, with code 0."""
     worker = tmp_path / "worker.py"
     worker.write_text(WAITS)

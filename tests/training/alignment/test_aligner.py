@@ -9,7 +9,7 @@ from sama_core.errors import SamaError
 from sama_core.model.config import DitConfig
 from sama_core.model.dit import SamaDiT
 from sama_core.training.alignment import ARMS, AlignConfig, Aligner, make_targets
-from sama_core.training.config import ConfigError
+from sama_core.training.recipe import ConfigError
 
 TINY = DitConfig(
     dim=32, ffn_dim=48, num_heads=2, num_layers=3, text_dim=8, freq_dim=16, in_dim=16, out_dim=16,

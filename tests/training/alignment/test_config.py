@@ -5,7 +5,7 @@ import math
 import pytest
 
 from sama_core.training.alignment.config import ARMS, AlignConfig
-from sama_core.training.config import ConfigError
+from sama_core.training.recipe import ConfigError
 
 
 def test_defaults_are_the_papers():
