@@ -130,7 +130,7 @@ def prepare_step(method: str) -> Callable[[int], None]:
     slices, width = METHODS.get(method, (0, 0))
     weights = {name: value.float() for name, value in load_file(embedded.DIT).items()}
     config = TrainConfig(
-        stage=1, data="", model="", output="", steps=1, batch_size=_BATCH, frames=_FRAMES,
+        stage=1, data="none", model="", output="", steps=1, batch_size=_BATCH, frames=_FRAMES,
         height=_SIDE, width=_SIDE, align=align,
     )  # fmt: skip
     trainee = Trainee(SamaDiT.from_state_dict(weights), None, config, width)
