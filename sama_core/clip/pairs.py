@@ -26,6 +26,15 @@ ASPECT_SLACK = 0.02
 STAMP_SLACK = Fraction(1, 500)
 """Seconds by which clocks of files round."""
 
+Size = tuple[float, float]
+"""Width and height as shown."""
+
+
+def differ_in_shape(one: Size, other: Size) -> bool:
+    """Whether two sizes are not those of a clip and its edit: one crop would not fit both."""
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) > ASPECT_SLACK
+
+
 Sound = Callable[[Fraction, Fraction], dict | None]
 """`sound(start, duration)`, in seconds of the source's clock → ComfyUI AUDIO."""
 

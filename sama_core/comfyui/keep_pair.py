@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..clip.comparison import even_size, fit_to
 from ..clip.film import Look, write_film
-from ..clip.pairs import ASPECT_SLACK, Pair, Pairs
+from ..clip.pairs import Pair, Pairs, differ_in_shape
 from ..clip.save import complete_or_absent
 from ..errors import ClipError, InputError, needed
 from ..text import clean_instruction
@@ -96,7 +96,7 @@ def keep_pair(
 
 def _check_shapes(pairs: Pairs) -> None:
     (width, height), (other_width, other_height) = pairs.source.shown_size, pairs.edit.shown_size
-    if abs(width * other_height / (height * other_width) - 1) > ASPECT_SLACK:
+    if differ_in_shape((width, height), (other_width, other_height)):
         raise ClipError(
             needed(
                 "result",

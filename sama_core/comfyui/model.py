@@ -101,7 +101,7 @@ class SamaModel(comfy.model_base.BaseModel):
         if kwargs.get("cross_attn") is not None:
             require_text(kwargs["cross_attn"], self.dit_config.text_dim)
             out["c_crossattn"] = comfy.conds.CONDRegular(kwargs["cross_attn"])
-        given = _find_source(kwargs)
+        given = find_source(kwargs)
         if given is not None:
             require_wan_latent(given, "source latent", self.lattice)
             source = self.process_latent_in(given).to(kwargs["device"])
@@ -115,7 +115,7 @@ class SamaModel(comfy.model_base.BaseModel):
 
     def extra_conds_shapes(self, **kwargs) -> dict:
         """Shapes that ComfyUI gives to `memory_required`."""
-        source = _find_source(kwargs)
+        source = find_source(kwargs)
         return {} if source is None else {"source_latents": list(source.shape)}
 
     def memory_required(self, input_shape, cond_shapes={}, **kwargs) -> float:
@@ -184,7 +184,7 @@ class SamaModel(comfy.model_base.BaseModel):
         return [primary_indices, list(range(self.dit_config.semantic_tokens))]
 
 
-def _find_source(entry: dict) -> Tensor | None:
+def find_source(entry: dict) -> Tensor | None:
     """The source latent of a conditioning's entry: the last reference, else the one of `SOURCE`."""
     references = entry.get("reference_latents")
     return references[-1] if references else entry.get(SOURCE)

@@ -26,7 +26,7 @@ from torch.nn import functional
 from ..errors import ConditioningError, needed
 from ..geometry import LatentShape
 from ..training.config import TrainConfig
-from .model import PAIR, SOURCE, require_wan_latent
+from .model import PAIR, SOURCE, find_source, require_wan_latent
 from .node_progress import show_remarks
 from .streams import JointShape, is_packed
 from .video_view import adapt_conditioning
@@ -110,8 +110,8 @@ def _prepare_conditioning(entries: list[dict], sama) -> list[JointShape]:
     """Make every entry one of this training, in place; returns the shapes of their samples."""
     config, shapes = sama.dit_config, []
     for entry in entries:
-        references = entry.pop("reference_latents", None)
-        source = references[-1] if references else entry.get(SOURCE)
+        source = find_source(entry)
+        entry.pop("reference_latents", None)
         if source is None:
             fix = "Connect the positive of SAMA Training Pair, or of SAMA Edit Conditioning."
             got = "conditioning without a source video"

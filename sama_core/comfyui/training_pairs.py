@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ..clip import ClipRange
 from ..clip.info import ClipInfo
-from ..clip.pairs import ASPECT_SLACK
+from ..clip.pairs import Size, differ_in_shape
 from ..errors import ClipError, ConditioningError, needed
 from ..geometry import Lattice
 from ..region import FittedClip
@@ -87,7 +87,7 @@ def read_pair(source, target, area: int, lattice: Lattice) -> tuple[Tensor, Tens
     cropped where the other is not, and nothing would lie at its place.
     """
     (before, one), (after, other) = (_read_clip(each, area, lattice) for each in (source, target))
-    if abs(_aspect(one) / _aspect(other) - 1) > ASPECT_SLACK:
+    if differ_in_shape(_shape(one), _shape(other)):
         got, need = (f"{each.width}x{each.height}" for each in (other, one))
         fix = "Cut both to the same picture."
         raise ClipError(needed("target", got, f"the shape of its source, {need}", fix))
@@ -100,8 +100,8 @@ def _read_clip(given, area: int, lattice: Lattice) -> tuple[Tensor, ClipInfo]:
     return frames[: info.frame_count], info
 
 
-def _aspect(info: ClipInfo) -> float:
-    return float(info.width * info.facts.pixel_aspect / info.height)
+def _shape(info: ClipInfo) -> Size:
+    return float(info.width * info.facts.pixel_aspect), info.height
 
 
 def remark_on_sameness(source: Tensor, target: Tensor) -> str | None:

@@ -9,7 +9,6 @@ import os
 import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs
-from torch import nn
 
 from .trainee import Trainee
 
@@ -48,8 +47,3 @@ def shard(trainee: Trainee, accelerator: Accelerator) -> Trainee:
     for block in trainee.dit.blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     return fully_shard(trainee, mesh=mesh)  # type: ignore[return-value]  # the same module
-
-
-def is_sharded(module: nn.Module) -> bool:
-    """Whether any weight is one of FSDP2's."""
-    return any(hasattr(weight, "device_mesh") for weight in module.parameters())

@@ -8,16 +8,13 @@ from torch import Generator, Tensor, randint
 
 from ...clip import ClipRange, ClipSource, FileSource, fit_clip
 from ...clip.at_rate import AtRate, count_frames
-from ...clip.pairs import SAME_RATE
+from ...clip.pairs import SAME_RATE, differ_in_shape
 from ...clip.placement import shown_size
 from ...clip.source import exact_rate
 from ...errors import ClipError
 from ...geometry import ClipShape
 from .clips_config import BEFORE, ClipsConfig
 from .rows import Row, row_error, unreadable
-
-ASPECT_SLACK = 0.02
-"""Aspect ratios that differ by at most this much, relatively, are cropped in the same way."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ def _frames(row: Row, file: FileSource, shape: ClipShape, window: Window = BEGIN
 def _check_aspects(row: Row, source: FileSource, target: FileSource) -> None:
     """RowError unless both are shown in the same shape, so that one crop fits both."""
     (width, height), (target_width, target_height) = _size_of(source), _size_of(target)
-    if abs(width * target_height / (height * target_width) - 1) > ASPECT_SLACK:
+    if differ_in_shape((width, height), (target_width, target_height)):
         raise row_error(
             row.number,
             f"a target of {target_width}x{target_height}",

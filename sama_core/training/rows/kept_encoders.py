@@ -7,14 +7,14 @@
 **An encoder is needed on a miss alone.** Of `FrozenEncoders` the names below ask `dtype` and
 `device.type`, which say how it computes; `latents`, `semantic` and `text` are called for what is
 not kept. So encoders may be opened at their first use, and leave the card once all is kept (see
-`RowsData.fill`): a later miss, of a file that was damaged since, opens them again.
+`fill_kept`): a later miss, of a file that was damaged since, opens them again.
 
 A name holds all that a value depends on: the clip's bytes, the first frame, the number of frames,
 the rate, the size they are fitted to, the encoder's bytes, and how it computes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -114,12 +114,8 @@ class KeptEncoders:
         return ("latents", FORM, *self._part_name(part), self._vae_key, *self._computes)
 
     def _semantic_name(self, part: ClipPart) -> tuple[object, ...]:
-        one = (
-            *self._part_name(part)[:2],
-            1,
-            *self._part_name(part)[3:],
-        )  # of its first frame alone
-        return ("semantic", FORM, *one, self._semantic_key, *self._computes)
+        first = self._part_name(replace(part, frames=1))
+        return ("semantic", FORM, *first, self._semantic_key, *self._computes)
 
     def _part_name(self, part: ClipPart) -> tuple[object, ...]:
         digest = self._digest(part.path)
