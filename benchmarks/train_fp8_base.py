@@ -27,12 +27,13 @@ from PIL import Image
 from benchmarks.report import describe_run, finish
 from sama_core import embedded
 from sama_core.convert.job import convert
+from sama_core.shapes.swapped_pairs import INSTRUCTION
 from sama_core.shapes.world import generator_for, render, sample_scenes
 from sama_core.training.__main__ import main as train
+from sama_core.training.lora_file import LORA
+from sama_core.training.outputs import VALIDATION_FILE
 
 SIDE = 64
-INSTRUCTION = "swap red and blue"
-LORA = "sama_lora.safetensors"
 
 
 def write_rows(folder: Path, count: int, seed: int) -> Path:
@@ -92,7 +93,7 @@ def train_and_read(recipe: Path) -> list[float]:
     with _accelerate_anew():
         if train(["train", str(recipe)]):
             raise SystemExit(f"{recipe.name} failed")
-    lines = (recipe.with_suffix("") / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (recipe.with_suffix("") / VALIDATION_FILE).read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["validation"] for line in lines]
 
 

@@ -126,9 +126,7 @@ def _make_trainee(config: DitConfig, settings: TrainConfig, fp8: bool) -> Traine
             layer.weight = nn.Parameter(layer.weight.data.bfloat16())
         if fp8 and isinstance(layer, nn.Linear) and name.startswith("blocks."):
             numbers = layer.weight.data.to(torch.float8_e4m3fn)
-            place, _, own = name.rpartition(".")
-            frozen = FrozenLinear.like(layer, Packed(numbers, torch.ones(())))
-            setattr(dit.get_submodule(place), own, frozen)
+            dit.set_submodule(name, FrozenLinear.like(layer, Packed(numbers, torch.ones(()))))
     stay = replace(settings, memory=replace(settings.memory, block_swap=0))
     return Trainee(dit, None, stay)
 

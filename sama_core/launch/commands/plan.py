@@ -22,7 +22,6 @@ from ...plan.seconds import USER_FOLDER, read_calibrations
 from ...plan.summary import report
 from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
 from ...released_files import release_of
-from ...training.recipe import find_recipe
 from ..clip_jobs import check_clip, clip_facts
 from ..places import Places
 from ..progress import LaunchError, Stages
@@ -31,6 +30,7 @@ from ..setup.processes import Commands, answer
 from .convert import FOLDER, find_file
 from .edit import area_pixels
 from .models import look_in
+from .train import require_recipe
 
 PLAN_RECIPE = "sama_core.training.memory.plan_recipe"
 """The program that plans a training: reading a recipe needs the environment's packages."""
@@ -65,11 +65,7 @@ def plan(options: Namespace, places: Places, stages: Stages) -> int:
 
 def plan_training(options: Namespace, places: Places, stages: Stages) -> str:
     """The plan of a recipe's training. Raises LaunchError for a recipe that is wrong."""
-    recipe = find_recipe(options.train[0])
-    if not recipe.is_file():
-        fix = "Check the path; the pack's own are in sama_core/training/recipes."
-        got = f"no file {options.train[0]}"
-        raise LaunchError(needed("--train", got, "a TOML file of settings", fix))
+    recipe = require_recipe("--train", options.train[0])
     require_packages(options, places, stages)
     machine = json.dumps(asdict(this_machine(options)))
     command: list[str | Path] = [places.python, "-P", "-m", PLAN_RECIPE, recipe, machine]

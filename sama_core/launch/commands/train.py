@@ -58,9 +58,17 @@ def with_task(words: Sequence[str]) -> list[str]:
 def check_file(words: Sequence[str]) -> None:
     """Raises LaunchError if the recipe is absent, before anything is set up."""
     given = words[1] if len(words) > 1 else ""
-    if given.endswith(RECIPE) and not find_recipe(given).is_file():
+    if given.endswith(RECIPE):
+        require_recipe("recipe", given)
+
+
+def require_recipe(what: str, given: str) -> Path:
+    """The file of a recipe that is named. Raises LaunchError, after `what`, if it is absent."""
+    recipe = find_recipe(given)
+    if not recipe.is_file():
         fix = "Check the path; the pack's own are in sama_core/training/recipes."
-        raise LaunchError(needed("recipe", f"no file {given}", "a TOML file of settings", fix))
+        raise LaunchError(needed(what, f"no file {given}", "a TOML file of settings", fix))
+    return recipe
 
 
 def run(words: Sequence[str], places: Places, stages: Stages) -> None:

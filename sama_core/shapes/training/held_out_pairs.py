@@ -9,7 +9,8 @@ from ...released_files import SAMA_SHAPES
 from ...text import add_tag
 from ...training.recipe import ConfigError
 from ...training.semantics.encoder import anchor_frame
-from ...training.validation.held_out_loss import HeldOutRow, to_levels
+from ...training.validation.clips import to_levels
+from ...training.validation.held_out_loss import HeldOutRow
 from ..world import EditSampler
 from .encoded_samples import ShapesEncoder
 from .scene_reader import ShapesBatch

@@ -111,8 +111,7 @@ def _replace_layers(block: nn.Module, make: Callable[[nn.Linear], FrozenLinear])
     """Put what `make` makes of it in place of every Linear that is not trained."""
     for name, layer in list(block.named_modules()):
         if type(layer) is nn.Linear and not layer.weight.requires_grad:
-            place, _, own = name.rpartition(".")
-            setattr(block.get_submodule(place), own, make(layer))
+            block.set_submodule(name, make(layer))
 
 
 def _refuse_sharding(dit: SamaDiT, config: "TrainConfig") -> None:

@@ -51,13 +51,8 @@ def load_packed(
         if isinstance(value, Tensor):
             plain[name] = value
         elif isinstance(layer, nn.Linear):
-            _replace(model, name.rpartition(".")[0], FrozenLinear.like(layer, value))
+            model.set_submodule(name.rpartition(".")[0], FrozenLinear.like(layer, value))
             plain[name] = value.numbers.view(torch.uint8)
         else:
             plain[name] = value.unpack(dtype_of(name))
     model.load_state_dict(plain, assign=True)
-
-
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    place, _, own = name.rpartition(".")
-    setattr(model.get_submodule(place), own, layer)

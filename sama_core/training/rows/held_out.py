@@ -21,8 +21,8 @@ def hold_out(config: TrainConfig, rows: Sequence[Row]) -> tuple[list[Row], list[
     if config.validation is None:
         return list(rows), []
     apart = _choose(config, config.validation.rows, [row for row in rows if row.source])
-    targets = {_resolve(row.target) for row in apart}
-    left = [row for row in rows if _resolve(row.target) not in targets]
+    targets = {row.target.resolve() for row in apart}
+    left = [row for row in rows if row.target.resolve() not in targets]
     if not left:
         got = f"{len(apart)} of {len(rows)} rows"
         fix = "Hold out fewer, or give more rows."
@@ -53,7 +53,3 @@ def _choose(
         fix = "See bad_rows.jsonl in the output folder."
         raise ConfigError(needed("validation.rows", ", ".join(unknown), need, fix))
     return [by_number[one] for one in wanted]
-
-
-def _resolve(path: Path) -> Path:
-    return path.resolve()

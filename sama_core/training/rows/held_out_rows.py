@@ -13,7 +13,8 @@ from ...released_files import release_of
 from ...text import EDIT_TAG, add_tag
 from ..config import TrainConfig
 from ..objective import TrainBatch
-from ..validation.held_out_loss import HeldOutRow, to_levels
+from ..validation.clips import to_levels
+from ..validation.held_out_loss import HeldOutRow
 from .data import read_row
 from .frozen_encoders import FrozenEncoders
 from .rows import Row, RowError, add_name, name_rows, row_error

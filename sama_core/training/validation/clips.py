@@ -25,6 +25,11 @@ GAP = 4
 """Pixels between two of the three."""
 
 
+def to_levels(frames: Tensor) -> Tensor:
+    """Frames in about 0..1 → uint8 on the CPU."""
+    return (frames.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+
 def write_clip(
     path: Path,
     trainer: "Trainer",
@@ -37,7 +42,7 @@ def write_clip(
     latents = sample_row(trainer, model, validation, row)
     if not writes:
         return
-    result = (validation.held.frames(latents).clamp(0, 1) * 255).round().to(torch.uint8)
+    result = to_levels(validation.held.frames(latents))
     clips = [clip.numpy() for clip in (row.source, result, row.target)]
     path.parent.mkdir(parents=True, exist_ok=True)
     fps = Fraction(row.fps).limit_denominator(1001)

@@ -48,11 +48,6 @@ class HeldOutRow:
     """Frames per second that its clip is shown with."""
 
 
-def to_levels(frames: Tensor) -> Tensor:
-    """Frames in about 0..1 → uint8 on the CPU."""
-    return (frames.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-
-
 class HeldOut(Protocol):
     """The held-out rows of a kind of data."""
 
