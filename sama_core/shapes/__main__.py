@@ -11,12 +11,12 @@ A recipe is a TOML file with the settings of sama_core/shapes/config.py. Threads
 on shared cores use 1. The VAE has its own command: python -m sama_core.shapes.codec.train --help
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from ..training.memory.out_of_memory import advise_on_memory
 from ..training.run import Task, export, run_command, train
+from ..training.stopping import leave_process
 from .config import load_config
 from .training.shapes_run import ShapesRun
 
@@ -53,4 +53,4 @@ TASKS: dict[str, Task] = {"train": train_shapes, "fill": fill_pools, "export": e
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave_process(main())

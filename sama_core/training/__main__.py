@@ -38,6 +38,7 @@ from .rows.fill_kept import fill_rows
 from .rows.rows_run import RowsRun
 from .rows.saliency_run import train_saliency
 from .run import Task, export, run_command, train
+from .stopping import leave_process
 
 CHECK = "check"
 """The task that takes rows as well as a recipe."""
@@ -110,4 +111,4 @@ TASKS: dict[str, Task] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave_process(main())

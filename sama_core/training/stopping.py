@@ -1,10 +1,15 @@
-"""Ctrl-C and SIGTERM: a training ends after its step, with all that it has learnt on disk."""
+"""How a training ends: Ctrl-C and SIGTERM after a step, with all that it has learnt on disk; one
+process of several.
+"""
 
+import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import NoReturn
 
 from ..errors import SamaError
 
@@ -54,3 +59,20 @@ class StopSignals:
         if not self.number and os.environ.get("RANK", "0") == "0":
             os.write(2, b"\nStopping: this step is finished, then all is saved.\n")
         self.number = self.number or number
+
+
+def leave_process(code: int) -> NoReturn:
+    """End the program with this exit code. One of several processes skips the interpreter's
+    teardown.
+
+    A worker thread of gloo lets go of its last tensors when it next runs, which may be after
+    `destroy_process_group`. Where the interpreter is shutting down by then, that thread aborts the
+    process (SIGABRT, "terminate called without an active exception"), and the launcher reports a
+    finished training as failed.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -6,11 +6,11 @@ gradient is between two backward passes.
 """
 
 import os
-import sys
 
 from torch.distributed.tensor import DTensor
 
 from sama_core.training.sharding import ASKED
+from sama_core.training.stopping import leave_process
 from sama_core.training.trainer import Trainer
 
 
@@ -44,4 +44,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    leave_process(0)

@@ -24,7 +24,7 @@ from sama_core.training.config import TrainConfig
 from sama_core.training.objective import SamaObjective, TrainBatch
 from sama_core.training.objectives.noising import stream
 from sama_core.training.recipe import settings_of
-from sama_core.training.stopping import StoppedError
+from sama_core.training.stopping import StoppedError, leave_process
 from sama_core.training.trainee import Trainee
 
 DIT = DitConfig(
@@ -178,7 +178,7 @@ def main():
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
         trainer.accelerator.end_training()
-        sys.exit(stopped.code)
+        leave_process(stopped.code)
     if save_weights:
         averaged = trainer.average()  # by all processes
         if trainer.accelerator.is_main_process:
@@ -189,3 +189,4 @@ def main():
 
 if __name__ == "__main__":
     main()
+    leave_process(0)
