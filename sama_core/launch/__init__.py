@@ -1,6 +1,6 @@
 """The commands of `run.py`: from a fresh machine to an edited clip. Standard library only.
 
-    cli.py           the command line
+    cli.py           the command line; arguments.py, edit_arguments.py: its options
     commands/        what each command does
     places.py        paths, and files to write
     progress.py      stages on the terminal, errors with the end of a log
