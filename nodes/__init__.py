@@ -9,6 +9,7 @@ from ..sama_core.comfyui.later_core import Loading, greet, load_families
 FAMILIES = {
     "load": ["LoadModel", "PrepareModel", "LoadTextEncoder", "LoadVAE", "LoadLora"],
     "video": ["SourceVideo"],
+    "folder": ["ClipFolder"],
     "edit": ["Instruction", "EditConditioning", "Sigmas", "Edit"],
     "long": ["LongEdit", "SegmentStore"],
     "anchors": ["AnchorPreview"],

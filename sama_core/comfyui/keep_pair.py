@@ -24,6 +24,7 @@ from ..clip.film import Look, write_film
 from ..clip.pairs import Pair, Pairs, differ_in_shape
 from ..clip.save import complete_or_absent
 from ..errors import ClipError, InputError, needed
+from ..folders.result_names import is_device
 from ..text import clean_instruction
 from ..training.rows.append_row import append_row, find_row
 
@@ -32,8 +33,6 @@ FOLDER, ROWS = "sama_pairs", "rows.jsonl"
 LOOK = Look(crf=8, preset="faster")
 """Training data: nearly without loss."""
 _NAME = re.compile(r"\w[\w .-]{0,63}")
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-"""Names that Windows keeps for devices."""
 Report = Callable[[int, int], None]
 
 
@@ -59,7 +58,7 @@ class Kept:
 
 def why_not_a_collection(name: str) -> str | None:
     """Why a name is none of a folder, in one sentence; None for a good one."""
-    if _NAME.fullmatch(name) and not _RESERVED.fullmatch(name) and name[-1] not in " .":
+    if _NAME.fullmatch(name) and not is_device(name) and name[-1] not in " .":
         return None
     fix = "Use letters, digits, spaces, - and _."
     return needed("collection", repr(name), "the plain name of a folder, up to 64 letters", fix)

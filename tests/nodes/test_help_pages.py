@@ -16,6 +16,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 BEYOND_COUNTING = 2**53  # a seed's maximum: the page need not name it
 SECTIONS = ("Connects to", "Inputs", "Outputs", "When it goes wrong", "Tip")
 TABLES = SECTIONS[:-1]
+OF_THE_DISK = {"folder"}  # inputs whose choices are folders that are there
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -78,7 +79,9 @@ def said_of(given) -> Said:
             bool(given.advanced),
         )
     if getattr(given, "options", None) is not None:
-        fixed = [option for option in given.options if "." not in option]  # the others are files
+        named = given.id not in OF_THE_DISK
+        # The others are files.
+        fixed = [option for option in given.options if named and "." not in option]
         return Said(
             fixed, "first file" if given.default is None else given.default, bool(given.advanced)
         )

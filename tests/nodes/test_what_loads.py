@@ -17,6 +17,7 @@ NODE_IDS = {
     "SAMALoadVAE",
     "SAMALoadLora",
     "SAMASourceVideo",
+    "SAMAClipFolder",
     "SAMAInstruction",
     "SAMAEditConditioning",
     "SAMASigmas",
