@@ -30,9 +30,10 @@ from benchmarks.report import describe_run, finish
 from sama_core import embedded
 from sama_core.launch.cli import parser as launch_parser
 from sama_core.launch.clip_jobs import clip_facts, describe
-from sama_core.launch.commands.edit import SET_UP, run_edit, start_server
+from sama_core.launch.commands.edit import SET_UP, run_edit
 from sama_core.launch.places import Places
 from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.server.comfy_place import start_server
 from sama_core.launch.setup.comfyui_source import ComfyUI, places_of
 from sama_core.launch.setup.environment import Environment
 

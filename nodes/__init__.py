@@ -42,6 +42,7 @@ class SamaExtension(ComfyExtension):
             ("recognising SAMA files", "register", "register"),
             ("the models that ship with the pack", "register", "offer_embedded"),
             ("the folder of teachers", "teacher_features", "register_folder"),
+            ("telling programs the pack's version", "about_pack", "offer_facts"),
         ):
             self.loading.try_part(
                 part, lambda module=module, function=function: _core_part(module, function)

@@ -22,3 +22,8 @@ def read_version(project: Path) -> str:
 
 VERSION = read_version(Path(__file__).parents[1] / "pyproject.toml")
 """As the Registry lists it; kept segments and converted files name it as their maker."""
+
+PACK_ROUTE = "/sama/pack"
+"""Where a server tells programs the pack's version, see `sama_core.comfyui.about_pack`."""
+KEPT_ID = "SAMA_KEPT_ID"
+"""Environment variable of a server that a command leaves running: the id by which it is known."""

@@ -161,9 +161,17 @@ def pixels_of(
 ) -> np.ndarray:
     """RGB (H, W, 3) of a picture as shown, contiguous: uint8, or uint16 if `deep`."""
     pixels = to_rgb(frame, (TRANSPARENT if has_alpha(frame) else OPAQUE)[deep])
+    if deep and frame.format.is_rgb and bits_of(frame) == 16:
+        pixels = _to_white(pixels)
     if pixels.shape[-1] == 4:
         pixels = _over_black(pixels)
     return orientation.apply(pixels)
+
+
+def _to_white(pixels: np.ndarray) -> np.ndarray:
+    """Pictures that are RGB in 16 bits already, whose full light is 65535, with that of `WHITE`."""
+    wide = pixels.astype(np.uint32) * WHITE[pixels.dtype]
+    return ((wide + 0x7FFF) // 0xFFFF).astype(pixels.dtype)
 
 
 def _over_black(pixels: np.ndarray) -> np.ndarray:

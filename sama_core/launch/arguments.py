@@ -11,7 +11,7 @@ from .commands.plan import area_or_size, plan
 from .commands.serve import serve
 from .commands.test import test
 from .commands.train import train
-from .edit_arguments import add_edit, add_sampling
+from .edit_arguments import add_batch, add_edit, add_sampling
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,9 +22,10 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(
         dest="command",
         required=True,
-        metavar="edit | serve | models | plan | convert | train | test",
+        metavar="edit | batch | serve | models | plan | convert | train | test",
     )
     add_edit(commands)
+    add_batch(commands)
     _add_serve(commands)
     _add_models(commands)
     _add_plan(commands)
@@ -63,6 +64,11 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "--listen", action="store_true", help="accept other machines too, not only this one"
+    )
+    command.add_argument(
+        "--stop",
+        action="store_true",
+        help="start nothing: end the ComfyUI that edit or batch left running with --keep",
     )
 
 

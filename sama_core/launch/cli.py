@@ -1,4 +1,4 @@
-"""The command line: `edit`, `serve`, `models`, `plan`, `convert`, `train`, `test`."""
+"""The command line: `edit`, `batch`, `serve`, `models`, `plan`, `convert`, `train`, `test`."""
 
 import argparse
 import signal

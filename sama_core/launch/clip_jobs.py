@@ -2,7 +2,7 @@
 
 As a program: `python -m sama_core.launch.clip_jobs JOB FILE …`, where JOB is `probe` or `picture`,
 prints the answer as JSON. If the job fails, the last line on standard error says why, in words for
-the user.
+the user. `lines` answers jobs that come as JSON on standard input, for `run.py batch`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import needed
+from .batch.frame_jobs import frames_size, join_frames, measure_row
 from .places import Places, write_new
 from .progress import LaunchError
 from .setup.processes import answer
@@ -136,14 +137,41 @@ JOBS: dict[str, Callable[..., object]] = {"probe": probe, "picture": picture}
 """Jobs by name; each takes the names of its files."""
 
 
+def clip_size(clip: str | list[str]) -> dict:
+    """`width`, `height` and `frames` (0 where the file does not say) of a video, or of frames."""
+    return probe(clip) if isinstance(clip, str) else frames_size(clip)
+
+
+BATCH_JOBS: dict[str, Callable[..., object]] = {
+    "size": clip_size,
+    "join": join_frames,
+    "measure": measure_row,
+}
+"""Jobs that come in lines, `{"job": …, "arguments": […]}`, for as long as there are some."""
+
+
+def serve_lines() -> None:
+    """Answers each line of standard input with `{"answer": …}` or `{"error": …}`."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            told = {"answer": BATCH_JOBS[asked["job"]](*asked["arguments"])}
+        except Exception as error:
+            told = {"error": str(error) or type(error).__name__}
+        print(json.dumps(told), file=answers, flush=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command of this module. Exits with the job's message if it fails."""
     parser = argparse.ArgumentParser(
         "python -m sama_core.launch.clip_jobs", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("job", choices=JOBS)
-    parser.add_argument("files", nargs="+", help="probe: CLIP; picture: CLIP RESULT TARGET")
+    parser.add_argument("job", choices=[*JOBS, "lines"])
+    parser.add_argument("files", nargs="*", help="probe: CLIP; picture: CLIP RESULT TARGET")
     asked = parser.parse_args(arguments)
+    if asked.job == "lines":
+        return serve_lines()
     try:
         print(json.dumps(JOBS[asked.job](*asked.files)))
     except ValueError as error:

@@ -1,8 +1,10 @@
 """Options of the commands that edit: `edit`, and those that others share with it."""
 
 import argparse
+from collections.abc import Callable
 
 from ..released_files import OWN_CFG, OWN_STEPS, SAMA_14B, SAMA_SHAPES
+from .commands.batch import batch
 from .commands.edit import DEFAULT_INSTRUCTION, DEFAULT_SEED, FITS, area_pixels, edit
 
 
@@ -26,31 +28,20 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_edit(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser(
-        "edit", allow_abbrev=False, help="edit a clip as an instruction says"
-    )
-    command.set_defaults(run=edit)
-    add = command.add_argument
-    add("--video", metavar="FILE", help="the clip (default: the pack's own circle and triangle)")
+def add_keep(add: Callable) -> None:
+    """Whether a server that is started goes on running."""
     add(
-        "--instruction",
-        metavar="TEXT",
-        default=DEFAULT_INSTRUCTION,
-        help="what to change (default: %(default)s)",
+        "--keep",
+        action="store_true",
+        help="leave the ComfyUI that is started running for the next command; run.py serve --stop "
+        "ends it",
     )
-    add("--server", metavar="URL", help="a running ComfyUI with the pack (default: one is started)")
-    add_sampling(command)
-    add(
-        "--seed",
-        type=int,
-        default=DEFAULT_SEED,
-        metavar="N",
-        help="the same seed gives the same edit (default: %(default)s)",
-    )
+
+
+def add_clip_settings(add: Callable) -> None:
+    """How the picture is fitted, and a LoRA."""
     add("--lora", metavar="NAME", help="a LoRA of ComfyUI's models/loras (default: none)")
     add("--lora-strength", type=float, default=1.0, metavar="X", help="of the LoRA (default: 1)")
-    add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
     add(
         "--area",
         type=area,
@@ -64,6 +55,39 @@ def add_edit(commands: argparse._SubParsersAction) -> None:
         help="how the picture is fitted to the model: 'crop to bucket' leaves the sides that stand "
         "out unedited, letterbox, stretch, 'keep size' (default: the workflow's, crop to bucket)",
     )
+
+
+def add_seed(add: Callable) -> None:
+    """The seed."""
+    add(
+        "--seed",
+        type=int,
+        default=DEFAULT_SEED,
+        metavar="N",
+        help="the same seed gives the same edit (default: %(default)s)",
+    )
+
+
+def add_edit(commands: argparse._SubParsersAction) -> None:
+    """The command `edit`."""
+    command = commands.add_parser(
+        "edit", allow_abbrev=False, help="edit a clip as an instruction says"
+    )
+    command.set_defaults(run=edit)
+    add = command.add_argument
+    add("--video", metavar="FILE", help="the clip (default: the pack's own circle and triangle)")
+    add(
+        "--instruction",
+        metavar="TEXT",
+        default=DEFAULT_INSTRUCTION,
+        help="what to change (default: %(default)s)",
+    )
+    add("--server", metavar="URL", help="a running ComfyUI with the pack (default: one is started)")
+    add_keep(add)
+    add_sampling(command)
+    add_seed(add)
+    add("--frames", type=int, metavar="N", help="edit the first N frames (default: all)")
+    add_clip_settings(add)
     add(
         "--out",
         metavar="FILE",
@@ -76,7 +100,61 @@ def add_edit(commands: argparse._SubParsersAction) -> None:
     )
 
 
+class _NoCount(argparse.Action):
+    """`--frames` of batch is a switch; a number behind it is meant for `--first`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if values is not None:
+            parser.error(
+                f"{option_string} {values}: writes every frame as 16-bit PNG and takes no value; "
+                "--first N edits the first N frames"
+            )
+        setattr(namespace, self.dest, True)
+
+
+def add_batch(commands: argparse._SubParsersAction) -> None:
+    """The command `batch`."""
+    command = commands.add_parser(
+        "batch",
+        allow_abbrev=False,
+        help="edit the clips of a folder or a table, on one or more servers",
+        epilog="Started again, it does what is missing. Columns of a table: clip, instruction, "
+        "seed, steps, cfg, frames (the first so many), area, fit, lora, lora_strength, fps.",
+    )
+    command.set_defaults(run=batch)
+    add = command.add_argument
+    add("source", metavar="SOURCE", help="a folder of clips, or a CSV or JSONL file with a column "
+        "clip")  # fmt: skip
+    add("--instruction", metavar="TEXT", help="what to change, where a table does not say it")
+    add("--out", metavar="DIR", help="where results go (default: SOURCE's name with _sama)")
+    add(
+        "--server",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="a running ComfyUI with the pack; give it several times for several at once "
+        "(default: one is started)",
+    )
+    add_keep(add)
+    add_sampling(command)
+    add_seed(add)
+    add("--first", dest="frames", type=int, metavar="N", help="edit the first N frames of each")
+    add_clip_settings(add)
+    add("--fps", metavar="N", help="numbered PNG, TIFF or EXR frames in a folder are a clip, too")
+    add(
+        "--frames",
+        "--frames-out",
+        dest="as_frames",
+        action=_NoCount,
+        nargs="?",
+        default=False,
+        help="write 16-bit PNG frames with the source's names and numbers, no video",
+    )
+    add("--dry-run", action="store_true", help="say what would be done and how long it would take")
+
+
 def area(text: str) -> int:
+    """Pixels of an area given as `832x480` or as a number; an argument's type."""
     try:
         return area_pixels(text)
     except ValueError:

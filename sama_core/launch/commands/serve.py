@@ -13,6 +13,7 @@ from ...weights.write import whole_file
 from ..places import PACK_NAME, Places
 from ..progress import LaunchError, Stages
 from ..server.client import Client
+from ..server.kept import stop_kept
 from ..server.process import Server, check_port, free_port, prepare_base, server_options
 from ..server.workflow import listed_trio
 from ..setup.environment import Environment
@@ -27,7 +28,14 @@ PREVIEW = ["--preview-method", "auto"]
 
 
 def serve(options: Namespace, places: Places, stages: Stages) -> int:
-    """Starts ComfyUI and waits until Ctrl-C. Raises LaunchError if ComfyUI ends by itself."""
+    """Starts ComfyUI and waits until Ctrl-C. Raises LaunchError if ComfyUI ends by itself.
+
+    With `--stop` it only ends the one that another command left running.
+    """
+    if options.stop:
+        url = stop_kept(places)
+        stages.say(f"Ended ComfyUI at {url}." if url else "No ComfyUI was left running.")
+        return 0
     host = EVERYWHERE if options.listen else "127.0.0.1"
     if options.port is not None:
         check_port(options.port, host)

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 from ...errors import needed
+from ...version import PACK_ROUTE
 from ..progress import LaunchError
 from .websocket import WebSocket
 
@@ -26,6 +27,10 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 class Unreachable(LaunchError):
     """No ComfyUI answered."""
+
+
+class Lost(Unreachable):
+    """A server ended, or forgot the work that it had."""
 
 
 class Refused(LaunchError):
@@ -72,6 +77,20 @@ class Client:
         """Raises LaunchError unless a ComfyUI answers at the address."""
         if "system" not in self._json(STATS_PATH):
             raise self._no_comfyui()
+
+    def stats(self) -> dict:
+        """What ComfyUI says of its machine: `system`, and a list `devices`."""
+        return self._json(STATS_PATH)
+
+    def pack(self) -> dict | None:
+        """`version` of the pack there, and `id` if `run.py` left that server running.
+
+        None without the pack, or with one of before 0.2.0.
+        """
+        try:
+            return self._json(PACK_ROUTE)
+        except Refused:
+            return None
 
     def node(self, class_type: str) -> dict | None:
         """The server's description of a node class; None if it has no such class."""
@@ -145,6 +164,11 @@ class Client:
     def history(self, prompt_id: str) -> dict | None:
         """The history entry of a queued graph; None while it waits or runs."""
         return self._json(f"/history/{prompt_id}").get(prompt_id)
+
+    def is_queued(self, prompt_id: str) -> bool:
+        """Whether a graph waits or runs."""
+        lists = self._json("/queue").values()
+        return any(prompt_id in item for items in lists for item in items)
 
     def cancel(self, prompt_id: str) -> None:
         """Removes a graph from the queue, or stops it if it runs; other graphs are not touched."""

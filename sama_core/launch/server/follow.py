@@ -7,7 +7,7 @@ import time
 from pathlib import PurePosixPath
 
 from ..progress import LaunchError, Stages
-from .client import Client, Output, Refused, Unreachable
+from .client import Client, Lost, Output, Refused, Unreachable
 from .process import Server
 from .websocket import TEXT, Message, WebSocket
 from .workflow import node_name
@@ -54,6 +54,7 @@ class Follower:
         self.client, self.socket, self.graph = client, socket, graph
         self.stages, self.server = stages, server
         self.node: str | None = None
+        self.cut_off = False
         self.has_text = False
         self.failures = 0
         self.said: set[str] = set()
@@ -68,7 +69,7 @@ class Follower:
                 message = self.socket.receive(QUIET_SECONDS)
             except OSError:
                 # Without this connection the history can still be asked.
-                message = None
+                message, self.cut_off = None, True
                 time.sleep(1)
             if message is not None and not self._handle(message, prompt_id):
                 continue
@@ -76,6 +77,8 @@ class Follower:
             if entry is not None:
                 self._raise_if_failed(entry)
                 return entry
+            if self.cut_off:
+                self._raise_if_forgotten(prompt_id)
 
     def _entry(self, prompt_id: str) -> dict | None:
         try:
@@ -86,9 +89,9 @@ class Follower:
                 return None
             self.failures += 1
             if self.server is not None:
-                raise self.server.connection_error() from error
+                raise Lost(str(self.server.connection_error())) from error
             if self.failures >= TRIES_WITHOUT_ANSWER:
-                raise LaunchError(
+                raise Lost(
                     f"server at {self.client.url}: the connection was lost in the middle of the "
                     f"edit ({error}). Look at that ComfyUI's own window, and run the command again "
                     "when it is back."
@@ -96,6 +99,18 @@ class Follower:
             return None
         self.failures = 0
         return entry
+
+    def _raise_if_forgotten(self, prompt_id: str) -> None:
+        """A server that was started again answers, but knows nothing of what it had to do."""
+        try:
+            known = self.client.is_queued(prompt_id) or self.client.history(prompt_id) is not None
+        except (Unreachable, Refused):
+            return
+        if not known:
+            raise Lost(
+                f"server at {self.client.url}: it was started again in the middle of the edit. "
+                "Run the command again."
+            )
 
     def _handle(self, message: Message, prompt_id: str) -> bool:
         """Shows what one message says; True if it says that the graph has ended."""
@@ -192,19 +207,27 @@ def saved_file(entry: dict, graph: dict) -> Output:
 
     Raises LaunchError if there is none.
     """
-    for node_id, output in entry.get("outputs", {}).items():
-        node = graph.get(node_id, {})
-        if node.get("class_type") != "SaveVideo":
-            continue
-        for item in (item for items in output.values() for item in items):
-            if isinstance(item, dict) and "filename" in item and _has_prefix(item, node["inputs"]):
-                return Output(
-                    item["filename"], item.get("subfolder", ""), item.get("type", "output")
-                )
-    raise LaunchError(
-        "ComfyUI: ended the edit without saving a clip, needs a SaveVideo node that runs. Look at "
-        "ComfyUI's log; update or reinstall the pack if the workflow was changed."
-    )
+    return saved_files(entry, graph, "SaveVideo")[0]
+
+
+def saved_files(entry: dict, graph: dict, class_type: str) -> list[Output]:
+    """All files that nodes of a class saved under the name that the workflow asks for, in order.
+
+    Raises LaunchError if there is none.
+    """
+    saved = [
+        Output(item["filename"], item.get("subfolder", ""), item.get("type", "output"))
+        for node_id, output in entry.get("outputs", {}).items()
+        if (node := graph.get(node_id, {})).get("class_type") == class_type
+        for item in (item for items in output.values() for item in items)
+        if isinstance(item, dict) and "filename" in item and _has_prefix(item, node["inputs"])
+    ]
+    if not saved:
+        raise LaunchError(
+            f"ComfyUI: ended the edit without saving a clip, needs a {class_type} node that runs. "
+            "Look at ComfyUI's log; update or reinstall the pack if the workflow was changed."
+        )
+    return saved
 
 
 def _has_prefix(item: dict, inputs: dict) -> bool:

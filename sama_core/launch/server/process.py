@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from ...errors import needed
+from ...version import KEPT_ID
 from ..places import PACK_NAME, Places, clean_env
 from ..progress import LaunchError, with_log
 from ..setup.comfyui_source import ComfyUI
@@ -38,8 +39,13 @@ class Server:
         log: Path,
         host: str = "127.0.0.1",
         port: int | None = None,
+        kept_id: str | None = None,
     ):
-        """`options` are ComfyUI's own; `log` gets its output; without `port` a free one is used."""
+        """`options` are ComfyUI's own; `log` gets its output; without `port` a free one is used.
+
+        With `kept_id`, which it tells by the pack's route, it may outlive this process: `let_go`.
+        """
+        self.kept_id = kept_id
         self.python, self.comfyui, self.options, self.log = python, comfyui, options, log
         self.host = host
         self.port = port or free_port()
@@ -62,11 +68,12 @@ class Server:
             "--disable-api-nodes",
             *self.options,
         ]
-        extra = {PARENT_PIPE: "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+        life = {KEPT_ID: self.kept_id} if self.kept_id else {PARENT_PIPE: "1"}
+        extra = {**life, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL if self.kept_id else subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.comfyui.folder,
@@ -92,6 +99,11 @@ class Server:
         finally:
             if process.stdin:
                 process.stdin.close()
+
+    def let_go(self) -> int:
+        """Leaves the process running, whatever comes; returns its number."""
+        process, self.process = self.process, None
+        return process.pid if process else 0
 
     def wait(self) -> None:
         """Waits until the process ends by itself."""
@@ -252,11 +264,16 @@ def job_folder(places: Places) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="edit-", dir=places.jobs))
     try:
-        for name in ("input", "output", "temp", "user"):
-            (folder / name).mkdir()
+        make_folders(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folders(folder: Path) -> None:
+    """Makes the folders that `job_options` names."""
+    for name in ("input", "output", "temp", "user"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
 
 
 def job_options(folder: Path) -> list[str]:

@@ -18,12 +18,13 @@ from sama_core.launch.commands import edit as edit_module
 from sama_core.launch.commands.edit import (
     FITS,
     area_pixels,
-    start_server,
-    unique_name,
 )
 from sama_core.launch.places import Places
 from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.server import comfy_place
 from sama_core.launch.server.client import Client
+from sama_core.launch.server.comfy_place import start_server
+from sama_core.launch.server.edit_graph import unique_name
 from sama_core.launch.setup.environment import Environment
 
 from ...harness.comfy_home import comfy_source
@@ -364,12 +365,12 @@ def test_ctrl_c_is_one_sentence(run, clip, monkeypatch):
 def test_a_server_of_its_own_that_dies_in_mid_edit(places, clip, tmp_path, no_set_up, monkeypatch):
     running = []
 
-    class Watched(edit_module.Server):
+    class Watched(comfy_place.Server):
         def __enter__(self):
             running.append(self)
             return super().__enter__()
 
-    monkeypatch.setattr(edit_module, "Server", Watched)
+    monkeypatch.setattr(comfy_place, "Server", Watched)
     options = parser().parse_args(
         ["edit", "--video", str(clip), "--steps", "1000", "--out", str(tmp_path / "out.mp4")]
     )
@@ -427,7 +428,7 @@ def test_started_is_a_place_with_a_process(places, monkeypatch):
 
         def wait_ready(self, tick): ...
 
-    monkeypatch.setattr(edit_module, "Server", Still)
+    monkeypatch.setattr(comfy_place, "Server", Still)
     with pytest.raises(LaunchError), start_server(comfy_source(), places, Stages()):
         raise LaunchError("inside")
     assert stopped == [LaunchError] and list(places.jobs.iterdir()) == []

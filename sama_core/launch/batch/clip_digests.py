@@ -1,0 +1,65 @@
+"""What a clip is known by: its content, not its name. A file is read once, until it changes."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..model_choice import Trio
+from .batch_rows import Clip, Row
+from .jsonl_file import JsonlFile
+
+CHUNK = 1 << 22
+FORM = 1
+"""Number of the form of keys; another one makes every edit anew."""
+
+
+class ClipDigests:
+    """Digests of files, kept in a file with their size and time of change."""
+
+    def __init__(self, kept: Path, keep: bool = True):
+        """`kept` is the file of digests; without `keep` it is read alone."""
+        self._file, self._keep = JsonlFile(kept), keep
+        self._known: dict[str, tuple[list[int], str]] = {}
+        for line in self._file.read():
+            if {"path", "stat", "digest"} <= line.keys():
+                self._known[line["path"]] = (line["stat"], line["digest"])
+
+    def of(self, clip: Clip) -> str:
+        """The digest of a clip's content. Raises OSError for a file that cannot be read."""
+        digests = [self._of_file(path) for path in clip.files()]
+        if not clip.frames:
+            return digests[0]
+        return hashlib.sha256(json.dumps([digests, str(clip.fps)]).encode()).hexdigest()
+
+    def _of_file(self, path: Path) -> str:
+        found = path.stat()
+        stamp = [found.st_size, found.st_mtime_ns]
+        before, digest = self._known.get(str(path), ([], ""))
+        if before == stamp:
+            return digest
+        digest = _read(path)
+        self._known[str(path)] = (stamp, digest)
+        if self._keep:
+            self._file.append({"path": str(path), "stat": stamp, "digest": digest})
+        return digest
+
+
+def _read(path: Path) -> str:
+    whole = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            whole.update(chunk)
+    return whole.hexdigest()
+
+
+def key_of(row: Row, digest: str, model: Trio, as_frames: bool) -> str:
+    """What an edit is known by: the clip's content, the settings, the model and the form."""
+    facts: list[Any] = [
+        FORM,
+        digest,
+        sorted(row.settings.options().__dict__.items()),
+        [model.diffusion_model, model.text_encoder, model.vae],
+        "png16" if as_frames else "mp4",
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

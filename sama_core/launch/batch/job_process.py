@@ -1,0 +1,84 @@
+"""The environment's process that reads and writes pictures for a batch: one for all rows."""
+
+import contextlib
+import json
+import subprocess
+from threading import Lock, Timer
+from typing import Any
+
+from ..places import Places, clean_env
+from ..progress import LaunchError, log_tail
+
+SECONDS = 600
+"""A job that takes longer is ended: a damaged clip may keep a decoder for ever."""
+
+
+class JobProcess:
+    """Runs jobs of `clip_jobs` one after another; safe to use from several threads."""
+
+    def __init__(self, places: Places):
+        """`places` has the environment. The process starts with the first job."""
+        self.places = places
+        self._lock = Lock()
+        self._process: subprocess.Popen | None = None
+        self._log = places.log("batch-clips")
+
+    def run(self, job: str, *arguments: Any) -> Any:
+        """The answer of one job. Raises LaunchError with its message if it fails."""
+        line = json.dumps({"job": job, "arguments": arguments}) + "\n"
+        with self._lock:
+            process = self._start()
+            timer = Timer(SECONDS, process.kill)
+            timer.start()
+            try:
+                assert process.stdin and process.stdout
+                process.stdin.write(line)
+                process.stdin.flush()
+                answered = process.stdout.readline()
+            except OSError:
+                answered = ""
+            finally:
+                timer.cancel()
+            if not answered.endswith("\n"):
+                self._end()
+                last = log_tail(self._log, lines=1).strip() or "no message"
+                raise LaunchError(f"{job}: the process for pictures ended ({last})")
+        answer = json.loads(answered)
+        if "error" in answer:
+            raise LaunchError(answer["error"])
+        return answer["answer"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        with self._lock:
+            self._end()
+
+    def _start(self) -> subprocess.Popen:
+        if self._process is None or self._process.poll() is not None:
+            with self._log.open("w", encoding="utf-8") as log:
+                self._process = subprocess.Popen(
+                    [str(self.places.python), "-m", "sama_core.launch.clip_jobs", "lines"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    cwd=self.places.root,
+                    env=clean_env(),
+                    encoding="utf-8",
+                    start_new_session=True,
+                )
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+            return
+        process.kill()
+        process.wait()

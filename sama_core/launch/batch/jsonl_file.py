@@ -1,0 +1,55 @@
+"""A JSONL file that grows by whole lines and is read whatever happened to its last one."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+
+class JsonlFile:
+    """Lines are added whole or not at all; a torn line of a killed program is left out."""
+
+    def __init__(self, path: Path):
+        """`path` need not exist; its folder must."""
+        self.path = path
+        self._lock = Lock()
+        self._ends_well = False
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The objects in the file, in order."""
+        try:
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        for line in text.split(b"\n"):
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                yield found
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Adds a line, on the disk when this returns. Raises OSError, and then nothing is added."""
+        data = json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n"
+        with self._lock, self.path.open("ab") as file:
+            size = file.tell()
+            if not self._ends_well and size and not self._ends_in_newline():
+                data = b"\n" + data
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                # Closing tries to write again what is still held back.
+                os.truncate(self.path, size)
+                self._ends_well = False
+                raise
+            self._ends_well = True
+
+    def _ends_in_newline(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"

@@ -1,0 +1,64 @@
+"""Scores and small pictures of finished edits, made beside the edits that still run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+from ..progress import LaunchError
+from .batch_report import small_picture
+from .batch_rows import Row
+from .job_process import JobProcess
+from .ledger import Ledger, Result
+
+
+class Measuring:
+    """A thread that measures one edit after another."""
+
+    def __init__(self, out: Path, ledger: Ledger, pictures: JobProcess):
+        """Results are in `out`; what is measured goes into `ledger`."""
+        self.out, self.ledger, self.pictures = out, ledger, pictures
+        self._queue: Queue[tuple[Row, Result] | None] = Queue()
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def add(self, row: Row, result: Result) -> None:
+        """Measures an edit, unless that is done."""
+        small = self.out / f"{small_picture(result.key)}_after.jpg"
+        if result.key not in self.ledger.scores or not small.is_file():
+            self._queue.put((row, result))
+
+    @property
+    def waiting(self) -> int:
+        """Edits that are not measured yet."""
+        return self._queue.unfinished_tasks
+
+    def finish(self, tick: Callable[[], None]) -> None:
+        """Waits until all is measured; calls `tick` meanwhile."""
+        self._queue.put(None)
+        while self._thread.is_alive():
+            tick()
+            self._thread.join(0.5)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                self.ledger.note_scores(item[1].key, self._measure(*item))
+            except OSError:
+                pass  # a full disk: the next run measures it
+            finally:
+                self._queue.task_done()
+
+    def _measure(self, row: Row, result: Result) -> dict[str, Any]:
+        source: Any = [str(path) for path in row.clip.files()]
+        edited: Any = [str(self.out / path) for path in result.files]
+        if not row.clip.frames:
+            source = source[0]
+        if result.first.endswith(".mp4"):
+            edited = edited[0]
+        small = str(self.out / small_picture(result.key))
+        try:
+            return self.pictures.run("measure", source, edited, small)
+        except LaunchError as error:
+            return {"not_measured": str(error)}

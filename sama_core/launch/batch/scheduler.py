@@ -1,0 +1,217 @@
+"""Which worker does which job, how often, and when it is over. Knows nothing of clips or servers.
+
+    jobs ─▶ waiting ─▶ a thread for each worker: connect, take, work ─▶ ended
+              ▲                                   │ the worker died
+              └───────────── up to RETRIES ───────┘
+
+A worker that does not answer is left out until it does. The scheduler ends when every job has
+ended, when a worker says that nothing can go on (`Halt`), or when no worker has answered for a
+while; jobs that are left then are in `left`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from threading import Condition, Thread
+from typing import Any, Protocol
+
+from ..progress import LaunchError
+from ..server.client import Unreachable
+from ..server.comfy_place import Place
+
+RETRIES = 2
+"""How often a job is done again after its worker died."""
+PAUSE, PATIENCE = 5.0, 600.0
+"""Seconds between two tries of a worker that does not answer; and until all are given up."""
+JOIN_SECONDS = 20.0
+
+
+class Halt(LaunchError):
+    """Nothing can go on, on any worker; the job stays to be done."""
+
+
+class Worker(Protocol):
+    """A ComfyUI that may be elsewhere, die and come back."""
+
+    name: str
+    """For messages and the report."""
+
+    def connect(self) -> Place:
+        """The ComfyUI, which answers; starts or restarts it where that is possible.
+
+        Raises Unreachable if it does not answer now, and another LaunchError if it never can.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends what `connect` started; a work that is under way fails soon."""
+        ...
+
+
+@dataclass
+class Flight:
+    """A job on a worker."""
+
+    job: Any
+    """What is done."""
+    worker: Worker
+    """Where."""
+    place: Place
+    """Its ComfyUI."""
+    tries: int = 0
+    """How often its worker has died."""
+    prompt_id: str | None = None
+    """The graph's id there, once it is queued; set by the work."""
+
+    def cancel(self) -> None:
+        """Takes the work off the server, if that goes on running."""
+        if self.place.server is None and self.prompt_id:
+            self.place.client.cancel(self.prompt_id)
+
+
+@dataclass
+class Scheduler:
+    """Runs jobs on workers."""
+
+    workers: list[Worker]
+    """At least one."""
+    work: Callable[[Flight], Any]
+    """Does one job. Raises Unreachable if its worker died, Halt to end everything, and anything
+    else if the job failed."""
+    ended: Callable[[Flight, Any, Exception | None], None]
+    """Called with the work's result or error, one call at a time."""
+    say: Callable[[str], None] = print
+    """Shows a line."""
+    pause: float = PAUSE
+    """Seconds between two tries of a worker."""
+    patience: float = PATIENCE
+    """Seconds without any worker until the rest is given up."""
+    halted: Exception | None = None
+    """Why nothing can go on."""
+    _waiting: deque[tuple[Any, int]] = field(default_factory=deque)
+    _flights: list[Flight] = field(default_factory=list)
+    _silent: dict[int, str] = field(default_factory=dict)
+    _retired: set[int] = field(default_factory=set)
+    _changed: Condition = field(default_factory=Condition)
+    _stopping: bool = False
+    _answered: float = 0.0
+
+    @property
+    def left(self) -> list[Any]:
+        """Jobs that have not ended."""
+        return [job for job, _ in self._waiting] + [flight.job for flight in self._flights]
+
+    def run(self, jobs: Iterable[Any]) -> None:
+        """Does all jobs; on Ctrl-C stops what is under way and raises KeyboardInterrupt."""
+        self._waiting.extend((job, 0) for job in jobs)
+        self._answered = time.monotonic()
+        threads = [
+            Thread(target=self._serve, args=(number, worker), daemon=True)
+            for number, worker in enumerate(self.workers)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            with self._changed:
+                while not self._is_over():
+                    self._changed.wait(0.5)
+        finally:
+            self._stop()
+            until = time.monotonic() + JOIN_SECONDS
+            for thread in threads:
+                thread.join(max(0.0, until - time.monotonic()))
+            for worker in self.workers:
+                worker.close()
+
+    def _is_over(self) -> bool:
+        if self._stopping or not (self._waiting or self._flights):
+            return True
+        if self._flights:
+            return False
+        if len(self._retired) == len(self.workers):
+            return True
+        all_out = len(self._retired | self._silent.keys()) == len(self.workers)
+        return all_out and time.monotonic() - self._answered > self.patience
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            flights = list(self._flights)
+            self._changed.notify_all()
+        for flight in flights:
+            if flight.place.server is not None:
+                flight.worker.close()
+            flight.cancel()
+
+    def _serve(self, number: int, worker: Worker) -> None:
+        """One worker's thread."""
+        while self._wait_for_job():
+            place = self._connect(number, worker)
+            if number in self._retired:
+                return
+            flight = self._take(worker, place) if place else None
+            if flight:
+                self._fly(flight)
+
+    def _wait_for_job(self) -> bool:
+        """Whether a job waits now; False when all is over."""
+        with self._changed:
+            while not self._waiting:
+                if self._is_over():
+                    return False
+                self._changed.wait(1.0)
+            return not self._stopping
+
+    def _connect(self, number: int, worker: Worker) -> Place | None:
+        try:
+            place = worker.connect()
+        except Unreachable as gone:
+            with self._changed:
+                if number not in self._silent and not self._stopping:
+                    self.say(f"{worker.name} is left out until it answers: {gone}")
+                self._silent[number] = str(gone)
+                self._changed.wait(self.pause)
+            return None
+        except Exception as unusable:
+            with self._changed:
+                if not self._stopping:
+                    self.say(f"{worker.name} is not used any more: {unusable}")
+                self._retired.add(number)
+                self._changed.notify_all()
+            return None
+        with self._changed:
+            if self._silent.pop(number, None):
+                self.say(f"{worker.name} answers again.")
+            self._answered = time.monotonic()
+        return place
+
+    def _take(self, worker: Worker, place: Place) -> Flight | None:
+        with self._changed:
+            if not self._waiting or self._stopping:
+                return None
+            job, tries = self._waiting.popleft()
+            flight = Flight(job, worker, place, tries)
+            self._flights.append(flight)
+            return flight
+
+    def _fly(self, flight: Flight) -> None:
+        """Does one job, and puts it back if its worker died."""
+        result, failed = None, None
+        try:
+            result = self.work(flight)
+        except Exception as error:
+            failed = error
+        with self._changed:
+            self._flights.remove(flight)
+            self._answered = time.monotonic()
+            died = isinstance(failed, Unreachable) and flight.tries < RETRIES
+            if failed is not None and (self._stopping or died or isinstance(failed, Halt)):
+                self._waiting.appendleft((flight.job, flight.tries + died))
+                if isinstance(failed, Halt):
+                    self.halted, self._stopping = failed, True
+                elif died and not self._stopping:
+                    self.say(f"{flight.worker.name} died; its edit is made again: {failed}")
+            else:
+                self.ended(flight, result, failed)
+            self._changed.notify_all()

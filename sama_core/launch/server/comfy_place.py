@@ -1,0 +1,81 @@
+"""A ComfyUI to edit on: the user's, one that was left running, or one that is started."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..places import Places
+from ..progress import Stages
+from ..setup.comfyui_source import ComfyUI
+from .client import Client, Output
+from .kept import find_kept, start_kept
+from .process import Server, job_folder, job_options, prepare_base, server_options
+
+START = "start ComfyUI"
+"""Name of a stage."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A ComfyUI to edit on."""
+
+    client: Client
+    """The connection to it."""
+    server: Server | None = None
+    """Its process, if it ends with this command."""
+    folder: Path | None = None
+    """Folder of its input and output, if they are ours."""
+
+    def remove_files(self, uploaded: str, outputs: list[Output]) -> None:
+        """Removes what one edit left in folders of ours; elsewhere nothing."""
+        if self.folder is None:
+            return
+        for path in (
+            self.folder / "input" / uploaded,
+            *(self.folder / file.type / file.subfolder / file.filename for file in outputs),
+        ):
+            if self.folder in path.resolve().parents:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+@contextmanager
+def connect(url: str) -> Iterator[Place]:
+    """The user's running ComfyUI; it keeps running afterwards."""
+    yield Place(Client(url))
+
+
+@contextmanager
+def own_place(
+    comfyui: ComfyUI, places: Places, stages: Stages, keep: bool = False
+) -> Iterator[Place]:
+    """The server that an earlier command left running, or a new one; `keep` leaves it running."""
+    kept = find_kept(places, comfyui, stages.say)
+    if kept is None and not keep:
+        with start_server(comfyui, places, stages) as place:
+            yield place
+        return
+    if kept is None:
+        stages.start(START)
+        kept = start_kept(comfyui, places, stages)
+    stages.say(
+        f"ComfyUI at {kept.url} keeps running for the next command (log: {kept.log}); "
+        "`python3 run.py serve --stop` ends it."
+    )
+    yield Place(Client(kept.url), folder=Path(kept.folder))
+
+
+@contextmanager
+def start_server(comfyui: ComfyUI, places: Places, stages: Stages) -> Iterator[Place]:
+    """A ComfyUI that runs only for this command and is always stopped afterwards."""
+    prepare_base(places)
+    with job_folder(places) as folder:
+        stages.start(START)
+        arguments = server_options(places, comfyui) + job_options(folder)
+        log = places.log(f"comfyui-{folder.name}")
+        with Server(places.python, comfyui, arguments, log) as server:
+            server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
+            yield Place(Client(server.url), server, folder)
+        log.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""The edit workflow with one clip, its settings and the server's model files in it."""
+
+import re
+import uuid
+from argparse import Namespace
+from pathlib import Path
+
+from ...errors import needed
+from ...version import VERSION
+from ..model_choice import Trio
+from ..places import Places, shorten_stem
+from ..progress import LaunchError, Stages
+from .client import Client
+from .workflow import (
+    add_lora,
+    class_types,
+    listed_trio,
+    load_workflow,
+    set_inputs,
+    set_models,
+)
+
+ALL_FRAMES = 0
+RESULTS = "video"
+"""Folder of the results on the server."""
+NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"%\x00-\x1f\x7f]')
+"""What file names may not have on some system, and what Save Video would replace."""
+PNG_CLASSES = ("GetVideoComponents", "SaveImageAdvanced")
+"""ComfyUI's nodes that save frames without loss."""
+
+
+def make_graph(
+    client: Client, clip: Path, options: Namespace, places: Places, stages: Stages
+) -> dict:
+    """The edit workflow with this clip, these options and the model files of the server.
+
+    Uploads the clip. Raises LaunchError if the server lacks a node or the model files.
+    """
+    graph = load_workflow(places.root)
+    require_nodes(client, graph)
+    trio = listed_trio(client)
+    if trio.small:
+        stages.say(trio.notice())
+    fill_graph(graph, client, trio, client.upload(clip), clip, options)
+    return graph
+
+
+def fill_graph(
+    graph: dict, client: Client, trio: Trio, uploaded: str, clip: Path, options: Namespace
+) -> None:
+    """Sets the models, the clip's name on the server and the options of one edit.
+
+    Raises LaunchError if the server lacks the LoRA.
+    """
+    set_models(graph, trio)
+    if options.lora:
+        add_lora(graph, client, options.lora, options.lora_strength)
+    set_inputs(graph, "LoadVideo", file=uploaded)
+    set_inputs(
+        graph,
+        "SAMASourceVideo",
+        frames=options.frames or ALL_FRAMES,
+        area=options.area,
+        fit=options.fit,
+    )
+    set_inputs(graph, "SaveVideo", filename_prefix=unique_name(clip, options.seed))
+    set_inputs(
+        graph,
+        "SAMAEdit",
+        instruction=options.instruction,
+        seed=options.seed,
+        steps=options.steps,
+        cfg=options.cfg,
+    )
+
+
+def uploaded_clip(graph: dict) -> str:
+    """The clip's name on the server."""
+    loaders = (node for node in graph.values() if node["class_type"] == "LoadVideo")
+    return next(loaders)["inputs"]["file"]
+
+
+def save_frames(graph: dict) -> None:
+    """Puts 16-bit PNG files in the place of the graph's video."""
+    saver = next(key for key, node in graph.items() if node["class_type"] == "SaveVideo")
+    inputs = graph[saver]["inputs"]
+    graph["parts"] = {"class_type": PNG_CLASSES[0], "inputs": {"video": inputs["video"]}}
+    graph[saver] = {
+        "class_type": PNG_CLASSES[1],
+        "inputs": {
+            "images": ["parts", 0],
+            "filename_prefix": inputs["filename_prefix"],
+            "format": "png",
+            "format.bit_depth": "16-bit",
+            "format.input_color_space": "sRGB",
+        },
+    }
+
+
+def unique_name(clip: Path, seed: int) -> str:
+    """Beginning of the result's name on the server: clip and seed, and different for each job.
+
+    With one name for all jobs, a server that has made the same edit before would save nothing and
+    name the earlier file, which may be deleted or replaced by now.
+    """
+    name = NOT_IN_NAMES.sub("_", shorten_stem(clip))
+    return f"{RESULTS}/{name} seed {seed} {uuid.uuid4().hex[:12]}"
+
+
+def require_nodes(client: Client, graph: dict) -> None:
+    """Raises LaunchError unless the server has every node of the workflow."""
+    missing = [name for name in class_types(graph) if client.node(name) is None]
+    if any(name.startswith("SAMA") for name in missing):
+        raise LaunchError(
+            needed(
+                f"server at {client.url}",
+                f"no node {', '.join(missing)}",
+                "the SAMA pack",
+                "Install ComfyUI-SAMA there (ComfyUI Manager, or into custom_nodes) and restart "
+                "it.",
+            )
+        )
+    if missing:
+        raise LaunchError(
+            needed(
+                f"server at {client.url}",
+                f"no node {', '.join(missing)}",
+                "ComfyUI 0.30 or newer",
+                "Update that ComfyUI.",
+            )
+        )
+
+
+def require_version(client: Client) -> None:
+    """Raises LaunchError unless the server's pack has this one's version."""
+    pack = client.pack()
+    version = pack.get("version") if pack else "a version of before 0.2.0"
+    if version != VERSION:
+        raise LaunchError(
+            needed(
+                f"the SAMA pack of the server at {client.url}",
+                version,
+                f"{VERSION}, as here",
+                "Update the older of the two and restart that ComfyUI.",
+            )
+        )

@@ -1,0 +1,169 @@
+"""The server that `--keep` leaves running: its record, how it is known again, and its end.
+
+The record is `kept_server.json` in the places' folder for everything but the environment. The
+server tells the record's id by the pack's route: so a record of a server that has ended, or an
+address that another program has by now, is noticed. Only the process of that id is ever ended.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ...errors import needed
+from ...version import VERSION
+from ...weights.write import whole_file
+from ..places import Places
+from ..progress import LaunchError, Stages
+from ..setup.comfyui_source import ComfyUI
+from .client import Client
+from .process import (
+    STOP_SECONDS,
+    Server,
+    job_options,
+    make_folders,
+    prepare_base,
+    server_options,
+)
+
+RECORD = "kept_server.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The record of one server."""
+
+    url: str
+    """Its address."""
+    pid: int
+    """Number of its process."""
+    id: str
+    """What it tells by the pack's route."""
+    version: str
+    """The pack's version when it was started."""
+    comfyui: str
+    """Folder of its ComfyUI."""
+    folder: str
+    """Folder of its input and output."""
+    log: str
+    """Its log."""
+
+    def answers(self) -> bool:
+        """Whether the server at the address is the one of the record."""
+        client = Client(self.url)
+        if not client.is_reached():
+            return False
+        with contextlib.suppress(LaunchError):
+            return (client.pack() or {}).get("id") == self.id
+        return False
+
+
+def read_record(places: Places) -> Kept | None:
+    """The record; None where there is none, or it cannot be read."""
+    try:
+        return Kept(**json.loads(_record(places).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def find_kept(places: Places, comfyui: ComfyUI, say: Callable[[str], None]) -> Kept | None:
+    """The server that was left running, if it is usable; a stale record is removed.
+
+    One with another version of the pack is ended. Raises LaunchError if it runs another ComfyUI
+    than the one that is asked for.
+    """
+    kept = read_record(places)
+    if kept is None:
+        return None
+    if not kept.answers():
+        _clear(places, kept)
+        return None
+    if kept.version != VERSION:
+        say(f"The ComfyUI left running has the pack {kept.version}, not {VERSION}: it is ended.")
+        stop_kept(places)
+        return None
+    if Path(kept.comfyui) != comfyui.folder:
+        raise LaunchError(
+            needed(
+                f"ComfyUI at {kept.url}, which was left running",
+                kept.comfyui,
+                str(comfyui.folder),
+                "End it with `python3 run.py serve --stop`.",
+            )
+        )
+    return kept
+
+
+def start_kept(comfyui: ComfyUI, places: Places, stages: Stages) -> Kept:
+    """Starts a server that goes on running, and writes its record.
+
+    Raises LaunchError if it does not start; then none is left.
+    """
+    prepare_base(places)
+    mark = uuid.uuid4().hex
+    folder = places.runtime / "kept" / mark[:12]
+    make_folders(folder)
+    log = places.log("comfyui-kept")
+    options = server_options(places, comfyui) + job_options(folder)
+    try:
+        with Server(places.python, comfyui, options, log, kept_id=mark) as server:
+            server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
+            process = server.process
+            kept = Kept(
+                server.url,
+                process.pid if process else 0,
+                mark,
+                VERSION,
+                str(comfyui.folder),
+                str(folder),
+                str(log),
+            )
+            with whole_file(_record(places)) as partial:
+                partial.write_text(json.dumps(asdict(kept)), encoding="utf-8")
+            server.let_go()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return kept
+
+
+def stop_kept(places: Places) -> str | None:
+    """Ends the server that was left running and returns its address; None if there is none."""
+    kept = read_record(places)
+    if kept is None or not kept.answers():
+        if kept:
+            _clear(places, kept)
+        return None
+    _end(kept)
+    _clear(places, kept)
+    return kept.url
+
+
+def _end(kept: Kept) -> None:
+    """Asks the process to end, and kills it if it still answers after a while."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(kept.pid, signal.SIGTERM)
+        until = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < until:
+            if not kept.answers():
+                return
+            time.sleep(0.1)
+        os.kill(kept.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def _clear(places: Places, kept: Kept) -> None:
+    """Removes the record and the server's folder."""
+    _record(places).unlink(missing_ok=True)
+    folder = Path(kept.folder)
+    if folder.parent == places.runtime / "kept":
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _record(places: Places) -> Path:
+    return places.runtime / RECORD
