@@ -132,27 +132,38 @@ def total_seconds(
     """Seconds of all edits on all machines at once, each doing what it can; None if one's speed is
     not known.
     """
-    rates_low, rates_high, source = 0.0, 0.0, ""
-    for machine in machines:
-        known: dict[tuple, Span | None] = {}
-        for settings, size in edits:
-            known[_like(settings, size)] = None
-        low = high = 0.0
-        for settings, size in edits:
-            like = _like(settings, size)
+    spans = [_one_after_another(edits, model, machine, calibrations) for machine in machines]
+    known = [span for span in spans if span and span.low]
+    if len(known) < len(machines):
+        return None
+    return Span(
+        1 / sum(1 / span.low for span in known),
+        1 / sum(1 / span.high for span in known),
+        known[-1].source,
+    )
+
+
+def _one_after_another(
+    edits: list[tuple[Settings, dict]],
+    model: Model,
+    machine: Machine,
+    calibrations: list[Calibration],
+) -> Span | None:
+    """Seconds of all edits on one machine; clips of no possible size are left out."""
+    known: dict[tuple, Span | None] = {}
+    whole = Span(0.0, 0.0, "")
+    for settings, size in edits:
+        like = _like(settings, size)
+        if like not in known:
             try:
-                one = known[like] = known[like] or edit_seconds(
-                    settings, size, model, machine, calibrations
-                )
+                known[like] = edit_seconds(settings, size, model, machine, calibrations)
             except SamaError:
-                continue
-            if one is None:
-                return None
-            low, high, source = low + one.low, high + one.high, one.source
-        if not high:
+                known[like] = Span(0.0, 0.0, "no clip has this size")
+        one = known[like]
+        if one is None:
             return None
-        rates_low, rates_high = rates_low + 1 / low, rates_high + 1 / high
-    return Span(1 / rates_low, 1 / rates_high, source)
+        whole = Span(whole.low + one.low, whole.high + one.high, one.source)
+    return whole
 
 
 def _like(settings: Settings, size: dict) -> tuple:

@@ -21,6 +21,7 @@ from .batch_outputs import DiskFull, Outputs
 from .batch_rows import Row
 from .job_process import JobProcess
 from .ledger import Result
+from .numbered_frames import find_sequences
 from .scheduler import Flight, Halt
 from .workers import QuietStages
 
@@ -116,6 +117,7 @@ class RowWork:
         film = self.scratch / f"{uuid.uuid4().hex}.nut"
         self.scratch.mkdir(parents=True, exist_ok=True)
         try:
+            find_sequences(row.clip.frames)[0].check(str(row.name))
             frames = [str(path) for path in row.clip.files()]
             self.pictures.run("join", frames, str(row.clip.fps), str(film))
             yield film

@@ -59,6 +59,10 @@ class Client:
 
     def __init__(self, *answers):
         self.answers = list(answers)
+        self.queued = True
+
+    def is_queued(self, prompt_id):
+        return self.queued
 
     def history(self, prompt_id):
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

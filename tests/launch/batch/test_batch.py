@@ -1,0 +1,323 @@
+"""`run.py batch` on stand-in servers: retries, resume, copies, locks, disks, reports."""
+
+import csv
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sama_core.launch.batch import batch_outputs, scheduler
+from sama_core.launch.batch.batch_run import Batch
+
+from .stand_in_comfy import StandIn, edit_of
+
+RED = ("--instruction", "make it red")
+
+
+def report(out: Path) -> list[dict]:
+    with (out / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def states(out: Path) -> list[str]:
+    return [line["state"] for line in report(out)]
+
+
+def test_the_tree_of_results_mirrors_the_sources(run, server, clips, tmp_path):
+    names = ("a.mp4", 'sub folder/it\'s "b".mov', "sub folder/deep/ü 💥\n.webm")
+    clips(*names, "notes.txt", "sub folder/.hidden.mp4")
+    code, printed, _ = run("clips", *RED, "--server", server.url, "--seed", "7")
+    out = tmp_path / "clips_sama"
+    assert code == 0 and "Not clips, left alone: 1 .txt." in printed
+    for name in names:
+        result = (out / name).with_suffix(".mp4")
+        assert result.read_bytes() == edit_of(f"clip {name}".encode(), "make it red", 7)
+    found = [path for path in out.rglob("*.mp4") if ".sama_batch" not in path.parts]
+    assert len(found) == 3 and list((out / ".sama_batch" / "parts").iterdir()) == []
+
+
+def test_thirty_clips_over_two_servers_with_one_killed(run, clips, tmp_path, monkeypatch):
+    """Complete and right; what the killed server had is made by the other one."""
+    monkeypatch.setattr(scheduler, "PAUSE", 0.05)
+    names = [f"shot {number:02}.mp4" for number in range(30)]
+    clips(*names)
+    with StandIn(seconds=0.01) as stays, StandIn(seconds=0.01) as dies:
+        dies.hang_after = 5
+        killer = threading.Thread(target=lambda: (dies.hung.wait(30), dies.kill()))
+        killer.start()
+        code, printed, _ = run("clips", *RED, "--server", stays.url, "--server", dies.url)
+        killer.join()
+        dies.start()  # for its end
+    out = tmp_path / "clips_sama"
+    assert code == 0 and states(out) == ["done"] * 30
+    assert "died; its edit is made again" in printed and "is left out until it answers" in printed
+    for name in names:
+        assert (out / name).read_bytes() == edit_of(f"clip {name}".encode(), "make it red", 1)
+    assert len(dies.edits) == 6 and len(stays.edits) == 25
+    assert [line["tries"] for line in report(out)].count("1") == 1
+
+
+def test_a_server_that_comes_back_is_used_again(run, clips, tmp_path, monkeypatch):
+    """It was started again in the middle of an edit, and knows nothing of it."""
+    monkeypatch.setattr(scheduler.Scheduler, "pause", 0.05)
+    clips("a.mp4", "b.mp4", "c.mp4")
+    with StandIn() as server:
+        server.hang_after = 1
+
+        def replace():
+            server.hung.wait(30)
+            server.kill()
+            server.hang_after = None
+            server.start()
+
+        again = threading.Thread(target=replace)
+        again.start()
+        code, _printed, _ = run("clips", *RED, "--server", server.url)
+        again.join()
+    assert code == 0 and states(tmp_path / "clips_sama") == ["done"] * 3
+    assert len(server.edits) == 4
+
+
+def test_a_row_whose_server_dies_each_time_fails_after_two_retries(run, clips, tmp_path):
+    clips("a.mp4", "poison.mp4")
+    with StandIn() as server:
+        deaths = []
+        work = server.work
+
+        def die(prompt_id, graph, client_id):
+            loader = next(n for n in graph.values() if n["class_type"] == "LoadVideo")
+            if server.files[loader["inputs"]["file"]] != b"clip poison.mp4":
+                return work(prompt_id, graph, client_id)
+            deaths.append(prompt_id)
+            server.kill()
+            return server.start()
+
+        server.work = die
+        code, _, _ = run("clips", *RED, "--server", server.url)
+    assert code == 1 and len(deaths) == 3
+    assert states(tmp_path / "clips_sama") == ["done", "failed"]
+
+
+def test_a_failed_row_is_reported_and_the_others_go_on(run, server, clips, tmp_path):
+    clips("a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "clips" / "empty.mp4").touch()
+    server.refuse = {b"clip b.mp4"}
+    code, printed, _ = run("clips", *RED, "--server", server.url)
+    out = tmp_path / "clips_sama"
+    assert code == 1 and states(out) == ["done", "failed", "done", "failed"]
+    lines = report(out)
+    assert "SAMA Edit" in lines[1]["error"] and "it cannot be edited" in lines[1]["error"]
+    assert "got an empty file, needs a video file" in lines[3]["error"]
+    assert "2 of 4 rows are done" in printed
+    server.refuse = set()
+    server.edits.clear()
+    run("clips", *RED, "--server", server.url)
+    assert len(server.edits) == 1 and states(out) == ["done", "done", "done", "failed"]
+
+
+def test_started_again_it_does_only_what_is_missing(run, server, clips, tmp_path):
+    """By content and settings: a renamed clip is there, a changed one and a new seed are not."""
+    clips("a.mp4", "b.mp4")
+    command = ("clips", *RED, "--server", server.url)
+    assert run(*command)[0] == 0 and len(server.edits) == 2
+    assert run(*command)[0] == 0 and len(server.edits) == 2
+    (tmp_path / "clips" / "a.mp4").rename(tmp_path / "clips" / "renamed.mp4")
+    os.utime(tmp_path / "clips" / "b.mp4")
+    assert run(*command)[0] == 0 and len(server.edits) == 2
+    out = tmp_path / "clips_sama"
+    assert (out / "renamed.mp4").read_bytes() == (out / "a.mp4").read_bytes()
+    (tmp_path / "clips" / "b.mp4").write_bytes(b"another clip")
+    assert run(*command)[0] == 0 and len(server.edits) == 3
+    assert (out / "b.mp4").read_bytes() == edit_of(b"clip b.mp4", "make it red", 1)
+    assert (out / "b_2.mp4").read_bytes() == edit_of(b"another clip", "make it red", 1)
+    (out / "b_2.mp4").unlink()
+    assert run(*command)[0] == 0 and len(server.edits) == 4
+    assert run(*command, "--seed", "2")[0] == 0 and len(server.edits) == 6
+
+
+def test_the_same_clip_twice_is_edited_once_and_copied(run, server, clips, tmp_path):
+    clips("a.mp4")
+    (tmp_path / "clips" / "same.mov").write_bytes(b"clip a.mp4")
+    assert run("clips", *RED, "--server", server.url)[0] == 0
+    out = tmp_path / "clips_sama"
+    assert len(server.edits) == 1
+    assert (out / "a.mp4").read_bytes() == (out / "same.mp4").read_bytes()
+    assert [line["copied"] for line in report(out)] == ["", "a.mp4"]
+
+
+def test_a_table_edits_one_clip_in_several_ways(run, server, clips, tmp_path):
+    clips("a.mp4", "b.mp4")
+    (tmp_path / "clips" / "shots.csv").write_text(
+        "\ufeffClip;Instruction;Seed\na.mp4;make it red;1\na.mp4;make it red;2\n"
+        'b.mp4;"make it\nblue";1\na.mp4;make it red;1\n',
+        encoding="utf-8",
+    )
+    assert run("clips/shots.csv", "--out", "o", "--server", server.url)[0] == 0
+    assert len(server.edits) == 3
+    results = {line["row"]: line["result"] for line in report(tmp_path / "o")}
+    assert results == {
+        "2": "a_seed1.mp4", "3": "a_seed2.mp4", "4": "b.mp4", "6": "a_seed1.mp4"
+    }  # fmt: skip
+    assert (tmp_path / "o/b.mp4").read_bytes() == edit_of(b"clip b.mp4", "make it\nblue", 1)
+
+
+def test_other_files_are_never_replaced(run, server, clips, tmp_path):
+    clips("a.mp4")
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o/a.mp4").write_bytes(b"the user's own")
+    run("clips", *RED, "--out", "o", "--server", server.url)
+    assert (tmp_path / "o/a.mp4").read_bytes() == b"the user's own"
+    assert (tmp_path / "o/a_2.mp4").is_file()
+
+
+def test_two_batches_into_one_folder(run, server, clips, tmp_path):
+    """The second is refused while the first one's process lives, and not after it was killed."""
+    clips("a.mp4")
+    own = tmp_path / "clips_sama/.sama_batch"
+    own.mkdir(parents=True)
+    program = (
+        "import sys, time; from pathlib import Path\n"
+        "from sama_core.launch.batch.folder_lock import hold_folder\n"
+        "with hold_folder(Path('x'), Path(sys.argv[1])): print('held', flush=True); time.sleep(99)"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", program, str(own / "lock")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    try:
+        assert first.stdout.readline() == b"held\n"
+        code, _, error = run("clips", *RED, "--server", server.url)
+        assert code == 1 and f"another batch that works there (process {first.pid})" in error
+        assert server.edits == []
+    finally:
+        first.kill()
+        first.wait()
+        first.stdout.close()
+    assert run("clips", *RED, "--server", server.url)[0] == 0
+
+
+def test_a_full_disk_leaves_nothing_half_written(run, server, clips, tmp_path, monkeypatch):
+    clips("a.mp4", "b.mp4", "c.mp4")
+    write, written = batch_outputs._write_part, []
+
+    def fill_up(part, chunks):
+        written.append(part)
+        if len(written) == 2:
+            part.write_bytes(b"half of")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(part, chunks)
+
+    monkeypatch.setattr(batch_outputs, "_write_part", fill_up)
+    code, _, error = run("clips", *RED, "--server", server.url)
+    out = tmp_path / "clips_sama"
+    assert code == 1 and "got a full disk, needs room for the results" in error
+    assert states(out) == ["done", "not done", "not done"]
+    assert [path.name for path in out.rglob("*.mp4")] == ["a.mp4"]
+    assert list((out / ".sama_batch" / "parts").iterdir()) == []
+    server.edits.clear()
+    assert run("clips", *RED, "--server", server.url)[0] == 0
+    assert len(server.edits) == 2 and states(out) == ["done"] * 3
+
+
+def test_killed_between_file_and_ledger_it_is_made_again_at_its_place(run, server, clips, tmp_path):
+    clips("a.mp4")
+    assert run("clips", *RED, "--server", server.url)[0] == 0
+    ledger = tmp_path / "clips_sama/.sama_batch/ledger.jsonl"
+    lines = ledger.read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["writing", "done", "measured"]
+    ledger.write_text(lines[0] + "\n" + lines[1][:20])
+    assert run("clips", *RED, "--server", server.url)[0] == 0 and len(server.edits) == 2
+    assert [path.name for path in (tmp_path / "clips_sama").glob("*.mp4")] == ["a.mp4"]
+    events = [line.split('"')[3] for line in ledger.read_text().splitlines()]
+    assert events == ["writing", "done", "writing", "done", "measured"]
+
+
+def test_ctrl_c_stops_and_the_next_run_goes_on(run, clips, tmp_path, monkeypatch):
+    clips("a.mp4", "b.mp4")
+    ends = Batch._end
+
+    def press(self, *arguments):
+        ends(self, *arguments)
+        signal_main()
+
+    def signal_main():
+        import _thread
+
+        _thread.interrupt_main()
+
+    with StandIn() as server:
+        server.hang_after = 1
+        monkeypatch.setattr(Batch, "_end", press)
+        monkeypatch.setattr(scheduler, "JOIN_SECONDS", 0.2)
+        code, _, error = run("clips", *RED, "--server", server.url)
+        assert code == 1 and "Stopped. No incomplete file is left" in error
+        assert states(tmp_path / "clips_sama") == ["done", "not done"]
+        monkeypatch.setattr(Batch, "_end", ends)
+        server.hang_after = None
+        assert run("clips", *RED, "--server", server.url)[0] == 0
+        assert len(server.edits) in (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("pack", "sentence"),
+    [
+        ({}, "needs the SAMA pack. Install ComfyUI-SAMA there"),
+        ({"version": "0.0.9"}, "got 0.0.9, needs "),
+    ],
+)
+def test_a_server_without_the_pack_or_with_another_version(run, clips, tmp_path, pack, sentence):
+    clips("a.mp4")
+    with StandIn(pack=pack) as server:
+        code, _, error = run("clips", *RED, "--server", server.url)
+    assert code == 1 and sentence in error and server.url in error
+    assert not (tmp_path / "clips_sama").exists()
+
+
+def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(run, server, clips, tmp_path):
+    clips("a.mp4", "b.mp4")
+    command = ("clips", *RED, "--server", server.url)
+    code, printed, _ = run(*command, "--dry-run")
+    assert "Time: " in printed and "s of sampling for 2 edits on one server" in printed
+    assert code == 0 and "2 rows: 0 done, 0 whose clip cannot be read, 2 edits to make" in printed
+    assert not (tmp_path / "clips_sama").exists() and server.edits == []
+    run(*command)
+    clips("c.mp4")
+    printed = run(*command, "--dry-run")[1]
+    assert "done        a.mp4 → a.mp4" in printed and "to do       c.mp4 → c.mp4" in printed
+    assert "3 rows: 2 done" in printed
+
+
+class _Cells(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.links = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "td":
+            self.cells.append("")
+        if tag == "a":
+            self.links.append(dict(attributes)["href"])
+        assert tag not in {"script", "b"}
+
+    def handle_data(self, data):
+        if self.cells:
+            self.cells[-1] += data
+
+
+def test_the_page_shows_names_as_text(run, server, clips, tmp_path):
+    """A name or an instruction with marks of HTML is no HTML, and links lead to the files."""
+    clips("<b>bold & 'x'.mp4", "=1+1.mp4")
+    run("clips", "--instruction", "<script>alert(1)</script>", "--server", server.url)
+    out = tmp_path / "clips_sama"
+    page = _Cells()
+    page.feed((out / "report.html").read_text(encoding="utf-8"))
+    assert "<b>bold & 'x'.mp4" in page.cells and "<script>alert(1)</script>" in page.cells
+    assert page.links == ["%3Cb%3Ebold%20%26%20%27x%27.mp4", "%3D1%2B1.mp4"]
+    assert [line["clip"] for line in report(out)] == ["<b>bold & 'x'.mp4", "'=1+1.mp4"]
