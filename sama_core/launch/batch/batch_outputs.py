@@ -117,7 +117,7 @@ class Outputs:
 
     def _is_taken(self, path: Path) -> bool:
         there = path.exists() or path.is_symlink()
-        return there and not self.ledger.unfinished(path.relative_to(self.out).as_posix())
+        return there and not self.ledger.is_unfinished(path.relative_to(self.out).as_posix())
 
 
 def _write_part(part: Path, chunks: Iterable[bytes]) -> None:

@@ -70,7 +70,7 @@ def write_report(out: Path, lines: Iterable[Line], remarks: list[str]) -> None:
     # Excel takes a table without the mark for the system's own encoding.
     for name, written in (
         (TABLE, "\ufeff" + text.getvalue()),
-        (PAGE, page([_shown(out, line) for line in lines], summary(lines), remarks)),
+        (PAGE, page([_to_show(out, line) for line in lines], summary(lines), remarks)),
     ):
         with whole_file(out / name) as partial:
             partial.write_bytes(written.encode("utf-8", "replace"))
@@ -91,7 +91,7 @@ def small_picture(key: str) -> str:
     return f"{PICTURES}/{key[:16]}"
 
 
-def _shown(out: Path, line: Line) -> dict[str, Any]:
+def _to_show(out: Path, line: Line) -> dict[str, Any]:
     cells, small = line.cells(), small_picture(line.key)
     pictures = [f"{small}_{end}.jpg" for end in ("before", "after")]
     there = bool(line.key) and all((out / path).is_file() for path in pictures)

@@ -132,7 +132,7 @@ class Batch:
         self.stages.start(EDIT)
         self._show()
         self.scheduler.run(jobs)
-        left = len(self.scheduler.left)
+        left = len(self.scheduler.rest)
         if left and not self.scheduler.halted:
             self.stages.say(f"No server is left for {left} edits; the same command makes them.")
 

@@ -52,7 +52,7 @@ class Ledger:
         """The results of an edit whose files are there."""
         return [result for result in self._results.get(key, {}).values() if self._is_there(result)]
 
-    def unfinished(self, path: str) -> bool:
+    def is_unfinished(self, path: str) -> bool:
         """Whether a file was begun by this batch and is not known to be whole."""
         return path in self._unfinished
 

@@ -84,10 +84,10 @@ class RowWork:
         if self.as_frames:
             save_frames(graph)
 
-        def queued(prompt_id: str) -> None:
+        def note_id(prompt_id: str) -> None:
             flight.prompt_id = prompt_id
 
-        entry = run_graph(client, graph, stages, flight.place.server, queued)
+        entry = run_graph(client, graph, stages, flight.place.server, note_id)
         stages.start(SAVE)
         saved = (
             saved_files(entry, graph, PNG_CLASSES[1])

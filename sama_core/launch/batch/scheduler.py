@@ -6,7 +6,7 @@
 
 A worker that does not answer is left out until it does. The scheduler ends when every job has
 ended, when a worker says that nothing can go on (`Halt`), or when no worker has answered for a
-while; jobs that are left then are in `left`.
+while; jobs that are left then are in `rest`.
 """
 
 import time
@@ -98,7 +98,7 @@ class Scheduler:
     _answered: float = 0.0
 
     @property
-    def left(self) -> list[Any]:
+    def rest(self) -> list[Any]:
         """Jobs that have not ended."""
         return [job for job, _ in self._waiting] + [flight.job for flight in self._flights]
 
