@@ -13,6 +13,10 @@ SECONDS = 600
 """A job that takes longer is ended: a damaged clip may keep a decoder for ever."""
 
 
+class Closed(LaunchError):
+    """The batch is over."""
+
+
 class JobProcess:
     """Runs jobs of `clip_jobs` one after another; safe to use from several threads."""
 
@@ -20,11 +24,12 @@ class JobProcess:
         """`places` has the environment. The process starts with the first job."""
         self.places = places
         self._lock = Lock()
+        self._closed = False
         self._process: subprocess.Popen | None = None
         self._log = places.log("batch-clips")
 
     def run(self, job: str, *arguments: Any) -> Any:
-        """The answer of one job. Raises LaunchError with its message if it fails."""
+        """The answer of one job. Raises LaunchError with its message if it fails, or Closed."""
         line = json.dumps({"job": job, "arguments": arguments}) + "\n"
         with self._lock:
             process = self._start()
@@ -41,6 +46,8 @@ class JobProcess:
                 timer.cancel()
             if not answered.endswith("\n"):
                 self._end()
+                if self._closed:
+                    raise Closed("the batch is over")
                 last = log_tail(self._log, lines=1).strip() or "no message"
                 raise LaunchError(f"{job}: the process for pictures ended ({last})")
         answer = json.loads(answered)
@@ -49,11 +56,17 @@ class JobProcess:
         return answer["answer"]
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, and a job that runs in it."""
+        self._closed = True
+        process = self._process
+        if process:
+            process.kill()
         with self._lock:
             self._end()
 
     def _start(self) -> subprocess.Popen:
+        if self._closed:
+            raise Closed("the batch is over")
         if self._process is None or self._process.poll() is not None:
             with self._log.open("w", encoding="utf-8") as log:
                 self._process = subprocess.Popen(

@@ -9,7 +9,7 @@ from typing import Any
 from ..progress import LaunchError
 from .batch_report import small_picture
 from .batch_rows import Row
-from .job_process import JobProcess
+from .job_process import Closed, JobProcess
 from .ledger import Ledger, Result
 
 
@@ -26,7 +26,8 @@ class Measuring:
     def add(self, row: Row, result: Result) -> None:
         """Measures an edit, unless that is done."""
         small = self.out / f"{small_picture(result.key)}_after.jpg"
-        if result.key not in self.ledger.scores or not small.is_file():
+        scores = self.ledger.scores.get(result.key)
+        if scores is None or not (small.is_file() or "not_measured" in scores):
             self._queue.put((row, result))
 
     @property
@@ -45,8 +46,8 @@ class Measuring:
         while (item := self._queue.get()) is not None:
             try:
                 self.ledger.note_scores(item[1].key, self._measure(*item))
-            except OSError:
-                pass  # a full disk: the next run measures it
+            except (OSError, Closed):
+                pass  # a full disk, or Ctrl-C: the next run measures it
             finally:
                 self._queue.task_done()
 
@@ -60,5 +61,7 @@ class Measuring:
         small = str(self.out / small_picture(result.key))
         try:
             return self.pictures.run("measure", source, edited, small)
+        except Closed:
+            raise
         except LaunchError as error:
             return {"not_measured": str(error)}

@@ -11,6 +11,7 @@ table { border-collapse: collapse; width: 100%; }
 th, td { border-bottom: 1px solid #8885; padding: .4rem .6rem; text-align: left;
   vertical-align: top; }
 td { overflow-wrap: anywhere; white-space: pre-line; }
+td.clip { min-width: 12rem; }
 td.pictures { white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { max-width: 15rem; height: auto; }
@@ -50,7 +51,7 @@ def _row(line: dict[str, Any]) -> str:
     )
     cells = [
         _number(line["row"]),
-        _text(line["clip"]),
+        _text(line["clip"], "clip"),
         f'<td class="pictures">{before_after}</td>',
         _text(line["instruction"]),
         _number(line["seed"]),
@@ -64,8 +65,8 @@ def _row(line: dict[str, Any]) -> str:
     return f'<tr class="{escape(line["state"])}">{"".join(cells)}</tr>'
 
 
-def _text(text: str) -> str:
-    return f"<td>{escape(str(text))}</td>"
+def _text(text: str, kind: str = "text") -> str:
+    return f'<td class="{kind}">{escape(str(text))}</td>'
 
 
 def _number(value: Any, digits: int = 0) -> str:

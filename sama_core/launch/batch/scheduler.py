@@ -169,7 +169,7 @@ class Scheduler:
         except Unreachable as gone:
             with self._changed:
                 if number not in self._silent and not self._stopping:
-                    self.say(f"{worker.name} is left out until it answers: {gone}")
+                    self.say(f"{worker.name} does not answer, and is left out until it does.")
                 self._silent[number] = str(gone)
                 self._changed.wait(self.pause)
             return None
@@ -211,7 +211,8 @@ class Scheduler:
                 if isinstance(failed, Halt):
                     self.halted, self._stopping = failed, True
                 elif died and not self._stopping:
-                    self.say(f"{flight.worker.name} died; its edit is made again: {failed}")
+                    why = str(failed).partition("\n")[0]
+                    self.say(f"{flight.worker.name} died, and its edit is made again: {why}")
             else:
                 self.ended(flight, result, failed)
             self._changed.notify_all()

@@ -23,7 +23,7 @@ from ..batch.workers import ForeignWorker, OwnWorker
 from ..model_choice import Trio, choose_trio
 from ..places import Places
 from ..progress import LaunchError, Stages
-from ..server.client import Client
+from ..server.client import Client, Unreachable
 from ..server.process import MODEL_FOLDERS
 from ..server.workflow import listed_trio
 from ..setup.environment import Environment
@@ -46,10 +46,11 @@ def batch(options: Namespace, places: Places, stages: Stages) -> int:
     out = _out(options, source)
     found = read_rows(options, source, out)
     rows = name_targets(found.rows, options.as_frames)
-    workers: list[Worker] = [ForeignWorker(url, places) for url in dict.fromkeys(options.server)]
+    asked = [ForeignWorker(url, places) for url in options.server]
+    workers: list[Worker] = list({worker.name: worker for worker in asked}.values())
     stages.start(SET_UP)
     comfyui = Environment(places, stages).ready(options.comfyui)
-    clients = [worker.connect().client for worker in workers]
+    clients = answering(workers, stages)
     model = same_trio(clients) if clients else local_trio(options, places)
     workers = workers or [OwnWorker(comfyui, places, options.keep, stages.say)]
     stages.finish()
@@ -96,6 +97,24 @@ def read_rows(options: Namespace, source: Path, out: Path) -> Found:
             )
         )
     return folder_rows(source, out, usual, fps)
+
+
+def answering(workers: list[Worker], stages: Stages) -> list[Client]:
+    """Those servers that answer; others may come later.
+
+    Raises LaunchError if none answers, or one lacks the pack in this version.
+    """
+    clients, silent = [], []
+    for worker in workers:
+        try:
+            clients.append(worker.connect().client)
+        except Unreachable as gone:
+            silent.append(gone)
+    if silent and not clients:
+        raise silent[0]
+    for gone in silent:
+        stages.say(f"{gone} It is left out until it answers.")
+    return clients
 
 
 def same_trio(clients: list[Client]) -> Trio:

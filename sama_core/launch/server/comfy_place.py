@@ -78,4 +78,6 @@ def start_server(comfyui: ComfyUI, places: Places, stages: Stages) -> Iterator[P
         with Server(places.python, comfyui, arguments, log) as server:
             server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
             yield Place(Client(server.url), server, folder)
-        log.unlink(missing_ok=True)
+            is_well = server.alive()
+        if is_well:
+            log.unlink(missing_ok=True)

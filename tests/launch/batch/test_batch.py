@@ -56,7 +56,7 @@ def test_thirty_clips_over_two_servers_with_one_killed(run, clips, tmp_path, mon
         dies.start()  # for its end
     out = tmp_path / "clips_sama"
     assert code == 0 and states(out) == ["done"] * 30
-    assert "died; its edit is made again" in printed and "is left out until it answers" in printed
+    assert "died, and its edit is made again" in printed and "is left out until it does" in printed
     for name in names:
         assert (out / name).read_bytes() == edit_of(f"clip {name}".encode(), "make it red", 1)
     assert len(dies.edits) == 6 and len(stays.edits) == 25
@@ -278,6 +278,15 @@ def test_a_server_without_the_pack_or_with_another_version(run, clips, tmp_path,
         code, _, error = run("clips", *RED, "--server", server.url)
     assert code == 1 and sentence in error and server.url in error
     assert not (tmp_path / "clips_sama").exists()
+
+
+def test_of_two_servers_one_may_be_missing_at_the_start(run, server, clips, tmp_path):
+    clips("a.mp4")
+    away = ("--server", "http://127.0.0.1:9")
+    code, printed, _ = run("clips", *RED, *away, "--server", server.url)
+    assert code == 0 and "127.0.0.1:9: got no answer" in printed and len(server.edits) == 1
+    code, _, error = run("clips", *RED, *away)
+    assert code == 1 and "server at http://127.0.0.1:9: got no answer" in error
 
 
 def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(run, server, clips, tmp_path):
