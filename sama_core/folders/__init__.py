@@ -8,7 +8,7 @@
 Nothing is opened here. Needs nothing but Python, so that `run.py` can use it without torch.
 """
 
-from .listing import ENDINGS, Listing, list_clips
+from .listing import ENDINGS, Listing, list_clips, natural_order
 from .result_names import name_results
 
-__all__ = ["ENDINGS", "Listing", "list_clips", "name_results"]
+__all__ = ["ENDINGS", "Listing", "list_clips", "name_results", "natural_order"]

@@ -53,7 +53,7 @@ def list_clips(folder: Path, root: Path, subfolders: bool = False) -> Listing:
             )
         ) from error
     walk = _Walk(Path(os.path.realpath(root)), subfolders)
-    clips = sorted(walk.find(folder, ""), key=_natural_order)
+    clips = sorted(walk.find(folder, ""), key=natural_order)
     return Listing(folder, tuple(clips), walk.others, walk.outside, walk.closed)
 
 
@@ -107,8 +107,10 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
-def _natural_order(clip: str) -> tuple:
-    """Numbers by value, letters without case, folder by folder; then as it is spelled."""
+def natural_order(clip: str) -> tuple:
+    """What a path is sorted by: numbers by value, letters without case, folder by folder; then as
+    it is spelled.
+    """
     parts = [_NUMBERS.split(part.casefold()) for part in clip.split("/")]
     # The pieces of a split are a text, a number, a text …, so that equal places compare.
     counted = [

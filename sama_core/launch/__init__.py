@@ -7,8 +7,9 @@
     model_choice.py  which model files are here, which ones an edit uses
     clip_jobs.py     small jobs on clips, run in the environment
     setup/           makes the environment and fetches ComfyUI
-    server/          starts a ComfyUI, talks to it, follows one edit
+    server/          starts a ComfyUI or finds one, talks to it, follows one edit
+    batch/           many edits on several servers
 
-An edit goes through cli, commands/edit, setup/environment, server/process, server/client and
-server/follow.
+An edit goes through cli, commands/edit, setup/environment, server/comfy_place, server/process,
+server/edit_graph, server/run_graph, server/client and server/follow.
 """

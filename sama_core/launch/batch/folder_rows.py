@@ -6,26 +6,23 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from ...errors import needed
-from ...training.rows.media_files import VIDEO_FILES
+from ...folders import ENDINGS, natural_order
 from ..progress import LaunchError
 from .batch_rows import Clip, Found, Row, Settings, count_endings
 from .numbered_frames import FRAME_FILES, Sequence, find_sequences
 
-CLIP_FILES = VIDEO_FILES | {
-    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv", ".mxf", ".3gp", ".nut")
-}
-"""Endings of clips."""
 FEWEST_FRAMES = 2
 """Numbered pictures in a folder that count as a clip."""
 
 
 def folder_rows(source: Path, out: Path, usual: Settings, fps: Fraction | None) -> Found:
-    """The clips in `source` and its subfolders, but not in `out`, by name.
+    """The clips in `source` and its subfolders, but not in `out`, in natural order.
 
     With `fps` numbered frames count as clips too. Hidden files and folders are left out. Raises
     LaunchError for a folder without a clip.
     """
-    found, others = Found(), []
+    clips_by_name: list[tuple[PurePosixPath, Clip]] = []
+    others: list[str] = []
     for folder, names in _walk(source, out):
         clips, rest = _clips_of(folder, names, fps)
         others += rest
@@ -33,9 +30,13 @@ def folder_rows(source: Path, out: Path, usual: Settings, fps: Fraction | None) 
             relative = PurePosixPath(folder.relative_to(source).as_posix()) / name
             if str(relative) == ".":
                 relative = PurePosixPath(source.name or "frames")
-            found.rows.append(Row(len(found.rows) + 1, relative, clip, usual))
-    if not found.rows:
+            clips_by_name.append((relative, clip))
+    if not clips_by_name:
         raise LaunchError(_nothing(source, others, fps))
+    clips_by_name.sort(key=lambda item: natural_order(str(item[0])))
+    found = Found(
+        [Row(number, name, clip, usual) for number, (name, clip) in enumerate(clips_by_name, 1)]
+    )
     if others:
         found.remarks.append(f"Not clips, left alone: {count_endings(others)}.")
     return found
@@ -60,8 +61,8 @@ def _clips_of(
     folder: Path, names: list[str], fps: Fraction | None
 ) -> tuple[list[tuple[str, Clip]], list[str]]:
     """Clips of one folder with their names in it, and the names of other files."""
-    clips = [(name, Clip(folder / name)) for name in names if _ending(name) in CLIP_FILES]
-    others = [name for name in names if _ending(name) not in CLIP_FILES]
+    clips = [(name, Clip(folder / name)) for name in names if _ending(name) in ENDINGS]
+    others = [name for name in names if _ending(name) not in ENDINGS]
     if fps is None:
         return clips, others
     sequences = [one for one in find_sequences(others) if len(one.names) >= FEWEST_FRAMES]

@@ -41,6 +41,11 @@ def test_clips_come_by_name_and_other_files_are_counted(tmp_path):
     assert [row.number for row in found.rows] == [1, 2, 3, 4]
 
 
+def test_numbers_count(tmp_path):
+    fill(tmp_path, "shot 10.mp4", "shot 9.mp4", "b/2.mp4", "b/12.mp4")
+    assert names_in(tmp_path) == ["b/2.mp4", "b/12.mp4", "shot 9.mp4", "shot 10.mp4"]
+
+
 def test_five_thousand_clips_are_listed_without_reading_one(tmp_path, monkeypatch):
     for number in range(5000):
         (tmp_path / f"{number:04}.mp4").touch()
