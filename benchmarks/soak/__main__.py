@@ -1,15 +1,18 @@
 """Does one server stay the same over many edits?
 
-    nice -n 5 python -m benchmarks.soak --work soak --json soak.json --plot soak.png
+    nice -n 5 python -m benchmarks.soak --json soak.json --plot soak.png
 
-A real ComfyUI with this pack edits short clips of changing sizes with SAMA-Shapes in one step, one
-after the other with the next ones queued; clips are uploaded, results fetched and compared with the
+A real ComfyUI with this pack edits short clips of changing sizes with SAMA-Shapes in one step,
+queued in rounds of six; clips are uploaded, results fetched and compared with the
 same edit made without a server, and the history is cleared through the API after each. Then 20
 clients edit at once, and one leaves in the middle. Stopped at any moment, the same command goes on:
-what was measured lies in the work folder.
+what was measured lies in the work folder, .runtime/soak.
 
-slope     bytes of the server's resident memory per edit, by least squares over the last 80 %; a
-          run that was continued has several servers, and each warms up anew
+slope     bytes of the server's resident memory per edit, by least squares over the last 80 %,
+          looked at behind each round of edits, when none runs; a run that was continued has
+          several servers, and each warms up anew. It decides where its standard error is below
+          half the limit, which takes some 600 edits
+lowest    the least memory in each tenth of the edits: what was leaked does not go again
 right     results with the frames, size, sound and pixels of the reference, bit for bit
 files     in the server's folders after each edit: input, output, temp, and TMPDIR
 
@@ -20,6 +23,7 @@ where a result is wrong, a file stays, or the slope is above the limit.
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +32,11 @@ from pathlib import Path
 
 from benchmarks.comfyui import find, running_server
 from benchmarks.edit import GivenPython
-from benchmarks.own_process import run_module
+from benchmarks.own_process import ROOT, run_module
 from benchmarks.report import check_folder, check_least, describe_run, finish
 from benchmarks.soak.cases import describe_cases, write_clips
 from benchmarks.soak.clients import Editor, break_off, edit_at_once, edit_in_turn
-from benchmarks.soak.slope import fit_slope, plot
+from benchmarks.soak.slope import fit_slope, list_floors, plot
 from benchmarks.soak.watch import Place
 from sama_core.errors import RuntimeSetupError
 from sama_core.launch.progress import LaunchError
@@ -42,6 +46,7 @@ LIMIT_BYTES = 20_000
 """Bytes per edit that the server's memory may grow by."""
 MOST_FILES = 24
 """Files in the server's folders at any time: the clips that are queued, and what ComfyUI has."""
+WORK = ROOT / ".runtime" / "soak"
 ROWS = "edits.jsonl"
 """In the work folder: a line for each edit."""
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
@@ -59,7 +64,8 @@ def make_references(work: Path, comfyui: ComfyUI) -> None:
 def start_place(work: Path, comfyui: ComfyUI) -> Iterator[Place]:
     """A server in the work folder."""
     base = work / "base"
-    (base / "tmp").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(base, ignore_errors=True)  # of a run that was stopped
+    (base / "tmp").mkdir(parents=True)
     before = dict(os.environ)
     os.environ.update(ENVIRONMENT, TMPDIR=str(base / "tmp"))
     try:
@@ -112,7 +118,8 @@ def judge(rows: list[dict], clients: dict, total: int) -> dict:
     wrong = [found for found in [*rows, *many] if not found["right"]]
     most_files = max(sum(row["files"].values()) for row in rows)
     faults = [f"{len(wrong)} results are not right"] * bool(wrong)
-    if slope["slope"] is not None and slope["slope"] > LIMIT_BYTES:
+    decided = slope["slope"] is not None and slope["standard_error"] < LIMIT_BYTES / 2
+    if decided and slope["slope"] > LIMIT_BYTES:
         faults.append(f"memory grows by {slope['slope'] / 1e3:.1f} KB an edit")
     if most_files > MOST_FILES or clients["left"]["of_a_half_upload"]:
         faults.append(f"files stay: {most_files} at once")
@@ -120,6 +127,8 @@ def judge(rows: list[dict], clients: dict, total: int) -> dict:
         faults.append(f"{clients['still_queued']} edits are still queued")
     return {
         "slope_bytes_per_edit": slope,
+        "slope_is_decided": decided,
+        "lowest_memory_of_each_tenth": list_floors(rows),
         "anonymous_bytes_per_edit": fit_slope(rows, total, "anonymous"),
         "limit_bytes_per_edit": LIMIT_BYTES,
         "right": len(rows) + len(many) - len(wrong),
@@ -175,7 +184,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--edits", type=int, default=1000, help="one after the other")
     parser.add_argument("--clients", type=int, default=20, help="at once, after that")
     parser.add_argument("--each", type=int, default=3, help="edits of each of them")
-    parser.add_argument("--work", type=Path, default=Path("soak"), help="folder; kept to go on")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder, kept to go on")
     parser.add_argument("--comfyui", metavar="DIR", help="as run.py finds it by default")
     parser.add_argument("--json", type=Path, help="write the result here too")
     parser.add_argument("--plot", type=Path, help="a PNG of memory and files over the edits")

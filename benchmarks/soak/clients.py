@@ -4,7 +4,6 @@ import json
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +16,6 @@ from sama_core.launch.server.client import QUEUE_PATH, Client, Output
 from sama_core.launch.server.websocket import TEXT
 
 PREFIX = "soak"
-DEPTH = 3
-"""Edits that wait or run at once when one client queues them all."""
 POLL, LIMIT = 0.05, 600.0
 """Seconds between two looks at the history, and until an edit counts as lost."""
 _JSON = {"Content-Type": "application/json"}
@@ -84,15 +81,28 @@ class Editor:
 
 
 def edit_in_turn(place: Place, work: Path, numbers: range) -> Iterator[dict]:
-    """Edits of these numbers, the next ones queued before one is done; a row for each in order."""
-    editor, started = Editor(place, work), deque()
-    upcoming = iter(numbers)
-    for number in numbers:
-        while len(started) < DEPTH and (ahead := next(upcoming, None)) is not None:
-            started.append(editor.start(CASES[ahead % len(CASES)], f"{PREFIX}_{ahead}"))
-        begun = time.perf_counter()
-        found = editor.finish(started.popleft())
-        yield {"number": number, **found, "seconds": time.perf_counter() - begun, **place.look()}
+    """Edits of these numbers, a round of all cases queued at once; a row for each in order.
+
+    Behind the last one of a round the server is `quiet`: what it holds then is what it keeps.
+    """
+    editor, begun = Editor(place, work), time.perf_counter()
+    for queued in _rounds(numbers):
+        started = [
+            editor.start(CASES[number % len(CASES)], f"{PREFIX}_{number}") for number in queued
+        ]
+        for number, one in zip(queued, started, strict=True):
+            found = editor.finish(one)
+            seconds, begun = time.perf_counter() - begun, time.perf_counter()
+            row = {"number": number, "quiet": number == queued[-1], "seconds": seconds}
+            yield {**row, **found, **place.look()}
+
+
+def _rounds(numbers: range) -> Iterator[range]:
+    """The numbers in rounds that end with the last case."""
+    while numbers:
+        behind = numbers.start - numbers.start % len(CASES) + len(CASES)
+        yield numbers[: behind - numbers.start]
+        numbers = numbers[behind - numbers.start :]
 
 
 def edit_at_once(place: Place, work: Path, clients: int, each: int) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 WARM_SHARE = 0.2
@@ -11,9 +12,10 @@ WARM_SHARE = 0.2
 def fit_slope(rows: Sequence[dict], total: int, key: str = "rss") -> dict:
     """Bytes per edit by least squares, with its standard error, over all but the warm-up.
 
-    `rows` have `server`, `number` and `key`. A run that was stopped and went on has several
-    servers: each warms up anew, and has a height of its own; the slope is common to all. Where too
-    few rows are left, slope and error are None.
+    `rows` have `server`, `number`, `quiet` and `key`; those count behind which the server was
+    quiet, for a running edit takes what it gives back. A run that was stopped and went on has
+    several servers: each warms up anew, and has a height of its own; the slope is common to all.
+    Where too few rows are left, slope and error are None.
     """
     groups = _groups(rows, total)
     used = [row for group in groups for row in group]
@@ -37,8 +39,21 @@ def fit_slope(rows: Sequence[dict], total: int, key: str = "rss") -> dict:
     }
 
 
+def list_floors(rows: Sequence[dict], parts: int = 10) -> list[int]:
+    """The least memory in each of so many parts of the edits, in bytes.
+
+    An allocator keeps a block or gives it back; what was leaked it cannot give back.
+    """
+    bounds = [round(part * len(rows) / parts) for part in range(parts + 1)]
+    return [
+        min(row["rss"] for row in rows[first:behind])
+        for first, behind in pairwise(bounds)
+        if first < behind
+    ]
+
+
 def plot(rows: Sequence[dict], total: int, path: Path) -> None:
-    """Memory and files over the edits; the warm-up is pale."""
+    """Memory and files over the edits; what does not count for the slope is pale."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")
@@ -67,9 +82,10 @@ def plot(rows: Sequence[dict], total: int, path: Path) -> None:
 
 
 def _groups(rows: Sequence[dict], total: int) -> list[list[dict]]:
-    """The rows of each server behind its warm-up; servers with fewer than two are left out."""
+    """The quiet rows of each server behind its warm-up, where there are at least two."""
     by_server: dict[int, list[dict]] = {}
     for row in rows:
         by_server.setdefault(row["server"], []).append(row)
     warm = round(WARM_SHARE * total)
-    return [group[warm:] for group in by_server.values() if len(group) > warm + 1]
+    quiet = [[row for row in group[warm:] if row["quiet"]] for group in by_server.values()]
+    return [group for group in quiet if len(group) > 1]
