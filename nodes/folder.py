@@ -105,6 +105,6 @@ class ClipFolder(io.ComfyNode):
         part = take_part(find_clips(folder, subfolders), start, count)
         bar = comfy.utils.ProgressBar(len(part.clips))
         good, bad = sort_out(part, bar.update_absolute)
-        remark_in(cls.hidden.unique_id)([describe(part, bad)])
+        remark_in(cls.hidden.unique_id)([describe(part, good, bad)])
         videos = [InputImpl.VideoFromFile(str(clip.path)) for clip in good]
         return io.NodeOutput(videos, [clip.name for clip in good])

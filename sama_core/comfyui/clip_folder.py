@@ -129,16 +129,14 @@ def sort_out(
     return good, bad
 
 
-def describe(part: Part, bad: Sequence[tuple[FoundClip, str]]) -> str:
-    """For the node: which clips these are, and what was left out."""
-    total, wanted = len(part.listing.clips), len(part.clips)
-    first, last = (shorten(clip.path.name) for clip in (part.clips[0], part.clips[-1]))
-    which = f"All {total} clips" if wanted == total > 1 else f"{wanted} of {total} clips"
-    which += f": {first}" if wanted == 1 else f", from {first} to {last}"
-    lines = [f"{which}{_name_others(part.listing, '; left out: ')}."]
-    if bad:
-        lines.append(f"{len(bad)} cannot be read and {'is' if len(bad) == 1 else 'are'} left out:")
-        lines += [wrong for _, wrong in bad[:_NAMED]]
+def describe(part: Part, good: Sequence[FoundClip], bad: Sequence[tuple[FoundClip, str]]) -> str:
+    """For the node: which clips these are, and what was left out; why, in lines of their own."""
+    total, count = len(part.listing.clips), len(good)
+    first, last = (shorten(clip.path.name) for clip in (good[0], good[-1]))
+    which = f"All {total} clips" if count == total > 1 else f"{count} of {total} clips"
+    which += f": {first}" if count == 1 else f", from {first} to {last}"
+    lines = [f"{which}{_name_others(part.listing, '; left out: ', len(bad))}."]
+    lines += [wrong for _, wrong in bad[:_NAMED]]
     if len(bad) > _NAMED:
         lines.append("ComfyUI's log names the others.")
     return "\n".join(lines)
@@ -191,11 +189,12 @@ def _why_not_readable(path: Path) -> str | None:
     return None
 
 
-def _name_others(listing: Listing, before: str) -> str:
-    """What the folder holds besides clips, behind `before`; empty where there is nothing."""
+def _name_others(listing: Listing, before: str, damaged: int = 0) -> str:
+    """What the folder holds that is not taken, behind `before`; empty where there is nothing."""
     found = [
         f"{count} {one if count == 1 else many}"
         for count, one, many in (
+            (damaged, "clip that cannot be read", "clips that cannot be read"),
             (listing.others, "other file", "other files"),
             (listing.outside, "link to another place", "links to another place"),
             (listing.closed, "closed folder", "closed folders"),
