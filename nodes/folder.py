@@ -13,7 +13,7 @@ from ..sama_core.comfyui.clip_folder import (
     take_part,
 )
 from ..sama_core.errors import SamaError
-from .inputs import remark_in
+from .inputs import report_ui
 
 
 class ClipFolder(io.ComfyNode):
@@ -73,8 +73,11 @@ class ClipFolder(io.ComfyNode):
                     tooltip="The name of each clip without its ending, for filename_prefix of Save "
                     "Video.",
                 ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Which clips these are, and what was left out; the node shows it, too.",
+                ),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -105,6 +108,6 @@ class ClipFolder(io.ComfyNode):
         part = take_part(find_clips(folder, subfolders), start, count)
         bar = comfy.utils.ProgressBar(len(part.clips))
         good, bad = sort_out(part, bar.update_absolute)
-        remark_in(cls.hidden.unique_id)([describe(part, good, bad)])
+        report = describe(part, good, bad)
         videos = [InputImpl.VideoFromFile(str(clip.path)) for clip in good]
-        return io.NodeOutput(videos, [clip.name for clip in good])
+        return io.NodeOutput(videos, [clip.name for clip in good], report, ui=report_ui(report))

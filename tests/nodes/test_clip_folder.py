@@ -10,7 +10,6 @@ import pytest
 from sama_core.clip import FileSource
 
 from ..comfyui.graphs import Edit, Graph, output, whole_edit
-from ..comfyui.test_node_text import shown
 from ..harness.moving_shapes import moving_shapes
 from ..harness.write_clip import write_clip
 
@@ -39,7 +38,7 @@ def ask(comfyui, warm=False, **inputs):
     node = graph.add("SAMAClipFolder", **{"folder": "shots", "start": 0, "count": 0} | inputs)
     graph.nodes[node[0]]["inputs"].setdefault("subfolders", False)
     result = comfyui.run(graph.nodes, keep=[node[0]], warm=warm)
-    return result, *result.values.get(node[0], (None, None))
+    return result, *result.values.get(node[0], (None, None))[:2]
 
 
 def paths(videos):
@@ -78,7 +77,7 @@ def test_a_folder_runs_through_a_whole_edit(comfyui, small, shots):
         "clip 2_00001_.mp4": 9,
         "it's _ö_ 👩‍🚀_00001_.mp4": 13,
     }
-    assert shown(result, folder[0]) == [
+    assert result.outputs[folder[0]]["text"] == [
         'All 3 clips, from clip 2.mp4 to it\'s "ö" 👩�🚀.mp4; left out: 1 other file.'
     ]
 
@@ -103,7 +102,7 @@ def test_a_part(comfyui, shots):
     graph = {"1": {"class_type": "SAMAClipFolder", "inputs": {"folder": "shots", "start": 3}}}
     graph["1"]["inputs"] |= {"count": 1, "subfolders": False}
     result = comfyui.run(graph, keep=["1"]).check()
-    assert shown(result, "1") == ["1 of 4 clips: 10.mp4."]
+    assert result.outputs["1"]["text"] == ["1 of 4 clips: 10.mp4."]
     assert why(ask(comfyui, start=4)[0]).strip() == (
         "1 SAMAClipFolder: sama_core.errors.InputError: start: got 4, needs 0 to 3: the folder's "
         "last clip is number 3. Set a smaller number; 0 is the first clip."
@@ -156,7 +155,7 @@ def test_clips_that_cannot_be_read_are_left_out_and_named(comfyui, shots):
     node = graph.add("SAMAClipFolder", folder="shots", start=0, count=0, subfolders=False)
     result = comfyui.run(graph.nodes, keep=[node[0]]).check()
     assert result.values[node[0]][1] == ["a", "d"]
-    (said,) = shown(result, node[0])
+    (said,) = result.outputs[node[0]]["text"]
     empty = (
         "video 'b.mp4': got an empty file (0 bytes), needs a video that plays (mp4, mov, webm, "
         "mkv, avi or gif). Choose another file, or export this one again."
@@ -209,7 +208,9 @@ def test_a_link_that_leads_out_is_refused(comfyui, shots, tmp_path):
     node = graph.add("SAMAClipFolder", folder="shots", start=0, count=0, subfolders=True)
     result = comfyui.run(graph.nodes, keep=[node[0]]).check()
     assert result.values[node[0]][1] == ["a"]
-    assert shown(result, node[0]) == ["1 of 1 clips: a.mp4; left out: 2 links to another place."]
+    assert result.outputs[node[0]]["text"] == [
+        "1 of 1 clips: a.mp4; left out: 2 links to another place."
+    ]
 
 
 # --- queued again ------------------------------------------------------------------------------
