@@ -1,19 +1,22 @@
 """One row of a batch: a clip, how it is edited, and where the result goes."""
 
-import math
+import re
 import unicodedata
 from argparse import ArgumentTypeError, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import needed
 from ..commands.edit import FITS, area_pixels, check_options
-from ..places import VIDEO
+from ..places import VIDEO, shorten_stem
 from ..progress import LaunchError
+
+PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(/\d{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,14 @@ def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """A reader of numbers; a comma counts as a point, as in tables of many countries."""
 
     def read(text: str) -> Any:
+        given = text.strip().replace(",", ".")
+        # An exponent could make a number that takes for ever.
+        if not PLAIN_NUMBER.fullmatch(given):
+            raise ArgumentTypeError("a number")
         try:
-            number = kind(text.strip().replace(",", "."))
+            return kind(given)
         except (ValueError, ZeroDivisionError):
             raise ArgumentTypeError("a number") from None
-        if not math.isfinite(number):
-            raise ArgumentTypeError("a number")
-        return number
 
     return read
 
@@ -215,14 +219,12 @@ def _seed(row: Row) -> str:
 
 
 def _settings(row: Row) -> str:
-    from hashlib import sha256
-
     return sha256(repr(row.settings).encode()).hexdigest()[:8]
 
 
 def _add(target: PurePosixPath, mark: str) -> PurePosixPath:
     if target.suffix == VIDEO:
-        return target.with_name(f"{target.stem}_{mark}{VIDEO}")
+        return target.with_name(f"{shorten_stem(Path(target.name))}_{mark}{VIDEO}")
     return target.with_name(f"{target.name}_{mark}")
 
 

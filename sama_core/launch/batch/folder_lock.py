@@ -1,5 +1,6 @@
 """One batch in a folder at a time. The system frees the lock when its process ends, however."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,9 @@ from pathlib import Path
 
 from ...errors import needed
 from ..progress import LaunchError
+
+HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+"""Errors that say that another process has the lock."""
 
 
 @contextmanager
@@ -18,7 +22,11 @@ def hold_folder(out: Path, lock: Path) -> Iterator[None]:
     with lock.open("a+b") as file:
         try:
             _lock(file.fileno())
-        except OSError:
+        except OSError as error:
+            if error.errno not in HELD:
+                # A share without locks: two batches at once are not prevented there.
+                yield
+                return
             file.seek(0)
             holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
             raise LaunchError(

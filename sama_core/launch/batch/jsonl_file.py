@@ -33,7 +33,8 @@ class JsonlFile:
 
     def append(self, line: dict[str, Any]) -> None:
         """Adds a line, on the disk when this returns. Raises OSError, and then nothing is added."""
-        data = json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n"
+        # In ASCII names that are no UTF-8 come back as they were.
+        data = json.dumps(line, default=str).encode() + b"\n"
         with self._lock, self.path.open("ab") as file:
             size = file.tell()
             if not self._ends_well and size and not self._ends_in_newline():

@@ -1,5 +1,6 @@
 """The report as a page of its own: no script, nothing from elsewhere, pictures in a folder."""
 
+import os
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -46,7 +47,7 @@ def page(lines: list[dict[str, Any]], summary: str, remarks: list[str]) -> str:
 
 def _row(line: dict[str, Any]) -> str:
     before_after = "".join(
-        f'<img src="{escape(quote(path))}" alt="{name}" loading="lazy"> '
+        f'<img src="{_link(path)}" alt="{name}" loading="lazy"> '
         for name, path in zip(("before", "after"), line["pictures"], strict=False)
     )
     cells = [
@@ -65,6 +66,11 @@ def _row(line: dict[str, Any]) -> str:
     return f'<tr class="{escape(line["state"])}">{"".join(cells)}</tr>'
 
 
+def _link(path: str) -> str:
+    """A relative path as an address."""
+    return escape(quote(os.fsencode(path)))
+
+
 def _text(text: str, kind: str = "text") -> str:
     return f'<td class="{kind}">{escape(str(text))}</td>'
 
@@ -77,5 +83,5 @@ def _number(value: Any, digits: int = 0) -> str:
 def _result(line: dict[str, Any]) -> str:
     if line["result"]:
         name = escape(str(line["result"]))
-        return f'<td><a href="{escape(quote(str(line["result"])))}">{name}</a></td>'
+        return f'<td><a href="{_link(line["result"])}">{name}</a></td>'
     return _text(line["error"] or line["state"])

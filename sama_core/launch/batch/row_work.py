@@ -79,7 +79,7 @@ class RowWork:
         graph = load_workflow(self.places.root)
         with self._clip_file(row) as clip:
             uploaded = client.upload(clip)
-        named = Path(row.name.name)
+        named = Path(row.name.name.encode("utf-8", "replace").decode())
         fill_graph(graph, client, self.model, uploaded, named, row.settings.options())
         if self.as_frames:
             save_frames(graph)

@@ -140,9 +140,9 @@ class Scheduler:
             flights = list(self._flights)
             self._changed.notify_all()
         for flight in flights:
-            if flight.place.server is not None:
-                flight.worker.close()
             flight.cancel()
+        for worker in self.workers:
+            worker.close()
 
     def _serve(self, number: int, worker: Worker) -> None:
         """One worker's thread."""

@@ -77,7 +77,16 @@ class QuietStages(Stages):
         """Hands a line on."""
         self._say(text)
 
-    def _show(self, text: str, force: bool = False) -> None:
+    def start(self, name: str, text: str = "") -> None:
+        """Begins a stage. Raises LaunchError if the work is to stop."""
+        self._raise_if_stopped()
+        super().start(name, text)
+
+    def update(self, text: str, transient: bool = False) -> None:
+        """Shows nothing. Raises LaunchError if the work is to stop."""
+        self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
         if self.stopped:
             raise LaunchError("stopped")
 

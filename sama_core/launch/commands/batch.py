@@ -108,8 +108,8 @@ def answering(workers: list[Worker], stages: Stages) -> list[Client]:
     for worker in workers:
         try:
             clients.append(worker.connect().client)
-        except Unreachable as gone:
-            silent.append(gone)
+        except Unreachable as silence:
+            silent.append(silence)
     if silent and not clients:
         raise silent[0]
     for gone in silent:

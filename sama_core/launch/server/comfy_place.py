@@ -36,7 +36,7 @@ class Place:
             self.folder / "input" / uploaded,
             *(self.folder / file.type / file.subfolder / file.filename for file in outputs),
         ):
-            if self.folder in path.resolve().parents:
+            if self.folder.resolve() in path.resolve().parents:
                 with contextlib.suppress(OSError):
                     path.unlink()
 

@@ -46,6 +46,7 @@ def clips(tmp_path):
             path = tmp_path / "clips" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(f"clip {name}".encode())
+        (tmp_path / "clips").mkdir(exist_ok=True)
         return tmp_path / "clips"
 
     return write

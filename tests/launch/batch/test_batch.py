@@ -42,6 +42,16 @@ def test_the_tree_of_results_mirrors_the_sources(run, server, clips, tmp_path):
     assert len(found) == 3 and list((out / ".sama_batch" / "parts").iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are Unicode there")
+def test_a_name_that_is_no_utf_8(run, server, clips, tmp_path):
+    (clips() / "a\udcff.mp4").write_bytes(b"clip")
+    for _ in range(2):
+        assert run("clips", *RED, "--server", server.url)[0] == 0
+    out = tmp_path / "clips_sama"
+    assert (out / "a\udcff.mp4").is_file() and len(server.edits) == 1
+    assert 'href="a%FF.mp4"' in (out / "report.html").read_text(encoding="utf-8")
+
+
 def test_thirty_clips_over_two_servers_with_one_killed(run, clips, tmp_path, monkeypatch):
     """Complete and right; what the killed server had is made by the other one."""
     monkeypatch.setattr(scheduler, "PAUSE", 0.05)

@@ -81,6 +81,10 @@ def test_json_lines(read, tmp_path):
         ("clip,instruction\n", "shots.csv: got no row, needs at least one"),
         ("clip,instruction,seed\na,x,abc\n", "line 2 of shots.csv, column seed: got abc, needs a "),
         ("clip,instruction,seed\na,x,1.5\n", "column seed: got 1.5, needs a whole number"),
+        (
+            "clip,instruction,seed\na,x,1e999999999\n",
+            "column seed: got 1e999999999, needs a number",
+        ),
         ("clip,instruction,cfg\na,x,nan\n", "column cfg: got nan, needs a number"),
         ("clip,instruction,steps\na,x,-3\n", "line 2 of shots.csv: --steps: got -3, needs 1 or"),
         ("clip,instruction,area\na,x,big\n", "column area: got big, needs WxH"),
