@@ -12,6 +12,7 @@ FAMILIES = {
     "folder": ["ClipFolder"],
     "edit": ["Instruction", "EditConditioning", "Sigmas", "Edit"],
     "long": ["LongEdit", "SegmentStore"],
+    "whole": ["EditWholeVideo"],
     "anchors": ["AnchorPreview"],
     "drafts": ["Drafts"],
     "latents": ["SplitLatent", "JoinLatent"],

@@ -108,6 +108,73 @@ def sampling_inputs() -> list[io.Input]:
     ]
 
 
+def segment_inputs() -> list[io.Input]:
+    """How a long clip is cut into segments, for the nodes that edit one."""
+    from ..sama_core.comfyui.long_edit import OVERLAP_FRAMES, SEGMENT_FRAMES
+    from ..sama_core.geometry import WAN_21
+
+    return [
+        io.Int.Input(
+            "segment_frames",
+            default=SEGMENT_FRAMES,
+            min=WAN_21.frames_of(3),
+            max=4097,
+            step=WAN_21.temporal,
+            tooltip="Frames that the model sees at once, 4k+1. Default 81, as SAMA was "
+            "released; fewer need less memory.",
+        ),
+        io.Int.Input(
+            "overlap_frames",
+            default=OVERLAP_FRAMES,
+            min=WAN_21.temporal,
+            max=1024,
+            step=WAN_21.temporal,
+            tooltip="Frames that neighbouring segments share and that fade from one to "
+            "the next. Default 16; more make joins softer and take longer.",
+        ),
+        io.Boolean.Input(
+            "anchor_colours",
+            default=True,
+            tooltip="Hold brightness and colour to the source where the edit changed "
+            "nothing, so that segments do not drift. Default on; turn it off for edits "
+            "that change the light of the whole picture a little.",
+        ),
+    ]
+
+
+def area_input() -> io.Int.Input:
+    """The working area in pixels."""
+    from ..sama_core.geometry import DEFAULT_AREA
+
+    return io.Int.Input(
+        "area",
+        default=0,
+        min=0,
+        max=4096 * 4096,
+        advanced=True,
+        tooltip="Working area in pixels (width x height). 0 uses the area that the connected "
+        f"model was made for, or 832x480 = {DEFAULT_AREA}. Fewer pixels mean less "
+        "work and less detail.",
+    )
+
+
+def fit_input() -> io.Combo.Input:
+    """How the picture is fitted to the model."""
+    from ..sama_core.clip import Fit
+
+    return io.Combo.Input(
+        "fit",
+        options=list(map(str, Fit)),
+        default=str(Fit.CROP),
+        optional=True,
+        tooltip="How the picture is fitted to a size that the model accepts. Crop to bucket: "
+        "the sides are cut off, as in the SAMA release. Letterbox: the whole picture, "
+        "with black bars. Stretch: the whole picture, stretched to the size. Keep "
+        "size: every pixel as it is, area is not used; large clips need much memory. "
+        "Default crop to bucket.",
+    )
+
+
 def tag_input() -> io.Boolean.Input:
     """Whether the trained tag stands before the instruction."""
     return io.Boolean.Input(

@@ -4,8 +4,6 @@ from comfy_api.latest import io
 
 from ..sama_core.comfyui.edit import EditSettings
 from ..sama_core.comfyui.long_edit import (
-    OVERLAP_FRAMES,
-    SEGMENT_FRAMES,
     SEGMENT_SEEDS,
     STORE_GIB,
     LongSettings,
@@ -13,7 +11,6 @@ from ..sama_core.comfyui.long_edit import (
     segment_store,
 )
 from ..sama_core.comfyui.saving import check_saving_of
-from ..sama_core.geometry import WAN_21
 from ..sama_core.long.store import show_or_clear
 from .inputs import (
     check_instruction,
@@ -23,47 +20,12 @@ from .inputs import (
     report_ui,
     sampling_inputs,
     say_during_run,
+    segment_inputs,
     tag_input,
     tiling_input,
 )
 
 CATEGORY = "SAMA/edit"
-
-
-def _segment_inputs() -> list[io.Input]:
-    """How the clip is cut into segments and put together."""
-    return [
-        io.Int.Input(
-            "segment_frames",
-            default=SEGMENT_FRAMES,
-            min=WAN_21.frames_of(3),
-            max=4097,
-            step=WAN_21.temporal,
-            tooltip="Frames that the model sees at once, 4k+1. Default 81, as SAMA was "
-            "released; fewer need less memory.",
-        ),
-        io.Int.Input(
-            "overlap_frames",
-            default=OVERLAP_FRAMES,
-            min=WAN_21.temporal,
-            max=1024,
-            step=WAN_21.temporal,
-            tooltip="Frames that neighbouring segments share and that fade from one to "
-            "the next. Default 16; more make joins softer and take longer.",
-        ),
-        io.Boolean.Input(
-            "anchor_colours",
-            default=True,
-            tooltip="Hold brightness and colour to the source where the edit changed "
-            "nothing, so that segments do not drift. Default on; turn it off for edits "
-            "that change the light of the whole picture a little.",
-        ),
-        io.Boolean.Input(
-            "keep_segments",
-            default=True,
-            tooltip="Keep finished segments on disk and use those of an earlier run. Default on.",
-        ),
-    ]
 
 
 class LongEdit(io.ComfyNode):
@@ -88,7 +50,13 @@ class LongEdit(io.ComfyNode):
                 ),
                 instruction_input(),
                 *sampling_inputs(),
-                *_segment_inputs(),
+                *segment_inputs(),
+                io.Boolean.Input(
+                    "keep_segments",
+                    default=True,
+                    tooltip="Keep finished segments on disk and use those of an earlier run. "
+                    "Default on.",
+                ),
                 tag_input(),
                 tiling_input(),
                 mask_input(),

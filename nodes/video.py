@@ -9,7 +9,7 @@ from ..sama_core.comfyui.saving import check_saving
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
 from ..sama_core.geometry import DEFAULT_AREA
-from .inputs import ClipInfoType, remark_in
+from .inputs import ClipInfoType, area_input, fit_input, remark_in
 
 CATEGORY = "SAMA/video"
 
@@ -17,17 +17,7 @@ CATEGORY = "SAMA/video"
 def _newer_inputs() -> list[io.Input]:
     """Optional and last, so that graphs saved by earlier versions load and run as before."""
     return [
-        io.Combo.Input(
-            "fit",
-            options=list(map(str, Fit)),
-            default=str(Fit.CROP),
-            optional=True,
-            tooltip="How the picture is fitted to a size that the model accepts. Crop to bucket: "
-            "the sides are cut off, as in the SAMA release. Letterbox: the whole picture, "
-            "with black bars. Stretch: the whole picture, stretched to the size. Keep "
-            "size: every pixel as it is, area is not used; large clips need much memory. "
-            "Default crop to bucket.",
-        ),
+        fit_input(),
         _seconds("start_seconds", "Begin at this time instead of a frame number."),
         _seconds("duration_seconds", "Length of the part, instead of a number of frames."),
         _seconds(
@@ -77,16 +67,7 @@ def _range_inputs() -> list[io.Input]:
             max=1000,
             tooltip="Take every n-th frame; the result plays at fps / n. Default 1.",
         ),
-        io.Int.Input(
-            "area",
-            default=0,
-            min=0,
-            max=4096 * 4096,
-            advanced=True,
-            tooltip="Working area in pixels (width x height). 0 uses the area that the connected "
-            f"model was made for, or 832x480 = {DEFAULT_AREA}. Fewer pixels mean less "
-            "work and less detail.",
-        ),
+        area_input(),
         io.Float.Input(
             "fps",
             default=24.0,

@@ -12,12 +12,15 @@ written one by one.
 from .audio import Sound
 from .clip_range import ClipRange, Seconds, check_one_start
 from .file_source import FileSource
-from .fit import fit_clip
+from .fit import fit_clip, measure_clip
 from .info import ClipInfo, Timing, cut_audio
+from .own_sound import OwnSound
+from .pieces import count_pictures, join_pieces, write_piece
 from .placement import Fit, Placement, place, resize_frame
-from .restore import EditedSource, check_frames, restore_frames, restored_frames
+from .restore import EditedSource, check_frames, restore_each, restore_frames, restored_frames
 from .save import save_restored
 from .source import ClipFacts, ClipSource, ImageSource, in_frames
+from .walk import FrameWalk
 
 __all__ = [
     "ClipFacts",
@@ -27,19 +30,26 @@ __all__ = [
     "EditedSource",
     "FileSource",
     "Fit",
+    "FrameWalk",
     "ImageSource",
+    "OwnSound",
     "Placement",
     "Seconds",
     "Sound",
     "Timing",
     "check_frames",
     "check_one_start",
+    "count_pictures",
     "cut_audio",
     "fit_clip",
     "in_frames",
+    "join_pieces",
+    "measure_clip",
     "place",
     "resize_frame",
+    "restore_each",
     "restore_frames",
     "restored_frames",
     "save_restored",
+    "write_piece",
 ]

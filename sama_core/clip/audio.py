@@ -1,7 +1,7 @@
 """Reading the sound of a range of a video, exact to the sample, as ComfyUI AUDIO."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -62,6 +62,108 @@ def read_sound(
     process of its own. `wait()` is called now and then and may raise. Raises ClipError for negative
     times.
     """
+    track = _look(stream, name, origin, start, duration)
+    if track is None:
+        return Sound(None)
+    found = Found()
+    try:
+        audio = _gather(track.pieces(found, wait), found, track.wanted)
+    except Died:
+        return _replace_sound(track.codec, track.rate, track.wanted)
+    return Sound(audio, track.remark(found), not found.changes)
+
+
+def listen(
+    stream: Stream,
+    name: str,
+    origin: Fraction,
+    start: Fraction,
+    duration: Fraction,
+    wait: Callable[[], None] = lambda: None,
+) -> "Heard":
+    """What `read_sound` finds, without its samples, which are decoded and let go."""
+    track = _look(stream, name, origin, start, duration)
+    if track is None:
+        return Heard()
+    found = Found()
+    try:
+        for _ in track.pieces(found, wait):
+            pass
+    except Died:
+        replaced = _replace_sound(track.codec, track.rate, track.wanted)
+        return Heard(None, replaced.remark, replaced.audio is not None)
+    return Heard(
+        track if found.heard else None,
+        track.remark(found),
+        found.heard and not found.changes,
+        found.rate,
+        found.channels,
+    )
+
+
+@dataclass(frozen=True)
+class Track:
+    """A track of a file, and which of its samples are wanted."""
+
+    stream: Stream
+    """The file."""
+    name: str
+    """What errors call it."""
+    wanted: Wanted
+    """The range."""
+    codec: str
+    """FFmpeg's name."""
+    rate: int
+    """Samples per second, as the file states."""
+    tracks: int
+    """How many tracks the file has."""
+    is_default: bool
+    """Whether the file marks this one as its default."""
+    is_safe: bool
+    """See `_is_safe`."""
+
+    def pieces(self, found: Found, wait: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
+        """The range's samples, float32 (n, channels), as they are decoded. Fills in `found`.
+
+        Raises Died where the decoder crashes.
+        """
+        if not self.is_safe:
+            yield from read_samples_apart(self.stream, self.wanted, found, wait)
+            return
+        with open_video(self.stream, self.name) as container:
+            for piece in read_samples(container, self.wanted, found):
+                wait()
+                yield piece
+
+    def remark(self, found: Found) -> str:
+        """One remark on everything that is unusual; empty if nothing is."""
+        return _remark(found, self.codec, self.tracks, self.is_default)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a range of a file sounds like, without the samples."""
+
+    track: Track | None = None
+    """The track that can be decoded; None for silence."""
+    remark: str = ""
+    """What the artist should know about it."""
+    uniform: bool = False
+    """Whether its packets can be copied: they keep one rate and layout, as an mp4 needs them."""
+    rate: int = 0
+    """Samples per second."""
+    channels: int = 0
+    """Channels."""
+
+
+def _look(
+    stream: Stream,
+    name: str,
+    origin: Fraction,
+    start: float | Fraction,
+    duration: float | Fraction,
+) -> Track | None:
+    """The audible track; None where the file has none. Raises ClipError for negative times."""
     if start < 0 or duration < 0:
         raise ClipError(
             needed(
@@ -71,24 +173,21 @@ def read_sound(
                 "Check the start frame and the frame limit.",
             )
         )
-    found = Found()
     with open_video(stream, name) as container:
-        track, tracks = audible_track(container), len(_decodable(container))
+        track = audible_track(container)
         if track is None:
-            return Sound(None)
-        wanted = Wanted(
-            track.index, begin_of(container, origin) + Fraction(start), Fraction(duration)
+            return None
+        begin = begin_of(container, origin) + Fraction(start)
+        return Track(
+            stream,
+            name,
+            Wanted(track.index, begin, Fraction(duration)),
+            track.codec_context.codec.canonical_name,
+            track.rate,
+            len(_decodable(container)),
+            _is_default(track),
+            _is_safe(container, track),
         )
-        codec, rate = track.codec_context.codec.canonical_name, track.rate
-        is_default, is_safe = _is_default(track), _is_safe(container, track)
-        if is_safe:
-            audio = _gather(_call(wait, read_samples(container, wanted, found)), found, wanted)
-    if not is_safe:
-        try:
-            audio = _gather(read_samples_apart(stream, wanted, found, wait), found, wanted)
-        except Died:
-            return _replace_sound(codec, rate, wanted)
-    return Sound(audio, _remark(found, codec, tracks, is_default), not found.changes)
 
 
 def audible_track(container: av.container.InputContainer) -> av.AudioStream | None:
@@ -134,13 +233,6 @@ def _is_safe(container: av.container.InputContainer, track: av.AudioStream) -> b
     return bool(UNORDERED & set(container.format.name.split(","))) and codec.startswith(
         SAFE_UNORDERED
     )
-
-
-def _call(wait: Callable[[], None], pieces: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
-    """The pieces, with a call of `wait` before each."""
-    for piece in pieces:
-        wait()
-        yield piece
 
 
 def _gather(pieces: Iterable[np.ndarray], found: Found, wanted: Wanted) -> dict | None:

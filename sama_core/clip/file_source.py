@@ -5,6 +5,7 @@ file that was only touched, moved, finished or continued since is still the same
 data of its first pictures decides, not its date or length.
 """
 
+import hashlib
 import io
 import os
 import zlib
@@ -13,15 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, islice
 from numbers import Real
 from typing import NamedTuple
 
 import av
+import numpy as np
 
 from ..errors import ClipError
-from .audio import Sound, read_sound
+from .audio import Heard, Sound, listen, read_sound
 from .clip_range import LAST_SECOND, ClipRange, brief
 from .colours import colours_of
 from .decode import (
@@ -38,7 +40,7 @@ from .decode import (
     unusable,
 )
 from .packets import TrackPackets, open_packets
-from .picture import Orientations, Picture, bits_of, is_see_through, pixels_of
+from .picture import NO_PIXELS, Orientations, Picture, bits_of, is_see_through, pixels_of
 from .source import ClipFacts, ClipSource, check_start, no_frames
 from .stamps import Clock, origin_of
 
@@ -142,26 +144,23 @@ class FileSource(ClipSource):
 
         Raises ClipError if the start lies beyond the end, the data is damaged or the size changes.
         """
-        facts, count = self.facts(), 0
-        for number, frame, time, moved in self._decode(clip_range.start):
-            count = number + 1
-            if clip_range.keeps(number):
-                orientation = self._orientations.of(frame)
-                size = orientation.size(frame.width, frame.height)
-                if size != (facts.width, facts.height):
-                    raise _size_change(self.name, number, size, facts)
-                yield Picture(
-                    number,
-                    pixels_of(frame, deep, orientation),
-                    time,
-                    self._length_of(frame),
-                    bool(frame.interlaced_frame),
-                    frame.is_corrupt,
-                    moved,
-                )
-            if number == clip_range.last:
-                return
-        check_start(self.name, clip_range.start, count)
+        return self._shown(clip_range, partial(pixels_of, deep=deep))
+
+    def marks(self, clip_range: ClipRange) -> Iterator[Picture]:
+        """As `pictures`, with empty pixels: decoded, but not converted."""
+        return self._shown(clip_range, lambda frame, orientation: NO_PIXELS)
+
+    def digest(self) -> str:
+        """SHA-256 of the whole file. Raises ClipError where it cannot be read."""
+        if isinstance(self.stream, io.BytesIO):
+            return hashlib.sha256(self.stream.getbuffer()).hexdigest()
+        try:
+            with open(self.stream, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as failed:
+            raise unusable(
+                self.name, failed.strerror or str(failed), "a file that can be read"
+            ) from failed
 
     def frame_at(self, seconds: Fraction) -> int:
         """Number of the frame whose time after the first one is nearest.
@@ -215,6 +214,12 @@ class FileSource(ClipSource):
             self.stream, self.name, self.origin, start_seconds, duration_seconds, wait
         )
 
+    def listen(
+        self, start_seconds: Fraction, duration_seconds: Fraction, wait: Callable[[], None]
+    ) -> Heard:
+        """What the sound of a range is like, without its samples; see `audio.listen`."""
+        return listen(self.stream, self.name, self.origin, start_seconds, duration_seconds, wait)
+
     def packets(
         self, start_seconds: Fraction, duration_seconds: Fraction
     ) -> AbstractContextManager[TrackPackets | None]:
@@ -260,6 +265,31 @@ class FileSource(ClipSource):
         if not self._opening.states_lengths or not frame.duration or not frame.time_base:
             return None
         return frame.duration * frame.time_base
+
+    def _shown(
+        self, clip_range: ClipRange, convert: Callable[..., np.ndarray]
+    ) -> Iterator[Picture]:
+        """The pictures in `clip_range`, their pixels by `convert(frame, orientation=…)`."""
+        facts, count = self.facts(), 0
+        for number, frame, time, moved in self._decode(clip_range.start):
+            count = number + 1
+            if clip_range.keeps(number):
+                orientation = self._orientations.of(frame)
+                size = orientation.size(frame.width, frame.height)
+                if size != (facts.width, facts.height):
+                    raise _size_change(self.name, number, size, facts)
+                yield Picture(
+                    number,
+                    convert(frame, orientation=orientation),
+                    time,
+                    self._length_of(frame),
+                    bool(frame.interlaced_frame),
+                    frame.is_corrupt,
+                    moved,
+                )
+            if number == clip_range.last:
+                return
+        check_start(self.name, clip_range.start, count)
 
     def _decode(self, start: int) -> Iterator[tuple[int, av.VideoFrame, Fraction, bool]]:
         """From frame `start` or an earlier one on: number, frame, time after frame 0, moved.

@@ -45,36 +45,88 @@ def fit_clip(
     Frames are fitted as they are decoded; beside the result a few decoded pictures are held. Raises
     ClipError for what cannot be read.
     """
-    facts = source.facts()
-    placement = place(facts.width, facts.height, area, fit, facts.pixel_aspect, size, lattice)
-    total = clip_range.count_in(facts.frame_count) or clip_range.frames
+    tally = Tally(source, clip_range, area, fit, size, lattice)
     kept: deque[np.ndarray] = deque()
-    times: list[Fraction] = []
-    length, interlaced, damaged, moved = None, 0, 0, 0
-    for picture, frame in _place_pictures(source.pictures(clip_range), placement):
+    for picture, frame in place_pictures(source.pictures(clip_range), tally.placement):
         kept.append(frame)
-        times.append(picture.time)
-        length = picture.length
-        interlaced, damaged = interlaced + picture.interlaced, damaged + picture.damaged
-        moved += picture.moved
+        tally.add(picture)
         if progress is not None:
-            progress(len(kept), total)
-    timing = measured_timing(times, length, facts.fps, clip_range.stride)
-    info = ClipInfo(
-        source,
-        clip_range,
-        facts,
-        placement,
-        timing,
-        pad_frame_count(len(kept), lattice),
-        interlaced,
-        damaged,
-        moved,
-    )
-    return _to_float(kept, info.padded_count), info
+            progress(len(kept), tally.total)
+    info = tally.info()
+    frames = torch.empty(info.padded_count, *kept[0].shape, dtype=torch.float32)
+    for number in range(len(kept)):
+        write_float(frames[number], kept.popleft())  # so that both are never held whole
+    frames[info.frame_count :] = frames[info.frame_count - 1]
+    return frames, info
 
 
-def _place_pictures(
+def measure_clip(
+    source: ClipSource,
+    clip_range: ClipRange,
+    area: int = DEFAULT_AREA,
+    progress: Progress | None = None,
+    fit: Fit = Fit.CROP,
+    size: tuple[int, int] | None = None,
+    lattice: Lattice = WAN_21,
+) -> ClipInfo:
+    """The ClipInfo of `fit_clip`, without its frames: decodes the range, and keeps times alone."""
+    tally = Tally(source, clip_range, area, fit, size, lattice)
+    for picture in source.marks(clip_range):
+        tally.add(picture)
+        if progress is not None:
+            progress(len(tally.times), tally.total)
+    return tally.info()
+
+
+class Tally:
+    """What is to be known of a range's pictures, gathered as they come."""
+
+    def __init__(
+        self,
+        source: ClipSource,
+        clip_range: ClipRange,
+        area: int,
+        fit: Fit,
+        size: tuple[int, int] | None,
+        lattice: Lattice,
+    ):
+        """The arguments are those of `fit_clip`. Raises ClipError for a source that cannot be
+        used.
+        """
+        self.source, self.clip_range, self.lattice = source, clip_range, lattice
+        self.facts = facts = source.facts()
+        self.placement = place(
+            facts.width, facts.height, area, fit, facts.pixel_aspect, size, lattice
+        )
+        self.total = clip_range.count_in(facts.frame_count) or clip_range.frames
+        self.times: list[Fraction] = []
+        self.length: Fraction | None = None
+        self.interlaced = self.damaged = self.moved = 0
+
+    def add(self, picture: Picture) -> None:
+        """Count a picture; they come in order."""
+        self.times.append(picture.time)
+        self.length = picture.length
+        self.interlaced += picture.interlaced
+        self.damaged += picture.damaged
+        self.moved += picture.moved
+
+    def info(self) -> ClipInfo:
+        """The record, after the last picture."""
+        return ClipInfo(
+            self.source,
+            self.clip_range,
+            self.facts,
+            self.placement,
+            measured_timing(self.times, self.length, self.facts.fps, self.clip_range.stride),
+            pad_frame_count(len(self.times), self.lattice),
+            self.interlaced,
+            self.damaged,
+            self.moved,
+        )
+
+
+def place_pictures(
     pictures: Iterable[Picture], placement: Placement
 ) -> Iterator[tuple[Picture, np.ndarray]]:
     """Pictures with their fitted frames, in order; fitted on other cores while more are decoded."""
@@ -89,15 +141,7 @@ def _place_pictures(
             yield first, work.result()
 
 
-def _to_float(kept: deque[np.ndarray], padded_count: int) -> Tensor:
-    """uint8 frames → float32 (padded_count, H, W, 3) in 0…1, the last frame repeated.
-
-    Empties `kept` as it goes, so that both are never held whole.
-    """
-    count = len(kept)
-    frames = torch.empty(padded_count, *kept[0].shape, dtype=torch.float32)
-    for number in range(count):
-        frames[number].numpy()[:] = kept.popleft()
-        frames[number].div_(255)
-    frames[count:] = frames[count - 1]
-    return frames
+def write_float(target: Tensor, frame: np.ndarray) -> None:
+    """A fitted frame, uint8 (H, W, 3), into float32 (H, W, 3) in 0…1."""
+    target.numpy()[:] = frame
+    target.div_(255)

@@ -28,6 +28,9 @@ OPAQUE, TRANSPARENT = {False: "gbrp", True: "gbrp16le"}, {False: "gbrap", True: 
 WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 255 << 8}
 """The value of full light; in 16 bits swscale shifts by 8 bits, so it is not 65535."""
 
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+"""Of a picture whose pixels were not asked for."""
+
 
 @dataclass(frozen=True)
 class Orientation:

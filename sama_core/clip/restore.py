@@ -5,8 +5,9 @@ frames, but works in float, so that the model's result is not rounded to 8 bits 
 edit can be the source of another edit (`EditedSource`).
 """
 
+import hashlib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import repeat
@@ -33,7 +34,7 @@ def restore_frames(frames: Tensor, info: ClipInfo, progress: Progress | None = N
     if _is_original(frames, info):
         return frames[: info.frame_count].to("cpu", torch.float32)
     whole = torch.empty(info.frame_count, info.height, info.width, 3)
-    for canvas, frame in zip(whole, _restore(frames, info, progress), strict=True):
+    for canvas, frame in zip(whole, restored_frames(frames, info, progress), strict=True):
         canvas.copy_(frame)
     return whole
 
@@ -49,7 +50,7 @@ def restored_frames(
     source has changed since.
     """
     check_frames(frames, info)
-    return _restore(frames, info, progress)
+    return _restore(frames[: info.frame_count], _is_original(frames, info), info, progress)
 
 
 def check_frames(frames: Tensor, info: ClipInfo) -> None:
@@ -85,17 +86,29 @@ def check_frames(frames: Tensor, info: ClipInfo) -> None:
         )
 
 
-def _restore(frames: Tensor, info: ClipInfo, progress: Progress | None) -> Iterator[Tensor]:
-    is_original, done = _is_original(frames, info), 0
+def restore_each(
+    frames: Iterable[Tensor], info: ClipInfo, progress: Progress | None = None
+) -> Iterator[Tensor]:
+    """`restored_frames` of fitted frames (H, W, 3) that come one by one, without padding.
+
+    The source is read along, once.
+    """
+    return _restore(frames, info.placement.changes_nothing, info, progress)
+
+
+def _restore(
+    frames: Iterable[Tensor], is_original: bool, info: ClipInfo, progress: Progress | None
+) -> Iterator[Tensor]:
+    done = 0
     originals = repeat(None) if is_original or info.placement.takes_all else _originals(info)
-    for frame, original in zip(frames[: info.frame_count], originals, strict=False):
+    for frame, original in zip(frames, originals, strict=False):
         on_cpu = frame.to("cpu", torch.float32)
         yield on_cpu if is_original else _compose(on_cpu, original, info)
         done += 1
         if progress is not None:
             progress(done, info.frame_count)
     if done < info.frame_count:
-        raise _source_changed(f"{done} frames", f"{info.frame_count} frames")
+        raise source_changed(f"{done} frames", f"{info.frame_count} frames")
 
 
 def _is_original(frames: Tensor, info: ClipInfo) -> bool:
@@ -110,7 +123,7 @@ def _is_original(frames: Tensor, info: ClipInfo) -> bool:
 def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
     """The source's frames, at the depth it has."""
     if not info.source.is_unchanged():
-        raise _source_changed("another clip in its place", "the same clip")
+        raise source_changed("another clip in its place", "the same clip")
     deep = info.facts.bit_depth > 8
     return (picture.pixels for picture in info.source.pictures(info.clip_range, deep))
 
@@ -124,7 +137,7 @@ def _compose(frame: Tensor, original: np.ndarray | None, info: ClipInfo) -> Tens
     if original is None:
         return picture
     if original.shape[:2] != (info.height, info.width):
-        raise _source_changed(
+        raise source_changed(
             f"{original.shape[1]}x{original.shape[0]}", f"{info.width}x{info.height}"
         )
     canvas = torch.empty(info.height, info.width, 3)
@@ -150,7 +163,8 @@ def _resize(frame: Tensor, height: int, width: int) -> Tensor:
     return planes[0].permute(1, 2, 0).clamp(0, 1)
 
 
-def _source_changed(got: str, need: str) -> ClipError:
+def source_changed(got: str, need: str) -> ClipError:
+    """The error of a clip that is not the one whose ClipInfo is used."""
     return ClipError(
         needed(
             "source video",
@@ -196,6 +210,14 @@ class EditedSource(ClipSource):
                 pixels = (frame.clamp(0, 1) * white).round().to(kind).numpy()
                 time = info.timing.starts[number]
                 yield Picture(number, pixels, time, ends[number] - time)
+
+    def digest(self) -> str:
+        """Hexadecimal digits for the edited frames and what restores them."""
+        record = replace(self.info, source=None, audio=None)  # type: ignore[arg-type]
+        found = hashlib.sha256(f"{self.info.source.digest()} {record}".encode())
+        for frame in self.edited:
+            found.update(frame.cpu().float().contiguous().numpy().data)
+        return found.hexdigest()
 
     def frame_at(self, seconds: Fraction) -> int:
         """Number of the frame whose time is nearest; the count if that is over."""

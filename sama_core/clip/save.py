@@ -155,7 +155,7 @@ def _write(
 ) -> None:
     """Write restored frames and sound to `target`; `flags` are those of an mp4."""
     tick, ticks = info.timing.ticks()
-    ends, is_mp4 = dict(pairwise(ticks)), encoding.container == "mp4"
+    is_mp4 = encoding.container == "mp4"
     heard = info if is_mp4 else _unless_cut(info)
     with av.open(
         target,
@@ -164,25 +164,48 @@ def _write(
         options={"movflags": flags} if is_mp4 else {},
     ) as container:
         container.metadata.update(encoding.metadata)
-        video = _video_stream(container, info, encoding, tick)
+        video = open_video_stream(container, info, encoding, tick)
         with open_sound(heard, audio) as own:
-            packets = own.add_to(container, info.duration_seconds)
-            sound = _Waiting(packets if is_mp4 else _from_zero(packets))
-            pix_fmt, tags = _pix_fmt(info, encoding), _tags(info, encoding)
-            for picture in _pictures(frames, pix_fmt, tags, ticks, tick):
-                due = _time_of(picture)
-                _mux(container, video.encode(picture), ends)
-                container.mux(sound.until(due))
-            _mux(container, video.encode(None), ends)
+            sound = SoundTrack(own.add_to(container, info.duration_seconds), is_mp4)
+            for packet in encode_pictures(video, frames, info, encoding, tick, ticks):
+                container.mux(packet)
+                container.mux(sound.until(packet.pts * tick))
             container.mux(sound.until(None))
 
 
-class _Waiting:
-    """Packets held back until their time, so that pictures and sound alternate in the file."""
+def encode_pictures(
+    stream: av.VideoStream,
+    frames: Iterable[Tensor],
+    info: ClipInfo,
+    encoding: Encoding,
+    tick: Fraction,
+    ticks: list[int],
+) -> Iterator[av.Packet]:
+    """Encode restored frames → their packets, in `stream`'s order.
 
-    def __init__(self, packets: Iterator[av.Packet]):
-        self.packets = packets
-        self.next = next(packets, None)
+    `ticks` are when each frame begins and the last one ends; no more frames are taken.
+    """
+    ends = dict(pairwise(ticks))
+    for picture in _pictures(frames, _pix_fmt(info, encoding), _tags(info, encoding), ticks, tick):
+        yield from _with_lengths(stream.encode(picture), ends)
+    yield from _with_lengths(stream.encode(None), ends)
+
+
+def _with_lengths(packets: Iterable[av.Packet], ends: Mapping[int, int]) -> Iterator[av.Packet]:
+    """Packets with their durations; `ends` gives the tick at which each is over, by its tick."""
+    for packet in packets:
+        assert packet.pts is not None
+        packet.duration = ends[packet.pts] - packet.pts
+        yield packet
+
+
+class SoundTrack:
+    """Packets of sound held back until their time: pictures and sound alternate in a file."""
+
+    def __init__(self, packets: Iterator[av.Packet], is_mp4: bool):
+        """Packets before time 0 go into an mp4 alone, whose edit list keeps them silent."""
+        self.packets = packets if is_mp4 else _from_zero(packets)
+        self.next = next(self.packets, None)
 
     def until(self, seconds: Fraction | None) -> list[av.Packet]:
         """Packets up to `seconds`; all that are left for None."""
@@ -193,10 +216,10 @@ class _Waiting:
         return due
 
 
-def _time_of(item: av.Packet | av.VideoFrame) -> Fraction:
-    """Seconds at which a packet or picture with a time stamp is due."""
-    assert item.pts is not None and item.time_base is not None
-    return item.pts * item.time_base
+def _time_of(packet: av.Packet) -> Fraction:
+    """Seconds at which a packet with a time stamp is due."""
+    assert packet.pts is not None and packet.time_base is not None
+    return packet.pts * packet.time_base
 
 
 def _unless_cut(info: ClipInfo) -> ClipInfo:
@@ -214,17 +237,7 @@ def _from_zero(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     return (packet for packet in packets if _time_of(packet) >= 0)
 
 
-def _mux(
-    container: av.container.OutputContainer, packets: Iterable[av.Packet], ends: Mapping[int, int]
-) -> None:
-    """Write packets of pictures; `ends` gives the tick at which each one is over, by its tick."""
-    for packet in packets:
-        assert packet.pts is not None
-        packet.duration = ends[packet.pts] - packet.pts
-        container.mux(packet)
-
-
-def _video_stream(
+def open_video_stream(
     container: av.container.OutputContainer, info: ClipInfo, encoding: Encoding, tick: Fraction
 ) -> av.VideoStream:
     """An H.264 stream with the source's size, pixel shape, clock and colour tags."""
@@ -265,7 +278,7 @@ def _pictures(
 ) -> Iterator[av.VideoFrame]:
     """Float RGB (H, W, 3) → pictures in YUV with their times."""
     to_yuv = ToYuv(pix_fmt, tags)
-    for frame, time in zip(frames, ticks, strict=False):
+    for time, frame in zip(ticks[:-1], frames, strict=False):
         picture = to_yuv(av.VideoFrame.from_ndarray(*_whole_numbers(frame, "10" in pix_fmt)))
         picture.pts, picture.time_base = time, tick
         yield picture

@@ -5,10 +5,11 @@ audio is encoded, as a stereo mix where AAC has no layout for its channels. What
 is left out. This is noticed only after the edit, which must not be lost for that reason.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 
 import av
 import numpy as np
@@ -145,10 +146,16 @@ def encodable(audio: dict | None) -> dict | None:
 
 
 def _mix_to_stereo(audio: dict) -> dict:
-    """Left and right, which lead every usual order of channels; the others come from the middle."""
-    waveform = audio["waveform"].float()
-    middle = waveform[:, 2:].mean(dim=1, keepdim=True)
-    return {**audio, "waveform": (waveform[:, :2] + middle) / 2}
+    """AUDIO with left and right alone, see `mix_to_stereo`."""
+    samples = audio["waveform"].float().cpu().movedim(1, -1).numpy()
+    return {**audio, "waveform": torch.from_numpy(mix_to_stereo(samples)).movedim(-1, 1)}
+
+
+def mix_to_stereo(samples: np.ndarray) -> np.ndarray:
+    """Samples (…, channels) → (…, 2): left and right lead every usual order of channels, and the
+    others come from the middle.
+    """
+    return (samples[..., :2] + samples[..., 2:].mean(-1, keepdims=True)) / 2
 
 
 def encode_audio(
@@ -165,36 +172,70 @@ def encode_audio(
                 "Convert it to stereo.",
             )
         )
-    samples = (
-        torch.nan_to_num(waveform[0, :, : round(duration * rate)].float())
-        .clamp(-1, 1)
-        .cpu()
-        .numpy()
-    )
-    layout = LAYOUTS[len(samples)]
+    waveform = waveform[0, :, : round(duration * rate)]
+    pieces = (piece.T.numpy() for piece in waveform.float().cpu().split(CHUNK, dim=1))
+    return encode_pieces(container, pieces, rate, len(waveform))
+
+
+def encode_pieces(
+    container: av.container.OutputContainer, pieces: Iterable[np.ndarray], rate: int, channels: int
+) -> Packets:
+    """Add an AAC track for samples, float (n, channels) one after the other, and give its packets.
+
+    Each is made when it is asked for. `channels` are 1 to 6 or 8.
+    """
+    layout = LAYOUTS[channels]
     track = container.add_stream(
         "aac", rate=rate if rate in AAC_RATES else USUAL_RATE, layout=layout
     )
-    track.bit_rate = BITS_PER_CHANNEL * len(samples)
-    return _aac_packets(track, samples, rate, layout)
+    track.bit_rate = BITS_PER_CHANNEL * channels
+    return _aac_packets(track, map(_tidy, pieces), rate, layout)
 
 
-def _aac_packets(track: av.AudioStream, samples: np.ndarray, rate: int, layout: str) -> Packets:
-    """Encode `samples`, (channels, n), from time 0 on.
+def _tidy(samples: np.ndarray) -> np.ndarray:
+    """Samples as numbers from -1 to 1."""
+    return np.nan_to_num(samples.astype(np.float32), posinf=1, neginf=-1).clip(-1, 1)
 
-    Before that, unheard, their first ones run backwards, to warm up the encoder.
+
+def _aac_packets(
+    track: av.AudioStream, pieces: Iterator[np.ndarray], rate: int, layout: str
+) -> Packets:
+    """Encode pieces (n, channels) from time 0 on.
+
+    Before that, unheard, their first samples run backwards, to warm up the encoder.
     """
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=track.rate)
-    warm_up = samples[:, 1 : WARM_UP + 1][:, ::-1]
-    samples = np.concatenate([warm_up, samples], axis=1)
-    for begin in range(0, samples.shape[1], CHUNK):
+    blocks = _blocks(pieces, WARM_UP + 1)
+    first = next(blocks, None)
+    if first is None:
+        return
+    warm_up = first[1 : WARM_UP + 1][::-1]
+    begin = -len(warm_up)
+    for block in _blocks(chain([warm_up, first], blocks), CHUNK):
         # Packed samples: PyAV writes planes of 8 channels beyond the end of the frame.
-        piece = np.ascontiguousarray(samples[:, begin : begin + CHUNK].T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
+        packed = np.ascontiguousarray(block).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
-        frame.pts = begin - warm_up.shape[1]
+        frame.pts = begin
+        begin += len(block)
         for resampled in resampler.resample(frame):
             yield from track.encode(resampled)
     for resampled in resampler.resample(None):
         yield from track.encode(resampled)
     yield from track.encode(None)
+
+
+def _blocks(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Samples (n, channels) anew in blocks of `size`; the last one may be shorter."""
+    held: list[np.ndarray] = []
+    count = 0
+    for piece in pieces:
+        held.append(piece)
+        count += len(piece)
+        if count >= size:
+            joined = np.concatenate(held)
+            whole = count - count % size
+            yield from np.split(joined[:whole], whole // size)
+            held, count = [joined[whole:]], count - whole
+    if count:
+        yield np.concatenate(held)

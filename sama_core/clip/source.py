@@ -5,9 +5,10 @@ later, which is how restoring puts cropped borders back. Files are in `file_sour
 `restore`.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from numbers import Rational, Real
 from typing import Protocol
@@ -17,12 +18,12 @@ import torch
 from torch import Tensor
 
 from ..errors import ClipError, needed
-from .audio import Sound
+from .audio import Heard, Sound
 from .clip_range import ClipRange, Seconds, brief, check_one_start
 from .colours import RGB_MATRIX, UNTAGGED, Colours
 from .decode import HIGHEST_FPS, unusable
 from .packets import TrackPackets
-from .picture import Picture
+from .picture import NO_PIXELS, Picture
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ class ClipSource(Protocol):
         """The frames in `clip_range`, uint8 (H, W, 3) RGB, upright; as `pictures`."""
         return (picture.pixels for picture in self.pictures(clip_range))
 
+    def marks(self, clip_range: ClipRange) -> Iterator[Picture]:
+        """The pictures in `clip_range` with empty pixels: their times and states alone."""
+        return (replace(picture, pixels=NO_PIXELS) for picture in self.pictures(clip_range))
+
+    def digest(self) -> str:
+        """Hexadecimal digits that tell the source's content from any other, by all of its bytes."""
+        ...
+
     def frame_at(self, seconds: Fraction) -> int:
         """Number of the frame whose time after the first one is nearest.
 
@@ -106,6 +115,12 @@ class ClipSource(Protocol):
     ) -> dict | None:
         """The sound of a range as ComfyUI AUDIO, or None; see `read_sound`."""
         return self.sound(start_seconds, duration_seconds).audio
+
+    def listen(
+        self, start_seconds: Fraction, duration_seconds: Fraction, wait: Callable[[], None]
+    ) -> Heard:
+        """What the sound of a range is like, without its samples; see `audio.listen`."""
+        return Heard()
 
     def packets(
         self, start_seconds: Fraction, duration_seconds: Fraction
@@ -160,6 +175,13 @@ class ImageSource(ClipSource):
     def frames(self, clip_range: ClipRange) -> Iterator[np.ndarray]:
         """The frames in `clip_range`, uint8 (H, W, 3); as `pictures`."""
         return (picture.pixels for picture in self.pictures(clip_range))
+
+    def digest(self) -> str:
+        """Hexadecimal digits for the images and their rate."""
+        found = hashlib.sha256(f"images {tuple(self.images.shape)} {self._fps}".encode())
+        for image in self.images:
+            found.update(image.cpu().float().contiguous().numpy().data)
+        return found.hexdigest()
 
     def frame_at(self, seconds: Fraction) -> int:
         """Number of the image whose time is nearest; the count if that is over."""

@@ -24,6 +24,7 @@ from comfy_api.latest import Input, InputImpl, Types
 from ..clip import FileSource
 from ..clip.decode import display_name, open_video
 from ..errors import SamaError
+from .made_video import MadeVideo
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ SLACK_SECONDS = 0.05
 
 def file_shown(video: Input.Video) -> tuple[FileSource, Window] | None:
     """The file whose frames are the video's, and the window that is shown of it; else None."""
+    if isinstance(video, MadeVideo):
+        video = video.file()
     if _is_cores(video, InputImpl.VideoFromFile):
         source = FileSource(video.get_stream_source())
         window = video.get_active_trim_window()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import comfy.sample
 import folder_paths
+import torch
 from torch import Tensor
 
 from ..geometry import LatentShape, pad_frame_count
@@ -19,8 +20,8 @@ from ..long import (
     SegmentStore,
     anchor_colours,
     blend_segments,
-    noise_tape,
     plan_segments,
+    segment_noise,
     segment_seed,
 )
 from ..region import FittedClip
@@ -102,6 +103,56 @@ def edit_long(
     return paste_outside(source, frames)
 
 
+class SegmentSampler:
+    """Samples the segments of one clip, each from its own frames."""
+
+    def __init__(
+        self, run: EditRun, whole: LatentShape, cut: LongSettings, segments: list[Segment]
+    ):
+        """`whole` is the clip's latent, `segments` are those of `cut.plan`."""
+        self.run, self.whole, self.cut, self.segments = run, whole, cut, segments
+        self._drawn: dict[int, Tensor] = {}
+
+    def seed(self, number: int) -> int:
+        """The sampler's own seed for segment `number`."""
+        return self.cut.sampler_seed(self.run.settings.seed, number)
+
+    def noise(self, number: int) -> Tensor:
+        """What segment `number` starts from, (1, 16, T, H/8, W/8)."""
+        first = self.segments[number].first
+        self._drawn = {
+            index: own for index, own in self._drawn.items() if self.segments[index].end > first
+        }
+        return segment_noise(self.segments, number, self._draw_noise)
+
+    def sample(self, number: int, part: FittedClip, identity: RunIdentity | None) -> Tensor:
+        """The edited latent of segment `number`, whose frames are `part`.
+
+        `identity` puts back what the sampling changes on the model.
+        """
+        with identity.as_found() if identity else contextlib.nullcontext():
+            return self.run.sample(part, self.noise(number), self.seed(number))
+
+    def is_untouched(self, part: FittedClip) -> bool:
+        """Whether its mask lets nothing of a segment change."""
+        return part.mask is not None and not bool(part.mask.any())
+
+    def keep_source(self, part: FittedClip) -> Tensor:
+        """The source's own latent, for a segment in which nothing changes."""
+        self.run.stages.skip()
+        return encode_source(self.run.vae, part, self.run.settings.tiling)
+
+    def _draw_noise(self, number: int) -> Tensor:
+        """The own noise of segment `number`, as long as the segment; drawn once."""
+        if number not in self._drawn:
+            whole, own = self.whole, self.segments[number].latents
+            size = (whole.lattice.channels, own, whole.height, whole.width)
+            self._drawn[number] = comfy.sample.prepare_noise(
+                torch.zeros(1, *size), self.cut.noise_seed(self.run.settings.seed, number)
+            )
+        return self._drawn[number]
+
+
 class LongRun:
     """One long edit: samples its segments, or takes them from the store."""
 
@@ -114,23 +165,21 @@ class LongRun:
         store: SegmentStore | None,
     ):
         """`source` is the whole clip, `segments` are those of `cut.plan`."""
-        self.run, self.source = run, source
-        self.cut, self.segments, self.store = cut, segments, store
-        self.noise = noise_tape(segments, self._draw_noise)
+        self.run, self.source, self.store = run, source, store
+        self.sampler = SegmentSampler(run, source.latent, cut, segments)
         if others := len(store.of_other_versions()) if store else 0:
             log.info(
                 "SAMA: kept segments that are of another version and are not used: %d. "
                 "SAMA Segment Store removes them when asked.",
                 others,
             )
-        self.identity = store and RunIdentity(
-            run.model, run.vae, run.prompts, astuple(run.settings), run.settings.sampler_name
-        )
+        self.identity = store and identify(run)
 
     def latents(self) -> Iterator[tuple[Segment, Tensor]]:
         """The segments in order, with their edited latents (1, 16, T, H/8, W/8)."""
-        for number, segment in enumerate(self.segments):
-            self.run.stages.note = f"segment {number + 1} of {len(self.segments)}"
+        segments = self.sampler.segments
+        for number, segment in enumerate(segments):
+            self.run.stages.note = f"segment {number + 1} of {len(segments)}"
             if self.identity and self.identity.why_not:
                 self.run.stages.note += f" (not kept: {self.identity.obstacle})"
             yield segment, self._latent(number, segment)
@@ -138,31 +187,29 @@ class LongRun:
     def _latent(self, number: int, segment: Segment) -> Tensor:
         """A segment's latent: the source's where the mask is black, the store's, or a new one."""
         run, part = self.run, self.source.part(segment.frames)
-        if part.mask is not None and not part.mask.any():
-            run.stages.skip()
-            return encode_source(run.vae, part, run.settings.tiling)
-        noise = self.noise[:, :, segment.first : segment.end]
-        seed = self.cut.sampler_seed(run.settings.seed, number)
+        if self.sampler.is_untouched(part):
+            return self.sampler.keep_source(part)
+        seed = self.sampler.seed(number)
         key = self.identity and self.identity.key(
-            part.frames, noise, part.mask, astuple(replace(run.settings, seed=seed))
+            part.frames,
+            self.sampler.noise(number),
+            part.mask,
+            astuple(replace(run.settings, seed=seed)),
         )
         stored = key and self.store.get(key)
         if stored is not None:
             run.stages.skip()
             log.info("SAMA: %s was kept", run.stages.note)
             return stored[_LATENT]
-        with self.identity.as_found() if self.identity else contextlib.nullcontext():
-            latent = run.sample(part, noise, seed)
+        latent = self.sampler.sample(number, part, self.identity)
         if key:
             about = {"instruction": run.settings.instruction, "segment": run.stages.note}
             self.store.put(key, {_LATENT: latent}, about)
         return latent
 
-    def _draw_noise(self, number: int) -> Tensor:
-        """The own noise of segment `number`, as long as the segment."""
-        whole, own = self.source.latent, self.segments[number].latents
-        size = (whole.lattice.channels, own, whole.height, whole.width)
-        return comfy.sample.prepare_noise(
-            self.source.frames.new_zeros(1, *size),
-            self.cut.noise_seed(self.run.settings.seed, number),
-        )
+
+def identify(run: EditRun) -> RunIdentity:
+    """What an edit depends on, apart from the clip."""
+    return RunIdentity(
+        run.model, run.vae, run.prompts, astuple(run.settings), run.settings.sampler_name
+    )

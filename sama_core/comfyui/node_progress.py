@@ -208,6 +208,11 @@ class Stages:
         self.times.skip()
         self.bar.update_absolute(self.done)
 
+    def skip_decoding(self, count: int) -> None:
+        """Advance by `count` decodings that need not be done."""
+        self.done += count * self._UNITS["decoding"]
+        self.bar.update_absolute(self.done)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Show `name`, and advance by its units when it ends."""

@@ -71,6 +71,16 @@ def check_saving_of(prompt: Mapping | None, node_id: str | None) -> None:
         _check(settings, 2, 2, 0)
 
 
+def check_saving_behind(prompt: Mapping | None, node_id: str | None, info: ClipInfo) -> None:
+    """As `check_saving`, for each Save Video that takes the VIDEO of the node `node_id` itself."""
+    least = LEAST_BYTES * info.width * info.height * info.frame_count
+    for node in (prompt or {}).values():
+        given = node.get("inputs", {})
+        if node.get("class_type") == "SaveVideo" and given.get("video") == [node_id, 0]:
+            check_size(info.width, info.height)
+            _check(given, info.width, info.height, least)
+
+
 def _check(settings: Mapping, width: int, height: int, least: float) -> None:
     """Check format and place of a Save Video with these inputs; it needs `least` bytes."""
     container, codec = resolve_file(

@@ -40,6 +40,12 @@ class Opened:
     """Its sound for the range of a ClipInfo."""
     window: tuple[float, float] = (0.0, 0.0)
     """Seconds from Trim Video: start, and length or 0."""
+    holds_sound: bool = False
+    """Whether its sound is in memory, as AUDIO, and not in a file."""
+
+    def held_audio(self, info: ClipInfo) -> dict | None:
+        """AUDIO for the range of a ClipInfo, where it is in memory."""
+        return self.audio_of(info) if self.holds_sound else None
 
 
 def read_source(
@@ -109,6 +115,7 @@ def open_video(video: Input.Video) -> Opened:
         return Opened(
             EditedSource(video.frames, video.info),
             lambda info: cut_audio(video.audio, info.start_seconds, info.duration_seconds),
+            holds_sound=True,
         )
     if not hasattr(video, "get_components"):
         raise ClipError(
@@ -136,7 +143,9 @@ def open_video(video: Input.Video) -> Opened:
     )
     source = ImageSource(on_black(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
     return Opened(
-        source, lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds)
+        source,
+        lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds),
+        holds_sound=True,
     )
 
 

@@ -42,6 +42,7 @@ _PYTHONS_OWN = {
     "__annotations__",
     "__qualname__",
     "__slots__",
+    "__slotnames__",
     "__abstractmethods__",
     "_abc_impl",
     "__parameters__",

@@ -10,15 +10,23 @@ Torch and safetensors only; `sama_core.comfyui.long_edit` samples.
 """
 
 from .drift import anchor_colours
-from .segments import Segment, blend_segments, noise_tape, plan_segments, segment_seed
+from .segments import (
+    Segment,
+    blend_in_order,
+    blend_segments,
+    plan_segments,
+    segment_noise,
+    segment_seed,
+)
 from .store import SegmentStore
 
 __all__ = [
     "Segment",
     "SegmentStore",
     "anchor_colours",
+    "blend_in_order",
     "blend_segments",
-    "noise_tape",
     "plan_segments",
+    "segment_noise",
     "segment_seed",
 ]

@@ -10,7 +10,7 @@ and neighbours can be blended as latents.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -77,21 +77,37 @@ def blend_segments(segments: Iterable[tuple[Segment, Tensor]], latents: int) -> 
 
     Over the latent frames that two neighbours share, the later one fades in linearly.
     """
-    whole: Tensor | None = None
-    reached = 0
+    whole = torch.cat(list(blend_in_order(segments)), 2)
+    assert whole.shape[2] == latents, "the segments cover the clip"
+    return whole
+
+
+def blend_in_order(
+    segments: Iterable[tuple[Segment, Tensor]], reached: int = 0
+) -> Iterator[Tensor]:
+    """`blend_segments` a stretch at a time: each holds the latent frames that no later segment
+    changes, and follows the one before.
+
+    Only the part that the next segment may change is held. The segments may begin in the middle of
+    a clip: `reached` is the `end` of the one before the first. What comes out then begins with the
+    first one's latent frame 1, and is right from `reached` on.
+    """
+    held: Tensor | None = None
     for segment, sampled in segments:
-        if whole is None:
-            whole = sampled.new_zeros(*sampled.shape[:2], latents, *sampled.shape[3:])
         start = segment.first + 1 if segment.first else 0
         usable = sampled[:, :, start - segment.first :]
-        place = whole[:, :, start : segment.end]
-        place.copy_(
-            torch.lerp(place, usable, _fade(reached - start, segment.end - start).to(usable))
-        )
+        shared = max(0, reached - start)
+        if held is None:
+            held = usable.new_zeros(*usable.shape[:2], shared, *usable.shape[3:])
+        elif settled := held.shape[2] - shared:
+            yield held[:, :, :settled]
+            held = held[:, :, settled:]
+        before = torch.cat([held, usable.new_zeros(usable[:, :, shared:].shape)], 2)
+        held = torch.lerp(before, usable, _fade(shared, segment.end - start).to(usable))
         reached = segment.end
-    if whole is None:
+    if held is None:
         raise ValueError("no segment to blend")
-    return whole
+    yield held
 
 
 def _fade(shared: int, length: int) -> Tensor:
@@ -115,16 +131,18 @@ def segment_seed(seed: int, number: int, consecutive: bool = False) -> int:
     )
 
 
-def noise_tape(segments: list[Segment], draw: Callable[[int], Tensor]) -> Tensor:
-    """One noise for the whole clip, so that neighbours start from the same noise where they
-    overlap.
+def segment_noise(segments: list[Segment], number: int, draw: Callable[[int], Tensor]) -> Tensor:
+    """The noise (B, C, latents, H, W) that segment `number` starts from: its part of one tape for
+    the whole clip, so that neighbours start from the same noise where they overlap.
 
-    `draw(number)` gives segment `number` its own noise (B, C, segment.latents, H, W); a segment
-    uses of it what no earlier one has. A clip that gets longer keeps the noise of the segments it
-    had.
+    `draw(number)` gives a segment its own noise (B, C, segment.latents, H, W); the tape has of it
+    what no earlier segment covers. A clip that gets longer keeps the noise of the segments it had.
     """
-    pieces, reached = [], 0
-    for number, segment in enumerate(segments):
-        pieces.append(draw(number)[:, :, reached - segment.first :])
-        reached = segment.end
+    wanted, pieces = segments[number], []
+    reached = wanted.first
+    for index in range(number + 1):
+        segment = segments[index]
+        if segment.end > reached:
+            pieces.append(draw(index)[:, :, reached - segment.first :])
+            reached = segment.end
     return torch.cat(pieces, 2)

@@ -46,10 +46,15 @@ class Entry:
 
 
 class SegmentStore:
-    """Entries under `folder`, at most `limit` bytes of them; the longest unused ones go first."""
+    """Entries under `folder`, at most `limit` bytes of them; the longest unused ones go first.
+
+    What was read or written through this object stays, also over the limit: a running edit may be
+    broken off at any time, and needs all of its segments then.
+    """
 
     def __init__(self, folder: Path, limit: int):
         self.folder, self.limit = Path(folder), limit
+        self._in_use: set[Path] = set()
 
     def path(self, key: str) -> Path:
         """Where the entry of a key (hexadecimal) lies."""
@@ -81,6 +86,7 @@ class SegmentStore:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
+        self._in_use.add(path)
         return tensors
 
     def put(self, key: str, tensors: dict[str, Tensor], facts: dict[str, str]) -> bool:
@@ -98,7 +104,8 @@ class SegmentStore:
             write_safetensors(
                 self.path(key), tensors, {**facts, _PACK: VERSION, _CHECKSUM: checksum(tensors)}
             )
-            self._tidy(keep=self.path(key))
+            self._in_use.add(self.path(key))
+            self._tidy()
         except (OSError, SafetensorError) as error:
             log.warning(
                 "SAMA: the segment is not kept (%s): an edit that is broken off would compute it "
@@ -133,7 +140,7 @@ class SegmentStore:
             self._drop(entry.path)
         return len(chosen)
 
-    def _tidy(self, keep: Path) -> None:
+    def _tidy(self) -> None:
         for part in self.folder.glob(".*.part"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - part.stat().st_mtime > _STALE_SECONDS:
@@ -143,7 +150,7 @@ class SegmentStore:
         if over <= 0:
             return
         for entry in sorted(entries, key=lambda entry: _maker(entry.path) == VERSION):
-            if over > 0 and entry.path != keep:
+            if over > 0 and entry.path not in self._in_use:
                 self._drop(entry.path)
                 over -= entry.size
 

@@ -7,11 +7,15 @@
 0…1: 1 takes the edit, 0 keeps the source.
 """
 
+from .mask_walk import MaskBatch, MaskVideo, MaskWalk
 from .masks import FittedClip, fit_mask, require_region, soften
 from .paste import changed_mask, latent_mask, paste_back, require_pair
 
 __all__ = [
     "FittedClip",
+    "MaskBatch",
+    "MaskVideo",
+    "MaskWalk",
     "changed_mask",
     "fit_mask",
     "latent_mask",

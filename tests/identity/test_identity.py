@@ -2,6 +2,7 @@
 read.
 """
 
+import copy
 import ctypes
 import functools
 import importlib
@@ -264,6 +265,18 @@ def test_what_torch_compile_notes_on_weights_and_modules_does_not_count():
     before = key(module)
     module._dynamo_note = module.weight._dynamo_static_input_type = "unguarded"
     assert key(module) == before
+
+
+def test_what_copying_notes_on_a_class_does_not_count():
+    """Python writes `__slotnames__` on the class of the first object that is copied."""
+
+    class Copied:
+        pass
+
+    thing = Copied()
+    before = key(thing)
+    copy.copy(thing)
+    assert "__slotnames__" in vars(Copied) and key(thing) == before
 
 
 # --- weights ------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from sama_core.long import (
     Segment,
     SegmentStore,
     anchor_colours,
+    blend_in_order,
     blend_segments,
-    noise_tape,
     plan_segments,
+    segment_noise,
     segment_seed,
 )
 from sama_core.long.drift import colour_drift
@@ -109,14 +110,44 @@ def test_the_first_latent_of_a_later_segment_is_not_used():
     assert blend_segments(parts, 8).isfinite().all()
 
 
+@given(latents=st.integers(1, 60), cut=lengths, begin=st.integers(0, 59))
+@settings(max_examples=60, deadline=None)
+def test_a_blend_comes_in_stretches_and_from_any_segment(latents, cut, begin):
+    """Bit for bit the whole's; a stretch is never longer than a segment."""
+    segments = plan_segments(latents, *cut)
+    generator = torch.Generator().manual_seed(latents)
+    parts = [(one, torch.randn(1, 2, one.latents, 1, 1, generator=generator)) for one in segments]
+    whole = blend_segments(parts, latents)
+    stretches = list(blend_in_order(parts))
+    assert torch.equal(torch.cat(stretches, 2), whole)
+    assert max(stretch.shape[2] for stretch in stretches) <= segments[0].latents
+    begin = min(begin, latents - 1)
+    number = next(n for n, segment in enumerate(segments) if segment.end > begin)
+    reached = segments[number - 1].end if number else 0
+    rest = torch.cat(list(blend_in_order(parts[number:], reached)), 2)
+    behind = latents - begin
+    assert torch.equal(rest[:, :, -behind:], whole[:, :, -behind:])
+
+
 def test_overlapping_segments_start_from_the_same_noise_and_a_longer_clip_keeps_it():
+    """The tape of 0 0 0 0 0 0 1 1 1 2: each latent frame has the noise of its first segment."""
+
+    def noise(segments, number):
+        return segment_noise(segments, number, draw).flatten().tolist()
+
     def draw(number):
         return torch.full((1, 1, 6, 1, 1), float(number))
 
     short, long = plan_segments(10, 6, 2), plan_segments(13, 6, 2)
-    tape = noise_tape(short, draw).flatten().tolist()
-    assert tape == [0] * 6 + [1] * 3 + [2]
-    assert noise_tape(long, draw).flatten().tolist()[:9] == tape[:9]
+    assert [segment.first for segment in short] == [0, 3, 4]
+    assert [noise(short, number) for number in range(3)] == [
+        [0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 1, 1, 1],
+        [0, 0, 1, 1, 1, 2],
+    ]
+    assert [noise(long, number) for number in range(2)] == [
+        noise(short, number) for number in range(2)
+    ]
 
 
 # --- colours -----------------------------------------------------------------------------------
@@ -290,18 +321,22 @@ def test_the_longest_unused_entries_go_first(tmp_path):
     for number, key in enumerate("abc"):
         store.put(key, tensors, {})
         os.utime(store.path(key), (number, number))
-    store.get("a")
-    store.put("d", tensors, {})
+    later = SegmentStore(tmp_path, limit=13_000)
+    later.get("a")
+    later.put("d", tensors, {})
     assert [store.get(key) is not None for key in "abcd"] == [True, False, True, True]
     assert sum(entry.size for entry in store.entries()) <= 13_000
 
 
-def test_an_entry_larger_than_the_limit_is_kept_until_the_next(tmp_path):
+def test_what_a_running_edit_uses_stays_over_the_limit_until_another_runs(tmp_path):
     store = SegmentStore(tmp_path, limit=10)
     store.put("a", LATENT, {})
-    assert store.get("a") is not None
     store.put("b", LATENT, {})
-    assert store.get("a") is None
+    assert store.get("a") is not None and store.get("b") is not None
+    other = SegmentStore(tmp_path, limit=10)
+    assert other.get("b") is not None
+    other.put("c", LATENT, {})
+    assert [store.get(key) is not None for key in "abc"] == [False, True, True]
 
 
 def test_files_of_others_in_the_folder_are_left_alone(store):

@@ -1,0 +1,179 @@
+"""A whole video: VIDEO in, VIDEO out, in memory that does not grow with its length."""
+
+from comfy_api.latest import io
+
+from ..sama_core.clip import ClipRange, Fit
+from ..sama_core.comfyui.edit import EditSettings
+from ..sama_core.comfyui.long_edit import LongSettings
+from ..sama_core.comfyui.saving import check_saving_behind
+from ..sama_core.comfyui.whole_video import WholeSettings, edit_whole
+from ..sama_core.geometry import DEFAULT_AREA
+from .inputs import (
+    area_input,
+    check_instruction,
+    fit_input,
+    instruction_input,
+    mask_input,
+    model_inputs,
+    sampling_inputs,
+    say_during_run,
+    segment_inputs,
+    tag_input,
+    tiling_input,
+)
+
+CATEGORY = "SAMA/edit"
+
+
+def _part_inputs() -> list[io.Input]:
+    """Which frames of the video are edited."""
+    return [
+        io.Int.Input(
+            "frames",
+            default=0,
+            min=0,
+            max=10_000_000,
+            advanced=True,
+            tooltip="How many frames to edit, after the stride. Default 0: all.",
+        ),
+        io.Int.Input(
+            "start",
+            default=0,
+            min=0,
+            max=10_000_000,
+            advanced=True,
+            tooltip="First frame, counted from 0. Default 0.",
+        ),
+        io.Int.Input(
+            "stride",
+            default=1,
+            min=1,
+            max=1000,
+            advanced=True,
+            tooltip="Take every n-th frame; the result plays at the video's rate / n. Default 1.",
+        ),
+    ]
+
+
+def _result_inputs() -> list[io.Input]:
+    """How the result is encoded, and what stays on disk."""
+    return [
+        io.Float.Input(
+            "crf",
+            default=17.0,
+            min=0.0,
+            max=40.0,
+            step=0.5,
+            advanced=True,
+            tooltip="Quality of the H.264 result: lower is better and larger. Default 17, which "
+            "looks like the edited frames. Save Video copies it where its format and codec are "
+            "auto, and encodes it again where they are not: set 8 for that.",
+        ),
+        io.Boolean.Input(
+            "keep_segments",
+            default=False,
+            advanced=True,
+            tooltip="Keep the sampled segments on disk after the result is saved. Default off: "
+            "they are kept only until then, so that a broken-off edit goes on.",
+        ),
+    ]
+
+
+class EditWholeVideo(io.ComfyNode):
+    """Model, encoder, VAE, VIDEO, instruction → edited VIDEO."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMAEditWholeVideo",
+            display_name="SAMA Edit Whole Video",
+            category=CATEGORY,
+            description="Edits a video of any length, from Load Video to Save Video: in segments, "
+            "with memory that does not grow with the length, at the video's own size, times and "
+            "sound. A run that was broken off anywhere goes on there when it is queued again.",
+            search_aliases=["long video", "video to video", "any length", "resume", "hour", "v2v"],
+            inputs=[
+                *model_inputs(),
+                io.Video.Input("video", tooltip="The video, from Load Video."),
+                instruction_input(),
+                *sampling_inputs(),
+                *segment_inputs(),
+                *_part_inputs(),
+                area_input(),
+                fit_input(),
+                tag_input(),
+                tiling_input(),
+                *_result_inputs(),
+                mask_input(),
+                io.Video.Input(
+                    "mask_video",
+                    optional=True,
+                    tooltip="A video that is white where the edit may change something, with as "
+                    "many frames as the video. Nearly black counts as black. For long videos, "
+                    "where a MASK of all frames does not fit into memory.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            outputs=[
+                io.Video.Output(
+                    display_name="video",
+                    tooltip="The edited video, for Save Video: H.264 with the video's sound.",
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, instruction) -> str | bool:
+        return check_instruction(instruction)
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        clip,
+        vae,
+        video,
+        instruction,
+        seed,
+        steps,
+        cfg,
+        shift,
+        sampler_name,
+        segment_frames,
+        overlap_frames,
+        anchor_colours,
+        frames,
+        start,
+        stride,
+        area,
+        edit_tag,
+        tiling,
+        crf,
+        keep_segments,
+        fit=str(Fit.CROP),
+        mask=None,
+        mask_video=None,
+    ) -> io.NodeOutput:
+        prompt, node_id = cls.hidden.prompt, cls.hidden.unique_id
+        settings = EditSettings(
+            instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling
+        )
+        cut = LongSettings(segment_frames, overlap_frames, anchor_colours)
+        area = area or getattr(getattr(model, "model", None), "area", DEFAULT_AREA)
+        part = ClipRange(start, frames, stride)
+        whole = WholeSettings(part, area, Fit(fit), crf, keep_segments)
+        with say_during_run(node_id) as say:
+            edited = edit_whole(
+                model,
+                clip,
+                vae,
+                video,
+                settings,
+                cut,
+                whole,
+                say,
+                mask,
+                mask_video,
+                lambda info: check_saving_behind(prompt, node_id, info),
+            )
+        return io.NodeOutput(edited)

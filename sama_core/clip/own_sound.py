@@ -1,0 +1,86 @@
+"""A clip's own sound in a result of any length: copied, or encoded while it is decoded.
+
+`sound` puts ComfyUI's AUDIO into a result, which is held whole: 23 MB a minute. Here the track is
+decoded once to see what it is, and nothing of it is kept.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from .audio import LAYOUTS, USUAL_CHANNELS, Heard, Track
+from .info import ClipInfo
+from .packets import Packets, TrackPackets
+from .samples import PIECE, Found
+from .sound import encode_pieces, mix_to_stereo, open_sound
+
+AddTo = Callable[[av.container.OutputContainer], Packets]
+"""Adds a track to a file and gives its packets in order of time."""
+
+
+@dataclass(frozen=True)
+class OwnSound:
+    """The sound of a whole clip: that of its file, or AUDIO where its source holds such."""
+
+    info: ClipInfo
+    """The clip."""
+    heard: Heard
+    """What was found in its file."""
+    audio: dict | None = None
+    """ComfyUI AUDIO of the range, for sources that are no files."""
+
+    @classmethod
+    def of(cls, info: ClipInfo, wait: Callable[[], None], audio: dict | None = None) -> "OwnSound":
+        """Listens to the clip's range once. `wait()` is called now and then and may raise."""
+        if audio is not None:
+            return cls(info.with_sound(audio), Heard(), audio)
+        return cls(info, info.source.listen(info.start_seconds, info.duration_seconds, wait))
+
+    @contextmanager
+    def opened(self, is_mp4: bool) -> Iterator[AddTo]:
+        """What adds the sound to a file, valid in this context.
+
+        Packets are copied where the file takes them: an mp4 does, with those that begin before the
+        range; other files where the range begins with the clip.
+        """
+        info = self.info
+        if self.audio is not None:
+            with open_sound(info, self.audio) as sound:
+                yield lambda container: sound.add_to(container, info.duration_seconds)
+            return
+        with self._packets(is_mp4) as packets:
+            yield self._encode if packets is None else packets.add_to
+
+    @contextmanager
+    def _packets(self, is_mp4: bool) -> Iterator[TrackPackets | None]:
+        info = self.info
+        if not self.heard.uniform or not (is_mp4 or not info.start_seconds):
+            yield None
+            return
+        with info.source.packets(info.start_seconds, info.duration_seconds) as packets:
+            yield packets
+
+    def _encode(self, container: av.container.OutputContainer) -> Packets:
+        """The samples as AAC, a stereo mix where it has no layout for so many channels."""
+        track, channels = self.heard.track, self.heard.channels
+        if track is None:
+            return iter(())
+        pieces = _fill(track, channels, round(self.info.duration_seconds * self.heard.rate))
+        if channels not in LAYOUTS:
+            pieces, channels = map(mix_to_stereo, pieces), USUAL_CHANNELS
+        return encode_pieces(container, pieces, self.heard.rate, channels)
+
+
+def _fill(track: Track, channels: int, count: int) -> Iterator[np.ndarray]:
+    """The track's samples (n, channels), with silence behind them up to `count`."""
+    done = 0
+    for piece in track.pieces(Found()):
+        yield piece
+        done += len(piece)
+    while done < count:
+        length = min(PIECE, count - done)
+        yield np.zeros((length, channels), np.float32)
+        done += length

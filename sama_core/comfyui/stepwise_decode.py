@@ -1,0 +1,99 @@
+"""Decoding a latent of any length: ComfyUI's VAE in its own steps, and the frames of each at once.
+
+Wan's decoder is causal in time. ComfyUI hands it one latent frame, then two at a time, with a cache
+of the features that later frames look back on, and joins all frames at the end. Here the cache is
+carried from call to call, so that a clip's frames need not be held together.
+"""
+
+import copy
+
+import comfy.ldm.wan.vae
+import torch
+from torch import Tensor
+
+from ..encoders.latent_space import Tiles, blend_tiles, tile_boxes
+from ..errors import SamplingError, needed
+from ..geometry import WAN_21, Lattice
+from .conditioning import TILINGS
+
+STEP = 2
+"""Latent frames of a step, all but the first of a clip, which has one."""
+LOOKS_BACK = 38
+"""Latent frames before its own that a decoded frame depends on.
+
+Measured on the decoder in tests/comfyui/test_stepwise_decode.py.
+"""
+
+
+def decoding_steps(latents: int, first: int = 0) -> list[slice]:
+    """The latent frames of each step of a clip of `latents`, from step `first` on."""
+    steps = [slice(0, 1)]
+    steps += [slice(at, min(at + STEP, latents)) for at in range(1, latents, STEP)]
+    return steps[first:]
+
+
+def warm_up(step: int) -> int:
+    """The step to begin at, so that `step` and all after it come out as decoded from the start."""
+    return max(0, step - -(-LOOKS_BACK // STEP))
+
+
+class StepwiseDecoder:
+    """Decodes the steps of one clip, in order."""
+
+    def __init__(self, vae, latents: int, tiling: str = TILINGS[0], lattice: Lattice = WAN_21):
+        """`vae` is one that `require_wan_vae` accepts; the clip has `latents` latent frames."""
+        self.lattice, self.tiled = lattice, tiling != TILINGS[0]
+        self.vae = copy.copy(vae)
+        self.core = _SteppedCore(vae.first_stage_model, latents)
+        self.vae.first_stage_model = self.core
+
+    def step(self, latent: Tensor) -> Tensor:
+        """The latent (1, 16, t, h, w) of the next step → its frames (F, 8h, 8w, 3) in 0…1.
+
+        Raises SamplingError where the memory is not enough.
+        """
+        height, width = latent.shape[3:]
+        self.core.begin_step(len(tile_boxes(height, width, Tiles())) if self.tiled else 1)
+        if not self.tiled:
+            return self.vae.decode(latent).flatten(0, 1)
+        blended = blend_tiles(
+            lambda tile: self.vae.decode(tile).movedim(-1, 1),
+            latent,
+            Tiles(),
+            encode=False,
+            lattice=self.lattice,
+        )
+        return blended[0].movedim(0, -1)
+
+
+class _SteppedCore:
+    """What stands in the VAE for ComfyUI's model: decodes a step of each tile with its cache."""
+
+    def __init__(self, model: comfy.ldm.wan.vae.WanVAE, latents: int):
+        self.model, self.alone = model, latents == 1
+        self.caches: list[list] = []
+        self.tile = 0
+
+    def begin_step(self, tiles: int) -> None:
+        """The step's tiles come, from the first one on."""
+        kept = comfy.ldm.wan.vae.count_cache_layers(self.model.decoder)
+        self.caches = self.caches or [[None] * kept for _ in range(tiles)]
+        self.tile = 0
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(1, 16, t, h, w) → (1, 3, F, 8h, 8w) in -1…1, as `WanVAE.decode`."""
+        if self.tile == len(self.caches):  # ComfyUI's way out of memory: more and smaller tiles
+            raise SamplingError(
+                needed(
+                    "memory for decoding",
+                    "less than one step of the picture takes",
+                    "more",
+                    "Set tiling to reference tiles, or area lower. Finished segments are kept.",
+                )
+            )
+        cache = self.caches[self.tile]
+        self.tile += 1
+        decoded = self.model.decoder(
+            self.model.conv2(latent), feat_cache=None if self.alone else cache, feat_idx=[0]
+        )
+        return torch.cat(decoded, 2)

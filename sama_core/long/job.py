@@ -1,0 +1,121 @@
+"""What a running edit of a whole video has finished, on disk, so that it goes on where it stopped.
+
+    KEY/about.json             what is edited, for people
+    KEY/segments/….safetensors sampled latents, by number
+    KEY/pieces/….mp4           encoded stretches of the result, by number
+    KEY/edit.mp4               the whole result
+
+KEY stands for everything that decides the result, so that what is found under it is this edit's.
+Every file appears whole or not at all. Nothing is removed while the edit may still need it.
+"""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..weights.write import whole_file
+from .store import SegmentStore
+
+_UNLIMITED = 2**63
+_LATENT = "latent"
+_RESULT = "edit.mp4"
+
+
+@dataclass(frozen=True)
+class WholeJob:
+    """The folder of one edit."""
+
+    folder: Path
+    """Named by the edit's key; it need not exist."""
+
+    def begin(self, about: dict[str, str]) -> None:
+        """Make the folder, and write what the edit is. Raises OSError."""
+        with whole_file(self.folder / "about.json") as file:
+            file.write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+    @property
+    def result(self) -> Path:
+        """The whole result's file."""
+        return self.folder / _RESULT
+
+    @property
+    def _segments(self) -> SegmentStore:
+        return SegmentStore(self.folder / "segments", _UNLIMITED)
+
+    def latent(self, number: int) -> Tensor | None:
+        """The latent of segment `number`; None where it is not sampled yet, or damaged."""
+        kept = self._segments.get(_name(number))
+        return None if kept is None else kept[_LATENT]
+
+    def has_latent(self, number: int) -> bool:
+        """Whether segment `number` was sampled."""
+        return self._segments.path(_name(number)).is_file()
+
+    def keep_latent(self, number: int, latent: Tensor) -> bool:
+        """Keep a segment's latent; False where the disk refuses, or a value is not finite."""
+        return self._segments.put(_name(number), {_LATENT: latent}, {})
+
+    def piece(self, number: int) -> Path:
+        """The file of piece `number`; its folder is made."""
+        folder = self.folder / "pieces"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{number:06d}.mp4"
+
+    def tidy(self) -> None:
+        """Remove what the result was made of. Files that are in use are left."""
+        for part in ("segments", "pieces"):
+            shutil.rmtree(self.folder / part, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _name(number: int) -> str:
+    """A segment's name in the store, which takes hexadecimal digits."""
+    return f"{number:06x}"
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """A job that was found on disk."""
+
+    job: WholeJob
+    """It."""
+    size: int
+    """Bytes."""
+    used: float
+    """When something was last written, in seconds since 1970."""
+    about: str
+    """What is edited, such as `street.mp4: make it night`."""
+
+
+def list_jobs(folder: Path) -> list[LeftOver]:
+    """The jobs under `folder`, longest unused first."""
+    return sorted(_list(folder), key=lambda left: left.used)
+
+
+def _list(folder: Path) -> Iterator[LeftOver]:
+    for place in folder.iterdir() if folder.is_dir() else ():
+        size, used = 0, 0.0
+        for file in place.rglob("*"):
+            with contextlib.suppress(OSError):
+                state = file.stat()
+                size += state.st_size if file.is_file() else 0
+                used = max(used, state.st_mtime)
+        if (place / "about.json").is_file():
+            yield LeftOver(WholeJob(place), size, used or time.time(), _about(place))
+
+
+def _about(place: Path) -> str:
+    try:
+        about = json.loads((place / "about.json").read_text(encoding="utf-8"))
+        return f"{about['clip']}: {about['instruction']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return place.name

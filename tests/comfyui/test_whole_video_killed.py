@@ -1,0 +1,136 @@
+"""A server that is killed three times while it edits 40 s of video: as it samples, as it decodes,
+and before the result is saved. The fourth run's file is that of a run that nothing broke off.
+"""
+
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sama_core import embedded
+
+from ..harness.server import ComfyServer, running_server
+from ..harness.write_clip import write_clip
+from .packets import packets
+
+SIDE, FPS, SECONDS, RATE = 128, 24, 40, 44_100
+COUNT = FPS * SECONDS
+JOBS = "user/sama_whole_videos"
+
+
+def picture(number: int) -> np.ndarray:
+    """A circle that wanders over a light ground."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    x, y = 64 + 40 * np.cos(number / 30), 64 + 40 * np.sin(number / 47)
+    frame = np.full((SIDE, SIDE, 3), 200, np.uint8)
+    frame[(rows - y) ** 2 + (columns - x) ** 2 < 400] = (40, 60, 220)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    source = folder / "base" / "input" / "whole.mp4"
+    source.parent.mkdir(parents=True)
+    times = torch.arange(SECONDS * RATE) / RATE
+    waves = torch.stack([(times * 440 * 6.2832).sin(), (times * 660 * 6.2832).sin()])[None] / 3
+    sound = {"waveform": waves, "sample_rate": RATE}
+    write_clip(source, map(picture, range(COUNT)), Fraction(FPS), sound)
+    return folder
+
+
+def graph(prefix: str, keep: bool) -> dict:
+    def node(kind: str, **inputs) -> dict:
+        return {"class_type": kind, "inputs": inputs}
+
+    return {
+        "1": node("SAMALoadModel", model_name=embedded.DIT.name, weight_dtype="default"),
+        "2": node("SAMALoadTextEncoder", text_encoder_name=embedded.TEXT_ENCODER.name),
+        "3": node("SAMALoadVAE", vae_name=embedded.VAE.name),
+        "4": node("LoadVideo", file="whole.mp4"),
+        "5": node(
+            "SAMAEditWholeVideo",
+            model=["1", 0],
+            clip=["2", 0],
+            vae=["3", 0],
+            video=["4", 0],
+            instruction="make the circle red",
+            seed=1,
+            steps=1,
+            cfg=1.0,
+            shift=5.0,
+            sampler_name="euler",
+            segment_frames=129,
+            overlap_frames=16,
+            anchor_colours=True,
+            frames=0,
+            start=0,
+            stride=1,
+            area=32 * 32,
+            edit_tag=True,
+            tiling="automatic",
+            crf=17.0,
+            keep_segments=keep,
+        ),
+        "6": node("SaveVideo", video=["5", 0], filename_prefix=prefix, format="auto", codec="auto"),
+    }
+
+
+def kill(server: ComfyServer, reached: Callable[[Path], bool]) -> None:
+    """Kill the server as soon as its jobs' folder looks so."""
+    until = time.monotonic() + 400
+    while not reached(server.base / JOBS):
+        assert server.process.alive() and time.monotonic() < until, server.log[-3000:]
+        time.sleep(0.002)
+    server.process.process.kill()
+    server.process.process.wait()
+
+
+def count(pattern: str) -> Callable[[Path], int]:
+    return lambda folder: sum(1 for _ in folder.glob(f"*/{pattern}"))
+
+
+SEGMENTS, PIECES, RESULTS = count("segments/0*"), count("pieces/0*"), count("edit.mp4")
+
+
+def saved(server: ComfyServer, prefix: str) -> Path:
+    (path,) = (server.base / "output").glob(f"{prefix}_0*.mp4")
+    return path
+
+
+def test_killed_three_times_and_finished(home):
+    with running_server(home) as server:
+        entry = server.run(graph("unbroken", keep=False), timeout=400)
+        assert entry["status"]["status_str"] == "success", entry["status"]
+        expected = saved(server, "unbroken")
+        assert RESULTS(server.base / JOBS) == 0, "cleared when it was saved"
+        server.client.queue(graph("broken", keep=True))
+        kill(server, lambda jobs: SEGMENTS(jobs) >= 3)
+    jobs = home / "base" / JOBS
+    assert 3 <= SEGMENTS(jobs) < 9 and PIECES(jobs) == 0
+    with running_server(home) as server:
+        server.client.queue(graph("broken", keep=True))
+        kill(server, lambda jobs: PIECES(jobs) >= 3)
+    assert SEGMENTS(jobs) == 9 and 3 <= PIECES(jobs) < 8 and RESULTS(jobs) == 0
+    with running_server(home) as server:
+        server.client.queue(graph("broken", keep=True))
+        kill(server, lambda jobs: RESULTS(jobs) == 1)
+        assert "encoding the source took" not in server.log, "nothing was sampled again"
+    with running_server(home) as server:
+        entry = server.run(graph("broken", keep=False), timeout=400)
+        assert entry["status"]["status_str"] == "success", entry["status"]
+        assert "decoding took" not in server.log, "the result was there"
+        found = saved(server, "broken")
+    source = packets(home / "base" / "input" / "whole.mp4")
+    assert packets(found) == packets(expected)
+    assert [one[:3] for one in packets(found)] == [one[:3] for one in source]
+    assert [one for one in packets(found) if one[0] == "audio"] == [
+        one for one in source if one[0] == "audio"
+    ]
+    assert sum(one[0] == "video" for one in source) == COUNT
+    assert not list((home / "base" / "output").rglob(".*"))
+    assert not jobs.exists() or not list(jobs.iterdir())
