@@ -11,6 +11,8 @@ from ..sama_core.comfyui.long_edit import (
     segment_store,
 )
 from ..sama_core.comfyui.saving import check_saving_of
+from ..sama_core.comfyui.whole_video import jobs_folder
+from ..sama_core.long.job import show_or_clear_jobs
 from ..sama_core.long.store import show_or_clear
 from .inputs import (
     check_instruction,
@@ -125,8 +127,9 @@ class SegmentStore(io.ComfyNode):
             node_id="SAMASegmentStore",
             display_name="SAMA Segment Store",
             category=CATEGORY,
-            description="Shows what SAMA Long Edit keeps on disk, and clears it. The store "
-            f"removes the longest unused segments by itself when it grows over {STORE_GIB} GiB.",
+            description="Shows what SAMA Long Edit and SAMA Edit Whole Video keep on disk, and "
+            "clears it. Segments of SAMA Long Edit that were unused for longest are removed by "
+            f"themselves over {STORE_GIB} GiB; whole videos that are not finished stay.",
             search_aliases=["clear cache", "resume", "disk space"],
             is_output_node=True,
             not_idempotent=True,
@@ -158,5 +161,8 @@ class SegmentStore(io.ComfyNode):
 
     @classmethod
     def execute(cls, action, confirm="") -> io.NodeOutput:
-        report = show_or_clear(segment_store(), action == "clear", confirm)
+        clear = action == "clear"
+        jobs, cleared = show_or_clear_jobs(jobs_folder(), clear, confirm)
+        segments = show_or_clear(segment_store(), clear and not cleared, confirm)
+        report = "\n\n".join(filter(None, (segments, jobs)))
         return io.NodeOutput(report, ui=report_ui(report))

@@ -20,7 +20,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..weights.write import whole_file
-from .store import SegmentStore
+from .store import SegmentStore, name_code, size_in_words
 
 _UNLIMITED = 2**63
 _LATENT = "latent"
@@ -111,6 +111,33 @@ def _list(folder: Path) -> Iterator[LeftOver]:
                 used = max(used, state.st_mtime)
         if (place / "about.json").is_file():
             yield LeftOver(WholeJob(place), size, used or time.time(), _about(place))
+
+
+def show_or_clear_jobs(folder: Path, clear: bool, code: str) -> tuple[str, bool]:
+    """What edits of whole videos hold on disk under `folder`, in words; empty for nothing.
+
+    Removes them where `clear` is asked for with the code that stands for just these; the second
+    value tells whether it was.
+    """
+    jobs = list_jobs(folder)
+    if not jobs:
+        return "", False
+    wanted = name_code(left.job.folder.name for left in jobs)
+    count = f"{len(jobs)} edit{'s' if len(jobs) > 1 else ''} of whole videos"
+    if clear and code.strip().lower() == wanted:
+        for left in jobs:
+            left.job.remove()
+        return f"{count} removed.", True
+    listed = "; ".join(map(_describe, jobs))
+    return (
+        f"{count}, not finished or not saved: {listed}. To remove them, set action to clear and "
+        f"confirm to {wanted}."
+    ), False
+
+
+def _describe(left: LeftOver) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(left.used))
+    return f"{left.about} ({size_in_words(left.size)}, {when})"
 
 
 def _about(place: Path) -> str:

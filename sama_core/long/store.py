@@ -189,8 +189,12 @@ def clearing_code(entries: Iterable[Entry]) -> str:
 
     A workflow that somebody else saved, or that was used once before, cannot hold them.
     """
-    names = "\n".join(sorted(entry.path.name for entry in entries))
-    return hashlib.sha256(names.encode()).hexdigest()[:4]
+    return name_code(entry.path.name for entry in entries)
+
+
+def name_code(names: Iterable[str]) -> str:
+    """Four digits and letters that stand for just these names, in any order."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:4]
 
 
 def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
@@ -219,7 +223,7 @@ def show_or_clear(store: SegmentStore, clear: bool, code: str) -> str:
 
 
 def _contents(store: SegmentStore, entries: list[Entry]) -> str:
-    size = _size_in_words(sum(entry.size for entry in entries))
+    size = size_in_words(sum(entry.size for entry in entries))
     return (
         f"{_count_segments(len(entries))}, {size} of {store.limit / 2**30:g} GiB, in "
         f"{store.folder.name}."
@@ -233,7 +237,7 @@ def _say_unused(others: int) -> str:
     return words if others else ""
 
 
-def _size_in_words(count: int) -> str:
+def size_in_words(count: int) -> str:
     """Bytes in MiB; less than one of them in KiB, rounded up."""
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{-(-count // 2**10)} KiB"
 

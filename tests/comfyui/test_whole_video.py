@@ -255,3 +255,17 @@ def test_a_part_has_its_own_frames_and_sound(comfyui, small, clip, jobs, changes
     sound = FileSource(str(path)).audio(0, 0)["waveform"].shape[-1] / 44_100
     played = min(count * wanted.stride, FRAMES - wanted.start) / 12
     assert sound == pytest.approx(played, abs=0.03)
+
+
+def test_the_store_node_shows_and_clears_what_is_not_saved(comfyui, small, clip, jobs, store):
+    video = edit_whole(comfyui, small)
+    assert video.job.result.is_file() and not (video.job.folder / "segments").exists()
+    node = {"1": {"class_type": "SAMASegmentStore", "inputs": {"action": "show", "confirm": ""}}}
+    report = comfyui.run(node, keep=["1"]).check().values["1"][0]
+    assert f"1 edit of whole videos, not finished or not saved: {FILE}: {INSTRUCTION} (" in report
+    code = report.removesuffix(".").split()[-1]
+    node["1"]["inputs"] |= {"action": "clear", "confirm": code}
+    assert "1 edit of whole videos removed." in comfyui.run(node, keep=["1"]).check().values["1"][0]
+    assert not list(jobs.iterdir())
+    with pytest.raises(Exception, match="removed since"):
+        video.get_frame_count()
