@@ -12,8 +12,8 @@ from ..sama_core.comfyui.long_edit import (
 )
 from ..sama_core.comfyui.saving import check_saving_of
 from ..sama_core.comfyui.whole_video import jobs_folder
-from ..sama_core.long.job import show_or_clear_jobs
 from ..sama_core.long.store import show_or_clear
+from ..sama_core.long.whole_job import show_or_clear_jobs
 from .inputs import (
     check_instruction,
     instruction_input,

@@ -29,6 +29,10 @@ class AtRate(ClipSource):
             count = self.count_from(count)
         return replace(facts, fps=self.fps, frame_count=count)
 
+    def digest(self) -> str:
+        """The source's, and the rate."""
+        return f"{self.fps} of {self.source.digest()}"
+
     def count_from(self, frames: int) -> int:
         """Frames at the new rate where the source has so many."""
         return frames_at(self.fps, frames, self.source.facts().fps)

@@ -1,23 +1,15 @@
-"""A video file as a source, and whether it is still the clip that was opened.
-
-A file put in place of the one that was opened must not lend an edit its borders and its sound. A
-file that was only touched, moved, finished or continued since is still the same clip: the coded
-data of its first pictures decides, not its date or length.
-"""
+"""A video file as a source: its pictures with their times, and its sound."""
 
 import hashlib
 import io
-import os
-import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
-from itertools import chain, islice
+from itertools import chain
 from numbers import Real
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -39,65 +31,11 @@ from .decode import (
     states_rate,
     unusable,
 )
+from .imprint import Imprint
 from .packets import TrackPackets, open_packets
 from .picture import NO_PIXELS, Orientations, Picture, bits_of, is_see_through, pixels_of
 from .source import ClipFacts, ClipSource, check_start, no_frames
 from .stamps import Clock, origin_of
-
-FIRST_PACKETS = 8
-"""Coded pictures by which a file is recognised."""
-
-
-class Imprint(NamedTuple):
-    """A file as it was when it was looked at."""
-
-    place: tuple[int, ...] | None
-    """Device, number, size and time of change; None for a file in memory."""
-    beginning: int
-    """Checksum of its first pictures, as they are coded."""
-
-    @classmethod
-    def take(cls, stream: Stream, name: str) -> "Imprint":
-        """Of the file as it is now. Raises ClipError if it is not a usable video."""
-        return cls(_place(stream), _beginning(stream, name))
-
-    def fits(self, stream: Stream, name: str) -> bool:
-        """Whether the file still begins with the same pictures.
-
-        Reads nothing where date and size are the same. True for a file that cannot be read any
-        more: the next reading of it raises the error.
-        """
-        try:
-            return (
-                self.place is None
-                or _place(stream) == self.place
-                or _beginning(stream, name) == self.beginning
-            )
-        except (OSError, ClipError):
-            return True
-
-
-def _place(stream: Stream) -> tuple[int, ...] | None:
-    """See `Imprint.place`."""
-    if isinstance(stream, io.BytesIO):
-        return None
-    found = os.stat(stream)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _beginning(stream: Stream, name: str) -> int:
-    """See `Imprint.beginning`."""
-    checksum = 0
-    with open_video(stream, name) as container:
-        packets = (
-            packet for packet in container.demux(picture_stream(container, name)) if packet.size
-        )
-        try:
-            for packet in islice(packets, FIRST_PACKETS):
-                checksum = zlib.crc32(bytes(packet), checksum)
-        except av.error.FFmpegError:
-            pass  # damaged further on: what comes before it is enough
-    return checksum
 
 
 @dataclass(frozen=True)
@@ -144,11 +82,11 @@ class FileSource(ClipSource):
 
         Raises ClipError if the start lies beyond the end, the data is damaged or the size changes.
         """
-        return self._shown(clip_range, partial(pixels_of, deep=deep))
+        return self._read(clip_range, partial(pixels_of, deep=deep))
 
     def marks(self, clip_range: ClipRange) -> Iterator[Picture]:
         """As `pictures`, with empty pixels: decoded, but not converted."""
-        return self._shown(clip_range, lambda frame, orientation: NO_PIXELS)
+        return self._read(clip_range, lambda frame, orientation: NO_PIXELS)
 
     def digest(self) -> str:
         """SHA-256 of the whole file. Raises ClipError where it cannot be read."""
@@ -266,9 +204,7 @@ class FileSource(ClipSource):
             return None
         return frame.duration * frame.time_base
 
-    def _shown(
-        self, clip_range: ClipRange, convert: Callable[..., np.ndarray]
-    ) -> Iterator[Picture]:
+    def _read(self, clip_range: ClipRange, convert: Callable[..., np.ndarray]) -> Iterator[Picture]:
         """The pictures in `clip_range`, their pixels by `convert(frame, orientation=…)`."""
         facts, count = self.facts(), 0
         for number, frame, time, moved in self._decode(clip_range.start):

@@ -40,7 +40,7 @@ class OwnSound:
         return cls(info, info.source.listen(info.start_seconds, info.duration_seconds, wait))
 
     @contextmanager
-    def opened(self, is_mp4: bool) -> Iterator[AddTo]:
+    def open(self, is_mp4: bool) -> Iterator[AddTo]:
         """What adds the sound to a file, valid in this context.
 
         Packets are copied where the file takes them: an mp4 does, with those that begin before the

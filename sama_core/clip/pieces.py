@@ -10,7 +10,7 @@ description in the joined file is true of all.
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import av
@@ -28,6 +28,7 @@ from .save import (
     complete_or_absent,
     encode_pictures,
     open_video_stream,
+    time_of,
 )
 
 AS_STORED = {"ignore_editlist": "1"}
@@ -84,7 +85,6 @@ def join_pieces(
     """
     is_mp4 = encoding.container == "mp4"
     tick, ticks = info.timing.ticks()
-    ends = dict(pairwise(ticks))
     with (
         complete_or_absent(path) as unfinished,
         av.open(
@@ -98,11 +98,11 @@ def join_pieces(
         with av.open(str(pieces[0][0]), options=AS_STORED) as first:
             video = container.add_stream_from_template(first.streams.video[0])
             video.time_base = tick
-        with sound.opened(is_mp4) as add_to:
+        with sound.open(is_mp4) as add_to:
             track = SoundTrack(add_to(container), is_mp4)
             for packet in _packets(pieces, ticks, tick):
-                packet.stream, packet.duration = video, ends[packet.pts] - packet.pts
-                due = packet.pts * tick
+                due = time_of(packet)
+                packet.stream = video
                 container.mux(packet)
                 container.mux(track.until(due))
             container.mux(track.until(None))
@@ -111,18 +111,30 @@ def join_pieces(
 def _packets(
     pieces: list[tuple[Path, int]], ticks: list[int], tick: Fraction
 ) -> Iterator[av.Packet]:
-    """The pictures' packets of all pieces, with times of the whole clip in ticks."""
-    for path, number in pieces:
+    """The pictures' packets of all pieces, with times of the whole clip in ticks.
+
+    They are decoded in their order, one for each time, as far ahead of it as in the piece that
+    reorders most. A short piece alone would say less.
+    """
+    ends, ahead = dict(pairwise(ticks)), max(_count_ahead(path, ticks, tick) for path, _ in pieces)
+    early = [ticks[0] - number * (ticks[1] - ticks[0]) for number in range(ahead, 0, -1)]
+    due = chain(early, ticks)
+    for path, first in pieces:
         with av.open(str(path), options=AS_STORED) as container:
             stream, begin = container.streams.video[0], None
             for packet in container.demux(stream):
-                if not packet.size:
-                    continue
-                pts, dts = (
-                    round(time * stream.time_base / tick) for time in (packet.pts, packet.dts)
-                )
-                begin = pts if begin is None else begin
-                packet.time_base = tick
-                packet.pts = pts - begin + ticks[number]
-                packet.dts = dts - begin + ticks[number]
-                yield packet
+                if packet.size:
+                    time = round(time_of(packet) / tick)
+                    begin = time - ticks[first] if begin is None else begin
+                    packet.time_base = tick
+                    packet.pts, packet.dts = time - begin, next(due)
+                    packet.duration = ends[packet.pts] - packet.pts
+                    yield packet
+
+
+def _count_ahead(path: Path, ticks: list[int], tick: Fraction) -> int:
+    """How many frames before its time a piece's first packet is decoded."""
+    with av.open(str(path), options=AS_STORED) as container:
+        first = next(container.demux(container.streams.video[0]))
+        assert first.pts is not None and first.dts is not None and first.time_base
+        return round((first.pts - first.dts) * first.time_base / tick / (ticks[1] - ticks[0]))

@@ -169,7 +169,7 @@ def _write(
             sound = SoundTrack(own.add_to(container, info.duration_seconds), is_mp4)
             for packet in encode_pictures(video, frames, info, encoding, tick, ticks):
                 container.mux(packet)
-                container.mux(sound.until(packet.pts * tick))
+                container.mux(sound.until(time_of(packet)))
             container.mux(sound.until(None))
 
 
@@ -210,13 +210,13 @@ class SoundTrack:
     def until(self, seconds: Fraction | None) -> list[av.Packet]:
         """Packets up to `seconds`; all that are left for None."""
         due = []
-        while self.next is not None and (seconds is None or _time_of(self.next) <= seconds):
+        while self.next is not None and (seconds is None or time_of(self.next) <= seconds):
             due.append(self.next)
             self.next = next(self.packets, None)
         return due
 
 
-def _time_of(packet: av.Packet) -> Fraction:
+def time_of(packet: av.Packet) -> Fraction:
     """Seconds at which a packet with a time stamp is due."""
     assert packet.pts is not None and packet.time_base is not None
     return packet.pts * packet.time_base
@@ -234,7 +234,7 @@ def _from_zero(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     """Without the packets that an mp4's edit list keeps silent; other files have none, and would
     play them.
     """
-    return (packet for packet in packets if _time_of(packet) >= 0)
+    return (packet for packet in packets if time_of(packet) >= 0)
 
 
 def open_video_stream(

@@ -21,7 +21,7 @@ from ..clip.save import Encoding
 from ..errors import SamplingError, needed
 from ..geometry import Lattice
 from ..long import Segment, anchor_colours, blend_in_order
-from ..long.job import WholeJob
+from ..long.whole_job import WholeJob
 from ..plan.time_left import duration
 from ..region import FittedClip, MaskWalk
 from .edit import EditRun, paste_outside
@@ -97,7 +97,7 @@ class PieceMaker:
         """Write pieces that follow each other."""
         first = pieces[0].frames.start
         rest = self.info.part(first, self.info.frame_count - first)
-        edited = self._edited(range(pieces[0].steps.start, pieces[-1].steps.stop))
+        edited = self._decode(range(pieces[0].steps.start, pieces[-1].steps.stop))
         restored = restore_each(edited, rest)
         begun, stages = time.monotonic(), self.run.stages
         for piece in pieces:
@@ -112,7 +112,7 @@ class PieceMaker:
         restored.close()
         edited.close()
 
-    def _edited(self, steps: range) -> Iterator[Tensor]:
+    def _decode(self, steps: range) -> Iterator[Tensor]:
         """The edited frames (H, W, 3) of decoding steps, at the model's size."""
         begin = warm_up(steps.start)
         tiling = self.run.settings.tiling
@@ -154,7 +154,7 @@ class _Latents:
         number = next(n for n, segment in enumerate(self.segments) if segment.end > latent)
         reached = self.segments[number - 1].end if number else 0
         self._first = self.segments[number].first + 1 if self.segments[number].first else 0
-        self._coming = blend_in_order(self._kept(number), reached)
+        self._coming = blend_in_order(self._read(number), reached)
 
     def take(self, latents: slice) -> Tensor:
         """The latent frames of a step; those before are let go."""
@@ -166,7 +166,7 @@ class _Latents:
         self._first = latents.start
         return self._held[:, :, : latents.stop - latents.start].contiguous()
 
-    def _kept(self, first: int) -> Iterator[tuple[Segment, Tensor]]:
+    def _read(self, first: int) -> Iterator[tuple[Segment, Tensor]]:
         for number, segment in enumerate(self.segments[first:], first):
             latent = self.job.latent(number)
             if latent is None:

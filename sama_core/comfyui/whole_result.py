@@ -15,7 +15,7 @@ import folder_paths
 
 from ..clip.save import complete_or_absent
 from ..errors import ClipError, needed
-from ..long.job import WholeJob
+from ..long.whole_job import WholeJob
 from .made_video import MadeVideo
 
 log = logging.getLogger(__name__)

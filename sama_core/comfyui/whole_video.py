@@ -27,7 +27,7 @@ from ..clip.save import Encoding
 from ..errors import ClipError, RegionError, needed
 from ..geometry import ClipShape, LatentShape, Lattice
 from ..long import Segment
-from ..long.job import WholeJob
+from ..long.whole_job import WholeJob
 from ..region import FittedClip, MaskBatch, MaskVideo, MaskWalk
 from .edit import EditRun, EditSettings
 from .long_edit import LongSettings, SegmentSampler, identify

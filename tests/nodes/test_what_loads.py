@@ -22,6 +22,7 @@ NODE_IDS = {
     "SAMAEditConditioning",
     "SAMASigmas",
     "SAMAEdit",
+    "SAMAEditWholeVideo",
     "SAMALongEdit",
     "SAMASegmentStore",
     "SAMAAnchorPreview",
