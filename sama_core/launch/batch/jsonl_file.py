@@ -35,17 +35,16 @@ class JsonlFile:
         """Adds a line, on the disk when this returns. Raises OSError, and then nothing is added."""
         # In ASCII names that are no UTF-8 come back as they were.
         data = json.dumps(line, default=str).encode() + b"\n"
-        with self._lock, self.path.open("ab") as file:
+        with self._lock, self.path.open("ab", buffering=0) as file:
             size = file.tell()
             if not self._ends_well and size and not self._ends_in_newline():
                 data = b"\n" + data
             try:
-                file.write(data)
-                file.flush()
+                while data:
+                    data = data[file.write(data) :]
                 os.fsync(file.fileno())
             except OSError:
-                # Closing tries to write again what is still held back.
-                os.truncate(self.path, size)
+                file.truncate(size)
                 self._ends_well = False
                 raise
             self._ends_well = True

@@ -71,9 +71,13 @@ def machine_of(client: Client | None) -> Machine:
     if device.get("type") != "cuda":
         return Machine(CPU, None, **memory)
     # ComfyUI writes "cuda:0 NVIDIA GeForce RTX 4090 : cudaMallocAsync".
-    name = str(device.get("name", "")).partition(" ")[2].rpartition(" : ")[0] or None
+    name = str(device.get("name", "")).partition(" ")[2].partition(" : ")[0]
     return Machine(
-        NVIDIA, name, int(device.get("vram_free", 0)), int(device.get("vram_total", 0)), **memory
+        NVIDIA,
+        name or None,
+        int(device.get("vram_free", 0)),
+        int(device.get("vram_total", 0)),
+        **memory,
     )
 
 

@@ -87,6 +87,15 @@ def run_edit(
 
 def check_options(options: Namespace) -> None:
     """Raises LaunchError for values that no edit can have, before anything is set up."""
+    if getattr(options, "keep", False) and options.server:
+        raise LaunchError(
+            needed(
+                "--keep",
+                "--server beside it",
+                "a ComfyUI that this command starts",
+                "Leave one of them out: a server that you name keeps running by itself.",
+            )
+        )
     if not options.instruction.strip():
         raise LaunchError(
             needed(

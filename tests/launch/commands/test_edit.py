@@ -267,6 +267,7 @@ def test_a_file_that_is_no_video(run, tmp_path, places, probed):
         (["--seed", "9" * 400], "--seed: got "),
         (["--area", "100000x100000"], "--area: got 10000000000, needs 16,777,216 or less"),
         (["--video", ""], "got a folder, needs a video file"),
+        (["--keep", "--server", "x"], "--keep: got --server beside it, needs a ComfyUI that this"),
         (["--out", "x.avi"], "--out: got x.avi, needs a name ending in .mp4"),
         (["--picture", "x.jpg"], "--picture: got x.jpg, needs a name ending in .png"),
         (["--picture", "absent/x.png"], "absent/x.png, needs an existing folder. Make"),
