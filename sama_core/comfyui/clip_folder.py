@@ -9,14 +9,14 @@ fingerprint  what changes when a file does
 import logging
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import comfy.model_management
 import folder_paths
 
-from ..clip.decode import display_name, open_video, picture_stream
+from ..clip.readable import find_faults
 from ..errors import ClipError, InputError, needed, shorten
 from ..folders import Listing, list_clips, name_results
 
@@ -26,8 +26,6 @@ WHOLE_INPUT = "."
 """The choice that stands for the input folder itself."""
 _NAMED = 3
 """Clips that cannot be read of which the node says why; the log names all."""
-_READERS = 4
-"""Files that are opened at once: most of the time is waiting for a disk."""
 _FIX = "Choose a folder of its list; new ones appear after pressing R."
 
 
@@ -111,19 +109,15 @@ def sort_out(
     `report(done, total)` is called for each. Raises ClipError where not one opens.
     """
     good, bad = [], []
-    with ThreadPoolExecutor(_READERS) as readers:
-        try:
-            found = readers.map(_why_not_readable, [clip.path for clip in part.clips])
-            for done, (clip, wrong) in enumerate(zip(part.clips, found, strict=True), 1):
-                report(done, len(part.clips))
-                comfy.model_management.throw_exception_if_processing_interrupted()
-                if wrong:
-                    bad.append((clip, wrong))
-                    log.warning("SAMA Clip Folder: left out: %s", wrong)
-                else:
-                    good.append(clip)
-        finally:
-            readers.shutdown(cancel_futures=True)
+    with closing(find_faults([clip.path for clip in part.clips])) as faults:
+        for done, (clip, wrong) in enumerate(zip(part.clips, faults, strict=True), 1):
+            report(done, len(part.clips))
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if wrong:
+                bad.append((clip, wrong))
+                log.warning("SAMA Clip Folder: left out: %s", wrong)
+            else:
+                good.append(clip)
     if not good:
         raise ClipError(bad[0][1])
     return good, bad
@@ -176,17 +170,6 @@ def _find_folder(root: Path, name: str) -> Path:
         got = f"{name!r}, which is not in its list"
         raise InputError(needed("folder", got, "a folder in ComfyUI's input folder", _FIX))
     return folder
-
-
-def _why_not_readable(path: Path) -> str | None:
-    """What is wrong with a file that cannot be opened as a video; None for a good one."""
-    try:
-        name = display_name(path)
-        with open_video(path, name) as container:
-            picture_stream(container, name)
-    except ClipError as error:
-        return str(error)
-    return None
 
 
 def _name_others(listing: Listing, before: str, damaged: int = 0) -> str:
