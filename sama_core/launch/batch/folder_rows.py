@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from ...errors import needed
 from ...folders import ENDINGS, natural_order
 from ..progress import LaunchError
+from .batch_outputs import OWN
 from .batch_rows import Clip, Found, Row, Settings, count_endings
 from .numbered_frames import FRAME_FILES, Sequence, find_sequences
 
@@ -18,8 +19,8 @@ FEWEST_FRAMES = 2
 def folder_rows(source: Path, out: Path, usual: Settings, fps: Fraction | None) -> Found:
     """The clips in `source` and its subfolders, but not in `out`, in natural order.
 
-    With `fps` numbered frames count as clips too. Hidden files and folders are left out. Raises
-    LaunchError for a folder without a clip.
+    With `fps` numbered frames count as clips too. Hidden files and folders are left out, and other
+    batches' results. Raises LaunchError for a folder without a clip.
     """
     clips_by_name: list[tuple[PurePosixPath, Clip]] = []
     others: list[str] = []
@@ -52,9 +53,16 @@ def _walk(source: Path, out: Path) -> Iterator[tuple[Path, list[str]]]:
     for folder, folders, names in os.walk(source):
         here = Path(folder)
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and here / name != out
+            name
+            for name in folders
+            if not name.startswith(".") and here / name != out and not _has_results(here / name)
         )
         yield here, sorted(name for name in names if not name.startswith("."))
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether another batch writes into it."""
+    return (folder / OWN).is_dir()
 
 
 def _clips_of(

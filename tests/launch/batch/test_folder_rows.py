@@ -41,6 +41,12 @@ def test_clips_come_by_name_and_other_files_are_counted(tmp_path):
     assert [row.number for row in found.rows] == [1, 2, 3, 4]
 
 
+def test_results_of_batches_are_no_sources(tmp_path):
+    """As those of a table that lies among the clips."""
+    fill(tmp_path, "a.mp4", "shots_sama/a.mp4", "shots_sama/.sama_batch/ledger.jsonl")
+    assert names_in(tmp_path) == ["a.mp4"]
+
+
 def test_numbers_count(tmp_path):
     fill(tmp_path, "shot 10.mp4", "shot 9.mp4", "b/2.mp4", "b/12.mp4")
     assert names_in(tmp_path) == ["b/2.mp4", "b/12.mp4", "shot 9.mp4", "shot 10.mp4"]

@@ -1,0 +1,120 @@
+"""Which worker does what: the scheduler with workers that are no servers, as others may be."""
+
+import threading
+import time
+
+import pytest
+
+from sama_core.launch.batch.scheduler import Flight, Halt, Scheduler
+from sama_core.launch.progress import LaunchError
+from sama_core.launch.server.client import Client, Lost, Unreachable
+from sama_core.launch.server.comfy_place import Place
+
+
+class Fake:
+    """A worker that answers unless told otherwise."""
+
+    def __init__(self, name: str, *refusals: Exception):
+        self.name, self.refusals = name, list(refusals)
+        self.connected = self.closed = 0
+
+    def connect(self) -> Place:
+        self.connected += 1
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return Place(Client("http://nowhere"))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Trial:
+    """A scheduler with what it said and how its jobs ended."""
+
+    def __init__(self, workers, work, **settings):
+        self.said: list[str] = []
+        self.ends: dict = {}
+        self.scheduler = Scheduler(
+            workers, work, self.end, self.said.append, **{"pause": 0.01, **settings}
+        )
+
+    def end(self, flight: Flight, result, failed) -> None:
+        assert flight.job not in self.ends
+        self.ends[flight.job] = (flight.worker.name, result, failed and str(failed))
+
+
+def test_every_job_ends_once_and_each_worker_does_one_at_a_time():
+    running, together, lock = set(), [], threading.Lock()
+
+    def work(flight):
+        with lock:
+            assert flight.worker.name not in running
+            running.add(flight.worker.name)
+            together.append(len(running))
+        time.sleep(0.005)
+        with lock:
+            running.discard(flight.worker.name)
+        return flight.job * 2
+
+    workers = [Fake(name) for name in "abc"]
+    trial = Trial(workers, work)
+    trial.scheduler.run(range(60))
+    assert {job: end[1] for job, end in trial.ends.items()} == {job: 2 * job for job in range(60)}
+    assert max(together) == 3 and {end[0] for end in trial.ends.values()} == set("abc")
+    assert trial.scheduler.rest == [] and all(worker.closed for worker in workers)
+
+
+def test_a_job_whose_worker_dies_is_tried_three_times_in_all():
+    tried = []
+
+    def work(flight):
+        tried.append((flight.job, flight.tries))
+        if flight.job == "bad":
+            raise Lost("gone")
+
+    trial = Trial([Fake("a")], work)
+    trial.scheduler.run(["bad", "good"])
+    assert tried == [("bad", 0), ("bad", 1), ("bad", 2), ("good", 0)]
+    assert trial.ends == {"bad": ("a", None, "gone"), "good": ("a", None, None)}
+
+
+def test_another_error_fails_the_job_at_once():
+    def work(flight):
+        raise ValueError("a mistake in a node")
+
+    trial = Trial([Fake("a")], work)
+    trial.scheduler.run([1])
+    assert trial.ends == {1: ("a", None, "a mistake in a node")}
+
+
+def test_a_worker_that_does_not_answer_is_left_out_until_it_does():
+    trial = Trial([Fake("a", Unreachable("no"), Unreachable("no"))], lambda flight: None)
+    trial.scheduler.run([1, 2])
+    assert len(trial.ends) == 2
+    assert trial.said == ["a does not answer, and is left out until it does.", "a answers again."]
+
+
+def test_a_worker_that_never_can_is_not_asked_again():
+    never, well = Fake("never", LaunchError("another version")), Fake("well")
+    trial = Trial([never, well], lambda flight: time.sleep(0.01))
+    trial.scheduler.run(range(8))
+    assert never.connected == 1 and {end[0] for end in trial.ends.values()} == {"well"}
+    assert trial.said == ["never is not used any more: another version"]
+
+
+@pytest.mark.parametrize("refusal", [LaunchError("never"), Unreachable("not now")])
+def test_without_any_worker_it_ends_and_says_what_is_left(refusal):
+    trial = Trial([Fake("a", *[refusal] * 99)], lambda flight: None, patience=0.05)
+    trial.scheduler.run([1, 2])
+    assert trial.ends == {} and trial.scheduler.rest == [1, 2]
+
+
+def test_halt_ends_everything_and_loses_no_job():
+    def work(flight):
+        if flight.job == 2:
+            raise Halt("the disk is full")
+
+    trial = Trial([Fake("a")], work)
+    trial.scheduler.run([1, 2, 3])
+    assert list(trial.ends) == [1] and trial.scheduler.rest == [2, 3]
+    assert str(trial.scheduler.halted) == "the disk is full"
