@@ -19,7 +19,7 @@ class ClipDigests:
 
     def __init__(self, kept: Path, keep: bool = True):
         """`kept` is the file of digests; without `keep` it is read alone."""
-        self._file, self._keep = JsonlFile(kept), keep
+        self._file, self._keep = JsonlFile(kept, durable=False), keep
         self._known: dict[str, tuple[list[int], str]] = {}
         for line in self._file.read():
             if {"path", "stat", "digest"} <= line.keys():

@@ -11,9 +11,9 @@ from typing import Any
 class JsonlFile:
     """Lines are added whole or not at all; a torn line of a killed program is left out."""
 
-    def __init__(self, path: Path):
-        """`path` need not exist; its folder must."""
-        self.path = path
+    def __init__(self, path: Path, durable: bool = True):
+        """`path` need not exist; its folder must. `durable` lines are on the disk when added."""
+        self.path, self._durable = path, durable
         self._lock = Lock()
         self._ends_well = False
 
@@ -32,7 +32,7 @@ class JsonlFile:
                 yield found
 
     def append(self, line: dict[str, Any]) -> None:
-        """Adds a line, on the disk when this returns. Raises OSError, and then nothing is added."""
+        """Adds a line. Raises OSError, and then nothing is added."""
         # In ASCII names that are no UTF-8 come back as they were.
         data = json.dumps(line, default=str).encode() + b"\n"
         with self._lock, self.path.open("ab", buffering=0) as file:
@@ -42,7 +42,8 @@ class JsonlFile:
             try:
                 while data:
                     data = data[file.write(data) :]
-                os.fsync(file.fileno())
+                if self._durable:
+                    os.fsync(file.fileno())
             except OSError:
                 file.truncate(size)
                 self._ends_well = False
