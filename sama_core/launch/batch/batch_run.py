@@ -44,7 +44,7 @@ class Task:
     """Sentences for the report."""
 
     def sort(
-        self, ledger: Ledger, digests: ClipDigests, show: Callable[[str], None]
+        self, digests: ClipDigests, show: Callable[[str], None]
     ) -> tuple[dict[str, Job], dict[int, str]]:
         """Jobs by key, and the errors of rows whose clip cannot be read, by their index."""
         jobs: dict[str, Job] = {}
@@ -72,9 +72,7 @@ class Batch:
         """`stages` shows what happens."""
         self.task, self.workers, self.places, self.stages = task, workers, places, stages
         self.lines = [Line(row) for row in task.rows]
-        self._lines_of: dict[int, list[Line]] = {}
-        for line in self.lines:
-            self._lines_of.setdefault(id(line.row), []).append(line)
+        self._line_of = {id(line.row): line for line in self.lines}
         self._reported = time.monotonic()
 
     def run(self) -> int:
@@ -98,7 +96,7 @@ class Batch:
     def _run(self, pictures: JobProcess, digests: ClipDigests) -> None:
         self.stages.start(READ)
         jobs, unreadable = self.task.sort(
-            self.ledger, digests, lambda text: self.stages.update(text, transient=True)
+            digests, lambda text: self.stages.update(text, transient=True)
         )
         for index, error in unreadable.items():
             self._fail(self.lines[index], error)
@@ -164,9 +162,9 @@ class Batch:
         job: Job = flight.job
         for row in job.rows:
             if results is None:
-                for line in self._lines_of[id(row)]:
-                    line.key = job.key
-                    self._fail(line, str(failed) or type(failed).__name__)
+                line = self._line_of[id(row)]
+                line.key = job.key
+                self._fail(line, str(failed) or type(failed).__name__)
             else:
                 mine = next(one for one in results if one.target == str(row.target))
                 self._finish(row, mine)
@@ -178,9 +176,9 @@ class Batch:
             self._report()
 
     def _finish(self, row: Row, result: Result) -> None:
-        for line in self._lines_of[id(row)]:
-            line.state, line.key, line.result = DONE, result.key, result.first
-            line.facts = result.facts
+        line = self._line_of[id(row)]
+        line.state, line.key, line.result = DONE, result.key, result.first
+        line.facts = result.facts
         self.measuring.add(row, result)
 
     def _fail(self, line: Line, error: str) -> None:

@@ -160,7 +160,7 @@ def tell_plan(
     """Prints the rows, what is done, and how long the rest will take; writes nothing."""
     own = task.out / OWN
     ledger = Ledger(task.out, own / LEDGER)
-    jobs, unreadable = task.sort(ledger, ClipDigests(own / DIGESTS, keep=False), lambda text: None)
+    jobs, unreadable = task.sort(ClipDigests(own / DIGESTS, keep=False), lambda text: None)
     done = {id(row) for key, job in jobs.items() if ledger.results(key) for row in job.rows}
     for index, row in enumerate(task.rows[:LISTED]):
         state = "done" if id(row) in done else "unreadable" if index in unreadable else "to do"
