@@ -50,7 +50,10 @@ def _pass_on(options: argparse.Namespace, rest: list[str]) -> None:
     elif options.command == "train":
         options.words += rest
     elif rest:
-        parser().error(f"unrecognized arguments: {' '.join(rest)}")
+        hint = ""
+        if options.command == "batch" and options.as_frames:
+            hint = " (--frames takes no number here: --first N edits the first N frames)"
+        parser().error(f"unrecognized arguments: {' '.join(rest)}{hint}")
 
 
 def _stop(number: int, frame: object) -> None:

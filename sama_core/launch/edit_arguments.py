@@ -100,18 +100,6 @@ def add_edit(commands: argparse._SubParsersAction) -> None:
     )
 
 
-class _NoCount(argparse.Action):
-    """`--frames` of batch is a switch; a number behind it is meant for `--first`."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        if values is not None:
-            parser.error(
-                f"{option_string} {values}: writes every frame as 16-bit PNG and takes no value; "
-                "--first N edits the first N frames"
-            )
-        setattr(namespace, self.dest, True)
-
-
 def add_batch(commands: argparse._SubParsersAction) -> None:
     """The command `batch`."""
     command = commands.add_parser(
@@ -145,9 +133,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         "--frames",
         "--frames-out",
         dest="as_frames",
-        action=_NoCount,
-        nargs="?",
-        default=False,
+        action="store_true",
         help="write 16-bit PNG frames with the source's names and numbers, no video",
     )
     add("--dry-run", action="store_true", help="say what would be done and how long it would take")

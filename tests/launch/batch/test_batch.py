@@ -313,6 +313,17 @@ def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(run, server, clips, tm
     assert "3 rows: 2 done" in printed
 
 
+def test_frames_is_a_switch(run, clips, capsys):
+    """It takes neither the source for its value nor a number, as the option of `edit` does."""
+    clips("a.txt")
+    assert "got 1 .txt, needs a clip" in run("--frames", "clips", *RED)[2]
+    with pytest.raises(SystemExit):
+        run("clips", *RED, "--frames", "9")
+    assert "unrecognized arguments: 9 (--frames takes no number here: --first N edits the" in (
+        capsys.readouterr().err
+    )
+
+
 class _Cells(HTMLParser):
     def __init__(self):
         super().__init__()
