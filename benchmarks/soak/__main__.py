@@ -46,28 +46,33 @@ LIMIT_BYTES = 20_000
 """Bytes per edit that the server's memory may grow by."""
 MOST_FILES = 24
 """Files in the server's folders at any time: the clips that are queued, and what ComfyUI has."""
+STEADY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""Makes glibc give freed blocks back, so that resident memory is what is in use."""
 WORK = ROOT / ".runtime" / "soak"
 ROWS = "edits.jsonl"
 """In the work folder: a line for each edit."""
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
 
 
-def make_references(work: Path, comfyui: ComfyUI) -> None:
-    """The cases' clips and right results. Raises RuntimeSetupError with the end of what failed."""
+def make_references(work: Path, comfyui: ComfyUI, environment: dict[str, str]) -> None:
+    """The cases' clips and right results. Raises RuntimeSetupError with the end of what failed.
+
+    `environment` is the server's: sums are exact to the bit for one number of threads.
+    """
     write_clips(work)
-    done = run_module("benchmarks.soak.reference", work, comfyui.folder, **ENVIRONMENT)
+    done = run_module("benchmarks.soak.reference", work, comfyui.folder, **environment)
     if done.returncode:
         raise RuntimeSetupError(f"The reference was not made: {done.stderr.strip()[-2000:]}")
 
 
 @contextmanager
-def start_place(work: Path, comfyui: ComfyUI) -> Iterator[Place]:
+def start_place(work: Path, comfyui: ComfyUI, environment: dict[str, str]) -> Iterator[Place]:
     """A server in the work folder."""
     base = work / "base"
     shutil.rmtree(base, ignore_errors=True)  # of a run that was stopped
     (base / "tmp").mkdir(parents=True)
     before = dict(os.environ)
-    os.environ.update(ENVIRONMENT, TMPDIR=str(base / "tmp"))
+    os.environ.update(environment, TMPDIR=str(base / "tmp"))
     try:
         with running_server(GivenPython(folder=work), comfyui) as server:
             yield Place(server.url, server.process.pid, base)
@@ -146,9 +151,10 @@ def measure(asked: argparse.Namespace) -> dict:
     comfyui, work = find(asked.comfyui), asked.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     rows, load = read_rows(work), os.getloadavg()
+    environment = ENVIRONMENT | (STEADY if asked.steady else {})
     with ThreadPoolExecutor(1) as pool:
-        references = pool.submit(make_references, work, comfyui)
-        with start_place(work, comfyui) as place:
+        references = pool.submit(make_references, work, comfyui, environment)
+        with start_place(work, comfyui, environment) as place:
             references.result()
             add_edits(place, work, rows, asked.edits)
             clients = meet_clients(place, work, asked.clients, asked.each)
@@ -160,7 +166,7 @@ def measure(asked: argparse.Namespace) -> dict:
         each=asked.each,
         comfyui=".".join(map(str, comfyui.version())),
         servers=len({row["server"] for row in rows}),
-        environment=ENVIRONMENT,
+        environment=environment,
         nice=os.nice(0),
         load={
             "before": load,
@@ -185,6 +191,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=20, help="at once, after that")
     parser.add_argument("--each", type=int, default=3, help="edits of each of them")
     parser.add_argument("--work", type=Path, default=WORK, help="folder, kept to go on")
+    parser.add_argument(
+        "--steady",
+        action="store_true",
+        help="let glibc hold no freed blocks: the slope decides after fewer edits",
+    )
     parser.add_argument("--comfyui", metavar="DIR", help="as run.py finds it by default")
     parser.add_argument("--json", type=Path, help="write the result here too")
     parser.add_argument("--plot", type=Path, help="a PNG of memory and files over the edits")

@@ -90,7 +90,7 @@ def test_twelve_edits_six_clients_and_one_that_leaves(comfy_server, tmp_path):
     def files():
         return {name: sorted(list_files(place.base / name)) for name in WATCHED}
 
-    bench.make_references(tmp_path, comfy_source())
+    bench.make_references(tmp_path, comfy_source(), {})
     before, rows = files(), []
     bench.add_edits(place, tmp_path, rows, 8)
     with (tmp_path / bench.ROWS).open("a") as file:
