@@ -83,7 +83,9 @@ def test_every_folder_has_an_environment_of_its_own(pack, own, tmp_path):
 
 def test_commands_run_in_the_environment_of_the_named_comfyui(pack, own, monkeypatch):
     given = []
-    monkeypatch.setattr(arguments, "serve", lambda options, places, stages: given.append(places) or 0)
+    monkeypatch.setattr(
+        arguments, "serve", lambda options, places, stages: given.append(places) or 0
+    )
     assert cli.main(["serve", "--comfyui", str(own)], pack) == 0
     assert given == [places_of(pack, str(own))] and given[0].python != pack.python
 
