@@ -40,6 +40,7 @@ class StandIn:
         self.hang_after: int | None = None
         self.hung = threading.Event()
         self.refuse: set[bytes] = set()
+        self.cancelled: list[str] = []
         self.port = 0
         self.start()
 
@@ -152,6 +153,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 daemon=True,
             ).start()
             answer = {"prompt_id": prompt_id}
+        elif self.path == "/queue":
+            comfy.cancelled += json.loads(body)["delete"]
         self._send(json.dumps(answer).encode())
 
     def _node(self, name: str) -> dict | None:

@@ -268,6 +268,7 @@ def test_ctrl_c_stops_and_the_next_run_goes_on(run, clips, tmp_path, monkeypatch
         monkeypatch.setattr(scheduler, "JOIN_SECONDS", 0.2)
         code, _, error = run("clips", *RED, "--server", server.url)
         assert code == 1 and "Stopped. No incomplete file is left" in error
+        assert server.cancelled == list(server.queued)
         assert states(tmp_path / "clips_sama") == ["done", "not done"]
         monkeypatch.setattr(Batch, "_end", ends)
         server.hang_after = None
