@@ -25,7 +25,21 @@ from .. import imports
 
 imports.install()
 
-from sama_core.clip import ClipInfo, ClipRange, FileSource, Fit, fit_clip, save_restored  # noqa: E402
+from sama_core.clip import (  # noqa: E402
+    ClipInfo,
+    ClipRange,
+    FileSource,
+    Fit,
+    FrameWalk,
+    OwnSound,
+    fit_clip,
+    join_pieces,
+    measure_clip,
+    restore_each,
+    save_restored,
+    write_piece,
+)
+from sama_core.clip.save import Encoding  # noqa: E402
 from sama_core.errors import SamaError  # noqa: E402
 
 from .children import all_under, in_child  # noqa: E402
@@ -61,7 +75,49 @@ def taken_through(case: Hostile, result: Path, fit: Fit) -> str:
         return f"{info.frame_count} frames instead of {case.frames}"
     with _room_for(case.disk):
         save_restored(result, frames, info, info.audio)
-    return _difference(result, info) or _wrong_sound(case, result, info)
+    return (
+        _difference(result, info)
+        or _wrong_sound(case, result, info)
+        or _wrong_in_pieces(case, result, frames, info, wanted)
+    )
+
+
+def _wrong_in_pieces(
+    case: Hostile, result: Path, frames: torch.Tensor, info: ClipInfo, wanted: ClipRange
+) -> str:
+    """What is wrong with the same clip as SAMA Edit Whole Video takes it: measured, walked through,
+    written in two pieces, joined.
+    """
+    own = measure_clip(info.source, wanted, AREA, fit=info.placement.fit)
+    if own != info:
+        return "measured otherwise than read"
+    half, walk = -(-info.frame_count // 2), FrameWalk(own)
+    walked = [walk.take(slice(at, at + 1))[0] for at in range(info.frame_count)]
+    walk.close()
+    if not torch.equal(torch.stack(walked), frames[: info.frame_count]):
+        return "other frames on the way through"
+    sound = OwnSound.of(own, lambda: None)
+    restored, pieces = restore_each(walked, own), []
+    with _room_for(case.disk):
+        for part in (range(half), range(half, info.frame_count)):
+            if part:
+                piece = result.with_name(f"{result.stem}_{part.start}.mp4")
+                write_piece(piece, restored, own, part, Encoding())
+                pieces.append((piece, part.start))
+        joined = result.with_name(f"{result.stem}_joined.mp4")
+        join_pieces(joined, pieces, own, sound, Encoding())
+    heard = sound.heard.remark if info.audio is None and case.click is not None else ""
+    wrong = _difference(joined, info)
+    if not wrong and info.audio is not None and case.click is not None:
+        saved = FileSource(str(joined)).audio(0, 0)
+        at = saved and _click(saved)
+        wrong = "" if at is not None and abs(at - case.click) <= NEAR else f"joined clicks at {at}"
+    if not wrong and case.click is not None and info.audio is None and not heard:
+        wrong = "no remark on the missing sound"
+    for piece, _ in pieces:
+        piece.unlink()
+    joined.unlink()
+    return wrong and f"in pieces: {wrong}"
 
 
 def _far_from(wanted: np.ndarray, got: np.ndarray) -> bool:
