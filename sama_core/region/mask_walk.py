@@ -38,7 +38,7 @@ class MaskBatch(MaskWalk):
     def __init__(self, mask: Tensor, info: ClipInfo, lattice: Lattice):
         """Raises RegionError for a mask that does not fit the clip, or is black everywhere."""
         size = info.fitted_height, info.fitted_width
-        count = 1 if mask.ndim == 2 or len(mask) == 1 else info.padded_count
+        count = info.padded_count if mask.ndim == 3 and len(mask) > 1 else 1
         given = info if count > 1 else info.part(0, 1)
         self.masks = require_region(fit_mask(mask, count, *size, given, lattice=lattice))
         self.digest = hashlib.sha256(self.masks.contiguous().numpy().data).hexdigest()

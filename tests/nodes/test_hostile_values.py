@@ -171,6 +171,10 @@ WIRED = ("MODEL", "CLIP", "VAE", "VIDEO", "SAMA_CLIP_INFO", "ALIGN_FEATURES")
 """Kinds of sockets beside SOCKETS that a trial connects."""
 
 
+ONE_OF_TWO = {"SAMASourceVideo": "images", "SAMAEditWholeVideo": "mask_video"}
+"""Node → the input that it does not take beside another one."""
+
+
 class Bench:
     """A graph in which every kind of socket has something right to connect, and one node under
     trial.
@@ -185,8 +189,7 @@ class Bench:
             for entry in self.inputs
             if (value := self._right(entry, small)) is not None
         }
-        if node_id == "SAMASourceVideo":
-            self.base.pop("images")
+        self.base.pop(ONE_OF_TWO.get(node_id, ""), None)
 
     def _right(self, entry, small):
         """A right value, or a link to one."""
