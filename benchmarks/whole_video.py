@@ -40,8 +40,8 @@ KILLS = {
 """When the server is killed: what its jobs' folder looks like."""
 
 
-def edit_graph(keep: bool) -> dict:
-    """Load Video → SAMA Edit Whole Video → Save Video."""
+def edit_graph(keep: bool, prefix: str = "whole", **changes: object) -> dict:
+    """Load Video → SAMA Edit Whole Video → Save Video; `changes` are of the edit's inputs."""
 
     def node(kind: str, **inputs: object) -> dict:
         return {"class_type": kind, "inputs": inputs}
@@ -53,13 +53,13 @@ def edit_graph(keep: bool) -> dict:
         "edit_tag": True, "tiling": "automatic", "crf": 17.0, "keep_segments": keep,
     }  # fmt: skip
     parts = {"model": ["1", 0], "clip": ["2", 0], "vae": ["3", 0], "video": ["4", 0]}
-    save = {"filename_prefix": "whole", "format": "auto", "codec": "auto"}
+    save = {"filename_prefix": prefix, "format": "auto", "codec": "auto"}
     return {
         "1": node("SAMALoadModel", model_name=embedded.DIT.name, weight_dtype="default"),
         "2": node("SAMALoadTextEncoder", text_encoder_name=embedded.TEXT_ENCODER.name),
         "3": node("SAMALoadVAE", vae_name=embedded.VAE.name),
         "4": node("LoadVideo", file="clip.mp4"),
-        "5": node("SAMAEditWholeVideo", **parts, **settings),
+        "5": node("SAMAEditWholeVideo", **parts, **settings | changes),
         "6": node("SaveVideo", video=["5", 0], **save),
     }
 

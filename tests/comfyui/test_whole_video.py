@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.whole_video import read_packets
 from sama_core.clip import ClipRange, FileSource
 
 from ..harness.moving_shapes import moving_shapes
 from ..harness.write_clip import write_clip
 from .graphs import INSTRUCTION, Edit, long_edit, output
-from .packets import packets
 
 FILE, FRAMES, WIDTH, HEIGHT = "whole_shapes.mp4", 46, 72, 40
 """Of a size that fitting crops and enlarges: borders come from the source."""
@@ -118,7 +118,7 @@ def test_the_frames_are_those_of_the_nodes_that_hold_all(
 
 def test_times_and_sound_are_the_clips(comfyui, small, clip, jobs):
     path = save(comfyui, small, "whole_times")
-    own, found = packets(clip), packets(path)
+    own, found = read_packets(clip), read_packets(path)
     assert [packet for packet in found if packet[0] == "audio"] == [
         packet for packet in own if packet[0] == "audio"
     ]
@@ -183,7 +183,7 @@ def test_a_run_that_breaks_off_goes_on_there(
     assert left.is_dir()
     del sampled_segments[:]
     found = save(comfyui, small, f"whole_again_{where}")
-    assert packets(found) == packets(expected)
+    assert read_packets(found) == read_packets(expected)
     assert len(sampled_segments) == (3 if where == "second segment" else 0)
     assert not list(jobs.iterdir())
 
@@ -198,7 +198,7 @@ def test_a_result_is_saved_twice_and_feeds_another_edit(comfyui, small, clip, jo
         next((comfyui.base / "output").glob(f"{name}_0*.mp4"))
         for name in ("whole_one", "whole_two")
     )
-    assert packets(one) == packets(two)
+    assert read_packets(one) == read_packets(two)
     video = result.values[link[0]][0]
     assert video.get_frame_count() == FRAMES and video.get_dimensions() == (WIDTH, HEIGHT)
 

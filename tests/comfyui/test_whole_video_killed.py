@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from sama_core import embedded
+from benchmarks.whole_video import JOBS, edit_graph, read_packets
 
 from ..harness.server import ComfyServer, running_server
 from ..harness.write_clip import write_clip
-from .packets import packets
 
 SIDE, FPS, SECONDS, RATE = 128, 24, 40, 44_100
 COUNT = FPS * SECONDS
-JOBS = "user/sama_whole_videos"
 
 
 def picture(number: int) -> np.ndarray:
@@ -34,7 +32,7 @@ def picture(number: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    source = folder / "base" / "input" / "whole.mp4"
+    source = folder / "base" / "input" / "clip.mp4"
     source.parent.mkdir(parents=True)
     times = torch.arange(SECONDS * RATE) / RATE
     waves = torch.stack([(times * 440 * 6.2832).sin(), (times * 660 * 6.2832).sin()])[None] / 3
@@ -44,40 +42,7 @@ def home(tmp_path_factory) -> Path:
 
 
 def graph(prefix: str, keep: bool) -> dict:
-    def node(kind: str, **inputs) -> dict:
-        return {"class_type": kind, "inputs": inputs}
-
-    return {
-        "1": node("SAMALoadModel", model_name=embedded.DIT.name, weight_dtype="default"),
-        "2": node("SAMALoadTextEncoder", text_encoder_name=embedded.TEXT_ENCODER.name),
-        "3": node("SAMALoadVAE", vae_name=embedded.VAE.name),
-        "4": node("LoadVideo", file="whole.mp4"),
-        "5": node(
-            "SAMAEditWholeVideo",
-            model=["1", 0],
-            clip=["2", 0],
-            vae=["3", 0],
-            video=["4", 0],
-            instruction="make the circle red",
-            seed=1,
-            steps=1,
-            cfg=1.0,
-            shift=5.0,
-            sampler_name="euler",
-            segment_frames=129,
-            overlap_frames=16,
-            anchor_colours=True,
-            frames=0,
-            start=0,
-            stride=1,
-            area=32 * 32,
-            edit_tag=True,
-            tiling="automatic",
-            crf=17.0,
-            keep_segments=keep,
-        ),
-        "6": node("SaveVideo", video=["5", 0], filename_prefix=prefix, format="auto", codec="auto"),
-    }
+    return edit_graph(keep, prefix, steps=1, segment_frames=129)
 
 
 def kill(server: ComfyServer, reached: Callable[[Path], bool]) -> None:
@@ -125,12 +90,13 @@ def test_killed_three_times_and_finished(home):
         assert entry["status"]["status_str"] == "success", entry["status"]
         assert "decoding took" not in server.log, "the result was there"
         found = saved(server, "broken")
-    source = packets(home / "base" / "input" / "whole.mp4")
-    assert packets(found) == packets(expected)
-    assert [one[:3] for one in packets(found)] == [one[:3] for one in source]
-    assert [one for one in packets(found) if one[0] == "audio"] == [
+    source = read_packets(home / "base" / "input" / "clip.mp4")
+    assert read_packets(found) == read_packets(expected)
+    assert [one[:3] for one in read_packets(found)] == [one[:3] for one in source]
+    assert [one for one in read_packets(found) if one[0] == "audio"] == [
         one for one in source if one[0] == "audio"
     ]
     assert sum(one[0] == "video" for one in source) == COUNT
-    assert not list((home / "base" / "output").rglob(".*"))
+    results = {path for path in (home / "base" / "output").glob("[!.]*")}
+    assert results == {expected, found}, "what a killed save had begun has a hidden name"
     assert not jobs.exists() or not list(jobs.iterdir())
