@@ -97,6 +97,6 @@ def test_killed_three_times_and_finished(home):
         one for one in source if one[0] == "audio"
     ]
     assert sum(one[0] == "video" for one in source) == COUNT
-    results = {path for path in (home / "base" / "output").glob("[!.]*")}
+    results = set((home / "base" / "output").glob("[!.]*"))
     assert results == {expected, found}, "what a killed save had begun has a hidden name"
     assert not jobs.exists() or not list(jobs.iterdir())
