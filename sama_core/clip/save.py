@@ -8,9 +8,11 @@ frames without loss, in a file that any video loader reads.
 """
 
 import errno
+import glob
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -31,6 +33,8 @@ from .picture import WHITE
 from .restore import restored_frames
 from .sound import open_sound
 
+ABANDONED_SECONDS = 3600
+"""Age at which an unfinished file is nobody's any more."""
 LARGEST_SIDE = 16384
 """Pixels of a side of H.264 at most."""
 LAST_ERRNO = 4095
@@ -115,15 +119,25 @@ def check_size(width: int, height: int) -> None:
 def complete_or_absent(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; renamed to `path` if all goes well, removed otherwise.
 
-    Raises ClipError with the cause if writing fails, or the folder does not exist.
+    What a process that was killed had begun for `path` is removed when it is an hour old. Raises
+    ClipError with the cause if writing fails, or the folder does not exist.
     """
     try:
+        _remove_rests(path)
         if not path.parent.is_dir():  # which `whole_file` would make
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
         with whole_file(path, keep_suffix=True) as unfinished:
             yield unfinished
     except (av.error.FFmpegError, OSError) as failed:
         raise ClipError(_not_written(path, failed)) from failed
+
+
+def _remove_rests(path: Path) -> None:
+    """Remove old unfinished files of this name."""
+    for rest in path.parent.glob(f".{glob.escape(path.name)}.*.part{glob.escape(path.suffix)}"):
+        with suppress(OSError):
+            if time.time() - rest.stat().st_mtime > ABANDONED_SECONDS:
+                rest.unlink()
 
 
 def _not_written(path: Path, failed: OSError | av.error.FFmpegError) -> str:
@@ -278,9 +292,9 @@ def _pictures(
 ) -> Iterator[av.VideoFrame]:
     """Float RGB (H, W, 3) → pictures in YUV with their times."""
     to_yuv = ToYuv(pix_fmt, tags)
-    for time, frame in zip(ticks[:-1], frames, strict=False):
+    for at, frame in zip(ticks[:-1], frames, strict=False):
         picture = to_yuv(av.VideoFrame.from_ndarray(*_whole_numbers(frame, "10" in pix_fmt)))
-        picture.pts, picture.time_base = time, tick
+        picture.pts, picture.time_base = at, tick
         yield picture
 
 

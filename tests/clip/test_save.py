@@ -403,6 +403,20 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, room):
     assert os.listdir(tmp_path) == ["out.mp4"] and path.read_bytes() == b"the old file"
 
 
+def test_what_a_killed_save_had_begun_goes_when_it_is_old(tmp_path):
+    """Only of the same name: another one may be written at this moment."""
+    frames, info = clip()
+    names = (".out[1].mp4.ab12.part.mp4", ".out[1].mp4.cd34.part.mp4", ".other.mp4.ef56.part.mp4")
+    for name in names:
+        (tmp_path / name).write_bytes(b"begun")
+    for name in names[1:]:
+        os.utime(tmp_path / name, (0, 0))
+    save_restored(tmp_path / "out[1].mp4", frames, info)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ("out[1].mp4", names[0], names[2])
+    )
+
+
 def test_what_stops_the_work_leaves_nothing(tmp_path):
     def stop(done, total):
         if done == 3:
