@@ -6,6 +6,7 @@ from ..sama_core.clip import ClipRange, Fit
 from ..sama_core.comfyui.edit import EditSettings
 from ..sama_core.comfyui.long_edit import LongSettings
 from ..sama_core.comfyui.saving import check_saving_behind
+from ..sama_core.comfyui.whole_result import count_losses, remember
 from ..sama_core.comfyui.whole_video import WholeSettings, edit_whole
 from ..sama_core.geometry import DEFAULT_AREA
 from .inputs import (
@@ -127,6 +128,10 @@ class EditWholeVideo(io.ComfyNode):
         return check_instruction(instruction)
 
     @classmethod
+    def fingerprint_inputs(cls, **given) -> int:
+        return count_losses(cls.hidden.unique_id)
+
+    @classmethod
     def execute(
         cls,
         model,
@@ -176,4 +181,5 @@ class EditWholeVideo(io.ComfyNode):
                 mask_video,
                 lambda info: check_saving_behind(prompt, node_id, info),
             )
+        remember(node_id, edited)
         return io.NodeOutput(edited)

@@ -17,7 +17,14 @@ from .info import ClipInfo, Timing, cut_audio
 from .own_sound import OwnSound
 from .pieces import count_pictures, join_pieces, write_piece
 from .placement import Fit, Placement, place, resize_frame
-from .restore import EditedSource, check_frames, restore_each, restore_frames, restored_frames
+from .restore import (
+    EditedSource,
+    check_frames,
+    require_unchanged,
+    restore_each,
+    restore_frames,
+    restored_frames,
+)
 from .save import save_restored
 from .source import ClipFacts, ClipSource, ImageSource, in_frames
 from .walk import FrameWalk
@@ -46,6 +53,7 @@ __all__ = [
     "join_pieces",
     "measure_clip",
     "place",
+    "require_unchanged",
     "resize_frame",
     "restore_each",
     "restore_frames",

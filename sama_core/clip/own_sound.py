@@ -4,6 +4,7 @@
 decoded once to see what it is, and nothing of it is kept.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,16 @@ class OwnSound:
         if audio is not None:
             return cls(info.with_sound(audio), Heard(), audio)
         return cls(info, info.source.listen(info.start_seconds, info.duration_seconds, wait))
+
+    def digest(self) -> str:
+        """Digits that tell sound in memory from any other; empty for that of the clip's file."""
+        if self.audio is None:
+            return ""
+        waveform = self.audio["waveform"].cpu().float().contiguous()
+        about = f"sound {tuple(waveform.shape)} {self.audio['sample_rate']}"
+        found = hashlib.sha256(about.encode())
+        found.update(waveform.numpy().data)
+        return found.hexdigest()
 
     @contextmanager
     def open(self, is_mp4: bool) -> Iterator[AddTo]:

@@ -122,8 +122,7 @@ def _is_original(frames: Tensor, info: ClipInfo) -> bool:
 
 def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
     """The source's frames, at the depth it has."""
-    if not info.source.is_unchanged():
-        raise source_changed("another clip in its place", "the same clip")
+    require_unchanged(info.source)
     deep = info.facts.bit_depth > 8
     return (picture.pixels for picture in info.source.pictures(info.clip_range, deep))
 
@@ -173,6 +172,12 @@ def source_changed(got: str, need: str) -> ClipError:
             "It was changed or replaced meanwhile: run the source node again.",
         )
     )
+
+
+def require_unchanged(source: ClipSource) -> None:
+    """Raises ClipError where another clip lies in the place of the one that was opened."""
+    if not source.is_unchanged():
+        raise source_changed("another clip in its place", "the same clip")
 
 
 class EditedSource(ClipSource):

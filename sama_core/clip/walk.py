@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .fit import place_pictures, write_float
 from .info import ClipInfo
-from .restore import source_changed
+from .restore import require_unchanged, source_changed
 
 
 class FrameWalk:
@@ -65,8 +65,7 @@ class FrameWalk:
     def _read(self, start: int) -> Generator[np.ndarray]:
         """Fitted frames from `start` on, as they are decoded."""
         info = self.info
-        if not info.source.is_unchanged():
-            raise source_changed("another clip in its place", "the same clip")
+        require_unchanged(info.source)
         wanted = info.clip_range.part(start, info.frame_count - start)
         for _, frame in place_pictures(info.source.pictures(wanted), info.placement):
             yield frame

@@ -16,7 +16,14 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..clip import ClipInfo, FrameWalk, count_pictures, restore_each, write_piece
+from ..clip import (
+    ClipInfo,
+    FrameWalk,
+    count_pictures,
+    require_unchanged,
+    restore_each,
+    write_piece,
+)
 from ..clip.save import Encoding
 from ..errors import SamplingError, needed
 from ..geometry import Lattice
@@ -109,6 +116,9 @@ class PieceMaker:
             with stages.stage("decoding"):
                 path = self.job.piece(piece.number)
                 write_piece(path, restored, self.info, piece.frames, self.encoding)
+                if not self.info.source.is_unchanged():
+                    path.unlink()  # it may hold pictures of another clip
+            require_unchanged(self.info.source)
         restored.close()
         edited.close()
 

@@ -1,14 +1,19 @@
 """The edit of a whole video as a VIDEO: a file that is there already, and cleared when it is saved.
 
 The file stays with its job until a node has saved it outside of ComfyUI's temporary folder, so that
-a run that is broken off while it saves is not edited again. Then it moves to the temporary folder,
-where it can be saved once more as long as this ComfyUI runs.
+a run that is broken off while it saves is not edited again. Nodes get it by another name in the
+temporary folder, which stays when the job is cleared: they may read it as long as this ComfyUI
+runs.
 """
 
+import contextlib
 import logging
 import os
 import shutil
 import uuid
+import weakref
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
@@ -20,15 +25,19 @@ from .made_video import MadeVideo
 
 log = logging.getLogger(__name__)
 
+_given: dict[str | None, Callable[[], "WholeVideo | None"]] = {}
+"""What nodes gave last, by their ids."""
+_losses: Counter[str | None] = Counter()
+"""See `count_losses`."""
+
 
 class WholeVideo(MadeVideo):
     """What ComfyUI's `VideoFromFile` is of a job's result."""
 
     def __init__(self, job: WholeJob, keep: bool = False):
         """`keep` leaves the job as it is when the result is saved."""
-        super().__init__(_refuse)
+        super().__init__(self._place)
         self.job, self.keep = job, keep
-        self._path = job.result
 
     def save_to(self, path, *arguments, **keywords) -> None:
         """As ComfyUI saves a file: packets are copied where format, codec and quality are auto.
@@ -44,23 +53,60 @@ class WholeVideo(MadeVideo):
             self._clear()
 
     def _clear(self) -> None:
-        """Remove the job; its result moves to the temporary folder."""
-        if not self._path.is_relative_to(self.job.folder):
-            return
-        place = Path(folder_paths.get_temp_directory()) / f"sama_{uuid.uuid4().hex}.mp4"
+        """Remove the job; the file stays in the temporary folder."""
+        path = self._path
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self._path, place)
+            if path is None or path.is_symlink() or path == self.job.result:
+                place = _new_place()
+                shutil.move(self.job.result, place)
+                self._path = place if path in (None, self.job.result) else place.replace(path)
         except OSError as failed:
             log.info("SAMA: the edit stays in %s (%s).", self.job.folder.name, failed)
             return
-        self._path = place
         self.job.remove()
+        self.keep = True  # what comes to lie there later is another run's
+
+    def is_there(self) -> bool:
+        """Whether the file can still be had."""
+        return self.job.result.is_file() or bool(self._path and self._path.is_file())
+
+    def _place(self) -> Path:
+        """The file by a name that stays; by its own where the disks have no links.
+
+        Raises ClipError where it was removed.
+        """
+        result = self.job.result
+        if not result.is_file():
+            got, fix = "a file that was removed since", "Queue the workflow again."
+            raise ClipError(needed("the edited video", got, "the file", fix))
+        for link in (os.link, os.symlink):
+            with contextlib.suppress(OSError):
+                place = _new_place()
+                link(result, place)
+                return place
+        return result
 
 
-def _refuse() -> Path:
-    got, fix = "a file that was removed since", "Queue the workflow again."
-    raise ClipError(needed("the edited video", got, "the file", fix))
+def remember(node_id: str | None, video: WholeVideo) -> None:
+    """Keep in mind which video the node `node_id` gave last."""
+    _given[node_id] = weakref.ref(video)
+
+
+def count_losses(node_id: str | None) -> int:
+    """How often the file of what a node gave was removed while ComfyUI still held the node's
+    output: as part of the node's fingerprint it lets the node run anew then.
+    """
+    last = _given.get(node_id, lambda: None)()
+    if last is not None and not last.is_there():
+        _given.pop(node_id)
+        _losses[node_id] += 1
+    return _losses[node_id]
+
+
+def _new_place() -> Path:
+    place = Path(folder_paths.get_temp_directory()) / f"sama_{uuid.uuid4().hex}.mp4"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def _is_temporary(path: Path) -> bool:

@@ -9,6 +9,7 @@ What is finished stays on disk until the result is saved: an edit that was broke
 on there when it is queued again, and gives the same file.
 """
 
+import contextlib
 import logging
 import shutil
 import uuid
@@ -22,7 +23,17 @@ import folder_paths
 from comfy_api.latest import Input
 from torch import Tensor
 
-from ..clip import ClipInfo, ClipRange, Fit, FrameWalk, OwnSound, Seconds, join_pieces, measure_clip
+from ..clip import (
+    ClipInfo,
+    ClipRange,
+    Fit,
+    FrameWalk,
+    OwnSound,
+    Seconds,
+    join_pieces,
+    measure_clip,
+    require_unchanged,
+)
 from ..clip.save import Encoding
 from ..errors import ClipError, RegionError, needed
 from ..geometry import ClipShape, LatentShape, Lattice
@@ -97,15 +108,21 @@ def edit_whole(
     job = WholeJob(_folder(key))
     encoding = Encoding(crf=whole.crf)
     if not job.result.is_file():
-        _begin(job, run, info, segments)
-        sampler = SegmentSampler(run, source.latent, cut, segments)
-        _sample(sampler, source, job, identity)
-        maker = PieceMaker(run, job, info, segments, source.masks, cut.anchor, encoding)
-        maker.make()
-        run.stages.note = ""
-        run.stages.say("joining the pieces")
-        files = [(job.piece(piece.number), piece.frames.start) for piece in pieces]
-        join_pieces(job.result, files, info, source.sound, encoding)
+        with contextlib.nullcontext() if key else job.removed_on_failure():
+            _begin(job, run, info, segments)
+            sampler = SegmentSampler(run, source.latent, cut, segments)
+            _sample(sampler, source, job, identity)
+            maker = PieceMaker(run, job, info, segments, source.masks, cut.anchor, encoding)
+            maker.make()
+            run.stages.note = ""
+            run.stages.say("joining the pieces")
+            files = [(job.piece(piece.number), piece.frames.start) for piece in pieces]
+            try:
+                join_pieces(job.result, files, info, source.sound, encoding)
+            finally:
+                if not info.source.is_unchanged():
+                    job.result.unlink(missing_ok=True)  # it may have the sound of another clip
+                require_unchanged(info.source)
     if not whole.keep:
         job.tidy()
     return WholeVideo(job, whole.keep)
@@ -165,10 +182,16 @@ class _Source:
         size = info.padded_count, info.fitted_height, info.fitted_width
         return ClipShape(*size, self.lattice).latent()
 
+    def may_change(self, frames: slice) -> bool:
+        """Whether the mask lets anything of these frames change."""
+        mask = self.masks.take(frames)
+        return mask is None or bool(mask.any())
+
     def digest(self) -> str:
         """Tells what is edited from everything else."""
         info = self.info
-        return f"{info.source.digest()} {info.clip_range} {info.placement} {self.masks.digest}"
+        parts = info.source.digest(), info.clip_range, info.placement, self.masks.digest
+        return " ".join(map(str, (*parts, self.sound.digest())))
 
 
 def _report(say: Say | None, what: str) -> Callable[[int, int], None]:
@@ -228,13 +251,13 @@ def _begin(job: WholeJob, run: EditRun, info: ClipInfo, segments: list[Segment])
 
 def _sample(sampler: SegmentSampler, source: _Source, job: WholeJob, identity) -> None:
     """Sample all segments that are not kept. Raises RegionError where the mask is black in all."""
-    run, walk, touched = sampler.run, FrameWalk(source.info), False
+    run, walk, touched, kept = sampler.run, FrameWalk(source.info), False, []
     try:
         for number, segment in enumerate(sampler.segments):
             run.stages.note = f"segment {number + 1} of {len(sampler.segments)}"
             if job.latent(number) is not None:
                 run.stages.skip()
-                touched = True
+                kept.append(segment.frames)
                 continue
             mask = source.masks.take(segment.frames)
             part = FittedClip(walk.take(segment.frames), mask, source.lattice)
@@ -242,11 +265,13 @@ def _sample(sampler: SegmentSampler, source: _Source, job: WholeJob, identity) -
                 latent = sampler.keep_source(part)
             else:
                 latent, touched = sampler.sample(number, part, identity), True
+            require_unchanged(source.info.source)
             if not job.keep_latent(number, latent):
                 got, fix = "a disk that refuses it", "Free some disk space, and queue it again."
                 raise ClipError(needed(f"segment {number + 1}", got, "to be kept", fix))
     finally:
         walk.close()
-    if not touched:
+    if not touched and not any(map(source.may_change, kept)):
+        job.remove()
         got, need = "black everywhere in the video", "some white: only white may change"
         raise RegionError(needed("mask", got, need, "Paint what may change white."))

@@ -72,6 +72,15 @@ class WholeJob:
         for part in ("segments", "pieces"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def removed_on_failure(self) -> Iterator[None]:
+        """For an edit that cannot be found again: nothing of it is left where it breaks off."""
+        try:
+            yield
+        except BaseException:
+            self.remove()
+            raise
+
     def remove(self) -> None:
         """Remove all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -109,7 +118,7 @@ def _list(folder: Path) -> Iterator[LeftOver]:
                 state = file.stat()
                 size += state.st_size if file.is_file() else 0
                 used = max(used, state.st_mtime)
-        if (place / "about.json").is_file():
+        if place.is_dir():
             yield LeftOver(WholeJob(place), size, used or time.time(), _about(place))
 
 

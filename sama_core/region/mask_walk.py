@@ -84,7 +84,7 @@ class MaskVideo(MaskWalk):
                 )
             )
         self.walk = FrameWalk(own)
-        self.digest = source.digest()
+        self.digest = f"{source.digest()} {clip_range}"
 
     def take(self, frames: slice) -> Tensor:
         """See `MaskWalk.take`."""
