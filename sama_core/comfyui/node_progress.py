@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _BLANK = " "
 """What removes a text: ComfyUI's frontend ignores an empty one, and the old text would stay."""
+_EVENT = "sama.remarks"
+"""What tells `web/nodes/remarks.js` of remarks: newer frontends take texts out when a run ends."""
 _now = time.perf_counter
 _with_remarks: dict[str, str] = {}
 """What `show_remarks` put into nodes that still show it, by their ids."""
@@ -60,8 +62,8 @@ def show_remarks(remarks: Iterable[str | None], node_id: str | None = None) -> N
         return
     text = "\n".join(filter(None, [*_kept.get(node_id, ()), *remarks]))
     if text and show(text, node_id):
-        _with_remarks[node_id] = text
-    elif not text and _with_remarks.pop(node_id, None):
+        _remember(node_id, text)
+    elif not text and _forget(node_id):
         show(_BLANK, node_id)
 
 
@@ -83,7 +85,7 @@ def show_during(node_id: str) -> Iterator[Callable[[str], bool]]:
     The line leaves the node when the work ends, is interrupted or fails. The remarks of the run
     (`show_remarks`) then stand there alone.
     """
-    shown = _with_remarks.pop(node_id, None) is not None  # those of an earlier run
+    shown = _forget(node_id)  # those of an earlier run
 
     def say(text: str) -> bool:
         nonlocal shown
@@ -96,6 +98,26 @@ def show_during(node_id: str) -> Iterator[Callable[[str], bool]]:
         _kept.pop(node_id, None)
         if shown:
             show(_with_remarks.get(node_id, _BLANK), node_id)
+
+
+def _remember(node_id: str, text: str) -> None:
+    """Let a remark stay in the node that shows it."""
+    _with_remarks[node_id] = text
+    _tell(node_id, text)
+
+
+def _forget(node_id: str) -> bool:
+    """Let the node's remark go; whether it had one."""
+    had = _with_remarks.pop(node_id, None) is not None
+    if had:
+        _tell(node_id, "")
+    return had
+
+
+def _tell(node_id: str, remark: str) -> None:
+    server = find_server()
+    if server is not None:
+        server.send_sync(_EVENT, {"node": node_id, "text": remark})
 
 
 def _running_node() -> str | None:

@@ -105,6 +105,22 @@ def test_a_cured_run_takes_the_words_away(edit):
     assert run(edit, link) == []
 
 
+def test_the_page_is_told_which_texts_are_remarks(edit):
+    """Newer frontends take all texts out when a run ends; `web/nodes/remarks.js` keeps these."""
+    link = edit.ksampler(**without_source(edit))
+
+    def told() -> list[str]:
+        messages = edit.comfyui.run(edit.nodes, keep=[link[0]]).check().messages
+        remarks = [data for event, data in messages if event == "sama.remarks"]
+        return [data["text"] for data in remarks if data["node"] == link[0]]
+
+    (remark,) = told()
+    assert "holds no source video" in remark
+    edit.nodes[link[0]]["inputs"] |= {"positive": edit.positive, "negative": edit.negative}
+    assert told() == [""]
+    assert told() == []
+
+
 def test_a_run_without_fault_sends_nothing(edit):
     assert run(edit, edit.ksampler()) == []
 

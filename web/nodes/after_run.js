@@ -10,9 +10,8 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { chain, findNode, isOurs, ourNodes } from "../shared/our_nodes.js";
 import { removeWidget } from "../shared/node_box.js";
-import { REFUSAL, keepSize, keptHeight, restoreSize } from "../shared/room.js";
+import { REFUSAL, TEXT, keepSize, keptHeight, restoreSize, widgetOf } from "../shared/room.js";
 
-const TEXT = "$$node-text-preview";
 const PICTURE = "$$canvas-image-preview";
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 const LEAST = 64; // pixels of a preview's height
@@ -96,8 +95,4 @@ function tidy(node, lost) {
 /** Not while the next run is at work in the node, nor while a refusal stands there. */
 function giveRoomBack(node) {
     if (![TEXT, PICTURE, REFUSAL].some((name) => widgetOf(node, name))) restoreSize(node);
-}
-
-function widgetOf(node, name) {
-    return node.widgets?.find((widget) => widget.name === name);
 }

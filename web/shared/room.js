@@ -3,6 +3,9 @@
 /** The name of the widget that shows a refusal; while it is there, a node needs its room. */
 export const REFUSAL = "sama_refusal";
 
+/** The name of the widget in which the frontend shows text of a run. */
+export const TEXT = "$$node-text-preview";
+
 const kept = new WeakMap();
 
 /** Remembers a node's size, unless one is remembered already. */
@@ -22,4 +25,9 @@ export function restoreSize(node) {
     if (!size || Math.abs(node.size[0] - size[0]) > 1 || node.size[1] <= size[1]) return;
     node.setSize(size);
     node.graph?.setDirtyCanvas?.(true, true);
+}
+
+/** A node's widget of this name, or undefined. */
+export function widgetOf(node, name) {
+    return node.widgets?.find((widget) => widget.name === name);
 }
