@@ -22,8 +22,10 @@ ON_THE_PAGE = """() => ({
     dialogs: document.querySelectorAll("[role=dialog]").length,
     address: location.search,
     text: document.body.innerText,
-    values: [...document.querySelectorAll("input, textarea")].map(field => field.value),
 })"""
+SHOWN = """value => [...document.querySelectorAll("input, textarea")]
+    .some(field => field.value === value && field.checkVisibility({ visibilityProperty: true })
+        && field.getBoundingClientRect().width > 0)"""
 PLAYER = """name => Math.max(0, ...[...document.querySelectorAll("video")]
     .filter(video => video.readyState
         && new URL(video.src).searchParams.get("filename").startsWith(name))
@@ -52,7 +54,7 @@ def test_it_is_an_app_with_clip_instruction_seed_and_a_large_player(first):
     assert page["dialogs"] == 0
     for name in ("file", "instruction", "seed", "1 Edit a video"):
         assert name in page["text"]
-    assert "make the circle red" in page["values"]
+    first.wait_until(SHOWN, "make the circle red", what="the instruction to be shown")
     assert first.workflow()["id"] == shipped("simple_edit")["id"]
     assert first.prompt().keys() == api_graph("simple_edit").keys()
 
