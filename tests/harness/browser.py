@@ -28,6 +28,7 @@ NOISE = (
     "/user.css",  # ComfyUI answers 404 while the user has no such file yet
     "/userdata",
     "missingModelDownload",  # asks hubs for the size of models that a workflow names
+    "missingModelMetadata",  # the same in 1.58; ComfyUI's own rule for the page refuses it
     "graph accessed before initialization",  # the frontend's own start
 )
 PAGE_READY_MS = 60_000
