@@ -104,6 +104,7 @@ def arrange(workflow: dict, layout: dict, drawn: dict | None = None) -> None:
     for node, box in zip(notes, placed["notes"], strict=True):
         _put(node, box)
         node.update(NOTE_COLOURS)
+        node["properties"]["sama_note"] = True  # for `web/nodes/notes.js`
     workflow["groups"] = [
         {
             "id": number,
