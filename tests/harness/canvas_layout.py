@@ -3,13 +3,15 @@
 A layout file:
     {"title":   "1 Edit a video",
      "columns": [[GROUP, …], …],
-     "heights": {"4": 300}, "widths": {"9": 240},
+     "heights": {"4": 300}, "rooms": {"9": 350}, "widths": {"9": 240},
      "widgets": {"9": {"filename_prefix": "video/%LoadVideo.file%"}},
      "app":     {"inputs": [["6", "instruction"]], "outputs": ["9"]}}
 `title` is the workflow's file name. `heights` are those of nodes that shall have more than they
-need, as for a picture that comes later; `widths` those of nodes that shall be narrower than their
-group. `widgets` are values which the frontend makes others of when it queues. `app` is what the
-workflow shows when it opens as an app; without it, it opens as a graph.
+need, as for a picture that is there at once. `rooms` are heights that a group keeps free for nodes
+which grow when their result comes, so that the first view need not show the empty room. `widths`
+are those of nodes that shall be narrower than their group. `widgets` are values which the frontend
+makes others of when it queues. `app` is what the workflow shows when it opens as an app; without
+it, it opens as a graph.
 A GROUP is one of
     {"title": "1  Model files", "width": 300, "nodes": ["1", "2"]}
     {"title": "2  Your clip", "width": 300, "nodes": [["4"], ["5"]]}      columns side by side
@@ -70,18 +72,24 @@ def place(layout: dict, sizes: Mapping[str, Size]) -> dict:
     `sizes` are the nodes' least sizes, which they keep.
     """
     placed: dict = {"nodes": {}, "groups": [], "notes": []}
+    rooms = layout.get("rooms", {})
     left = 0.0
     for column in layout["columns"]:
         top, right = 0.0, left
         for group in column:
-            box = _place_group(group, left, top, sizes, placed)
+            box = _place_group(group, left, top, sizes, rooms, placed)
             right, top = max(right, left + box[2]), top + box[3] + GAP
         left = right + COLUMN_GAP
     return placed
 
 
 def _place_group(
-    group: dict, left: float, top: float, sizes: Mapping[str, Size], placed: dict
+    group: dict,
+    left: float,
+    top: float,
+    sizes: Mapping[str, Size],
+    rooms: Mapping[str, float],
+    placed: dict,
 ) -> Box:
     """Adds a group, or a note, to `placed`; its box."""
     if "note" in group:
@@ -94,7 +102,7 @@ def _place_group(
         for node in nodes:
             width, height = sizes[node]
             placed["nodes"][node] = (x, y + TITLE, width, height)
-            y += TITLE + height + GAP
+            y += TITLE + max(height, rooms.get(node, 0)) + GAP
         x, bottom = x + group["width"] + COLUMN_GAP, max(bottom, y - GAP + EDGE)
     box = (left, top, x - COLUMN_GAP + EDGE - left, bottom - top)
     placed["groups"].append((group["title"], box))

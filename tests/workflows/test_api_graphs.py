@@ -55,7 +55,7 @@ def test_a_layout_lies_beside_the_browser_tests_for_each_graph():
         assert (
             {"title", "columns"}
             <= keys
-            <= {"title", "columns", "heights", "widths"} | {"widgets", "app"}
+            <= {"title", "columns", "heights", "rooms", "widths"} | {"widgets", "app"}
         )
 
 
