@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from ..clip.clip_range import ClipRange
 from ..clip.fit import measure_clip
 from ..clip.info import ClipInfo
+from ..clip.placement import Fit, Placement
 from ..clip.source import ClipSource
 from ..clip.walk import FrameWalk
 from ..errors import RegionError, needed
@@ -83,6 +85,8 @@ class MaskVideo(MaskWalk):
                     "Make the mask from the same clip, with its rate and length.",
                 )
             )
+        if own.placement.fit == Fit.KEEP:  # where the clip's picture lies, at any size of its own
+            own = replace(own, placement=_laid_as(own.placement, info.placement))
         self.walk = FrameWalk(own)
         self.digest = f"{source.digest()} {clip_range}"
 
@@ -90,3 +94,8 @@ class MaskVideo(MaskWalk):
         """See `MaskWalk.take`."""
         light = torch.stack([frame.mean(-1) for frame in self.walk.take(frames)])
         return ((light - BLACK) / (WHITE - BLACK)).clamp(0, 1)
+
+
+def _laid_as(mask: Placement, clip: Placement) -> Placement:
+    """The whole of a mask's picture where that of the clip lies."""
+    return replace(mask, width=clip.width, height=clip.height, inset_box=clip.inset_box)
