@@ -86,7 +86,7 @@ class MaskVideo(MaskWalk):
                 )
             )
         if own.placement.fit == Fit.KEEP:  # where the clip's picture lies, at any size of its own
-            own = replace(own, placement=_laid_as(own.placement, info.placement))
+            own = replace(own, placement=_lay_as(own.placement, info.placement))
         self.walk = FrameWalk(own)
         self.digest = f"{source.digest()} {clip_range}"
 
@@ -96,6 +96,6 @@ class MaskVideo(MaskWalk):
         return ((light - BLACK) / (WHITE - BLACK)).clamp(0, 1)
 
 
-def _laid_as(mask: Placement, clip: Placement) -> Placement:
+def _lay_as(mask: Placement, clip: Placement) -> Placement:
     """The whole of a mask's picture where that of the clip lies."""
     return replace(mask, width=clip.width, height=clip.height, inset_box=clip.inset_box)
