@@ -79,6 +79,16 @@ def check_saving_behind(prompt: Mapping | None, node_id: str | None, info: ClipI
         if node.get("class_type") == "SaveVideo" and given.get("video") == [node_id, 0]:
             check_size(info.width, info.height)
             _check(given, info.width, info.height, least)
+            _check_copied(given, info.width, info.height)
+
+
+def _check_copied(settings: Mapping, width: int, height: int) -> None:
+    """Raises ClipError for odd sides where ComfyUI encodes a file again, and takes even ones."""
+    again = "re-encode" in settings.values() or settings.get("format") == "mkv"
+    if again and (width % 2 or height % 2):
+        fix = "Set format and codec to auto in Save Video: then it is copied."
+        got, need = f"{width}x{height}", "even sides for a file that ComfyUI encodes again"
+        raise ClipError(needed("video size", got, need, fix))
 
 
 def _check(settings: Mapping, width: int, height: int, least: float) -> None:

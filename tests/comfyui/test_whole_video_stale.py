@@ -185,3 +185,20 @@ def test_the_store_node_lists_what_is_left_of_a_removal(comfyui, small, jobs, st
     node = {"1": {"class_type": "SAMASegmentStore", "inputs": {"action": "show", "confirm": ""}}}
     report = comfyui.run(node, keep=["1"]).check().values["1"][0]
     assert "1 edit of whole videos, not finished or not saved: 0123abcd (" in report
+
+
+def test_odd_sides_that_comfyui_will_not_encode_are_refused_first(
+    comfyui, small, jobs, sampled_segments
+):
+    path = comfyui.base / "input" / "whole_odd.mp4"
+    write_clip(path, moving_shapes(5, WIDTH + 1, HEIGHT + 1), Fraction(12))
+    edit, link = whole_graph(comfyui, small)
+    edit.nodes[loader(edit)]["inputs"]["file"] = path.name
+    saver = edit.nodes[save(edit, link, "whole_odd")[0]]["inputs"]
+    again = {"encoding": "re-encode", "encoding.crf": 30.0, "encoding.color_space": "auto"}
+    for name, value in again.items():  # as later and as older ComfyUIs name them
+        saver |= {f"codec.{name}": value, f"format.codec.{name}": value}
+    saver |= {"codec": "h264", "format.codec": "h264"}
+    result = comfyui.run(edit.nodes)
+    assert "even sides for a file that ComfyUI encodes again" in result.errors[0]
+    assert not sampled_segments
