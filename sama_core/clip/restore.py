@@ -169,7 +169,7 @@ def source_changed(got: str, need: str) -> ClipError:
             "source video",
             got,
             f"{need}, as when it was loaded",
-            "It was changed or replaced meanwhile: run the source node again.",
+            "It was changed or replaced meanwhile: queue the workflow again.",
         )
     )
 

@@ -25,6 +25,9 @@ from .made_video import MadeVideo
 
 log = logging.getLogger(__name__)
 
+RESULTS = 8
+"""Results that stay in the temporary folder; an edit whose file went is made again when asked."""
+
 _given: dict[str | None, Callable[[], "WholeVideo | None"]] = {}
 """What nodes gave last, by their ids."""
 _losses: Counter[str | None] = Counter()
@@ -104,9 +107,14 @@ def count_losses(node_id: str | None) -> int:
 
 
 def _new_place() -> Path:
-    place = Path(folder_paths.get_temp_directory()) / f"sama_{uuid.uuid4().hex}.mp4"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place
+    """A new name in the temporary folder, which keeps the latest results alone."""
+    folder = Path(folder_paths.get_temp_directory()) / "sama_results"
+    folder.mkdir(parents=True, exist_ok=True)
+    earlier = sorted(folder.glob("*.mp4"), key=lambda path: path.lstat().st_ctime_ns)
+    for path in earlier[: 1 - RESULTS]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return folder / f"{uuid.uuid4().hex}.mp4"
 
 
 def _is_temporary(path: Path) -> bool:

@@ -202,3 +202,19 @@ def test_odd_sides_that_comfyui_will_not_encode_are_refused_first(
     result = comfyui.run(edit.nodes)
     assert "even sides for a file that ComfyUI encodes again" in result.errors[0]
     assert not sampled_segments
+
+
+def test_results_do_not_pile_up_in_the_temporary_folder(comfyui, small, clip, jobs, monkeypatch):
+    """The latest can be saved once more; those of edits long ago are gone."""
+    from sama_core.comfyui import whole_result
+
+    monkeypatch.setattr(whole_result, "RESULTS", 2)
+    videos = []
+    for seed in (1, 2, 3):
+        edit, link = whole_graph(comfyui, small, frames=5, seed=seed)
+        save(edit, link, f"whole_pile_{seed}")
+        videos.append(comfyui.run(edit.nodes, keep=[link[0]]).check().values[link[0]][0])
+    folder = comfyui.base / "temp" / "sama_results"
+    assert len(list(folder.iterdir())) == 2
+    assert [video.is_there() for video in videos] == [False, True, True]
+    videos[2].save_to(str(comfyui.base / "output" / "whole_pile_again.mp4"))
