@@ -31,6 +31,8 @@ from sama_core.launch.setup.comfyui_source import ComfyUI
 CASES = {"small": (256, 256, (10, 600)), "large": (1920, 1080, (10, 120))}
 """Name → width, height, the two lengths in seconds."""
 STEPS, SEGMENT, AREA, SEED = 2, 81, 32 * 32, 1
+LIMIT = 6 * 3600
+"""Seconds that an edit may take."""
 JOBS = "user/sama_whole_videos"
 KILLS = {
     "sampling": lambda jobs: len(list(jobs.glob("*/segments/0*"))) >= 2,
@@ -81,7 +83,7 @@ class Home:
             place = Place(server.url, server.process.pid, self.places.base)
             editor, held = Editor(place, self.folder), place.memory()["rss"]
             begun = time.monotonic()
-            entry = editor.wait(editor.client.queue(edit_graph(keep)))
+            entry = editor.wait(editor.client.queue(edit_graph(keep)), LIMIT)
             if entry["status"]["status_str"] != "success":
                 raise RuntimeError(entry["status"])
             took = {
@@ -126,6 +128,7 @@ def measure(comfyui: ComfyUI, width: int, height: int, seconds: int, kill: bool)
         path, took = home.edit()
         source, made = read_packets(home.source), read_packets(path)
         took["frames"] = sum(kind == "video" for kind, *_ in source)
+        print(f"not killed: {took}", flush=True)
         took["whole"] = [one[:3] for one in made] == [one[:3] for one in source] and [
             one for one in made if one[0] == "audio"
         ] == [one for one in source if one[0] == "audio"]
@@ -153,10 +156,10 @@ def main(arguments: list[str] | None = None) -> None:
     settings = {"steps": STEPS, "segment": SEGMENT, "area": AREA, "seed": SEED}
     ran = describe_run("av", size=[width, height], **settings)
     short, long = asked.seconds or lengths
-    found = {
-        f"{short} s": measure(comfyui, width, height, short, kill=False),
-        f"{long} s": measure(comfyui, width, height, long, kill=True),
-    }
+    found = {}
+    for seconds in (short, long):
+        found[f"{seconds} s"] = measure(comfyui, width, height, seconds, kill=seconds == long)
+        print(f"{seconds} s: {found[f'{seconds} s']}", flush=True)
     growth = found[f"{long} s"]["peak"] - found[f"{short} s"]["peak"]
     finish({"ran": ran, **found, "growth in MB": round(growth / 1e6, 1)}, asked.json)
 

@@ -68,16 +68,18 @@ class Editor:
         finally:
             fetched.unlink(missing_ok=True)
 
-    def wait(self, prompt_id: str) -> dict:
-        """The history entry of a queued graph. Raises RuntimeSetupError where none comes."""
-        until = time.monotonic() + LIMIT
+    def wait(self, prompt_id: str, limit: float = LIMIT) -> dict:
+        """The history entry of a queued graph. Raises RuntimeSetupError where none comes within
+        `limit` seconds.
+        """
+        until = time.monotonic() + limit
         while time.monotonic() < until:
             entry = self.client.history(prompt_id)
             if entry is not None:
                 return entry
             if self.socket is None or self.socket.receive(POLL) is None:
                 time.sleep(POLL)
-        raise RuntimeSetupError(f"edit {prompt_id}: no result after {LIMIT:.0f} s. See the log.")
+        raise RuntimeSetupError(f"edit {prompt_id}: no result after {limit:.0f} s. See the log.")
 
 
 def edit_in_turn(place: Place, work: Path, numbers: range) -> Iterator[dict]:
