@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -249,6 +250,15 @@ def test_killed_between_file_and_ledger_it_is_made_again_at_its_place(run, serve
     assert events == ["writing", "done", "writing", "done", "measured"]
 
 
+@pytest.fixture
+def ctrl_c_works():
+    """Also where the tests were started in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_works")
 def test_ctrl_c_stops_and_the_next_run_goes_on(run, clips, tmp_path, monkeypatch):
     clips("a.mp4", "b.mp4")
     ends = Batch._end
