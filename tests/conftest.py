@@ -1,5 +1,7 @@
 """Fixtures for every test. See `tests/harness/__init__.py` for the import rules."""
 
+import os
+
 import pytest
 
 from .harness import imports
@@ -22,6 +24,16 @@ class _PlainRoot:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_directory(self, path, parent):
         return pytest.Dir.from_parent(parent, path=path) if path == imports.REPO_ROOT else None
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling():
+    """SVT-AV1 makes the process of root real-time, and so all that later tests start: two browsers
+    then keep every other process from two processors.
+    """
+    yield
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def pytest_configure(config):

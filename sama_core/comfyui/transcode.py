@@ -16,6 +16,7 @@ import folder_paths
 from comfy_api.latest import InputImpl, Types
 
 from ..clip.colours import UNSTATED, Colours
+from ..clip.own_priority import keep_priority
 from ..clip.save import CONTAINERS, complete_or_absent
 from ..errors import ClipError, needed
 from .later_core import warn_once
@@ -136,12 +137,13 @@ def save_through_core(
 
         def convert(to) -> None:
             try:
-                video.save_to(
-                    to,
-                    format=Types.VideoContainer(container),
-                    codec=Types.VideoCodec(codec),
-                    **options,
-                )
+                with keep_priority():
+                    video.save_to(
+                        to,
+                        format=Types.VideoContainer(container),
+                        codec=Types.VideoCodec(codec),
+                        **options,
+                    )
             except ValueError as refused:
                 raise ClipError(
                     needed(

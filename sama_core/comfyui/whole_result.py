@@ -18,6 +18,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ..clip.own_priority import keep_priority
 from ..clip.save import complete_or_absent
 from ..errors import ClipError, needed
 from ..long.whole_job import WholeJob
@@ -50,7 +51,7 @@ class WholeVideo(MadeVideo):
         if not isinstance(path, str | os.PathLike):
             self.file().save_to(path, *arguments, **keywords)
             return
-        with complete_or_absent(Path(path)) as unfinished:
+        with complete_or_absent(Path(path)) as unfinished, keep_priority():
             self.file().save_to(str(unfinished), *arguments, **keywords)
         if not self.keep and not _is_temporary(Path(path)):
             self._clear()
