@@ -10,9 +10,8 @@ frames without loss, in a file that any video loader reads.
 import errno
 import glob
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ClipError, needed
-from ..weights.write import whole_file
+from ..weights.write import remove_abandoned, whole_file
 from .colours import Colours, ToYuv, colours_to_write, tag_encoder
 from .fit import Progress
 from .info import ClipInfo
@@ -33,8 +32,6 @@ from .picture import WHITE
 from .restore import restored_frames
 from .sound import open_sound
 
-ABANDONED_SECONDS = 3600
-"""Age at which an unfinished file is nobody's any more."""
 LARGEST_SIDE = 16384
 """Pixels of a side of H.264 at most."""
 LAST_ERRNO = 4095
@@ -123,21 +120,14 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
     ClipError with the cause if writing fails, or the folder does not exist.
     """
     try:
-        _remove_rests(path)
+        parts = f".{glob.escape(path.name)}.*.part{glob.escape(path.suffix)}"
+        remove_abandoned(path.parent.glob(parts))
         if not path.parent.is_dir():  # which `whole_file` would make
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
         with whole_file(path, keep_suffix=True) as unfinished:
             yield unfinished
     except (av.error.FFmpegError, OSError) as failed:
         raise ClipError(_not_written(path, failed)) from failed
-
-
-def _remove_rests(path: Path) -> None:
-    """Remove old unfinished files of this name."""
-    for rest in path.parent.glob(f".{glob.escape(path.name)}.*.part{glob.escape(path.suffix)}"):
-        with suppress(OSError):
-            if time.time() - rest.stat().st_mtime > ABANDONED_SECONDS:
-                rest.unlink()
 
 
 def _not_written(path: Path, failed: OSError | av.error.FFmpegError) -> str:

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..version import VERSION
-from ..weights.write import write_safetensors
+from ..weights.write import remove_abandoned, write_safetensors
 
 _CHECKSUM = "sha256"
 _PACK = "pack"
 _KEY = re.compile("[0-9a-f]+")
-
-_STALE_SECONDS = 3600
 
 
 log = logging.getLogger(__name__)
@@ -141,10 +138,7 @@ class SegmentStore:
         return len(chosen)
 
     def _tidy(self) -> None:
-        for part in self.folder.glob(".*.part"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - part.stat().st_mtime > _STALE_SECONDS:
-                    part.unlink()
+        remove_abandoned(self.folder.glob(".*.part"))
         entries = self.entries()
         over = sum(entry.size for entry in entries) - self.limit
         if over <= 0:

@@ -1,14 +1,18 @@
 """Files written whole or not at all. Standard library only, but for writing tensors."""
 
 import os
+import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ABANDONED_SECONDS = 3600
+"""Age at which an unfinished file is nobody's any more."""
 
 
 @contextmanager
@@ -30,6 +34,14 @@ def whole_file(path: str | Path, keep_suffix: bool = False) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_abandoned(parts: Iterable[Path]) -> None:
+    """Remove unfinished files of processes that were killed: those that are an hour old."""
+    for part in parts:
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                part.unlink()
 
 
 def write_safetensors(
