@@ -51,24 +51,22 @@ class OwnSound:
         return found.hexdigest()
 
     @contextmanager
-    def open(self, is_mp4: bool) -> Iterator[AddTo]:
-        """What adds the sound to a file, valid in this context.
-
-        Packets are copied where the file takes them: an mp4 does, with those that begin before the
-        range; other files where the range begins with the clip.
+    def open(self) -> Iterator[AddTo]:
+        """What adds the sound to an mp4, valid in this context; packets are copied where it takes
+        them.
         """
         info = self.info
         if self.audio is not None:
             with open_sound(info, self.audio) as sound:
                 yield lambda container: sound.add_to(container, info.duration_seconds)
             return
-        with self._packets(is_mp4) as packets:
+        with self._packets() as packets:
             yield self._encode if packets is None else packets.add_to
 
     @contextmanager
-    def _packets(self, is_mp4: bool) -> Iterator[TrackPackets | None]:
+    def _packets(self) -> Iterator[TrackPackets | None]:
         info = self.info
-        if not self.heard.uniform or not (is_mp4 or not info.start_seconds):
+        if not self.heard.uniform:
             yield None
             return
         with info.source.packets(info.start_seconds, info.duration_seconds) as packets:

@@ -20,7 +20,6 @@ from ..errors import ClipError, needed
 from .info import ClipInfo
 from .own_sound import OwnSound
 from .save import (
-    CONTAINERS,
     TAGS,
     Encoding,
     SoundTrack,
@@ -78,28 +77,24 @@ def join_pieces(
     sound: OwnSound,
     encoding: Encoding,
 ) -> None:
-    """Write one file of `pieces`, each with the number of its first frame, and the clip's sound.
+    """Write one mp4 of `pieces`, each with the number of its first frame, and the clip's sound.
 
     The file appears whole or not at all. Raises ClipError where a piece cannot be read, or the
     file cannot be written.
     """
-    is_mp4 = encoding.container == "mp4"
     tick, ticks = info.timing.ticks()
     with (
         complete_or_absent(path) as unfinished,
         av.open(
-            str(unfinished),
-            "w",
-            format=CONTAINERS[encoding.container],
-            options={"movflags": f"{TAGS}+faststart"} if is_mp4 else {},
+            str(unfinished), "w", format="mp4", options={"movflags": f"{TAGS}+faststart"}
         ) as container,
     ):
         container.metadata.update(encoding.metadata)
         with av.open(str(pieces[0][0]), options=AS_STORED) as first:
             video = container.add_stream_from_template(first.streams.video[0])
             video.time_base = tick
-        with sound.open(is_mp4) as add_to:
-            track = SoundTrack(add_to(container), is_mp4)
+        with sound.open() as add_to:
+            track = SoundTrack(add_to(container), is_mp4=True)
             for packet in _packets(pieces, ticks, tick):
                 due = time_of(packet)
                 packet.stream = video
