@@ -180,8 +180,8 @@ class LongRun:
         segments = self.sampler.segments
         for number, segment in enumerate(segments):
             self.run.stages.note = f"segment {number + 1} of {len(segments)}"
-            if self.identity and self.identity.why_not:
-                self.run.stages.note += f" (not kept: {self.identity.obstacle})"
+            if self.identity:
+                self.run.stages.note += self.identity.remark
             yield segment, self._latent(number, segment)
 
     def _latent(self, number: int, segment: Segment) -> Tensor:

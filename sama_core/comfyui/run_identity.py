@@ -63,6 +63,11 @@ class RunIdentity:
         """What cannot be described, without the way to it through the model: short, for a node."""
         return (self.why_not or "").rsplit(" reading ", 1)[-1]
 
+    @property
+    def remark(self) -> str:
+        """For the line in the node: that the run's segments are not kept, and why; else empty."""
+        return f" (not kept: {self.obstacle})" if self.why_not else ""
+
     def key(self, *parts: Any) -> str | None:
         """40 hexadecimal digits for the current state of the run and for `parts`.
 

@@ -254,7 +254,7 @@ def _sample(sampler: SegmentSampler, source: _Source, job: WholeJob, identity) -
     run, walk, touched, kept = sampler.run, FrameWalk(source.info), False, []
     try:
         for number, segment in enumerate(sampler.segments):
-            run.stages.note = f"segment {number + 1} of {len(sampler.segments)}"
+            run.stages.note = f"segment {number + 1} of {len(sampler.segments)}{identity.remark}"
             if job.latent(number) is not None:
                 run.stages.skip()
                 kept.append(segment.frames)

@@ -4,10 +4,8 @@ it left.
 
 import os
 import shutil
-from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,8 +162,14 @@ def test_an_edit_that_cannot_be_found_again_leaves_nothing(comfyui, small, clip,
 
     from sama_core.comfyui import whole_decode, whole_video
 
-    unknown = SimpleNamespace(why_not="", obstacle="", key=lambda *_: None, as_found=nullcontext)
-    monkeypatch.setattr(whole_video, "identify", lambda _run: unknown)
+    identify, said = whole_video.identify, []
+
+    def obscure(run):
+        found, run.stages.show = identify(run), said.append
+        found.why_not = "model.attachments['their pack']: a generator"
+        return found
+
+    monkeypatch.setattr(whole_video, "identify", obscure)
 
     def fail(*_given):
         raise RuntimeError("broken off")
@@ -176,6 +180,8 @@ def test_an_edit_that_cannot_be_found_again_leaves_nothing(comfyui, small, clip,
         edit.values(link)
     temporary = Path(folder_paths.get_temp_directory()) / "sama_whole_videos"
     assert not list(temporary.iterdir())
+    first = next(line for line in said if "segment 1 of" in line)
+    assert "(not kept: model.attachments['their pack']: a generator)" in first
 
 
 def test_the_store_node_lists_what_is_left_of_a_removal(comfyui, small, jobs, store):
