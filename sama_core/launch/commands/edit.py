@@ -45,18 +45,20 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
     stages.start(SET_UP)
     if options.server:
         Client(options.server).check()
+
+    def look() -> None:
+        if places.python.is_file():
+            describe_clip(clip, options, places, stages)
+
     running: AbstractContextManager[Place]
-    if options.server and not picture:
+    if options.server:
+        if picture:
+            Environment(places, stages).ready(options.comfyui)
+        look()
         running = connect(options.server)
     else:
         comfyui = Environment(places, stages).ready(options.comfyui)
-        running = (
-            connect(options.server)
-            if options.server
-            else own_place(comfyui, places, stages, options.keep)
-        )
-    if places.python.is_file():
-        describe_clip(clip, options, places, stages)
+        running = own_place(comfyui, places, stages, options.keep, look)
     with running as place:
         result = run_edit(place, clip, target, options, places, stages)
     stages.finish()

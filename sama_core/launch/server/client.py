@@ -165,6 +165,10 @@ class Client:
         """The history entry of a queued graph; None while it waits or runs."""
         return self._json(f"/history/{prompt_id}").get(prompt_id)
 
+    def histories(self) -> dict[str, dict]:
+        """The history entries of all graphs that the server remembers, by their ids."""
+        return self._json("/history")
+
     def is_queued(self, prompt_id: str) -> bool:
         """Whether a graph waits or runs."""
         lists = self._json("/queue").values()

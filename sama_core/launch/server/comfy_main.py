@@ -2,9 +2,10 @@
 
 It runs as a plain script, never as a module of the pack: on the search path the pack's `nodes`
 folder must not come before ComfyUI's `nodes.py`. It adds what ComfyUI needs on a machine without a
-graphics card, and ends the server when the process that started it has ended.
+graphics card, starts it sooner, and ends the server when the process that started it has ended.
 """
 
+import gc
 import importlib.util
 import os
 import runpy
@@ -87,8 +88,29 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def collect_garbage_once_it_listens() -> None:
+    """Leaves Python's garbage collector off until the server listens on its port.
+
+    While thousands of modules are imported it looks through all of them again and again and finds
+    nothing: a third of the start. What is there by then stays, so later turns pass over it too.
+    """
+    gc.disable()
+    is_waiting = True
+
+    def notice(event: str, arguments: tuple) -> None:
+        nonlocal is_waiting
+        # The pair of sockets of an event loop is bound to port 0 where a system has no such pairs.
+        if is_waiting and event == "socket.bind" and any(arguments[1][1:2]):
+            is_waiting = False
+            gc.freeze()
+            gc.enable()
+
+    sys.addaudithook(notice)
+
+
 def main(comfyui: Path, options: list[str]) -> None:
     """Runs main.py of the folder `comfyui` in this process, as if it was started with `options`."""
+    collect_garbage_once_it_listens()
     sys.path[0] = str(comfyui)
     if os.environ.pop(PARENT_PIPE, None):
         end_with_parent()

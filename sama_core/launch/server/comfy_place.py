@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,17 +52,26 @@ def connect(url: str) -> Iterator[Place]:
 
 @contextmanager
 def own_place(
-    comfyui: ComfyUI, places: Places, stages: Stages, keep: bool = False
+    comfyui: ComfyUI,
+    places: Places,
+    stages: Stages,
+    keep: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Place]:
-    """The server that an earlier command left running, or a new one; `keep` leaves it running."""
+    """The server that an earlier command left running, or a new one; `keep` leaves it running.
+
+    `meanwhile` is called while a new one starts; it is stopped if that raises.
+    """
     kept = find_kept(places, comfyui, stages.say)
     if kept is None and not keep:
-        with start_server(comfyui, places, stages) as place:
+        with start_server(comfyui, places, stages, meanwhile) as place:
             yield place
         return
     if kept is None:
         stages.start(START)
-        kept = start_kept(comfyui, places, stages)
+        kept = start_kept(comfyui, places, stages, meanwhile)
+    else:
+        meanwhile()
     stages.say(
         f"ComfyUI at {kept.url} keeps running for the next command (log: {kept.log}); "
         "`python3 run.py serve --stop` ends it."
@@ -71,14 +80,23 @@ def own_place(
 
 
 @contextmanager
-def start_server(comfyui: ComfyUI, places: Places, stages: Stages) -> Iterator[Place]:
-    """A ComfyUI that runs only for this command and is always stopped afterwards."""
+def start_server(
+    comfyui: ComfyUI,
+    places: Places,
+    stages: Stages,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Iterator[Place]:
+    """A ComfyUI that runs only for this command and is always stopped afterwards.
+
+    `meanwhile` is called while it starts.
+    """
     prepare_base(places)
     with job_folder(places) as folder:
         stages.start(START)
         arguments = server_options(places, comfyui) + job_options(folder)
         log = places.log(f"comfyui-{folder.name}")
         with Server(places.python, comfyui, arguments, log) as server:
+            meanwhile()
             server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
             yield Place(Client(server.url), server, folder)
             is_well = server.alive()

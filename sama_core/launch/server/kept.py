@@ -100,8 +100,13 @@ def find_kept(places: Places, comfyui: ComfyUI, say: Callable[[str], None]) -> K
     return kept
 
 
-def start_kept(comfyui: ComfyUI, places: Places, stages: Stages) -> Kept:
-    """Starts a server that goes on running, and writes its record.
+def start_kept(
+    comfyui: ComfyUI,
+    places: Places,
+    stages: Stages,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Kept:
+    """Starts a server that goes on running, and writes its record; calls `meanwhile` beside it.
 
     Raises LaunchError if it does not start; then none is left.
     """
@@ -113,6 +118,7 @@ def start_kept(comfyui: ComfyUI, places: Places, stages: Stages) -> Kept:
     options = server_options(places, comfyui) + job_options(folder)
     try:
         with Server(places.python, comfyui, options, log, kept_id=mark) as server:
+            meanwhile()
             server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
             process = server.process
             kept = Kept(

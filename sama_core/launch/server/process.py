@@ -24,6 +24,8 @@ FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 MODEL_FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
 START_SECONDS = 300
 STOP_SECONDS = 10
+ASK_SECONDS = 0.05
+"""Between two questions whether a server that starts answers."""
 OLD_JOB_SECONDS = 2 * 24 * 3600
 """Folders of jobs that are older were left by killed commands and are deleted."""
 
@@ -137,7 +139,7 @@ class Server:
                     )
                 )
             tick(waited)
-            time.sleep(0.25)
+            time.sleep(ASK_SECONDS)
         self._check_pack_loaded()
 
     def connection_error(self) -> LaunchError:

@@ -22,8 +22,9 @@ from sama_core.launch.commands.edit import (
 from sama_core.launch.places import Places
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server import comfy_place
+from sama_core.launch.server import kept as kept_module
 from sama_core.launch.server.client import Client
-from sama_core.launch.server.comfy_place import start_server
+from sama_core.launch.server.comfy_place import own_place
 from sama_core.launch.server.edit_graph import unique_name
 from sama_core.launch.setup.environment import Environment
 
@@ -413,23 +414,36 @@ def test_impossible_areas(text, capsys):
     assert "needs WxH such as 832x480" in capsys.readouterr().err
 
 
-def test_started_is_a_place_with_a_process(places, monkeypatch):
-    """A failure inside leaves no process behind."""
-    stopped = []
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_clip_is_read_while_the_server_starts(places, monkeypatch, keep):
+    """And a failure of either leaves no process and no files behind."""
+    seen = []
 
     class Still:
         url = "http://127.0.0.1:9"
 
-        def __init__(self, *arguments): ...
+        def __init__(self, *arguments, **more): ...
         def __enter__(self):
+            seen.append("begun")
             return self
 
-        def __exit__(self, *failure):
-            stopped.append(failure[0])
+        def __exit__(self, failure, *rest):
+            seen.append(f"ended by {failure.__name__}")
 
-        def wait_ready(self, tick): ...
+        def wait_ready(self, tick):
+            seen.append("waited for")
+            raise LaunchError("not ready")
+
+    def refuse():
+        raise LaunchError("no clip")
 
     monkeypatch.setattr(comfy_place, "Server", Still)
-    with pytest.raises(LaunchError), start_server(comfy_source(), places, Stages()):
-        raise LaunchError("inside")
-    assert stopped == [LaunchError] and list(places.jobs.iterdir()) == []
+    monkeypatch.setattr(kept_module, "Server", Still)
+    comfyui, stages = comfy_source(), Stages()
+    for meanwhile in (lambda: seen.append("clip read"), refuse):
+        with pytest.raises(LaunchError), own_place(comfyui, places, stages, keep, meanwhile):
+            pass
+    ended = "ended by LaunchError"
+    assert seen == ["begun", "clip read", "waited for", ended, "begun", ended]
+    for folder in (places.jobs, places.runtime / "kept"):
+        assert not folder.exists() or list(folder.iterdir()) == []

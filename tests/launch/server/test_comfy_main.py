@@ -10,6 +10,7 @@ import pytest
 from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.server import comfy_main
 from sama_core.launch.server.comfy_main import cpu_only
+from sama_core.launch.server.process import free_port
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,21 @@ with Server(Path(sys.executable), comfyui, [], log):
     process.wait()
     line.settimeout(60)
     assert line.recv(1) == b""
+
+
+def test_garbage_is_collected_from_the_first_port_on_and_passes_over_what_was_imported(tmp_path):
+    (tmp_path / "main.py").write_text(
+        "import gc, socket\n"
+        "seen = [gc.isenabled(), gc.get_freeze_count() > 1000]\n"
+        "pair = socket.create_server(('127.0.0.1', 0))\n"
+        "seen += [gc.isenabled(), gc.get_freeze_count() > 1000]\n"
+        "server = socket.socket()\n"
+        f"server.bind(('127.0.0.1', {free_port()}))\n"
+        "print(*seen, gc.isenabled(), gc.get_freeze_count() > 1000)\n"
+    )
+    program = [sys.executable, comfy_main.__file__, str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "False", "False", "True", "True"]
 
 
 def test_operators_are_declared_once_and_only_without_the_library(monkeypatch, tmp_path):
