@@ -12,7 +12,7 @@ FAMILIES = {
     "folder": ["ClipFolder"],
     "edit": ["Instruction", "EditConditioning", "Sigmas", "Edit"],
     "long": ["LongEdit", "SegmentStore"],
-    "whole": ["EditWholeVideo"],
+    "whole": ["EditWholeVideo", "VideoShare"],
     "anchors": ["AnchorPreview"],
     "drafts": ["Drafts"],
     "latents": ["SplitLatent", "JoinLatent"],

@@ -1,5 +1,8 @@
 """A whole video: VIDEO in, VIDEO out, in memory that does not grow with its length."""
 
+import json
+import uuid
+
 from comfy_api.latest import io
 
 from ..sama_core.clip import ClipRange, Fit
@@ -7,7 +10,8 @@ from ..sama_core.comfyui.edit import EditSettings
 from ..sama_core.comfyui.long_edit import LongSettings
 from ..sama_core.comfyui.saving import check_saving_behind
 from ..sama_core.comfyui.whole_result import count_losses, remember
-from ..sama_core.comfyui.whole_video import WholeSettings, edit_whole
+from ..sama_core.comfyui.whole_share import PIECES, SEGMENTS, make_share, open_share
+from ..sama_core.comfyui.whole_video import WholeEdit, WholeSettings, edit_whole
 from ..sama_core.geometry import DEFAULT_AREA
 from .inputs import (
     area_input,
@@ -80,6 +84,36 @@ def _result_inputs() -> list[io.Input]:
     ]
 
 
+def _edit_inputs() -> list[io.Input]:
+    """Everything that decides an edit."""
+    return [
+        *model_inputs(),
+        io.Video.Input("video", tooltip="The video, from Load Video."),
+        instruction_input(),
+        *sampling_inputs(),
+        *segment_inputs(),
+        *_part_inputs(),
+        area_input(),
+        fit_input(),
+        tag_input(),
+        tiling_input(),
+        *_result_inputs(),
+        mask_input(),
+        io.Video.Input(
+            "mask_video",
+            optional=True,
+            tooltip="A video that is white where the edit may change something, with as "
+            "many frames as the video. Nearly black counts as black. For long videos, "
+            "where a MASK of all frames does not fit into memory.",
+        ),
+    ]
+
+
+def _own_area(model) -> int:
+    """Working area that a model was made for, in pixels."""
+    return getattr(getattr(model, "model", None), "area", DEFAULT_AREA)
+
+
 class EditWholeVideo(io.ComfyNode):
     """Model, encoder, VAE, VIDEO, instruction → edited VIDEO."""
 
@@ -93,27 +127,7 @@ class EditWholeVideo(io.ComfyNode):
             "with memory that does not grow with the length, at the video's own size, times and "
             "sound. A run that was broken off anywhere goes on there when it is queued again.",
             search_aliases=["long video", "video to video", "any length", "resume", "hour", "v2v"],
-            inputs=[
-                *model_inputs(),
-                io.Video.Input("video", tooltip="The video, from Load Video."),
-                instruction_input(),
-                *sampling_inputs(),
-                *segment_inputs(),
-                *_part_inputs(),
-                area_input(),
-                fit_input(),
-                tag_input(),
-                tiling_input(),
-                *_result_inputs(),
-                mask_input(),
-                io.Video.Input(
-                    "mask_video",
-                    optional=True,
-                    tooltip="A video that is white where the edit may change something, with as "
-                    "many frames as the video. Nearly black counts as black. For long videos, "
-                    "where a MASK of all frames does not fit into memory.",
-                ),
-            ],
+            inputs=_edit_inputs(),
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
                 io.Video.Output(
@@ -164,9 +178,8 @@ class EditWholeVideo(io.ComfyNode):
             instruction, seed, steps, cfg, shift, sampler_name, edit_tag, tiling
         )
         cut = LongSettings(segment_frames, overlap_frames, anchor_colours)
-        area = area or getattr(getattr(model, "model", None), "area", DEFAULT_AREA)
         part = ClipRange(start, frames, stride)
-        whole = WholeSettings(part, area, Fit(fit), crf, keep_segments)
+        whole = WholeSettings(part, area or _own_area(model), Fit(fit), crf, keep_segments)
         with say_during_run(node_id) as say:
             edited = edit_whole(
                 model,
@@ -183,3 +196,79 @@ class EditWholeVideo(io.ComfyNode):
             )
         remember(node_id, edited)
         return io.NodeOutput(edited)
+
+
+class VideoShare(io.ComfyNode):
+    """The inputs of SAMA Edit Whole Video → some of its segments or pieces, on disk."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAMAVideoShare",
+            display_name="SAMA Video Share",
+            category=CATEGORY,
+            description="For programs that spread one video over several ComfyUIs: does a part of "
+            "what SAMA Edit Whole Video does, and keeps it in the folder that they share. The same "
+            "inputs on SAMA Edit Whole Video then give the result at once.",
+            search_aliases=["distribute", "several machines", "segments", "cluster"],
+            inputs=[
+                *_edit_inputs(),
+                io.Combo.Input(
+                    "part",
+                    options=[SEGMENTS, PIECES],
+                    default=SEGMENTS,
+                    tooltip="segments are sampled; pieces of the result are decoded, once all "
+                    "segments are there. Default segments.",
+                ),
+                io.Int.Input(
+                    "first",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    tooltip="Number of the first segment or piece, counted from 0. Default 0.",
+                ),
+                io.Int.Input(
+                    "count",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    tooltip="How many segments or pieces. Default 0: none; it only says how many "
+                    "there are.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[
+                io.String.Output(
+                    display_name="report",
+                    tooltip="JSON: key of the edit, numbers of segments and pieces, how many "
+                    "segments are kept, and the id of the folder.",
+                )
+            ],
+            is_output_node=True,
+            is_dev_only=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, instruction) -> str | bool:
+        return check_instruction(instruction)
+
+    @classmethod
+    def fingerprint_inputs(cls, **given) -> str:
+        return uuid.uuid4().hex  # what is kept may have changed
+
+    @classmethod
+    def execute(
+        cls, model, clip, vae, video, part, first, count, mask=None, mask_video=None, **given
+    ) -> io.NodeOutput:
+        edit = "instruction seed steps cfg shift sampler_name edit_tag tiling"
+        settings = EditSettings(*(given[name] for name in edit.split()))
+        long = "segment_frames overlap_frames anchor_colours"
+        cut = LongSettings(*(given[name] for name in long.split()))
+        frames = ClipRange(given["start"], given["frames"], given["stride"])
+        area, fit = given["area"] or _own_area(model), Fit(given.get("fit", Fit.CROP))
+        with say_during_run(cls.hidden.unique_id) as say:
+            whole = WholeSettings(frames, area, fit, given["crf"])
+            shared = WholeEdit(model, clip, vae, settings, cut, whole, say)
+            open_share(shared, video, mask, mask_video)
+            report = json.dumps(make_share(shared, part, first, count))
+        return io.NodeOutput(report, ui={"text": [report]})

@@ -89,9 +89,12 @@ class PieceMaker:
         self.steps = decoding_steps(segments[-1].end)
         self.pieces = plan_pieces(segments[-1].end, info.frame_count, self.lattice)
 
-    def make(self) -> None:
-        """Write all pieces that are not there, or damaged. Every segment's latent must be kept."""
-        missing = [piece for piece in self.pieces if not self._is_done(piece)]
+    def make(self, numbers: range | None = None) -> None:
+        """Write all pieces that are not there, or damaged, or those of `numbers`. Every segment's
+        latent must be kept.
+        """
+        asked = [piece for piece in self.pieces if numbers is None or piece.number in numbers]
+        missing = [piece for piece in asked if not self._is_done(piece)]
         self.run.stages.skip_decoding(len(self.pieces) - len(missing))
         for _, group in groupby(enumerate(missing), key=lambda at: at[1].number - at[0]):
             self._make([piece for _, piece in group])

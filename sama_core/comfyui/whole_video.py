@@ -11,6 +11,7 @@ on there when it is queued again, and gives the same file.
 
 import contextlib
 import logging
+import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -18,35 +19,24 @@ from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import comfy.model_management
 import folder_paths
 from comfy_api.latest import Input
 from torch import Tensor
 
-from ..clip import (
-    ClipInfo,
-    ClipRange,
-    Fit,
-    FrameWalk,
-    OwnSound,
-    Seconds,
-    join_pieces,
-    measure_clip,
-    require_unchanged,
-)
+from ..clip import ClipInfo, ClipRange, Fit, FrameWalk, join_pieces, require_unchanged
 from ..clip.save import Encoding
 from ..errors import ClipError, RegionError, needed
-from ..geometry import ClipShape, LatentShape, Lattice
 from ..long import Segment
 from ..long.whole_job import WholeJob
-from ..region import FittedClip, MaskBatch, MaskVideo, MaskWalk
+from ..region import FittedClip
+from ..version import SHARED_JOBS
 from .edit import EditRun, EditSettings
 from .long_edit import LongSettings, SegmentSampler, identify
 from .model import lattice_of_model
-from .node_progress import keep_remark
-from .video import open_video, resolve_range
+from .run_identity import RunIdentity
 from .whole_decode import PieceMaker, plan_pieces
 from .whole_result import WholeVideo
+from .whole_source import Say, WholeSource
 
 FOLDER = "sama_whole_videos"
 """In ComfyUI's user folder: the jobs of edits that are not finished, or not saved."""
@@ -56,8 +46,6 @@ LEAST_BITS_PER_PIXEL = Fraction(1, 25)
 """Of any real clip."""
 
 log = logging.getLogger(__name__)
-
-Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -95,119 +83,118 @@ def edit_whole(
     `say(text)` shows a line in the node; `check(info)` may refuse the clip before the work begins.
     Raises SamaError for everything that can be checked before the first weight is used.
     """
-    lattice = lattice_of_model(model)
-    source = _Source.open(video, whole, lattice, say, mask, mask_video)
-    info = source.info
-    if check is not None:
-        check(info)
-    segments = cut.plan(source.latent)
-    pieces = plan_pieces(segments[-1].end, info.frame_count, lattice)
-    run = EditRun.prepare(model, clip, vae, settings, say, len(segments), len(pieces))
-    identity = identify(run)
-    key = identity.key("whole video", source.digest(), astuple(cut), float(whole.crf))
-    job = WholeJob(_folder(key))
-    encoding = Encoding(crf=whole.crf)
+    asked = WholeEdit(model, clip, vae, settings, cut, whole, say)
+    asked.open(video, mask, mask_video, check)
+    job = asked.job
     if not job.result.is_file():
-        with contextlib.nullcontext() if key else job.removed_on_failure():
-            _begin(job, run, info, segments)
-            sampler = SegmentSampler(run, source.latent, cut, segments)
-            _sample(sampler, source, job, identity)
-            maker = PieceMaker(run, job, info, segments, source.masks, cut.anchor, encoding)
-            maker.make()
-            run.stages.note = ""
-            run.stages.say("joining the pieces")
-            files = [(job.piece(piece.number), piece.frames.start) for piece in pieces]
-            try:
-                join_pieces(job.result, files, info, source.sound, encoding)
-            finally:
-                if not info.source.is_unchanged():
-                    job.result.unlink(missing_ok=True)  # it may have the sound of another clip
-                require_unchanged(info.source)
+        with contextlib.nullcontext() if asked.key else job.removed_on_failure():
+            asked.begin()
+            asked.sample()
+            asked.make_pieces()
+            asked.join()
     if not whole.keep:
         job.tidy()
     return WholeVideo(job, whole.keep)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A clip that was looked at once."""
+@dataclass
+class WholeEdit:
+    """One edit of a whole video, step by step: `open`, `begin`, `sample`, `make_pieces`,
+    `join`.
+    """
 
-    info: ClipInfo
-    """Its record."""
-    sound: OwnSound
-    """Its sound."""
-    masks: MaskWalk
-    """Where it may change."""
-    lattice: Lattice
-    """The model's."""
+    model: object
+    """SAMA's, as ComfyUI patches it."""
+    clip: object
+    """The text encoder."""
+    vae: object
+    """The VAE."""
+    settings: EditSettings
+    """What to change, and how."""
+    cut: LongSettings
+    """Its segments."""
+    whole: WholeSettings
+    """Which part, and the result."""
+    say: Say | None = None
+    """Shows a line in the node."""
 
-    @classmethod
     def open(
-        cls,
+        self,
         video: Input.Video,
-        whole: WholeSettings,
-        lattice: Lattice,
-        say: Say | None,
-        mask: Tensor | None,
-        mask_video: Input.Video | None,
-    ) -> "_Source":
-        """Raises ClipError for a clip that cannot be read, RegionError for a mask that does not
-        fit it.
+        mask: Tensor | None = None,
+        mask_video: Input.Video | None = None,
+        check: Callable[[ClipInfo], None] | None = None,
+        source: WholeSource | None = None,
+    ) -> None:
+        """Look at the clip once, unless that is done: `source`. Sets `segments`, `key` (None where
+        the edit cannot be told from others) and `job`. Raises as `edit_whole`.
         """
-        if mask is not None and mask_video is not None:
-            got, fix = "a MASK and a mask video", "Disconnect one of them."
-            raise RegionError(needed("mask", got, "one of the two", fix))
-        found, report = open_video(video), _report(say, "reading the clip")
-        wanted = resolve_range(found, whole.clip_range, Seconds())
-        info = measure_clip(found.source, wanted, whole.area, report, whole.fit, lattice=lattice)
-        stop = comfy.model_management.throw_exception_if_processing_interrupted
-        sound = OwnSound.of(info, stop, found.held_audio(info))
-        masks = MaskWalk()
-        if mask is not None:
-            masks = MaskBatch(mask, info, lattice)
-        if mask_video is not None:
-            beside = open_video(mask_video)
-            part = resolve_range(beside, whole.clip_range, Seconds())
-            report = _report(say, "reading the mask")
-            masks = MaskVideo(beside.source, part, info, lattice, report)
-        for text in filter(None, (*info.remarks(), sound.heard.remark)):
-            log.warning("SAMA Edit Whole Video: %s", text)
-            keep_remark(text)
-        return cls(info, sound, masks, lattice)
+        lattice = lattice_of_model(self.model)
+        self.source = source or WholeSource.open(
+            video,
+            self.whole.clip_range,
+            self.whole.area,
+            self.whole.fit,
+            lattice,
+            self.say,
+            mask,
+            mask_video,
+        )
+        info = self.source.info
+        if check is not None:
+            check(info)
+        self.segments = self.cut.plan(self.source.latent)
+        self.pieces = plan_pieces(self.segments[-1].end, info.frame_count, lattice)
+        self.run = EditRun.prepare(
+            *(self.model, self.clip, self.vae, self.settings, self.say),
+            len(self.segments),
+            len(self.pieces),
+        )
+        self.identity = identify(self.run)
+        parts = self.source.digest, astuple(self.cut), float(self.whole.crf)
+        self.key = self.identity.key("whole video", *parts)
+        self.job = WholeJob(_folder(self.key))
 
-    @property
-    def latent(self) -> LatentShape:
-        """Shape of the whole clip's latent. Raises GeometryError for sizes the model refuses."""
-        info = self.info
-        size = info.padded_count, info.fitted_height, info.fitted_width
-        return ClipShape(*size, self.lattice).latent()
+    def begin(self) -> None:
+        """See `_begin`."""
+        _begin(self.job, self.run, self.source.info, self.segments)
 
-    def may_change(self, frames: slice) -> bool:
-        """Whether the mask lets anything of these frames change."""
-        mask = self.masks.take(frames)
-        return mask is None or bool(mask.any())
+    def sample(self, numbers: range | None = None) -> None:
+        """Sample all segments that are not kept, or those of `numbers`."""
+        sampler = SegmentSampler(self.run, self.source.latent, self.cut, self.segments)
+        _sample(sampler, self.source, self.job, self.identity, numbers)
 
-    def digest(self) -> str:
-        """Tells what is edited from everything else."""
-        info = self.info
-        parts = info.source.digest(), info.clip_range, info.placement, self.masks.digest
-        return " ".join(map(str, (*parts, self.sound.digest())))
+    def make_pieces(self, numbers: range | None = None) -> None:
+        """Decode what was sampled: all pieces of the result that are not there, or those of
+        `numbers`. Every segment must be kept.
+        """
+        info, anchor = self.source.info, self.cut.anchor
+        maker = PieceMaker(
+            *(self.run, self.job, info, self.segments, self.source.masks, anchor),
+            Encoding(crf=self.whole.crf),
+        )
+        maker.make(numbers)
 
-
-def _report(say: Say | None, what: str) -> Callable[[int, int], None]:
-    """Shows the frames that are done; raises when the user interrupts."""
-
-    def report(done: int, total: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        if say is not None and done % 100 == 0:
-            say(f"SAMA: {what}, frame {done}" + (f" of {total}" if total >= done else ""))
-
-    return report
+    def join(self) -> None:
+        """The pieces and the sound become the result."""
+        info, job, encoding = self.source.info, self.job, Encoding(crf=self.whole.crf)
+        self.run.stages.note = ""
+        self.run.stages.say("joining the pieces")
+        files = [(job.piece(piece.number), piece.frames.start) for piece in self.pieces]
+        try:
+            join_pieces(job.result, files, info, self.source.sound, encoding)
+        finally:
+            if not info.source.is_unchanged():
+                job.result.unlink(missing_ok=True)  # it may have the sound of another clip
+            require_unchanged(info.source)
 
 
 def jobs_folder() -> Path:
-    """Where the jobs of all edits lie."""
-    return Path(folder_paths.get_user_directory()) / FOLDER
+    """Where the jobs of all edits lie: in ComfyUI's user folder, or where the environment of this
+    ComfyUI says, for several that share them.
+    """
+    shared = os.environ.get(SHARED_JOBS)
+    return Path(shared) if shared else Path(folder_paths.get_user_directory()) / FOLDER
 
 
 def _folder(key: str | None) -> Path:
@@ -249,12 +236,24 @@ def _begin(job: WholeJob, run: EditRun, info: ClipInfo, segments: list[Segment])
     run.stages.say(text)
 
 
-def _sample(sampler: SegmentSampler, source: _Source, job: WholeJob, identity) -> None:
-    """Sample all segments that are not kept. Raises RegionError where the mask is black in all."""
-    run, walk, touched, kept = sampler.run, FrameWalk(source.info), False, []
+def _sample(
+    sampler: SegmentSampler,
+    source: WholeSource,
+    job: WholeJob,
+    identity: RunIdentity,
+    numbers: range | None = None,
+) -> None:
+    """Sample all segments that are not kept, or those of `numbers`.
+
+    Raises RegionError where the mask is black in all of the clip.
+    """
+    run, walk, touched, kept = sampler.run, FrameWalk(source.info), numbers is not None, []
     try:
         for number, segment in enumerate(sampler.segments):
             run.stages.note = f"segment {number + 1} of {len(sampler.segments)}{identity.remark}"
+            if numbers is not None and number not in numbers:
+                run.stages.skip()
+                continue
             if job.latent(number) is not None:
                 run.stages.skip()
                 kept.append(segment.frames)

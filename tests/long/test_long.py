@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -411,6 +412,23 @@ print("ready", flush=True)
 for number in range(10**6):
     store.put(f"{number:08x}", {"latent": torch.full((200_000,), float(number))}, {})
 """
+
+
+def test_two_writers_of_one_store_do_no_harm(tmp_path):
+    """Two servers that sample the same segment: whoever reads finds it whole."""
+    tensors = {"latent": torch.arange(50_000, dtype=torch.float32)}
+    stores = [SegmentStore(tmp_path, 2**40) for _ in range(3)]
+    stores[2].put("0a", tensors, {})
+
+    def write(store):
+        return all(store.put("0a", tensors, {}) for _ in range(40))
+
+    with ThreadPoolExecutor(2) as pool:
+        written = [pool.submit(write, store) for store in stores[:2]]
+        while not all(one.done() for one in written):
+            assert torch.equal(stores[2].get("0a")["latent"], tensors["latent"])
+        assert [one.result() for one in written] == [True, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["0a.safetensors"]
 
 
 def test_a_killed_writer_leaves_only_whole_entries(tmp_path):

@@ -171,7 +171,11 @@ WIRED = ("MODEL", "CLIP", "VAE", "VIDEO", "SAMA_CLIP_INFO", "ALIGN_FEATURES")
 """Kinds of sockets beside SOCKETS that a trial connects."""
 
 
-ONE_OF_TWO = {"SAMASourceVideo": "images", "SAMAEditWholeVideo": "mask_video"}
+ONE_OF_TWO = {
+    "SAMASourceVideo": "images",
+    "SAMAEditWholeVideo": "mask_video",
+    "SAMAVideoShare": "mask_video",
+}
 """Node → the input that it does not take beside another one."""
 
 

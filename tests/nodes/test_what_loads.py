@@ -23,6 +23,7 @@ NODE_IDS = {
     "SAMASigmas",
     "SAMAEdit",
     "SAMAEditWholeVideo",
+    "SAMAVideoShare",
     "SAMALongEdit",
     "SAMASegmentStore",
     "SAMAAnchorPreview",
