@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from ..released_files import OWN_CFG, OWN_STEPS, SAMA_14B, SAMA_SHAPES
+from .cluster.slots import USUAL
 from .commands.batch import batch
 from .commands.edit import DEFAULT_INSTRUCTION, DEFAULT_SEED, FITS, area_pixels, edit
 
@@ -35,6 +36,45 @@ def add_keep(add: Callable) -> None:
         action="store_true",
         help="leave the ComfyUI that is started running for the next command; run.py serve --stop "
         "ends it",
+    )
+
+
+def add_ray(add: Callable) -> None:
+    """A Ray cluster in the place of servers."""
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="run ComfyUI on every card of a Ray cluster that this machine is a node of: "
+        "HEAD:6379, auto, or local for this machine alone; needs the package ray",
+    )
+    add(
+        "--ray-slots",
+        metavar="WHAT:N",
+        default=USUAL,
+        help="what each ComfyUI takes of its node: gpu:N, or cpu:N for one without a card "
+        "(default: %(default)s)",
+    )
+    add(
+        "--ray-pack",
+        metavar="DIR",
+        help="the pack's folder on the nodes (default: the same path as here)",
+    )
+
+
+def add_spread(add: Callable) -> None:
+    """One long clip on all servers at once."""
+    add(
+        "--spread",
+        action="store_true",
+        help="edit each clip in segments on all servers at once; SOURCE may be one clip. Servers "
+        "that you start need SAMA_SHARED_JOBS set to a folder that all of them see; with --ray it "
+        "is in --out",
+    )
+    add(
+        "--segment-frames",
+        type=int,
+        metavar="N",
+        help="with --spread: frames that the model sees at once (default: 81)",
     )
 
 
@@ -112,7 +152,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=batch)
     add = command.add_argument
     add("source", metavar="SOURCE", help="a folder of clips, or a CSV or JSONL file with a column "
-        "clip")  # fmt: skip
+        "clip; with --spread also one clip")  # fmt: skip
     add("--instruction", metavar="TEXT", help="what to change, where a table does not say it")
     add("--out", metavar="DIR", help="where results go (default: SOURCE's name with _sama)")
     add(
@@ -124,6 +164,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         "(default: one is started)",
     )
     add_keep(add)
+    add_ray(add)
     add_sampling(command)
     add_seed(add)
     add("--first", dest="frames", type=int, metavar="N", help="edit the first N frames of each")
@@ -136,6 +177,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="write 16-bit PNG frames with the source's names and numbers, no video",
     )
+    add_spread(add)
     add("--dry-run", action="store_true", help="say what would be done and how long it would take")
 
 

@@ -10,11 +10,13 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from ..errors import needed
 from .progress import LaunchError
 
+PathKind = TypeVar("PathKind", bound=PurePath)
 PACK_ROOT = Path(os.path.abspath(__file__)).parents[2]
 PACK_NAME = "ComfyUI-SAMA"
 VIDEO, PICTURE = ".mp4", ".png"
@@ -160,7 +162,7 @@ def write_new(target: Path, chunks: Iterable[bytes]) -> Path:
         part.unlink(missing_ok=True)
 
 
-def free_names(target: Path) -> Iterator[Path]:
+def free_names(target: PathKind) -> Iterator[PathKind]:
     """`target`, then `target_2`, `target_3` …"""
     yield target
     number = 2

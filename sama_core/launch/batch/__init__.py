@@ -11,8 +11,11 @@
     ledger           what is done, a line each; folder_lock: one batch in a folder at a time
     scheduler        which worker does what, retries, the end; knows nothing of clips
     workers          the servers: how to reach one, and to start it again
+    server_choice    which servers, as the options say
     row_work         one edit on one server
+    spread_work      one long clip on all servers
     batch_outputs    writing results whole, never over another file
+    result_folder    where they lie: here, or behind a URL
     job_process      reads pictures in the environment: frame_jobs
     batch_run        the whole batch
     planned_time     the dry run's time

@@ -5,8 +5,8 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..places import free_names
 from ..progress import LaunchError
 from .batch_rows import Row
 from .ledger import Ledger, Result
+from .result_folder import Results
 
 OWN = ".sama_batch"
 """Folder of the ledger in the output folder, and of unfinished files."""
@@ -28,10 +29,11 @@ class DiskFull(LaunchError):
 class Outputs:
     """The output folder of a batch, safe to use from several threads."""
 
-    def __init__(self, out: Path, ledger: Ledger):
-        """`out` exists; `ledger` is its."""
-        self.out, self.ledger = out, ledger
+    def __init__(self, out: Path, ledger: Ledger, there: Results):
+        """`out` exists; `ledger` is its, of the results `there`."""
+        self.out, self.ledger, self.there = out, ledger, there
         self._parts = out / OWN / "parts"
+        self._reserved: set[str] = set()
         self._lock = Lock()
 
     def remove_unfinished(self) -> None:
@@ -64,9 +66,11 @@ class Outputs:
 
     def copy(self, row: Row, result: Result) -> Result:
         """Gives another row a copy of a result. Raises as `write`."""
-        sources = [self.out / path for path in result.files]
-        as_video = len(sources) == 1 and sources[0].name.endswith(Path(row.target.name).suffix)
-        files = [("" if as_video else path.name, _read(path)) for path in sources]
+        names = list(result.files)
+        as_video = len(names) == 1 and names[0].endswith(Path(row.target.name).suffix)
+        files = [
+            ("" if as_video else PurePosixPath(name).name, self.there.read(name)) for name in names
+        ]
         facts = {**result.facts, "copied": result.first}
         return self.write(row, result.key, files, facts)
 
@@ -89,35 +93,40 @@ class Outputs:
     def _give_names(
         self, row: Row, key: str, parts: list[Path], wanted: list[str], facts: dict[str, Any]
     ) -> Result:
-        """Renames finished files to free names, and notes them."""
+        """Gives finished files free names, and notes them."""
         with self._lock:
-            free = self._free(self.out / row.target, wanted)
-            names = [path.relative_to(self.out).as_posix() for path in free]
-            free[0].parent.mkdir(parents=True, exist_ok=True)
-            self.ledger.note_writing(key, str(row.target), names)
-            sizes = {name: part.stat().st_size for name, part in zip(names, parts, strict=True)}
-            try:
-                for part, path in zip(parts, free, strict=True):
-                    part.replace(path)
-                result = Result(key, str(row.target), sizes, facts)
+            names = self._free(row.target, wanted)
+            self._reserved.update(names)
+        sizes = {name: part.stat().st_size for name, part in zip(names, parts, strict=True)}
+        try:
+            with self._lock:
+                self.ledger.note_writing(key, str(row.target), names)
+            for part, name in zip(parts, names, strict=True):
+                self.there.put(part, name)
+            result = Result(key, str(row.target), sizes, facts)
+            with self._lock:
                 self.ledger.note_done(result)
-            except OSError:
-                for path in free:
-                    path.unlink(missing_ok=True)
-                raise
-            return result
+        except OSError:
+            for name in names:
+                with suppress(OSError):
+                    self.there.remove(name)
+            raise
+        finally:
+            self._reserved.difference_update(names)
+        return result
 
-    def _free(self, target: Path, names: list[str]) -> list[Path]:
-        """Paths for the files: at `target`, or if one of them is taken, at it with a number."""
+    def _free(self, target: PurePosixPath, names: list[str]) -> list[str]:
+        """Names for the files: `target`, or if one of them is taken, it with a number."""
         for candidate in free_names(target):
-            paths = [candidate / name if name else candidate for name in names]
+            paths = [str(candidate / name if name else candidate) for name in names]
             if not any(self._is_taken(path) for path in paths):
                 return paths
         raise AssertionError("names never run out")
 
-    def _is_taken(self, path: Path) -> bool:
-        there = path.exists() or path.is_symlink()
-        return there and not self.ledger.is_unfinished(path.relative_to(self.out).as_posix())
+    def _is_taken(self, name: str) -> bool:
+        if name in self._reserved:
+            return True
+        return self.there.is_taken(name) and not self.ledger.is_unfinished(name)
 
 
 def _write_part(part: Path, chunks: Iterable[bytes]) -> None:
@@ -126,9 +135,3 @@ def _write_part(part: Path, chunks: Iterable[bytes]) -> None:
             file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _read(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            yield chunk

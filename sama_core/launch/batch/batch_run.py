@@ -1,5 +1,6 @@
 """A whole batch in one output folder: what is done, what is to do, and what came of it."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,17 +11,19 @@ from ..model_choice import Trio
 from ..places import Places
 from ..progress import LaunchError, Stages
 from .batch_outputs import OWN, DiskFull, Outputs
-from .batch_report import DONE, FAILED, Line, write_report
+from .batch_report import DONE, FAILED, PAGE, PICTURES, TABLE, Line, write_report
 from .batch_rows import Row
 from .clip_digests import ClipDigests, key_of
 from .folder_lock import hold_folder
 from .job_process import JobProcess
 from .ledger import Ledger, Result
 from .measuring import Measuring
+from .result_folder import HereResults, Results, UrlResults
 from .row_work import Job, RowWork
 from .scheduler import Flight, Scheduler, Worker
+from .spread_work import SpreadWork
 
-LEDGER, DIGESTS, LOCK = "ledger.jsonl", "digests.jsonl", "lock"
+LEDGER, DIGESTS, LOCK, JOBS = "ledger.jsonl", "digests.jsonl", "lock", "jobs"
 """Files in the folder OWN of the output folder."""
 REPORT_SECONDS = 30.0
 """The report is written again after so long, if more is done."""
@@ -42,6 +45,25 @@ class Task:
     """Whether results are 16-bit PNG files."""
     remarks: list[str] = field(default_factory=list)
     """Sentences for the report."""
+    segment_frames: int | None = None
+    """Of clips that are spread over all servers, 0 for the usual; None for one server a clip."""
+
+    url: str | None = None
+    """Where results go, if not into `out`: then an fsspec URL, and `out` has record and report."""
+
+    def results(self) -> Results:
+        """Where they lie. Raises LaunchError if that cannot be reached."""
+        if self.url is None:
+            return HereResults(self.out)
+        published = (f"{OWN}/{LEDGER}", TABLE, PAGE, PICTURES)
+        return UrlResults(self.url, self.out, published)
+
+    @property
+    def form(self) -> str:
+        """What kind of result it is, in an edit's key."""
+        if self.segment_frames is not None:
+            return f"whole mp4 {self.segment_frames}"
+        return "png16" if self.as_frames else "mp4"
 
     def sort(
         self, digests: ClipDigests, show: Callable[[str], None]
@@ -52,7 +74,7 @@ class Task:
         for index, row in enumerate(self.rows):
             show(f"{index + 1} of {len(self.rows)}")
             try:
-                key = key_of(row, digests.of(row.clip), self.model, self.as_frames)
+                key = key_of(row, digests.of(row.clip), self.model, self.form)
             except OSError as error:
                 unreadable[index] = needed(
                     str(row.clip.path),
@@ -83,14 +105,16 @@ class Batch:
         own = self.task.out / OWN
         own.mkdir(parents=True, exist_ok=True)
         with hold_folder(self.task.out, own / LOCK):
-            self.ledger = Ledger(self.task.out, own / LEDGER)
-            self.outputs = Outputs(self.task.out, self.ledger)
+            there = self.task.results()
+            self.ledger = Ledger(there, own / LEDGER)
+            self.outputs = Outputs(self.task.out, self.ledger, there)
             self.outputs.remove_unfinished()
             pictures = JobProcess(self.places)
             try:
                 self._run(pictures, ClipDigests(own / DIGESTS))
             finally:
                 pictures.close()
+                remove_if_done(own / JOBS)
         return sum(line.state != DONE for line in self.lines)
 
     def _run(self, pictures: JobProcess, digests: ClipDigests) -> None:
@@ -100,7 +124,7 @@ class Batch:
         )
         for index, error in unreadable.items():
             self._fail(self.lines[index], error)
-        self.measuring = Measuring(self.task.out, self.ledger, pictures)
+        self.measuring = Measuring(self.task.out, self.ledger, pictures, self.outputs.there)
         missing = [job for job in jobs.values() if not self._take_done(job)]
         work = RowWork(
             self.places,
@@ -109,8 +133,9 @@ class Batch:
             self.task.model,
             self.task.as_frames,
             self.task.out / OWN / "parts",
+            self.task.segment_frames,
         )
-        self.scheduler = Scheduler(self.workers, work, self._end, self.stages.say)
+        self.scheduler, self._jobs = self._schedule(work)
         try:
             self._edit(missing)
             self._measure()
@@ -118,6 +143,13 @@ class Batch:
             self._report()
         if self.scheduler.halted:
             raise self.scheduler.halted
+
+    def _schedule(self, work: RowWork) -> tuple[Scheduler, Callable[[list[Job]], list]]:
+        """The scheduler, and what it makes of edits: themselves, or shares."""
+        if self.task.segment_frames is None:
+            return Scheduler(self.workers, work, self._end, self.stages.say), list
+        spread = SpreadWork(work, self.workers, self._end, self.stages.say)
+        return spread.scheduler, spread.plans
 
     def _edit(self, jobs: list[Job]) -> None:
         done = sum(line.state == DONE for line in self.lines)
@@ -129,8 +161,8 @@ class Batch:
             return
         self.stages.start(EDIT)
         self._show()
-        self.scheduler.run(jobs)
-        left = len(self.scheduler.rest)
+        self.scheduler.run(self._jobs(jobs))
+        left = sum(line.state not in (DONE, FAILED) for line in self.lines)
         if left and not self.scheduler.halted:
             self.stages.say(f"No server is left for {left} edits; the same command makes them.")
 
@@ -197,5 +229,12 @@ class Batch:
             line.scores = self.ledger.scores.get(line.key, {}) if line.state == DONE else {}
         try:
             write_report(self.task.out, self.lines, self.task.remarks)
+            self.outputs.there.publish()
         except OSError as error:
             self.stages.say(f"The report could not be written: {error.strerror or error}.")
+
+
+def remove_if_done(jobs: Path) -> None:
+    """Removes the folder of spread clips if no clip in it is unfinished."""
+    if jobs.is_dir() and not any(path.is_dir() for path in jobs.iterdir()):
+        shutil.rmtree(jobs, ignore_errors=True)

@@ -53,13 +53,15 @@ def _read(path: Path) -> str:
     return whole.hexdigest()
 
 
-def key_of(row: Row, digest: str, model: Trio, as_frames: bool) -> str:
-    """What an edit is known by: the clip's content, the settings, the model and the form."""
+def key_of(row: Row, digest: str, model: Trio, form: str) -> str:
+    """What an edit is known by: the clip's content, the settings, the model and the form, see
+    `Task.form`.
+    """
     facts: list[Any] = [
         FORM,
         digest,
         sorted(row.settings.options().__dict__.items()),
         [model.diffusion_model, model.text_encoder, model.vae],
-        "png16" if as_frames else "mp4",
+        form,
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

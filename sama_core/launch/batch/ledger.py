@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .jsonl_file import JsonlFile
+from .result_folder import Results
 
 WRITING, DONE, MEASURED = "writing", "done", "measured"
 
@@ -38,9 +39,9 @@ class Result:
 class Ledger:
     """The record of one output folder."""
 
-    def __init__(self, out: Path, path: Path):
-        """`path` is the file, of results in `out`."""
-        self.out, self._file = out, JsonlFile(path)
+    def __init__(self, there: Results, path: Path):
+        """`path` is the file, of the results `there`."""
+        self._there, self._file = there, JsonlFile(path)
         self.scores: dict[str, dict] = {}
         """What was measured, by key."""
         self._results: dict[str, dict[str, Result]] = {}
@@ -95,9 +96,4 @@ class Ledger:
             self.scores[key] = line["scores"]
 
     def _is_there(self, result: Result) -> bool:
-        try:
-            return all(
-                (self.out / path).stat().st_size == size for path, size in result.files.items()
-            )
-        except OSError:
-            return False
+        return all(self._there.size(path) == size for path, size in result.files.items())

@@ -1,6 +1,7 @@
 """Scores and small pictures of finished edits, made beside the edits that still run."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -11,14 +12,15 @@ from .batch_report import small_picture
 from .batch_rows import Row
 from .job_process import Closed, JobProcess
 from .ledger import Ledger, Result
+from .result_folder import Results
 
 
 class Measuring:
     """A thread that measures one edit after another."""
 
-    def __init__(self, out: Path, ledger: Ledger, pictures: JobProcess):
-        """Results are in `out`; what is measured goes into `ledger`."""
-        self.out, self.ledger, self.pictures = out, ledger, pictures
+    def __init__(self, out: Path, ledger: Ledger, pictures: JobProcess, there: Results):
+        """Of the results `there`; small pictures go into `out`, what is measured into `ledger`."""
+        self.out, self.ledger, self.pictures, self.there = out, ledger, pictures, there
         self._queue: Queue[tuple[Row, Result] | None] = Queue()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -53,14 +55,17 @@ class Measuring:
 
     def _measure(self, row: Row, result: Result) -> dict[str, Any]:
         source: Any = [str(path) for path in row.clip.files()]
-        edited: Any = [str(self.out / path) for path in result.files]
         if not row.clip.frames:
             source = source[0]
-        if result.first.endswith(".mp4"):
-            edited = edited[0]
         small = str(self.out / small_picture(result.key))
         try:
-            return self.pictures.run("measure", source, edited, small)
+            with ExitStack() as copies:
+                edited: Any = [
+                    str(copies.enter_context(self.there.local(name))) for name in result.files
+                ]
+                if result.first.endswith(".mp4"):
+                    edited = edited[0]
+                return self.pictures.run("measure", source, edited, small)
         except Closed:
             raise
         except LaunchError as error:

@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ...errors import needed
 from ..model_choice import Trio
 from ..places import Places
 from ..progress import LaunchError
 from ..server.client import Lost, Unreachable
+from ..server.comfy_place import Place
 from ..server.edit_graph import PNG_CLASSES, fill_graph, save_frames
 from ..server.follow import LOAD, SAVE, saved_file, saved_files
 from ..server.run_graph import run_graph
+from ..server.whole_graph import ask_share, edit_whole, read_share
 from ..server.workflow import load_workflow
 from .batch_outputs import DiskFull, Outputs
 from .batch_rows import Row
@@ -53,41 +56,75 @@ class RowWork:
     scratch: Path
     """Folder for films of frames."""
 
+    segment_frames: int | None = None
+    """Of an edit of whole videos; None for edits in one piece, 0 for the node's own number."""
+
     def __call__(self, flight: Flight) -> list[Result]:
         """Makes the edit and writes a result for each target. Raises as `Scheduler.work`."""
         job: Job = flight.job
-        client = flight.place.client
-        try:
-            results = [self._edit(flight, job, job.rows[0])]
+        return self.make(flight, job, None, time.monotonic())
+
+    def make(self, flight: Flight, job: Job, uploaded: str | None, began: float) -> list[Result]:
+        """As a call, for an edit that began at `began` and whose clip is `uploaded`, if it is."""
+        with self._failures_told(flight):
+            results = [self._edit(flight, job, job.rows[0], uploaded, began)]
             targets = {job.rows[0].target: job.rows[0]}
             for row in job.rows[1:]:
                 if targets.setdefault(row.target, row) is row:
                     results.append(self.outputs.copy(row, results[0]))
             return results
+
+    def share(
+        self, flight: Flight, row: Row, uploaded: str, part: str, first: int, count: int
+    ) -> dict[str, Any]:
+        """Has a share of a whole video made; returns its report. Raises as `Scheduler.work`."""
+        with self._failures_told(flight):
+            graph = self._graph(flight, row, uploaded)
+            ask_share(graph, part, first, count)
+            return read_share(self._run(flight, graph, QuietStages()))
+
+    def send(self, place: Place, row: Row) -> str:
+        """Brings a row's clip to a server; its name there."""
+        with self._clip_file(row) as clip:
+            return place.send(clip)
+
+    @contextmanager
+    def _failures_told(self, flight: Flight) -> Iterator[None]:
+        try:
+            yield
         except DiskFull as full:
             raise Halt(str(full)) from full
         except Unreachable:
             raise
         except LaunchError as error:
-            if not client.is_reached():
+            if not flight.place.client.is_reached():
                 raise Lost(str(error)) from error
             raise
 
-    def _edit(self, flight: Flight, job: Job, row: Row) -> Result:
-        began, stages, client = time.monotonic(), QuietStages(), flight.place.client
-        stages.start(LOAD)
-        graph = load_workflow(self.places.root)
-        with self._clip_file(row) as clip:
-            uploaded = client.upload(clip)
+    def _graph(self, flight: Flight, row: Row, uploaded: str) -> dict:
+        graph, client = load_workflow(self.places.root), flight.place.client
         named = Path(row.name.name.encode("utf-8", "replace").decode())
         fill_graph(graph, client, self.model, uploaded, named, row.settings.options())
+        if self.segment_frames is not None:
+            edit_whole(graph, client, self.segment_frames)
         if self.as_frames:
             save_frames(graph)
+        return graph
 
+    def _run(self, flight: Flight, graph: dict, stages: QuietStages) -> dict:
         def note_id(prompt_id: str) -> None:
             flight.prompt_id = prompt_id
 
-        entry = run_graph(client, graph, stages, flight.place.server, note_id)
+        return run_graph(flight.place.client, graph, stages, flight.place.server, note_id)
+
+    def _edit(
+        self, flight: Flight, job: Job, row: Row, uploaded: str | None, began: float
+    ) -> Result:
+        stages, client = QuietStages(), flight.place.client
+        stages.start(LOAD)
+        uploaded = uploaded or self.send(flight.place, row)
+        graph = self._graph(flight, row, uploaded)
+        entry = self._run(flight, graph, stages)
         stages.start(SAVE)
         saved = (
             saved_files(entry, graph, PNG_CLASSES[1])

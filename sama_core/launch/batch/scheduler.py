@@ -31,11 +31,17 @@ class Halt(LaunchError):
     """Nothing can go on, on any worker; the job stays to be done."""
 
 
+class Unfit(LaunchError):
+    """The work needs another worker than this one, which is not used any more."""
+
+
 class Worker(Protocol):
     """A ComfyUI that may be elsewhere, die and come back."""
 
-    name: str
-    """For messages and the report."""
+    @property
+    def name(self) -> str:
+        """For messages and the report."""
+        ...
 
     def connect(self) -> Place:
         """The ComfyUI, which answers; starts or restarts it where that is possible.
@@ -77,8 +83,8 @@ class Scheduler:
     workers: list[Worker]
     """At least one."""
     work: Callable[[Flight], Any]
-    """Does one job. Raises Unreachable if its worker died, Halt to end everything, and anything
-    else if the job failed."""
+    """Does one job. Raises Unreachable if its worker died, Unfit if the job needs another one, Halt
+    to end everything, and anything else if the job failed."""
     ended: Callable[[Flight, Any, Exception | None], None]
     """Called with the work's result or error, one call at a time."""
     say: Callable[[str], None] = print
@@ -124,6 +130,19 @@ class Scheduler:
             for worker in self.workers:
                 worker.close()
 
+    def add(self, jobs: Iterable[Any]) -> None:
+        """Puts jobs before those that wait; may be called while it runs, by `ended` too."""
+        with self._changed:
+            self._waiting.extendleft((job, 0) for job in reversed(list(jobs)))
+            self._changed.notify_all()
+
+    def drop(self, unwanted: Callable[[Any], bool]) -> None:
+        """Forgets jobs that wait; may be called while it runs, by `ended` too."""
+        with self._changed:
+            left = [one for one in self._waiting if not unwanted(one[0])]
+            self._waiting.clear()
+            self._waiting.extend(left)
+
     def _is_over(self) -> bool:
         if self._stopping or not (self._waiting or self._flights):
             return True
@@ -147,12 +166,12 @@ class Scheduler:
     def _serve(self, number: int, worker: Worker) -> None:
         """One worker's thread."""
         while self._wait_for_job():
-            place = self._connect(number, worker)
+            place = self._connect(number, worker) if number not in self._retired else None
             if number in self._retired:
                 return
             flight = self._take(worker, place) if place else None
             if flight:
-                self._fly(flight)
+                self._fly(flight, number)
 
     def _wait_for_job(self) -> bool:
         """Whether a job waits now; False when all is over."""
@@ -175,16 +194,20 @@ class Scheduler:
             return None
         except Exception as unusable:
             with self._changed:
-                if not self._stopping:
-                    self.say(f"{worker.name} is not used any more: {unusable}")
-                self._retired.add(number)
-                self._changed.notify_all()
+                self._retire(number, unusable)
             return None
         with self._changed:
             if self._silent.pop(number, None):
                 self.say(f"{worker.name} answers again.")
             self._answered = time.monotonic()
         return place
+
+    def _retire(self, number: int, why: Exception) -> None:
+        """Uses a worker no more."""
+        if not self._stopping:
+            self.say(f"{self.workers[number].name} is not used any more: {why}")
+        self._retired.add(number)
+        self._changed.notify_all()
 
     def _take(self, worker: Worker, place: Place) -> Flight | None:
         with self._changed:
@@ -195,8 +218,8 @@ class Scheduler:
             self._flights.append(flight)
             return flight
 
-    def _fly(self, flight: Flight) -> None:
-        """Does one job, and puts it back if its worker died."""
+    def _fly(self, flight: Flight, number: int) -> None:
+        """Does one job, and puts it back if its worker died or is unfit for it."""
         result, failed = None, None
         try:
             result = self.work(flight)
@@ -206,7 +229,10 @@ class Scheduler:
             self._flights.remove(flight)
             self._answered = time.monotonic()
             died = isinstance(failed, Unreachable) and flight.tries < RETRIES
-            if failed is not None and (self._stopping or died or isinstance(failed, Halt)):
+            if isinstance(failed, Unfit):
+                self._waiting.appendleft((flight.job, flight.tries))
+                self._retire(number, failed)
+            elif failed is not None and (self._stopping or died or isinstance(failed, Halt)):
                 self._waiting.appendleft((flight.job, flight.tries + died))
                 if isinstance(failed, Halt):
                     self.halted, self._stopping = failed, True

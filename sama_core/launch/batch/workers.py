@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 from ..places import Places
 from ..progress import LaunchError, Stages
@@ -32,16 +32,17 @@ class ForeignWorker:
         """Nothing was started."""
 
 
-class OwnWorker:
-    """A ComfyUI that is started here, or one that was left running."""
-
-    name = "the ComfyUI of run.py"
+class StartedWorker:
+    """A ComfyUI that is started here, and again when it has died."""
 
     def __init__(
-        self, comfyui: ComfyUI, places: Places, keep: bool, say: Callable[[str], None] = print
+        self,
+        name: str,
+        start: Callable[[Stages], AbstractContextManager[Place]],
+        say: Callable[[str], None] = print,
     ):
-        """`keep` leaves it running; `say` shows a line."""
-        self.comfyui, self.places, self.keep = comfyui, places, keep
+        """`start(stages)` gives a running one, and ends it; `say` shows a line."""
+        self.name, self._start = name, start
         self._stages = QuietStages(say)
         self._life = ExitStack()
         self._place: Place | None = None
@@ -50,9 +51,7 @@ class OwnWorker:
         """See `Worker`."""
         if self._place is None or not self._is_alive(self._place):
             self._life.close()
-            self._place = self._life.enter_context(
-                own_place(self.comfyui, self.places, self._stages, self.keep)
-            )
+            self._place = self._life.enter_context(self._start(self._stages))
         return Place(Client(self._place.client.url), self._place.server, self._place.folder)
 
     def close(self) -> None:
@@ -62,6 +61,20 @@ class OwnWorker:
 
     def _is_alive(self, place: Place) -> bool:
         return place.server.alive() if place.server else place.client.is_reached()
+
+
+class OwnWorker(StartedWorker):
+    """A ComfyUI that is started here, or one that was left running."""
+
+    def __init__(
+        self, comfyui: ComfyUI, places: Places, keep: bool, say: Callable[[str], None] = print
+    ):
+        """`keep` leaves it running; `say` shows a line."""
+        super().__init__(
+            "the ComfyUI of run.py",
+            lambda stages: own_place(comfyui, places, stages, keep),
+            say,
+        )
 
 
 class QuietStages(Stages):

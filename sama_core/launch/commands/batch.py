@@ -2,30 +2,27 @@
 
 import os
 from argparse import Namespace
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 
-from ... import embedded
 from ...errors import needed
 from ...plan.seconds import read_calibrations
 from ...plan.summary import span
 from ..batch.batch_outputs import OWN
 from ..batch.batch_report import PAGE
-from ..batch.batch_rows import Found, Row, Settings, name_targets, read_fps
-from ..batch.batch_run import DIGESTS, LEDGER, Batch, Task
+from ..batch.batch_rows import Clip, Found, Row, Settings, name_targets, read_fps
+from ..batch.batch_run import DIGESTS, JOBS, LEDGER, Batch, Task
 from ..batch.clip_digests import ClipDigests
 from ..batch.folder_rows import folder_rows
 from ..batch.job_process import JobProcess
 from ..batch.ledger import Ledger
 from ..batch.planned_time import machine_of, model_of, total_seconds
 from ..batch.row_table import TABLES, table_rows
-from ..batch.scheduler import Worker
-from ..batch.workers import ForeignWorker, OwnWorker
-from ..model_choice import Trio, choose_trio
+from ..batch.server_choice import check_servers, open_servers
+from ..cluster.own_python import go_on_with
 from ..places import Places
 from ..progress import LaunchError, Stages
-from ..server.client import Client, Unreachable
-from ..server.process import MODEL_FOLDERS
-from ..server.workflow import listed_trio
+from ..server.client import Client
 from ..setup.environment import Environment
 from .edit import SET_UP, check_options
 from .models import look_in
@@ -33,8 +30,6 @@ from .plan import user_folder
 
 LISTED = 40
 """Rows that a dry run lists."""
-OTHER_FOLDERS = {"diffusion_models": ("unet",), "text_encoders": ("clip",)}
-"""Older names of models folders."""
 
 
 def batch(options: Namespace, places: Places, stages: Stages) -> int:
@@ -43,30 +38,55 @@ def batch(options: Namespace, places: Places, stages: Stages) -> int:
     With `--dry-run` it only says what it would do.
     """
     source = _source(options)
-    out = _out(options, source)
+    url = options.out if "://" in (options.out or "") else None
+    out = _record_of(url, places) if url else _out(options, source)
     found = read_rows(options, source, out)
     rows = name_targets(found.rows, options.as_frames)
-    asked = [ForeignWorker(url, places) for url in options.server]
-    workers: list[Worker] = list({worker.name: worker for worker in asked}.values())
+    check_servers(options)
+    segment_frames = read_spread(options)
     stages.start(SET_UP)
     comfyui = Environment(places, stages).ready(options.comfyui)
-    clients = answering(workers, stages)
-    model = same_trio(clients) if clients else local_trio(options, places)
-    workers = workers or [OwnWorker(comfyui, places, options.keep, stages.say)]
-    stages.finish()
-    for remark in found.remarks:
-        stages.say(remark)
-    if model.small:
-        stages.say(model.notice())
-    task = Task(out, rows, model, options.as_frames, found.remarks)
-    if options.dry_run:
-        return tell_plan(task, clients, options, places, stages)
-    out.mkdir(parents=True, exist_ok=True)
-    missing = Batch(task, workers, places, stages).run()
-    stages.say(f"\n{len(rows) - missing} of {len(rows)} rows are done. Report: {out / PAGE}")
+    if url:
+        go_on_with("fsspec", f"--out {url}", places)
+    jobs = out / OWN / JOBS if options.spread else None
+    with open_servers(options, comfyui, places, stages, len(rows), jobs) as servers:
+        stages.finish()
+        for remark in found.remarks:
+            stages.say(remark)
+        if servers.model.small:
+            stages.say(servers.model.notice())
+        task = Task(
+            *(out, rows, servers.model, options.as_frames, found.remarks, segment_frames), url
+        )
+        if options.dry_run:
+            return tell_plan(task, servers.clients, options, places, stages)
+        out.mkdir(parents=True, exist_ok=True)
+        missing = Batch(task, servers.workers, places, stages).run()
+    report = f"{url.rstrip('/')}/{PAGE}" if url else out / PAGE
+    stages.say(f"\n{len(rows) - missing} of {len(rows)} rows are done. Report: {report}")
     if missing:
         stages.say("The same command makes what is missing.")
     return int(missing > 0)
+
+
+def read_spread(options: Namespace) -> int | None:
+    """Frames of a segment, 0 for the usual; None where clips are not spread.
+
+    Raises LaunchError for options that do not go together.
+    """
+    if not options.spread:
+        if options.segment_frames is not None:
+            got, fix = "no --spread", "Give both, or neither."
+            raise LaunchError(needed("--segment-frames", got, "--spread too", fix))
+        return None
+    if options.as_frames:
+        got, fix = "--spread too", "Spread clips become videos; leave one of the two out."
+        raise LaunchError(needed("--frames", got, "one of the two", fix))
+    frames = options.segment_frames or 0
+    if frames and not 9 <= frames <= 4097:
+        fix = "81 is what SAMA was released for."
+        raise LaunchError(needed("--segment-frames", frames, "9 to 4097", fix))
+    return frames
 
 
 def read_rows(options: Namespace, source: Path, out: Path) -> Found:
@@ -85,7 +105,7 @@ def read_rows(options: Namespace, source: Path, out: Path) -> Found:
         options.lora,
         options.lora_strength,
     )
-    if source.is_file():
+    if source.suffix.lower() in TABLES and source.is_file():
         return table_rows(source, usual, fps)
     if not text.strip():
         raise LaunchError(
@@ -96,62 +116,9 @@ def read_rows(options: Namespace, source: Path, out: Path) -> Found:
                 'Give --instruction "make the car red", or a table with a column of its own.',
             )
         )
+    if source.is_file():
+        return Found([Row(1, PurePosixPath(source.name), Clip(source), usual)])
     return folder_rows(source, out, usual, fps)
-
-
-def answering(workers: list[Worker], stages: Stages) -> list[Client]:
-    """Those servers that answer; others may come later.
-
-    Raises LaunchError if none answers, or one lacks the pack in this version.
-    """
-    clients, silent = [], []
-    for worker in workers:
-        try:
-            clients.append(worker.connect().client)
-        except Unreachable as silence:
-            silent.append(silence)
-    if silent and not clients:
-        raise silent[0]
-    for gone in silent:
-        stages.say(f"{gone} It is left out until it answers.")
-    return clients
-
-
-def same_trio(clients: list[Client]) -> Trio:
-    """The model files that all servers list. Raises LaunchError if they list others."""
-    trios = [listed_trio(client) for client in clients]
-    for client, trio in zip(clients, trios, strict=True):
-        if trio != trios[0]:
-            raise LaunchError(
-                needed(
-                    f"server at {client.url}",
-                    f"the model {trio.diffusion_model}",
-                    f"{trios[0].diffusion_model}, as on {clients[0].url}",
-                    "Give both the same model files, or leave one out.",
-                )
-            )
-    return trios[0]
-
-
-def local_trio(options: Namespace, places: Places) -> Trio:
-    """The model files that a server started here will list."""
-    folders = look_in(Namespace(dir=None, comfyui=options.comfyui), places)
-    names = {
-        kind: [
-            str(path.relative_to(folder / part))
-            for folder in folders
-            for part in (kind, *OTHER_FOLDERS.get(kind, ()))
-            for path in sorted((folder / part).rglob("*"))
-            if path.is_file()
-        ]
-        for kind in MODEL_FOLDERS
-    }
-    small = [file.name for file in embedded.FILES]
-    return choose_trio(
-        [*names["diffusion_models"], small[0]],
-        [*names["text_encoders"], small[1]],
-        [*names["vae"], small[2]],
-    )
 
 
 def tell_plan(
@@ -159,7 +126,7 @@ def tell_plan(
 ) -> int:
     """Prints the rows, what is done, and how long the rest will take; writes nothing."""
     own = task.out / OWN
-    ledger = Ledger(task.out, own / LEDGER)
+    ledger = Ledger(task.results(), own / LEDGER)
     jobs, unreadable = task.sort(ClipDigests(own / DIGESTS, keep=False), lambda text: None)
     done = {id(row) for key, job in jobs.items() if ledger.results(key) for row in job.rows}
     for index, row in enumerate(task.rows[:LISTED]):
@@ -170,7 +137,7 @@ def tell_plan(
     todo = [job.rows[0] for job in jobs.values() if id(job.rows[0]) not in done]
     stages.say(
         f"\n{len(task.rows)} rows: {len(done)} done, {len(unreadable)} whose clip cannot be read, "
-        f"{len(todo)} edits to make. Results: {task.out}"
+        f"{len(todo)} edits to make. Results: {task.url or task.out}"
     )
     if todo:
         stages.say(_time(todo, task, clients, options, places, stages))
@@ -215,12 +182,18 @@ def _time(
 
 def _source(options: Namespace) -> Path:
     source = Path(os.path.abspath(os.path.expanduser(options.source)))
-    if source.is_dir() or (source.is_file() and source.suffix.lower() in TABLES):
+    is_table = source.suffix.lower() in TABLES
+    if source.is_dir() or (source.is_file() and (is_table or options.spread)):
         return source
     got = f"a {source.suffix or 'file'}" if source.exists() else "nothing there"
     raise LaunchError(
         needed(str(source), got, "a folder of clips, a CSV or a JSONL file", "Check the path.")
     )
+
+
+def _record_of(url: str, places: Places) -> Path:
+    """The folder here that has record and report of a batch whose results go behind a URL."""
+    return places.runtime / "batches" / sha256(url.encode()).hexdigest()[:16]
 
 
 def _out(options: Namespace, source: Path) -> Path:

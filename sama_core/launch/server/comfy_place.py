@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,10 @@ class Place:
     """Its process, if it ends with this command."""
     folder: Path | None = None
     """Folder of its input and output, if they are ours."""
+
+    def send(self, clip: Path) -> str:
+        """Brings a clip into the server's input folder; its name there. Raises LaunchError."""
+        return self.client.upload(clip)
 
     def remove_files(self, uploaded: str, outputs: list[Output]) -> None:
         """Removes what one edit left in folders of ours; elsewhere nothing."""
@@ -85,17 +89,19 @@ def start_server(
     places: Places,
     stages: Stages,
     meanwhile: Callable[[], None] = lambda: None,
+    host: str = "127.0.0.1",
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Place]:
     """A ComfyUI that runs only for this command and is always stopped afterwards.
 
-    `meanwhile` is called while it starts.
+    `meanwhile` is called while it starts; `host` and `variables` as for `Server`.
     """
     prepare_base(places)
     with job_folder(places) as folder:
         stages.start(START)
         arguments = server_options(places, comfyui) + job_options(folder)
         log = places.log(f"comfyui-{folder.name}")
-        with Server(places.python, comfyui, arguments, log) as server:
+        with Server(places.python, comfyui, arguments, log, host, variables=variables) as server:
             meanwhile()
             server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
             yield Place(Client(server.url), server, folder)

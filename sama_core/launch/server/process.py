@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -42,12 +42,15 @@ class Server:
         host: str = "127.0.0.1",
         port: int | None = None,
         kept_id: str | None = None,
+        variables: Mapping[str, str] | None = None,
     ):
         """`options` are ComfyUI's own; `log` gets its output; without `port` a free one is used.
 
-        With `kept_id`, which it tells by the pack's route, it may outlive this process: `let_go`.
+        `host` may be several addresses with commas; this machine's own has to be one of them. With
+        `kept_id`, which it tells by the pack's route, it may outlive this process: `let_go`.
+        `variables` are added to its environment.
         """
-        self.kept_id = kept_id
+        self.kept_id, self.variables = kept_id, dict(variables or {})
         self.python, self.comfyui, self.options, self.log = python, comfyui, options, log
         self.host = host
         self.port = port or free_port()
@@ -71,7 +74,7 @@ class Server:
             *self.options,
         ]
         life = {KEPT_ID: self.kept_id} if self.kept_id else {PARENT_PIPE: "1"}
-        extra = {**life, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+        extra = {**life, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", **self.variables}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in command],

@@ -1,0 +1,159 @@
+"""One long clip on many servers: its segments, then its pieces, then the file, by one of them.
+
+    plan ─▶ segments 0…, segments k…, … ─▶ pieces 0…, … ─▶ join
+            any server, in any order        any server      one server
+
+Each is a job of the scheduler, and made again elsewhere where a server dies. Servers keep what is
+finished in a folder that all of them see. The first one to answer says what the edit is known by;
+one that would make another result, or that keeps it elsewhere, is not used.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
+
+from ...errors import needed
+from ...version import SHARED_JOBS
+from ..server.comfy_place import Place
+from .ledger import Result
+from .row_work import Job, RowWork
+from .scheduler import Flight, Scheduler, Unfit, Worker
+
+PLAN, SEGMENTS, PIECES, JOIN = "plan", "segments", "pieces", "join"
+FOLLOWING = {PLAN: SEGMENTS, SEGMENTS: PIECES, PIECES: JOIN}
+SHARES = 16
+"""Jobs for each server, of segments and of pieces, where there are as many: each reads the
+instruction anew, but fewer would leave servers idle at the end."""
+
+
+@dataclass
+class Spread:
+    """One edit that is spread."""
+
+    job: Job
+    """The edit."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """What the first server said of it: key, folder, numbers of segments and pieces."""
+    left: int = 0
+    """Jobs of the present kind that have not ended."""
+    over: bool = False
+    """It has failed, or is done."""
+    began: float = 0.0
+    """When its first job did, by the monotonic clock."""
+    sent: dict[str, tuple[Place, str]] = field(default_factory=dict)
+    """Where its clip is by now: address → the server, and the clip's name there."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A job of a spread edit."""
+
+    edit: Spread
+    """Of this edit."""
+    kind: str
+    """PLAN, SEGMENTS, PIECES or JOIN."""
+    first: int = 0
+    """Number of its first segment or piece."""
+    count: int = 0
+    """How many."""
+
+    def __str__(self) -> str:
+        whole = self.edit.report.get(self.kind)
+        return f"{self.kind} {self.first + 1} to {self.first + self.count} of {whole}"
+
+
+class SpreadWork:
+    """What the scheduler does with shares, and what follows from each."""
+
+    def __init__(
+        self,
+        work: RowWork,
+        workers: list[Worker],
+        ended: Callable[[Flight, list[Result] | None, Exception | None], None],
+        say: Callable[[str], None],
+    ):
+        """`ended` is told of whole edits, as by a scheduler; `say` shows a line."""
+        self.work, self.servers, self._ended, self.say = work, len(workers), ended, say
+        self.scheduler = Scheduler(workers, self, self._follow, say)
+        self._lock = Lock()
+
+    def plans(self, jobs: list[Job]) -> list[Share]:
+        """The first job of each edit."""
+        return [Share(Spread(job), PLAN) for job in jobs]
+
+    def __call__(self, flight: Flight) -> Any:
+        """Does one share. Raises as `Scheduler.work`."""
+        share: Share = flight.job
+        edit, client = share.edit, flight.place.client
+        edit.began = edit.began or time.monotonic()
+        if client.url not in edit.sent:
+            edit.sent[client.url] = (flight.place, self.work.send(flight.place, edit.job.rows[0]))
+            self._agree(edit, self._do(flight, replace(share, kind=SEGMENTS, count=0)), flight)
+        if share.kind == JOIN:
+            clip = edit.sent[client.url][1]
+            return self.work.make(flight, edit.job, clip, edit.began)
+        return edit.report if share.kind == PLAN else self._do(flight, share)
+
+    def _do(self, flight: Flight, share: Share) -> dict[str, Any]:
+        row, clip = share.edit.job.rows[0], share.edit.sent[flight.place.client.url][1]
+        asked = share.kind, share.first, share.count
+        return self.work.share(flight, row, clip, *asked)
+
+    def _agree(self, edit: Spread, report: dict[str, Any], flight: Flight) -> None:
+        """Raises Unfit if a server makes another result than the first, or keeps it elsewhere."""
+        with self._lock:
+            first = edit.report or report
+            edit.report = first
+        name, wrong = flight.worker.name, ""
+        if report["key"] != first["key"]:
+            wrong = needed(
+                name,
+                "a card, torch or settings that give another result",
+                "the same as on the first server that answered",
+                "Use servers that are alike for one clip.",
+            )
+        elif report["folder"] != first["folder"]:
+            wrong = needed(
+                name,
+                "a folder of its own for what it samples",
+                "the one of the other servers",
+                f"Start each ComfyUI with {SHARED_JOBS} set to a folder that all of them see; with "
+                "--ray, give an --out that all nodes see.",
+            )
+        if wrong:
+            del edit.sent[flight.place.client.url]
+            raise Unfit(wrong)
+
+    def _follow(self, flight: Flight, result: Any, failed: Exception | None) -> None:
+        """Adds what comes next, or tells of the edit's end."""
+        share: Share = flight.job
+        edit = share.edit
+        if edit.over:
+            return
+        if failed is not None or share.kind == JOIN:
+            edit.over = True
+            self.scheduler.drop(lambda job: job.edit is edit)
+            for place, clip in edit.sent.values():
+                place.remove_files(clip, [])
+            self._ended(replace(flight, job=edit.job), result, failed)
+            return
+        if share.kind != PLAN:
+            self.say(f"        {edit.job.rows[0].name} · {share} · {flight.worker.name}")
+            edit.left -= 1
+        if not edit.left:
+            following = self._shares(edit, FOLLOWING[share.kind])
+            edit.left = len(following)
+            self.scheduler.add(following)
+
+    def _shares(self, edit: Spread, kind: str) -> list[Share]:
+        """The jobs of a kind. A clip of one segment is not worth more than one."""
+        if kind == JOIN or edit.report[SEGMENTS] == 1:
+            return [Share(edit, JOIN)]
+        whole = edit.report[kind]
+        length = -(-whole // (SHARES * self.servers))
+        return [
+            Share(edit, kind, first, min(length, whole - first))
+            for first in range(0, whole, length)
+        ]

@@ -1,0 +1,61 @@
+"""Results behind an fsspec URL: a folder that is renamed into, and a store that gets them whole."""
+
+import shutil
+
+import fsspec
+import pytest
+
+from sama_core.launch.batch.result_folder import UrlResults
+from sama_core.launch.progress import LaunchError
+
+from .stand_in_comfy import edit_of
+
+RED = ("--instruction", "make it red", "--seed", "7")
+
+
+@pytest.fixture(params=["file", "memory"])
+def url(request, tmp_path):
+    yield f"file://{tmp_path}/bucket/run" if request.param == "file" else "memory://bucket/run"
+    if request.param == "memory":
+        fsspec.filesystem("memory").rm("/bucket", recursive=True)
+
+
+def test_results_record_and_report_go_behind_a_url(run, server, clips, places, url):
+    clips("a.mp4", "day 1/b.mp4", "day 1/same.mp4")
+    files, root = fsspec.core.url_to_fs(url)
+    (clips() / "day 1/same.mp4").write_bytes(b"clip a.mp4")
+    code, printed, error = run("clips", *RED, "--server", server.url, "--out", url)
+    assert code == 0 and f"{url}/report.html" in printed, printed + error
+    assert files.cat(f"{root}/day 1/b.mp4") == edit_of(b"clip day 1/b.mp4", "make it red", 7)
+    assert files.cat(f"{root}/day 1/same.mp4") == files.cat(f"{root}/a.mp4")
+    assert {path.rpartition("/")[2] for path in files.find(root)} == {
+        *("a.mp4", "b.mp4", "same.mp4", "ledger.jsonl", "report.csv", "report.html")
+    }
+    here = places.runtime / "batches"
+    assert [*here.rglob("*.mp4")] == [], "nothing stays here but record and report"
+    assert len(server.edits) == 2
+    # Another machine, which has no record: it is fetched.
+    shutil.rmtree(here)
+    files.rm_file(f"{root}/day 1/b.mp4")
+    assert run("clips", *RED, "--server", server.url, "--out", url)[0] == 0
+    assert len(server.edits) == 3 and files.exists(f"{root}/day 1/b.mp4")
+
+
+def test_an_upload_that_fails_is_a_failed_row_and_leaves_nothing(run, server, clips, monkeypatch):
+    clips("a.mp4")
+    put = UrlResults.put
+
+    def refuse(self, part, name):
+        raise PermissionError("403 Forbidden")
+
+    monkeypatch.setattr(UrlResults, "put", refuse)
+    code, printed, _ = run("clips", *RED, "--server", server.url, "--out", "memory://refused")
+    assert code == 1 and "403 Forbidden" in printed
+    monkeypatch.setattr(UrlResults, "put", put)
+    assert run("clips", *RED, "--server", server.url, "--out", "memory://refused")[0] == 0
+    fsspec.filesystem("memory").rm("/refused", recursive=True)
+
+
+def test_a_url_that_cannot_be_used_is_named(tmp_path):
+    with pytest.raises(LaunchError, match="nosuch://bucket.*fsspec URL"):
+        UrlResults("nosuch://bucket/run", tmp_path, ())
