@@ -77,6 +77,9 @@ class SpreadWork:
         """`ended` is told of whole edits, as by a scheduler; `say` shows a line."""
         self.work, self.servers, self._ended, self.say = work, len(workers), ended, say
         self.scheduler = Scheduler(workers, self, self._follow, say)
+        self._first: Spread | None = None
+        self._standard: dict[str, Any] = {}
+        self._proven: set[str] = set()
         self._lock = Lock()
 
     def plans(self, jobs: list[Job]) -> list[Share]:
@@ -86,35 +89,66 @@ class SpreadWork:
     def __call__(self, flight: Flight) -> Any:
         """Does one share. Raises as `Scheduler.work`."""
         share: Share = flight.job
-        edit, client = share.edit, flight.place.client
+        edit = share.edit
         edit.began = edit.began or time.monotonic()
-        if client.url not in edit.sent:
-            edit.sent[client.url] = (flight.place, self.work.send(flight.place, edit.job.rows[0]))
-            self._agree(edit, self._do(flight, replace(share, kind=SEGMENTS, count=0)), flight)
+        self._prove(flight, edit)
+        if share.kind == PLAN:
+            edit.report = self._ask(flight, edit)
+            return edit.report
         if share.kind == JOIN:
-            clip = edit.sent[client.url][1]
-            return self.work.make(flight, edit.job, clip, edit.began)
-        return edit.report if share.kind == PLAN else self._do(flight, share)
+            return self.work.make(flight, edit.job, self._clip(flight, edit), edit.began)
+        report = self._do(flight, share)
+        self._compare(flight, report, edit.report)
+        return report
+
+    def _prove(self, flight: Flight, edit: Spread) -> None:
+        """Raises Unfit if a server makes another result than the first one, or keeps it elsewhere.
+
+        It is asked once, about the first clip, whose key the first server to answer has given.
+        """
+        url = flight.place.client.url
+        with self._lock:
+            if self._first is None:
+                self._standard, self._first = self._ask(flight, edit), edit
+                self._proven.add(url)
+        if url not in self._proven:
+            self._compare(flight, self._ask(flight, self._first), self._standard)
+            self._proven.add(url)
+
+    def _ask(self, flight: Flight, edit: Spread) -> dict[str, Any]:
+        """What a server says of an edit, of which it does nothing."""
+        report = self._do(flight, Share(edit, SEGMENTS))
+        if edit.over:
+            self._remove_clips(edit)
+        return report
 
     def _do(self, flight: Flight, share: Share) -> dict[str, Any]:
-        row, clip = share.edit.job.rows[0], share.edit.sent[flight.place.client.url][1]
+        clip = self._clip(flight, share.edit)
         asked = share.kind, share.first, share.count
-        return self.work.share(flight, row, clip, *asked)
+        return self.work.share(flight, share.edit.job.rows[0], clip, *asked)
 
-    def _agree(self, edit: Spread, report: dict[str, Any], flight: Flight) -> None:
-        """Raises Unfit if a server makes another result than the first, or keeps it elsewhere."""
-        with self._lock:
-            first = edit.report or report
-            edit.report = first
+    def _clip(self, flight: Flight, edit: Spread) -> str:
+        """Name of an edit's clip on a server, to which it is sent once."""
+        url = flight.place.client.url
+        if url not in edit.sent:
+            edit.sent[url] = (flight.place, self.work.send(flight.place, edit.job.rows[0]))
+        return edit.sent[url][1]
+
+    def _remove_clips(self, edit: Spread) -> None:
+        while edit.sent:
+            place, clip = edit.sent.popitem()[1]
+            place.remove_files(clip, [])
+
+    def _compare(self, flight: Flight, report: dict, standard: dict) -> None:
         name, wrong = flight.worker.name, ""
-        if report["key"] != first["key"]:
+        if report["key"] != standard["key"]:
             wrong = needed(
                 name,
                 "a card, torch or settings that give another result",
                 "the same as on the first server that answered",
                 "Use servers that are alike for one clip.",
             )
-        elif report["folder"] != first["folder"]:
+        elif report["folder"] != standard["folder"]:
             wrong = needed(
                 name,
                 "a folder of its own for what it samples",
@@ -123,7 +157,6 @@ class SpreadWork:
                 "--ray, give an --out that all nodes see.",
             )
         if wrong:
-            del edit.sent[flight.place.client.url]
             raise Unfit(wrong)
 
     def _follow(self, flight: Flight, result: Any, failed: Exception | None) -> None:
@@ -135,8 +168,7 @@ class SpreadWork:
         if failed is not None or share.kind == JOIN:
             edit.over = True
             self.scheduler.drop(lambda job: job.edit is edit)
-            for place, clip in edit.sent.values():
-                place.remove_files(clip, [])
+            self._remove_clips(edit)
             self._ended(replace(flight, job=edit.job), result, failed)
             return
         if share.kind != PLAN:

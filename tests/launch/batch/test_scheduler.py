@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sama_core.launch.batch.scheduler import Flight, Halt, Scheduler
+from sama_core.launch.batch.scheduler import Flight, Halt, Scheduler, Unfit
 from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client, Lost, Unreachable
 from sama_core.launch.server.comfy_place import Place
@@ -118,3 +118,33 @@ def test_halt_ends_everything_and_loses_no_job():
     trial.scheduler.run([1, 2, 3])
     assert list(trial.ends) == [1] and trial.scheduler.rest == [2, 3]
     assert str(trial.scheduler.halted) == "the disk is full"
+
+
+def test_a_worker_that_is_unfit_for_a_job_is_used_no_more_and_the_job_has_lost_no_try():
+    def work(flight):
+        if flight.worker.name == "other":
+            unfit.set()
+            raise Unfit("it is of another kind")
+        assert unfit.wait(10)
+        return flight.tries
+
+    unfit, workers = threading.Event(), [Fake("other"), Fake("same")]
+    trial = Trial(workers, work)
+    trial.scheduler.run(range(4))
+    assert trial.ends == dict.fromkeys(range(4), ("same", 0, None))
+    assert trial.said == ["other is not used any more: it is of another kind"]
+
+
+def test_jobs_that_follow_come_before_those_that_wait():
+    done = []
+
+    def end(flight, result, failed):
+        done.append(flight.job)
+        if flight.job == "a":
+            scheduler.add(["a1", "a2"])
+        if flight.job == "a1":
+            scheduler.drop(lambda job: job == "a2")
+
+    scheduler = Scheduler([Fake("one")], lambda flight: None, end, print, pause=0.01)
+    scheduler.run(["a", "b"])
+    assert done == ["a", "a1", "b"] and scheduler.rest == []

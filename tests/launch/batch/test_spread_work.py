@@ -1,0 +1,127 @@
+"""Which server does which share of a clip, with servers that are none."""
+
+from dataclasses import dataclass, field
+from threading import Event
+from types import SimpleNamespace
+
+import pytest
+
+from sama_core.launch.batch.row_work import Job
+from sama_core.launch.batch.spread_work import SpreadWork
+from sama_core.launch.server.client import Client
+from sama_core.launch.server.comfy_place import Place
+
+KEY, FOLDER = "0a", "f1"
+
+
+class Fake:
+    """A worker whose server says `key` and `folder` of every clip."""
+
+    def __init__(
+        self, number: int, key: str = KEY, folder: str = FOLDER, after: Event | None = None
+    ):
+        self.name, self.report, self.after = (
+            f"server {number}",
+            {"key": key, "folder": folder},
+            after,
+        )
+        self.place = Place(Client(f"http://nowhere:{number}"))
+
+    def connect(self) -> Place:
+        assert self.after is None or self.after.wait(10)
+        return self.place
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Work:
+    """What stands in for `RowWork`: `refuse` is a share that fails; work waits for `held`, which is
+    set when a server is left out."""
+
+    segments: int
+    pieces: int
+    refuse: tuple = ()
+    held: Event | None = None
+    asked: Event = field(default_factory=Event)
+    done: list = field(default_factory=list)
+    sent: list = field(default_factory=list)
+
+    def send(self, place, row) -> str:
+        self.sent.append(place.client.url)
+        return row.name.name
+
+    def share(self, flight, row, uploaded, part, first, count) -> dict:
+        self.asked.set()
+        if count:
+            assert self.held is None or self.held.wait(10)
+            self.done.append((part, first, count))
+        if (part, first) == self.refuse and count:
+            raise ValueError("it cannot be edited")
+        return {**flight.worker.report, "segments": self.segments, "pieces": self.pieces}
+
+    def make(self, flight, job, uploaded, began) -> list:
+        self.done.append("join")
+        return [f"result of {job.key}"]
+
+
+def spread(work: Work, *workers: Fake, clips: int = 1) -> tuple[list, list[str]]:
+    said: list[str] = []
+    ends: list = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if work.held is not None and "not used any more" in line:
+            work.held.set()
+
+    row = SimpleNamespace(name=SimpleNamespace(name="a.mp4"))
+    spreading = SpreadWork(
+        work,
+        list(workers),
+        lambda flight, result, failed: ends.append((flight.job.key, result, failed)),
+        say,
+    )
+    spreading.scheduler.pause = 0.01
+    jobs = [Job(str(number), [row]) for number in range(clips)]
+    spreading.scheduler.run(spreading.plans(jobs))
+    return ends, said
+
+
+def test_segments_then_pieces_then_one_join():
+    work = Work(segments=40, pieces=3)
+    ends, _ = spread(work, Fake(1), Fake(2))
+    assert ends == [("0", ["result of 0"], None)]
+    assert sorted(work.done[:20]) == [("segments", first, 2) for first in range(0, 40, 2)]
+    assert sorted(work.done[20:23]) == [("pieces", number, 1) for number in range(3)]
+    assert work.done[23:] == ["join"]
+    assert len(work.sent) == len(set(work.sent)) <= 2, "each server gets the clip once"
+
+
+def test_a_clip_of_one_segment_is_one_servers():
+    work = Work(segments=1, pieces=1)
+    assert spread(work, Fake(1))[0] == [("0", ["result of 0"], None)] and work.done == ["join"]
+
+
+@pytest.mark.parametrize(
+    ("unlike", "told"),
+    [({"key": "0b"}, "another result"), ({"folder": "f2"}, "SAMA_SHARED_JOBS")],
+)
+def test_a_server_that_is_unlike_the_first_is_left_out_of_all_clips(unlike, told):
+    work = Work(segments=4, pieces=1, held=Event())
+    first, other = Fake(1), Fake(2, after=work.asked, **unlike)
+    ends, said = spread(work, first, other, clips=3)
+    assert sorted(ends) == [(str(number), [f"result of {number}"], None) for number in range(3)]
+    (line,) = (line for line in said if "not used any more" in line)
+    assert line.startswith("server 2 is not used any more") and told in line
+    assert work.sent.count(other.place.client.url) == 1
+
+
+def test_one_share_that_fails_is_the_end_of_its_clip_alone():
+    work = Work(segments=3, pieces=1, refuse=("segments", 1))
+    ends, _ = spread(work, Fake(1), clips=2)
+    assert [(key, str(failed)) for key, _, failed in ends] == [
+        ("0", "it cannot be edited"),
+        ("1", "it cannot be edited"),
+    ]
+    assert "join" not in work.done
