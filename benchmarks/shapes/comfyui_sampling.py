@@ -70,6 +70,17 @@ class Sampled(NamedTuple):
     """Times the model was computed."""
     seconds: float
     """Processor time."""
+    first: tuple[Tensor, Tensor]
+    """The first call's velocities: video (B, 16, T, h, w) and semantic (B, S, E)."""
+    end: Tensor
+    """The latents as ComfyUI hands them on, with their semantic tokens attached."""
+
+    @property
+    def semantic(self) -> Tensor:
+        """The semantic tokens at the end (B, S, E)."""
+        from sama_core.comfyui.streams import carried_semantic
+
+        return carried_semantic(self.end)
 
 
 class Clips:
@@ -92,10 +103,12 @@ class Clips:
     def prepare(self, batch: EditBatch, seeds: Sequence[int]) -> None:
         """The batch that `sample` edits from now on."""
         from sama_core.comfyui.conditioning import attach_source, encode_instruction
+        from sama_core.comfyui.streams import JointShape
 
         config, form = self.model.model.dit_config, self.model.model.latent_format
         source = form.process_out(self.core.encode(to_bytes(batch.source)))
         size = (config.semantic_tokens, config.semantic_dim)
+        self.joint = JointShape(tuple(source.shape[1:]), size)
         self.noise = torch.stack([joint_noise(source.shape[1:], size, seed)[0] for seed in seeds])
         prompts = [encode_instruction(self.clip, words) for words in batch.instructions]
         self.prompts = [
@@ -108,8 +121,10 @@ class Clips:
         self.empty, self.seed = torch.zeros_like(source), seeds[0]
         self.sample(Setting("warm-up", 1))
 
-    def sample(self, setting: Setting) -> Sampled:
-        """Edit the batch."""
+    def sample(
+        self, setting: Setting, sigmas: Tensor | None = None, start: Tensor | None = None
+    ) -> Sampled:
+        """Edit the batch: over all of the schedule from noise, or over `sigmas` from `start`."""
         import comfy.sample
         import comfy.samplers
         from comfy.patcher_extension import WrappersMP
@@ -117,8 +132,8 @@ class Clips:
         calls = []
 
         def count(executor, *args, **kwargs):
-            calls.append(1)
-            return executor(*args, **kwargs)
+            calls.append(executor(*args, **kwargs))
+            return calls[-1]
 
         model = setting.patch(self.model).clone()
         # Wrappers added first are outermost: this one sees the calls that a cache lets through.
@@ -129,11 +144,13 @@ class Clips:
             self.noise,
             CFG,
             comfy.samplers.sampler_object("euler"),
-            flow_sigmas(setting.steps, self.shift),
+            flow_sigmas(setting.steps, self.shift) if sigmas is None else sigmas,
             *self.prompts,
-            self.empty,
+            self.empty if start is None else start,
             disable_pbar=True,
             seed=self.seed,
         )
         seconds = time.process_time() - started
-        return Sampled(self.model.model.latent_format.process_in(latents), len(calls), seconds)
+        video = self.model.model.latent_format.process_in(latents)
+        first = self.joint.unpack(calls[0])
+        return Sampled(video, len(calls), seconds, first, latents)

@@ -1,10 +1,10 @@
-"""Block-sparse attention on a model is refused by name.
+"""Block-sparse attention on a model: ComfyUI's own is served, any other is refused by name.
 
-It would drop most of what SAMA's semantic tokens attend to: their 65 queries are zero (no rotary
-position), so each must average all values. A sparse back end instead picks blocks of 64 tokens by
-their scores, which are all equal here, and its blocks do not begin where source, semantic tokens
-and target begin. The resulting picture is plausible and wrong. Dense back ends (sage, flash,
-PyTorch) pass.
+Such a back end looks at the blocks of keys that score best. What it gets and what becomes of the
+semantic tokens then: `model/token_order.py`. ComfyUI's Model Sparse Attention also sums up the
+blocks that it does not look at, so its methods sol-attn and sla come near the exact result
+(docs/attention.md). Its vsa needs trained weights, and back ends of other packs may drop the rest:
+the resulting picture would be plausible and wrong. Dense back ends (sage, flash, PyTorch) pass.
 
 How it is found: ComfyUI's Model Sparse Attention leaves a function in
 `optimized_attention_override` that comes from its module `nodes_sparse_attention` and holds its
@@ -21,9 +21,12 @@ from itertools import pairwise
 from types import FunctionType, MethodType
 
 from ..errors import ConditioningError, needed
+from ..model.token_order import BLOCK, BLOCK_SPARSE
 
 OVERRIDE = "optimized_attention_override"
 """The key of a model's own attention function in `transformer_options`."""
+SERVED = ("sol-attn", "sla")
+"""ComfyUI's methods that come near the exact result."""
 _CALLBACKS = "block_sparse_attention"
 """The key of ComfyUI's callbacks."""
 _WORDS = {
@@ -38,19 +41,34 @@ _WORDS = {
 _PLAIN = (str, bytes, int, float, bool, type(None), list, tuple, dict, set, frozenset)
 
 
-def refuse_sparse(patcher) -> None:
-    """Raises ConditioningError where a block-sparse back end is on `patcher` (a ModelPatcher)."""
+def refuse_sparse(patcher, training: bool = False) -> None:
+    """Raises ConditioningError where block-sparse attention on `patcher` (a ModelPatcher) is not
+    one of SERVED, and for any of them in a `training`, which needs gradients.
+    """
     name = sparse_backend(patcher)
-    if name:
+    if name and (training or name not in SERVED):
+        instead = "" if training else ", or Model Sparse Attention with sol-attn"
         raise ConditioningError(
             needed(
                 "attention",
                 f"block-sparse attention ({name})",
-                "dense attention: SAMA's semantic tokens attend to all",
+                f"dense attention{instead}: SAMA's semantic tokens attend to all",
                 "Remove Model Sparse Attention, or the pack's own node for it, from between loader "
                 "and sampler; Model Attention Backend and sage attention may stay.",
             )
         )
+
+
+def serve_sparse(guider) -> str:
+    """Have a run's self-attention prepared for block-sparse attention, where the model has it.
+
+    To be called on the run's own clone of the options, after `refuse_sparse`. Returns a remark.
+    """
+    name = sparse_backend(guider.model_patcher)
+    if not name:
+        return ""
+    guider.model_options.setdefault("transformer_options", {}).setdefault(BLOCK_SPARSE, BLOCK)
+    return f"Model Sparse Attention ({name}) is on: this edit is near the exact one, not equal."
 
 
 def sparse_backend(patcher) -> str:

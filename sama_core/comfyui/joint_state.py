@@ -33,7 +33,7 @@ from . import (
     train_lora,
     video_view,
 )
-from .attention_backends import refuse_sparse
+from .attention_backends import refuse_sparse, serve_sparse
 from .model import require_sama, require_wan_latent
 from .streams import JointShape, attach_semantic, carried_semantic, find_packed, fit_semantic
 
@@ -90,9 +90,10 @@ def outer_sample(
     whose values are not finite.
     """
     guider = executor.class_obj
-    refuse_sparse(guider.model_patcher)
+    training = train_lora.is_training(sampler)
+    refuse_sparse(guider.model_patcher, training)
     non_finite.refuse_inputs(guider, noise, latent_image, sigmas)
-    if train_lora.is_training(sampler):
+    if training:
         kwargs.update({"latent_shapes": latent_shapes} if latent_shapes else {})
         rest = (sigmas, denoise_mask, callback, disable_pbar, seed)
         return train_lora.train(executor, guider, noise, latent_image, sampler, *rest, **kwargs)
@@ -130,6 +131,7 @@ def _adapt(guider, run: "_Run", sigmas: Tensor) -> None:
     node_progress.show_remarks(
         [
             *_warn_of_lacks(guider, run),
+            serve_sparse(guider),
             anchors.warn(guider),
             distilled.warn(guider, sigmas),
             video_view.adapt_conditioning(guider.conds, run.shape),

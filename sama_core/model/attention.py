@@ -10,6 +10,7 @@ from torch.nn import functional
 from .memory_law import NORM_SLICE, token_slices
 from .once_per_run import once
 from .rotary import RotaryTable
+from .token_order import AS_IT_IS, TOKEN_ORDER, TokenOrder
 
 AttentionFn = Callable[..., Tensor]
 """`fn(q, k, v, heads, transformer_options=…)`: (B, N, D) tensors in, (B, N, D) out. ComfyUI's
@@ -79,14 +80,21 @@ class SelfAttention(_Projections):
     ) -> Tensor:
         """`x` (B, N, D) → (B, N, D). `attn1_patch` hooks get the attention's output, q and k."""
         options = {} if transformer_options is None else transformer_options
-        q = self._normalise(self.q(x), self.norm_q, freqs)
-        k = self._normalise(self.k(x), self.norm_k, freqs)
-        out = self.attention(q, k, self.v(x), self.num_heads, transformer_options=options)
-        for patch in options.get("patches", {}).get("attn1_patch", ()):
-            out = patch(
-                {"x": out, "q": self._heads(q), "k": self._heads(k), "transformer_options": options}
-            )
+        order: TokenOrder = options.get(TOKEN_ORDER, AS_IT_IS)
+        patches = options.get("patches", {}).get("attn1_patch", ())
+        q = order.arrange(self._normalise(self.q(x), self.norm_q, freqs))
+        k = order.arrange(self._normalise(self.k(x), self.norm_k, freqs))
+        v = order.arrange(self.v(x))
+        out = self.attention(q, k, v, self.num_heads, transformer_options=options)
+        kept = {"q": q, "k": k} if patches else {}
         del q, k
+        out = order.finish(out, v)
+        del v
+        for patch in patches:
+            seen = {name: self._heads(order.undo(each)) for name, each in kept.items()}
+            out = patch({"x": out, **seen, "transformer_options": options})
+            del seen
+        del kept
         return self.o(out)
 
 

@@ -15,6 +15,7 @@ from .config import DitConfig
 from .once_per_run import once
 from .rotary import UNSCALED, GridScale, RotaryTable, grid_table, sequence_table
 from .semantic import SemanticHead, SemanticProjector
+from .token_order import AS_IT_IS, BLOCK_SPARSE, TOKEN_ORDER, BlockOrder
 from .tokens import SEMANTIC, SOURCE, TARGET, TokenLayout
 
 
@@ -205,6 +206,8 @@ class SamaDiT(nn.Module):
         options.update(
             grid_sizes=torch.Size(grid), total_blocks=len(self.blocks), block_type="double"
         )
+        block = options.get(BLOCK_SPARSE)
+        options[TOKEN_ORDER] = BlockOrder.of(layout, x.device, block) if block else AS_IT_IS
         replace = options.get("patches_replace", {}).get("dit", {})
         after_block = options.get("patches", {}).get("double_block", ())
         for index, block in enumerate(self.blocks):
