@@ -1,4 +1,4 @@
-"""Block-sparse attention is refused by name before anything is loaded; dense back ends run."""
+"""Block-sparse attention is served or refused by name; dense back ends run, low precision too."""
 
 from functools import partial
 from types import ModuleType, SimpleNamespace
@@ -6,7 +6,12 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from .graphs import long_edit, whole_edit
+from benchmarks.attention import low_precision
+from sama_core.errors import ConditioningError
+from sama_core.model.token_order import BLOCK_SPARSE
+
+from ..harness.golden import distance
+from .graphs import SMALL_AREA, Edit, long_edit, whole_edit
 
 OVERRIDE = "optimized_attention_override"
 SOL, SLA, VSA = (
@@ -172,30 +177,41 @@ def test_core_model_attention_backend_passes(model):
         assert sparse_backend(model) == ""
 
 
-@pytest.mark.parametrize("sampler", ["KSampler", "SAMAEdit", "SAMALongEdit", "SAMAAnchorPreview"])
-def test_every_sampler_refuses_before_anything_is_computed(comfyui, edit, monkeypatch, sampler):
-    """The error names the back end and the node to remove."""
+@pytest.fixture
+def put_on(edit, monkeypatch):
+    """A function: the graph with a node between loader and sampler that does this to the model."""
     import nodes
 
+    def between(change) -> None:
+        class Node:
+            RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "patch", "harness"
+
+            @classmethod
+            def INPUT_TYPES(cls):
+                return {"required": {"model": ("MODEL",)}}
+
+            def patch(self, model):
+                model = model.clone()
+                change(model)
+                return (model,)
+
+        monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "HarnessAttention", Node)
+        edit.patch("HarnessAttention")
+
+    return between
+
+
+@pytest.mark.parametrize("sampler", ["KSampler", "SAMAEdit", "SAMALongEdit", "SAMAAnchorPreview"])
+def test_every_sampler_refuses_before_anything_is_computed(
+    comfyui, edit, put_on, monkeypatch, sampler
+):
+    """The error names the back end and the node to remove."""
     from sama_core.model.dit import SamaDiT
 
-    class Sparse:
-        RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "patch", "harness"
-
-        @classmethod
-        def INPUT_TYPES(cls):
-            return {"required": {"model": ("MODEL",)}}
-
-        def patch(self, model):
-            model = model.clone()
-            core_node(model, SOL)
-            return (model,)
-
-    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "HarnessSparse", Sparse)
     monkeypatch.setattr(
         SamaDiT, "forward", lambda *args, **kwargs: pytest.fail("the model was run")
     )
-    edit.patch("HarnessSparse")
+    put_on(lambda model: core_node(model, VSA))
     link = (
         edit.ksampler()
         if sampler == "KSampler"
@@ -205,5 +221,98 @@ def test_every_sampler_refuses_before_anything_is_computed(comfyui, edit, monkey
         edit.nodes[link[0]]["class_type"] = sampler
         edit.nodes[link[0]]["inputs"] |= {"anchors": 1, "first_frame": 0}
     result = comfyui.run(edit.nodes, keep=[link[0]])
-    assert "block-sparse attention (sol-attn)" in result.errors[0]
+    assert "block-sparse attention (vsa)" in result.errors[0]
     assert "Remove Model Sparse Attention" in result.errors[0]
+
+
+@pytest.mark.parametrize("settings", [SOL, SLA])
+def test_a_training_refuses_what_sampling_is_served(model, settings):
+    from sama_core.comfyui.attention_backends import refuse_sparse
+
+    core_node(model, settings)
+    refuse_sparse(model)
+    with pytest.raises(ConditioningError, match="block-sparse attention"):
+        refuse_sparse(model, training=True)
+
+
+class Spoilt:
+    """A back end that is right for all rows but the last 65 of self-attention."""
+
+    def __init__(self, settings: dict):
+        self.__dict__.update(settings)
+        self.calls = 0
+
+    def override(self, func, q, k, v, heads, **named):
+        out = func(q, k, v, heads, **named)
+        if q.shape != k.shape:
+            return out
+        self.calls += 1
+        return torch.cat([out[:, :-65], torch.full_like(out[:, -65:], torch.nan)], dim=1)
+
+
+@pytest.mark.parametrize("settings", [SOL, SLA])
+def test_served_back_ends_are_asked_for_video_rows_only(comfyui, edit, put_on, sampled, settings):
+    """On the real graph: the semantic rows of both streams' edit are exact without it."""
+    back_end = Spoilt(settings)
+    put_on(
+        lambda model: model.model_options["transformer_options"].update(
+            {OVERRIDE: back_end.override}
+        )
+    )
+    out = edit.sample()
+    assert back_end.calls == 2 * 3  # two blocks, three steps; one call for both conditionings
+    assert distance(out["video"], sampled["video"])[0] < 1e-5
+    assert distance(out["semantic"], sampled["semantic"])[0] < 1e-5
+
+
+def test_a_model_is_as_before_without_its_sparse_attention(comfyui, edit, put_on, sampled):
+    """The preparation is the run's, not the model's."""
+    put_on(
+        lambda model: model.model_options["transformer_options"].update(
+            {OVERRIDE: Spoilt(SOL).override}
+        )
+    )
+    patched = edit.values(edit.model)
+    edit.sample()
+    assert BLOCK_SPARSE not in patched.model_options["transformer_options"]
+    del patched.model_options["transformer_options"][OVERRIDE]
+    plain = Edit(comfyui, edit.models, area=SMALL_AREA)
+    assert torch.equal(plain.sample()["video"], sampled["video"])
+
+
+def kernel_of_sage(q, k, v, tensor_layout, smooth_k, **named):
+    """SageAttention's own function, emulated: int8 queries and keys, fp16 values."""
+    assert tensor_layout == "NHD"
+    parts = (part.transpose(1, 2) for part in (q, k, v))
+    return low_precision.attend(*parts, values="fp16", smooth=smooth_k).transpose(1, 2)
+
+
+def kernel_of_flash(q, k, v, **named):
+    """flash-attn's own function, emulated: everything in bfloat16."""
+    parts = (part.transpose(1, 2) for part in (q, k, v))
+    return low_precision.to_bfloat16(*parts).transpose(1, 2).contiguous()
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel", "function", "video", "semantic"),
+    [
+        ("sageattn", kernel_of_sage, "attention_sage", 0.01, 0.01),
+        ("flash_attn_func", kernel_of_flash, "attention_flash", 0.01, 0.01),
+    ],
+)
+def test_cores_own_functions_of_low_precision(
+    comfyui, edit, put_on, sampled, monkeypatch, name, kernel, function, video, semantic
+):
+    """On the real graph, with the kernel emulated that a CPU has not: near in both streams."""
+    from comfy.ldm.modules import attention
+
+    monkeypatch.setattr(attention, name, kernel, raising=False)
+    run = getattr(attention, function)
+    put_on(
+        lambda model: model.model_options["transformer_options"].update(
+            {OVERRIDE: lambda func, *args, **named: run(*args, **named)}
+        )
+    )
+    out = edit.sample()
+    assert 0 < distance(out["video"], sampled["video"])[0] < video
+    assert 0 < distance(out["semantic"], sampled["semantic"])[0] < semantic
