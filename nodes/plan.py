@@ -1,17 +1,24 @@
 """Planning: what an edit will need, before a weight is read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
 
 from ..sama_core.comfyui.loaders import WEIGHT_DTYPES
-from ..sama_core.comfyui.plan import calibrations, this_machine
-from ..sama_core.geometry import WAN_21
+from ..sama_core.comfyui.plan import calibrations, named_machine
+from ..sama_core.comfyui.video import video_size
+from ..sama_core.geometry import DEFAULT_AREA, WAN_21, Lattice
+from ..sama_core.plan.cards import list_cards
+from ..sama_core.plan.in_minutes import plan_minutes
+from ..sama_core.plan.minutes_text import list_choices, report_minutes
 from ..sama_core.plan.planning import make_plan
 from ..sama_core.plan.read_model import read_model
-from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_sizes, fitted_clip
+from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_sizes
 from ..sama_core.plan.summary import report, verdict_first
+from ..sama_core.plan.trade_offs import Wish
+from ..sama_core.plan.whole_clip import AskedClip, ask_at_once, ask_in_segments
 from ..sama_core.released_files import release_of
 from .inputs import (
     CFG,
@@ -26,7 +33,7 @@ from .inputs import (
 )
 
 FOLDERS = ("diffusion_models", "unet_gguf")
-AUTOMATIC = "automatic"
+AUTOMATIC, THIS_COMPUTER = "automatic", "this computer"
 
 
 def _model_files() -> list[str]:
@@ -72,7 +79,7 @@ def _size_inputs() -> list[io.Input]:
             min=1,
             max=MAX_FRAMES,
             tooltip="Frames to edit at once; padded to 4k+1. Default 81, as SAMA was "
-            "released. Not used with images or clip_info.",
+            "released. Not used with images, clip_info or video.",
         ),
         io.Int.Input(
             "width",
@@ -92,6 +99,46 @@ def _size_inputs() -> list[io.Input]:
     ]
 
 
+def _time_inputs() -> list[io.Input]:
+    """Optional and last, so that graphs saved by earlier versions load and run as before."""
+    return [
+        io.Float.Input(
+            "minutes",
+            default=0.0,
+            min=0.0,
+            max=100_000.0,
+            step=0.5,
+            optional=True,
+            tooltip="The time you have, in minutes. Above 0 the node shows the best edit that is "
+            "finished in time, and two quicker ones, each with a button that copies its settings "
+            "to the edit node. Default 0: off.",
+        ),
+        io.Boolean.Input(
+            "step_lora",
+            default=True,
+            optional=True,
+            advanced=True,
+            tooltip="With minutes: whether a step-distilled LoRA may be planned with. It saves "
+            "most of the time; how it edits with SAMA is untested. Default on.",
+        ),
+        io.Combo.Input(
+            "card",
+            options=[THIS_COMPUTER, *list_cards()],
+            default=THIS_COMPUTER,
+            optional=True,
+            advanced=True,
+            tooltip="Plan for another graphics card in this computer, all of its memory free. "
+            "Default this computer, as it is now.",
+        ),
+        io.Video.Input(
+            "video",
+            optional=True,
+            tooltip="From Load Video, instead of frames, width and height: all of its frames, in "
+            "the segments of SAMA Edit Whole Video.",
+        ),
+    ]
+
+
 class Plan(io.ComfyNode):
     """Model file + size of a clip → what it needs, how long it takes, and what would fit."""
 
@@ -104,8 +151,17 @@ class Plan(io.ComfyNode):
             category="SAMA/load",
             description="Computes from a model file's header and a clip's size what an edit will "
             "need: tokens, work, memory on the card and in RAM, time, and the nearest setting "
-            "that fits. No weight is read.",
-            search_aliases=["vram", "memory", "how long", "estimate", "out of memory", "oom"],
+            "that fits; and what is finished in the minutes that you have. No weight is read.",
+            search_aliases=[
+                "vram",
+                "memory",
+                "how long",
+                "estimate",
+                "out of memory",
+                "oom",
+                "minutes",
+                "faster",
+            ],
             is_output_node=True,
             not_idempotent=True,
             inputs=[
@@ -141,6 +197,7 @@ class Plan(io.ComfyNode):
                     optional=True,
                     tooltip="From SAMA Source Video, instead of frames, width and height.",
                 ),
+                *_time_inputs(),
             ],
             outputs=[
                 io.String.Output(
@@ -174,11 +231,15 @@ class Plan(io.ComfyNode):
         text_encoder_name=AUTOMATIC,
         images=None,
         clip_info=None,
+        minutes=0.0,
+        step_lora=True,
+        card=THIS_COMPUTER,
+        video=None,
     ) -> io.NodeOutput:
         path = _model_path(model_name) or folder_paths.get_full_path_or_raise(
             FOLDERS[0], model_name
         )
-        config, weights, _ = read_model(
+        config, weights, area = read_model(
             path, None if base_model == NO_BASE else _model_path(base_model)
         )
         steps, cfg, _ = release_of(config.text_dim).sampling.fill(steps, cfg)
@@ -186,18 +247,38 @@ class Plan(io.ComfyNode):
         if text_encoder_name != AUTOMATIC:
             encoder = folder_paths.get_full_path_or_raise("text_encoders", text_encoder_name)
             sizes["text_encoder"] = Path(encoder).stat().st_size
-        size = _clip_size(frames, width, height, images, clip_info)
-        clip, remarks = fitted_clip(*size, lattice=config.lattice)
-        request = Request(clip, config, weights, weight_dtype, steps, cfg, remarks=remarks, **sizes)
-        found = make_plan(request, this_machine(), calibrations())
-        text = report(found)
-        return io.NodeOutput(text, found.fits, ui=report_ui(text, verdict_first(text)))
+        typed = (frames, width, height)
+        asked = _ask_clip(typed, images, clip_info, video, area or DEFAULT_AREA, config.lattice)
+        request = Request(
+            asked.clip, config, weights, weight_dtype, steps, cfg, remarks=asked.remarks, **sizes
+        )
+        machine = named_machine(None if card == THIS_COMPUTER else card)
+        found = make_plan(request, machine, calibrations())
+        text, in_node, choices = report(found), verdict_first(report(found)), []
+        if minutes:
+            wish = Wish.of(request, asked.frames, asked.size, step_lora)
+            timed = plan_minutes(wish, minutes, machine, calibrations())
+            text = f"{report_minutes(timed)}\n{text}"
+            in_node = f"{report_minutes(timed, listed=False)}\n{in_node}"
+            choices = list_choices(timed)
+        ui = {**report_ui(text, in_node), "sama_choices": choices}
+        return io.NodeOutput(text, found.fits, ui=ui)
 
 
-def _clip_size(frames: int, width: int, height: int, images, clip_info) -> tuple[int, int, int]:
-    """Frames, width and height: a connected clip's before those that were typed."""
+def _ask_clip(
+    typed: tuple[int, int, int], images, clip_info, video, area: int, lattice: Lattice
+) -> AskedClip:
+    """A connected clip before the frames, width and height that were `typed`.
+
+    A video is fitted to `area`, as SAMA Edit Whole Video would.
+    """
     if images is not None:
-        return images.shape[0], images.shape[2], images.shape[1]
+        return ask_at_once(images.shape[0], (images.shape[2], images.shape[1]), lattice=lattice)
     if clip_info is not None:
-        return clip_info.padded_count, clip_info.fitted_width, clip_info.fitted_height
-    return frames, width, height
+        size = clip_info.fitted_width, clip_info.fitted_height
+        asked = ask_at_once(clip_info.padded_count, size, lattice=lattice)
+        return replace(asked, size=(clip_info.width, clip_info.height))
+    if video is not None:
+        frames, width, height = video_size(video)
+        return ask_in_segments(frames or typed[0], (width, height), area, lattice)
+    return ask_at_once(typed[0], typed[1:], lattice=lattice)

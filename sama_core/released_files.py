@@ -145,6 +145,8 @@ OWN_STEPS, OWN_CFG = 0, -1.0
 """Steps and cfg that stand for the model's own."""
 DISTILLED_STEPS, DISTILLED_CFG = 6, 1.0
 """What a step-distilled LoRA asks for. Unverified: none was run on SAMA."""
+MANY_STEPS = 12
+"""Up to this many steps suit a step-distilled LoRA."""
 
 
 @dataclass(frozen=True)

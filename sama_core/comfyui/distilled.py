@@ -13,14 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..released_files import DISTILLED_CFG, DISTILLED_STEPS, OwnSampling, release_of
+from ..released_files import (
+    DISTILLED_CFG,
+    DISTILLED_STEPS,
+    MANY_STEPS,
+    OwnSampling,
+    release_of,
+)
 from .model import require_sama
 from .non_finite import cfg_of
 
 KEY = "sama_distilled"
 """The attachment of a ModelPatcher that holds its distilled LoRAs."""
-MANY_STEPS = 12
-"""Up to this many steps suit a step-distilled LoRA."""
 _TITLES = ("ss_output_name", "modelspec.title", "title", "name")
 """Metadata with the LoRA's own name; a description may name another LoRA."""
 

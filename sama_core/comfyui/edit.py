@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ConditioningError, needed
+from ..geometry import LatentShape
 from ..model.schedule import DEFAULT_SHIFT, flow_sigmas
+from ..plan.sooner import RunningEdit
 from ..region import FittedClip, paste_back
 from ..released_files import OWN_CFG, OWN_STEPS
 from .anchors import start_edit
@@ -28,7 +30,7 @@ from .conditioning import (
     encode_source,
     require_wan_vae,
 )
-from .distilled import advice, own_sampling
+from .distilled import advice, loras_on, own_sampling
 from .joint_state import prepare
 from .model import lattice_of_model, require_text
 from .node_progress import Stages, keep_remark
@@ -164,6 +166,7 @@ class EditRun:
             (positive, negative), start = start_edit(prompts, source, clip, self.vae)
         with self.stages.stage("sampling"):
             latent = start["samples"]
+            advise = self._running(latent).advise
             return comfy.sample.sample_custom(
                 self.model,
                 comfy.sample.prepare_noise(latent, seed) if noise is None else noise,
@@ -174,10 +177,18 @@ class EditRun:
                 negative,
                 latent,
                 start.get("noise_mask"),
-                callback=self.stages.on_step(self.model),
+                callback=self.stages.on_step(self.model, advise),
                 disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
                 seed=seed,
             )
+
+    def _running(self, latent: Tensor) -> RunningEdit:
+        """What the time of sampling a latent (1, 16, T, H/8, W/8) depends on."""
+        settings, lattice = self.settings, lattice_of_model(self.model)
+        shape = LatentShape(*latent.shape[2:], lattice)
+        config, distilled = self.model.model.dit_config, bool(loras_on(self.model))
+        times = self.stages.times
+        return RunningEdit(config, shape, times.steps, settings.cfg, times.runs, distilled)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Frames (F, H, W, 3) of a latent (1, 16, T, H/8, W/8). Raises SamplingError for NaN."""

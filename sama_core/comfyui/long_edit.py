@@ -24,6 +24,7 @@ from ..long import (
     segment_noise,
     segment_seed,
 )
+from ..plan.whole_clip import OVERLAP_FRAMES
 from ..region import FittedClip
 from ..released_files import SAMA_14B
 from .conditioning import encode_source
@@ -31,7 +32,7 @@ from .edit import EditRun, EditSettings, paste_outside
 from .model import lattice_of_model
 from .run_identity import RunIdentity
 
-SEGMENT_FRAMES, OVERLAP_FRAMES = SAMA_14B.frames, 16
+SEGMENT_FRAMES = SAMA_14B.frames
 STORE_GIB = 8
 SEGMENT_SEEDS = ("independent", "consecutive")
 _LATENT = "latent"

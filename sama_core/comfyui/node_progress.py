@@ -248,16 +248,21 @@ class Stages:
         self.done += self._UNITS.get(name, 0)
         self.bar.update_absolute(self.done)
 
-    def on_step(self, model) -> Callable:
-        """A sampler callback: moves the bar, shows the step, its seconds, the time that is left and
-        ComfyUI's own live preview. Ask for it when the sampling begins."""
+    def on_step(self, model, advise: Callable[[float, float], str] | None = None) -> Callable:
+        """A sampler callback: moves the bar, shows the step, its seconds, the time that is left,
+        what would be sooner, and ComfyUI's own live preview. Ask for it when the sampling begins.
+
+        `advise(seconds of a step, seconds left)` says what would be sooner.
+        """
         previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         start = self.done
         self.times.begin()
 
         def callback(step: int, x0: Tensor, _x: Tensor, total: int) -> None:
             text = f"sampling, step {step + 1} of {total}, {self.times.step(step + 1, total)}"
-            self.show("SAMA: " + ", ".join(filter(None, (text, self.note, self.advice))))
+            line = "SAMA: " + ", ".join(filter(None, (text, self.note, self.advice)))
+            sooner = advise(self.times.a_step, self.times.left) if advise else ""
+            self.show(f"{line}. {sooner}" if sooner else line)
             self.done = start + min(step + 1, self.steps)
             picture = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
             self.bar.update_absolute(self.done, preview=picture)

@@ -10,6 +10,7 @@ import torch
 
 from ..geometry import LatentShape
 from ..model.config import DitConfig
+from ..plan.cards import name_machine
 from ..plan.machine import CPU, MPS, NVIDIA, OTHER_GPU, Machine, processor
 from ..plan.planning import Plan, make_plan
 from ..plan.request import Request, encoder_sizes
@@ -42,6 +43,18 @@ def this_machine(held_ram: int = 0) -> Machine:
         program=0,
         **ram,
     )
+
+
+def named_machine(card: str | None) -> Machine:
+    """This computer, or with `card`, one of `list_cards()`, this computer with that card, empty.
+
+    Raises InputError for a card that is not known.
+    """
+    here = this_machine()
+    if card is None:
+        return here
+    named = name_machine(card)
+    return replace(named, free_ram=here.free_ram, total_ram=here.total_ram, program=here.program)
 
 
 def calibrations() -> list[Calibration]:

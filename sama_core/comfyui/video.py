@@ -149,6 +149,16 @@ def open_video(video: Input.Video) -> Opened:
     )
 
 
+def video_size(video: Input.Video) -> tuple[int, int, int]:
+    """Frames, width and height of a VIDEO as ComfyUI shows it; 0 frames where the file does not
+    say how many it has.
+    """
+    found = open_video(video)
+    facts = found.source.facts()
+    count = resolve_range(found, ClipRange(), Seconds()).count_in(facts.frame_count)
+    return count or 0, facts.width, facts.height
+
+
 def resolve_range(found: Opened, clip_range: ClipRange, seconds: Seconds) -> ClipRange:
     """The wanted frames, counted in the whole source.
 

@@ -123,6 +123,18 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     add_sampling(command)
     _add_machine(command)
     add(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="the best edit that is finished in so many minutes, and two quicker ones: frames, "
+        "size, steps, LoRA and weights, as settings to copy",
+    )
+    add(
+        "--no-step-lora",
+        action="store_true",
+        help="with --minutes: without a step-distilled LoRA",
+    )
+    add(
         "--train",
         nargs="+",
         metavar=("RECIPE", "setting=value"),
@@ -144,7 +156,12 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
         metavar="GB",
         help="plan for a card with this much memory (default: the card here)",
     )
-    add("--card", metavar="NAME", help='its name, for the time, such as "RTX 4090"')
+    add(
+        "--card",
+        metavar="NAME",
+        help='its name, for the time, such as "RTX 4090"; without --vram with the memory that '
+        "it is sold with",
+    )
     add(
         "--ram",
         type=float,

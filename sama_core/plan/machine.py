@@ -1,17 +1,15 @@
 """The card and the computer that a plan is made for.
 
-`Machine` holds the facts, `processor` and `memory` read those of the computer from the system
-without any library, and `peak` gives the speed that makers publish for their cards.
+`Machine` holds the facts; `processor` and `memory` read those of the computer from the system
+without any library.
 """
 
 import ctypes
 import os
 import platform
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 GIB, MIB = 1 << 30, 1 << 20
 NVIDIA, OTHER_GPU, MPS, CPU = "nvidia", "other GPU", "MPS", "CPU"
@@ -123,84 +121,3 @@ def _windows_memory() -> tuple[int | None, int | None]:
     ):
         return None, None
     return status.free, status.total
-
-
-class Peak(NamedTuple):
-    """Operations per second of dense matrix products."""
-
-    bf16: float
-    """With bfloat16 factors and float32 sums."""
-    fp8: float | None
-    """With fp8 factors; None for cards without fp8."""
-
-
-EFFICIENCY = (0.35, 0.60)
-"""Lowest and highest fraction of the peak that attention and large matrix products of a video model
-reach. Assumed, not measured."""
-TRANSFER = (6e9, 40e9)
-"""Bytes per second from RAM to the card: PCIe 3.0 x16 with pageable memory, and PCIe 5.0 x16.
-Assumed, not measured."""
-
-# Peaks as published, in TFLOPS, without sparsity. GeForce cards: float32, from the appendices of
-# NVIDIA's Ampere GA102, Ada and Blackwell whitepapers. There bfloat16 is twice the float32 figure
-# (71.2 and 35.6 for the RTX 3090, 165.2 and 82.6 for the RTX 4090) and fp8 twice bfloat16.
-_GEFORCE_FLOAT32 = {
-    "3050": 9.1,
-    "3060": 12.7,
-    "3060ti": 16.2,
-    "3070": 20.3,
-    "3070ti": 21.7,
-    "3080": 29.8,
-    "3080ti": 34.1,
-    "3090": 35.6,
-    "3090ti": 40.0,
-    "4060": 15.1,
-    "4060ti": 22.1,
-    "4070": 29.1,
-    "4070super": 35.5,
-    "4070ti": 40.1,
-    "4070tisuper": 44.1,
-    "4080": 48.7,
-    "4080super": 52.2,
-    "4090": 82.6,
-    "5060": 19.2,
-    "5060ti": 23.7,
-    "5070": 30.9,
-    "5070ti": 43.9,
-    "5080": 56.3,
-    "5090": 104.8,
-}
-# Other cards: bfloat16 and fp8, from their data sheets.
-_OTHERS = {
-    "a100": (312, None),
-    "a100pcie": (312, None),
-    "a40": (149.7, None),
-    "a10": (125, None),
-    "rtxa6000": (154.8, None),
-    "l4": (121, 242),
-    "l40": (181, 362),
-    "l40s": (362, 733),
-    "rtx6000adageneration": (364.2, 728.5),
-    "h100pcie": (756, 1513),
-    "h100nvl": (835, 1671),
-    "h100": (989, 1979),
-    "h200": (989, 1979),
-}
-# Maker, series, memory and socket, which torch adds to a card's name: "NVIDIA A100-SXM4-80GB".
-_BESIDE_THE_NAME = re.compile(r"nvidia|geforce|tesla|\b\d+ ?gb\b|\bhbm\de?\b|\bsxm\d?\b")
-
-
-def peak(card: str | None) -> Peak | None:
-    """The published peak of a card, by the name torch gives it; None for cards not in the tables.
-
-    Laptop cards are left out: they share names with desktop cards and are slower.
-    """
-    if not card or re.search(r"laptop|max-q|mobile", card.lower()):
-        return None
-    name = re.sub("[^a-z0-9]", "", _BESIDE_THE_NAME.sub("", card.lower()))
-    number = name.removeprefix("rtx")
-    if number in _GEFORCE_FLOAT32:
-        float32 = _GEFORCE_FLOAT32[number]
-        return Peak(2e12 * float32, None if number.startswith("30") else 4e12 * float32)
-    bf16, fp8 = _OTHERS.get(name, (None, None))
-    return Peak(bf16 * 1e12, fp8 and fp8 * 1e12) if bf16 else None

@@ -64,7 +64,7 @@ def _fewer_frames(request: Request) -> Iterator[tuple[str, Request]]:
 
 
 def _smaller_areas(request: Request) -> Iterator[tuple[str, Request]]:
-    for width, height in _sizes(request.clip):
+    for width, height in list_sizes(request.clip):
         yield (
             f"frames of {width}x{height}",
             request.with_clip(replace(request.clip, height=height, width=width)),
@@ -87,7 +87,7 @@ def _smaller_everything(request: Request) -> Iterator[tuple[str, Request]]:
         replace(whole, frames=count, height=height, width=width)
         for count in frames
         if count <= whole.frames
-        for width, height in _sizes(whole)
+        for width, height in list_sizes(whole)
     ]
     for clip in sorted(clips, key=lambda clip: -clip.frames * clip.height * clip.width):
         for file, lighter in files:
@@ -99,7 +99,7 @@ def _smaller_everything(request: Request) -> Iterator[tuple[str, Request]]:
             yield " and ".join(words), lighter.with_clip(clip)
 
 
-def _sizes(clip: ClipShape) -> list[tuple[int, int]]:
+def list_sizes(clip: ClipShape) -> list[tuple[int, int]]:
     """Width and height of buckets of the clip's aspect with fewer pixels, largest first."""
     area = clip.width * clip.height
     found = dict.fromkeys(
@@ -154,11 +154,26 @@ def make_plan(request: Request, machine: Machine, calibrations: Iterable[Calibra
     load, latent = request.load(machine), request.clip.latent()
     placed, flops = budget(load, machine), forward_flops(request.config, latent)
     tokens = sequence_tokens(request.config, latent)
-    seconds = seconds_per_step(
-        flops, request.calls, request.config, tokens, request.storage, placed, machine, calibrations
-    )
+    seconds = time_step(request, placed, machine, calibrations)
     nearest = [] if placed.fits else options(request, machine, lambda result: result.fits)
     resident = []
     if placed.fits and placed.streamed and (seconds is None or seconds.streaming_counts):
         resident = options(request, machine, lambda result: result.fits and not result.streamed)
     return Plan(request, machine, tokens, flops, load, placed, seconds, nearest, resident)
+
+
+def time_step(
+    request: Request, placed: Budget, machine: Machine, calibrations: Iterable[Calibration]
+) -> Seconds | None:
+    """Time of one step of a request whose memory is `placed` so; None where it is not known."""
+    config, latent = request.config, request.clip.latent()
+    return seconds_per_step(
+        forward_flops(config, latent),
+        request.calls,
+        config,
+        sequence_tokens(config, latent),
+        request.storage,
+        placed,
+        machine,
+        calibrations,
+    )

@@ -21,7 +21,8 @@ from ..errors import SamaError, needed
 from ..model.config import DitConfig
 from ..weights.names import FAST_STORAGE
 from .budget import Budget
-from .machine import EFFICIENCY, TRANSFER, Machine, peak
+from .cards import EFFICIENCY, TRANSFER, peak
+from .machine import Machine
 from .request import Flops
 
 SHIPPED = Path(__file__).with_name("calibrations")

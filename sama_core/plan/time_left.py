@@ -19,6 +19,8 @@ class StepClock:
         self.now, self.steps, self.runs = now, steps, runs
         self.between = 0.0
         """Seconds between the samplings, such as for encoding a segment's source; the last ones."""
+        self.a_step = self.left = 0.0
+        """Seconds of a step, and those that are left, as known after the last step."""
         self._begun = 0
         self._last = now()
         self._timed_steps, self._timed_seconds = 0, 0.0
@@ -42,8 +44,8 @@ class StepClock:
         waiting = max(0, self.runs - self._begun)
         steps = total - done + waiting * self.steps
         known = self._timed_steps > 0
-        a_step = self._timed_seconds / self._timed_steps if known else took
-        left = steps * a_step + waiting * self.between
+        a_step = self.a_step = self._timed_seconds / self._timed_steps if known else took
+        left = self.left = steps * a_step + waiting * self.between
         each = f"{short_seconds(a_step)} {'a step' if known else 'for the first'}"
         if steps == 0:
             return each

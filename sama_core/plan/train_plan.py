@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from .machine import EFFICIENCY, TRANSFER, Machine, peak
+from .cards import EFFICIENCY, TRANSFER, peak
+from .machine import Machine
 from .train_request import TrainRequest
 
 

@@ -1,6 +1,7 @@
 """SAMA Plan in real graphs, and the restated memory rule against ComfyUI's own code."""
 
 import weakref
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,8 @@ from sama_core import embedded
 from sama_core.plan.budget import Load, budget
 from sama_core.plan.machine import GIB, MIB, NVIDIA, OTHER_GPU, Machine
 
+from ..harness.moving_shapes import moving_shapes
+from ..harness.write_clip import write_clip
 from .graphs import CLIP_FILE, Graph
 
 MODEL = embedded.DIT.name
@@ -197,6 +200,80 @@ def test_cards_and_modes_as_core_has_them(comfyui, pack, monkeypatch):
     )
     assert (found.vram_mode, found.streams, found.program) == ("low", 2, 0)
     assert found.dynamic is comfy.memory_management.aimdo_enabled
+
+
+# --- in the minutes that an artist has ----------------------------------------------------------
+
+CARD = "RTX 4090 24 GB"
+
+
+def test_three_choices_for_the_canvas(comfyui, pack):
+    """On a named card, which the computer need not have; the report is that of the edit."""
+    size = {"frames": 81, "width": 832, "height": 480, "steps": 0, "cfg": -1.0}
+    graph = Graph()
+    node = graph.add(
+        "SAMAPlan", model_name=MODEL, weight_dtype="default", minutes=0.1, card=CARD, **size
+    )
+    result = comfyui.run(graph.nodes, keep=[node[0]]).check()
+    text, fits = result.values[node[0]]
+    shown = result.outputs[node[0]]
+    assert fits is True and tuple(shown["text"]) == (text,)
+    assert text.startswith(
+        "SAMA in 0.1 minutes on RTX 4090 24 GB, 24.0 GiB free\nAsked for: 81 frames of 832x480, "
+        "10 steps, cfg 1.3; 5.5 to 9.5 s\nFull: 81 frames of 832x480, 5 steps, cfg 1.3; "
+    )
+    assert "\nSAMA plan: 81 frames of 832x480, 10 steps, cfg 1.3\n" in text
+    assert "\nFull: " not in shown["sama_report"][0]
+    choices = [(one["name"], one["area"], one["steps"]) for one in shown["sama_choices"]]
+    assert choices == [("Full", 399360, 5), ("Middle", 292864, 4), ("Draft", 163840, 4)]
+
+
+def test_a_video_is_planned_by_its_own_length(comfyui, pack):
+    """100 frames, in the segments of SAMA Edit Whole Video; what was typed is not used."""
+    write_clip(comfyui.base / "input" / "long.mp4", moving_shapes(100, 64, 64), Fraction(12))
+    graph = Graph()
+    video = graph.add("LoadVideo", file="long.mp4")
+    size = {"frames": 17, "width": 832, "height": 480, "steps": 0, "cfg": -1.0}
+    node = graph.add(
+        "SAMAPlan",
+        model_name=MODEL,
+        weight_dtype="default",
+        minutes=5.0,
+        card=CARD,
+        video=video,
+        **size,
+    )
+    text = comfyui.run(graph.nodes, keep=[node[0]]).check().values[node[0]][0]
+    assert "\nSAMA Edit Whole Video edits 100 frames in 2 segments of 81.\n" in text
+    assert "\nFull: 100 frames of 64x64, in 2 segments of 81, 10 steps, cfg 1.3; " in text
+
+
+def test_without_minutes_there_are_no_choices(comfyui, pack):
+    graph = Graph()
+    node = graph.add(
+        "SAMAPlan", model_name=MODEL, weight_dtype="default", frames=17, width=64, height=64,
+        steps=0, cfg=-1.0,
+    )  # fmt: skip
+    shown = comfyui.run(graph.nodes, keep=[node[0]]).check().outputs[node[0]]
+    assert shown["sama_choices"] == []
+    assert shown["text"][0].startswith("SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3\n")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "complaint"),
+    [
+        (-1.0, "smaller than min"),
+        (float("nan"), "minutes: got nan, needs a number from 0 to 100,000."),
+    ],
+)
+def test_minutes_that_are_no_time(comfyui, pack, minutes, complaint):
+    graph = Graph()
+    node = graph.add(
+        "SAMAPlan", model_name=MODEL, weight_dtype="default", frames=17, width=64, height=64,
+        steps=0, cfg=-1.0, minutes=minutes,
+    )  # fmt: skip
+    result = comfyui.run(graph.nodes, keep=[node[0]])
+    assert not result.ok and complaint in result.errors[0]
 
 
 # --- the rule is core's ------------------------------------------------------------------------

@@ -8,6 +8,8 @@
 
 import { app } from "../../../scripts/app.js";
 import { chain, isOurs } from "../shared/our_nodes.js";
+import { CHOICES, showChoices } from "../plan/choices.js";
+import { noticeChange } from "../shared/changes.js";
 import { addBox } from "../shared/node_box.js";
 import { fillReport } from "../shared/report_text.js";
 
@@ -35,29 +37,30 @@ app.registerExtension({
         });
         chain(nodeType.prototype, "onExecuted", function (output) {
             const text = (output?.[PROPERTY] ?? output?.text)?.[0];
-            if (typeof text === "string") keep(this, text);
+            if (typeof text === "string") keep(this, text, output?.[CHOICES]);
         });
     },
 });
 
-function keep(node, text) {
+/** Keeps a report with the node, and the choices that belong to it. */
+function keep(node, text, choices) {
     const changed = node.properties[PROPERTY] !== text;
     node.properties[PROPERTY] = text.slice(0, MOST);
+    if (choices?.length) node.properties[CHOICES] = choices;
+    else delete node.properties[CHOICES];
     show(node);
     if (changed) noticeChange();
-}
-
-/** Lets the frontend's own draft of the workflow, which a reload opens, have the report. */
-function noticeChange() {
-    const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
-    if (tracker?.captureCanvasState) tracker.captureCanvasState();
-    else tracker?.checkState?.();
 }
 
 function show(node) {
     const text = node.properties?.[PROPERTY];
     if (!node.samaReport) return;
-    if (text) return fillReport(node.samaReport, String(text));
+    if (text) {
+        fillReport(node.samaReport, String(text));
+        const choices = node.properties[CHOICES];
+        if (Array.isArray(choices)) node.samaReport.prepend(showChoices(node, choices));
+        return;
+    }
     const hint = document.createElement("div");
     hint.className = "sama-hint";
     hint.textContent = HINT;

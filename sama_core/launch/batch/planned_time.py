@@ -10,14 +10,15 @@ from ... import embedded
 from ...errors import SamaError
 from ...geometry import DEFAULT_AREA
 from ...model.config import DitConfig
-from ...model.memory_law import sequence_tokens
 from ...plan.budget import budget
 from ...plan.machine import CPU, NVIDIA, Machine
-from ...plan.request import Request, encoder_sizes, fitted_clip, forward_flops
-from ...plan.seconds import Calibration, seconds_per_step
+from ...plan.planning import time_step
+from ...plan.request import Request, encoder_sizes, fitted_clip
+from ...plan.seconds import Calibration
 from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
 from ...released_files import release_of
-from ..commands.plan import model_facts, this_machine
+from ..commands.plan import model_facts
+from ..commands.planned_machine import this_machine
 from ..model_choice import Trio
 from ..places import Places
 from ..server.client import Client
@@ -113,17 +114,7 @@ def edit_seconds(
         text_encoder=sizes["text_encoder"],
         vae=sizes["vae"],
     )
-    latent = clip.latent()
-    step = seconds_per_step(
-        forward_flops(model.config, latent),
-        request.calls,
-        model.config,
-        sequence_tokens(model.config, latent),
-        request.storage,
-        budget(request.load(machine), machine),
-        machine,
-        calibrations,
-    )
+    step = time_step(request, budget(request.load(machine), machine), machine, calibrations)
     return Span(step.low * steps, step.high * steps, step.source) if step else None
 
 

@@ -1,26 +1,24 @@
 """`run.py plan`: what an edit will need and whether it fits, before any download."""
 
 import json
-import os
-import platform
 import re
-import subprocess
-import sys
 from argparse import ArgumentTypeError, Namespace
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from ...errors import SamaError, needed
-from ...geometry import DEFAULT_AREA, ClipShape, Lattice
+from ...geometry import DEFAULT_AREA
 from ...model.config import DitConfig
-from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, windows_reserve
+from ...plan.in_minutes import check_minutes, plan_minutes
+from ...plan.minutes_text import report_minutes
 from ...plan.planning import make_plan
-from ...plan.request import Request, default_size, encoder_sizes, fitted_clip
+from ...plan.request import Request, default_size, encoder_sizes
 from ...plan.seconds import USER_FOLDER, read_calibrations
 from ...plan.summary import report
+from ...plan.trade_offs import Wish
 from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
+from ...plan.whole_clip import AskedClip, ask_at_once, ask_in_segments
 from ...released_files import release_of
 from ..clip_jobs import check_clip, clip_facts
 from ..places import Places
@@ -30,6 +28,8 @@ from ..setup.processes import Commands, answer
 from .convert import FOLDER, find_file
 from .edit import area_pixels
 from .models import look_in
+from .plan_commands import list_commands
+from .planned_machine import this_machine
 from .train import require_recipe
 
 PLAN_RECIPE = "sama_core.training.memory.plan_recipe"
@@ -46,21 +46,44 @@ def plan(options: Namespace, places: Places, stages: Stages) -> int:
     With `--calibrate` the speed of this machine is measured first.
     """
     if options.train:
+        if options.minutes is not None:
+            raise LaunchError(
+                needed(
+                    "--minutes",
+                    "--train beside it",
+                    "one of the two",
+                    "--minutes is for an edit; the plan of a training says its time.",
+                )
+            )
         stages.say(plan_training(options, places, stages))
         return 0
     files = model_files(options, places)
     video = check_clip(options.video) if options.video is not None else None
     try:
+        if options.minutes is not None:
+            check_minutes(options.minutes, "--minutes")
         if options.calibrate:
             measure(options, places, stages)
-        request = make_request(options, files, video, places, stages)
-        made = make_plan(request, this_machine(options), read_calibrations(user_folder(places)))
+        asked, request = read_asked(options, files, video, places, stages)
+        text = _plan_text(asked, request, options, video, places)
     except LaunchError:
         raise
     except SamaError as refused:
         raise LaunchError(str(refused)) from refused
-    stages.say(report(made) if files else f"{NO_FILE}\n{report(made)}")
+    stages.say(text if files else f"{NO_FILE}\n{text}")
     return 0
+
+
+def _plan_text(
+    asked: AskedClip, request: Request, options: Namespace, video: Path | None, places: Places
+) -> str:
+    """The plan of the edit, or with `--minutes` of the best one that is finished in time."""
+    machine, measured = this_machine(options), read_calibrations(user_folder(places))
+    if options.minutes is None:
+        return report(make_plan(request, machine, measured))
+    wish = Wish.of(request, asked.frames, asked.size, not options.no_step_lora)
+    made = plan_minutes(wish, options.minutes, machine, measured)
+    return "\n".join([report_minutes(made), *list_commands(made, video)])
 
 
 def plan_training(options: Namespace, places: Places, stages: Stages) -> str:
@@ -106,63 +129,58 @@ def model_files(options: Namespace, places: Places) -> list[Path]:
     return [find_file("--model", options.model, folders), *base]
 
 
-def make_request(
+def read_asked(
     options: Namespace, files: list[Path], video: Path | None, places: Places, stages: Stages
-) -> Request:
-    """The edit that the options describe, as `edit` would make it; only files' headers are read."""
+) -> tuple[AskedClip, Request]:
+    """The edit that the options describe, as `edit` would make it; only files' headers are read.
+
+    With `--minutes` a long clip is edited in segments.
+    """
     config, weights, area = RELEASED_CONFIG, RELEASED, None
     if files or video:
         require_packages(options, places, stages)
     if files:
         config, weights, area = model_facts(files, places)
     release = release_of(config.text_dim)
-    usual = release.frames
     steps, cfg, _ = release.sampling.fill(options.steps, options.cfg)
-    if video:
-        clip, remarks = _read_clip(video, options, usual, area, places, config.lattice)
-    else:
-        frames = usual if options.frames is None else options.frames
-        width, height = (
-            options.area if isinstance(options.area, tuple) else default_size(options.area or area)
-        )
-        clip, remarks = fitted_clip(frames, width, height, lattice=config.lattice)
-    return Request(
-        clip,
+    frames, size, fit_to, more = _read_source(video, options, release.frames, area, places)
+    ask = ask_at_once if options.minutes is None else ask_in_segments
+    asked = ask(frames, size, fit_to, config.lattice)
+    request = Request(
+        asked.clip,
         config,
         weights,
         storage=options.weight_dtype,
-        remarks=remarks,
+        remarks=asked.remarks + more,
         **encoder_sizes(config),
         steps=steps,
         cfg=cfg,
     )
+    return asked, request
 
 
-def _read_clip(
-    video: Path,
-    options: Namespace,
-    usual: int,
-    area: int | None,
-    places: Places,
-    lattice: Lattice,
-) -> tuple[ClipShape, tuple[str, ...]]:
-    """The clip that the model will get of `video`, and remarks.
+def _read_source(
+    video: Path | None, options: Namespace, usual: int, area: int | None, places: Places
+) -> tuple[int, tuple[int, int], int | None, tuple[str, ...]]:
+    """Frames, width and height of what is edited, the area it is fitted to, and remarks.
 
-    `usual` is the number of frames where the file does not say; `area`, in pixels, and `lattice`
-    are the model's own.
+    `usual` is the number of frames where nothing says it; `area`, in pixels, is the model's own.
     """
+    if video is None:
+        frames = usual if options.frames is None else options.frames
+        given = options.area
+        return frames, given if isinstance(given, tuple) else default_size(given or area), None, ()
     facts = clip_facts(video, places)
-    clip, remarks = fitted_clip(
-        _frames(options.frames, facts["frames"], usual),
-        facts["width"],
-        facts["height"],
-        area=_pixels(options.area) or area or DEFAULT_AREA,
-        lattice=lattice,
-    )
+    remarks: tuple[str, ...] = ()
     if options.frames is None and not facts["frames"]:
         remarks += (f"The file does not say how many frames it has; {usual} are assumed.",)
-    rate = float(Fraction(facts["fps"]))
-    return clip, (*remarks, f"Clip: {facts['width']}x{facts['height']}, {rate:g} fps.")
+    size, rate = (facts["width"], facts["height"]), float(Fraction(facts["fps"]))
+    return (
+        _frames(options.frames, facts["frames"], usual),
+        size,
+        _pixels(options.area) or area or DEFAULT_AREA,
+        (*remarks, f"Clip: {size[0]}x{size[1]}, {rate:g} fps."),
+    )
 
 
 def model_facts(files: list[Path], places: Places) -> tuple[DitConfig, Weights, int | None]:
@@ -196,71 +214,6 @@ def require_packages(options: Namespace, places: Places, stages: Stages) -> None
         stages.start("set-up")
         Environment(places, stages).ready(options.comfyui)
         stages.finish()
-
-
-def this_machine(options: Namespace) -> Machine:
-    """The machine here, or the one that `--vram`, `--card` and `--ram` describe."""
-    return replace(_card(options), **_ram(options))
-
-
-def _card(options: Namespace) -> Machine:
-    """The card, without the computer's memory."""
-    if options.vram is not None:
-        given = _bytes("--vram", options.vram)
-        return Machine(
-            NVIDIA, options.card, given, given, assumed_vram=True, reserved=_reserve(given)
-        )
-    here = nvidia_card()
-    if here is not None:
-        name, free, total = here
-        return Machine(NVIDIA, options.card or name, free, total, reserved=_reserve(total))
-    if options.card:
-        raise LaunchError(
-            needed(
-                "--card",
-                "no memory size with it",
-                "--vram beside it",
-                "For example --card 'RTX 4090' --vram 24.",
-            )
-        )
-    apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    return Machine(MPS) if apple else Machine(CPU, processor())
-
-
-def _ram(options: Namespace) -> dict[str, Any]:
-    """The fields of `Machine` about the computer's memory."""
-    if options.ram is not None:
-        given = _bytes("--ram", options.ram)
-        return {"free_ram": given, "total_ram": given, "assumed_ram": True}
-    free, total = memory()
-    return {"free_ram": free, "total_ram": total}
-
-
-def nvidia_card() -> tuple[str, int, int] | None:
-    """Name, free and total bytes of the first NVIDIA card; None without card or driver."""
-    query = [
-        "nvidia-smi",
-        "--query-gpu=name,memory.free,memory.total",
-        "--format=csv,noheader,nounits",
-    ]
-    try:
-        listed = subprocess.run(
-            query, check=True, capture_output=True, timeout=30, encoding="utf-8"
-        )
-        name, free, total = listed.stdout.splitlines()[0].rsplit(",", 2)
-        return name.strip(), int(free) * MIB, int(total) * MIB
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
-
-
-def _reserve(total: int) -> int:
-    return windows_reserve(total) if os.name == "nt" else Machine().reserved
-
-
-def _bytes(option: str, gib: float) -> int:
-    if not 0 <= gib < 1e6:
-        raise LaunchError(needed(option, gib, "a size in GB", f"For example {option} 12."))
-    return int(gib * GIB)
 
 
 def _frames(asked: int | None, there: int, usual: int) -> int:

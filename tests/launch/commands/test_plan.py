@@ -2,6 +2,7 @@
 input."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from sama_core import embedded
-from sama_core.launch.cli import main
+from sama_core.launch.cli import main, parser
 from sama_core.launch.commands import plan as plan_module
-from sama_core.launch.commands.plan import area_or_size, nvidia_card, user_folder
+from sama_core.launch.commands import planned_machine
+from sama_core.launch.commands.plan import area_or_size, user_folder
+from sama_core.launch.commands.planned_machine import nvidia_card
 from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.setup.processes import answer
 from sama_core.plan.machine import GIB, MIB
@@ -25,7 +28,7 @@ from sama_core.plan.seconds import read_calibration
 def run(places, monkeypatch, capsys):
     """A function that runs `plan` on a computer without a card; returns (exit code, standard
     output, error output)."""
-    monkeypatch.setattr(plan_module, "nvidia_card", lambda: None)
+    monkeypatch.setattr(planned_machine, "nvidia_card", lambda: None)
 
     def command(*arguments: str) -> tuple[int, str, str]:
         code = main(["plan", *arguments], places)
@@ -132,7 +135,7 @@ def test_video_file(run, clip):
 def test_model_file_and_shipped_calibration(run, monkeypatch):
     """The small model, with the encoders, steps and guidance it is made for, on the CPU that was
     measured."""
-    monkeypatch.setattr(plan_module, "processor", lambda: "AMD EPYC")
+    monkeypatch.setattr(planned_machine, "processor", lambda: "AMD EPYC")
     code, out, err = run(
         "--model", str(embedded.DIT), "--frames", "17", "--area", "64x64", "--ram", "8"
     )
@@ -152,7 +155,7 @@ def test_model_file_and_shipped_calibration(run, monkeypatch):
 
 def test_small_model_gets_its_own_clip_size(run, clip, read_here, monkeypatch):
     """17 frames of the 64x64 pixels in its file, or a clip's frames at that area."""
-    monkeypatch.setattr(plan_module, "processor", lambda: "AMD EPYC")
+    monkeypatch.setattr(planned_machine, "processor", lambda: "AMD EPYC")
     small = ("--model", str(embedded.DIT), "--ram", "8")
     assert run(*small)[1].startswith("SAMA plan: 17 frames of 64x64, 10 steps, cfg 1.3\n")
     assert run(*small, "--area", "128x96")[1].startswith("SAMA plan: 17 frames of 128x96, ")
@@ -211,7 +214,7 @@ def test_calibrating_and_using_it(run, places, monkeypatch):
         ] and cwd == places.root
 
     monkeypatch.setattr(plan_module.Commands, "run", measured)
-    monkeypatch.setattr(plan_module, "processor", lambda: "my CPU")
+    monkeypatch.setattr(planned_machine, "processor", lambda: "my CPU")
     code, out, _ = run("--calibrate")
     assert code == 0
     assert (
@@ -232,7 +235,7 @@ def test_calibrating_and_using_it(run, places, monkeypatch):
         (["--vram", "-1"], "--vram: got -1.0, needs a size in GB"),
         (["--ram", "nan"], "--ram: got nan"),
         (["--vram", "12", "--ram", "inf"], "--ram: got inf"),
-        (["--card", "RTX 4090"], "--card: got no memory size with it, needs --vram beside it"),
+        (["--card", "RTX 9999"], "--card: got no memory size with it, needs --vram beside it"),
         (
             ["--model", str(embedded.VAE)],
             "sama_shapes_vae.safetensors: got a file of another model",
@@ -262,7 +265,7 @@ def test_areas_that_are_none(text):
 
 def test_no_free_memory_on_the_card_that_is_here(run, monkeypatch):
     monkeypatch.setattr(
-        plan_module, "nvidia_card", lambda: ("NVIDIA GeForce RTX 3060", 0, 12 * GIB)
+        planned_machine, "nvidia_card", lambda: ("NVIDIA GeForce RTX 3060", 0, 12 * GIB)
     )
     code, out, _ = run("--ram", "64")
     assert code == 0
@@ -287,7 +290,7 @@ def test_what_the_driver_says(monkeypatch, listed, found):
         assert command[0] == "nvidia-smi"
         return subprocess.CompletedProcess(command, 0, listed, "")
 
-    monkeypatch.setattr(plan_module.subprocess, "run", answer)
+    monkeypatch.setattr(planned_machine.subprocess, "run", answer)
     assert nvidia_card() == found
 
 
@@ -295,7 +298,7 @@ def test_no_driver(monkeypatch):
     def absent(*args, **options):
         raise FileNotFoundError("nvidia-smi")
 
-    monkeypatch.setattr(plan_module.subprocess, "run", absent)
+    monkeypatch.setattr(planned_machine.subprocess, "run", absent)
     assert nvidia_card() is None
 
 
@@ -319,3 +322,94 @@ def test_a_training_that_is_wrong(run, tmp_path):
     recipe.write_text("stages = 1\n", encoding="utf-8")
     code, _, err = run("--train", str(recipe), "--vram", "16")
     assert code == 1 and "unknown settings stages" in err
+
+
+MINUTES = ("--minutes", "10", "--card", "RTX 4070", "--ram", "32")
+"""No memory of the card is given: it is that with which it is sold."""
+LORA = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
+
+
+def test_ten_minutes(run):
+    """Three choices, and each to copy: into the canvas, and as a command."""
+    code, out, err = run(*MINUTES)
+    assert (code, err) == (0, "")
+    assert "\nSAMA in 10 minutes on RTX 4070, 12.0 GiB free\n" in out
+    assert "\nFull: 81 frames of 672x384, 4 steps, cfg 1 with a step-distilled LoRA; " in out
+    assert out.count("\nTo copy, ") == 3
+    assert (
+        "\nTo copy, full:\n  SAMA Source Video: frames 81, area 258048\n  SAMA Edit: steps 4, cfg 1"
+        "\n  Load SAMA LoRA: a step-distilled LoRA, between model and edit\n  python3 run.py edit "
+        "--video CLIP.mp4 --instruction 'WHAT TO CHANGE' --frames 81 --area 672x384 --steps 4 "
+        f"--cfg 1 --lora {LORA}\n"
+    ) in out
+    assert "LoRA" not in run(*MINUTES, "--no-step-lora")[1]
+
+
+def test_the_command_of_a_choice_is_one_that_edit_takes(run):
+    out = run(*MINUTES)[1]
+    (command,) = (
+        line for line in out.splitlines() if "run.py edit" in line and "--frames 33" in line
+    )
+    asked = parser().parse_args(shlex.split(command)[2:])
+    assert (asked.frames, asked.area, asked.steps, asked.cfg) == (33, 480 * 288, 4, 1)
+    assert asked.lora == LORA
+
+
+def test_minutes_for_a_long_video(run, monkeypatch):
+    """Its own length counts, in the segments of SAMA Edit Whole Video; `edit` has none."""
+    facts = {"frames": 216_000, "width": 1920, "height": 1080, "fps": "30"}
+    monkeypatch.setattr(plan_module, "check_clip", Path)
+    monkeypatch.setattr(plan_module, "clip_facts", lambda video, places: facts)
+    monkeypatch.setattr(plan_module, "require_packages", lambda *args: None)
+    out = run("--video", "two hours.mp4", *MINUTES[2:], "--minutes", "60")[1]
+    assert "\nSAMA Edit Whole Video edits 216000 frames in 3375 segments of 81.\n" in out
+    assert "\nFull: 1025 frames of 480x288, in 16 segments of 81, 4 steps, " in out
+    assert "To copy, full:\n  SAMA Edit Whole Video: frames 1025, area 138240, steps 4, " in out
+    full = out.partition("To copy, full:")[2].partition("To copy, middle:")[0]
+    assert "run.py edit" not in full
+
+
+def test_minutes_with_a_measured_small_model(run, read_here, monkeypatch):
+    """The calibration that ships decides, and there is no LoRA."""
+    monkeypatch.setattr(planned_machine, "processor", lambda: "AMD EPYC")
+    small = ("--model", str(embedded.DIT), "--ram", "8", "--frames", "81", "--area", "128x128")
+    out = run(*small, "--minutes", "1")[1]
+    assert "Asked for: 81 frames of 128x128, 10 steps, cfg 1.3; " in out
+    assert "measured on AMD EPYC with 1 thread" in out and "LoRA" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--minutes", "0"], "--minutes: got 0, needs more than 0. For example 10, for ten"),
+        (["--minutes", "-3"], "--minutes: got -3, needs more than 0."),
+        (["--minutes", "nan"], "--minutes: got nan, needs more than 0."),
+        (["--minutes", "inf"], "--minutes: got inf, needs more than 0."),
+        (["--minutes", "9", "--train", "x.toml"], "--minutes: got --train beside it, needs one"),
+        (["--minutes", "9", "--card", "RTX 4060 Ti"], "needs RTX 4060 Ti 8 GB or RTX 4060 Ti 16"),
+        (["--minutes", "9", "--card", "RTX 9999"], "--card: got no memory size with it, needs"),
+    ],
+)
+def test_minutes_that_are_refused(run, arguments, complaint):
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert complaint in err
+
+
+def test_minutes_on_a_cpu(run, monkeypatch):
+    monkeypatch.setattr(planned_machine, "processor", lambda: "my CPU")
+    code, out, _ = run("--minutes", "10")
+    assert code == 0 and "To copy" not in out
+    assert out.endswith(
+        "Time: not known; SAMA-14B was never run on a CPU. Name the card that you will use, such "
+        "as RTX 4090.\n"
+    )
+
+
+def test_a_named_card_beside_another_one_that_is_here(run, monkeypatch):
+    """Its own memory counts; the card that is here may be called by any name of its own."""
+    here = ("NVIDIA GeForce RTX 3060", 7 * GIB, 12 * GIB)
+    monkeypatch.setattr(planned_machine, "nvidia_card", lambda: here)
+    assert "Card: RTX 4090, 24.0 of 24.0 GiB assumed free\n" in run("--card", "RTX 4090")[1]
+    assert "Card: RTX 3060, 7.0 of 12.0 GiB free for this\n" in run("--card", "RTX 3060")[1]
+    assert "Card: my card, 7.0 of 12.0 GiB free for this\n" in run("--card", "my card")[1]

@@ -1,0 +1,71 @@
+/** What is finished in the minutes that an artist has: a row for each choice, with its button. */
+
+import { copySettings, findEdits, nameOf } from "./copy_settings.js";
+import { addStyle } from "../shared/style.js";
+
+/** Under this name the choices come from the node, and are saved with it. */
+export const CHOICES = "sama_choices";
+
+/**
+ * Rows for the choices of `list_choices` in `sama_core/plan/minutes_text.py`.
+ *
+ * @param {object} node the plan's node
+ * @param {object[]} choices
+ * @returns {HTMLElement}
+ */
+export function showChoices(node, choices) {
+    addStyle("plan/plan.css");
+    const made = document.createElement("div");
+    made.className = "sama-choices";
+    const said = document.createElement("div");
+    said.className = "sama-said";
+    said.setAttribute("role", "status");
+    for (const choice of choices.filter((one) => one?.name)) made.append(...row(node, choice, said));
+    made.append(said);
+    return made;
+}
+
+function row(node, choice, said) {
+    const use = button(`Use ${String(choice.name).toLowerCase()}`, () => copy(node, choice, said));
+    use.title = "Copy these settings to the edit node";
+    const words = document.createElement("div");
+    const time = document.createElement("span");
+    time.className = "sama-time";
+    time.textContent = String(choice.time);
+    words.append(`${choice.says}; `, time);
+    return [use, words];
+}
+
+/** Copies to the only edit node; where there are several, asks which one is meant. */
+function copy(node, choice, said) {
+    const edits = findEdits(node);
+    if (edits.length > 1) {
+        const each = edits.map((edit) =>
+            button(nameOf(edit), () => say(said, copySettings(edit, choice))),
+        );
+        return said.replaceChildren("Which one gets the settings? ", ...each);
+    }
+    if (edits.length) return say(said, copySettings(edits[0], choice));
+    say(said, ["There is no SAMA Edit, SAMA Long Edit or SAMA Edit Whole Video to copy to."]);
+}
+
+function say(said, lines) {
+    said.replaceChildren(
+        ...lines.map((text) => {
+            const line = document.createElement("div");
+            line.textContent = text;
+            return line;
+        }),
+    );
+}
+
+function button(text, act) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = text;
+    made.addEventListener("click", (event) => {
+        event.stopPropagation();
+        act();
+    });
+    return made;
+}

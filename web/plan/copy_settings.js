@@ -1,0 +1,137 @@
+/**
+ * Copies the settings of a plan to the nodes that make the edit: the edit node itself, and what is
+ * connected to it, the source of its frames and the loader of its model.
+ */
+
+import { app } from "../../../scripts/app.js";
+import { noticeChange } from "../shared/changes.js";
+import { ourNodes } from "../shared/our_nodes.js";
+import { widgetOf } from "../shared/room.js";
+
+const WHOLE = "SAMAEditWholeVideo";
+const AT_ONCE = "SAMAEdit";
+const EDITS = [AT_ONCE, "SAMALongEdit", WHOLE];
+const SOURCES = ["SAMASourceVideo"];
+const LOADERS = ["SAMALoadModel", "UNETLoader"];
+const LORAS = ["SAMALoadLora", "LoraLoaderModelOnly", "LoraLoader"];
+/** Files that are step-distilled LoRAs by their names. */
+const DISTILLED = /distill|lightx2v|caus[-_ ]?vid|fusioni?x|lightning|turbo|\d[-_ ]?steps?/i;
+const RUNS = 0; // the mode of a node that is neither muted nor bypassed
+
+/** The edit nodes that run; those behind the clip that `plan` is connected to, where it is. */
+export function findEdits(plan) {
+    const edits = ourNodes().filter((node) => EDITS.includes(kindOf(node)) && node.mode === RUNS);
+    const source = behind(plan, "clip_info", SOURCES)[0] ?? behind(plan, "images", SOURCES)[0];
+    const same = source && edits.filter((edit) => behind(edit, "frames", SOURCES).includes(source));
+    return same?.length ? same : edits;
+}
+
+/** A node's name for people, such as "SAMA Edit (6)". */
+export function nameOf(node) {
+    return `${node.title} (${node.id})`;
+}
+
+/**
+ * Sets what `choice` says.
+ *
+ * @param {object} edit the edit node
+ * @param {object} choice see `list_choices` in `sama_core/plan/minutes_text.py`
+ * @returns {string[]} what was done, and what is left to do by hand
+ */
+export function copySettings(edit, choice) {
+    if (choice.segments > 1 && kindOf(edit) === AT_ONCE) {
+        return [
+            `Nothing is copied: ${nameOf(edit)} takes all frames at once, and these are ` +
+                `${choice.segments} segments. Use SAMA Edit Whole Video.`,
+        ];
+    }
+    const source = kindOf(edit) === WHOLE ? edit : behind(edit, "frames", SOURCES)[0];
+    const loader = behind(edit, "model", LOADERS)[0];
+    const done = new Map();
+    const left = [];
+    const set = (node, values, where = "") => {
+        for (const [name, value] of Object.entries(values)) {
+            if (node && setValue(node, name, value)) {
+                done.set(node, [...(done.get(node) ?? []), `${name} ${value}`]);
+            } else if (node && isLinked(node, name)) {
+                left.push(`${name} ${value}, where ${nameOf(node)} has it from`);
+            } else left.push(`${name} ${value} in ${where || nameOf(node)}`);
+        }
+    };
+    set(edit, { steps: Number(choice.steps), cfg: Number(choice.cfg) });
+    if (kindOf(edit) !== AT_ONCE) set(edit, { segment_frames: Number(choice.segment_frames) });
+    const part = { frames: Number(choice.frames), area: Number(choice.area) };
+    set(source, part, "SAMA Source Video");
+    if (choice.weight_dtype) {
+        set(loader, { weight_dtype: String(choice.weight_dtype) }, "Load SAMA Model");
+    }
+    noticeChange();
+    app.canvas?.setDirty(true, true);
+    const lines = [...done].map(
+        ([node, names]) => `Copied to ${nameOf(node)}: ${names.join(", ")}.`,
+    );
+    if (left.length) lines.push(`Set by hand: ${left.join("; ")}.`);
+    return [...lines, ...aboutWeights(edit, choice)];
+}
+
+/** What no button can do: another file, a LoRA that is to come or to go. */
+function aboutWeights(edit, choice) {
+    const lines = [];
+    if (choice.file) {
+        lines.push(`Write the ${choice.file} file with SAMA Convert Weights, and load it.`);
+    }
+    const loras = behind(edit, "model", LORAS).filter((node) => node.mode === RUNS);
+    if (choice.lora && !loras.length) {
+        lines.push(
+            "Now connect Load SAMA LoRA with a step-distilled LoRA between the model and " +
+                `${nameOf(edit)}: without it so few steps give a poor edit.`,
+        );
+    }
+    const distilled = loras.find((node) =>
+        node.widgets?.some(({ value }) => DISTILLED.test(value)),
+    );
+    if (!choice.lora && distilled) {
+        lines.push(`Bypass ${nameOf(distilled)}: these steps and cfg are for no distilled LoRA.`);
+    }
+    return lines;
+}
+
+/** Nodes of these kinds behind an input, nearest first: through links of the input's own type. */
+function behind(node, input, kinds) {
+    const first = node.inputs?.find(({ name }) => name === input);
+    const type = first?.type;
+    const found = [];
+    const seen = new Set();
+    const follow = (from, slot) => {
+        const origin = from.getInputNode?.(slot);
+        if (!origin || seen.has(origin)) return;
+        seen.add(origin);
+        if (kinds.includes(kindOf(origin))) found.push(origin);
+        origin.inputs?.forEach((entry, at) => {
+            if ([type, "*"].includes(entry.type)) follow(origin, at);
+        });
+    };
+    if (first) follow(node, node.inputs.indexOf(first));
+    return found;
+}
+
+/** Sets a widget as if its control had been used; false where there is none, or a link decides. */
+function setValue(node, name, value) {
+    const widget = widgetOf(node, name);
+    if (!widget || isLinked(node, name)) return false;
+    const choices = widget.options?.values;
+    if (Array.isArray(choices) && !choices.includes(value)) return false;
+    if (typeof value === "number" && !Number.isFinite(value)) return false;
+    widget.value = value;
+    widget.callback?.(value, app.canvas, node);
+    return true;
+}
+
+function isLinked(node, name) {
+    const input = node.inputs?.find((entry) => (entry.widget?.name ?? entry.name) === name);
+    return input?.link != null;
+}
+
+function kindOf(node) {
+    return node?.comfyClass ?? node?.type;
+}
