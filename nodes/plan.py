@@ -99,6 +99,22 @@ def _size_inputs() -> list[io.Input]:
     ]
 
 
+def _clip_inputs() -> list[io.Input]:
+    """A clip of SAMA Source Video."""
+    return [
+        io.Image.Input(
+            "images",
+            optional=True,
+            tooltip="Fitted frames, instead of frames, width and height.",
+        ),
+        ClipInfoType.Input(
+            "clip_info",
+            optional=True,
+            tooltip="From SAMA Source Video, instead of frames, width and height.",
+        ),
+    ]
+
+
 def _time_inputs() -> list[io.Input]:
     """Optional and last, so that graphs saved by earlier versions load and run as before."""
     return [
@@ -187,16 +203,7 @@ class Plan(io.ComfyNode):
                     tooltip="The text encoder, which stays in RAM. Default automatic: the size of "
                     "the released one in fp8.",
                 ),
-                io.Image.Input(
-                    "images",
-                    optional=True,
-                    tooltip="Fitted frames, instead of frames, width and height.",
-                ),
-                ClipInfoType.Input(
-                    "clip_info",
-                    optional=True,
-                    tooltip="From SAMA Source Video, instead of frames, width and height.",
-                ),
+                *_clip_inputs(),
                 *_time_inputs(),
             ],
             outputs=[

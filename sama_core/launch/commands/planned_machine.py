@@ -28,7 +28,7 @@ def _card(options: Namespace) -> Machine:
         )
     here = nvidia_card()
     if options.card and (here is None or _is_another(options.card, here[0])):
-        return _named(options.card)
+        return _find_named(options.card)
     if here is not None:
         name, free, total = here
         return Machine(NVIDIA, options.card or name, free, total, reserved=_reserve(total))
@@ -41,7 +41,7 @@ def _is_another(card: str, here: str) -> bool:
     return peak(card) is not None and not is_same_card(card, here)
 
 
-def _named(card: str) -> Machine:
+def _find_named(card: str) -> Machine:
     """A card with the memory that it is sold with. Raises LaunchError where that is not known."""
     if peak(card) is None:
         raise LaunchError(
