@@ -122,6 +122,23 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     )
     add_sampling(command)
     _add_machine(command)
+    _add_time(command)
+    add(
+        "--train",
+        nargs="+",
+        metavar=("RECIPE", "setting=value"),
+        help="plan a training instead of an edit: card memory, RAM, disk, time",
+    )
+    add(
+        "--calibrate",
+        action="store_true",
+        help="time the model on this machine first, and keep the result",
+    )
+
+
+def _add_time(command: argparse.ArgumentParser) -> None:
+    """The time that there is for an edit."""
+    add = command.add_argument
     add(
         "--minutes",
         type=float,
@@ -133,17 +150,6 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         "--no-step-lora",
         action="store_true",
         help="with --minutes: without a step-distilled LoRA",
-    )
-    add(
-        "--train",
-        nargs="+",
-        metavar=("RECIPE", "setting=value"),
-        help="plan a training instead of an edit: card memory, RAM, disk, time",
-    )
-    add(
-        "--calibrate",
-        action="store_true",
-        help="time the model on this machine first, and keep the result",
     )
 
 

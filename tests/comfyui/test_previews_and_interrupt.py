@@ -51,6 +51,22 @@ def test_sama_edit_shows_all_its_stages(edit, two_seconds):
     ]
 
 
+def test_a_long_edit_says_what_would_be_sooner(edit, monkeypatch):
+    """40 s pass with every step; half the steps are advised while they take less than the rest."""
+    from sama_core.comfyui import node_progress
+
+    ticks = itertools.count(step=40)
+    monkeypatch.setattr(node_progress, "_now", lambda: float(next(ticks)))
+    node = whole_edit(edit, steps=40)
+    said = spoken(edit.comfyui.run(edit.nodes, keep=[node[0]]).check())
+    assert (
+        "SAMA: sampling, step 1 of 40, 40.0 s for the first, at most 26 min 0 s left. Sooner, "
+        "begun anew: 20 steps (13 min 20 s)"
+    ) in said
+    assert next(text for text in said if "step 15 of" in text).endswith("20 steps (13 min 20 s)")
+    assert "SAMA: sampling, step 16 of 40, 40.0 s a step, about 16 min 0 s left" in said
+
+
 def test_anchor_preview_fills_its_bar_at_the_end(edit):
     """Three anchors of two steps: one bar, which is full only when the last frame is decoded."""
     node = whole_edit(edit, steps=2)
