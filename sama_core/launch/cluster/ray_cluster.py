@@ -3,8 +3,10 @@
 import importlib
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,8 +36,9 @@ def join_cluster(
     Their ComfyUIs start when they are connected to. Leaving ends them, and the tie to the cluster.
     Raises LaunchError without such a cluster, or without a slot in it.
     """
-    ray = _import_ray(address)
-    folder = _connect(ray, address)
+    with _own_signals():
+        ray = _import_ray(address)
+        folder = _connect(ray, address)
     try:
         count = min(slot.fit_into(ray.nodes()), most)
         ray.cloudpickle.register_pickle_by_value(node_actor)
@@ -52,6 +55,19 @@ def join_cluster(
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Puts back what this command does when it is asked to end: Ray would end it at once, with
+    everything left as it is.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _import_ray(address: str) -> Any:
