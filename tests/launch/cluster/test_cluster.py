@@ -6,6 +6,7 @@ from sama_core.launch.cli import main
 from sama_core.launch.cluster import own_python
 from sama_core.launch.cluster.node_server import NodeServer
 from sama_core.launch.cluster.slots import Slot
+from sama_core.launch.places import Places
 from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client
 from sama_core.launch.server.comfy_place import Place
@@ -32,6 +33,22 @@ def test_without_ray_it_says_what_to_install(run, monkeypatch):
     monkeypatch.setattr(own_python, "has_package", lambda name: False)
     said = run("--ray", "auto")
     assert "no package ray" in said and "-m pip install ray -c" in said
+
+
+def test_it_goes_on_in_the_environments_python(tmp_path, monkeypatch):
+    places, begun = Places(work=tmp_path), []
+    monkeypatch.setattr(own_python, "has_package", lambda name: False)
+    monkeypatch.setattr(own_python.subprocess, "call", lambda command, **given: 0)
+    monkeypatch.setattr(own_python.os, "name", "posix")
+    monkeypatch.setattr(own_python.os, "execve", lambda *given: begun.append(given))
+    monkeypatch.setattr(own_python.sys, "argv", ["run.py", "batch", "clips"])
+    with pytest.raises(SystemExit):  # where execve comes back, as it never does
+        own_python.go_on_with("ray", "--ray", places)
+    ((python, command, environment),) = begun
+    assert python == places.python and command == [str(python), "run.py", "batch", "clips"]
+    monkeypatch.setenv("SAMA_CONTINUED", environment["SAMA_CONTINUED"])
+    with pytest.raises(LaunchError, match="no package ray"):
+        own_python.go_on_with("ray", "--ray", places)
 
 
 @pytest.mark.parametrize(
