@@ -126,7 +126,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
             run([worker], clips[:1], folder / f"warm{number}", 1, False)
             run([worker], clips[:1], folder / f"warm{number}", 1, True)
         found["start_and_first_edits"] = round(time.monotonic() - began, 1)
-        for name, given, spread in (("clips", clips, False), ("spread", [long], True)):
+        for name, given, spread in (("edits", clips, False), ("spread", [long], True)):
             for count in (1, 2):
                 out = folder / f"{name}{count}"
                 found.setdefault(name, {})[f"{count} workers"] = run(
