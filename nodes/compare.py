@@ -48,15 +48,15 @@ class Compare(io.ComfyNode):
                 io.MultiType.Input(
                     "edit",
                     CLIP_TYPES,
-                    tooltip="The edited clip: a VIDEO, best the one of SAMA Finish Video, or "
-                    "IMAGE frames.",
+                    tooltip="The edited clip: a VIDEO, best the one of SAMA Edit Whole Video or "
+                    "SAMA Finish Video, or IMAGE frames.",
                 ),
                 io.MultiType.Input(
                     "source",
                     CLIP_TYPES,
                     optional=True,
                     tooltip="The clip before the edit, VIDEO or IMAGE. Not needed where edit comes "
-                    "from SAMA Finish Video, which remembers it.",
+                    "from SAMA Edit Whole Video or SAMA Finish Video, which remember it.",
                 ),
                 io.Combo.Input(
                     "layout",

@@ -136,8 +136,36 @@ def segment_inputs() -> list[io.Input]:
             "anchor_colours",
             default=True,
             tooltip="Hold brightness and colour to the source where the edit changed "
-            "nothing, so that segments do not drift. Default on; turn it off for edits "
-            "that change the light of the whole picture a little.",
+            "nothing, so that segments do not drift; a clip of one segment is left as it is. "
+            "Default on; turn it off for edits that change the light of the whole picture a "
+            "little.",
+        ),
+    ]
+
+
+def range_inputs(frames: int, which: str) -> list[io.Input]:
+    """Which frames of a clip are edited; `frames` is the default, and `which` says it."""
+    return [
+        io.Int.Input(
+            "frames",
+            default=frames,
+            min=0,
+            max=10_000_000,
+            tooltip=f"How many frames to edit, after the stride. {which}",
+        ),
+        io.Int.Input(
+            "start",
+            default=0,
+            min=0,
+            max=10_000_000,
+            tooltip="First frame, counted from 0. Default 0.",
+        ),
+        io.Int.Input(
+            "stride",
+            default=1,
+            min=1,
+            max=1000,
+            tooltip="Take every n-th frame; the result plays at fps / n. Default 1.",
         ),
     ]
 

@@ -9,7 +9,7 @@ from ..sama_core.comfyui.saving import check_saving
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
 from ..sama_core.geometry import DEFAULT_AREA
-from .inputs import ClipInfoType, area_input, fit_input, remark_in
+from .inputs import ClipInfoType, area_input, fit_input, range_inputs, remark_in
 
 CATEGORY = "SAMA/video"
 
@@ -42,44 +42,6 @@ def _seconds(name: str, effect: str) -> io.Float.Input:
     )
 
 
-def _range_inputs() -> list[io.Input]:
-    """The range in frames, the working area, and the rate of an IMAGE batch."""
-    return [
-        io.Int.Input(
-            "frames",
-            default=81,
-            min=0,
-            max=100_000,
-            tooltip="How many frames to edit, after the stride. Default 81, as SAMA was "
-            "released; 0 takes all.",
-        ),
-        io.Int.Input(
-            "start",
-            default=0,
-            min=0,
-            max=10_000_000,
-            tooltip="First frame, counted from 0. Default 0.",
-        ),
-        io.Int.Input(
-            "stride",
-            default=1,
-            min=1,
-            max=1000,
-            tooltip="Take every n-th frame; the result plays at fps / n. Default 1.",
-        ),
-        area_input(),
-        io.Float.Input(
-            "fps",
-            default=24.0,
-            min=0.01,
-            max=1000.0,
-            step=0.01,
-            advanced=True,
-            tooltip="Frames per second of an IMAGE batch; a video has its own. Default 24.",
-        ),
-    ]
-
-
 class SourceVideo(io.ComfyNode):
     """VIDEO or IMAGE batch → frames that the model takes, and what restores the original."""
 
@@ -104,7 +66,17 @@ class SourceVideo(io.ComfyNode):
                     optional=True,
                     tooltip="The SAMA model; its working area is used where area is 0.",
                 ),
-                *_range_inputs(),
+                *range_inputs(81, "Default 81, as SAMA was released; 0 takes all."),
+                area_input(),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Frames per second of an IMAGE batch; a video has its own. Default 24.",
+                ),
                 *_newer_inputs(),
             ],
             outputs=[

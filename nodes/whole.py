@@ -20,6 +20,7 @@ from .inputs import (
     instruction_input,
     mask_input,
     model_inputs,
+    range_inputs,
     sampling_inputs,
     say_during_run,
     segment_inputs,
@@ -28,36 +29,6 @@ from .inputs import (
 )
 
 CATEGORY = "SAMA/edit"
-
-
-def _part_inputs() -> list[io.Input]:
-    """Which frames of the video are edited."""
-    return [
-        io.Int.Input(
-            "frames",
-            default=0,
-            min=0,
-            max=10_000_000,
-            advanced=True,
-            tooltip="How many frames to edit, after the stride. Default 0: all.",
-        ),
-        io.Int.Input(
-            "start",
-            default=0,
-            min=0,
-            max=10_000_000,
-            advanced=True,
-            tooltip="First frame, counted from 0. Default 0.",
-        ),
-        io.Int.Input(
-            "stride",
-            default=1,
-            min=1,
-            max=1000,
-            advanced=True,
-            tooltip="Take every n-th frame; the result plays at the video's rate / n. Default 1.",
-        ),
-    ]
 
 
 def _result_inputs() -> list[io.Input]:
@@ -92,7 +63,7 @@ def _edit_inputs() -> list[io.Input]:
         instruction_input(),
         *sampling_inputs(),
         *segment_inputs(),
-        *_part_inputs(),
+        *range_inputs(0, "Default 0: all."),
         area_input(),
         fit_input(),
         tag_input(),

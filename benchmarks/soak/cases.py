@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.own_process import ROOT
 from benchmarks.sample_clip import draw_pattern, make_clip
-from sama_core.launch.server.workflow import load_workflow, set_inputs
+from sama_core.launch.server.workflow import EDITOR, load_workflow, set_inputs
 
 INSTRUCTION = "make the circle red"
 RATE = Fraction(12)
@@ -78,8 +78,8 @@ def edit_graph(case: Case, file: str, prefix: str) -> dict:
     """The graph of `run.py edit` for a clip that the server has under this name."""
     graph = load_workflow(ROOT)
     set_inputs(graph, "LoadVideo", file=file)
-    set_inputs(graph, "SAMASourceVideo", frames=case.frames)
-    set_inputs(graph, "SAMAEdit", instruction=INSTRUCTION, seed=case.seed, **SETTINGS)
+    asked = {"instruction": INSTRUCTION, "seed": case.seed, "frames": case.frames, **SETTINGS}
+    set_inputs(graph, EDITOR, **asked)
     set_inputs(graph, "SaveVideo", filename_prefix=prefix)
     return graph
 

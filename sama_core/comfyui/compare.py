@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ..errors import ClipError, needed
 from .made_video import MadeVideo
 from .restored_video import RestoredVideo
 from .video import on_black, open_video, resolve_range
+from .whole_result import WholeVideo
 
 FOLDER = "sama_compare"
 """In ComfyUI's folder for temporary files."""
@@ -29,19 +29,12 @@ _written: list[Path] = []
 """What the players of this process show."""
 
 
-@dataclass(frozen=True)
-class _Span:
-    """A part of a clip, as what reads its sound asks for it."""
-
-    start_seconds: Fraction
-    duration_seconds: Fraction
-
-
 def pair(edit: object, source: object | None, fps: float = 0.0) -> Pairs:
     """The pairs of two clips, each a VIDEO or IMAGE; `fps` is the rate of IMAGE, 0 the other's.
 
-    The source may be None where the edit remembers it, as a `RestoredVideo` does. One that was made
-    of a part of the same file is compared with that part. Raises ClipError for anything else.
+    The source may be None where the edit remembers it, as `RestoredVideo` and `WholeVideo` do. One
+    that was made of a part of the same file is compared with that part. Raises ClipError for
+    anything else.
     """
     own = _find_own_source(edit)
     if source is None and own is None:
@@ -50,7 +43,8 @@ def pair(edit: object, source: object | None, fps: float = 0.0) -> Pairs:
                 "source",
                 "nothing",
                 "the clip before the edit",
-                "Connect it; only the VIDEO of SAMA Finish Video remembers its source.",
+                "Connect it; only the VIDEO of SAMA Finish Video or SAMA Edit Whole Video "
+                "remembers its source.",
             )
         )
     takes = {}
@@ -70,16 +64,13 @@ def pair(edit: object, source: object | None, fps: float = 0.0) -> Pairs:
 def _take_video(video: Input.Video) -> Take:
     """All of a VIDEO as ComfyUI shows it."""
     found = open_video(video)
-
-    def sound(start: Fraction, duration: Fraction) -> dict | None:
-        heard = found.audio_of(_Span(start, duration))
-        return getattr(heard, "audio", heard)
-
-    return Take(found.source, resolve_range(found, ClipRange(), Seconds()), sound)
+    return found.take(resolve_range(found, ClipRange(), Seconds()))
 
 
 def _find_own_source(edit: object) -> Take | None:
     """The part of the source that a finished edit was made of; None for other clips."""
+    if isinstance(edit, WholeVideo):
+        return edit.source
     if not isinstance(edit, RestoredVideo):
         return None
     info = edit.info

@@ -49,7 +49,7 @@ class LongSettings:
     overlap: int = OVERLAP_FRAMES
     """Frames that neighbours share; rounded up to whole latent frames, such as 4 frames."""
     anchor: bool = True
-    """Hold the colours to the source where the edit changed nothing."""
+    """Hold the colours to the source where the edit changed nothing; see `holds_colours`."""
     seeds: str = SEGMENT_SEEDS[0]
     """One of SEGMENT_SEEDS, see `long.segment_seed`."""
 
@@ -59,6 +59,12 @@ class LongSettings:
         length = lattice.latents_of(pad_frame_count(self.segment, lattice))
         overlap = -(-self.overlap // lattice.temporal)
         return plan_segments(clip.frames, length, overlap, lattice)
+
+    def holds_colours(self, segments: list[Segment]) -> bool:
+        """Whether colours are held: one segment has no others to drift from, and is a plain edit,
+        bit for bit that of `edit_clip`.
+        """
+        return self.anchor and len(segments) > 1
 
     def sampler_seed(self, seed: int, number: int) -> int:
         """The seed of segment `number`, for the noise that samplers add while they work.
@@ -100,7 +106,7 @@ def edit_long(
     run = EditRun.prepare(model, clip, vae, settings, say, len(segments), decodings=1)
     sampled = LongRun(run, source, cut, segments, store).latents()
     frames = run.decode(blend_segments(sampled, source.latent.frames))
-    frames = anchor_colours(frames, source.frames) if cut.anchor else frames
+    frames = anchor_colours(frames, source.frames) if cut.holds_colours(segments) else frames
     return paste_outside(source, frames)
 
 

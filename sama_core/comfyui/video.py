@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import comfy.model_management
 from comfy_api.latest import Input
@@ -21,6 +22,7 @@ from ..clip import (
     fit_clip,
     in_frames,
 )
+from ..clip.pairs import Take
 from ..clip.sound import fitting_sound
 from ..errors import ClipError, needed
 from ..geometry import WAN_21, Lattice
@@ -31,17 +33,34 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class _Span:
+    """A part of a clip, as what reads its sound asks for it."""
+
+    start_seconds: Fraction
+    duration_seconds: Fraction
+
+
+@dataclass(frozen=True)
 class Opened:
     """What stands behind a VIDEO or IMAGE input."""
 
     source: ClipSource
     """Its frames."""
-    audio_of: Callable[[ClipInfo], Sound | dict | None]
+    audio_of: Callable[[ClipInfo | _Span], Sound | dict | None]
     """Its sound for the range of a ClipInfo."""
     window: tuple[float, float] = (0.0, 0.0)
     """Seconds from Trim Video: start, and length or 0."""
     holds_sound: bool = False
     """Whether its sound is in memory, as AUDIO, and not in a file."""
+
+    def take(self, clip_range: ClipRange) -> Take:
+        """A range of it, for comparisons."""
+
+        def sound(start: Fraction, duration: Fraction) -> dict | None:
+            heard = self.audio_of(_Span(start, duration))
+            return getattr(heard, "audio", heard)
+
+        return Take(self.source, clip_range, sound)
 
     def held_audio(self, info: ClipInfo) -> dict | None:
         """AUDIO for the range of a ClipInfo, where it is in memory."""

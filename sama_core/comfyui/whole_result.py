@@ -19,6 +19,7 @@ from pathlib import Path
 import folder_paths
 
 from ..clip.own_priority import keep_priority
+from ..clip.pairs import Take
 from ..clip.save import complete_or_absent
 from ..errors import ClipError, needed
 from ..long.whole_job import WholeJob
@@ -38,10 +39,10 @@ _losses: Counter[str | None] = Counter()
 class WholeVideo(MadeVideo):
     """What ComfyUI's `VideoFromFile` is of a job's result."""
 
-    def __init__(self, job: WholeJob, keep: bool = False):
-        """`keep` leaves the job as it is when the result is saved."""
+    def __init__(self, job: WholeJob, keep: bool = False, source: Take | None = None):
+        """`keep` leaves the job as it is when the result is saved; `source` is what was edited."""
         super().__init__(self._place)
-        self.job, self.keep = job, keep
+        self.job, self.keep, self.source = job, keep, source
 
     def save_to(self, path, *arguments, **keywords) -> None:
         """As ComfyUI saves a file: packets are copied where format, codec and quality are auto.

@@ -10,11 +10,12 @@ from comfy_api.latest import Input
 from torch import Tensor
 
 from ..clip import ClipInfo, ClipRange, Fit, OwnSound, Seconds, measure_clip
+from ..clip.pairs import Take
 from ..errors import RegionError, needed
 from ..geometry import ClipShape, LatentShape, Lattice
 from ..region import MaskBatch, MaskVideo, MaskWalk
 from .node_progress import keep_remark
-from .video import open_video, resolve_range
+from .video import Opened, open_video, resolve_range
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ Say = Callable[[str], object]
 class WholeSource:
     """A clip that was looked at once."""
 
+    opened: Opened
+    """What it is read from."""
     info: ClipInfo
     """Its record."""
     sound: OwnSound
@@ -68,7 +71,12 @@ class WholeSource:
         for text in filter(None, (*info.remarks(), sound.heard.remark)):
             log.warning("SAMA Edit Whole Video: %s", text)
             keep_remark(text)
-        return cls(info, sound, masks, lattice)
+        return cls(found, info, sound, masks, lattice)
+
+    @property
+    def take(self) -> Take:
+        """The part that is edited, for comparisons."""
+        return self.opened.take(self.info.clip_range)
 
     @property
     def latent(self) -> LatentShape:

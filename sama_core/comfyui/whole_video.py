@@ -9,7 +9,6 @@ What is finished stays on disk until the result is saved: an edit that was broke
 on there when it is queued again, and gives the same file.
 """
 
-import contextlib
 import logging
 import os
 import shutil
@@ -87,14 +86,14 @@ def edit_whole(
     asked.open(video, mask, mask_video, check)
     job = asked.job
     if not job.result.is_file():
-        with contextlib.nullcontext() if asked.key else job.removed_on_failure():
+        with job.kept_on_failure(found_again=bool(asked.key)):
             asked.begin()
             asked.sample()
             asked.make_pieces()
             asked.join()
     if not whole.keep:
         job.tidy()
-    return WholeVideo(job, whole.keep)
+    return WholeVideo(job, whole.keep, asked.source.take)
 
 
 @dataclass
@@ -168,7 +167,7 @@ class WholeEdit:
         """Decode what was sampled: all pieces of the result that are not there, or those of
         `numbers`. Every segment must be kept.
         """
-        info, anchor = self.source.info, self.cut.anchor
+        info, anchor = self.source.info, self.cut.holds_colours(self.segments)
         maker = PieceMaker(
             *(self.run, self.job, info, self.segments, self.source.masks, anchor),
             Encoding(crf=self.whole.crf),
@@ -226,14 +225,20 @@ def _begin(job: WholeJob, run: EditRun, info: ClipInfo, segments: list[Segment])
         raise ClipError(
             needed(
                 "room for the edit",
-                f"{free / 1e9:.2f} GB free",
-                f"at least {least / 1e9:.2f} GB, and usually {usual / 1e9:.2f} GB",
+                f"{_size(free)} free",
+                f"at least {_size(least)}, and usually {_size(usual)}",
                 "Free some disk space, or edit a shorter part.",
             )
         )
-    text = f"it needs about {usual / 1e9:.2g} GB of disk, {free / 1e9:.3g} GB are free"
+    text = f"it needs about {_size(usual)} of disk, {_size(free)} are free"
     log.info("SAMA: %s, %d segments: %s.", info.source.name, len(segments), text)
     run.stages.say(text)
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    unit, size = next((at for at in (("GB", 1e9), ("MB", 1e6)) if count >= at[1] / 2), ("kB", 1e3))
+    return f"{count / size:.3g} {unit}"
 
 
 def _sample(
@@ -250,7 +255,9 @@ def _sample(
     run, walk, touched, kept = sampler.run, FrameWalk(source.info), numbers is not None, []
     try:
         for number, segment in enumerate(sampler.segments):
-            run.stages.note = f"segment {number + 1} of {len(sampler.segments)}{identity.remark}"
+            several = len(sampler.segments) > 1
+            place = f"segment {number + 1} of {len(sampler.segments)}" if several else ""
+            run.stages.note = f"{place}{identity.remark}".strip()
             if numbers is not None and number not in numbers:
                 run.stages.skip()
                 continue

@@ -73,13 +73,23 @@ class WholeJob:
             shutil.rmtree(self.folder / part, ignore_errors=True)
 
     @contextlib.contextmanager
-    def removed_on_failure(self) -> Iterator[None]:
-        """For an edit that cannot be found again: nothing of it is left where it breaks off."""
+    def kept_on_failure(self, found_again: bool) -> Iterator[None]:
+        """An edit may break off in here: what it has finished stays, if it can be found again."""
         try:
             yield
         except BaseException:
-            self.remove()
+            if not (found_again and self._has_begun()):
+                self.remove()
             raise
+
+    def _has_begun(self) -> bool:
+        """Whether anything is finished."""
+        return self.result.is_file() or any(
+            file.is_file() for part in ("segments", "pieces") for file in self._files(part)
+        )
+
+    def _files(self, part: str) -> Iterator[Path]:
+        return (self.folder / part).rglob("*")
 
     def remove(self) -> None:
         """Remove all of it."""

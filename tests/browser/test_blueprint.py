@@ -115,7 +115,7 @@ def test_the_fast_one_has_the_lora_before_the_sampler(canvas):
     nodes = canvas.prompt()
     (key, lora), (_, edit) = (
         next(item for item in nodes.items() if item[1]["class_type"] == kind)
-        for kind in ("SAMALoadLora", "SAMAEdit")
+        for kind in ("SAMALoadLora", "SAMAEditWholeVideo")
     )
     assert edit["inputs"]["model"] == [key, 0]
     assert (edit["inputs"]["steps"], edit["inputs"]["cfg"]) == (0, -1)
@@ -142,28 +142,25 @@ def test_it_runs_from_the_canvas(canvas, comfy_server, blueprint):
         ("SAMALoadVAE", "vae_name"),
     ):
         nodes[kind]["widgets_values"][0] = SMALL[name]
-    nodes["SAMASourceVideo"]["widgets_values"][0] = 5
-    nodes["SAMAEdit"]["widgets_values"][:5] = ["make the circle red", 3, "fixed", 2, 1.3]
+    values = nodes["SAMAEditWholeVideo"]["widgets_values"]
+    values[:5], values[10] = ["make the circle red", 3, "fixed", 2, 1.3], 5
     canvas.open_workflow(on_the_canvas(blueprint))
     prompt = {node["class_type"]: node["inputs"] for node in canvas.prompt().values()}
     assert sorted(prompt) == [
         "LoadVideo",
-        "SAMAEdit",
-        "SAMAFinishVideo",
+        "SAMAEditWholeVideo",
         "SAMALoadModel",
         "SAMALoadTextEncoder",
         "SAMALoadVAE",
-        "SAMASourceVideo",
         "SaveVideo",
     ]
-    assert (prompt["SAMAEdit"]["instruction"], prompt["SAMAEdit"]["seed"]) == (
+    edit = prompt["SAMAEditWholeVideo"]
+    assert [edit[name] for name in ("instruction", "seed", "frames")] == [
         "make the circle red",
         3,
-    )
-    assert (
-        prompt["SAMASourceVideo"]["frames"] == 5
-        and prompt["SAMALoadModel"]["model_name"] == SMALL["model_name"]
-    )
+        5,
+    ]
+    assert prompt["SAMALoadModel"]["model_name"] == SMALL["model_name"]
     assert canvas.evaluate(WIDGETS) == [
         "instruction",
         "frames",

@@ -14,9 +14,9 @@ OPENED = """() => app.graph.nodes.length > 1
 QUICK = """seed => {
     const widget = (type, name) => app.graph.nodes.find(node => node.type === type)
         .widgets.find(widget => widget.name === name)
-    widget("SAMAEdit", "steps").value = 1
-    widget("SAMAEdit", "seed").value = seed
-    widget("SAMASourceVideo", "frames").value = 5
+    widget("SAMAEditWholeVideo", "steps").value = 1
+    widget("SAMAEditWholeVideo", "seed").value = seed
+    widget("SAMAEditWholeVideo", "frames").value = 5
 }"""
 ON_THE_PAGE = """() => ({
     dialogs: document.querySelectorAll("[role=dialog]").length,

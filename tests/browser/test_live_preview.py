@@ -30,19 +30,19 @@ LEFT = """id => app.graph.getNodeById(id).widgets.filter(w => w.name.startsWith(
         .filter(picture => picture.checkVisibility()).length"""
 PICTURE = """id => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth
     || document.querySelector(`[data-node-id="${id}"] img.contain-size`)?.naturalWidth"""
-TALL = 700
+TALL = 900
 """A node of this height has room for text and preview."""
 
 
 def open_edit(canvas, server, **settings) -> int:
-    """Open the simple edit on 9 frames; returns the id of SAMA Edit, TALL pixels high."""
+    """Open the simple edit on 9 frames; returns the id of its node, TALL pixels high."""
     shutil.copy(embedded.CLIP, server.base / "input" / embedded.CLIP.name)
     graph = json.loads((REPO_ROOT / "workflows/api/simple_edit.json").read_text())
     kinds = {node["class_type"]: node_id for node_id, node in graph.items()}
-    graph[kinds["SAMASourceVideo"]]["inputs"]["frames"] = 9
-    graph[kinds["SAMAEdit"]]["inputs"] |= settings
+    edit = kinds["SAMAEditWholeVideo"]
+    graph[edit]["inputs"] |= {"frames": 9, **settings}
     canvas.open_api(graph)
-    edit = int(kinds["SAMAEdit"])
+    edit = int(edit)
     canvas.evaluate(
         "([id, height]) => app.graph.getNodeById(id).setSize([400, height])", [edit, TALL]
     )

@@ -15,7 +15,7 @@ from sama_core.clip import ClipRange, FileSource
 
 from ..harness.moving_shapes import moving_shapes
 from ..harness.write_clip import write_clip
-from .graphs import INSTRUCTION, Edit, long_edit, output
+from .graphs import INSTRUCTION, Edit, long_edit, output, whole_edit
 
 FILE, FRAMES, WIDTH, HEIGHT = "whole_shapes.mp4", 46, 72, 40
 """Of a size that fitting crops and enlarges: borders come from the source."""
@@ -89,10 +89,9 @@ def frames_of(path: Path) -> np.ndarray:
     return np.stack(list(FileSource(str(path)).frames(ClipRange())))
 
 
-def test_the_frames_are_those_of_the_nodes_that_hold_all(
-    comfyui, small, clip, jobs, store, monkeypatch
-):
-    """Bit for bit, as they are given to the encoder: Source Video, Long Edit, Finish Video."""
+@pytest.fixture
+def given(comfyui, monkeypatch) -> list[torch.Tensor]:
+    """The frames that are given to the encoder."""
     from sama_core.comfyui import whole_decode
 
     given = []
@@ -107,6 +106,11 @@ def test_the_frames_are_those_of_the_nodes_that_hold_all(
 
     write = whole_decode.write_piece
     monkeypatch.setattr(whole_decode, "write_piece", remember)
+    return given
+
+
+def test_the_frames_are_those_of_the_nodes_that_hold_all(comfyui, small, clip, jobs, store, given):
+    """Bit for bit, as they are given to the encoder: Source Video, Long Edit, Finish Video."""
     edit_whole(comfyui, small)
     edit, _ = whole_graph(comfyui, small)
     edited = long_edit(edit, anchor_colours=True)
@@ -114,6 +118,47 @@ def test_the_frames_are_those_of_the_nodes_that_hold_all(
     expected = edit.values(finished).get_components().images
     assert expected.shape == (FRAMES, HEIGHT, WIDTH, 3)
     assert torch.equal(torch.stack(given), expected)
+
+
+def test_a_clip_of_one_segment_is_a_plain_edit(comfyui, small, clip, jobs, store, given):
+    """The frames are those of SAMA Edit, and of SAMA Long Edit, bit for bit: nothing drifts, and so
+    no colours are held.
+    """
+    one = {"frames": 11, "start": 3, "cfg": 5.0, "steps": 3}
+    edit_whole(comfyui, small, **one)
+    edit, _ = whole_graph(comfyui, small)
+    edit.nodes[edit.source[0]]["inputs"] |= {"frames": 11, "start": 3}
+    long = long_edit(edit, anchor_colours=True, cfg=5.0, steps=3)
+    for edited in (whole_edit(edit), long):
+        finished = edit.add("SAMAFinishVideo", frames=edited, clip_info=output(edit.source, 1))
+        expected = edit.values(finished).get_components().images
+        assert expected.shape == (11, HEIGHT, WIDTH, 3)
+        assert torch.equal(torch.stack(given), expected)
+
+
+def test_it_is_compared_with_the_part_that_was_edited(comfyui, small, clip, jobs):
+    """It remembers its source, also where Load Video's VIDEO stands beside it."""
+    edit, link = whole_graph(comfyui, small, start=30, frames=5)
+    source = edit.nodes[link[0]]["inputs"]["video"]
+    films = []
+    for beside in ({}, {"source": source}):
+        key, _ = edit.add("SAMACompare", edit=link, layout="wipe", position=0.5, fps=0.0, **beside)
+        (film,) = comfyui.run(edit.nodes).check().outputs[key]["sama_compare"]
+        path = comfyui.base / "temp" / film["subfolder"] / film["filename"]
+        films.append(np.split(frames_of(path).astype(int), 2, axis=1)[0])  # the source, above
+        assert (
+            film["remarks"] == []
+            and film["count"] == 5
+            and set(film["sounds"])
+            == {
+                "source",
+                "edit",
+            }
+        )
+        del edit.nodes[key]
+    expected = frames_of(clip)[30:35].astype(int)
+    assert all(np.abs(shown - expected).mean() < 3 for shown in films)
+    assert np.abs(films[0] - frames_of(clip)[:5]).mean() > 6
 
 
 def test_times_and_sound_are_the_clips(comfyui, small, clip, jobs):
@@ -147,7 +192,9 @@ def test_pieces_that_are_missing_are_made_anew_as_they_were(
     assert not sampled_segments
 
 
-@pytest.mark.parametrize("where", ["second segment", "second piece", "joining", "saving"])
+@pytest.mark.parametrize(
+    "where", ["first segment", "second segment", "second piece", "joining", "saving"]
+)
 def test_a_run_that_breaks_off_goes_on_there(
     comfyui, small, clip, jobs, sampled_segments, monkeypatch, where
 ):
@@ -167,8 +214,9 @@ def test_a_run_that_breaks_off_goes_on_there(
         return call
 
     with monkeypatch.context() as broken:
-        if where == "second segment":
-            broken.setattr(EditRun, "sample", fail(EditRun.sample, 2))
+        if "segment" in where:
+            number = 1 if where == "first segment" else 2
+            broken.setattr(EditRun, "sample", fail(EditRun.sample, number))
         elif where == "second piece":
             broken.setattr(whole_decode, "write_piece", fail(whole_decode.write_piece, 2))
         elif where == "joining":
@@ -179,12 +227,11 @@ def test_a_run_that_breaks_off_goes_on_there(
             )
         with pytest.raises(AssertionError, match="broken off"):
             save(comfyui, small, f"whole_broken_{where}")
-    (left,) = jobs.iterdir()
-    assert left.is_dir()
+    assert len(list(jobs.iterdir())) == int(where != "first segment"), "nothing, or what is done"
     del sampled_segments[:]
     found = save(comfyui, small, f"whole_again_{where}")
     assert read_packets(found) == read_packets(expected)
-    assert len(sampled_segments) == (3 if where == "second segment" else 0)
+    assert len(sampled_segments) == {"first segment": 4, "second segment": 3}.get(where, 0)
     assert not list(jobs.iterdir())
 
 
@@ -239,7 +286,7 @@ def test_a_full_disk_is_said_before_the_work(
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10**9, 10**9, 5000))
-    with pytest.raises(AssertionError, match="0.00 GB free"):
+    with pytest.raises(AssertionError, match="got 5 kB free, needs at least "):
         edit_whole(comfyui, small)
     assert not sampled_segments
 

@@ -27,6 +27,8 @@ QUALITY = 88
 WIDTH = 800
 LONG, SHOWN = 17, 4
 """Of a clip with more frames than LONG, SHOWN are in the picture, else the middle one."""
+READERS = ("SAMASourceVideo", "SAMAEditWholeVideo")
+"""Nodes that take the clip which is edited."""
 SMALL_PRINT = "run on SAMA-Shapes"
 
 
@@ -42,7 +44,7 @@ def picture(server: ComfyServer, prompt: dict) -> Image.Image:
     )
     if made.suffix == ".png":
         return Image.open(made).convert("RGB")
-    (read,) = (node for node in prompt.values() if node["class_type"] == "SAMASourceVideo")
+    (read,) = (node for node in prompt.values() if node["class_type"] in READERS)
     clip = prompt[read["inputs"]["video"][0]]["inputs"]["file"]
     before, after = (read_frames(path)[0] for path in (server.base / "input" / clip, made))
     if len(after) <= LONG:

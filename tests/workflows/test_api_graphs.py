@@ -79,7 +79,7 @@ def test_comfy_lint_finds_nothing(path: Path, schema):
 def test_comfy_lint_sees_what_is_wrong(schema):
     """A wrong choice, a missing input and an unknown one are found."""
     graph = load_workflow(str(REPO_ROOT / "workflows" / "api" / "simple_edit.json"))
-    (edit,) = (node for node in graph.values() if node["class_type"] == "SAMAEdit")
+    (edit,) = (node for node in graph.values() if node["class_type"] == "SAMAEditWholeVideo")
     edit["inputs"] |= {"tiling": "no such choice", "stranger": 1}
     del edit["inputs"]["instruction"]
     rules = {finding.rule for finding in lint(graph, schema)}

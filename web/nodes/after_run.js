@@ -15,7 +15,7 @@ import { REFUSAL, TEXT, keepSize, keptHeight, restoreSize, widgetOf } from "../s
 const PICTURE = "$$canvas-image-preview";
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 const LEAST = 64; // pixels of a preview's height
-const ROOMY = ["SAMAEdit", "SAMALongEdit"];
+const ROOMY = ["SAMAEdit", "SAMALongEdit", "SAMAEditWholeVideo"];
 const ROOM = 190; // pixels that a new one of these has for text and preview
 const DRAWN_MS = 300; // the frontend has drawn a change of a node by then
 

@@ -23,7 +23,7 @@ SET_UP = "set-up"
 DEFAULT_INSTRUCTION, DEFAULT_SEED = "make the circle red", 1
 LIMITS = {
     "steps": (1, 1000),
-    "frames": (1, 100_000),
+    "frames": (1, 10_000_000),
     "cfg": (0, 100),
     "seed": (0, 2**64 - 1),
     "area": (32 * 32, 4096 * 4096),
@@ -31,7 +31,7 @@ LIMITS = {
 }
 """Lowest and highest value of each option, as the nodes' inputs have them; NaN is outside."""
 FITS = ("crop to bucket", "letterbox", "stretch", "keep size")
-"""The choices of SAMA Source Video; its own list, `clip.Fit`, needs numpy."""
+"""The choices of the node; its own list, `clip.Fit`, needs numpy."""
 OWN = {"steps": OWN_STEPS, "cfg": OWN_CFG}
 """What stands for the model's own."""
 
@@ -137,6 +137,6 @@ def describe_clip(clip: Path, options: Namespace, places: Places, stages: Stages
     )
     if not options.frames and facts["frames"] > SAMA_14B.frames:
         stages.say(
-            f"That is more than the {SAMA_14B.frames} frames SAMA was released for, and all are "
-            f"edited at once; --frames {SAMA_14B.frames} takes the first ones only."
+            f"That is more than the {SAMA_14B.frames} frames SAMA was released for: it is edited "
+            f"in overlapping segments. --frames {SAMA_14B.frames} takes the first ones only."
         )

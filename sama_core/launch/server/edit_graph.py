@@ -12,6 +12,7 @@ from ..places import Places, shorten_stem
 from ..progress import LaunchError, Stages
 from .client import Client
 from .workflow import (
+    EDITOR,
     add_lora,
     class_types,
     listed_trio,
@@ -25,6 +26,10 @@ RESULTS = "video"
 """Folder of the results on the server."""
 NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"%\x00-\x1f\x7f]')
 """What file names may not have on some system, and what Save Video would replace."""
+SOURCE_INPUTS = ("video", "frames", "start", "stride", "area", "fit")
+"""Inputs of the editing node that are those of SAMA Source Video."""
+ANY_FPS = 24.0
+"""For an input that SAMA Source Video does not use for a video."""
 PNG_CLASSES = ("GetVideoComponents", "SaveImageAdvanced")
 """ComfyUI's nodes that save frames without loss."""
 
@@ -56,21 +61,17 @@ def fill_graph(
     if options.lora:
         add_lora(graph, client, options.lora, options.lora_strength)
     set_inputs(graph, "LoadVideo", file=uploaded)
-    set_inputs(
-        graph,
-        "SAMASourceVideo",
-        frames=options.frames or ALL_FRAMES,
-        area=options.area,
-        fit=options.fit,
-    )
     set_inputs(graph, "SaveVideo", filename_prefix=unique_name(clip, options.seed))
     set_inputs(
         graph,
-        "SAMAEdit",
+        EDITOR,
         instruction=options.instruction,
         seed=options.seed,
         steps=options.steps,
         cfg=options.cfg,
+        frames=options.frames or ALL_FRAMES,
+        area=options.area,
+        fit=options.fit,
     )
 
 
@@ -81,20 +82,35 @@ def uploaded_clip(graph: dict) -> str:
 
 
 def save_frames(graph: dict) -> None:
-    """Puts 16-bit PNG files in the place of the graph's video."""
-    saver = next(key for key, node in graph.items() if node["class_type"] == "SaveVideo")
-    inputs = graph[saver]["inputs"]
-    graph["parts"] = {"class_type": PNG_CLASSES[0], "inputs": {"video": inputs["video"]}}
-    graph[saver] = {
-        "class_type": PNG_CLASSES[1],
-        "inputs": {
-            "images": ["parts", 0],
-            "filename_prefix": inputs["filename_prefix"],
-            "format": "png",
-            "format.bit_depth": "16-bit",
-            "format.input_color_space": "sRGB",
-        },
+    """Puts 16-bit PNG files in the place of the graph's video.
+
+    The frames are the same, made by nodes that hold all of them: a video has fewer bits.
+    """
+    editor, saver = (
+        next(key for key, node in graph.items() if node["class_type"] == kind)
+        for kind in (EDITOR, "SaveVideo")
+    )
+    given = graph[editor]["inputs"]
+    fitted = {name: given[name] for name in SOURCE_INPUTS if name in given}
+    edit = {name: value for name, value in given.items() if name not in (*fitted, "crf")}
+    prefix = graph[saver]["inputs"]["filename_prefix"]
+    graph |= {
+        "source": _node("SAMASourceVideo", **fitted, model=given["model"], fps=ANY_FPS),
+        editor: _node("SAMALongEdit", **edit | {"frames": ["source", 0], "keep_segments": True}),
+        "finish": _node("SAMAFinishVideo", frames=[editor, 0], clip_info=["source", 1]),
+        "parts": _node(PNG_CLASSES[0], video=["finish", 0]),
+        saver: _node(
+            PNG_CLASSES[1],
+            images=["parts", 0],
+            filename_prefix=prefix,
+            format="png",
+            **{"format.bit_depth": "16-bit", "format.input_color_space": "sRGB"},
+        ),
     }
+
+
+def _node(class_type: str, **inputs: object) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
 
 
 def unique_name(clip: Path, seed: int) -> str:
@@ -110,14 +126,15 @@ def unique_name(clip: Path, seed: int) -> str:
 def require_nodes(client: Client, graph: dict) -> None:
     """Raises LaunchError unless the server has every node of the workflow."""
     missing = [name for name in class_types(graph) if client.node(name) is None]
-    if any(name.startswith("SAMA") for name in missing):
+    ours = [name for name in class_types(graph) if name.startswith("SAMA")]
+    if absent := [name for name in ours if name in missing]:
+        here = "Install" if absent == ours else "Update"
         raise LaunchError(
             needed(
                 f"server at {client.url}",
                 f"no node {', '.join(missing)}",
-                "the SAMA pack",
-                "Install ComfyUI-SAMA there (ComfyUI Manager, or into custom_nodes) and restart "
-                "it.",
+                "the SAMA pack" if absent == ours else f"the SAMA pack of version {VERSION}",
+                f"{here} ComfyUI-SAMA there (ComfyUI Manager, or in custom_nodes) and restart it.",
             )
         )
     if missing:

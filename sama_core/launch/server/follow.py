@@ -10,7 +10,7 @@ from ..progress import LaunchError, Stages
 from .client import Client, Lost, Output, Refused, Unreachable
 from .process import Server
 from .websocket import TEXT, Message, WebSocket
-from .workflow import node_name
+from .workflow import EDITOR, node_name
 
 LOAD, ENCODE, SAMPLING, DECODE, SAVE = "load", "encode", "sampling", "decode", "save"
 
@@ -20,15 +20,27 @@ NODE_STAGES = {
     "SAMALoadTextEncoder": LOAD,
     "SAMALoadVAE": LOAD,
     "SAMASourceVideo": LOAD,
-    "SAMAEdit": ENCODE,
+    EDITOR: ENCODE,
+    "SAMALongEdit": ENCODE,
     "SAMAFinishVideo": SAVE,
+    "GetVideoComponents": SAVE,
+    "SaveImageAdvanced": SAVE,
     "SaveVideo": SAVE,
 }
-"""The stage of each node class of the workflow."""
-TEXT_STAGES = (("reading", ENCODE), ("encod", ENCODE), ("sampling", SAMPLING), ("decod", DECODE))
-"""Words in the text that SAMA Edit shows under its node while it works, and their stages."""
+"""The stage of each node class of the workflow, and of those that give frames in its place."""
+TEXT_STAGES = (
+    (r"reading the |encoding the | of disk", ENCODE),
+    ("sampling", SAMPLING),
+    ("decoding", DECODE),
+    ("joining", SAVE),
+)
+"""What stands in the text that an editing node shows under itself while it works, and its stage."""
+WORKING = "SAMA: "
+"""Beginning of such a text."""
 
-REMARKING = ("SAMASourceVideo", "SAMAEdit")
+UNKNOWN_WORDS = "does not know: "
+"""In a remark that repeats words of the instruction."""
+REMARKING = ("SAMASourceVideo", EDITOR, "SAMALongEdit")
 """Node classes whose other texts are remarks on the clip and the instruction."""
 
 TEXT_EVENT = 3
@@ -150,12 +162,14 @@ class Follower:
         )
         if node != self.node:
             return
-        kind = self.graph.get(node, {}).get("class_type")
-        stage = next((stage for word, stage in TEXT_STAGES if word in text.lower()), None)
-        if kind in REMARKING and (stage is None or kind != "SAMAEdit"):
-            self._say_once(text.strip())
-        elif stage is not None:
-            self._show_stage(stage, text)
+        if self.graph.get(node, {}).get("class_type") not in REMARKING:
+            return
+        for line in text.splitlines():
+            stage = _stage_of(line)
+            if stage is None:
+                self._say_once(line.strip())
+            else:
+                self._show_stage(stage, line)
 
     def _say_once(self, text: str) -> None:
         """Prints a remark, which a node may show several times."""
@@ -166,10 +180,10 @@ class Follower:
     def _show_stage(self, stage: str, text: str) -> None:
         self.has_text = True
         self.stages.start(stage)
-        count = re.search(r"(\d+) of (\d+)", text)
+        count = re.search(r"(?:step|frame) (\d+) of (\d+)", text)
         if count:
-            self.stages.step(int(count[1]), int(count[2]))
-        elif " " in (doing := text.removeprefix("SAMA: ")):
+            self.stages.step(int(count[1]), int(count[2]), _whole_of(text))
+        elif " " in (doing := text.removeprefix(WORKING)):
             self.stages.update(doing)
 
     def _raise_if_failed(self, entry: dict) -> None:
@@ -182,6 +196,20 @@ class Follower:
                 f"server at {self.client.url}: the edit was stopped there. Run the command again."
             )
         raise LaunchError(node_failure(self.graph, messages.get("execution_error", {})))
+
+
+def _stage_of(text: str) -> str | None:
+    """The stage that a text of an editing node tells; None for a remark."""
+    if not text.startswith(WORKING) or UNKNOWN_WORDS in text:
+        return None
+    return next((stage for words, stage in TEXT_STAGES if re.search(words, text)), None)
+
+
+def _whole_of(text: str) -> str:
+    """What a step's text says of an edit in several segments; empty for one."""
+    segment = re.search(r"segment \d+ of (?!1\b)\d+", text)
+    left = re.search(r"(?:about|at most) [^,]* left", text)
+    return ", ".join(part[0] for part in (segment, left) if part) if segment else ""
 
 
 def node_failure(graph: dict, error: dict) -> str:

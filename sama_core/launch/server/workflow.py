@@ -16,6 +16,8 @@ LOADERS = (
 )
 """The loader of each file of a trio, and its input for the file's name."""
 LORA = ("SAMALoadLora", "lora_name")
+EDITOR = "SAMAEditWholeVideo"
+"""The node that edits."""
 ONLY_SHOWS = "SAMACompare"
 """The node that a canvas plays the edit in; without one it would be work for nothing."""
 

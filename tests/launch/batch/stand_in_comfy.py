@@ -15,6 +15,7 @@ import uuid
 from urllib.parse import parse_qs, urlsplit
 
 from sama_core.launch.server.websocket import ACCEPT_KEY
+from sama_core.launch.server.workflow import EDITOR
 from sama_core.version import VERSION
 
 MODELS = {
@@ -83,7 +84,7 @@ class StandIn:
         """Makes one edit in a thread of its own."""
         inputs = {node["class_type"]: (key, node["inputs"]) for key, node in graph.items()}
         clip = self.files[inputs["LoadVideo"][1]["file"]]
-        edit = inputs["SAMAEdit"][1]
+        edit = inputs[EDITOR][1]
         self.edits.append(edit["instruction"])
         if self.hang_after is not None and len(self.edits) > self.hang_after:
             self.hung.set()
@@ -92,7 +93,7 @@ class StandIn:
         status = {"status_str": "success", "messages": []}
         outputs = {}
         if any(mark in clip for mark in self.refuse):
-            error = {"node_id": inputs["SAMAEdit"][0], "exception_message": "it cannot be edited"}
+            error = {"node_id": inputs[EDITOR][0], "exception_message": "it cannot be edited"}
             status = {"status_str": "error", "messages": [["execution_error", error]]}
         else:
             key, saver = inputs["SaveVideo"]

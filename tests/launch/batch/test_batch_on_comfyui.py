@@ -64,7 +64,7 @@ def test_clips_are_edited_measured_and_shown(run, tmp_path):
     assert (facts.width, facts.height, facts.fps, facts.frame_count) == (64, 48, Fraction(25, 2), 5)
     good, bad = report(out)
     assert code == 1 and (good["state"], bad["state"]) == ("done", "failed")
-    assert "SAMA Source Video" in bad["error"] and "not a video" in bad["error"]
+    assert "SAMA Edit Whole Video" in bad["error"] and "not a video" in bad["error"]
     assert 0 < float(good["changed"]) < 1 and 10 < float(good["kept_db"]) < 60
     small = sorted(path.name[16:] for path in (out / "report_files").iterdir())
     assert small == ["_after.jpg", "_before.jpg"]

@@ -41,8 +41,8 @@ class Acting(Stages):
         super().__init__()
         self.act = act
 
-    def step(self, done, total):
-        super().step(done, total)
+    def step(self, done, total, note=""):
+        super().step(done, total, note)
         act, self.act = self.act, lambda: None
         act()
 
@@ -126,7 +126,7 @@ def test_a_lora_is_put_behind_the_model(run, clip, tmp_path):
     with av.open(str(tmp_path / "out.mp4")) as container:
         graph = json.loads(container.metadata["prompt"])
     loader = next(key for key, node in graph.items() if node["class_type"] == "SAMALoadModel")
-    edit = next(node for node in graph.values() if node["class_type"] == "SAMAEdit")
+    edit = next(node for node in graph.values() if node["class_type"] == "SAMAEditWholeVideo")
     assert edit["inputs"]["model"] == ["lora", 0]
     assert graph["lora"]["inputs"] == {"model": [loader, 0], "lora_name": lora, "strength": 0.5}
     code, _, error = run(*few, "--lora", "absent.safetensors")
@@ -310,7 +310,9 @@ def test_a_value_the_node_refuses_is_told_in_its_words(run, clip, monkeypatch):
     """As a node of another version may."""
     monkeypatch.setitem(edit_module.LIMITS, "steps", (1, 10**9))
     code, _, error = run("--video", str(clip), "--steps", "100000")
-    assert code == 1 and error.strip().startswith("SAMA Edit (node ") and "steps" in error
+    assert (
+        code == 1 and error.strip().startswith("SAMA Edit Whole Video (node ") and "steps" in error
+    )
 
 
 def test_a_full_disk_at_the_end(run, clip, tmp_path, monkeypatch):

@@ -15,7 +15,11 @@ from sama_core.launch.server.websocket import BINARY, TEXT, Closed, Message
 GRAPH = {
     "1": {"class_type": "LoadVideo", "inputs": {}},
     "5": {"class_type": "SAMASourceVideo", "inputs": {}},
-    "6": {"class_type": "SAMAEdit", "inputs": {}, "_meta": {"title": "SAMA Edit"}},
+    "6": {
+        "class_type": "SAMAEditWholeVideo",
+        "inputs": {},
+        "_meta": {"title": "SAMA Edit Whole Video"},
+    },
     "9": {"class_type": "SaveVideo", "inputs": {}},
 }
 DONE = {
@@ -221,7 +225,8 @@ def test_a_nodes_exception_becomes_a_sentence():
         "exception_type": "sama.ClipError",
         "exception_message": "frame count: got 0, needs 1.\n",
     }
-    with pytest.raises(LaunchError, match=r"^SAMA Edit \(node 6\): frame count: got 0, needs 1\.$"):
+    sentence = r"^SAMA Edit Whole Video \(node 6\): frame count: got 0, needs 1\.$"
+    with pytest.raises(LaunchError, match=sentence):
         run([told("execution_error")], _failed(["execution_error", error]))
 
 
