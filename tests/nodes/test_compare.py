@@ -161,7 +161,7 @@ def test_an_edit_without_a_source_is_refused(bench):
     result, _ = bench.run(edit=bench.numbered("alone.mkv", 2))
     assert (
         "source: got nothing, needs the clip before the edit. Connect it; only the VIDEO of SAMA "
-        "Finish Video remembers its source." in result.errors[0]
+        "Finish Video or SAMA Edit Whole Video remembers its source." in result.errors[0]
     )
 
 
