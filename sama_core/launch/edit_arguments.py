@@ -79,7 +79,12 @@ def add_spread(add: Callable) -> None:
 
 
 def add_clip_settings(add: Callable) -> None:
-    """How the picture is fitted, and a LoRA."""
+    """How the picture is fitted, where it may change, and a LoRA."""
+    add(
+        "--mask",
+        metavar="FILE",
+        help="a picture, or a video as long as the clip: only what is white may change",
+    )
     add("--lora", metavar="NAME", help="a LoRA of ComfyUI's models/loras (default: none)")
     add("--lora-strength", type=float, default=1.0, metavar="X", help="of the LoRA (default: 1)")
     add(
@@ -147,7 +152,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
         help="edit the clips of a folder or a table, on one or more servers",
         epilog="Started again, it does what is missing. Columns of a table: clip, instruction, "
-        "seed, steps, cfg, frames (the first so many), area, fit, lora, lora_strength, fps.",
+        "seed, steps, cfg, frames (the first so many), area, fit, lora, lora_strength, mask, fps.",
     )
     command.set_defaults(run=batch)
     add = command.add_argument

@@ -10,12 +10,12 @@ from torch import Tensor
 from ..clip.clip_range import ClipRange
 from ..clip.fit import measure_clip
 from ..clip.info import ClipInfo
-from ..clip.placement import Fit, Placement
+from ..clip.placement import Placement
 from ..clip.source import ClipSource
 from ..clip.walk import FrameWalk
 from ..errors import RegionError, needed
 from ..geometry import Lattice
-from .masks import fit_mask, require_region
+from .masks import fit_mask, require_region, scale_box
 
 BLACK, WHITE = 0.05, 0.95
 """Brightness of a mask video from which on it is black, and white: codecs change levels a little,
@@ -85,9 +85,7 @@ class MaskVideo(MaskWalk):
                     "Make the mask from the same clip, with its rate and length.",
                 )
             )
-        if own.placement.fit == Fit.KEEP:  # where the clip's picture lies, at any size of its own
-            own = replace(own, placement=_lay_as(own.placement, info.placement))
-        self.walk = FrameWalk(own)
+        self.walk = FrameWalk(replace(own, placement=_lay_as(own.placement, info.placement)))
         self.digest = f"{source.digest()} {clip_range}"
 
     def take(self, frames: slice) -> Tensor:
@@ -97,5 +95,12 @@ class MaskVideo(MaskWalk):
 
 
 def _lay_as(mask: Placement, clip: Placement) -> Placement:
-    """The whole of a mask's picture where that of the clip lies."""
-    return replace(mask, width=clip.width, height=clip.height, inset_box=clip.inset_box)
+    """A mask's picture where that of the clip lies, whatever its size and shape; one of the size of
+    the model's frames is taken as it is. As `masks.fit_mask` places a MASK.
+    """
+    size = mask.picture_width, mask.picture_height
+    box, inset = (0, 0, *size), (0, 0, clip.width, clip.height)
+    if size != (clip.width, clip.height):
+        box = scale_box(clip.source_box, (clip.picture_width, clip.picture_height), size)
+        inset = clip.inset_box
+    return replace(mask, source_box=box, width=clip.width, height=clip.height, inset_box=inset)

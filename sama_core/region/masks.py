@@ -206,7 +206,7 @@ def _fit_size(mask: Tensor, height: int, width: int, info: ClipInfo | None) -> T
         return mask
     if info is None:
         return _resize(mask, crop_box(*size, width, height), width, height)
-    box = _scale(info.placement.source_box, (info.width, info.height), size)
+    box = scale_box(info.placement.source_box, (info.width, info.height), size)
     left, top, right, bottom = info.placement.inset_box
     part = _resize(mask, box, right - left, bottom - top)
     margins = (left, width - right, top, height - bottom)
@@ -214,7 +214,7 @@ def _fit_size(mask: Tensor, height: int, width: int, info: ClipInfo | None) -> T
     return functional.pad(part[:, None], margins, mode=mode)[:, 0]
 
 
-def _scale(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> Box:
+def scale_box(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> Box:
     """A box of the source's picture in a mask of another size; at least 1x1 pixels."""
     left, top, right, bottom = (
         round(edge * size[axis % 2] / picture[axis % 2]) for axis, edge in enumerate(box)

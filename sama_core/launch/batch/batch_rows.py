@@ -57,6 +57,8 @@ class Settings:
     """A LoRA of the server's models/loras."""
     lora_strength: float = 1.0
     """Of the LoRA."""
+    mask: str | None = None
+    """Path of a picture or video that is white where the edit may change something."""
 
     def options(self) -> Namespace:
         """As the options of `edit`."""
@@ -136,10 +138,13 @@ COLUMNS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "fit": ("fit", _fit),
     "lora": ("lora", str.strip),
     "lora_strength": ("lora_strength", _number(float)),
+    "mask": ("mask", str.strip),
 }
 """Column of a table → the setting, and how its text is read. `first` is `frames`' other name."""
 CLIP, FPS = "clip", "fps"
 """The columns that say what is edited."""
+MASK = "mask"
+"""The column with the path of a mask."""
 
 
 def read_settings(where: str, cells: dict[str, Any], usual: Settings) -> Settings:

@@ -10,9 +10,10 @@ from ...errors import needed
 from ..model_choice import Trio
 from ..places import Places
 from ..progress import LaunchError, Stages
+from ..server.mask_graph import check_mask
 from .batch_outputs import OWN, DiskFull, Outputs
 from .batch_report import DONE, FAILED, PAGE, PICTURES, TABLE, Line, write_report
-from .batch_rows import Row
+from .batch_rows import Clip, Row
 from .clip_digests import ClipDigests, key_of
 from .folder_lock import hold_folder
 from .job_process import JobProcess
@@ -68,13 +69,19 @@ class Task:
     def sort(
         self, digests: ClipDigests, show: Callable[[str], None]
     ) -> tuple[dict[str, Job], dict[int, str]]:
-        """Jobs by key, and the errors of rows whose clip cannot be read, by their index."""
+        """Jobs by key, and the errors of rows whose clip or mask cannot be read, by their index."""
         jobs: dict[str, Job] = {}
         unreadable: dict[int, str] = {}
         for index, row in enumerate(self.rows):
             show(f"{index + 1} of {len(self.rows)}")
             try:
-                key = key_of(row, digests.of(row.clip), self.model, self.form)
+                clip, mask = digests.of(row.clip), None
+                if row.settings.mask:
+                    mask = digests.of(Clip(check_mask(row.settings.mask, self.as_frames)))
+                key = key_of(row, clip, self.model, self.form, mask)
+            except LaunchError as error:
+                unreadable[index] = str(error)
+                continue
             except OSError as error:
                 unreadable[index] = needed(
                     str(row.clip.path),

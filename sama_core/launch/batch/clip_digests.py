@@ -53,14 +53,16 @@ def _read(path: Path) -> str:
     return whole.hexdigest()
 
 
-def key_of(row: Row, digest: str, model: Trio, form: str) -> str:
-    """What an edit is known by: the clip's content, the settings, the model and the form, see
-    `Task.form`.
+def key_of(row: Row, digest: str, model: Trio, form: str, mask: str | None = None) -> str:
+    """What an edit is known by: the content of clip and mask, the settings, the model and the form,
+    see `Task.form`.
+
+    `digest` is the clip's, `mask` that of its mask.
     """
     facts: list[Any] = [
         FORM,
         digest,
-        sorted(row.settings.options().__dict__.items()),
+        sorted({**row.settings.options().__dict__, "mask": mask}.items()),
         [model.diffusion_model, model.text_encoder, model.vae],
         form,
     ]

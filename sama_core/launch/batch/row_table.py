@@ -12,7 +12,18 @@ from typing import Any
 from ...errors import needed
 from ...training.rows.text_files import to_utf8
 from ..progress import LaunchError
-from .batch_rows import CLIP, COLUMNS, FPS, Clip, Found, Row, Settings, read_fps, read_settings
+from .batch_rows import (
+    CLIP,
+    COLUMNS,
+    FPS,
+    MASK,
+    Clip,
+    Found,
+    Row,
+    Settings,
+    read_fps,
+    read_settings,
+)
 from .folder_rows import sequence_clip
 from .numbered_frames import find_sequences
 
@@ -27,8 +38,9 @@ Line = tuple[int, dict[str, Any]]
 def table_rows(table: Path, usual: Settings, fps: Fraction | None) -> Found:
     """The rows of a CSV or JSONL file; `usual` and `fps` stand where a cell is empty.
 
-    A clip's path is relative to the table's folder. A clip that is absent stays a row, which fails
-    later. Raises LaunchError for a missing column and for a value that no edit can have.
+    Paths of clips and masks are relative to the table's folder. A row whose clip or mask is absent
+    stays, and fails later. Raises LaunchError for a missing column and for a value that no edit
+    can have.
     """
     lines = list(_read_lines(table))
     found, base = Found(), table.parent
@@ -40,7 +52,9 @@ def table_rows(table: Path, usual: Settings, fps: Fraction | None) -> Found:
             raise _no_instruction(where, cells)
         rate = read_fps(f"{where}, column {FPS}", cells[FPS]) if cells.get(FPS) else fps
         clip = _clip(where, path, rate)
-        settings = read_settings(where, cells, usual)
+        mask = str(cells.get(MASK) or "").strip()
+        placed = {MASK: str(_clip_path(base, mask))} if mask else {}
+        settings = read_settings(where, cells | placed, usual)
         found.rows.append(Row(number, _relative(path, root), clip, settings))
     unknown = sorted({str(name) for _, cells in lines for name in cells} - _KNOWN)
     if unknown:
@@ -148,7 +162,7 @@ def _no_instruction(where: str, cells: dict) -> LaunchError:
 
 
 def _clip_path(base: Path, text: str) -> Path:
-    """The clip's path; a table from Windows may have its separators."""
+    """The path of a clip or mask; a table from Windows may have its separators."""
     path = Path(os.path.abspath(base / os.path.expanduser(text.strip())))
     if "\\" in text and not path.exists():
         other = Path(os.path.abspath(base / text.strip().replace("\\", "/")))

@@ -15,11 +15,11 @@ from ..places import Places
 from ..progress import LaunchError
 from ..server.client import Lost, Unreachable
 from ..server.comfy_place import Place
-from ..server.edit_graph import PNG_CLASSES, fill_graph, save_frames
+from ..server.edit_graph import PNG_CLASSES, fill_graph, save_frames, uploaded_files
 from ..server.follow import LOAD, SAVE, saved_file, saved_files
 from ..server.run_graph import run_graph
-from ..server.whole_graph import ask_share, edit_whole, read_share
-from ..server.workflow import load_workflow
+from ..server.share_graph import ask_share, read_share
+from ..server.workflow import EDITOR, load_workflow, set_inputs
 from .batch_outputs import DiskFull, Outputs
 from .batch_rows import Row
 from .job_process import JobProcess
@@ -57,7 +57,7 @@ class RowWork:
     """Folder for films of frames."""
 
     segment_frames: int | None = None
-    """Of an edit of whole videos; None for edits in one piece, 0 for the node's own number."""
+    """Of clips that are spread; None for others, 0 for the usual."""
 
     def __call__(self, flight: Flight) -> list[Result]:
         """Makes the edit and writes a result for each target. Raises as `Scheduler.work`."""
@@ -81,7 +81,10 @@ class RowWork:
         with self._failures_told(flight):
             graph = self._graph(flight, row, uploaded)
             ask_share(graph, part, first, count)
-            return read_share(self._run(flight, graph, QuietStages()))
+            report = read_share(self._run(flight, graph, QuietStages()), graph)
+            for mask in uploaded_files(graph)[1:]:
+                flight.place.remove_files(mask, [])
+            return report
 
     def send(self, place: Place, row: Row) -> str:
         """Brings a row's clip to a server; its name there."""
@@ -105,8 +108,8 @@ class RowWork:
         graph, client = load_workflow(self.places.root), flight.place.client
         named = Path(row.name.name.encode("utf-8", "replace").decode())
         fill_graph(graph, client, self.model, uploaded, named, row.settings.options())
-        if self.segment_frames is not None:
-            edit_whole(graph, client, self.segment_frames)
+        if self.segment_frames:
+            set_inputs(graph, EDITOR, segment_frames=self.segment_frames)
         if self.as_frames:
             save_frames(graph)
         return graph
@@ -141,7 +144,8 @@ class RowWork:
             "seconds": round(time.monotonic() - began, 3),
         }
         result = self.outputs.write(row, job.key, files, facts)
-        flight.place.remove_files(uploaded, saved)
+        for name in uploaded_files(graph):
+            flight.place.remove_files(name, saved)
         return result
 
     @contextmanager

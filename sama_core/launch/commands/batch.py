@@ -104,6 +104,7 @@ def read_rows(options: Namespace, source: Path, out: Path) -> Found:
         options.fit,
         options.lora,
         options.lora_strength,
+        options.mask and os.path.abspath(os.path.expanduser(options.mask)),
     )
     if source.suffix.lower() in TABLES and source.is_file():
         return table_rows(source, usual, fps)

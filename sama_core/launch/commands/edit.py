@@ -13,8 +13,9 @@ from ..places import PICTURE, Places, check_target, choose_target, write_new
 from ..progress import LaunchError, Stages
 from ..server.client import Client
 from ..server.comfy_place import Place, connect, own_place
-from ..server.edit_graph import make_graph, uploaded_clip
+from ..server.edit_graph import make_graph, uploaded_files
 from ..server.follow import LOAD, SAVE, saved_file
+from ..server.mask_graph import check_mask
 from ..server.run_graph import run_graph
 from ..setup.environment import Environment
 
@@ -39,6 +40,8 @@ OWN = {"steps": OWN_STEPS, "cfg": OWN_CFG}
 def edit(options: Namespace, places: Places, stages: Stages) -> int:
     """Edits one clip and prints where the result is and how long each stage took."""
     check_options(options)
+    if options.mask:
+        check_mask(options.mask)
     clip = check_clip(options.video) if options.video is not None else embedded.CLIP
     target = choose_target(options.out, clip, options.seed)
     picture = check_target("--picture", options.picture, PICTURE) if options.picture else None
@@ -83,7 +86,8 @@ def run_edit(
     stages.start(SAVE, "fetching the result")
     output = saved_file(entry, graph)
     result = write_new(target, client.fetch(output))
-    place.remove_files(uploaded_clip(graph), [output])
+    for name in uploaded_files(graph):
+        place.remove_files(name, [output])
     return result
 
 

@@ -11,6 +11,7 @@ from ..model_choice import Trio
 from ..places import Places, shorten_stem
 from ..progress import LaunchError, Stages
 from .client import Client
+from .mask_graph import READER, add_mask, check_mask
 from .workflow import (
     EDITOR,
     add_lora,
@@ -53,14 +54,16 @@ def make_graph(
 def fill_graph(
     graph: dict, client: Client, trio: Trio, uploaded: str, clip: Path, options: Namespace
 ) -> None:
-    """Sets the models, the clip's name on the server and the options of one edit.
+    """Sets the models, the clip's name on the server and the options of one edit; uploads its mask.
 
-    Raises LaunchError if the server lacks the LoRA.
+    Raises LaunchError if the server lacks the LoRA, or the mask cannot be read.
     """
     set_models(graph, trio)
     if options.lora:
         add_lora(graph, client, options.lora, options.lora_strength)
     set_inputs(graph, "LoadVideo", file=uploaded)
+    if options.mask:
+        add_mask(graph, client.upload(check_mask(options.mask)))
     set_inputs(graph, "SaveVideo", filename_prefix=unique_name(clip, options.seed))
     set_inputs(
         graph,
@@ -75,10 +78,14 @@ def fill_graph(
     )
 
 
-def uploaded_clip(graph: dict) -> str:
-    """The clip's name on the server."""
-    loaders = (node for node in graph.values() if node["class_type"] == "LoadVideo")
-    return next(loaders)["inputs"]["file"]
+def uploaded_files(graph: dict) -> list[str]:
+    """The names of clip and mask on the server."""
+    names = {"LoadVideo": "file", READER: "image"}
+    return [
+        node["inputs"][names[node["class_type"]]]
+        for node in graph.values()
+        if node["class_type"] in names
+    ]
 
 
 def save_frames(graph: dict) -> None:
@@ -94,6 +101,10 @@ def save_frames(graph: dict) -> None:
     fitted = {name: given[name] for name in SOURCE_INPUTS if name in given}
     edit = {name: value for name, value in given.items() if name not in (*fitted, "crf")}
     prefix = graph[saver]["inputs"]["filename_prefix"]
+    if "mask" in edit:
+        fitted_mask = {"frames": ["source", 0], "clip_info": ["source", 1], "grow": 0, "feather": 0}
+        graph["region"] = _node("SAMARegionMask", mask=edit["mask"], **fitted_mask)
+        edit["mask"] = ["region", 0]
     graph |= {
         "source": _node("SAMASourceVideo", **fitted, model=given["model"], fps=ANY_FPS),
         editor: _node("SAMALongEdit", **edit | {"frames": ["source", 0], "keep_segments": True}),

@@ -16,6 +16,8 @@ LOAD, ENCODE, SAMPLING, DECODE, SAVE = "load", "encode", "sampling", "decode", "
 
 NODE_STAGES = {
     "LoadVideo": LOAD,
+    "LoadImageMask": LOAD,
+    "SAMARegionMask": LOAD,
     "SAMALoadModel": LOAD,
     "SAMALoadTextEncoder": LOAD,
     "SAMALoadVAE": LOAD,

@@ -178,6 +178,27 @@ def test_a_table_edits_one_clip_in_several_ways(run, server, clips, tmp_path):
     assert (tmp_path / "o/b.mp4").read_bytes() == edit_of(b"clip b.mp4", "make it\nblue", 1)
 
 
+def test_masks_count_by_their_content(run, server, clips, tmp_path):
+    """Each row has its own; another content is another edit, and an absent one a failed row."""
+    clips("a.mp4")
+    for name, content in (("one.png", b"1"), ("same.png", b"1"), ("other.png", b"2")):
+        (tmp_path / "clips" / name).write_bytes(content)
+    table = tmp_path / "clips/shots.csv"
+    table.write_text("clip,mask\n" + "".join(f"a.mp4,{name}.png\n" for name in ("one", "gone")))
+    code, printed, _ = run(str(table), *RED, "--server", server.url)
+    out = tmp_path / "clips/shots_sama"
+    assert (
+        code == 1 and states(out) == ["done", "failed"] and "gone.png: got no such file" in printed
+    )
+    table.write_text("clip,mask\n" + "".join(f"a.mp4,{name}.png\n" for name in ("same", "other")))
+    assert run(str(table), *RED, "--server", server.url)[0] == 0
+    assert len(server.edits) == 2
+    table.write_text("clip,mask\na.mp4,film.mp4\n")
+    (tmp_path / "clips/film.mp4").write_bytes(b"3")
+    code, printed, _ = run(str(table), *RED, "--frames", "--server", server.url)
+    assert code == 1 and "got a video, needs a picture where --frames is" in printed
+
+
 def test_other_files_are_never_replaced(run, server, clips, tmp_path):
     clips("a.mp4")
     (tmp_path / "o").mkdir()

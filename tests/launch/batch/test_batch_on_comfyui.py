@@ -99,6 +99,25 @@ def test_frames_come_back_in_16_bits_under_their_names(run, tmp_path):
     assert np.abs(edited[0, sides, 0] / 65535 - coded).max() < 0.004
 
 
+def test_frames_outside_of_a_mask_are_the_sources(run, tmp_path):
+    """Of a long clip, in two segments; the mask is a picture of another size."""
+    write_clip(tmp_path / "shot.mp4", moving_shapes(89, 64, 64), Fraction(12))
+    mask = np.zeros((32, 32), np.uint16)
+    mask[:, :16] = 65535
+    save_picture(tmp_path / "left.png", np.repeat(mask[..., None], 3, -1), "png", "rgb48be")
+    (tmp_path / "shots.csv").write_text("clip,mask\nshot.mp4,left.png\n")
+    code, printed = run("shots.csv", "--frames")
+    assert code == 0, printed
+    edited = [read_picture(path)[1] for path in sorted((tmp_path / "shots_sama/shot").iterdir())]
+    source = [
+        frame.astype(int) * 257
+        for frame in FileSource(str(tmp_path / "shot.mp4")).frames(ClipRange())
+    ]
+    assert len(edited) == 89
+    changed = np.abs(np.stack(edited) - np.stack(source)) / 257
+    assert changed[:, :, 34:].max() <= 1 and changed[:, :, :30].mean() > 8
+
+
 def test_the_server_tells_the_packs_version(comfy_server):
     assert comfy_server.client.pack() == {"version": VERSION, "id": None}
 

@@ -40,14 +40,23 @@ def test_tables_of_many_programs(read, tmp_path, content):
     assert row.settings == Settings("make it red", 5, 0, -1.0)
 
 
-def test_every_setting_has_a_column(read):
+def test_every_setting_has_a_column(read, tmp_path):
     content = (
-        "clip;instruction;seed;steps;cfg;frames;area;fit;lora;lora_strength\n"
-        "a.mp4;x;18446744073709551615;12;2,5;9;64x48;letterbox;my.safetensors;0,5\n"
+        "clip;instruction;seed;steps;cfg;frames;area;fit;lora;lora_strength;mask\n"
+        "a.mp4;x;18446744073709551615;12;2,5;9;64x48;letterbox;my.safetensors;0,5;m\\a.png\n"
     )
     (row,) = read(content).rows
     assert row.settings == Settings(
-        "x", 2**64 - 1, 12, 2.5, 9, 3072, "letterbox", "my.safetensors", 0.5
+        "x",
+        2**64 - 1,
+        12,
+        2.5,
+        9,
+        3072,
+        "letterbox",
+        "my.safetensors",
+        0.5,
+        str(tmp_path / "m\\a.png"),
     )
 
 

@@ -14,8 +14,7 @@ from sama_core.clip import ClipRange, FileSource
 from sama_core.launch.cli import main
 from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.server.edit_graph import fill_graph
-from sama_core.launch.server.whole_graph import edit_whole
-from sama_core.launch.server.workflow import listed_trio, load_workflow
+from sama_core.launch.server.workflow import EDITOR, listed_trio, load_workflow, set_inputs
 from sama_core.version import VERSION
 
 from ...harness.moving_shapes import moving_shapes
@@ -39,9 +38,9 @@ def make_clip(path: Path) -> Path:
 def on_one(server, clip: Path) -> Path:
     """The file that SAMA Edit Whole Video gives on one server."""
     graph, client = load_workflow(PACK_ROOT), server.client
-    options = Namespace(**SETTINGS, frames=None, fit=None, lora=None)
+    options = Namespace(**SETTINGS, frames=None, fit=None, lora=None, mask=None)
     fill_graph(graph, client, listed_trio(client), client.upload(clip), clip, options)
-    edit_whole(graph, client, SEGMENT)
+    set_inputs(graph, EDITOR, segment_frames=SEGMENT)
     entry = server.run(graph)
     assert entry["status"]["status_str"] == "success", entry["status"]
     return max((server.base / "output/video").glob("*.mp4"), key=lambda path: path.stat().st_mtime)

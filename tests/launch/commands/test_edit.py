@@ -134,6 +134,27 @@ def test_a_lora_is_put_behind_the_model(run, clip, tmp_path):
     assert lora in error
 
 
+@pytest.mark.parametrize("ending", ["png", "mp4"])
+def test_only_what_is_white_in_a_mask_changes(run, clip, tmp_path, ending):
+    """One picture, or a video; of the clip of 64x48 the left half is white."""
+    mask = np.zeros((48, 64, 3), np.uint8)
+    mask[:, :32] = 255
+    if ending == "png":
+        Image.fromarray(mask).save(tmp_path / "mask.png")
+    else:
+        write_clip(tmp_path / "mask.mp4", [mask] * 9, Fraction(25, 2))
+    few = ["--video", str(clip), "--steps", "1", "--cfg", "1", "--fit", "stretch"]
+    assert run(*few, "--mask", f"mask.{ending}", "--out", "out.mp4")[0] == 0
+    edited, source = (
+        np.stack(list(FileSource(str(path)).frames(ClipRange()))).astype(int)
+        for path in (tmp_path / "out.mp4", clip)
+    )
+    left, right = (
+        np.abs(edited - source)[:, :, part].mean() for part in (slice(30), slice(34, 64))
+    )
+    assert right < 4 and left > 8
+
+
 def test_the_fit_that_edits_all_can_be_asked_for(run, clip, tmp_path):
     """What the remark on unedited sides advises is an option, with all of the node's choices."""
     assert tuple(map(str, Fit)) == FITS
@@ -270,6 +291,10 @@ def test_a_file_that_is_no_video(run, tmp_path, places, probed):
         (["--video", ""], "got a folder, needs a video file"),
         (["--keep", "--server", "x"], "--keep: got --server beside it, needs a ComfyUI that this"),
         (["--out", "x.avi"], "--out: got x.avi, needs a name ending in .mp4"),
+        (
+            ["--mask", "absent.png"],
+            "absent.png: got no such file, needs a picture or a video, white",
+        ),
         (["--picture", "x.jpg"], "--picture: got x.jpg, needs a name ending in .png"),
         (["--picture", "absent/x.png"], "absent/x.png, needs an existing folder. Make"),
     ],

@@ -10,6 +10,7 @@ from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.edit_graph import save_frames
 from sama_core.launch.server.follow import NODE_STAGES
+from sama_core.launch.server.mask_graph import add_mask
 from sama_core.launch.server.workflow import (
     class_types,
     load_workflow,
@@ -41,6 +42,7 @@ def test_the_workflow_has_every_node_the_command_sets():
     graph = load_workflow(PACK_ROOT)
     assert "SAMACompare" not in class_types(graph), "nobody looks at the comparison"
     frames = json.loads(json.dumps(graph))
+    add_mask(frames, "mask.png")
     save_frames(frames)
     assert {*class_types(graph), *class_types(frames)} == set(NODE_STAGES)
     set_models(graph, Trio("a", "b", "c"))
