@@ -40,12 +40,13 @@ LONG = {
 
 
 def open_edit(canvas, server, **others) -> dict[str, int]:
-    """The simple edit up to SAMA Edit, and a plan of it; the ids of its nodes by their classes."""
+    """A graph up to SAMA Edit, and a plan of it; the ids of its nodes by their classes."""
     shutil.copy(embedded.CLIP, server.base / "input" / embedded.CLIP.name)
-    graph = json.loads((REPO_ROOT / "workflows/api/simple_edit.json").read_text())
+    graph = json.loads((REPO_ROOT / "workflows/api/region_edit.json").read_text())
     loaders = ("SAMALoadModel", "SAMALoadTextEncoder", "SAMALoadVAE", "LoadVideo")
     kept = (*loaders, "SAMASourceVideo", "SAMAEdit")
     graph = {key: node for key, node in graph.items() if node["class_type"] in kept}
+    next(node for node in graph.values() if node["class_type"] == "SAMAEdit")["inputs"].pop("mask")
     size = {"frames": 81, "width": 832, "height": 480, "steps": 0, "cfg": -1}
     inputs = {"model_name": embedded.DIT.name, "weight_dtype": "default", **size}
     inputs |= {"minutes": 0.1, "card": "RTX 4090 24 GB"}
