@@ -78,6 +78,8 @@ def test_a_click_copies_a_choice_to_the_edit(either_canvas, comfy_server):
     assert prompt[str(source)]["inputs"]["area"] == 292864
     assert prompt[str(edit)]["inputs"]["steps"] == 4
     saved = canvas.workflow()
+    canvas.evaluate("() => app.extensionManager.command.execute('Comfy.Undo')")
+    canvas.wait_until(f"given => ({VALUES})(given)[0] === 0", [edit, ["steps"]], "the undo")
     canvas.evaluate("() => app.graph.clear()")
     canvas.open_workflow(saved)
     canvas.wait_until(f"id => ({ROWS})(id).length === 3", PLAN, "the choices of the saved plan")

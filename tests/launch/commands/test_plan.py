@@ -2,6 +2,7 @@
 input."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -343,6 +344,9 @@ def test_ten_minutes(run):
         f"--cfg 1 --lora {LORA}\n"
     ) in out
     assert "LoRA" not in run(*MINUTES, "--no-step-lora")[1]
+    page = (PACK_ROOT / "docs/plan.md").read_text(encoding="utf-8")
+    choices = re.findall(r"^(?:Full|Middle|Draft): .+$", out, re.MULTILINE)
+    assert len(choices) == 3 and all(f"\n    {line}\n" in page for line in choices)
 
 
 def test_the_command_of_a_choice_is_one_that_edit_takes(run):
