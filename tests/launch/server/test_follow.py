@@ -140,6 +140,37 @@ def test_remarks_of_clip_and_instruction_are_printed_once():
     assert "loading" not in printed and "decode" not in stages.seconds()
 
 
+def test_segments_are_told_and_remarks_that_come_together_are_printed_once():
+    """As SAMA Edit Whole Video says them."""
+    varies, words = "The frame rate varies.", "SAMA: SAMA-Shapes does not know: reading, sampling."
+    _, stages, printed = run(
+        [
+            told("executing", node="6"),
+            spoken("6", "SAMA: reading the clip, frame 400 of 400"),
+            *(spoken("6", text) for text in (varies, f"{varies}\n{words}")),
+            spoken("6", "SAMA: it needs about 12 MB of disk, 3 GB are free"),
+            spoken("6", "SAMA: segment 2 of 5, encoding the source"),
+            spoken("6", "SAMA: sampling, step 4 of 4, 2 s a step, about 40 s left, segment 2 of 5"),
+            spoken("6", "SAMA: frame 400 of 400, about 9 s left, decoding"),
+            spoken("6", "SAMA: joining the pieces"),
+            told("executing", node=None),
+        ],
+        DONE,
+    )
+    lines = [line.rstrip() for line in printed.splitlines()]
+    assert lines.count(varies) == lines.count(words) == 1
+    for line in (
+        "[encode] 400/400",
+        "[encode] it needs about 12 MB of disk, 3 GB are free",
+        "[encode] segment 2 of 5, encoding the source",
+        "[sampling] 4/4 · segment 2 of 5, about 40 s left",
+        "[decode] 400/400",
+        "[save] joining the pieces",
+    ):
+        assert line in lines
+    assert list(stages.seconds()) == ["encode", "sampling", "decode", "save"]
+
+
 def test_other_peoples_work_is_not_ours():
     other = {"prompt_id": "theirs"}
     _, stages, printed = run(
