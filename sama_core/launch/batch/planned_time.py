@@ -13,9 +13,10 @@ from ...model.config import DitConfig
 from ...plan.budget import budget
 from ...plan.machine import CPU, NVIDIA, Machine
 from ...plan.planning import time_step
-from ...plan.request import Request, encoder_sizes, fitted_clip
+from ...plan.request import Request, encoder_sizes
 from ...plan.seconds import Calibration
 from ...plan.weight_bytes import RELEASED, RELEASED_CONFIG, Weights
+from ...plan.whole_clip import ask_in_segments, count_segments
 from ...released_files import release_of
 from ..commands.plan import model_facts
 from ..commands.planned_machine import this_machine
@@ -89,20 +90,15 @@ def edit_seconds(
     machine: Machine,
     calibrations: Iterable[Calibration],
 ) -> Span | None:
-    """Seconds of sampling of one edit; None where the machine's speed is not known.
+    """Seconds of sampling of one edit, in segments; None where the machine's speed is not known.
 
     `size` is that of `frame_jobs.clip_size`. Raises SamaError for a size that no clip has.
     """
     release = release_of(model.config.text_dim)
     there = size["frames"] or release.frames
     frames = min(settings.frames, there) if settings.frames else there
-    clip, _ = fitted_clip(
-        frames,
-        size["width"],
-        size["height"],
-        area=settings.area or model.area,
-        lattice=model.config.lattice,
-    )
+    sides = size["width"], size["height"]
+    clip = ask_in_segments(frames, sides, settings.area or model.area, model.config.lattice).clip
     steps, cfg, _ = release.sampling.fill(settings.steps, settings.cfg)
     sizes = encoder_sizes(model.config)
     request = Request(
@@ -115,6 +111,7 @@ def edit_seconds(
         vae=sizes["vae"],
     )
     step = time_step(request, budget(request.load(machine), machine), machine, calibrations)
+    steps *= count_segments(frames, model.config.lattice)
     return Span(step.low * steps, step.high * steps, step.source) if step else None
 
 

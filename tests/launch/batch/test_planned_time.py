@@ -25,6 +25,13 @@ def test_one_edit_takes_what_the_plan_says():
     assert (round(span.low / 3600, 1), round(span.high / 3600, 1)) == (1.4, 2.5)
 
 
+def test_a_long_clip_takes_its_segments():
+    """Of 81 frames, 16 of them shared and one not used: 601 frames are ten."""
+    one = edit_seconds(SETTINGS, SIZE, MODEL, CARD, [])
+    long = edit_seconds(SETTINGS, {**SIZE, "frames": 601}, MODEL, CARD, [])
+    assert (long.low, long.high) == pytest.approx((10 * one.low, 10 * one.high))
+
+
 def test_servers_share_the_edits_each_as_fast_as_it_is():
     edits = [(SETTINGS, SIZE)] * 6
     one = edit_seconds(SETTINGS, SIZE, MODEL, CARD, [])
