@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,6 +113,18 @@ def on_cluster(cluster, places, tmp_path, monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return command
+
+
+@pytest.fixture
+def both_started(monkeypatch) -> None:
+    """Work begins when both nodes' ComfyUIs answer, not with the first."""
+
+    def connect_all(workers):
+        with ThreadPoolExecutor(len(workers)) as pool:
+            clients = list(pool.map(lambda worker: worker.connect().client, workers))
+        return clients[0]
+
+    monkeypatch.setattr(server_choice, "first_answering", connect_all)
 
 
 def processes() -> Iterator[psutil.Process]:
