@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...plan.in_minutes import TimedPlan, TimedSettings
 from ...plan.minutes_text import NAMES, list_settings_by_node, settings_of
-from ...released_files import STEP_LORA
+from ...released_files import SAMA_14B, STEP_LORA
 
 
 def list_commands(plan: TimedPlan, video: Path | None) -> list[str]:
@@ -22,10 +22,12 @@ def list_commands(plan: TimedPlan, video: Path | None) -> list[str]:
 def edit_command(way: TimedSettings, plan: TimedPlan, video: Path | None) -> str:
     """The `run.py edit` with these settings; empty where it has no such settings.
 
-    It edits all frames at once, and takes the weights as their file has them.
+    It cuts long clips into segments of SAMA's own length, and takes the weights as their file has
+    them.
     """
     given = settings_of(way, plan)
-    if way.segments > 1 or given["weight_dtype"] or given["file"]:
+    own_segments = given["segment_frames"] == SAMA_14B.frames
+    if not own_segments or given["weight_dtype"] or given["file"]:
         return ""
     clip = way.settings.request.clip
     words = ["python3", "run.py", "edit", "--video", str(video or "CLIP.mp4")]

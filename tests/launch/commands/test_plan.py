@@ -360,7 +360,9 @@ def test_the_command_of_a_choice_is_one_that_edit_takes(run):
 
 
 def test_minutes_for_a_long_video(run, monkeypatch):
-    """Its own length counts, in the segments of SAMA Edit Whole Video; `edit` has none."""
+    """Its own length counts, in the segments of SAMA Edit Whole Video; weights as fp8
+    are no setting of `edit`.
+    """
     facts = {"frames": 216_000, "width": 1920, "height": 1080, "fps": "30"}
     monkeypatch.setattr(plan_module, "check_clip", Path)
     monkeypatch.setattr(plan_module, "clip_facts", lambda video, places: facts)
