@@ -1,6 +1,6 @@
 """SAMA-14B's shape on a card; `python -m benchmarks.gpu` is the command.
 
-The file, schema `sama-gpu-1`:
+The file, schema `sama-gpu-2`:
     schema, dry, date
     card {name, total_bytes, capability}, versions {torch, cuda, comfyui, pack, python}
     config {dim, num_heads, …}    sizes of the model that ran
@@ -11,7 +11,8 @@ The file, schema `sama-gpu-1`:
         frames, width, height
         weights                   "bf16" or "fp8"
         cap                       GB, or null for all of the card's memory
-        attention, compile        the back end; true or false
+        attention, compile, prefetch
+                                  the back end; true or false; with ComfyUI's block prefetch or not
         outcome                   "ok", "oom", "timeout", "absent: …", "failed: …"
       and with "ok":
         tokens                    of one call, as the two next
@@ -24,7 +25,13 @@ The file, schema `sama-gpu-1`:
         weights_bytes             all of them
         ram_peak_bytes, dynamic   this process; whether ComfyUI's dynamic memory ran
         ceiling_fraction          flops per second of the median step / the ceiling of bf16
+        of_official               its median step / the official code's on the same clip, or null
+        of_no_prefetch            with prefetch: its median step / that without, or null
     }]
+    goals {ceiling_fraction, of_official, of_no_prefetch}
+                                  {goal, best, reached} of the pack's own code with all memory and
+                                  exact attention; null where nothing was measured
+    left_out [point]              that this run had no time for
 In a dry file sizes are tiny (`sizes.DRY`, `sizes.DRY_CLIP`), whatever a point is called, and every
 figure is meaningless.
 """

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks.gpu` measures: all points, and the choice of some."""
+"""What `python -m benchmarks.gpu` measures: all points, what is worth most first; and some."""
 
 import argparse
 from dataclasses import dataclass, replace
@@ -10,7 +10,19 @@ FRAMES, SIZES, WEIGHTS, CAPS = (
     ("bf16", "fp8"),
     (12, 16, 24, 48, None),
 )
-ATTENTION = ("pytorch-flash", "pytorch-efficient", "pytorch-cudnn", "sage", "flash")
+ATTENTION = (
+    "sage",
+    "sol-attn",
+    "pytorch-cudnn",
+    "pytorch-flash",
+    "flash",
+    "kitchen-int8",
+    "pytorch-efficient",
+)
+STREAMED = (12, 24)
+"""Caps at which prefetch is tried."""
+FILE_GB = {"bf16": 28.7, "fp8": 15.1}
+"""Random files of SAMA-14B's shape."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +45,42 @@ class Point:
     """Through torch.compile."""
     code: str = "sama"
     """`sama` or `official`."""
+    prefetch: bool = False
+    """With ComfyUI's prefetch around the loop of blocks."""
+
+
+FULL = Point(81, 832, 480)
+"""The released model's own size."""
 
 
 def every_point(official: bool) -> list[Point]:
-    """The grid, then attention back ends and torch.compile at one size, then the official code."""
+    """Every point once; those that decide most come first, since time may end."""
     grid = [
         Point(frames, *size, weights, cap)
         for cap, weights, size, frames in product(reversed(CAPS), WEIGHTS, SIZES, FRAMES)
     ]
-    variants = [
-        replace(Point(81, 832, 480, weights), **change)
-        for weights in WEIGHTS
-        for change in [*({"attention": name} for name in ATTENTION), {"compile": True}]
+    theirs = [
+        Point(frames, *size, code="official") for size, frames in product(SIZES, reversed(FRAMES))
     ]
-    theirs = [Point(frames, *size, code="official") for size, frames in product(SIZES, FRAMES)]
-    return grid + variants + (theirs if official else theirs[:1])
+    points = [*_first_points(theirs[:1]), *_variants(WEIGHTS), *grid]
+    return list(dict.fromkeys(points + (theirs if official else [])))
+
+
+def _first_points(official: list[Point]) -> list[Point]:
+    """The goals, then streaming with prefetch and without, then shorter clips."""
+    streamed = [
+        replace(FULL, weights=weights, cap=cap, prefetch=prefetch)
+        for cap, weights, prefetch in product(STREAMED, WEIGHTS, (False, True))
+    ]
+    shorter = [replace(FULL, frames=frames) for frames in FRAMES[:2]]
+    return [FULL, *official, replace(FULL, weights="fp8"), *streamed, *shorter]
+
+
+def _variants(weights: tuple[str, ...]) -> list[Point]:
+    """Attention back ends and torch.compile, at the full size with all memory."""
+    changes = [{"attention": ATTENTION[0]}, {"compile": True}]
+    changes += [{"attention": name} for name in ATTENTION[1:]]
+    return [replace(FULL, weights=kind, **change) for kind, change in product(weights, changes)]
 
 
 def choose_points(points: list[Point], asked: argparse.Namespace) -> list[Point]:
@@ -63,6 +96,7 @@ def choose_points(points: list[Point], asked: argparse.Namespace) -> list[Point]
                 ("all" if point.cap is None else point.cap, asked.caps),
                 (point.attention, asked.attention),
                 ("on" if point.compile else "off", asked.compile),
+                ("on" if point.prefetch else "off", asked.prefetch),
                 (point.code, asked.code),
             )
         )

@@ -27,7 +27,11 @@ KINDS = {
 PACKAGES = {
     "sage": ("sageattention", "use_sage_attention"),
     "flash": ("flash_attn", "use_flash_attention"),
+    "kitchen-int8": ("comfy_kitchen", "use_ck_attention"),
 }
+SPARSE = "sol-attn"
+"""ComfyUI's Model Sparse Attention with its defaults, in all steps."""
+SPARSE_NODE = "nodes_sparse_attention.py"
 
 
 def describe_card(order: dict) -> dict:
@@ -113,12 +117,17 @@ def measure_point(order: dict) -> dict:
     package, setting = PACKAGES.get(asked["attention"], (None, "use_pytorch_cross_attention"))
     if package and importlib.util.find_spec(package) is None:
         return {"outcome": f"absent: {package} is not installed"}
+    comfyui = Path(order["comfyui"])
+    if asked["attention"] == SPARSE and not (comfyui / "comfy_extras" / SPARSE_NODE).is_file():
+        return {"outcome": "absent: this ComfyUI has no Model Sparse Attention"}
+    if f'"--{setting.replace("_", "-")}"' not in (comfyui / "comfy" / "cli_args.py").read_text():
+        return {"outcome": f"absent: this ComfyUI has no setting {setting}"}
     settings = {setting: True} | ({"cpu": True} if order["dry"] else {})
     if asked["cap"] is not None and asked["cap"] * GB >= order["total"]:
         return {"outcome": "absent: this card has no more memory than that"}
     if asked["cap"] is not None:
         settings["reserve_vram"] = order["total"] / GB - asked["cap"]
-    dynamic = start_here(Path(order["comfyui"]), dynamic=True, **settings)
+    dynamic = start_here(comfyui, dynamic=True, **settings)
     return _sample(order, dynamic)
 
 
@@ -130,6 +139,7 @@ def _sample(order: dict, dynamic: bool) -> dict:
     import torch
 
     from sama_core.comfyui.loaders import load_diffusion_model
+    from sama_core.comfyui.packed_dit import PREFETCH
     from sama_core.model.schedule import flow_sigmas
 
     asked, device = order["point"], comfy.model_management.get_torch_device()
@@ -148,6 +158,9 @@ def _sample(order: dict, dynamic: bool) -> dict:
         try:
             patcher = load_diffusion_model(order["file"])
             patcher = _compile(patcher, order["dry"]) if asked["compile"] else patcher
+            patcher = _add_sparse(patcher) if asked["attention"] == SPARSE else patcher
+            options = patcher.model_options.setdefault("transformer_options", {})
+            options[PREFETCH] = asked["prefetch"]
             clock.start()
             comfy.sample.sample_custom(
                 patcher,
@@ -206,6 +219,14 @@ def _compile(patcher, dry: bool):
     patcher = patcher.clone()
     set_torch_compile_wrapper(model=patcher, backend="eager" if dry else "inductor")
     return patcher
+
+
+def _add_sparse(patcher):
+    """As core's node does it."""
+    from comfy_extras.nodes_sparse_attention import BlockSparseAttention
+
+    chosen = {"selection": SPARSE, "tau": 1.3}
+    return BlockSparseAttention.execute(patcher, chosen, 0.0, 1.0, extra_tokens=256).args[0]
 
 
 JOBS = {

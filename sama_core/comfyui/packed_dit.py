@@ -1,5 +1,8 @@
 """The DiT as ComfyUI calls it: one packed state in, one out."""
 
+from collections.abc import Iterable, Iterator
+
+import comfy.model_prefetch
 import comfy.patcher_extension
 import torch
 from comfy.weight_adapter.bypass import BypassForwardHook
@@ -13,6 +16,9 @@ from .streams import JointShape, is_packed
 PAIR = "sama_pair"
 """Key of conditioning and of transformer options: the name of a training's sample, see
 `alignment_loss`."""
+PREFETCH = "sama_block_prefetch"
+"""Key of transformer options: true has ComfyUI fetch a block's streamed weights in one go. Off
+unless asked for: Unverified that it saves time, which `python -m benchmarks.gpu` measures."""
 
 
 class PackedSamaDiT(SamaDiT):
@@ -75,6 +81,19 @@ class PackedSamaDiT(SamaDiT):
                 latents, timestep, context, source_latents, semantic_latents, transformer_options
             )
         )
+
+    def walk_blocks(self, device: torch.device, options: dict) -> Iterable[torch.nn.Module]:
+        """The blocks, with ComfyUI's prefetch where `PREFETCH` asks for it and weights stream."""
+        if not options.get(PREFETCH):
+            return self.blocks
+        queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), device, options)
+        return self.blocks if queue is None else self._fetch_ahead(queue, device)
+
+    def _fetch_ahead(self, queue: list, device: torch.device) -> Iterator[torch.nn.Module]:
+        for block in self.blocks:
+            comfy.model_prefetch.prefetch_queue_pop(queue, device, block)
+            yield block
+        comfy.model_prefetch.prefetch_queue_pop(queue, device, None)
 
     def segment_rows(self, device: torch.device) -> Tensor:
         """(3, D), with a bypass LoRA's part too.

@@ -1,7 +1,7 @@
 """The SAMA diffusion transformer: Wan 2.1's DiT over source, semantic and target tokens."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -210,7 +210,7 @@ class SamaDiT(nn.Module):
         options[TOKEN_ORDER] = BlockOrder.of(layout, x.device, block) if block else AS_IT_IS
         replace = options.get("patches_replace", {}).get("dit", {})
         after_block = options.get("patches", {}).get("double_block", ())
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.walk_blocks(x.device, options)):
             options["block_index"] = index
             if ("double_block", index) in replace:
                 x = replace[("double_block", index)](
@@ -237,6 +237,10 @@ class SamaDiT(nn.Module):
                     }
                 )["img"]
         return x
+
+    def walk_blocks(self, device: torch.device, options: dict) -> Iterable[nn.Module]:
+        """The blocks in their order; a subclass may have their weights fetched ahead."""
+        return self.blocks
 
     def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """(B, n, patch volume · C) with n = prod(grid) → (B, C, T, H, W)."""

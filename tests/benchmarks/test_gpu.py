@@ -6,11 +6,15 @@ Its grid, its report, and every path that needs no CUDA, dry.
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import __main__ as bench
-from benchmarks.gpu.grid import choose_points, every_point
+from benchmarks.gpu.goals import add_ratios, summarise, table
+from benchmarks.gpu.grid import FULL, choose_points, every_point
+from benchmarks.gpu.time_budget import expected_seconds
 
 from ..harness.comfy_home import comfy_source
 from ..harness.imports import REPO_ROOT
@@ -46,11 +50,80 @@ def test_the_grid():
     grid = [
         point
         for point in points
-        if point.attention == "pytorch" and not point.compile and point.code == "sama"
+        if (point.attention, point.compile, point.code) == ("pytorch", False, "sama")
+        and not point.prefetch
     ]
-    assert len(grid) == 3 * 2 * 2 * 5 and len(set(points)) == len(points) == 60 + 12 + 6
+    assert len(grid) == 3 * 2 * 2 * 5 and len(set(points)) == len(points) == 60 + 16 + 4 + 6
     assert {point.cap for point in grid} == {12, 16, 24, 48, None}
     assert [point.code for point in every_point(official=False)].count("official") == 1
+
+
+def test_what_decides_most_comes_first():
+    """The goals at the model's own size, then streamed points with prefetch and without."""
+    points = every_point(official=True)
+    assert [(point.code, point.weights) for point in points[:3]] == [
+        ("sama", "bf16"),
+        ("official", "bf16"),
+        ("sama", "fp8"),
+    ]
+    assert {(point.frames, point.width, point.height) for point in points[:11]} == {(81, 832, 480)}
+    assert [(point.cap, point.prefetch) for point in points[3:7]] == [
+        (12, False),
+        (12, True),
+        (12, False),
+        (12, True),
+    ]
+
+
+FULL_STEP = {"ceiling": {"bf16": {"flops_per_second": 1e15}}, "dry": False}
+
+
+def test_the_time_of_a_point_is_expected_from_those_before():
+    """5.12 PFLOP at 0.4 of 1 PFLOP/s are 12.8 s, at 0.5 10.2 s; a cap takes half as long again."""
+    start = 20 + 28.7 / 1.5
+    first = expected_seconds(FULL, {**FULL_STEP, "points": []}, steps=3)
+    assert first == pytest.approx(start + 3 * 12.8, rel=0.01)
+    before = {"points": [{"ceiling_fraction": 0.5, "code": "sama"}, {"code": "official"}]}
+    later = expected_seconds(FULL, {**FULL_STEP, **before}, steps=3)
+    assert later == pytest.approx(start + 3 * 10.24, rel=0.01)
+    capped = expected_seconds(replace(FULL, cap=12), {**FULL_STEP, **before}, steps=3)
+    assert capped == pytest.approx(start + 3 * 10.24 * 1.5, rel=0.01)
+
+
+def found(seconds: float, **changes) -> dict:
+    point = asdict(replace(FULL, **changes))
+    return {
+        **point,
+        "outcome": "ok",
+        "seconds_per_step": [seconds],
+        "ceiling_fraction": 5 / seconds,
+    }
+
+
+def test_goals_are_read_off_the_points():
+    """8 s against the official code's 16; sparse attention reaches no goal; prefetch takes 0.75."""
+    points = add_ratios(
+        [
+            found(8.0),
+            found(16.0, code="official"),
+            found(2.0, attention="sol-attn"),
+            found(12.0, cap=12),
+            found(9.0, cap=12, prefetch=True),
+            {**asdict(replace(FULL, frames=33)), "outcome": "oom"},
+        ]
+    )
+    assert [point["of_official"] for point in points] == [0.5, None, 0.125, 0.75, 0.5625, None]
+    assert [point["of_no_prefetch"] for point in points] == [None] * 4 + [0.75, None]
+    goals = summarise(points)
+    assert goals == {
+        "ceiling_fraction": {"goal": 0.6, "best": 0.625, "reached": True},
+        "of_official": {"goal": 0.7, "best": 0.5, "reached": True},
+        "of_no_prefetch": {"goal": 1.0, "best": 0.75, "reached": True},
+    }
+    told = table({"points": points, "goals": goals})
+    assert "| 81 x 832x480 | bf16 | 12 | pytorch, prefetch | 9 | 56% | 56% |" in told
+    assert "of_official: best 50%, goal 70%: reached" in told
+    assert summarise([])["of_official"] == {"goal": 0.7, "best": None, "reached": None}
 
 
 @pytest.mark.parametrize(
@@ -68,11 +141,14 @@ def test_the_grid():
                 "pytorch",
                 "--compile",
                 "off",
+                "--prefetch",
+                "off",
             ],
             16,
         ),
         (["--attention", "sage"], 2),
         (["--compile", "on"], 2),
+        (["--prefetch", "on"], 4),
         (["--weights", "fp8", "--sizes", "1280x720"], 15),
         (["--code", "official"], 6),
     ],
@@ -85,8 +161,11 @@ def test_only_some_points(arguments, count):
 def test_dry_points_and_going_on(run, monkeypatch):
     """Both kinds of weights through ComfyUI, then nothing is measured twice."""
     some = ["--frames", "33", "--sizes", "832x480", "--caps", "24", "--code", "sama"]
+    code, report = run(*some, "--minutes", "0")
+    assert code == 0 and report["points"] == [] and len(report["left_out"]) == 2
     code, report = run(*some)
-    assert code == 0 and report["schema"] == "sama-gpu-1" and report["dry"] is True
+    assert code == 0 and report["schema"] == "sama-gpu-2" and report["dry"] is True
+    assert report["left_out"] == [] and report["goals"]["ceiling_fraction"]["goal"] == 0.6
     assert [point["weights"] for point in report["points"]] == ["bf16", "fp8"]
     assert report["ceiling"]["bf16"]["flops_per_second"] > 0
     for point in report["points"]:
@@ -108,7 +187,15 @@ def test_a_compiled_point(run):
     assert code == 0 and [point["outcome"] for point in report["points"]] == ["ok"]
 
 
+def test_files_take_no_more_disk_than_they_may():
+    asked = bench.parse(["--json", "x", "--disk", "40"])
+    told = bench.measure(replace(FULL, weights="fp8"), asked, {}, {"bf16": Path("x")})
+    assert told["outcome"] == "absent: its file is more than --disk 40.0"
+
+
 def test_what_cannot_be_measured_is_said(run, tmp_path):
+    told = run("--attention", "sol-attn", "--weights", "bf16")[1]["points"][0]["outcome"]
+    assert told == "absent: this ComfyUI has no Model Sparse Attention"
     code, report = run("--attention", "sage", "--weights", "bf16")
     assert code == 0 and report["points"][0]["outcome"] == "absent: sageattention is not installed"
     assert (

@@ -269,3 +269,31 @@ def test_core_estimates_memory_from_the_real_shape(comfyui, edit, monkeypatch):
     edit.sample(steps=1)
     assert shapes[:2] == [[2, 16, 2, 4, 4], [1, 16, 2, 4, 4]]
     assert len(shapes) > 2
+
+
+def test_block_prefetch_fetches_each_block_before_it_runs(comfyui, edit, sampled, monkeypatch):
+    """Where it is asked for: each block once a call, then the queue is emptied; the same edit."""
+    import comfy.model_prefetch
+
+    from sama_core.comfyui.packed_dit import PREFETCH
+
+    given, fetched = [], []
+
+    def make(blocks, device, options):
+        given.append(blocks)
+        return ["queue"]
+
+    def pop(queue, device, block):
+        fetched.append(block)
+
+    def ask(model):
+        model.model_options["transformer_options"][PREFETCH] = True
+
+    assert torch.equal(run_patched(comfyui, edit, ask), sampled["video"])  # none on a CPU
+    monkeypatch.setattr(comfy.model_prefetch, "make_prefetch_queue", make)
+    monkeypatch.setattr(comfy.model_prefetch, "prefetch_queue_pop", pop)
+    run_patched(comfyui, edit, lambda model: None)
+    assert given == fetched == []
+    assert torch.equal(run_patched(comfyui, edit, ask), sampled["video"])
+    assert len(given) == 3 and len(given[0]) == 2
+    assert fetched == [*given[0], None] * 3
