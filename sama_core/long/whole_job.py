@@ -11,6 +11,7 @@ Every file appears whole or not at all. Nothing is removed while the edit may st
 
 import contextlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from ..weights.write import whole_file
 from .store import SegmentStore, name_code, size_in_words
 
 _UNLIMITED = 2**63
+_KEY = re.compile("[0-9a-f]{32,}")
 _LATENT = "latent"
 _RESULT = "edit.mp4"
 
@@ -116,12 +118,15 @@ class LeftOver:
 
 
 def list_jobs(folder: Path) -> list[LeftOver]:
-    """The jobs under `folder`, longest unused first."""
+    """The jobs under `folder`, longest unused first. Folders whose names are no keys are not ours:
+    servers may share a folder that has others beside them.
+    """
     return sorted(_list(folder), key=lambda left: left.used)
 
 
 def _list(folder: Path) -> Iterator[LeftOver]:
-    for place in folder.iterdir() if folder.is_dir() else ():
+    found = folder.iterdir() if folder.is_dir() else ()
+    for place in (place for place in found if _KEY.fullmatch(place.name)):
         size, used = 0, 0.0
         for file in place.rglob("*"):
             with contextlib.suppress(OSError):

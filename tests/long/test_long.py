@@ -28,6 +28,7 @@ from sama_core.long import (
 )
 from sama_core.long.drift import colour_drift
 from sama_core.long.store import Entry, checksum, show_or_clear
+from sama_core.long.whole_job import WholeJob, show_or_clear_jobs
 from sama_core.version import VERSION
 from sama_core.weights.write import write_safetensors
 
@@ -447,3 +448,19 @@ def test_a_killed_writer_leaves_only_whole_entries(tmp_path):
     for entry in kept:
         value = store.get(entry.path.stem)["latent"]
         assert torch.equal(value, torch.full((200_000,), float(int(entry.path.stem, 16))))
+
+
+def test_clearing_leaves_folders_of_others_beside_the_jobs(tmp_path):
+    """Servers may share a folder that is not theirs alone."""
+    WholeJob(tmp_path / ("0a" * 20)).begin({"clip": "a.mp4", "instruction": "make it red"})
+    other = tmp_path / "projects" / "cut.mov"
+    other.parent.mkdir()
+    other.write_bytes(b"mine")
+    listed, _ = show_or_clear_jobs(tmp_path, False, "")
+    assert listed.startswith("1 edit of whole videos, not finished or not saved: a.mp4:")
+    assert show_or_clear_jobs(tmp_path, True, listed[-5:-1]) == (
+        "1 edit of whole videos removed.",
+        True,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["projects"]
+    assert other.read_bytes() == b"mine"
