@@ -30,6 +30,10 @@ from .save import (
     time_of,
 )
 
+ENCODER_THREADS = 8
+"""With another number the encoder writes other pictures: by itself it takes one and a half of the
+processors, so that pieces of two machines, or of one with fewer processors to use, would differ.
+"""
 AS_STORED = {"ignore_editlist": "1"}
 """Read an mp4's packets with the times that its track has."""
 
@@ -51,6 +55,7 @@ def write_piece(
         av.open(str(unfinished), "w", format="mp4") as container,
     ):
         stream = open_video_stream(container, info, encoding, tick)
+        stream.codec_context.thread_count = ENCODER_THREADS
         written = 0
         for packet in encode_pictures(stream, frames, info, encoding, tick, times):
             container.mux(packet)

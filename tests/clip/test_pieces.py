@@ -1,5 +1,6 @@
 """A result in pieces is the one that is written at once: its times, tags, form and sound."""
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 
@@ -159,3 +160,24 @@ def test_walking_gives_the_frames_that_are_held_whole(tmp_path):
     make(tmp_path / "in.mp4", frames=9, size=(40, 40))
     with pytest.raises(ClipError, match="changed or replaced"):
         FrameWalk(info).take(slice(0, 5))
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two processors",
+)
+def test_a_piece_is_the_same_with_fewer_processors(tmp_path):
+    """Of two machines that work on one clip, and of one that goes on with an edit."""
+    _, info = clip(12, 256)
+    drawn = torch.Generator().manual_seed(0)
+    frames = [torch.rand(256, 256, 3, generator=drawn) for _ in range(12)]
+    all_of_them, written = os.sched_getaffinity(0), []
+    try:
+        for processors in (all_of_them, {min(all_of_them)}):
+            os.sched_setaffinity(0, processors)
+            path = tmp_path / f"{len(processors)}.mp4"
+            write_piece(path, iter(frames), info, range(12), Encoding())
+            written.append(path.read_bytes())
+    finally:
+        os.sched_setaffinity(0, all_of_them)
+    assert written[0] == written[1]
