@@ -16,6 +16,8 @@ from typing import Any
 
 from ...errors import needed
 from ...version import SHARED_JOBS
+from ..progress import LaunchError
+from ..server.client import Unreachable
 from ..server.comfy_place import Place
 from .ledger import Result
 from .row_work import Job, RowWork
@@ -44,6 +46,8 @@ class Spread:
     """When its first job did, by the monotonic clock."""
     sent: dict[str, tuple[Place, str]] = field(default_factory=dict)
     """Where its clip is by now: address → the server, and the clip's name there."""
+    asking: set[str] = field(default_factory=set)
+    """Addresses of servers that are asked about it, and need its clip until they have answered."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class SpreadWork:
         """`ended` is told of whole edits, as by a scheduler; `say` shows a line."""
         self.work, self.servers, self._ended, self.say = work, len(workers), ended, say
         self.scheduler = Scheduler(workers, self, self._follow, say)
+        self._edits: list[Spread] = []
         self._first: Spread | None = None
         self._standard: dict[str, Any] = {}
         self._proven: set[str] = set()
@@ -84,7 +89,8 @@ class SpreadWork:
 
     def plans(self, jobs: list[Job]) -> list[Share]:
         """The first job of each edit."""
-        return [Share(Spread(job), PLAN) for job in jobs]
+        self._edits = [Spread(job) for job in jobs]
+        return [Share(edit, PLAN) for edit in self._edits]
 
     def __call__(self, flight: Flight) -> Any:
         """Does one share. Raises as `Scheduler.work`."""
@@ -102,7 +108,8 @@ class SpreadWork:
         return report
 
     def _prove(self, flight: Flight, edit: Spread) -> None:
-        """Raises Unfit if a server makes another result than the first one, or keeps it elsewhere.
+        """Raises Unfit if a server makes another result than the first one, keeps it elsewhere, or
+        cannot say.
 
         It is asked once, about the first clip, whose key the first server to answer has given.
         """
@@ -112,15 +119,25 @@ class SpreadWork:
                 self._standard, self._first = self._ask(flight, edit), edit
                 self._proven.add(url)
         if url not in self._proven:
-            self._compare(flight, self._ask(flight, self._first), self._standard)
+            try:
+                report = self._ask(flight, self._first)
+            except Unreachable:
+                raise
+            except LaunchError as failed:
+                raise Unfit(str(failed)) from failed
+            self._compare(flight, report, self._standard)
             self._proven.add(url)
 
     def _ask(self, flight: Flight, edit: Spread) -> dict[str, Any]:
         """What a server says of an edit, of which it does nothing."""
-        report = self._do(flight, Share(edit, SEGMENTS))
-        if edit.over:
-            self._remove_clips(edit)
-        return report
+        url = flight.place.client.url
+        edit.asking.add(url)
+        try:
+            return self._do(flight, Share(edit, SEGMENTS))
+        finally:
+            edit.asking.discard(url)
+            if edit.over:
+                self._remove_clips(edit)
 
     def _do(self, flight: Flight, share: Share) -> dict[str, Any]:
         clip = self._clip(flight, share.edit)
@@ -135,9 +152,14 @@ class SpreadWork:
         return edit.sent[url][1]
 
     def _remove_clips(self, edit: Spread) -> None:
-        while edit.sent:
-            place, clip = edit.sent.popitem()[1]
-            place.remove_files(clip, [])
+        """Removes an edit's clip where nobody needs it: a server keeps the same clip of two edits
+        once, under one name.
+        """
+        for url in edit.sent.keys() - edit.asking:
+            place, clip = edit.sent.pop(url, (None, ""))
+            held = (other.sent.get(url) for other in self._edits if other is not edit)
+            if place and clip not in (name for _, name in filter(None, held)):
+                place.remove_files(clip, [])
 
     def _compare(self, flight: Flight, report: dict, standard: dict) -> None:
         name, wrong = flight.worker.name, ""

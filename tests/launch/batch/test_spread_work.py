@@ -8,10 +8,22 @@ import pytest
 
 from sama_core.launch.batch.row_work import Job
 from sama_core.launch.batch.spread_work import SpreadWork
+from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client
 from sama_core.launch.server.comfy_place import Place
 
 KEY, FOLDER = "0a", "f1"
+
+
+there: dict[str, set[str]] = {}
+"""The clips that are on each server."""
+
+
+class Home(Place):
+    """A server of ours: what is removed from it is gone."""
+
+    def remove_files(self, uploaded: str, outputs: list) -> None:
+        there[self.client.url].discard(uploaded)
 
 
 class Fake:
@@ -25,7 +37,8 @@ class Fake:
             {"key": key, "folder": folder},
             after,
         )
-        self.place = Place(Client(f"http://nowhere:{number}"))
+        self.place = Home(Client(f"http://nowhere:{number}"))
+        there[self.place.client.url] = set()
 
     def connect(self) -> Place:
         assert self.after is None or self.after.wait(10)
@@ -38,30 +51,36 @@ class Fake:
 @dataclass
 class Work:
     """What stands in for `RowWork`: `refuse` is a share that fails; work waits for `held`, which is
-    set when a server is left out."""
+    set when a server is left out; a server named `dumb` cannot say what an edit is."""
 
     segments: int
     pieces: int
     refuse: tuple = ()
     held: Event | None = None
+    dumb: str = ""
     asked: Event = field(default_factory=Event)
     done: list = field(default_factory=list)
     sent: list = field(default_factory=list)
 
     def send(self, place, row) -> str:
         self.sent.append(place.client.url)
+        there[place.client.url].add(row.name.name)  # the same content again is kept once
         return row.name.name
 
     def share(self, flight, row, uploaded, part, first, count) -> dict:
         self.asked.set()
+        if not count and flight.worker.name == self.dumb:
+            raise LaunchError("its shared folder cannot be written")
         if count:
             assert self.held is None or self.held.wait(10)
             self.done.append((part, first, count))
         if (part, first) == self.refuse and count:
             raise ValueError("it cannot be edited")
+        assert uploaded in there[flight.place.client.url]
         return {**flight.worker.report, "segments": self.segments, "pieces": self.pieces}
 
     def make(self, flight, job, uploaded, began) -> list:
+        assert uploaded in there[flight.place.client.url]
         self.done.append("join")
         return [f"result of {job.key}"]
 
@@ -125,3 +144,48 @@ def test_one_share_that_fails_is_the_end_of_its_clip_alone():
         ("1", "it cannot be edited"),
     ]
     assert "join" not in work.done
+
+
+def test_a_server_that_cannot_say_what_an_edit_is_fails_no_edit():
+    work = Work(segments=4, pieces=1, held=Event(), dumb="server 2")
+    ends, said = spread(work, Fake(1), Fake(2, after=work.asked), clips=2)
+    assert sorted(ends) == [(str(number), [f"result of {number}"], None) for number in range(2)]
+    (line,) = (line for line in said if "not used any more" in line)
+    assert line == "server 2 is not used any more: its shared folder cannot be written"
+
+
+class Slow(Work):
+    """Server 2 is asked about the first edit until that one is over; server 1 begins no other edit
+    until then."""
+
+    def __init__(self):
+        super().__init__(segments=2, pieces=1)
+        self.begun, self.other, self.over, self.answered = Event(), Event(), Event(), Event()
+
+    def send(self, place, row) -> str:
+        self.begun.set()
+        return super().send(place, row)
+
+    def share(self, flight, row, uploaded, part, first, count) -> dict:
+        asks_other = flight.worker.name == "server 2" and not self.answered.is_set()
+        if asks_other:
+            self.other.set()
+            assert self.over.wait(10)
+        elif "join" in self.done:
+            self.over.set()
+            assert self.answered.wait(10)
+        elif count:
+            assert self.other.wait(10)
+        try:
+            return super().share(flight, row, uploaded, part, first, count)
+        finally:
+            if asks_other:
+                self.answered.set()
+
+
+def test_a_clip_stays_where_it_is_needed_and_goes_afterwards():
+    """All edits are of one clip, which a server keeps once, under one name."""
+    work = Slow()
+    ends, _ = spread(work, Fake(1), Fake(2, after=work.begun), clips=3)
+    assert sorted(ends) == [(str(number), [f"result of {number}"], None) for number in range(3)]
+    assert set(map(len, there.values())) == {0}
