@@ -5,6 +5,7 @@ folder here; `publish` copies the first two behind the URL.
 """
 
 import posixpath
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,11 @@ from ..progress import LaunchError
 CHUNK = 1 << 22
 WHOLE_WHEN_CLOSED = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory", "oci", "r2"}
 """Protocols by which a file appears when all of it is there; elsewhere it is renamed."""
+
+
+def hide_password(text: str) -> str:
+    """The text as it may be shown: `sftp://me:…@host/run` for a URL with a password."""
+    return re.sub(r"(?<=://)([^/:@\s]*):[^/\s]*@", r"\1:…@", text)
 
 
 class Results(Protocol):
@@ -99,7 +105,8 @@ class UrlResults:
 
     def __init__(self, url: str, here: Path, published: tuple[str, ...]):
         """`published` are files and folders of the folder `here` that are copied behind `url`;
-        those that are missing here are fetched from there.
+        those that are missing here are fetched from there. A record that is in both places gets
+        the lines that another machine has added.
 
         Raises LaunchError if it cannot be reached.
         """
@@ -116,13 +123,13 @@ class UrlResults:
             for path, one in found.items():
                 self._note(self._name(path), int(one["size"]))
             for name in published:
-                if name in self._sizes and not (here / name).exists():
-                    (here / name).parent.mkdir(parents=True, exist_ok=True)
-                    self._files.get_file(self._path(name), str(here / name))
+                if name in self._sizes:
+                    self._fetch(name)
         except (ImportError, OSError, ValueError) as failed:
             fix = "Check it; packages such as s3fs go into .venv with pip."
             got = f"not usable ({failed})"
-            raise LaunchError(needed(f"--out {url}", got, "an fsspec URL", fix)) from failed
+            text = needed(f"--out {url}", got, "an fsspec URL", fix)
+            raise LaunchError(hide_password(text)) from failed
         protocols = self._files.protocol
         names = {protocols} if isinstance(protocols, str) else set(protocols)
         self._renames = not names & WHOLE_WHEN_CLOSED
@@ -172,6 +179,19 @@ class UrlResults:
                 if path.is_file() and self._sent.get(name) != state:
                     self._copy(path, name)
                     self._sent[name] = state
+
+    def _fetch(self, name: str) -> None:
+        """Brings a file here; of a record that is here, only the lines that it lacks."""
+        own = self.here / name
+        own.parent.mkdir(parents=True, exist_ok=True)
+        if not own.exists():
+            self._files.get_file(self._path(name), str(own))
+        elif own.suffix == ".jsonl":
+            known = own.read_bytes().split(b"\n")
+            with self.local(name) as other:
+                added = [line for line in other.read_bytes().split(b"\n") if line not in known]
+            with own.open("ab") as file:
+                file.write(b"".join(line + b"\n" for line in [b"", *added] if added))
 
     def _note(self, name: str, size: int) -> None:
         self._sizes[name] = size

@@ -17,6 +17,7 @@ from ..batch.folder_rows import folder_rows
 from ..batch.job_process import JobProcess
 from ..batch.ledger import Ledger
 from ..batch.planned_time import machine_of, model_of, total_seconds
+from ..batch.result_folder import hide_password
 from ..batch.row_table import TABLES, table_rows
 from ..batch.server_choice import check_servers, open_servers
 from ..cluster.own_python import go_on_with
@@ -47,7 +48,7 @@ def batch(options: Namespace, places: Places, stages: Stages) -> int:
     stages.start(SET_UP)
     comfyui = Environment(places, stages).ready(options.comfyui)
     if url:
-        go_on_with("fsspec", f"--out {url}", places)
+        go_on_with("fsspec", f"--out {hide_password(url)}", places)
     jobs = out / OWN / JOBS if options.spread else None
     with open_servers(options, comfyui, places, stages, len(rows), jobs) as servers:
         stages.finish()
@@ -62,7 +63,7 @@ def batch(options: Namespace, places: Places, stages: Stages) -> int:
             return tell_plan(task, servers.clients, options, places, stages)
         out.mkdir(parents=True, exist_ok=True)
         missing = Batch(task, servers.workers, places, stages).run()
-    report = f"{url.rstrip('/')}/{PAGE}" if url else out / PAGE
+    report = f"{hide_password(url).rstrip('/')}/{PAGE}" if url else out / PAGE
     stages.say(f"\n{len(rows) - missing} of {len(rows)} rows are done. Report: {report}")
     if missing:
         stages.say("The same command makes what is missing.")
@@ -138,7 +139,7 @@ def tell_plan(
     todo = [job.rows[0] for job in jobs.values() if id(job.rows[0]) not in done]
     stages.say(
         f"\n{len(task.rows)} rows: {len(done)} done, {len(unreadable)} whose clip cannot be read, "
-        f"{len(todo)} edits to make. Results: {task.url or task.out}"
+        f"{len(todo)} edits to make. Results: {hide_password(task.url or str(task.out))}"
     )
     if todo:
         stages.say(_time(todo, task, clients, options, places, stages))

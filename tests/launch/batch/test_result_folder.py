@@ -5,7 +5,7 @@ import shutil
 import fsspec
 import pytest
 
-from sama_core.launch.batch.result_folder import UrlResults
+from sama_core.launch.batch.result_folder import UrlResults, hide_password
 from sama_core.launch.progress import LaunchError
 
 from .stand_in_comfy import edit_of
@@ -41,6 +41,36 @@ def test_results_record_and_report_go_behind_a_url(run, server, clips, places, u
     assert len(server.edits) == 3 and files.exists(f"{root}/day 1/b.mp4")
 
 
+def test_a_record_gets_what_another_machine_has_done(run, server, clips, places, url):
+    clips("a.mp4")
+    here, elsewhere = places.runtime / "batches", places.runtime / "elsewhere"
+    asked = "clips", *RED, "--server", server.url, "--out", url
+    assert run(*asked)[0] == 0
+    shutil.copytree(here, elsewhere)
+    clips("b.mp4")
+    assert run(*asked)[0] == 0 and len(server.edits) == 2
+    shutil.rmtree(here)
+    elsewhere.rename(here)  # the first machine again, which knows of a.mp4 alone
+    clips("c.mp4")
+    assert run(*asked)[0] == 0
+    assert len(server.edits) == 3, "b.mp4 is done"
+    files, root = fsspec.core.url_to_fs(url)
+    assert files.cat(f"{root}/.sama_batch/ledger.jsonl").count(b'"done"') == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sftp://me:p@ss:word@host/run", "sftp://me:…@host/run"),
+        ("abfs://runs@store.core/run", "abfs://runs@store.core/run"),
+        ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
+        ("simplecache::ftp://me:secret@host/run", "simplecache::ftp://me:…@host/run"),
+    ],
+)
+def test_passwords_are_not_shown(url, shown):
+    assert hide_password(f"Report: {url}") == f"Report: {shown}"
+
+
 def test_an_upload_that_fails_is_a_failed_row_and_leaves_nothing(run, server, clips, monkeypatch):
     clips("a.mp4")
     put = UrlResults.put
@@ -57,5 +87,6 @@ def test_an_upload_that_fails_is_a_failed_row_and_leaves_nothing(run, server, cl
 
 
 def test_a_url_that_cannot_be_used_is_named(tmp_path):
-    with pytest.raises(LaunchError, match="nosuch://bucket.*fsspec URL"):
-        UrlResults("nosuch://bucket/run", tmp_path, ())
+    with pytest.raises(LaunchError, match="nosuch://me:…@bucket.*fsspec URL") as refused:
+        UrlResults("nosuch://me:secret@bucket/run", tmp_path, ())
+    assert "secret" not in str(refused.value)
