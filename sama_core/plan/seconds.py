@@ -21,7 +21,7 @@ from ..errors import SamaError, needed
 from ..model.config import DitConfig
 from ..weights.names import FAST_STORAGE
 from .budget import Budget
-from .cards import EFFICIENCY, TRANSFER, peak
+from .cards import EFFICIENCY, TRANSFER, is_same_card, peak
 from .machine import Machine
 from .request import Flops
 
@@ -176,14 +176,16 @@ def read_calibrations(*folders: Path) -> list[Calibration]:
 def calibration_for(
     card: str | None, width: int, calibrations: Iterable[Calibration]
 ) -> Calibration | None:
-    """The newest calibration of exactly this card with a model of about this width.
+    """The newest calibration of exactly this card, however it is named, with a model of about this
+    width.
 
     Of several from the same day, the last of `calibrations`: the user's own.
     """
     fitting = [
         one
         for one in calibrations
-        if one.card == card and 1 / _WIDTH_RANGE <= one.width / width <= _WIDTH_RANGE
+        if (one.card == card or is_same_card(one.card, card))
+        and 1 / _WIDTH_RANGE <= one.width / width <= _WIDTH_RANGE
     ]
     return max(reversed(fitting), key=lambda one: one.date, default=None)
 

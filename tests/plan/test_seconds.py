@@ -112,6 +112,13 @@ def test_choice_of_the_calibration(tmp_path):
     assert calibration_for(None, 5120, found) is None
 
 
+def test_a_calibration_counts_for_the_card_by_its_other_names(tmp_path):
+    found = [read_calibration(write(tmp_path, card="NVIDIA GeForce RTX 4090"))]
+    assert calibration_for("RTX 4090 24 GB", 5120, found) is found[0]
+    assert calibration_for("RTX 4080", 5120, found) is None
+    assert calibration_for("NVIDIA GeForce RTX 4090 Laptop GPU", 5120, found) is None
+
+
 def test_shipped_calibrations_tell_card_date_and_versions():
     found = {path.name: read_calibration(path) for path in SHIPPED.glob("*.json")}
     assert list(found) == ["amd_epyc.json"]
