@@ -1,21 +1,33 @@
-"""Time and memory of converting a large file, under a hard limit of address space.
+"""Time and memory of converting a large file, beside one copy of it.
 
-    .venv/bin/python -m benchmarks.convert --layers 8 --json convert.json
+    python -m benchmarks.convert --json convert.json
 
-Makes a file of SAMA-14B's widths with fewer blocks (8 of 40: 6.1 GB of random bfloat16), then
-converts it once for each format, each in a process that may not have more than `--limit` GiB of
-address space: mapped files, libraries and heap together. `peak_mib` is its peak of resident memory,
-`grown_mib` how much of that came after a small conversion done just before. Tensors are read in
-chunks, so 40 blocks need no more than 8. Needs about 1.6 times the file's size of free disk in
-`--folder`.
+Makes a file of SAMA-14B's widths with fewer blocks (4 of 40: 3.3 GB of random bfloat16), which then
+lies in the page cache. In turns, `--repeats` of them, it is copied by `cp` and converted once to
+each format; each ends by fsync, and what it wrote is removed. A second series runs beside a process
+that only computes. `ratio` is the median of the conversions' seconds / the median of the copies'.
+
+`alone` is a copy or conversion without the disk: on a file system in memory, where there is one
+with room. There the ratio is that of the work; on a disk both may wait for the same disk.
+
+A conversion runs in a process that may not have more than `--limit` GiB of address space: mapped
+files, libraries and heap together. `peak_mib` is its peak of resident memory, `grown_mib` how much
+of that came after a small conversion done just before. Tensors are read in chunks, so 40 blocks
+need no more than 4. Free disk in `--folder`: twice the file's size and a bit.
 """
 
 import argparse
 import json
+import os
 import resource
+import shutil
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +37,12 @@ from benchmarks.report import describe_run, finish
 from sama_core.convert.job import convert
 from sama_core.convert.layouts import verify
 
-FORMATS = ("fp8_scaled", "gguf_q8_0", "gguf_q4_1")
+FORMATS = ("fp8_scaled", "gguf_q8_0", "gguf_q5_1", "gguf_q4_1")
 SMALL = replace(sama_14b(1), dim=128, num_heads=1, ffn_dim=256, text_dim=64)
 """Sizes of the small model that is converted first."""
+IN_MEMORY = Path("/dev/shm")
+"""Linux's file system in memory."""
+BUSY = "while True: pass"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,28 +55,34 @@ def main(arguments: list[str] | None = None) -> int:
         large, small = Path(folder) / "large.safetensors", Path(folder) / "small.safetensors"
         write_model(large, sama_14b(options.layers), options.seed)
         write_model(small, SMALL, options.seed)
-        measured = {}
-        for name in options.formats:
-            measured[name] = run_case(large, small, name, options.limit)
-            print(name, json.dumps(measured[name]), flush=True)
+        series = {"idle": measure(large, small, options)}
+        if options.busy:
+            with busy_process():
+                series["busy"] = measure(large, small, options)
         ran = describe_run(
             "gguf",
             layers=options.layers,
             seed=options.seed,
+            repeats=options.repeats,
             source_bytes=large.stat().st_size,
             limit_address_space_gib=options.limit,
         )
-    finish({"ran": ran, "formats": measured}, options.json)
-    return 1 if any("failed" in row for row in measured.values()) else 0
+    finish({"ran": ran, **series}, options.json)
+    return 1 if any(one["failed"] for one in series.values()) else 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line\'s options."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--layers", type=int, default=8)
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--layers", type=int, default=4, help="blocks; SAMA-14B has 40")
     made.add_argument("--formats", nargs="+", default=FORMATS)
+    made.add_argument("--repeats", type=int, default=3)
     made.add_argument("--limit", type=float, default=4, help="GiB of address space")
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--busy", action="store_true", help="a second series beside a busy process")
+    made.add_argument("--verify", action="store_true", help="read each result again")
     made.add_argument(
         "--folder",
         type=Path,
@@ -72,32 +93,100 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def run_case(large: Path, small: Path, name: str, limit: float) -> dict:
-    """What `convert_once` measures, in a process of its own and with one thread."""
-    case = json.dumps([str(large), str(small), name, limit])
-    return measure_in_child("benchmarks.convert", "--case", case, OMP_NUM_THREADS="1")
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """A process beside that only computes."""
+    process = subprocess.Popen([sys.executable, "-c", BUSY])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
-def convert_once(large: str, small: str, name: str, limit: float) -> dict:
-    """Seconds, bytes and memory of one conversion; the result is verified and removed."""
+def measure(large: Path, small: Path, options: argparse.Namespace) -> dict:
+    """Copies and conversions in turns, and the medians' ratios."""
+    load, copies = os.getloadavg()[0], []
+    turns: dict[str, list[dict]] = {name: [] for name in options.formats}
+    read_through(large)
+    for _ in range(options.repeats):
+        copies.append(copy_once(large))
+        for name, done in turns.items():
+            done.append(run_case(large, small, name, options.limit, options.verify))
+            print(name, json.dumps(done[-1]), file=sys.stderr, flush=True)
+    copy = statistics.median(copies)
+    return {
+        "load_before": round(load, 2),
+        "copy_seconds": [round(seconds, 2) for seconds in copies],
+        "formats": {name: summarise(done, copy) for name, done in turns.items()},
+        "failed": [row["failed"] for done in turns.values() for row in done if "failed" in row],
+    }
+
+
+def summarise(turns: list[dict], copy: float) -> dict:
+    """The figures of one format; `copy` are the seconds of a copy."""
+    good = [turn for turn in turns if "failed" not in turn]
+    if not good:
+        return {}
+    seconds = [turn["seconds"] for turn in good]
+    return {
+        "ratio": round(statistics.median(seconds) / copy, 2),
+        "seconds": seconds,
+        **{name: value for name, value in good[-1].items() if name not in ("seconds", "sha256")},
+        "peak_mib": max(turn["peak_mib"] for turn in good),
+        "alike": len({turn["sha256"] for turn in good}) == 1,
+    }
+
+
+def read_through(path: Path) -> None:
+    """Read a file, so that it lies in the page cache."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(1 << 24):
+            pass
+
+
+def copy_once(large: Path) -> float:
+    """Seconds of `cp` and fsync."""
+    target = large.with_name("copy.out")
+    started = time.perf_counter()
+    subprocess.run(["cp", str(large), str(target)], check=True)
+    with open(target, "rb+") as file:
+        os.fsync(file.fileno())
+    seconds = time.perf_counter() - started
+    target.unlink()
+    return seconds
+
+
+def run_case(large: Path, small: Path, name: str, limit: float, again: bool) -> dict:
+    """What `convert_once` measures, in a process of its own."""
+    case = json.dumps([str(large), str(small), name, limit, again])
+    return measure_in_child("benchmarks.convert", "--case", case)
+
+
+def convert_once(large: str, small: str, name: str, limit: float, again: bool) -> dict:
+    """Seconds, bytes and memory of one conversion; the result is removed, verified with `again`."""
     space = int(limit * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     convert(small, Path(small).with_name("small.out"), name, overwrite=True)
-    before, started = resident("VmHWM"), time.perf_counter()
+    before, computed = resident("VmHWM"), time.process_time()
+    started = time.perf_counter()
     report = convert(large, Path(large).with_name("large.out"), name)
     seconds = time.perf_counter() - started
+    computed = time.process_time() - computed
     size, grown = report.target.stat().st_size, resident("VmHWM") - before
     started = time.perf_counter()
-    verify(report.target)
+    if again:
+        verify(report.target)
     verified = time.perf_counter() - started
     report.target.unlink()
     return {
         "bytes": size,
-        "seconds": round(seconds, 1),
-        "source_mb_per_second": round(Path(large).stat().st_size / seconds / 1e6, 1),
-        "verify_seconds": round(verified, 1),
+        "seconds": round(seconds, 2),
+        "processor_seconds": round(computed, 2),
+        **({"verify_seconds": round(verified, 2)} if again else {}),
         "peak_mib": (before + grown) >> 20,
         "grown_mib": grown >> 20,
+        "sha256": report.sha256,
     }
 
 

@@ -9,13 +9,16 @@ matrices (time and text projections), which keep the source's type.
 import importlib.metadata
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import ConversionError, needed
 from ..weights.names import SAMA_MODULES
 from .formats import NEAREST, Format, is_matrix
-from .layouts import BLANK, CHECKSUM_KEY, Layout, Piece, buffer
-from .weight_source import Source, SourceTensor
+from .layouts import BLANK, CHECKSUM_KEY, Job, Layout, Piece, buffer
+from .weight_source import Chunk, Source, SourceTensor
 
 ARCHITECTURE = "wan"
 _MOST_DIMENSIONS = 4
@@ -69,12 +72,10 @@ def require_writable(gguf, made: Format):
 
     Raises ConversionError where it reads the type but cannot write it.
     """
-    import numpy
-
     kind = gguf.GGMLQuantizationType[made.ggml]
     block, _ = gguf.GGML_QUANT_SIZES[kind]
     try:
-        gguf.quants.quantize(numpy.zeros((1, block), numpy.float32), kind)
+        gguf.quants.quantize(np.zeros((1, block), np.float32), kind)
     except NotImplementedError as absent:
         raise ConversionError(
             needed(
@@ -125,15 +126,13 @@ def _header(
 
 def _describe(gguf, writer, tensor: SourceTensor, kind) -> None:
     """Name, shape and type of a tensor into the header."""
-    import numpy
-
     shape = tensor.shape
     if len(shape) > _MOST_DIMENSIONS:
         writer.add_array(f"comfy.gguf.orig_shape.{tensor.name}", list(shape))
         shape = (shape[0], tensor.count // shape[0])
     bytes_shape = gguf.quants.quant_shape_to_byte_shape(shape, kind)
     writer.add_tensor_info(
-        tensor.name, bytes_shape, numpy.dtype(numpy.uint8), _size(gguf, tensor, kind), kind
+        tensor.name, bytes_shape, np.dtype(np.uint8), _size(gguf, tensor, kind), kind
     )
 
 
@@ -146,24 +145,25 @@ def _piece(gguf, tensor: SourceTensor, kind, alignment: int) -> Piece:
     size = _size(gguf, tensor, kind)
     padding = bytes(-size % alignment)
 
-    def chunks() -> Iterator:
-        for chunk in tensor.chunks():
-            if kind.name == tensor.dtype:
-                yield buffer(chunk)
-            else:
-                yield _quantise(gguf, chunk.float().numpy(), kind, tensor)
-        if padding:
-            yield padding
+    def make(chunk: Chunk) -> np.ndarray:
+        values = chunk.read_finite()
+        if kind.name == tensor.dtype:
+            return buffer(values)
+        return _quantise(gguf, values.float().numpy(), kind, tensor)
 
-    return Piece(tensor.name, size + len(padding), chunks)
+    def jobs(_) -> Iterator[Job]:
+        for chunk in tensor.chunks():
+            yield partial(make, chunk)
+        if padding:
+            yield lambda: padding
+
+    return Piece(tensor.name, size + len(padding), jobs)
 
 
 def _quantise(gguf, values, kind, tensor: SourceTensor):
-    import numpy
-
-    with numpy.errstate(over="ignore"):
+    with np.errstate(over="ignore"):
         result = gguf.quants.quantize(values, kind)
-    if kind.name == "F16" and not numpy.isfinite(result).all():
+    if kind.name == "F16" and not np.isfinite(result).all():
         raise ConversionError(
             needed(
                 "gguf_f16",
@@ -172,4 +172,4 @@ def _quantise(gguf, values, kind, tensor: SourceTensor):
                 "Choose gguf_bf16.",
             )
         )
-    return numpy.ascontiguousarray(result).view(numpy.uint8)
+    return np.ascontiguousarray(result).view(np.uint8)

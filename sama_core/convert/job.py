@@ -1,18 +1,10 @@
-"""One conversion from source to finished file, and the report about it.
-
-The file is written with one thread of torch, see `one_thread`: other threads of the process keep
-their number.
-"""
+"""One conversion from source to finished file, and the report about it."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
-
-import torch
 
 from ..errors import CheckpointError, ConversionError, needed
 from ..version import VERSION
@@ -30,33 +22,6 @@ from .layouts import (
 )
 from .stream import read_key, write_resumable
 from .weight_source import Source, open_source
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within it, torch works with one thread when called from this one; other threads keep their
-    number.
-
-    Short operations on a megabyte at a time gain nothing by more threads, and on a busy machine
-    lose most of their time waiting for the slowest of them.
-    """
-    number = torch.get_num_threads()
-    _set(1)
-    # torch keeps the number for this thread, and for threads that have not worked yet. The latter
-    # is given back by another thread: ComfyUI's own, or another pack's, may begin while a
-    # conversion runs.
-    other = Thread(target=_set, args=(number,))
-    other.start()
-    other.join()
-    try:
-        yield
-    finally:
-        _set(number)
-
-
-def _set(number: int) -> None:
-    torch.set_num_threads(number)
-
 
 QUANTISATION_KEY = "_quantization_metadata"
 """Where ComfyUI reads how each layer is quantised; a source's says nothing about the result."""
@@ -160,10 +125,7 @@ def convert(
             )
 
     layout = _layout_begun(target, source, made, layout, state)
-    with one_thread():
-        written = write_resumable(
-            target, layout, _key(layout, state), progress, refuse_changed, there
-        )
+    written = write_resumable(target, layout, _key(layout, state), progress, refuse_changed, there)
     return Report(
         target,
         made,

@@ -14,15 +14,17 @@ import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, needed
 from .formats import Format, is_matrix
-from .weight_source import DTYPES, Source, SourceTensor
+from .weight_source import DTYPES, Chunk, Source, SourceTensor
 
 FLOAT8 = torch.float8_e4m3fn
 
@@ -33,8 +35,13 @@ LARGEST = torch.finfo(FLOAT8).max
 
 def fp8_scale(chunks: Iterable[Tensor]) -> Tensor:
     """Scalar float32 scale of a matrix given in chunks; 1 for a matrix of zeros."""
-    largest = torch.stack([chunk.abs().amax().float() for chunk in chunks]).amax()
-    return largest / LARGEST if largest > 0 else torch.ones(())
+    return _scale_for(chunk.abs().amax() for chunk in chunks)
+
+
+def _scale_for(largest: Iterable[Tensor]) -> Tensor:
+    """The scale of a matrix whose chunks have these largest absolute values."""
+    most = torch.stack([value.float() for value in largest]).amax()
+    return most / LARGEST if most > 0 else torch.ones(())
 
 
 def to_fp8(chunk: Tensor, scale: Tensor) -> Tensor:
@@ -72,6 +79,10 @@ WEIGHTS_ONLY = {"format": "float8_e4m3fn", "full_precision_matrix_mult": True}
 ACTIVATIONS_TOO = {"format": "float8_e4m3fn"}
 
 
+Job = Callable[[], Any]
+"""Makes a buffer, the next bytes of a piece; may be called in any thread."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Consecutive bytes of the result that are made together."""
@@ -80,8 +91,10 @@ class Piece:
     """Name of the tensor or matrix."""
     size: int
     """Bytes."""
-    chunks: Callable[[], Iterator]
-    """Makes them, as buffers in order."""
+    jobs: Callable[[Callable[[], Any]], Iterable[Job]]
+    """What makes them, in order, given a function that waits for what `prepare` returns."""
+    prepare: Callable[[], Any] | None = None
+    """Finds what all jobs need to know. It takes long, so it is begun before their turn."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +141,10 @@ def safetensors_layout(source: Source, made: Format, metadata: Mapping[str, str]
     contents += [_as_it_is(tensor) for tensor in narrow]
     if made.name == "fp8_scaled":
         # Two elements tell ComfyUI to multiply in full precision.
-        contents.append(([("scaled_fp8", "F8_E4M3", (2,), 2)], lambda: iter([bytes(2)])))
-    entries = [entry for piece_entries, _ in contents for entry in piece_entries]
-    pieces = [
-        Piece(held[0][0], sum(entry[3] for entry in held), chunks) for held, chunks in contents
-    ]
+        mark = ("scaled_fp8", "F8_E4M3", (2,), 2)
+        contents.append(([mark], Piece(mark[0], 2, lambda _: [lambda: bytes(2)])))
+    entries = [entry for held, _ in contents for entry in held]
+    pieces = [piece for _, piece in contents]
     return Layout(
         _header(entries, {**metadata, CHECKSUM_KEY: BLANK.decode()}),
         pieces,
@@ -170,20 +182,27 @@ def count_dtypes(kept: list[SourceTensor]) -> dict[str, int]:
     }
 
 
-def buffer(tensor):
+def buffer(tensor: Tensor) -> np.ndarray:
     """A contiguous tensor's bytes, without a copy."""
-    import torch
-
     return tensor.contiguous().view(torch.uint8).numpy()
 
 
-def _as_it_is(tensor: SourceTensor) -> tuple:
-    return [(tensor.name, tensor.dtype, tensor.shape, tensor.size)], lambda: map(
-        buffer, tensor.chunks()
-    )
+Entry = tuple[str, str, tuple[int, ...], int]
+"""Of a header: name, type, shape and bytes of a tensor."""
 
 
-def _matrix(tensor: SourceTensor, made: Format) -> tuple:
+def _as_it_is(tensor: SourceTensor) -> tuple[list[Entry], Piece]:
+    def copy(chunk: Chunk) -> np.ndarray:
+        return buffer(chunk.read_finite())
+
+    def jobs(_) -> list[Job]:
+        return [partial(copy, chunk) for chunk in tensor.chunks()]
+
+    entry = (tensor.name, tensor.dtype, tensor.shape, tensor.size)
+    return [entry], Piece(tensor.name, tensor.size, jobs)
+
+
+def _matrix(tensor: SourceTensor, made: Format) -> tuple[list[Entry], Piece]:
     layer = tensor.name.removesuffix(".weight")
     old = made.name == "fp8_scaled"
     mark = (
@@ -191,22 +210,27 @@ def _matrix(tensor: SourceTensor, made: Format) -> tuple:
         if old
         else _pad(json.dumps(ACTIVATIONS_TOO if made.name == "fp8_fast" else WEIGHTS_ONLY), 4)
     )
-    held = [
+    held: list[Entry] = [
         (f"{layer}.{'scale_weight' if old else 'weight_scale'}", "F32", (), 4),
         (tensor.name, "F8_E4M3", tensor.shape, tensor.count),
     ]
     if mark:
         held.append((f"{layer}.comfy_quant", "U8", (len(mark),), len(mark)))
 
-    def chunks() -> Iterator:
-        scale = fp8_scale(tensor.chunks())
-        yield struct.pack("<f", scale.item())
-        for chunk in tensor.chunks():
-            yield buffer(to_fp8(chunk, scale))
-        if mark:
-            yield mark
+    def find_scale() -> Tensor:
+        return _scale_for(chunk.find_largest(chunk.read()) for chunk in tensor.chunks())
 
-    return held, chunks
+    def quantise(scale: Callable[[], Tensor], chunk: Chunk) -> np.ndarray:
+        return buffer(to_fp8(chunk.read(), scale()))
+
+    def jobs(scale: Callable[[], Tensor]) -> Iterator[Job]:
+        yield lambda: struct.pack("<f", scale().item())
+        for chunk in tensor.chunks():
+            yield partial(quantise, scale, chunk)
+        if mark:
+            yield lambda: mark
+
+    return held, Piece(held[0][0], sum(entry[3] for entry in held), jobs, find_scale)
 
 
 def _header(entries: list[tuple], metadata: Mapping[str, str]) -> bytes:

@@ -18,16 +18,19 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from ..errors import ConversionError, needed
+from ..threads import count_workers, in_order, open_pool
 from .existing import Seen, put_in_place, take_partial
 from .formats import partial_files
-from .layouts import Layout, Piece, blank_out
+from .layouts import Job, Layout, Piece, blank_out
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ = 1 << 20
@@ -83,15 +86,12 @@ def write_resumable(
                 _begin(file, lines, layout, key)
             file.truncate(done)
             file.seek(done)
-            for piece in layout.pieces[whole:]:
-                _write_piece(
-                    file,
-                    lines,
-                    piece,
-                    digest,
-                    partial(_report_more, progress, done, layout.size),
-                )
-                done += piece.size
+            with open_pool() as pool:
+                making = in_order(pool, _jobs(layout.pieces[whole:], pool), 2 * count_workers())
+                for piece in layout.pieces[whole:]:
+                    more = partial(_report_more, progress, done, layout.size)
+                    _write_piece(file, lines, piece, making, digest, more)
+                    done += piece.size
             _sign(file, layout, digest.hexdigest())
         except OSError as error:
             raise _explain(error, target, layout.size) from error
@@ -190,15 +190,32 @@ def _report_more(progress: Callable[[int, int], None], start: int, whole: int, m
     progress(start + more, whole)
 
 
+def _jobs(pieces: list[Piece], pool: ThreadPoolExecutor) -> Iterator[Job]:
+    """All jobs of these pieces. What a piece prepares is begun with the jobs of the one before."""
+
+    def prepare(piece: Piece | None) -> Callable[[], Any]:
+        if piece is None or piece.prepare is None:
+            return lambda: None
+        return pool.submit(piece.prepare).result
+
+    following = prepare(pieces[0] if pieces else None)
+    for piece, after in zip_longest(pieces, pieces[1:]):
+        prepared, following = following, prepare(after)
+        yield from piece.jobs(prepared)
+
+
 def _write_piece(
     file: BinaryIO,
     lines: TextIO,
     piece: Piece,
+    making: Iterator[Any],
     digest: "hashlib._Hash",
     progress: Callable[[int], None],
 ) -> None:
+    """Write a piece's buffers, the next of `making`, and its checksum into the journal."""
     done = crc = 0
-    for data in piece.chunks():
+    while done < piece.size:
+        data = next(making)
         _write_all(file, data)
         digest.update(data)
         crc, done = zlib.crc32(data, crc), done + memoryview(data).nbytes

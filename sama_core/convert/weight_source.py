@@ -4,10 +4,11 @@ in memory.
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from ..weights.header import WeightFile
 from ..weights.quant_formats import is_quant_key
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 """Values in a chunk."""
 _SAMPLE = 1 << 16
 _WHOLE = "Choose the full 16- or 32-bit file; quantising twice adds both errors."
@@ -48,31 +49,60 @@ class SourceTensor:
         """Bytes."""
         return self.count * DTYPES[self.dtype].itemsize
 
-    def chunks(self) -> Iterator[Tensor]:
-        """All values in order, as (rows, last dimension) in the file's own type.
+    def chunks(self) -> list["Chunk"]:
+        """All values in order, cut into pieces of whole rows."""
+        row = self.shape[-1] if self.shape else 1
+        step = max(1, CHUNK // max(1, row)) * row
+        return [
+            Chunk(self, first, min(step, self.count - first))
+            for first in range(0, self.count, step)
+        ]
 
-        Raises CheckpointError for NaN and infinity.
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive values of a tensor."""
+
+    tensor: SourceTensor
+    """The tensor."""
+    first: int
+    """Number of the first value."""
+    count: int
+    """How many there are."""
+
+    def read(self) -> Tensor:
+        """(rows, last dimension) in the file's own type. Raises CheckpointError for a file that
+        has become shorter.
         """
-        dtype, row = DTYPES[self.dtype], self.shape[-1] if self.shape else 1
-        step, left = max(1, CHUNK // max(1, row)) * row, self.count
-        with open(self.file, "rb", buffering=0) as file:
-            file.seek(self.offset)
-            while left:
-                count = min(step, left)
-                chunk = torch.frombuffer(
-                    _read(file, count * dtype.itemsize, self.file), dtype=dtype
-                ).view(-1, row)
-                if not all(map(math.isfinite, torch.stack(chunk.aminmax()).tolist())):
-                    raise CheckpointError(
-                        needed(
-                            self.file.name,
-                            f"NaN or infinite values in {self.name}",
-                            "finite weights",
-                            "The file is damaged or its training broke: download it again.",
-                        )
-                    )
-                yield chunk
-                left -= count
+        tensor = self.tensor
+        dtype = DTYPES[tensor.dtype]
+        values = torch.empty(self.count, dtype=dtype)
+        with open(tensor.file, "rb", buffering=0) as file:
+            file.seek(tensor.offset + self.first * dtype.itemsize)
+            _fill(file, values.view(torch.uint8).numpy(), tensor.file)
+        return values.view(-1, tensor.shape[-1] if tensor.shape else 1)
+
+    def read_finite(self) -> Tensor:
+        """As `read`. Raises CheckpointError for NaN and infinity, too."""
+        values = self.read()
+        self.find_largest(values)
+        return values
+
+    def find_largest(self, values: Tensor) -> Tensor:
+        """The largest absolute value of what was read, a scalar of its type. Raises CheckpointError
+        for NaN and infinity.
+        """
+        largest = torch.stack(values.aminmax()).abs().amax()
+        if not math.isfinite(largest.item()):
+            raise CheckpointError(
+                needed(
+                    self.tensor.file.name,
+                    f"NaN or infinite values in {self.tensor.name}",
+                    "finite weights",
+                    "The file is damaged or its training broke: download it again.",
+                )
+            )
+        return largest
 
 
 @dataclass(frozen=True)
@@ -168,12 +198,13 @@ def _tensors(file: WeightFile) -> dict[str, SourceTensor]:
     return found
 
 
-def _read(file, size: int, path: Path) -> bytearray:
-    """Exactly `size` bytes. Raises CheckpointError if the file has become shorter."""
-    data = bytearray(size)
+def _fill(file: BinaryIO, data: np.ndarray, path: Path) -> None:
+    """Read exactly as many bytes as `data` has. Raises CheckpointError if the file has become
+    shorter.
+    """
     view, got = memoryview(data), 0
-    while got < size:
-        more = file.readinto(view[got:])
+    while got < len(view):
+        more = file.readinto(view[got:])  # type: ignore[attr-defined]
         if not more:
             raise CheckpointError(
                 needed(
@@ -184,4 +215,3 @@ def _read(file, size: int, path: Path) -> bytearray:
                 )
             )
         got += more
-    return data

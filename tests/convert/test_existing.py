@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from sama_core.convert import existing, stream
 from sama_core.convert.formats import FORMATS, checked_name, partial_files
-from sama_core.convert.job import convert, one_thread
+from sama_core.convert.job import convert
 from sama_core.errors import ConversionError
 
 from .convert_files import base_and_delta, tiny, write
@@ -320,31 +319,6 @@ def test_a_torn_key_is_known_as_ours(source, target):
     """Only its beginning reached the disk; nothing else did then."""
     partial_files(target)[1].write_text("0123abc")
     convert(source, target, "fp8")
-
-
-# --- threads -----------------------------------------------------------------------------------
-
-
-def test_it_takes_one_thread_and_gives_the_others_back(source, target):
-    """Also threads that first use torch during the conversion keep the number of before."""
-    before, seen = torch.get_num_threads(), []
-    torch.set_num_threads(3)
-    try:
-
-        def progress(done: int, total: int) -> None:
-            if not seen:
-                other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-                other.start()
-                other.join()
-            seen.append(torch.get_num_threads())
-
-        convert(source, target, "fp8", progress=progress)
-        assert seen[0] == 3 and set(seen[1:]) == {1} and torch.get_num_threads() == 3
-        with pytest.raises(KeyError), one_thread():
-            raise KeyError
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_facts_are_what_marks_a_file(source, target):
