@@ -40,6 +40,9 @@ def test_every_figure_is_taken(tmp_path, monkeypatch):
                 "gguf_q8_0",
                 "--limit",
                 "3",
+                "--busy",
+                "--repeats",
+                "2",
                 "--folder",
                 str(tmp_path),
                 "--json",
@@ -49,14 +52,18 @@ def test_every_figure_is_taken(tmp_path, monkeypatch):
         == 0
     )
     result = json.loads(out.read_text())
-    assert limits == [(3 * 2**30, 3 * 2**30)] * 2 and result["ran"]["layers"] == 2
-    assert all(
-        set(row)
-        == {"bytes", "seconds", "source_mb_per_second", "verify_seconds", "peak_mib", "grown_mib"}
-        and row["bytes"] > 0.4 * result["ran"]["source_bytes"]
-        for row in result["formats"].values()
-    )
-    assert list(result["formats"]) == ["fp8", "gguf_q8_0"] and list(tmp_path.iterdir()) == [out]
+    assert limits == [(3 * 2**30, 3 * 2**30)] * 8 and result["ran"]["layers"] == 2
+    for load in ("idle", "busy"):
+        series = result["disk"][load]
+        assert series["failed"] == [] and len(series["copy_seconds"]) == 2
+        assert list(series["formats"]) == ["fp8", "gguf_q8_0"]
+        for row in series["formats"].values():
+            assert set(row) == {
+                "ratio", "seconds", "bytes", "processor_seconds", "peak_mib", "grown_mib", "alike"
+            }  # fmt: skip
+            assert row["bytes"] > 0.4 * series["source_bytes"] and len(row["seconds"]) == 2
+            assert row["alike"]
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_the_measures_of_quant_error():
