@@ -6,7 +6,7 @@
 
 Needs torch, numpy, Pillow and PyAV; knows nothing of ComfyUI. A source is never held whole: frames
 are decoded as they are asked for, and only the fitted ones stay in memory. They are restored and
-written one by one.
+written a few at a time, on all processors.
 """
 
 from .audio import Sound
@@ -21,11 +21,10 @@ from .restore import (
     EditedSource,
     check_frames,
     require_unchanged,
-    restore_each,
     restore_frames,
     restored_frames,
 )
-from .save import save_restored
+from .save import prepare_pictures, save_restored
 from .source import ClipFacts, ClipSource, ImageSource, in_frames
 from .walk import FrameWalk
 
@@ -53,9 +52,9 @@ __all__ = [
     "join_pieces",
     "measure_clip",
     "place",
+    "prepare_pictures",
     "require_unchanged",
     "resize_frame",
-    "restore_each",
     "restore_frames",
     "restored_frames",
     "save_restored",

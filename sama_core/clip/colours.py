@@ -6,6 +6,8 @@ follows the source's matrix only where it differs from the target's, and has no 
 flags. So everything is stated explicitly.
 """
 
+import math
+import threading
 from dataclasses import dataclass
 
 import av
@@ -34,6 +36,8 @@ too dark.
 """
 NO_MATRIX = 3
 """A reserved number. It stands for "RGB, without a matrix" and is no source's matrix."""
+PLANAR = "gbrp"
+"""RGB in 8 bits, its planes in this order."""
 FULL_FORMATS = ("yuvj", "gray", "ya8", "ya16")
 """Beginnings of the names of formats that are full range whatever their tag says."""
 
@@ -110,18 +114,72 @@ def colours_to_write(stated: Colours, height: int) -> Colours:
     )
 
 
-def to_rgb(frame: av.VideoFrame, form: str) -> np.ndarray:
-    """A decoded picture in `form`, a planar RGB format of swscale: (H, W, 3), or 4 with alpha."""
+class Scratch:
+    """Memory that is used again for one picture after the other: fresh memory costs as much time as
+    what is done in it.
+    """
+
+    def __init__(self) -> None:
+        self._held = np.empty(0, np.uint8)
+
+    def array(self, *shape: int) -> np.ndarray:
+        """An uint8 array of this shape, of any content, over the one that was given before."""
+        size = math.prod(shape)
+        if len(self._held) < size:
+            self._held = np.empty(size, np.uint8)
+        return self._held[:size].reshape(shape)
+
+
+class _Reformatters(threading.local):
+    """A thread's converter, used again as long as pictures of one kind come."""
+
+    kind: tuple | None = None
+
+    def of(self, kind: tuple) -> VideoReformatter:
+        """The one for pictures of this kind."""
+        if kind != self.kind:
+            self.kind, self.converter = kind, VideoReformatter()
+        return self.converter
+
+
+_reformatters = _Reformatters()
+
+
+def to_rgb(frame: av.VideoFrame, form: str, scratch: Scratch | None = None) -> np.ndarray:
+    """A decoded picture in `form`, a planar RGB format of swscale: (H, W, 3), or 4 with alpha.
+
+    With `scratch`, pictures in 8 bits without alpha lie there.
+    """
     if frame.format.is_rgb:
         return frame.to_ndarray(format=form, interpolation=EXACT)
-    matrix = Colours(matrix_of(frame))
-    return frame.to_ndarray(
+    matrix, stated = Colours(matrix_of(frame)), _range_of(frame)
+    followed = None if matrix.is_open else matrix.swscale_matrix
+    kind = frame.format.name, frame.width, frame.height, form, stated, followed
+    planar = _reformatters.of(kind).reformat(
+        frame,
         format=form,
         interpolation=EXACT,
-        src_color_range=_range_of(frame),
-        src_colorspace=None if matrix.is_open else matrix.swscale_matrix,
+        src_color_range=stated,
+        src_colorspace=followed,
         dst_colorspace=NO_MATRIX,
     )
+    if form != PLANAR:
+        return planar.to_ndarray()
+    size = frame.height, frame.width, 3
+    pixels = scratch.array(*size) if scratch else np.empty(size, np.uint8)
+    for channel, plane in enumerate(rgb_planes(planar)):
+        pixels[..., channel] = plane
+    return pixels
+
+
+def rgb_planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """The red, green and blue plane of a picture in `PLANAR`, uint8 (H, W): its own memory."""
+    views = [
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        for plane in frame.planes
+    ]
+    green, blue, red = (view[:, : frame.width] for view in views)
+    return [red, green, blue]
 
 
 class ToYuv:

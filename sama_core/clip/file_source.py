@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from numbers import Real
 
@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import ClipError
 from .audio import Heard, Sound, listen, read_sound
 from .clip_range import LAST_SECOND, ClipRange, brief
-from .colours import colours_of
+from .colours import Scratch, colours_of
 from .decode import (
     Stream,
     display_name,
@@ -33,9 +33,20 @@ from .decode import (
 )
 from .imprint import Imprint
 from .packets import TrackPackets, open_packets
-from .picture import NO_PIXELS, Orientations, Picture, bits_of, is_see_through, pixels_of
+from .picture import (
+    NO_PIXELS,
+    Orientation,
+    Orientations,
+    Picture,
+    bits_of,
+    is_see_through,
+    pixels_of,
+)
 from .source import ClipFacts, ClipSource, check_start, no_frames
 from .stamps import Clock, origin_of
+
+Converter = Callable[[Scratch | None], np.ndarray]
+"""Makes a picture's pixels, see `Picture.content`."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +93,15 @@ class FileSource(ClipSource):
 
         Raises ClipError if the start lies beyond the end, the data is damaged or the size changes.
         """
-        return self._read(clip_range, partial(pixels_of, deep=deep))
+
+        def convert(frame: av.VideoFrame, orientation: Orientation) -> Converter:
+            return lambda scratch: pixels_of(frame, deep, orientation, scratch)
+
+        return self._read(clip_range, convert)
 
     def marks(self, clip_range: ClipRange) -> Iterator[Picture]:
         """As `pictures`, with empty pixels: decoded, but not converted."""
-        return self._read(clip_range, lambda frame, orientation: NO_PIXELS)
+        return self._read(clip_range, lambda frame, orientation: lambda scratch: NO_PIXELS)
 
     def digest(self) -> str:
         """SHA-256 of the whole file. Raises ClipError where it cannot be read."""
@@ -204,8 +219,10 @@ class FileSource(ClipSource):
             return None
         return frame.duration * frame.time_base
 
-    def _read(self, clip_range: ClipRange, convert: Callable[..., np.ndarray]) -> Iterator[Picture]:
-        """The pictures in `clip_range`, their pixels by `convert(frame, orientation=…)`."""
+    def _read(
+        self, clip_range: ClipRange, convert: Callable[[av.VideoFrame, Orientation], Converter]
+    ) -> Iterator[Picture]:
+        """The pictures in `clip_range`, their pixels by `convert(frame, orientation)`."""
         facts, count = self.facts(), 0
         for number, frame, time, moved in self._decode(clip_range.start):
             count = number + 1
@@ -216,7 +233,7 @@ class FileSource(ClipSource):
                     raise _size_change(self.name, number, size, facts)
                 yield Picture(
                     number,
-                    convert(frame, orientation=orientation),
+                    convert(frame, orientation),
                     time,
                     self._length_of(frame),
                     bool(frame.interlaced_frame),

@@ -4,18 +4,21 @@ Source: SAMA release `infer_sh/inference.py` (`load_clip_frames`, crop and resiz
 equal to it bit for bit, see tests/golden/pixels.json; the other ways to fit are ours.
 """
 
-import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..geometry import DEFAULT_AREA, WAN_21, Lattice, pad_frame_count
+from ..threads import count_workers, in_order, open_pool
 from .clip_range import ClipRange
+from .colours import Scratch
 from .info import ClipInfo, measured_timing
 from .picture import Picture
 from .placement import Fit, Placement, lay_in, place
@@ -23,9 +26,6 @@ from .source import ClipSource
 
 Progress = Callable[[int, int], None]
 """Called with the number of frames done and their total."""
-
-WORKERS = min(4, os.cpu_count() or 1)
-"""Threads that resize while the next pictures are decoded."""
 
 
 def fit_clip(
@@ -47,15 +47,18 @@ def fit_clip(
     """
     tally = Tally(source, clip_range, area, fit, size, lattice)
     kept: deque[np.ndarray] = deque()
-    for picture, frame in place_pictures(source.pictures(clip_range), tally.placement):
-        kept.append(frame)
-        tally.add(picture)
-        if progress is not None:
-            progress(len(kept), tally.total)
-    info = tally.info()
-    frames = torch.empty(info.padded_count, *kept[0].shape, dtype=torch.float32)
-    for number in range(len(kept)):
-        write_float(frames[number], kept.popleft())  # so that both are never held whole
+    with open_pool() as pool:
+        for picture, frame in place_pictures(source.pictures(clip_range), tally.placement, pool):
+            kept.append(frame)
+            tally.add(picture)
+            if progress is not None:
+                progress(len(kept), tally.total)
+        info = tally.info()
+        frames = empty_frames(info.padded_count, *kept[0].shape)
+        # Each is let go when it is written, so that both are never held whole.
+        writing = (partial(write_float, target, kept.popleft()) for target in frames[: len(kept)])
+        for _ in in_order(pool, writing, count_workers()):
+            pass
     frames[info.frame_count :] = frames[info.frame_count - 1]
     return frames, info
 
@@ -127,21 +130,37 @@ class Tally:
 
 
 def place_pictures(
-    pictures: Iterable[Picture], placement: Placement
+    pictures: Iterable[Picture], placement: Placement, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Picture, np.ndarray]]:
-    """Pictures with their fitted frames, in order; fitted on other cores while more are decoded."""
-    with ThreadPoolExecutor(WORKERS) as workers:
-        waiting: deque[tuple[Picture, Future[np.ndarray]]] = deque()
-        for picture in pictures:
-            waiting.append((picture, workers.submit(lay_in, picture.pixels, placement)))
-            if len(waiting) > WORKERS:
-                first, work = waiting.popleft()
-                yield first, work.result()
-        for first, work in waiting:
-            yield first, work.result()
+    """Pictures with their fitted frames, in order; converted and fitted by the threads of `pool`
+    while more are decoded.
+    """
+
+    def place_one(picture: Picture) -> tuple[Picture, np.ndarray]:
+        return picture, lay_in(picture.lend_pixels(_of_thread.scratch), placement)
+
+    return in_order(pool, (partial(place_one, picture) for picture in pictures), count_workers())
+
+
+class _OfThread(threading.local):
+    """What each thread has for itself."""
+
+    def __init__(self) -> None:
+        self.scratch = Scratch()
+
+
+_of_thread = _OfThread()
+
+
+def empty_frames(count: int, height: int, width: int, channels: int) -> Tensor:
+    """float32 (count, height, width, channels) of any content.
+
+    Of numpy's memory, which the system gives in larger pages: to touch it the first time takes a
+    quarter of the time.
+    """
+    return torch.from_numpy(np.empty((count, height, width, channels), np.float32))
 
 
 def write_float(target: Tensor, frame: np.ndarray) -> None:
     """A fitted frame, uint8 (H, W, 3), into float32 (H, W, 3) in 0…1."""
-    target.numpy()[:] = frame
-    target.div_(255)
+    np.divide(frame, np.float32(255), out=target.numpy())

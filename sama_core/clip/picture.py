@@ -9,16 +9,17 @@ black corners.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 
 import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
-from .colours import to_rgb
+from .colours import Scratch, to_rgb
 
 MATRIX = "DISPLAYMATRIX"
 KNOWN_KINDS, KINDS = {kind.value for kind in Type}, range(48)
@@ -126,8 +127,8 @@ class Picture:
 
     number: int
     """Counted from 0 in the order shown, from the source's first."""
-    pixels: np.ndarray
-    """(H, W, 3) RGB, upright, contiguous: uint8, or uint16 if so asked. Full light is `WHITE`."""
+    content: np.ndarray | Callable[[Scratch | None], np.ndarray]
+    """Its `pixels`, or what makes them, in any thread."""
     time: Fraction
     """Seconds after the source's first picture; later than the one before."""
     length: Fraction | None
@@ -138,6 +139,18 @@ class Picture:
     """The decoder had to invent parts of it."""
     moved: bool = False
     """The file has no valid time stamp for it: `time` lies between those of its neighbours."""
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(H, W, 3) RGB, upright, contiguous: uint8, or uint16 if so asked. Full light is `WHITE`.
+
+        A decoded picture is converted when they are first asked for.
+        """
+        return self.content(None) if callable(self.content) else self.content
+
+    def lend_pixels(self, scratch: Scratch) -> np.ndarray:
+        """As `pixels`, not to be written to; valid until `scratch` is used again."""
+        return self.content(scratch) if callable(self.content) else self.content
 
 
 def bits_of(frame: av.VideoFrame) -> int:
@@ -160,10 +173,16 @@ def is_see_through(frame: av.VideoFrame) -> bool:
 
 
 def pixels_of(
-    frame: av.VideoFrame, deep: bool = False, orientation: Orientation = UPRIGHT
+    frame: av.VideoFrame,
+    deep: bool = False,
+    orientation: Orientation = UPRIGHT,
+    scratch: Scratch | None = None,
 ) -> np.ndarray:
-    """RGB (H, W, 3) of a picture as shown, contiguous: uint8, or uint16 if `deep`."""
-    pixels = to_rgb(frame, (TRANSPARENT if has_alpha(frame) else OPAQUE)[deep])
+    """RGB (H, W, 3) of a picture as shown, contiguous: uint8, or uint16 if `deep`.
+
+    With `scratch` it may lie there, valid until that is used again.
+    """
+    pixels = to_rgb(frame, (TRANSPARENT if has_alpha(frame) else OPAQUE)[deep], scratch)
     if deep and frame.format.is_rgb and bits_of(frame) == 16:
         pixels = _to_white(pixels)
     if pixels.shape[-1] == 4:

@@ -1,6 +1,6 @@
 """A result written in closed pieces, and the pieces joined: what is finished stays finished.
 
-    restored frames ──write_piece──▶ piece 0, piece 1, …     each an H.264 mp4 that stands alone
+    pictures to encode ──write_piece──▶ piece 0, piece 1, …     each an H.264 mp4 that stands alone
     pieces, sound ──join_pieces──▶ one file                  their packets, none is encoded again
 
 A piece begins with a picture that refers to no earlier one, and its times count from its own first
@@ -8,13 +8,12 @@ frame. All of one result have the same clock, size, tags and encoder settings, s
 description in the joined file is true of all.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
 
 import av
-from torch import Tensor
 
 from ..errors import ClipError, needed
 from .info import ClipInfo
@@ -39,11 +38,11 @@ AS_STORED = {"ignore_editlist": "1"}
 
 
 def write_piece(
-    path: Path, frames: Iterable[Tensor], info: ClipInfo, part: range, encoding: Encoding
+    path: Path, pictures: Iterator[av.VideoFrame], info: ClipInfo, part: range, encoding: Encoding
 ) -> None:
-    """Write the frames `part` of a result, restored and float (H, W, 3) in 0…1, as one piece.
+    """Write the frames `part` of a result as one piece, from `prepare_pictures`.
 
-    `info` is the whole clip's. `frames` may go on behind the part; no more are taken than it has.
+    `info` is the whole clip's. `pictures` may go on behind the part; no more are taken than it has.
     The file appears whole or not at all. Raises ClipError for fewer frames, and where it cannot be
     written.
     """
@@ -57,7 +56,7 @@ def write_piece(
         stream = open_video_stream(container, info, encoding, tick)
         stream.codec_context.thread_count = ENCODER_THREADS
         written = 0
-        for packet in encode_pictures(stream, frames, info, encoding, tick, times):
+        for packet in encode_pictures(stream, pictures, tick, times):
             container.mux(packet)
             written += 1
         if written != len(part):

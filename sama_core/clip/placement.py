@@ -6,7 +6,9 @@ from fractions import Fraction
 from numbers import Integral
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional
 
 from ..errors import ClipError, needed
 from ..geometry import (
@@ -144,9 +146,14 @@ def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, in
 
 
 def lay_in(frame: np.ndarray, placement: Placement) -> np.ndarray:
-    """A picture, uint8 (picture_height, picture_width, 3) → frame, uint8 (height, width, 3)."""
+    """A picture, uint8 (picture_height, picture_width, 3) → frame, uint8 (height, width, 3).
+
+    `Fit.CROP` is the release's arithmetic, bit for bit. The others are within one level of it, in a
+    sixth of the time.
+    """
     left, top, right, bottom = placement.inset_box
-    part = resize_frame(frame, placement.source_box, right - left, bottom - top)
+    resize = resize_frame if placement.fit == Fit.CROP else resize_quickly
+    part = resize(frame, placement.source_box, right - left, bottom - top)
     if placement.fills_all:
         return part
     margins = ((top, placement.height - bottom), (left, placement.width - right), (0, 0))
@@ -154,10 +161,32 @@ def lay_in(frame: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def resize_frame(frame: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
-    """The part `box` of a uint8 (H, W, 3) frame, resized to uint8 (height, width, 3)."""
+    """The part `box` of a uint8 (H, W, 3) frame, resized to uint8 (height, width, 3) as Pillow does
+    it.
+    """
     left, top, right, bottom = box
     part = np.ascontiguousarray(frame[top:bottom, left:right])
     return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def resize_quickly(frame: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
+    """As `resize_frame`, to one level: torch's bicubic for 8 bits has Pillow's kernel, and rounds
+    its weights to 16 bits where Pillow keeps 22.
+    """
+    left, top, right, bottom = box
+    part = np.ascontiguousarray(frame[top:bottom, left:right])
+    planes = torch.from_numpy(part).permute(2, 0, 1)[None]
+    # Values are cut to 0…255 between the two directions, so their order matters: torch begins with
+    # the width, Pillow with the height where that shrinks, and more than the width.
+    rows, columns = part.shape[:2]
+    if height < rows and height * columns < width * rows:
+        planes = _interpolate(planes, height, columns)
+    planes = _interpolate(planes, height, width)
+    return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())
+
+
+def _interpolate(planes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    return functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
 
 
 def _as_stored(box: Box, shown: tuple[int, int], stored: tuple[int, int]) -> Box:

@@ -31,7 +31,7 @@ def restore_frames(frames: Tensor, info: ClipInfo, progress: Progress | None = N
     All of `restored_frames` at once: 25 MB for each frame of 1080p. Raises ClipError as that does.
     """
     check_frames(frames, info)
-    if _is_original(frames, info):
+    if is_original_size(frames, info):
         return frames[: info.frame_count].to("cpu", torch.float32)
     whole = torch.empty(info.frame_count, info.height, info.width, 3)
     for canvas, frame in zip(whole, restored_frames(frames, info, progress), strict=True):
@@ -50,7 +50,7 @@ def restored_frames(
     source has changed since.
     """
     check_frames(frames, info)
-    return _restore(frames[: info.frame_count], _is_original(frames, info), info, progress)
+    return _restore(frames[: info.frame_count], is_original_size(frames, info), info, progress)
 
 
 def check_frames(frames: Tensor, info: ClipInfo) -> None:
@@ -86,24 +86,12 @@ def check_frames(frames: Tensor, info: ClipInfo) -> None:
         )
 
 
-def restore_each(
-    frames: Iterable[Tensor], info: ClipInfo, progress: Progress | None = None
-) -> Iterator[Tensor]:
-    """`restored_frames` of fitted frames (H, W, 3) that come one by one, without padding.
-
-    The source is read along, once.
-    """
-    return _restore(frames, info.placement.changes_nothing, info, progress)
-
-
 def _restore(
     frames: Iterable[Tensor], is_original: bool, info: ClipInfo, progress: Progress | None
 ) -> Iterator[Tensor]:
     done = 0
-    originals = repeat(None) if is_original or info.placement.takes_all else _originals(info)
-    for frame, original in zip(frames, originals, strict=False):
-        on_cpu = frame.to("cpu", torch.float32)
-        yield on_cpu if is_original else _compose(on_cpu, original, info)
+    for frame, original in with_originals(frames, is_original, info):
+        yield frame if is_original else _compose(frame, original, info)
         done += 1
         if progress is not None:
             progress(done, info.frame_count)
@@ -111,7 +99,19 @@ def _restore(
         raise source_changed(f"{done} frames", f"{info.frame_count} frames")
 
 
-def _is_original(frames: Tensor, info: ClipInfo) -> bool:
+def with_originals(
+    frames: Iterable[Tensor], is_original: bool, info: ClipInfo
+) -> Iterator[tuple[Tensor, Picture | None]]:
+    """Each frame, float32 on the CPU, and the source's picture where something of it was cropped.
+
+    The source is read along, at the depth it has.
+    """
+    originals = repeat(None) if is_original or info.placement.takes_all else _originals(info)
+    for frame, original in zip(frames, originals, strict=False):
+        yield frame.to("cpu", torch.float32), original
+
+
+def is_original_size(frames: Tensor, info: ClipInfo) -> bool:
     """Whether the frames are the restored picture already, and not a part fitted to its size."""
     height, width = frames.shape[1:3]
     if (width, height) != (info.width, info.height):
@@ -120,14 +120,13 @@ def _is_original(frames: Tensor, info: ClipInfo) -> bool:
     return not is_fitted or info.placement.changes_nothing
 
 
-def _originals(info: ClipInfo) -> Iterator[np.ndarray]:
-    """The source's frames, at the depth it has."""
+def _originals(info: ClipInfo) -> Iterator[Picture]:
+    """The source's pictures, at the depth it has."""
     require_unchanged(info.source)
-    deep = info.facts.bit_depth > 8
-    return (picture.pixels for picture in info.source.pictures(info.clip_range, deep))
+    yield from info.source.pictures(info.clip_range, info.facts.bit_depth > 8)
 
 
-def _compose(frame: Tensor, original: np.ndarray | None, info: ClipInfo) -> Tensor:
+def _compose(frame: Tensor, original: Picture | None, info: ClipInfo) -> Tensor:
     """The picture in `frame` at its own size, over the original where that was cropped."""
     left, top, right, bottom = info.placement.inset_box
     inner = frame[top:bottom, left:right]
@@ -135,31 +134,49 @@ def _compose(frame: Tensor, original: np.ndarray | None, info: ClipInfo) -> Tens
     picture = _resize(inner, bottom - top, right - left)
     if original is None:
         return picture
-    if original.shape[:2] != (info.height, info.width):
-        raise source_changed(
-            f"{original.shape[1]}x{original.shape[0]}", f"{info.width}x{info.height}"
-        )
+    check_original(original.pixels, info)
     canvas = torch.empty(info.height, info.width, 3)
-    for rows, columns in (
-        (slice(top), slice(None)),
-        (slice(bottom, None), slice(None)),
-        (slice(top, bottom), slice(left)),
-        (slice(top, bottom), slice(right, None)),
-    ):
-        border = original[rows, columns].astype(np.float32)
-        canvas[rows, columns] = torch.from_numpy(border).div_(WHITE[original.dtype])
+    for rows, columns in borders(info):
+        border = original.pixels[rows, columns]
+        values = torch.from_numpy(border.astype(np.float32))
+        canvas[rows, columns] = values.div_(WHITE[border.dtype])
     canvas[top:bottom, left:right] = picture
     return canvas
+
+
+def check_original(pixels: np.ndarray, info: ClipInfo) -> None:
+    """Raises ClipError for a source's picture of another size."""
+    height, width = pixels.shape[:2]
+    if (height, width) != (info.height, info.width):
+        raise source_changed(f"{width}x{height}", f"{info.width}x{info.height}")
+
+
+def borders(info: ClipInfo) -> list[tuple[slice, slice]]:
+    """Rows and columns of what was cropped: above, below, left and right of the rest."""
+    left, top, right, bottom = info.crop_box
+    return [
+        (slice(0, top), slice(0, None)),
+        (slice(bottom, None), slice(0, None)),
+        (slice(top, bottom), slice(0, left)),
+        (slice(top, bottom), slice(right, None)),
+    ]
 
 
 def _resize(frame: Tensor, height: int, width: int) -> Tensor:
     """(h, w, 3) → (height, width, 3) in 0..1; the frame itself when its size is right."""
     if frame.shape[:2] == (height, width):
         return frame
-    planes = functional.interpolate(
-        frame.permute(2, 0, 1).contiguous()[None], (height, width), mode="bicubic", antialias=True
-    )
-    return planes[0].permute(1, 2, 0).clamp(0, 1)
+    planes = [resize_plane(frame[..., channel], height, width) for channel in range(3)]
+    return torch.stack(planes, -1).clamp_(0, 1)
+
+
+def resize_plane(plane: Tensor, height: int, width: int) -> Tensor:
+    """(h, w) → (height, width), beyond 0…1 at edges; the plane itself when its size is right."""
+    if plane.shape == (height, width):
+        return plane
+    plane = plane.contiguous()[None, None]
+    size = height, width
+    return functional.interpolate(plane, size, mode="bicubic", antialias=True)[0, 0]
 
 
 def source_changed(got: str, need: str) -> ClipError:

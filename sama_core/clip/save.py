@@ -1,10 +1,10 @@
 """Writing a result with the source's size, times, pixel shape, depth and colours.
 
-    edited frames ──restored_frames──▶ RGB float ──▶ YUV ──▶ H.264 ─┐
-                                    source's packets, or AAC ────────┴▶ part file ──rename──▶ target
+    edited frames ──make_pictures──▶ the source's size, YUV ──▶ H.264 ─┐
+                                      source's packets, or AAC ────────┴▶ part file ─rename─▶ target
 
-One frame is in memory at a time. `write_lossless` keeps an edit that could not be saved: its fitted
-frames without loss, in a file that any video loader reads.
+A few frames are in memory at a time. `write_lossless` keeps an edit that could not be saved: its
+fitted frames without loss, in a file that any video loader reads.
 """
 
 import errno
@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ClipError, needed
 from ..weights.write import remove_abandoned, whole_file
-from .colours import Colours, ToYuv, colours_to_write, tag_encoder
+from .colours import Colours, colours_to_write, tag_encoder
+from .encoder_pictures import make_pictures
 from .fit import Progress
 from .info import ClipInfo
-from .picture import WHITE
-from .restore import restored_frames
+from .restore import check_frames, is_original_size
 from .sound import open_sound
 
 LARGEST_SIDE = 16384
@@ -91,7 +90,9 @@ def save_restored(
     """
     encoding = encoding or Encoding()
     check_size(info.width, info.height)
-    restored = restored_frames(frames, info, progress)
+    check_frames(frames, info)
+    whole = is_original_size(frames, info)
+    restored = prepare_pictures(frames[: info.frame_count], info, encoding, whole, progress)
     if not isinstance(target, str | os.PathLike):
         _write(target, restored, info, audio, encoding, TAGS)
         return
@@ -149,15 +150,28 @@ def _not_written(path: Path, failed: OSError | av.error.FFmpegError) -> str:
     )
 
 
+def prepare_pictures(
+    frames: Iterable[Tensor],
+    info: ClipInfo,
+    encoding: Encoding,
+    is_original: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[av.VideoFrame]:
+    """Edited frames as the pictures to encode; see `make_pictures`."""
+    whole = is_original or info.placement.changes_nothing
+    form, tags = _pix_fmt(info, encoding), _tags(info, encoding)
+    return make_pictures(frames, whole, info, form, tags, progress)
+
+
 def _write(
     target: str | BinaryIO,
-    frames: Iterable[Tensor],
+    pictures: Iterator[av.VideoFrame],
     info: ClipInfo,
     audio: dict | None,
     encoding: Encoding,
     flags: str,
 ) -> None:
-    """Write restored frames and sound to `target`; `flags` are those of an mp4."""
+    """Write pictures and sound to `target`; `flags` are those of an mp4."""
     tick, ticks = info.timing.ticks()
     is_mp4 = encoding.container == "mp4"
     heard = info if is_mp4 else _unless_cut(info)
@@ -171,26 +185,22 @@ def _write(
         video = open_video_stream(container, info, encoding, tick)
         with open_sound(heard, audio) as own:
             sound = SoundTrack(own.add_to(container, info.duration_seconds), is_mp4)
-            for packet in encode_pictures(video, frames, info, encoding, tick, ticks):
+            for packet in encode_pictures(video, pictures, tick, ticks):
                 container.mux(packet)
                 container.mux(sound.until(time_of(packet)))
             container.mux(sound.until(None))
 
 
 def encode_pictures(
-    stream: av.VideoStream,
-    frames: Iterable[Tensor],
-    info: ClipInfo,
-    encoding: Encoding,
-    tick: Fraction,
-    ticks: list[int],
+    stream: av.VideoStream, pictures: Iterable[av.VideoFrame], tick: Fraction, ticks: list[int]
 ) -> Iterator[av.Packet]:
-    """Encode restored frames → their packets, in `stream`'s order.
+    """Encode pictures → their packets, in `stream`'s order.
 
-    `ticks` are when each frame begins and the last one ends; no more frames are taken.
+    `ticks` are when each begins and the last one ends; no more pictures are taken.
     """
     ends = dict(pairwise(ticks))
-    for picture in _pictures(frames, _pix_fmt(info, encoding), _tags(info, encoding), ticks, tick):
+    for at, picture in zip(ticks[:-1], pictures, strict=False):
+        picture.pts, picture.time_base = at, tick
         yield from _with_lengths(stream.encode(picture), ends)
     yield from _with_lengths(stream.encode(None), ends)
 
@@ -275,24 +285,6 @@ def _pix_fmt(info: ClipInfo, encoding: Encoding) -> str:
 def _tags(info: ClipInfo, encoding: Encoding) -> Colours:
     """The colour tags to write."""
     return encoding.colours or colours_to_write(info.colours, info.height)
-
-
-def _pictures(
-    frames: Iterable[Tensor], pix_fmt: str, tags: Colours, ticks: list[int], tick: Fraction
-) -> Iterator[av.VideoFrame]:
-    """Float RGB (H, W, 3) → pictures in YUV with their times."""
-    to_yuv = ToYuv(pix_fmt, tags)
-    for at, frame in zip(ticks[:-1], frames, strict=False):
-        picture = to_yuv(av.VideoFrame.from_ndarray(*_whole_numbers(frame, "10" in pix_fmt)))
-        picture.pts, picture.time_base = at, tick
-        yield picture
-
-
-def _whole_numbers(frame: Tensor, deep: bool) -> tuple[np.ndarray, str]:
-    """0..1 → the nearest of 256 levels, or of 65281 if `deep`; and PyAV's name for the form."""
-    kind, form = (torch.uint16, "rgb48le") if deep else (torch.uint8, "rgb24")
-    white = WHITE[np.dtype(str(kind).removeprefix("torch."))]
-    return frame.clamp(0, 1).mul_(white).round_().to(kind).numpy(), form
 
 
 def write_lossless(

@@ -80,7 +80,7 @@ class ClipSource(Protocol):
 
     def marks(self, clip_range: ClipRange) -> Iterator[Picture]:
         """The pictures in `clip_range` with empty pixels: their times and states alone."""
-        return (replace(picture, pixels=NO_PIXELS) for picture in self.pictures(clip_range))
+        return (replace(picture, content=NO_PIXELS) for picture in self.pictures(clip_range))
 
     def digest(self) -> str:
         """Hexadecimal digits that tell the source's content from any other, by all of its bytes."""

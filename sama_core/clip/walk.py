@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Generator
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from .fit import place_pictures, write_float
+from ..threads import open_pool
+from .fit import empty_frames, place_pictures, write_float
 from .info import ClipInfo
 from .restore import require_unchanged, source_changed
 
@@ -41,7 +41,7 @@ class FrameWalk:
                 got = f"{self._first + len(self._kept)} frames"
                 raise source_changed(got, f"{count} frames")
             self._kept.append(frame)
-        taken = torch.empty(frames.stop - frames.start, *self._kept[0].shape, dtype=torch.float32)
+        taken = empty_frames(frames.stop - frames.start, *self._kept[0].shape)
         for number, target in enumerate(taken, frames.start):
             write_float(target, self._kept[min(number, count - 1) - self._first])
         return taken
@@ -67,5 +67,7 @@ class FrameWalk:
         info = self.info
         require_unchanged(info.source)
         wanted = info.clip_range.part(start, info.frame_count - start)
-        for _, frame in place_pictures(info.source.pictures(wanted), info.placement):
-            yield frame
+        pictures = info.source.pictures(wanted)
+        with open_pool() as pool:
+            for _, frame in place_pictures(pictures, info.placement, pool):
+                yield frame

@@ -1,7 +1,7 @@
 """From the sampled segments of a whole video to the pieces of its result.
 
     segments' latents ──blend_in_order──▶ ──StepwiseDecoder──▶ frames ──anchor_colours, paste──▶
-    ──restore_each──▶ frames of the source's size ──write_piece──▶ piece 0, 1, …
+    ──prepare_pictures──▶ pictures of the source's size ──write_piece──▶ piece 0, 1, …
 
 A few latents and frames are held at a time. Where pieces are missing in the middle, decoding begins
 far enough before them that they come out as in a run that was never broken off.
@@ -20,8 +20,8 @@ from ..clip import (
     ClipInfo,
     FrameWalk,
     count_pictures,
+    prepare_pictures,
     require_unchanged,
-    restore_each,
     write_piece,
 )
 from ..clip.save import Encoding
@@ -108,7 +108,7 @@ class PieceMaker:
         first = pieces[0].frames.start
         rest = self.info.part(first, self.info.frame_count - first)
         edited = self._decode(range(pieces[0].steps.start, pieces[-1].steps.stop))
-        restored = restore_each(edited, rest)
+        restored = prepare_pictures(edited, rest, self.encoding)
         begun, stages = time.monotonic(), self.run.stages
         for piece in pieces:
             done = piece.frames.start - first

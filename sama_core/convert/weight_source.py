@@ -202,7 +202,7 @@ def _fill(file: BinaryIO, data: np.ndarray, path: Path) -> None:
     """Read exactly as many bytes as `data` has. Raises CheckpointError if the file has become
     shorter.
     """
-    view, got = memoryview(data), 0
+    view, got = memoryview(data.data), 0
     while got < len(view):
         more = file.readinto(view[got:])  # type: ignore[attr-defined]
         if not more:

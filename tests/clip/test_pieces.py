@@ -20,8 +20,7 @@ from sama_core.clip import (
     fit_clip,
     join_pieces,
     measure_clip,
-    restore_each,
-    restored_frames,
+    prepare_pictures,
     save_restored,
     write_piece,
 )
@@ -35,7 +34,7 @@ AT_ONCE = Encoding(crf=0)
 
 def in_pieces(path, frames, info, lengths, encoding=AT_ONCE, audio=None):
     """The restored frames in pieces of these lengths, joined."""
-    restored, pieces, first = restored_frames(frames, info), [], 0
+    restored, pieces, first = prepare_pictures(frames[: info.frame_count], info, encoding), [], 0
     for number, length in enumerate(lengths):
         piece = path.parent / f"{path.stem}_{number}.mp4"
         write_piece(piece, restored, info, range(first, first + length), encoding)
@@ -139,7 +138,11 @@ def test_a_piece_that_cannot_be_made_leaves_nothing(tmp_path):
     frames, info = clip(6, 32)
     with pytest.raises(ClipError, match="2 frames"):
         write_piece(
-            tmp_path / "one.mp4", restore_each(frames[:2], info.part(0, 2)), info, range(4), AT_ONCE
+            tmp_path / "one.mp4",
+            prepare_pictures(frames[:2], info.part(0, 2), AT_ONCE),
+            info,
+            range(4),
+            AT_ONCE,
         )
     assert not list(tmp_path.iterdir())
     (tmp_path / "one.mp4").write_bytes(b"no video")

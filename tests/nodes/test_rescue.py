@@ -169,13 +169,13 @@ def test_what_stops_the_work_on_purpose_keeps_nothing(graph, rescued, monkeypatc
     import comfy.model_management
     import nodes
 
-    video, real = value(graph, graph.finish), save._whole_numbers
+    video, real = value(graph, graph.finish), save.make_pictures
 
     def and_the_user_stops(*arguments):
         nodes.interrupt_processing(True)
         return real(*arguments)
 
-    monkeypatch.setattr(save, "_whole_numbers", and_the_user_stops)
+    monkeypatch.setattr(save, "make_pictures", and_the_user_stops)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         video.save_to(io.BytesIO())
     assert not rescued()

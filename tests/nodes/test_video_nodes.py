@@ -230,13 +230,13 @@ def test_an_interrupt_while_saving_leaves_nothing_behind(graph, monkeypatch):
     graph.add(
         "SaveVideo", video=graph.finish, filename_prefix="stopped/clip", format="auto", codec="auto"
     )
-    original = save._whole_numbers
+    original = save.make_pictures
 
-    def and_the_user_stops(frame, deep):
+    def and_the_user_stops(*arguments):
         nodes.interrupt_processing(True)
-        return original(frame, deep)
+        return original(*arguments)
 
-    monkeypatch.setattr(save, "_whole_numbers", and_the_user_stops)
+    monkeypatch.setattr(save, "make_pictures", and_the_user_stops)
     result = graph.comfyui.run(graph.nodes)
     assert result.interrupted
     assert list((graph.comfyui.base / "output" / "stopped").iterdir()) == []

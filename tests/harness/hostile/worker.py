@@ -35,7 +35,7 @@ from sama_core.clip import (  # noqa: E402
     fit_clip,
     join_pieces,
     measure_clip,
-    restore_each,
+    prepare_pictures,
     save_restored,
     write_piece,
 )
@@ -97,7 +97,7 @@ def _wrong_in_pieces(
     if not torch.equal(torch.stack(walked), frames[: info.frame_count]):
         return "other frames on the way through"
     sound = OwnSound.of(own, lambda: None)
-    restored, pieces = restore_each(walked, own), []
+    restored, pieces = prepare_pictures(walked, own, Encoding()), []
     with _room_for(case.disk):
         for part in (range(half), range(half, info.frame_count)):
             if part:
