@@ -1,21 +1,22 @@
 """Reading, fitting, restoring and saving a clip: speed against plain PyAV, and memory.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.clip_io --json clip_io.json
+    python -m benchmarks.clip_io --busy --json clip_io.json
 
-On one CPU thread. A clip of 60 s at 1080p with sound is made first: two seconds of moving pictures,
-encoded once and repeated. 81 frames are taken from its middle. Every figure comes from the same
-run; ratios are what to compare between machines.
+A clip of 60 s at 1080p with sound is made first: two seconds of moving pictures, encoded once and
+repeated. 81 frames are taken from its middle. Every figure comes from the same run; ratios are what
+to compare between machines.
 
 decode     plain PyAV: jump to the keyframe, decode the range's pictures, nothing else
-rgb        the same, each picture turned into RGB the way PyAV does by default
-release    the same, and Pillow's crop and bicubic resize, as the release does; `fit` has to equal
-           it bit for bit
-fit        `fit_clip` in each fit mode: decode, convert, resize, float frames of the model's size
+release    the same, each picture turned into RGB the way PyAV does by default, and Pillow's crop
+           and bicubic resize, as the release does
+fit        `fit_clip` in fit mode `crop to bucket`, which is bit-equal to the release, and in
+           `stretch`: decode, convert, resize, float frames of the model's size
 save       `save_restored` on unedited frames, sound copied: restore, convert, encode
 transcode  plain PyAV: decode the same pictures and encode them with the same settings
 
-Ratios: seconds of `fit` / seconds of `decode`, and of `release`; seconds of `save` / seconds of
-`transcode`. Medians of the repeats.
+Reading is measured with one processor for this process, and with all; saving and transcoding with
+all, as x264 takes them. With `--busy` a second series runs beside a process that only computes.
+Torch computes with one thread. Medians of the repeats.
 
 Memory is each case's own process (Linux): its highest resident size during the case, less what it
 held before, after a first small clip. `result_mb` are the float frames themselves, which every way
@@ -25,11 +26,13 @@ of reading has to hold; `added_mb` is what comes on top of them.
 import argparse
 import io
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -39,7 +42,7 @@ import av
 import torch
 from torch import Tensor
 
-from benchmarks.own_process import measure_in_child, reset_peak, resident
+from benchmarks.own_process import busy_process, measure_in_child, reset_peak, resident
 from benchmarks.report import describe_run, finish
 from benchmarks.sample_clip import GROUP_SECONDS, RATE, make_clip
 from sama_core.clip import (
@@ -55,6 +58,7 @@ from sama_core.clip import (
 from sama_core.clip.save import Encoding
 
 MODULE = "benchmarks.clip_io"
+FITS = (Fit.CROP, Fit.STRETCH)
 MEMORY_CASES = ("fit", "save", "save three times as long", "transcode")
 
 
@@ -73,13 +77,6 @@ def read_pictures(path: Path, wanted: ClipRange) -> Iterator[av.VideoFrame]:
 def decode(path: Path, wanted: ClipRange) -> int:
     """Decode alone; returns how many pictures there are."""
     return sum(1 for _ in read_pictures(path, wanted))
-
-
-def convert_to_rgb(path: Path, wanted: ClipRange) -> int:
-    """Decode and turn into RGB as PyAV does by default; returns how many pictures there are."""
-    return sum(
-        len(picture.to_ndarray(format="rgb24")) > 0 for picture in read_pictures(path, wanted)
-    )
 
 
 def fit_as_release(path: Path, wanted: ClipRange) -> None:
@@ -128,32 +125,59 @@ def measure_seconds(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(seconds[1:])
 
 
+@contextmanager
+def processors(count: int | None) -> Iterator[int]:
+    """Within it, this process has so many processors, or all it may have; how many that are."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield os.cpu_count() or 1
+        return
+    all_of_them = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(all_of_them)[:count])
+    try:
+        yield len(os.sched_getaffinity(0))
+    finally:
+        os.sched_setaffinity(0, all_of_them)
+
+
 def measure_speed(path: Path, wanted: ClipRange, repeats: int) -> dict:
     """Seconds of every case, and the ratios."""
-    plain, theirs = (
-        measure_seconds(lambda: decode(path, wanted), repeats),
-        measure_seconds(lambda: fit_as_release(path, wanted), repeats),
-    )
-    fits = {
-        str(fit): measure_seconds(lambda fit=fit: read(path, wanted, fit), repeats) for fit in Fit
-    }
+    load = round(os.getloadavg()[0], 2)
+    measured = {"load_before": load}
+    for name, count in (("one processor", 1), ("all processors", None)):
+        with processors(count) as available:
+            measured[name] = {
+                "processors": available, **measure_reading(path, wanted, repeats)
+            }  # fmt: skip
     frames, info = read(path, wanted)
     saving = measure_seconds(lambda: save_restored(io.BytesIO(), frames, info, info.audio), repeats)
     again = measure_seconds(lambda: transcode(path, wanted), repeats)
+    one, all_of_them = measured["one processor"], measured["all processors"]
     return {
-        "seconds": {
-            "decode": plain,
-            "rgb": measure_seconds(lambda: convert_to_rgb(path, wanted), repeats),
-            "release": theirs,
-            "fit": fits,
-            "save": saving,
-            "transcode": again,
+        **measured,
+        "fit_gain_of_all_processors": {
+            fit: one["seconds"][fit] / seconds
+            for fit, seconds in all_of_them["seconds"].items()
+            if fit in FITS
         },
-        "fit_per_decode": {fit: seconds / plain for fit, seconds in fits.items()},
-        "crop_per_release": fits[Fit.CROP] / theirs,
+        "seconds": {"save": saving, "transcode": again},
         "save_per_transcode": saving / again,
-        "fit_frames_per_second": info.frame_count / fits[Fit.CROP],
         "save_frames_per_second": info.frame_count / saving,
+    }
+
+
+def measure_reading(path: Path, wanted: ClipRange, repeats: int) -> dict:
+    """Seconds of reading, and their ratios to plain decoding."""
+    works = {
+        "decode": lambda: decode(path, wanted),
+        "release": lambda: fit_as_release(path, wanted),
+        **{str(fit): lambda fit=fit: read(path, wanted, fit) for fit in FITS},
+    }
+    seconds = {name: measure_seconds(work, repeats) for name, work in works.items()}
+    return {
+        "seconds": seconds,
+        "fit_per_decode": {fit: seconds[fit] / seconds["decode"] for fit in FITS},
+        "crop_per_release": seconds[Fit.CROP] / seconds["release"],
+        "fit_frames_per_second": wanted.frames / seconds[Fit.CROP],
     }
 
 
@@ -196,11 +220,15 @@ def measure(asked: argparse.Namespace) -> dict:
         path = Path(folder) / "clip.mp4"
         make_clip(path, asked.width, asked.height, asked.seconds)
         clip = {"width": asked.width, "height": asked.height, "seconds": asked.seconds, "fps": RATE}
+        series = {"idle": measure_speed(path, wanted, asked.repeats)}
+        if asked.busy:
+            with busy_process():
+                series["busy"] = measure_speed(path, wanted, asked.repeats)
         return {
             "ran": describe_run("av", "pillow", repeats=asked.repeats),
             "clip": clip,
             "range": {"start": wanted.start, "frames": wanted.frames},
-            **measure_speed(path, wanted, asked.repeats),
+            **series,
             "memory": {case: run_case(case, path, wanted) for case in MEMORY_CASES},
         }
 
@@ -216,6 +244,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=600, help="first frame taken")
     parser.add_argument("--frames", type=int, default=81, help="frames taken")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--busy", action="store_true", help="again beside a busy process")
     parser.add_argument("--json", type=Path, help="write the result here too")
     parser.add_argument(
         "--case", choices=MEMORY_CASES, help="measure one memory case of --clip in this process"

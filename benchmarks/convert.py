@@ -25,12 +25,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.own_process import measure_in_child, resident
+from benchmarks.own_process import busy_process, measure_in_child, resident
 from benchmarks.random_models import sama_14b, write_model
 from benchmarks.report import describe_run, finish
 from sama_core.convert.job import convert
@@ -42,7 +40,6 @@ SMALL = replace(sama_14b(1), dim=128, num_heads=1, ffn_dim=256, text_dim=64)
 """Sizes of the small model that is converted first."""
 IN_MEMORY = Path("/dev/shm")
 """Linux's file system in memory."""
-BUSY = "while True: pass"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,17 +97,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--json", type=Path)
     made.add_argument("--case", type=json.loads, help="measure one conversion in this process")
     return made
-
-
-@contextmanager
-def busy_process() -> Iterator[None]:
-    """A process beside that only computes."""
-    process = subprocess.Popen([sys.executable, "-c", BUSY])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def measure(large: Path, small: Path, options: argparse.Namespace) -> dict:

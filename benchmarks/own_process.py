@@ -11,6 +11,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +45,17 @@ def measure_in_child(module: str, *arguments: object, **environment: str) -> dic
             "failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         }
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """A process beside that only computes."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def peak() -> int:

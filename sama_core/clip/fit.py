@@ -54,7 +54,7 @@ def fit_clip(
             if progress is not None:
                 progress(len(kept), tally.total)
         info = tally.info()
-        frames = empty_frames(info.padded_count, *kept[0].shape)
+        frames = torch.empty(info.padded_count, *kept[0].shape, dtype=torch.float32)
         # Each is let go when it is written, so that both are never held whole.
         writing = (partial(write_float, target, kept.popleft()) for target in frames[: len(kept)])
         for _ in in_order(pool, writing, count_workers()):
@@ -150,15 +150,6 @@ class _OfThread(threading.local):
 
 
 _of_thread = _OfThread()
-
-
-def empty_frames(count: int, height: int, width: int, channels: int) -> Tensor:
-    """float32 (count, height, width, channels) of any content.
-
-    Of numpy's memory, which the system gives in larger pages: to touch it the first time takes a
-    quarter of the time.
-    """
-    return torch.from_numpy(np.empty((count, height, width, channels), np.float32))
 
 
 def write_float(target: Tensor, frame: np.ndarray) -> None:

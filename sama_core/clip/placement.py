@@ -148,8 +148,8 @@ def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, in
 def lay_in(frame: np.ndarray, placement: Placement) -> np.ndarray:
     """A picture, uint8 (picture_height, picture_width, 3) → frame, uint8 (height, width, 3).
 
-    `Fit.CROP` is the release's arithmetic, bit for bit. The others are within one level of it, in a
-    sixth of the time.
+    `Fit.CROP` is the release's arithmetic, bit for bit; the others are within a level of it, in a
+    fifth of the time.
     """
     left, top, right, bottom = placement.inset_box
     resize = resize_frame if placement.fit == Fit.CROP else resize_quickly

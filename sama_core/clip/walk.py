@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Generator
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..threads import open_pool
-from .fit import empty_frames, place_pictures, write_float
+from .fit import place_pictures, write_float
 from .info import ClipInfo
 from .restore import require_unchanged, source_changed
 
@@ -41,7 +42,7 @@ class FrameWalk:
                 got = f"{self._first + len(self._kept)} frames"
                 raise source_changed(got, f"{count} frames")
             self._kept.append(frame)
-        taken = empty_frames(frames.stop - frames.start, *self._kept[0].shape)
+        taken = torch.empty(frames.stop - frames.start, *self._kept[0].shape, dtype=torch.float32)
         for number, target in enumerate(taken, frames.start):
             write_float(target, self._kept[min(number, count - 1) - self._first])
         return taken

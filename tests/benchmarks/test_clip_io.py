@@ -40,20 +40,21 @@ def test_every_figure_is_taken(tmp_path, capsys, monkeypatch):
         "5",
         "--repeats",
         "1",
+        "--busy",
     ]
     assert bench.main([*asked, "--json", str(tmp_path / "out.json")]) == 0
     result = json.loads((tmp_path / "out.json").read_text())
     assert json.loads(capsys.readouterr().out) == result
-    assert set(result["fit_per_decode"]) == {"crop to bucket", "letterbox", "stretch", "keep size"}
     assert set(result["memory"]) == set(bench.MEMORY_CASES)
-    assert all(
-        value > 0
-        for value in (
-            result["save_per_transcode"],
-            result["fit_frames_per_second"],
-            *result["fit_per_decode"].values(),
-        )
-    )
+    for load in ("idle", "busy"):
+        series = result[load]
+        for name in ("one processor", "all processors"):
+            ratios = series[name]["fit_per_decode"]
+            assert set(ratios) == {"crop to bucket", "stretch"} and min(ratios.values()) > 0
+            assert series[name]["fit_frames_per_second"] > 0
+        assert series["one processor"]["processors"] == 1
+        assert series["save_per_transcode"] > 0
+        assert set(series["fit_gain_of_all_processors"]) == {"crop to bucket", "stretch"}
 
 
 def moving_grain(width, height):
