@@ -5,6 +5,7 @@ file or none.
 import io
 import os
 import re
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -20,6 +21,7 @@ from sama_core.clip import (
     ClipRange,
     FileSource,
     Fit,
+    FrameWalk,
     ImageSource,
     Timing,
     fit_clip,
@@ -618,3 +620,27 @@ def test_an_open_file_takes_a_video(tmp_path):
     with open(tmp_path / "out.mp4", "wb") as file:
         save_restored(file, *clip())
     assert FileSource(str(tmp_path / "out.mp4")).facts().frame_count == 6
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+def test_threads_change_neither_the_frames_nor_the_file(tmp_path, monkeypatch, bits):
+    """With cropped borders, in both depths, in parts, and with one thread or four."""
+    source, made = make(tmp_path / "clip.mp4", frames=9, size=(96, 40)), []
+    for workers in (1, 4):
+        monkeypatch.setattr("sama_core.threads.count_workers", lambda n=workers: n)
+        frames, info = fit_clip(source, ClipRange(2), area=64 * 64)
+        assert info.crop_box != (0, 0, 96, 40)
+        with closing(FrameWalk(info)) as walk:
+            assert torch.equal(walk.take(slice(0, 4)), frames[:4])
+            assert torch.equal(walk.take(slice(3, 7)), frames[3:7])
+        edited = (frames * 0.9).contiguous()
+        buffer = io.BytesIO()
+        save_restored(buffer, edited, info, encoding=Encoding(bit_depth=bits, crf=0))
+        made.append((frames, buffer.getvalue()))
+        restored = torch.stack(list(restored_frames(edited, info)))
+        buffer.seek(0)
+        with av.open(buffer) as container:
+            shown = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
+        whole = (restored * 255).round().numpy()
+        assert len(shown) == 7 and np.abs(np.stack(shown) - whole).mean() < 4
+    assert torch.equal(made[0][0], made[1][0]) and made[0][1] == made[1][1]

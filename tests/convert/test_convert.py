@@ -115,6 +115,17 @@ def test_chunks_change_nothing(source, monkeypatch):
     assert made(source, "fp8", overwrite=True).target.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["fp8", "gguf_q5_1"])
+def test_threads_change_nothing(source, monkeypatch, name):
+    """Whether one makes the chunks or four."""
+    monkeypatch.setattr("sama_core.convert.weight_source.CHUNK", 300)
+    files = []
+    for workers in (1, 4):
+        monkeypatch.setattr("sama_core.threads.count_workers", lambda n=workers: n)
+        files.append(made(source, name, overwrite=True).target.read_bytes())
+    assert files[0] == files[1]
+
+
 # --- what is kept ------------------------------------------------------------------------------
 
 
