@@ -123,7 +123,7 @@ class RowWork:
     def _edit(
         self, flight: Flight, job: Job, row: Row, uploaded: str | None, began: float
     ) -> Result:
-        stages, client = QuietStages(), flight.place.client
+        stages, client, held = QuietStages(), flight.place.client, uploaded
         stages.start(LOAD)
         uploaded = uploaded or self.send(flight.place, row)
         graph = self._graph(flight, row, uploaded)
@@ -145,7 +145,8 @@ class RowWork:
         }
         result = self.outputs.write(row, job.key, files, facts)
         for name in uploaded_files(graph):
-            flight.place.remove_files(name, saved)
+            # Who brought the clip removes it: another edit may need it there.
+            flight.place.remove_files(None if name == held else name, saved)
         return result
 
     @contextmanager

@@ -41,7 +41,7 @@ class NodeActor:
         """Name of a clip in the ComfyUI's input folder, if this node sees it under its path."""
         return self._node.take_clip(path, size, changed) if self._node else None
 
-    def remove_files(self, uploaded: str, outputs: list[dict[str, str]]) -> None:
+    def remove_files(self, uploaded: str | None, outputs: list[dict[str, str]]) -> None:
         """Removes what one edit left in the ComfyUI's folders."""
         if self._node:
             self._node.remove_files(uploaded, outputs)

@@ -83,7 +83,7 @@ class NodeServer:
             return target.name if target.stat().st_size == size else None
         return None
 
-    def remove_files(self, uploaded: str, outputs: list[dict[str, str]]) -> None:
+    def remove_files(self, uploaded: str | None, outputs: list[dict[str, str]]) -> None:
         """See `Place.remove_files`."""
         if self._place is not None:
             self._place.remove_files(uploaded, [Output(**output) for output in outputs])

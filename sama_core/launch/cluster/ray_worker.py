@@ -34,7 +34,7 @@ class RayPlace(Place):
         )
         return taken or self.client.upload(clip)
 
-    def remove_files(self, uploaded: str, outputs: list[Output]) -> None:
+    def remove_files(self, uploaded: str | None, outputs: list[Output]) -> None:
         """Asks the actor to; nothing is waited for."""
         assert self.worker
         self.worker.tell("remove_files", uploaded, [vars(output) for output in outputs])

@@ -33,14 +33,14 @@ class Place:
         """Brings a clip into the server's input folder; its name there. Raises LaunchError."""
         return self.client.upload(clip)
 
-    def remove_files(self, uploaded: str, outputs: list[Output]) -> None:
+    def remove_files(self, uploaded: str | None, outputs: list[Output]) -> None:
         """Removes what one edit left in folders of ours; elsewhere nothing."""
         if self.folder is None:
             return
         # Folders of jobs that nobody has touched for days are taken for left ones.
         os.utime(self.folder)
         for path in (
-            self.folder / "input" / uploaded,
+            *([self.folder / "input" / uploaded] if uploaded else []),
             *(self.folder / file.type / file.subfolder / file.filename for file in outputs),
         ):
             if self.folder.resolve() in path.resolve().parents:

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from sama_core.launch.batch.row_work import Job
+from sama_core.launch.batch import row_work
+from sama_core.launch.batch.row_work import Job, RowWork
 from sama_core.launch.batch.spread_work import SpreadWork
 from sama_core.launch.progress import LaunchError
-from sama_core.launch.server.client import Client
+from sama_core.launch.server.client import Client, Output
 from sama_core.launch.server.comfy_place import Place
 
 KEY, FOLDER = "0a", "f1"
@@ -189,3 +190,21 @@ def test_a_clip_stays_where_it_is_needed_and_goes_afterwards():
     ends, _ = spread(work, Fake(1), Fake(2, after=work.begun), clips=3)
     assert sorted(ends) == [(str(number), [f"result of {number}"], None) for number in range(3)]
     assert set(map(len, there.values())) == {0}
+
+
+def test_the_join_leaves_the_clip_to_who_sent_it(monkeypatch):
+    graph = {"1": {"class_type": "LoadVideo", "inputs": {"file": "a.mp4"}}}
+    saved, removed = Output("r.mp4", "", "output"), []
+    monkeypatch.setattr(RowWork, "_graph", lambda *given: graph)
+    monkeypatch.setattr(RowWork, "_run", lambda *given: {})
+    monkeypatch.setattr(row_work, "saved_file", lambda *given: saved)
+    client = SimpleNamespace(fetch=lambda output: [b"edit"])
+    place = SimpleNamespace(client=client, remove_files=lambda *files: removed.append(files))
+    flight = SimpleNamespace(place=place, worker=SimpleNamespace(name="server 1"), tries=0)
+    outputs = SimpleNamespace(write=lambda *given: "result")
+    row = SimpleNamespace(name="a.mp4", target="a.mp4")
+    work = RowWork(None, outputs, None, None, False, None)
+    monkeypatch.setattr(RowWork, "send", lambda *given: "a.mp4")
+    for sent in ("a.mp4", None):
+        assert work.make(flight, Job("0", [row]), sent, 0.0) == ["result"]
+    assert removed == [(None, [saved]), ("a.mp4", [saved])]
