@@ -112,7 +112,8 @@ class PieceMaker:
         begun, stages = time.monotonic(), self.run.stages
         for piece in pieces:
             done = piece.frames.start - first
-            stages.note = f"frame {piece.frames.start} of {self.info.frame_count}"
+            part = f"{piece.frames.start} to {piece.frames.stop - 1}"
+            stages.note = f"frames {part} of {self.info.frame_count}"
             if done:
                 left = (pieces[-1].frames.stop - piece.frames.start) / done
                 stages.note += f", about {duration((time.monotonic() - begun) * left)} left"

@@ -231,7 +231,8 @@ def _begin(job: WholeJob, run: EditRun, info: ClipInfo, segments: list[Segment])
             )
         )
     text = f"it needs about {_size(usual)} of disk, {_size(free)} are free"
-    log.info("SAMA: %s, %d segments: %s.", info.source.name, len(segments), text)
+    parts = f"{len(segments)} segment{'' if len(segments) == 1 else 's'}"
+    log.info("SAMA: %s, %s: %s.", info.source.name, parts, text)
     run.stages.say(text)
 
 

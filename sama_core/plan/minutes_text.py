@@ -26,13 +26,14 @@ def report_minutes(plan: TimedPlan, listed: bool = True) -> str:
 def list_choices(plan: TimedPlan) -> list[dict[str, object]]:
     """The choices for the canvas: what each is in words, its time, and what to set.
 
-    `frames`, `area`, `steps`, `cfg` and `segment_frames` are numbers; `weight_dtype` is empty where
-    it stays as it is; `lora` says whether a step-distilled LoRA belongs to it; `file` names the
-    file that has to be written first, or is empty.
+    `frames`, `area`, `steps`, `cfg` and `segment_frames` are numbers; `model` is the file that is
+    planned for; `lora` says whether a step-distilled LoRA belongs to it; `file` names the file that
+    has to be written first, or is empty.
     """
     return [
         {
             "name": NAMES[name],
+            "model": plan.wish.request.weights.name,
             "says": describe(way, plan),
             "time": span(way.low, way.high),
             **settings_of(way, plan),
@@ -51,7 +52,7 @@ def settings_of(way: TimedSettings, plan: TimedPlan) -> dict[str, object]:
         "cfg": request.cfg,
         "segment_frames": clip.frames if way.segments > 1 else SAMA_14B.frames,
         "segments": way.segments,
-        "weight_dtype": "" if request.storage == asked.storage else request.storage,
+        "weight_dtype": request.storage,
         "file": "" if request.weights == asked.weights else request.weights.format,
         "lora": way.settings.lora,
     }
@@ -84,7 +85,7 @@ def list_settings_by_node(way: TimedSettings, plan: TimedPlan) -> list[str]:
         lines = [f"SAMA Edit Whole Video: {part}, {sampling}, {cut}"]
     else:
         lines = [f"SAMA Source Video: {part}", f"SAMA Edit: {sampling}"]
-    if given["weight_dtype"]:
+    if given["weight_dtype"] != plan.wish.request.storage:
         lines.append(f"Load SAMA Model: weight_dtype {given['weight_dtype']}")
     if given["file"]:
         lines.append(f"SAMA Convert Weights: {given['file']}, and load that file")

@@ -17,6 +17,11 @@ SAID = f"""id => [...({BOX})(id).querySelector(".sama-said").children].map(
     line => line.textContent)"""
 VALUES = """([id, names]) => names.map(
     name => app.graph.getNodeById(id).widgets.find(widget => widget.name === name).value)"""
+SEEN = f"""id => {{
+    const box = ({BOX})(id), all = box.getBoundingClientRect()
+    const said = box.querySelector(".sama-said").getBoundingClientRect()
+    return said.height > 0 && said.top >= all.top && said.bottom <= all.bottom
+}}"""
 GIVE = """([id, choice]) => app.graph.getNodeById(id).onExecuted(
     { sama_report: ["a report"], sama_choices: [choice] })"""
 LINK = """([from, to, name]) => {
@@ -25,6 +30,7 @@ LINK = """([from, to, name]) => {
 }"""
 LONG = {
     "name": "Full",
+    "model": "sama_14b_ema.safetensors",
     "says": "400 frames of 640x384, in 6 segments of 81, 6 steps, cfg 1",
     "time": "5 to 9 min",
     "frames": 400,
@@ -74,6 +80,7 @@ def test_a_click_copies_a_choice_to_the_edit(either_canvas, comfy_server):
         f"Copied to SAMA Source Video ({source}): frames 81, area 292864.",
     ]
     assert canvas.evaluate(VALUES, [edit, ["steps", "cfg"]]) == [4, 1.3]
+    assert canvas.evaluate(SEEN, PLAN) is True
     prompt = canvas.prompt()
     assert prompt[str(source)]["inputs"]["area"] == 292864
     assert prompt[str(edit)]["inputs"]["steps"] == 4
@@ -109,10 +116,18 @@ def test_what_a_click_cannot_do_is_said(canvas, comfy_server):
         f"Copied to Load SAMA Model ({loader}): weight_dtype fp8_e4m3fn.",
         "Set by hand: steps 6, where SAMA Edit Whole Video (60) has it from.",
         (
+            f"The plan is for sama_14b_ema.safetensors, but Load SAMA Model ({loader}) loads "
+            "sama_shapes.safetensors."
+        ),
+        (
             "Now connect Load SAMA LoRA with a step-distilled LoRA between the model and SAMA Edit "
             "Whole Video (60): without it so few steps give a poor edit."
         ),
     ]
     assert canvas.evaluate(VALUES, [60, ["cfg", "frames", "area"]]) == [1, 400, 245760]
     assert canvas.evaluate(VALUES, [loader, ["weight_dtype"]]) == ["fp8_e4m3fn"]
+    canvas.evaluate(GIVE, [PLAN, LONG | {"weight_dtype": "default"}])
+    canvas.evaluate(CLICK, [PLAN, "Use full"])
+    canvas.evaluate(CLICK, [PLAN, "SAMA Edit Whole Video (60)"])
+    assert canvas.evaluate(VALUES, [loader, ["weight_dtype"]]) == ["default"]
     assert canvas.errors == []

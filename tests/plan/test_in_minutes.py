@@ -178,6 +178,7 @@ def test_settings_to_copy():
     assert list_choices(made) == [
         {
             "name": "Full",
+            "model": "sama_14b_ema.safetensors",
             "says": "17 frames of 576x352, 4 steps, cfg 1 with a step-distilled LoRA, weight_dtype "
             "fp8_e4m3fn",
             "time": "28 to 51 s",

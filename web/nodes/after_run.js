@@ -8,7 +8,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { chain, findNode, isOurs, ourNodes } from "../shared/our_nodes.js";
+import { chain, findNode, isOurs, ourNodes, placeOf } from "../shared/our_nodes.js";
 import { removeWidget } from "../shared/node_box.js";
 import { REFUSAL, TEXT, keepSize, keptHeight, restoreSize, widgetOf } from "../shared/room.js";
 
@@ -89,7 +89,13 @@ function tidy(node, lost) {
         node.imgs = undefined;
         removeWidget(node, picture);
     }
+    if (node.samaGivesWay && !node.images?.length) forgetPreview(node);
     if (working.get(node.id)) styleNodes2(node.id, false);
+}
+
+/** A graph that an app has hidden would draw the run's last preview when it is shown again. */
+function forgetPreview(node) {
+    if (app.nodePreviewImages) delete app.nodePreviewImages[placeOf(node)];
 }
 
 /** Not while the next run is at work in the node, nor while a refusal stands there. */

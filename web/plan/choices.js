@@ -6,6 +6,8 @@ import { addStyle } from "../shared/style.js";
 /** Under this name the choices come from the node, and are saved with it. */
 export const CHOICES = "sama_choices";
 
+const EDGE = 8; // pixels below what is said, when the box is scrolled to it
+
 /**
  * Rows for the choices of `list_choices` in `sama_core/plan/minutes_text.py`.
  *
@@ -43,20 +45,30 @@ function copy(node, choice, said) {
         const each = edits.map((edit) =>
             button(nameOf(edit), () => say(said, copySettings(edit, choice))),
         );
-        return said.replaceChildren("Which one gets the settings? ", ...each);
+        return fill(said, ["Which one gets the settings? ", ...each]);
     }
     if (edits.length) return say(said, copySettings(edits[0], choice));
     say(said, ["There is no SAMA Edit, SAMA Long Edit or SAMA Edit Whole Video to copy to."]);
 }
 
 function say(said, lines) {
-    said.replaceChildren(
-        ...lines.map((text) => {
-            const line = document.createElement("div");
-            line.textContent = text;
-            return line;
-        }),
-    );
+    const made = lines.map((text) => {
+        const line = document.createElement("div");
+        line.textContent = text;
+        return line;
+    });
+    fill(said, made);
+}
+
+/** Fills what is said, and scrolls the node's box to it: the box is lower than the choices are. */
+function fill(said, parts) {
+    said.replaceChildren(...parts);
+    const box = said.closest(".sama-box");
+    if (!box) return;
+    const [seen, all] = [said.getBoundingClientRect(), box.getBoundingClientRect()];
+    const zoom = all.height / box.offsetHeight || 1;
+    const below = (seen.bottom - all.bottom) / zoom + EDGE;
+    if (below > 0) box.scrollTop += Math.min(below, (seen.top - all.top) / zoom);
 }
 
 function button(text, act) {

@@ -62,8 +62,9 @@ export function copySettings(edit, choice) {
     if (kindOf(edit) !== AT_ONCE) set(edit, { segment_frames: Number(choice.segment_frames) });
     const part = { frames: Number(choice.frames), area: Number(choice.area) };
     set(source, part, "SAMA Source Video");
-    if (choice.weight_dtype) {
-        set(loader, { weight_dtype: String(choice.weight_dtype) }, "Load SAMA Model");
+    const { weight_dtype } = choice;
+    if (weight_dtype && weight_dtype !== (widgetOf(loader, "weight_dtype")?.value ?? "default")) {
+        set(loader, { weight_dtype }, "Load SAMA Model");
     }
     noticeChange();
     app.canvas?.setDirty(true, true);
@@ -71,7 +72,19 @@ export function copySettings(edit, choice) {
         ([node, names]) => `Copied to ${nameOf(node)}: ${names.join(", ")}.`,
     );
     if (left.length) lines.push(`Set by hand: ${left.join("; ")}.`);
-    return [...lines, ...aboutWeights(edit, choice)];
+    return [...lines, ...aboutModel(loader, choice), ...aboutWeights(edit, choice)];
+}
+
+/** A plan for one file fits no other: its steps, size and time are that model's. */
+function aboutModel(loader, choice) {
+    const { name, value } = widgetOf(loader, "model_name") ?? widgetOf(loader, "unet_name") ?? {};
+    const same = !value || !choice.model || fileName(value) === fileName(choice.model);
+    if (same || choice.file || isLinked(loader, name)) return [];
+    return [`The plan is for ${choice.model}, but ${nameOf(loader)} loads ${value}.`];
+}
+
+function fileName(path) {
+    return String(path).split(/[\\/]/).pop();
 }
 
 /** What no button can do: another file, a LoRA that is to come or to go. */

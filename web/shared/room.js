@@ -29,5 +29,5 @@ export function restoreSize(node) {
 
 /** A node's widget of this name, or undefined. */
 export function widgetOf(node, name) {
-    return node.widgets?.find((widget) => widget.name === name);
+    return node?.widgets?.find((widget) => widget.name === name);
 }
