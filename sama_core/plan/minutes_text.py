@@ -84,7 +84,10 @@ def list_settings_by_node(way: TimedSettings, plan: TimedPlan) -> list[str]:
         cut = f"segment_frames {given['segment_frames']}"
         lines = [f"SAMA Edit Whole Video: {part}, {sampling}, {cut}"]
     else:
-        lines = [f"SAMA Source Video: {part}", f"SAMA Edit: {sampling}"]
+        lines = [
+            f"SAMA Edit Whole Video: {part}, {sampling}",
+            f"or SAMA Source Video: {part}, and SAMA Edit: {sampling}",
+        ]
     if given["weight_dtype"] != plan.wish.request.storage:
         lines.append(f"Load SAMA Model: weight_dtype {given['weight_dtype']}")
     if given["file"]:

@@ -170,8 +170,8 @@ def test_settings_to_copy():
     """By node for people, by name for the canvas."""
     made = plan(1, "RTX 4070", 32)
     assert list_settings_by_node(made.choices["full"], made) == [
-        "SAMA Source Video: frames 17, area 202752",
-        "SAMA Edit: steps 4, cfg 1",
+        "SAMA Edit Whole Video: frames 17, area 202752, steps 4, cfg 1",
+        "or SAMA Source Video: frames 17, area 202752, and SAMA Edit: steps 4, cfg 1",
         "Load SAMA Model: weight_dtype fp8_e4m3fn",
         "Load SAMA LoRA: a step-distilled LoRA, between model and edit",
     ]

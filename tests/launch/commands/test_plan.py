@@ -338,7 +338,8 @@ def test_ten_minutes(run):
     assert "\nFull: 81 frames of 672x384, 4 steps, cfg 1 with a step-distilled LoRA; " in out
     assert out.count("\nTo copy, ") == 3
     assert (
-        "\nTo copy, full:\n  SAMA Source Video: frames 81, area 258048\n  SAMA Edit: steps 4, cfg 1"
+        "\nTo copy, full:\n  SAMA Edit Whole Video: frames 81, area 258048, steps 4, cfg 1\n"
+        "  or SAMA Source Video: frames 81, area 258048, and SAMA Edit: steps 4, cfg 1"
         "\n  Load SAMA LoRA: a step-distilled LoRA, between model and edit\n  python3 run.py edit "
         "--video CLIP.mp4 --instruction 'WHAT TO CHANGE' --frames 81 --area 672x384 --steps 4 "
         f"--cfg 1 --lora {LORA}\n"
