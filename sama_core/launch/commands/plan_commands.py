@@ -27,7 +27,7 @@ def edit_command(way: TimedSettings, plan: TimedPlan, video: Path | None) -> str
     """
     given = settings_of(way, plan)
     own_segments = given["segment_frames"] == SAMA_14B.frames
-    if not own_segments or given["weight_dtype"] or given["file"]:
+    if not own_segments or given["weight_dtype"] != "default" or given["file"]:
         return ""
     clip = way.settings.request.clip
     words = ["python3", "run.py", "edit", "--video", str(video or "CLIP.mp4")]
