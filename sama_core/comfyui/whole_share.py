@@ -71,7 +71,19 @@ def make_share(edit: WholeEdit, part: str, first: int, count: int) -> dict[str, 
 
 
 def folder_id(folder: Path) -> str:
-    """What a folder is known by, from wherever it is seen; written at the first time."""
+    """What a folder is known by, from wherever it is seen; written at the first time.
+
+    Raises SamplingError where it cannot be written.
+    """
+    try:
+        return _mark(folder)
+    except OSError as failed:
+        got = f"{folder}, {failed.strerror or failed}"
+        fix = "Set SAMA_SHARED_JOBS to a folder that this server may write to."
+        raise SamplingError(needed("the folder of shared edits", got, "a folder", fix)) from failed
+
+
+def _mark(folder: Path) -> str:
     mark, part = folder / MARK, folder / f".{uuid.uuid4().hex}.part"
     if not mark.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,11 @@
 """The command line: `edit`, `batch`, `serve`, `models`, `plan`, `convert`, `train`, `test`."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from .arguments import parser
 from .places import Places
@@ -36,11 +38,26 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
     except KeyboardInterrupt:
         return _fail(stages, STOPPED)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            return 1
         return _fail(
             stages,
             f"{error.filename or 'a file'}: {error.strerror or error}. Check that this folder is "
             "writable and has room (about 4 GB), and run the same command again.",
         )
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether nobody reads what is written any more, as behind `| head`; no more is written then.
+
+    A pipe of the work itself, such as one to a server, may break too: that is a failure.
+    """
+    try:
+        print(file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
 
 
 def _pass_on(options: argparse.Namespace, rest: list[str]) -> None:

@@ -22,6 +22,9 @@ SEEN = f"""id => {{
     const said = box.querySelector(".sama-said").getBoundingClientRect()
     return said.height > 0 && said.top >= all.top && said.bottom <= all.bottom
 }}"""
+SET = """([id, values]) => Object.entries(values).forEach(([name, value]) => {
+    app.graph.getNodeById(id).widgets.find(widget => widget.name === name).value = value
+})"""
 GIVE = """([id, choice]) => app.graph.getNodeById(id).onExecuted(
     { sama_report: ["a report"], sama_choices: [choice] })"""
 LINK = """([from, to, name]) => {
@@ -130,4 +133,14 @@ def test_what_a_click_cannot_do_is_said(canvas, comfy_server):
     canvas.evaluate(CLICK, [PLAN, "Use full"])
     canvas.evaluate(CLICK, [PLAN, "SAMA Edit Whole Video (60)"])
     assert canvas.evaluate(VALUES, [loader, ["weight_dtype"]]) == ["default"]
+    canvas.evaluate(SET, [60, {"fit": "keep size", "area": 1024}])
+    canvas.evaluate(CLICK, [PLAN, "Use full"])
+    canvas.evaluate(CLICK, [PLAN, "SAMA Edit Whole Video (60)"])
+    said = canvas.evaluate(SAID, PLAN)
+    assert said[0] == "Copied to SAMA Edit Whole Video (60): cfg 1, segment_frames 65, frames 400."
+    assert said[1].endswith(
+        "; area 245760 and a fit other than keep size in SAMA Edit Whole Video (60), which keeps "
+        "the clip's own size now."
+    )
+    assert canvas.evaluate(VALUES, [60, ["area"]]) == [1024]
     assert canvas.errors == []

@@ -27,6 +27,19 @@ def test_unknown_arguments_of_other_commands_are_refused(capsys):
     assert "unrecognized arguments: --stpes 4" in capsys.readouterr().err
 
 
+def test_a_reader_that_goes_away_is_no_failure():
+    """As with `run.py … | head`."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from sama_core.launch import cli; "
+        "sys.exit(cli.main(['plan', '--card', 'RTX 4090 24 GB', '--minutes', '10']))"
+    )
+    command = [sys.executable, "-c", program, str(PACK_ROOT)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 def test_the_bootstrap_refuses_an_old_python(tmp_path):
     program = (
         "import runpy, sys; sys.version_info = (3, 8, 0); sys.argv = ['run.py', '--help']; "

@@ -16,6 +16,7 @@ const LOADERS = ["SAMALoadModel", "UNETLoader"];
 const LORAS = ["SAMALoadLora", "LoraLoaderModelOnly", "LoraLoader"];
 /** Files that are step-distilled LoRAs by their names. */
 const DISTILLED = /distill|lightx2v|caus[-_ ]?vid|fusioni?x|lightning|turbo|\d[-_ ]?steps?/i;
+const KEEP_SIZE = "keep size"; // the fit by which `area` decides nothing
 const RUNS = 0; // the mode of a node that is neither muted nor bypassed
 
 /** The edit nodes that run; those behind the clip that `plan` is connected to, where it is. */
@@ -60,8 +61,13 @@ export function copySettings(edit, choice) {
     };
     set(edit, { steps: Number(choice.steps), cfg: Number(choice.cfg) });
     if (kindOf(edit) !== AT_ONCE) set(edit, { segment_frames: Number(choice.segment_frames) });
-    const part = { frames: Number(choice.frames), area: Number(choice.area) };
-    set(source, part, "SAMA Source Video");
+    set(source, { frames: Number(choice.frames) }, "SAMA Source Video");
+    if (source && widgetOf(source, "fit")?.value === KEEP_SIZE) {
+        left.push(
+            `area ${choice.area} and a fit other than ${KEEP_SIZE} in ${nameOf(source)}, ` +
+                "which keeps the clip's own size now",
+        );
+    } else set(source, { area: Number(choice.area) }, "SAMA Source Video");
     const { weight_dtype } = choice;
     if (weight_dtype && weight_dtype !== (widgetOf(loader, "weight_dtype")?.value ?? "default")) {
         set(loader, { weight_dtype }, "Load SAMA Model");
