@@ -421,13 +421,15 @@ def test_new_inputs_come_last_and_may_be_left_out(comfyui):
     "path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem
 )
 def test_saved_workflows_hold_values_for_the_first_widgets(comfyui, path):
-    widgets = {"frames": int, "start": int, "stride": int, "area": int, "fps": (int, float)}
-    (node,) = [
-        node
-        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]
-        if node["type"] == "SAMASourceVideo"
-    ]
-    for value, kind in zip(node["widgets_values"], widgets.values(), strict=False):
+    number = (int, float)
+    sampling = [str, int, str, int, number, number, str, int, int, bool]
+    kinds = {
+        "SAMASourceVideo": [int, int, int, int, number],
+        "SAMAEditWholeVideo": [*sampling, int, int, int, int, bool, str, number, bool, str],
+    }
+    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    (node,) = [node for node in nodes if node["type"] in kinds]
+    for value, kind in zip(node["widgets_values"], kinds[node["type"]], strict=False):
         assert isinstance(value, kind)
 
 
