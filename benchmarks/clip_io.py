@@ -16,7 +16,8 @@ transcode  plain PyAV: decode the same pictures and encode them with the same se
 
 Reading is measured with one processor for this process, and with all; saving and transcoding with
 all, as x264 takes them. With `--busy` a second series runs beside a process that only computes.
-Torch computes with one thread. Medians of the repeats.
+Torch computes with one thread. Medians of the repeats. On a machine that others use, the ratios by
+processor seconds say more of the program.
 
 Memory is each case's own process (Linux): its highest resident size during the case, less what it
 held before, after a first small clip. `result_mb` are the float frames themselves, which every way
@@ -115,14 +116,15 @@ def read(path: Path, wanted: ClipRange, fit: Fit = Fit.CROP) -> tuple[Tensor, Cl
     return frames, replace(info, audio=source.audio(info.start_seconds, info.duration_seconds))
 
 
-def measure_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds, after one run that does not count."""
-    seconds = []
+def measure_seconds(work: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median seconds, and median seconds of processors, after one run that does not count."""
+    seconds, computed = [], []
     for _ in range(repeats + 1):
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), time.process_time()
         work()
         seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds[1:])
+        computed.append(time.process_time() - before)
+    return statistics.median(seconds[1:]), statistics.median(computed[1:])
 
 
 @contextmanager
@@ -149,8 +151,10 @@ def measure_speed(path: Path, wanted: ClipRange, repeats: int) -> dict:
                 "processors": available, **measure_reading(path, wanted, repeats)
             }  # fmt: skip
     frames, info = read(path, wanted)
-    saving = measure_seconds(lambda: save_restored(io.BytesIO(), frames, info, info.audio), repeats)
-    again = measure_seconds(lambda: transcode(path, wanted), repeats)
+    saving, saved = measure_seconds(
+        lambda: save_restored(io.BytesIO(), frames, info, info.audio), repeats
+    )
+    again, coded = measure_seconds(lambda: transcode(path, wanted), repeats)
     one, all_of_them = measured["one processor"], measured["all processors"]
     return {
         **measured,
@@ -160,7 +164,9 @@ def measure_speed(path: Path, wanted: ClipRange, repeats: int) -> dict:
             if fit in FITS
         },
         "seconds": {"save": saving, "transcode": again},
+        "processor_seconds": {"save": saved, "transcode": coded},
         "save_per_transcode": saving / again,
+        "save_per_transcode_by_processor_seconds": saved / coded,
         "save_frames_per_second": info.frame_count / saving,
     }
 
@@ -172,10 +178,16 @@ def measure_reading(path: Path, wanted: ClipRange, repeats: int) -> dict:
         "release": lambda: fit_as_release(path, wanted),
         **{str(fit): lambda fit=fit: read(path, wanted, fit) for fit in FITS},
     }
-    seconds = {name: measure_seconds(work, repeats) for name, work in works.items()}
+    measured = {name: measure_seconds(work, repeats) for name, work in works.items()}
+    seconds = {name: both[0] for name, both in measured.items()}
+    computed = {name: both[1] for name, both in measured.items()}
     return {
         "seconds": seconds,
+        "processor_seconds": computed,
         "fit_per_decode": {fit: seconds[fit] / seconds["decode"] for fit in FITS},
+        "fit_per_decode_by_processor_seconds": {
+            fit: computed[fit] / computed["decode"] for fit in FITS
+        },
         "crop_per_release": seconds[Fit.CROP] / seconds["release"],
         "fit_frames_per_second": wanted.frames / seconds[Fit.CROP],
     }
@@ -220,7 +232,7 @@ def measure(asked: argparse.Namespace) -> dict:
         path = Path(folder) / "clip.mp4"
         make_clip(path, asked.width, asked.height, asked.seconds)
         clip = {"width": asked.width, "height": asked.height, "seconds": asked.seconds, "fps": RATE}
-        series = {"idle": measure_speed(path, wanted, asked.repeats)}
+        series = {"plain": measure_speed(path, wanted, asked.repeats)}
         if asked.busy:
             with busy_process():
                 series["busy"] = measure_speed(path, wanted, asked.repeats)

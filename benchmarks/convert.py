@@ -69,7 +69,7 @@ def measure_in(folder: Path | None, options: argparse.Namespace) -> dict:
         large, small = Path(made) / "large.safetensors", Path(made) / "small.safetensors"
         write_model(large, sama_14b(options.layers), options.seed)
         write_model(small, SMALL, options.seed)
-        series = {"idle": measure(large, small, options)}
+        series = {"plain": measure(large, small, options)}
         if options.busy:
             with busy_process():
                 series["busy"] = measure(large, small, options)

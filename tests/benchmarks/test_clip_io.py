@@ -46,7 +46,7 @@ def test_every_figure_is_taken(tmp_path, capsys, monkeypatch):
     result = json.loads((tmp_path / "out.json").read_text())
     assert json.loads(capsys.readouterr().out) == result
     assert set(result["memory"]) == set(bench.MEMORY_CASES)
-    for load in ("idle", "busy"):
+    for load in ("plain", "busy"):
         series = result[load]
         for name in ("one processor", "all processors"):
             ratios = series[name]["fit_per_decode"]

@@ -53,7 +53,7 @@ def test_every_figure_is_taken(tmp_path, monkeypatch):
     )
     result = json.loads(out.read_text())
     assert limits == [(3 * 2**30, 3 * 2**30)] * 8 and result["ran"]["layers"] == 2
-    for load in ("idle", "busy"):
+    for load in ("plain", "busy"):
         series = result["disk"][load]
         assert series["failed"] == [] and len(series["copy_seconds"]) == 2
         assert list(series["formats"]) == ["fp8", "gguf_q8_0"]
