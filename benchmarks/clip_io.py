@@ -134,7 +134,7 @@ def processors(count: int | None) -> Iterator[int]:
         yield os.cpu_count() or 1
         return
     all_of_them = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(all_of_them)[:count])
+    os.sched_setaffinity(0, sorted(all_of_them, reverse=True)[:count])
     try:
         yield len(os.sched_getaffinity(0))
     finally:
