@@ -173,13 +173,14 @@ def test_a_piece_is_the_same_with_fewer_processors(tmp_path):
     """Of two machines that work on one clip, and of one that goes on with an edit."""
     _, info = clip(12, 256)
     drawn = torch.Generator().manual_seed(0)
-    frames = [torch.rand(256, 256, 3, generator=drawn) for _ in range(12)]
+    frames = torch.rand(12, 256, 256, 3, generator=drawn)
     all_of_them, written = os.sched_getaffinity(0), []
     try:
         for processors in (all_of_them, {min(all_of_them)}):
             os.sched_setaffinity(0, processors)
             path = tmp_path / f"{len(processors)}.mp4"
-            write_piece(path, iter(frames), info, range(12), Encoding())
+            pictures = prepare_pictures(frames, info, Encoding())
+            write_piece(path, pictures, info, range(12), Encoding())
             written.append(path.read_bytes())
     finally:
         os.sched_setaffinity(0, all_of_them)

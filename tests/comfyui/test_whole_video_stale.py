@@ -186,11 +186,12 @@ def test_an_edit_that_cannot_be_found_again_leaves_nothing(comfyui, small, clip,
 
 def test_the_store_node_lists_what_is_left_of_a_removal(comfyui, small, jobs, store):
     """A kill in the middle of it may leave latents without the file that describes them."""
-    (jobs / "0123abcd" / "segments").mkdir(parents=True)
-    (jobs / "0123abcd" / "segments" / "000000.safetensors").write_bytes(bytes(2000))
+    key = 5 * "0123abcd"
+    (jobs / key / "segments").mkdir(parents=True)
+    (jobs / key / "segments" / "000000.safetensors").write_bytes(bytes(2000))
     node = {"1": {"class_type": "SAMASegmentStore", "inputs": {"action": "show", "confirm": ""}}}
     report = comfyui.run(node, keep=["1"]).check().values["1"][0]
-    assert "1 edit of whole videos, not finished or not saved: 0123abcd (" in report
+    assert f"1 edit of whole videos, not finished or not saved: {key} (" in report
 
 
 def test_odd_sides_that_comfyui_will_not_encode_are_refused_first(
