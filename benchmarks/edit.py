@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.comfyui import find
-from benchmarks.report import describe_run, finish
+from benchmarks.report import describe_run, finish_measuring
 from sama_core import embedded
 from sama_core.launch.cli import parser as launch_parser
 from sama_core.launch.clip_jobs import clip_facts, describe
 from sama_core.launch.commands.edit import SET_UP, run_edit
 from sama_core.launch.places import Places
-from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.progress import Stages
 from sama_core.launch.server.comfy_place import start_server
 from sama_core.launch.setup.comfyui_source import ComfyUI, places_of
 from sama_core.launch.setup.environment import Environment
@@ -188,13 +188,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """0 if every edit came out, else 1 with a sentence."""
     asked = parse(arguments)
-    try:
-        result = measure(asked)
-    except LaunchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    finish(result, asked.json)
-    return 0
+    return finish_measuring(lambda: measure(asked), asked.json)
 
 
 if __name__ == "__main__":

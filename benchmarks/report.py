@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,6 +39,17 @@ def finish(report: dict, path: Path | None) -> None:
     print(json.dumps(report, indent=1))
     if path:
         write_json(path, report)
+
+
+def finish_measuring(measure: Callable[[], dict], path: Path | None) -> int:
+    """`finish` with what `measure` returns → 0; where it raises SamaError, its sentence → 1."""
+    try:
+        report = measure()
+    except SamaError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finish(report, path)
+    return 0
 
 
 def write_json(path: Path, report: dict) -> None:

@@ -26,8 +26,7 @@ from pathlib import Path
 
 from benchmarks.edit import versions_of
 from benchmarks.own_process import ROOT
-from benchmarks.report import check_least, describe_run, finish
-from sama_core.errors import SamaError
+from benchmarks.report import check_least, describe_run, finish_measuring
 from sama_core.launch.places import Places, clean_env
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server import comfy_main
@@ -190,14 +189,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """0 if every edit came out, else 1 with a sentence."""
     asked = parse(arguments)
-    try:
+
+    def check_and_measure() -> dict:
         check_least(asked, repeats=1)
-        result = measure(asked)
-    except SamaError as error:
-        print(error, file=sys.stderr)
-        return 1
-    finish(result, asked.json)
-    return 0
+        return measure(asked)
+
+    return finish_measuring(check_and_measure, asked.json)
 
 
 if __name__ == "__main__":
