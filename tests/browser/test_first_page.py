@@ -30,10 +30,9 @@ PLAYER = """name => Math.max(0, ...[...document.querySelectorAll("video")]
     .filter(video => video.readyState
         && new URL(video.src).searchParams.get("filename").startsWith(name))
     .map(video => video.getBoundingClientRect().width))"""
-PREVIEWS = """async () => {
+COUNT_PREVIEWS = """async () => {
     const { api } = await import("/scripts/api.js")
     api.addEventListener("b_preview_with_metadata", () => { window.previewed = true })
-    await app.extensionManager.setting.set("Comfy.Execution.PreviewMethod", "auto")
 }"""
 NONE_IS_KEPT = "() => window.previewed && !Object.keys(app.nodePreviewImages).length"
 
@@ -66,7 +65,8 @@ def test_it_is_an_app_with_clip_instruction_seed_and_a_large_player(first):
 
     seed = 3 if first.evaluate("() => LiteGraph.vueNodesMode") else 2  # nothing may be kept
     first.evaluate(QUICK, seed)
-    first.evaluate(PREVIEWS)
+    first.set_previews("auto")
+    first.evaluate(COUNT_PREVIEWS)
     entry = first.queue_and_wait(timeout=180)
     assert entry["status"]["status_str"] == "success" and first.errors == []
     result = f"moving_shapes.mp4 seed {seed}_"

@@ -24,7 +24,6 @@ WATCH = """async id => {
         window.heights.add(Math.round(node.size[1]))
     })
 }"""
-PREVIEW = "method => app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', method)"
 LEFT = """id => app.graph.getNodeById(id).widgets.filter(w => w.name.startsWith("$$")).length
     + [...document.querySelectorAll(`[data-node-id="${id}"] img.contain-size`)]
         .filter(picture => picture.checkVisibility()).length"""
@@ -54,7 +53,7 @@ def test_it_is_a_film_with_the_time_left_and_leaves_nothing(either_canvas, comfy
     """Three latent frames follow each other in core's own preview; the node keeps its size."""
     canvas = either_canvas
     edit = open_edit(canvas, comfy_server, steps=8, seed=21)
-    canvas.evaluate(PREVIEW, "auto")
+    canvas.set_previews("auto")
     canvas.evaluate("() => { app.queuePrompt(0) }")
     canvas.wait_until("() => window.films.length > 0", what="a film")
     canvas.wait_until(f"id => ({PICTURE})(id) === 320", edit, "a picture of the film in the node")
@@ -92,7 +91,7 @@ def test_the_sheet_of_single_frames_takes_the_place_of_the_preview(either_canvas
     canvas.open_api(graph)
     canvas.fit()
     canvas.evaluate(WATCH, int(node))
-    canvas.evaluate(PREVIEW, "auto")
+    canvas.set_previews("auto")
     assert canvas.queue_and_wait()["status"]["status_str"] == "success"
     assert canvas.evaluate("() => window.heights.size") > 0  # there were previews
     sheet = f"id => JSON.stringify(({PICTURES})(id)) === '[[136,136]]'"
@@ -103,7 +102,7 @@ def test_the_sheet_of_single_frames_takes_the_place_of_the_preview(either_canvas
 def test_a_cancelled_run_leaves_no_text_and_no_preview_where_there_is_none(canvas, comfy_server):
     """With ComfyUI's setting "none" there are steps and times, and no film."""
     edit = open_edit(canvas, comfy_server, steps=500, seed=22)
-    canvas.evaluate(PREVIEW, "none")
+    canvas.set_previews("none")
     canvas.evaluate("() => { app.queuePrompt(0) }")
     canvas.wait_until("() => window.texts.some(text => text.includes('step 3 of 500'))")
     canvas.evaluate("() => import('/scripts/api.js').then(({ api }) => api.interrupt(null))")

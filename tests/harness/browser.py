@@ -24,6 +24,8 @@ READY = """() => window.app?.vueAppReady && app.canvas?.graph
     && app.extensionManager?.spinner === false && app.extensionManager.workflow?.activeWorkflow"""
 NODES_2 = "Comfy__VueNodes__Enabled"
 """The setting that draws nodes as HTML; without it they are painted on the canvas."""
+PREVIEWS = "Comfy__Execution__PreviewMethod"
+"""The setting of live previews; `auto` is what `run.py serve` starts with."""
 NOISE = (
     "/user.css",  # ComfyUI answers 404 while the user has no such file yet
     "/userdata",
@@ -103,6 +105,11 @@ class Canvas:
             "the workflow to be loaded",
         )
         self.wait_until(NODE_COUNT, len(workflow["nodes"]), "the workflow's nodes")
+
+    def set_previews(self, method: str) -> None:
+        """Live previews during sampling: `none`, `auto`, `latent2rgb`, `taesd` or `default`."""
+        script = "([name, method]) => app.extensionManager.setting.set(name, method)"
+        self.evaluate(script, [PREVIEWS.replace("__", "."), method])
 
     def drop(self, path: Path, kind: str = "video/mp4") -> None:
         """Drop a file on the canvas, as from a file manager."""
@@ -195,8 +202,11 @@ def browsing(server: ComfyServer) -> Iterator[Browser]:
 
 @contextmanager
 def open_canvas(browser: Browser, server: ComfyServer, nodes_2: bool = False) -> Iterator[Canvas]:
-    """A fresh page of the frontend, loaded and ready, with classic nodes or with Nodes 2.0."""
-    server.save_settings(**{NODES_2: nodes_2})
+    """A fresh page of the frontend, loaded and ready, with classic nodes or with Nodes 2.0.
+
+    Live previews are those that the server was started with, whatever an earlier page has set.
+    """
+    server.save_settings(**{NODES_2: nodes_2, PREVIEWS: "default"})
     with browser.open_page() as page:
         canvas = Canvas(browser, page, server)
         with browser.limit("ComfyUI's frontend to be ready"):
