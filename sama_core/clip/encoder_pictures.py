@@ -19,7 +19,8 @@ from .colours import Colours, Scratch, ToYuv, rgb_planes
 from .fit import Progress
 from .info import ClipInfo
 from .picture import WHITE, Picture
-from .restore import borders, check_original, resize_plane, source_changed, with_originals
+from .resize import PlaneResizer
+from .restore import borders, check_original, size_of, source_changed, with_originals
 
 
 def make_pictures(
@@ -52,32 +53,38 @@ class _Maker:
     """Makes one picture at a time in each thread."""
 
     def __init__(self, info: ClipInfo, is_original: bool, pix_fmt: str, tags: Colours):
-        self.info, self.is_original = info, is_original
-        self._of_thread = _OfThread(lambda: _Canvas(info, pix_fmt, tags))
+        self.info = info
+        whole = 0, 0, info.width, info.height
+        self.taken = whole if is_original else info.placement.inset_box
+        self.place = whole if is_original else info.crop_box
+        self._of_thread = _OfThread(
+            partial(_Canvas, info, pix_fmt, tags),
+            partial(PlaneResizer, *size_of(self.taken), *size_of(self.place)),
+        )
 
     def make(self, frame: Tensor, original: Picture | None) -> av.VideoFrame:
         """The picture of an edited frame, over the `original` where that was cropped."""
-        canvas, info = self._of_thread.canvas, self.info
+        canvas, resize = self._of_thread.canvas, self._of_thread.resize
         if original is not None:
             pixels = original.lend_pixels(canvas.scratch)
-            check_original(pixels, info)
-            for rows, columns in borders(info):
+            check_original(pixels, self.info)
+            for rows, columns in borders(self.info):
                 canvas.lay(pixels[rows, columns], rows, columns)
-        whole = 0, 0, info.width, info.height
-        left, top, right, bottom = whole if self.is_original else info.placement.inset_box
+        left, top, right, bottom = self.taken
         inner = frame[top:bottom, left:right]
-        left, top, right, bottom = whole if self.is_original else info.crop_box
+        left, top, right, bottom = self.place
         for channel in range(3):
-            plane = resize_plane(inner[..., channel], bottom - top, right - left)
-            canvas.write(channel, slice(top, bottom), slice(left, right), plane)
+            canvas.write(
+                channel, slice(top, bottom), slice(left, right), resize(inner[..., channel])
+            )
         return canvas.as_yuv()
 
 
 class _OfThread(threading.local):
     """What each thread has for itself."""
 
-    def __init__(self, make: Callable[[], "_Canvas"]):
-        self.canvas = make()
+    def __init__(self, make: Callable[[], "_Canvas"], make_resizer: Callable[[], PlaneResizer]):
+        self.canvas, self.resize = make(), make_resizer()
 
 
 class _Canvas:

@@ -1,8 +1,7 @@
 """Giving the original back: frame count, size, and the borders that fitting cropped away.
 
-Resampling is torch's antialiased bicubic. It has the kernel of Pillow's bicubic, which fitted the
-frames, but works in float, so that the model's result is not rounded to 8 bits before. A restored
-edit can be the source of another edit (`EditedSource`).
+An edit is enlarged in float (`resize`). A restored edit can be the source of another edit
+(`EditedSource`).
 """
 
 import hashlib
@@ -15,13 +14,14 @@ from itertools import repeat
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import ClipError, needed
 from .clip_range import ClipRange
 from .fit import Progress
 from .info import ClipInfo
 from .picture import WHITE, Picture
+from .placement import Box
+from .resize import PlaneResizer
 from .source import ClipFacts, ClipSource, check_start
 
 
@@ -89,9 +89,10 @@ def check_frames(frames: Tensor, info: ClipInfo) -> None:
 def _restore(
     frames: Iterable[Tensor], is_original: bool, info: ClipInfo, progress: Progress | None
 ) -> Iterator[Tensor]:
-    done = 0
+    sizes = *size_of(info.placement.inset_box), *size_of(info.crop_box)
+    done, resize = 0, None if is_original else PlaneResizer(*sizes)
     for frame, original in with_originals(frames, is_original, info):
-        yield frame if is_original else _compose(frame, original, info)
+        yield frame if resize is None else _compose(frame, original, info, resize)
         done += 1
         if progress is not None:
             progress(done, info.frame_count)
@@ -126,21 +127,28 @@ def _originals(info: ClipInfo) -> Iterator[Picture]:
     yield from info.source.pictures(info.clip_range, info.facts.bit_depth > 8)
 
 
-def _compose(frame: Tensor, original: Picture | None, info: ClipInfo) -> Tensor:
+def size_of(box: Box) -> tuple[int, int]:
+    """`(height, width)` of (left, top, right, bottom)."""
+    left, top, right, bottom = box
+    return bottom - top, right - left
+
+
+def _compose(
+    frame: Tensor, original: Picture | None, info: ClipInfo, resize: PlaneResizer
+) -> Tensor:
     """The picture in `frame` at its own size, over the original where that was cropped."""
+    canvas = torch.empty(info.height, info.width, 3)
+    if original is not None:
+        check_original(original.pixels, info)
+        for rows, columns in borders(info):
+            border = original.pixels[rows, columns]
+            values = torch.from_numpy(border.astype(np.float32))
+            canvas[rows, columns] = values.div_(WHITE[border.dtype])
     left, top, right, bottom = info.placement.inset_box
     inner = frame[top:bottom, left:right]
     left, top, right, bottom = info.crop_box
-    picture = _resize(inner, bottom - top, right - left)
-    if original is None:
-        return picture
-    check_original(original.pixels, info)
-    canvas = torch.empty(info.height, info.width, 3)
-    for rows, columns in borders(info):
-        border = original.pixels[rows, columns]
-        values = torch.from_numpy(border.astype(np.float32))
-        canvas[rows, columns] = values.div_(WHITE[border.dtype])
-    canvas[top:bottom, left:right] = picture
+    for channel in range(3):
+        canvas[top:bottom, left:right, channel] = resize(inner[..., channel]).clamp(0, 1)
     return canvas
 
 
@@ -160,23 +168,6 @@ def borders(info: ClipInfo) -> list[tuple[slice, slice]]:
         (slice(top, bottom), slice(0, left)),
         (slice(top, bottom), slice(right, None)),
     ]
-
-
-def _resize(frame: Tensor, height: int, width: int) -> Tensor:
-    """(h, w, 3) → (height, width, 3) in 0..1; the frame itself when its size is right."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    planes = [resize_plane(frame[..., channel], height, width) for channel in range(3)]
-    return torch.stack(planes, -1).clamp_(0, 1)
-
-
-def resize_plane(plane: Tensor, height: int, width: int) -> Tensor:
-    """(h, w) → (height, width), beyond 0…1 at edges; the plane itself when its size is right."""
-    if plane.shape == (height, width):
-        return plane
-    plane = plane.contiguous()[None, None]
-    size = height, width
-    return functional.interpolate(plane, size, mode="bicubic", antialias=True)[0, 0]
 
 
 def source_changed(got: str, need: str) -> ClipError:

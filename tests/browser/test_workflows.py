@@ -77,7 +77,7 @@ def test_workflows_have_titles_for_people_and_pictures_of_the_edit():
 
 @pytest.mark.parametrize("name", ON_SHAPES)
 def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, name):
-    """As shipped it is the graph of its API file, and it runs on the pack's files, with previews."""
+    """As shipped it is the graph of its API file, and it runs on the pack's files."""
     workflow = shipped(name)
     canvas.open_workflow(workflow)
     opened = {key: (node["class_type"], node["inputs"]) for key, node in canvas.prompt().items()}
@@ -89,7 +89,7 @@ def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, name):
         assert {name: inputs.get(name) for name in wanted} == wanted
 
     canvas.open_workflow(small_workflow(workflow))
-    canvas.set_previews("auto")
+    canvas.set_previews("auto")  # as `run.py serve` has them: core's nodes keep their last one
     if name in QUICK:
         canvas.evaluate(STEPS, 2)
     before = len(comfy_server.log)
