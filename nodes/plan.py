@@ -267,9 +267,16 @@ class Plan(io.ComfyNode):
             timed = plan_minutes(wish, minutes, machine, calibrations())
             text = f"{report_minutes(timed)}\n{text}"
             in_node = f"{report_minutes(timed, listed=False)}\n{in_node}"
-            choices = list_choices(timed)
+            choices = list_choices(timed, _all_frames(asked, clip_info, video))
         ui = {**report_ui(text, in_node), "sama_choices": choices}
         return io.NodeOutput(text, found.fits, ui=ui)
+
+
+def _all_frames(asked: AskedClip, clip_info, video) -> int:
+    """What `frames` of the edit is to be for all that is asked: 0, where it takes what is there."""
+    if clip_info is not None:
+        return clip_info.clip_range.frames
+    return asked.frames if video is None else 0
 
 
 def _ask_clip(

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from ..errors import InputError, needed
-from .machine import GIB, NVIDIA, Machine
+from .machine import GIB, NVIDIA, Machine, usual_reserve
 
 
 class Peak(NamedTuple):
@@ -69,6 +69,9 @@ _OTHERS: dict[str, tuple[float, float | None, tuple[int, ...]]] = {
     "H100": (989, 1979, (80,)),
     "H200": (989, 1979, (141,)),
 }
+_CHECKED = ("A10", "A40", "L4", "L40", "L40S")
+"""Cards that keep a sixteenth of their GDDR6 for error correction (ECC), which is on as they are
+sold: drivers report 22.5 of 24 GB."""
 _SIZE = re.compile(r"\b(\d+) ?gb\b")
 # Maker, series, memory and socket, which torch adds to a card's name: "NVIDIA A100-SXM4-80GB".
 _BESIDE_THE_NAME = re.compile(r"nvidia|geforce|tesla|\b\d+ ?gb\b|\bhbm\de?\b|\bsxm\d?\b")
@@ -141,7 +144,9 @@ def name_machine(card: str) -> Machine:
         choices = " or ".join(f"{card} {size} GB" for size in sizes)
         raise InputError(needed("card", f"{card} without its memory", choices, "Name one of them."))
     given = sizes[0] * GIB
-    return Machine(NVIDIA, card, given, given, assumed_vram=True)
+    if _short(card) in map(_short, _CHECKED):
+        given -= given // 16
+    return Machine(NVIDIA, card, given, given, assumed_vram=True, reserved=usual_reserve(given))
 
 
 def is_same_card(one: str | None, other: str | None) -> bool:

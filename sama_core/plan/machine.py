@@ -34,7 +34,7 @@ class Machine:
     total_ram: int | None = None
     """All RAM; None where it is unknown."""
     reserved: int = 400 * MIB
-    """Card memory that ComfyUI leaves to other programs (`--reserve-vram`): `windows_reserve`."""
+    """Card memory that ComfyUI leaves to other programs (`--reserve-vram`): `usual_reserve`."""
     vram_mode: str = "normal"
     """normal, low, no or high, as ComfyUI's command line sets it."""
     dynamic: bool = True
@@ -60,8 +60,12 @@ class Machine:
         return 4 if self.kind == CPU else 2
 
 
-def windows_reserve(total_vram: int) -> int:
-    """Bytes that ComfyUI leaves free on Windows: 600 MiB, 700 MiB on cards of more than 15 GiB."""
+def usual_reserve(total_vram: int) -> int:
+    """Bytes that ComfyUI leaves free where nothing else is set: 400 MiB, and on Windows 600 MiB, or
+    700 MiB on cards of more than 15 GiB.
+    """
+    if sys.platform != "win32":
+        return Machine.reserved
     return (700 if total_vram > 15 * GIB else 600) * MIB
 
 

@@ -23,9 +23,10 @@ def report_minutes(plan: TimedPlan, listed: bool = True) -> str:
     return "\n".join([*_head(plan), *_choices(plan, listed), *_notes(plan)])
 
 
-def list_choices(plan: TimedPlan) -> list[dict[str, object]]:
+def list_choices(plan: TimedPlan, all_frames: int) -> list[dict[str, object]]:
     """The choices for the canvas: what each is in words, its time, and what to set.
 
+    `all_frames` is what `frames` is set to where nothing of the length is given up.
     `frames`, `area`, `steps`, `cfg` and `segment_frames` are numbers; `model` is the file that is
     planned for; `lora` says whether a step-distilled LoRA belongs to it; `file` names the file that
     has to be written first, or is empty.
@@ -37,6 +38,7 @@ def list_choices(plan: TimedPlan) -> list[dict[str, object]]:
             "says": describe(way, plan),
             "time": span(way.low, way.high),
             **settings_of(way, plan),
+            **({"frames": all_frames} if way.settings.frames == plan.wish.frames else {}),
         }
         for name, way in plan.choices.items()
     ]

@@ -144,3 +144,36 @@ def test_what_a_click_cannot_do_is_said(canvas, comfy_server):
     )
     assert canvas.evaluate(VALUES, [60, ["area"]]) == [1024]
     assert canvas.errors == []
+
+
+ADD_PLAN = """([id, choice]) => {
+    const node = LiteGraph.createNode("SAMAPlan")
+    node.id = id
+    app.graph.add(node)
+    node.onExecuted({ sama_report: ["a report"], sama_choices: [choice] })
+}"""
+INSIDE = """([id, name]) => {
+    const edit = app.graph.getNodeById(id).subgraph.nodes.find(node => node.type.includes("Edit"))
+    return edit.widgets.find(widget => widget.name === name).value
+}"""
+
+
+def test_an_edit_inside_a_subgraph_takes_a_choice_too(either_canvas):
+    """What the subgraph shows is set where it is shown; the rest in the edit itself."""
+    canvas, path = either_canvas, REPO_ROOT / "subgraphs" / "Video Edit (SAMA).json"
+    blueprint = json.loads(path.read_text(encoding="utf-8"))
+    (shown,) = blueprint["nodes"]
+    canvas.open_workflow(blueprint)
+    canvas.evaluate(ADD_PLAN, [PLAN, LONG | {"frames": 0, "steps": 7, "cfg": 2.5}])
+    canvas.evaluate(CLICK, [PLAN, "Use full"])
+    said = canvas.evaluate(SAID, PLAN)
+    assert said[0] == f"Copied to {shown['title']} ({shown['id']}): steps 7, cfg 2.5, frames 0."
+    assert said[1].endswith(": segment_frames 65, area 245760.")
+    assert said[2].startswith("Copied to Load SAMA Model (")
+    assert said[3].startswith("Now connect Load SAMA LoRA")
+    assert canvas.evaluate(VALUES, [shown["id"], ["steps", "cfg"]]) == [7, 2.5]
+    assert canvas.evaluate(INSIDE, [shown["id"], "area"]) == 245760
+    (edit,) = (node for node in canvas.prompt().values() if "Edit" in node["class_type"])
+    taken = {name: edit["inputs"][name] for name in ("steps", "cfg", "segment_frames")}
+    assert taken == {"steps": 7, "cfg": 2.5, "segment_frames": 65}
+    assert canvas.errors == []

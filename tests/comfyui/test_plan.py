@@ -243,9 +243,11 @@ def test_a_video_is_planned_by_its_own_length(comfyui, pack):
         video=video,
         **size,
     )
-    text = comfyui.run(graph.nodes, keep=[node[0]]).check().values[node[0]][0]
+    result = comfyui.run(graph.nodes, keep=[node[0]]).check()
+    text = result.values[node[0]][0]
     assert "\nSAMA Edit Whole Video edits 100 frames in 2 segments of 81.\n" in text
     assert "\nFull: 100 frames of 64x64, in 2 segments of 81, 10 steps, cfg 1.3; " in text
+    assert result.outputs[node[0]]["sama_choices"][0]["frames"] == 0, "all there are"
 
 
 def test_without_minutes_there_are_no_choices(comfyui, pack):

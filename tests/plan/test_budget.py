@@ -1,12 +1,15 @@
 """What stays on the card and what is streamed, by core's rule."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from sama_core.geometry import ClipShape
+from sama_core.plan import machine
 from sama_core.plan.budget import Load, budget
-from sama_core.plan.machine import CPU, GIB, MIB, MPS, OTHER_GPU, Machine, windows_reserve
+from sama_core.plan.cards import name_machine
+from sama_core.plan.machine import CPU, GIB, MIB, MPS, OTHER_GPU, Machine, usual_reserve
 from sama_core.plan.request import Request
 
 from .machines import ESTIMATED
@@ -123,5 +126,8 @@ def test_unknown_ram_is_no_obstacle():
     assert budget(LOAD, replace(ESTIMATED, free_ram=None)).fits
 
 
-def test_windows_keeps_more_free():
-    assert [windows_reserve(size * GIB) // MIB for size in (8, 15, 16)] == [600, 600, 700]
+def test_windows_keeps_more_free(monkeypatch):
+    assert {usual_reserve(size * GIB) // MIB for size in (8, 15, 16)} == {400}
+    monkeypatch.setattr(machine, "sys", SimpleNamespace(platform="win32"))
+    assert [usual_reserve(size * GIB) // MIB for size in (8, 15, 16)] == [600, 600, 700]
+    assert name_machine("RTX 4090").reserved == 700 * MIB

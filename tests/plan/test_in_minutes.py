@@ -112,7 +112,7 @@ def test_quicker_choices_keep_the_weights_of_the_full_one():
 
 def test_time_that_nothing_meets():
     found = plan(0.1)
-    assert found.choices == {} and list_choices(found) == []
+    assert found.choices == {} and list_choices(found, 0) == []
     assert lines(found)[:2] == [
         "SAMA in 0.1 minutes on RTX 4090, 24.0 GiB free",
         "Asked for: 81 frames of 832x480, 50 steps, cfg 5; 1.4 to 2.5 h",
@@ -175,7 +175,7 @@ def test_settings_to_copy():
         "Load SAMA Model: weight_dtype fp8_e4m3fn",
         "Load SAMA LoRA: a step-distilled LoRA, between model and edit",
     ]
-    assert list_choices(made) == [
+    assert list_choices(made, 0) == [
         {
             "name": "Full",
             "model": "sama_14b_ema.safetensors",
@@ -197,6 +197,8 @@ def test_settings_to_copy():
     assert list_settings_by_node(long.choices["draft"], long)[0] == (
         "SAMA Edit Whole Video: frames 420, area 138240, steps 4, cfg 1, segment_frames 81"
     )
+    frames = {choice["name"]: choice["frames"] for choice in list_choices(long, 0)}
+    assert frames == {"Full": 0, "Middle": 0, "Draft": 420}
 
 
 def test_what_the_text_does_not_know_it_says():

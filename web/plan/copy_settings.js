@@ -6,7 +6,7 @@
 import { app } from "../../../scripts/app.js";
 import { noticeChange } from "../shared/changes.js";
 import { ourNodes } from "../shared/our_nodes.js";
-import { widgetOf } from "../shared/room.js";
+import { controlOf, isLinked, originOf } from "../shared/subgraph_border.js";
 
 const WHOLE = "SAMAEditWholeVideo";
 const AT_ONCE = "SAMAEdit";
@@ -52,8 +52,9 @@ export function copySettings(edit, choice) {
     const left = [];
     const set = (node, values, where = "") => {
         for (const [name, value] of Object.entries(values)) {
-            if (node && setValue(node, name, value)) {
-                done.set(node, [...(done.get(node) ?? []), `${name} ${value}`]);
+            const owner = node && setValue(node, name, value);
+            if (owner) {
+                done.set(owner, [...(done.get(owner) ?? []), `${name} ${value}`]);
             } else if (node && isLinked(node, name)) {
                 left.push(`${name} ${value}, where ${nameOf(node)} has it from`);
             } else left.push(`${name} ${value} in ${where || nameOf(node)}`);
@@ -62,14 +63,14 @@ export function copySettings(edit, choice) {
     set(edit, { steps: Number(choice.steps), cfg: Number(choice.cfg) });
     if (kindOf(edit) !== AT_ONCE) set(edit, { segment_frames: Number(choice.segment_frames) });
     set(source, { frames: Number(choice.frames) }, "SAMA Source Video");
-    if (source && widgetOf(source, "fit")?.value === KEEP_SIZE) {
+    if (source && controlOf(source, "fit")?.widget.value === KEEP_SIZE) {
         left.push(
             `area ${choice.area} and a fit other than ${KEEP_SIZE} in ${nameOf(source)}, ` +
                 "which keeps the clip's own size now",
         );
     } else set(source, { area: Number(choice.area) }, "SAMA Source Video");
     const { weight_dtype } = choice;
-    if (weight_dtype && weight_dtype !== (widgetOf(loader, "weight_dtype")?.value ?? "default")) {
+    if (weight_dtype && weight_dtype !== (controlOf(loader, "weight_dtype")?.widget.value ?? "default")) {
         set(loader, { weight_dtype }, "Load SAMA Model");
     }
     noticeChange();
@@ -83,9 +84,10 @@ export function copySettings(edit, choice) {
 
 /** A plan for one file fits no other: its steps, size and time are that model's. */
 function aboutModel(loader, choice) {
-    const { name, value } = widgetOf(loader, "model_name") ?? widgetOf(loader, "unet_name") ?? {};
+    const control = controlOf(loader, "model_name") ?? controlOf(loader, "unet_name");
+    const value = control?.widget.value;
     const same = !value || !choice.model || fileName(value) === fileName(choice.model);
-    if (same || choice.file || isLinked(loader, name)) return [];
+    if (same || choice.file) return [];
     return [`The plan is for ${choice.model}, but ${nameOf(loader)} loads ${value}.`];
 }
 
@@ -122,7 +124,7 @@ function behind(node, input, kinds) {
     const found = [];
     const seen = new Set();
     const follow = (from, slot) => {
-        const origin = from.getInputNode?.(slot);
+        const origin = originOf(from, slot);
         if (!origin || seen.has(origin)) return;
         seen.add(origin);
         if (kinds.includes(kindOf(origin))) found.push(origin);
@@ -134,21 +136,18 @@ function behind(node, input, kinds) {
     return found;
 }
 
-/** Sets a widget as if its control had been used; false where there is none, or a link decides. */
+/**
+ * Sets a value as if its control had been used: the node's own, or the one that a subgraph shows
+ * for it. Returns the node that has the control; null where a link decides, or nothing takes it.
+ */
 function setValue(node, name, value) {
-    const widget = widgetOf(node, name);
-    if (!widget || isLinked(node, name)) return false;
-    const choices = widget.options?.values;
-    if (Array.isArray(choices) && !choices.includes(value)) return false;
-    if (typeof value === "number" && !Number.isFinite(value)) return false;
+    const { owner, widget } = controlOf(node, name) ?? {};
+    const choices = widget?.options?.values;
+    if (!widget || (Array.isArray(choices) && !choices.includes(value))) return null;
+    if (typeof value === "number" && !Number.isFinite(value)) return null;
     widget.value = value;
-    widget.callback?.(value, app.canvas, node);
-    return true;
-}
-
-function isLinked(node, name) {
-    const input = node.inputs?.find((entry) => (entry.widget?.name ?? entry.name) === name);
-    return input?.link != null;
+    widget.callback?.(value, app.canvas, owner);
+    return owner;
 }
 
 function kindOf(node) {

@@ -1,6 +1,5 @@
 """The machine that `run.py plan` plans for: the one here, or a named one."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from typing import Any
 
 from ...errors import InputError, needed
 from ...plan.cards import is_same_card, name_machine, peak
-from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, windows_reserve
+from ...plan.machine import CPU, GIB, MIB, MPS, NVIDIA, Machine, memory, processor, usual_reserve
 from ..progress import LaunchError
 
 
@@ -24,14 +23,14 @@ def _card(options: Namespace) -> Machine:
     if options.vram is not None:
         given = _bytes("--vram", options.vram)
         return Machine(
-            NVIDIA, options.card, given, given, assumed_vram=True, reserved=_reserve(given)
+            NVIDIA, options.card, given, given, assumed_vram=True, reserved=usual_reserve(given)
         )
     here = nvidia_card()
     if options.card and (here is None or _is_another(options.card, here[0])):
         return _find_named(options.card)
     if here is not None:
         name, free, total = here
-        return Machine(NVIDIA, options.card or name, free, total, reserved=_reserve(total))
+        return Machine(NVIDIA, options.card or name, free, total, reserved=usual_reserve(total))
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
     return Machine(MPS) if apple else Machine(CPU, processor())
 
@@ -53,10 +52,9 @@ def _find_named(card: str) -> Machine:
             )
         )
     try:
-        machine = name_machine(card)
+        return name_machine(card)
     except InputError as refused:
         raise LaunchError(f"--{refused}") from refused
-    return replace(machine, reserved=_reserve(machine.total_vram))
 
 
 def _ram(options: Namespace) -> dict[str, Any]:
@@ -83,10 +81,6 @@ def nvidia_card() -> tuple[str, int, int] | None:
         return name.strip(), int(free) * MIB, int(total) * MIB
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
-
-
-def _reserve(total: int) -> int:
-    return windows_reserve(total) if os.name == "nt" else Machine().reserved
 
 
 def _bytes(option: str, gib: float) -> int:
