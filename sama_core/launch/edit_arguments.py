@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from ..released_files import OWN_CFG, OWN_STEPS, SAMA_14B, SAMA_SHAPES
+from ..weights.names import WEIGHT_DTYPES
 from .cluster.slots import USUAL
 from .commands.batch import batch
 from .commands.edit import DEFAULT_INSTRUCTION, DEFAULT_SEED, FITS, area_pixels, edit
@@ -79,7 +80,7 @@ def add_spread(add: Callable) -> None:
 
 
 def add_clip_settings(add: Callable) -> None:
-    """How the picture is fitted, where it may change, and a LoRA."""
+    """How the picture is fitted, where it may change, a LoRA, and the form of the weights."""
     add(
         "--mask",
         metavar="FILE",
@@ -87,6 +88,13 @@ def add_clip_settings(add: Callable) -> None:
     )
     add("--lora", metavar="NAME", help="a LoRA of ComfyUI's models/loras (default: none)")
     add("--lora-strength", type=float, default=1.0, metavar="X", help="of the LoRA (default: 1)")
+    add(
+        "--weight-dtype",
+        choices=WEIGHT_DTYPES,
+        default=WEIGHT_DTYPES[0],
+        help="how the model's weights are stored; fp8 takes half of the memory of bf16 (default: "
+        "as they are in their file)",
+    )
     add(
         "--area",
         type=area,
@@ -152,7 +160,8 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
         help="edit the clips of a folder or a table, on one or more servers",
         epilog="Started again, it does what is missing. Columns of a table: clip, instruction, "
-        "seed, steps, cfg, frames (the first so many), area, fit, lora, lora_strength, mask, fps.",
+        "seed, steps, cfg, frames (the first so many), area, fit, lora, lora_strength, "
+        "weight_dtype, mask, fps.",
     )
     command.set_defaults(run=batch)
     add = command.add_argument

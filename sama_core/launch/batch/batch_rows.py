@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import needed
+from ...weights.names import WEIGHT_DTYPES
 from ..commands.edit import FITS, area_pixels, check_options
 from ..places import VIDEO, shorten_stem
 from ..progress import LaunchError
@@ -57,6 +58,8 @@ class Settings:
     """A LoRA of the server's models/loras."""
     lora_strength: float = 1.0
     """Of the LoRA."""
+    weight_dtype: str = WEIGHT_DTYPES[0]
+    """How the model's weights are stored."""
     mask: str | None = None
     """Path of a picture or video that is white where the edit may change something."""
 
@@ -121,10 +124,15 @@ def _area(text: str) -> int:
         raise ArgumentTypeError("WxH such as 832x480, or a number of pixels from 1024") from None
 
 
-def _fit(text: str) -> str:
-    if text.strip() not in FITS:
-        raise ArgumentTypeError(f"one of {', '.join(FITS)}")
-    return text.strip()
+def _one_of(choices: Iterable[str]) -> Callable[[str], str]:
+    """A reader of words that are listed."""
+
+    def read(text: str) -> str:
+        if text.strip() not in choices:
+            raise ArgumentTypeError(f"one of {', '.join(choices)}")
+        return text.strip()
+
+    return read
 
 
 COLUMNS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -135,9 +143,10 @@ COLUMNS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "frames": ("frames", _whole),
     "first": ("frames", _whole),
     "area": ("area", _area),
-    "fit": ("fit", _fit),
+    "fit": ("fit", _one_of(FITS)),
     "lora": ("lora", str.strip),
     "lora_strength": ("lora_strength", _number(float)),
+    "weight_dtype": ("weight_dtype", _one_of(WEIGHT_DTYPES)),
     "mask": ("mask", str.strip),
 }
 """Column of a table → the setting, and how its text is read. `first` is `frames`' other name."""

@@ -105,6 +105,7 @@ def read_rows(options: Namespace, source: Path, out: Path) -> Found:
         options.fit,
         options.lora,
         options.lora_strength,
+        options.weight_dtype,
         options.mask and os.path.abspath(os.path.expanduser(options.mask)),
     )
     if source.suffix.lower() in TABLES and source.is_file():

@@ -6,6 +6,7 @@ from pathlib import Path
 from ...plan.in_minutes import TimedPlan, TimedSettings
 from ...plan.minutes_text import NAMES, list_settings_by_node, settings_of
 from ...released_files import SAMA_14B, STEP_LORA
+from ...weights.names import WEIGHT_DTYPES
 
 
 def list_commands(plan: TimedPlan, video: Path | None) -> list[str]:
@@ -22,12 +23,10 @@ def list_commands(plan: TimedPlan, video: Path | None) -> list[str]:
 def edit_command(way: TimedSettings, plan: TimedPlan, video: Path | None) -> str:
     """The `run.py edit` with these settings; empty where it has no such settings.
 
-    It cuts long clips into segments of SAMA's own length, and takes the weights as their file has
-    them.
+    It cuts long clips into segments of SAMA's own length, and writes no other file of weights.
     """
     given = settings_of(way, plan)
-    own_segments = given["segment_frames"] == SAMA_14B.frames
-    if not own_segments or given["weight_dtype"] != "default" or given["file"]:
+    if given["segment_frames"] != SAMA_14B.frames or given["file"]:
         return ""
     clip = way.settings.request.clip
     words = ["python3", "run.py", "edit", "--video", str(video or "CLIP.mp4")]
@@ -35,4 +34,6 @@ def edit_command(way: TimedSettings, plan: TimedPlan, video: Path | None) -> str
     words += ["--frames", str(given["frames"]), "--area", f"{clip.width}x{clip.height}"]
     words += ["--steps", str(given["steps"]), "--cfg", f"{given['cfg']:g}"]
     words += ["--lora", STEP_LORA.filename] if given["lora"] else []
+    if given["weight_dtype"] != WEIGHT_DTYPES[0]:
+        words += ["--weight-dtype", str(given["weight_dtype"])]
     return shlex.join(words)

@@ -14,6 +14,7 @@ from .client import Client
 from .mask_graph import READER, add_mask, check_mask
 from .workflow import (
     EDITOR,
+    LOADERS,
     add_lora,
     class_types,
     listed_trio,
@@ -59,6 +60,7 @@ def fill_graph(
     Raises LaunchError if the server lacks the LoRA, or the mask cannot be read.
     """
     set_models(graph, trio)
+    set_inputs(graph, LOADERS[0][0], weight_dtype=options.weight_dtype)
     if options.lora:
         add_lora(graph, client, options.lora, options.lora_strength)
     set_inputs(graph, "LoadVideo", file=uploaded)

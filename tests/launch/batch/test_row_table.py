@@ -42,8 +42,9 @@ def test_tables_of_many_programs(read, tmp_path, content):
 
 def test_every_setting_has_a_column(read, tmp_path):
     content = (
-        "clip;instruction;seed;steps;cfg;frames;area;fit;lora;lora_strength;mask\n"
-        "a.mp4;x;18446744073709551615;12;2,5;9;64x48;letterbox;my.safetensors;0,5;m\\a.png\n"
+        "clip;instruction;seed;steps;cfg;frames;area;fit;lora;lora_strength;weight_dtype;mask\n"
+        "a.mp4;x;18446744073709551615;12;2,5;9;64x48;letterbox;my.safetensors;0,5;fp8_e5m2;"
+        "m\\a.png\n"
     )
     (row,) = read(content).rows
     assert row.settings == Settings(
@@ -56,6 +57,7 @@ def test_every_setting_has_a_column(read, tmp_path):
         "letterbox",
         "my.safetensors",
         0.5,
+        "fp8_e5m2",
         str(tmp_path / "m\\a.png"),
     )
 
@@ -97,6 +99,10 @@ def test_json_lines(read, tmp_path):
         ("clip,instruction,cfg\na,x,nan\n", "column cfg: got nan, needs a number"),
         ("clip,instruction,steps\na,x,-3\n", "line 2 of shots.csv: --steps: got -3, needs 1 or"),
         ("clip,instruction,area\na,x,big\n", "column area: got big, needs WxH"),
+        (
+            "clip,instruction,weight_dtype\na,x,q4\n",
+            "column weight_dtype: got q4, needs one of def",
+        ),
         ("clip,instruction,fit\na,x,tight\n", "column fit: got tight, needs one of crop to bucket"),
         ("clip,instruction\na,make it red, then blue\n", "line 2 of shots.csv: got 3 cells"),
         (b"clip,instruction\na.mp4,gr\xfcn\n", "got a text that is not UTF-8"),

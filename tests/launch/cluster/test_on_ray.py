@@ -39,7 +39,9 @@ def make_clip(path: Path) -> Path:
 def on_one(server, clip: Path) -> Path:
     """The file that SAMA Edit Whole Video gives on one server."""
     graph, client = load_workflow(PACK_ROOT), server.client
-    options = Namespace(**SETTINGS, frames=None, fit=None, lora=None, mask=None)
+    options = Namespace(
+        **SETTINGS, frames=None, fit=None, lora=None, weight_dtype="default", mask=None
+    )
     fill_graph(graph, client, listed_trio(client), client.upload(clip), clip, options)
     set_inputs(graph, EDITOR, segment_frames=SEGMENT)
     entry = server.run(graph)

@@ -119,15 +119,17 @@ def test_options_reach_the_workflow_and_nothing_is_overwritten(run, clip, tmp_pa
     )
 
 
-def test_a_lora_is_put_behind_the_model(run, clip, tmp_path):
+def test_a_lora_is_put_behind_the_model_of_the_wanted_form(run, clip, tmp_path):
     few = ["--video", str(clip), "--steps", "1", "--cfg", "1", "--frames", "1", "--out", "out.mp4"]
     lora = "sama_shapes_anchor.safetensors"
-    assert run(*few, "--lora", lora, "--lora-strength", "0.5")[0] == 0
+    form = ["--weight-dtype", "fp8_e4m3fn"]
+    assert run(*few, "--lora", lora, "--lora-strength", "0.5", *form)[0] == 0
     with av.open(str(tmp_path / "out.mp4")) as container:
         graph = json.loads(container.metadata["prompt"])
     loader = next(key for key, node in graph.items() if node["class_type"] == "SAMALoadModel")
     edit = next(node for node in graph.values() if node["class_type"] == "SAMAEditWholeVideo")
     assert edit["inputs"]["model"] == ["lora", 0]
+    assert graph[loader]["inputs"]["weight_dtype"] == "fp8_e4m3fn"
     assert graph["lora"]["inputs"] == {"model": [loader, 0], "lora_name": lora, "strength": 0.5}
     code, _, error = run(*few, "--lora", "absent.safetensors")
     assert code == 1 and "--lora: got absent.safetensors, needs a file of models/loras: " in error

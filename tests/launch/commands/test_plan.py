@@ -361,9 +361,7 @@ def test_the_command_of_a_choice_is_one_that_edit_takes(run):
 
 
 def test_minutes_for_a_long_video(run, monkeypatch):
-    """Its own length counts, in the segments of SAMA Edit Whole Video; weights as fp8
-    are no setting of `edit`.
-    """
+    """Its own length counts, in the segments of SAMA Edit Whole Video."""
     facts = {"frames": 216_000, "width": 1920, "height": 1080, "fps": "30"}
     monkeypatch.setattr(plan_module, "check_clip", Path)
     monkeypatch.setattr(plan_module, "clip_facts", lambda video, places: facts)
@@ -373,7 +371,9 @@ def test_minutes_for_a_long_video(run, monkeypatch):
     assert "\nFull: 1025 frames of 480x288, in 16 segments of 81, 4 steps, " in out
     assert "To copy, full:\n  SAMA Edit Whole Video: frames 1025, area 138240, steps 4, " in out
     full = out.partition("To copy, full:")[2].partition("To copy, middle:")[0]
-    assert "run.py edit" not in full
+    command = next(line for line in full.splitlines() if "run.py edit" in line)
+    asked = parser().parse_args(shlex.split(command)[2:])
+    assert (asked.frames, asked.weight_dtype) == (1025, "fp8_e4m3fn")
 
 
 def test_minutes_with_a_measured_small_model(run, read_here, monkeypatch):
