@@ -174,7 +174,7 @@ def checksum(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
