@@ -24,8 +24,9 @@ Seen = tuple[int, int, int, int]
 """Device, number, bytes and time of the last change: they differ if another file has taken the
 name."""
 
-_KEY = re.compile(rb"[0-9a-f]{64}\n")
-_TORN_KEY = re.compile(rb"[0-9a-f]{1,64}")
+_KEY = re.compile(rb"[0-9a-f]{64}\r?\n")
+"""How a journal begins. The lines of older ones end in two bytes where Windows wrote them."""
+_TORN_KEY = re.compile(rb"[0-9a-f]{1,64}\r?\Z")
 _HEADER = 8 << 20
 _ONLY_OURS = "Give another name. Only what SAMA Convert Weights wrote itself is ever written over."
 
@@ -192,7 +193,7 @@ def _begins_with(key: re.Pattern[bytes], journal: Path) -> bool:
     if look_at(journal) is None or not _is_plain(journal):
         return False
     with open(journal, "rb") as file:
-        return key.fullmatch(file.read(65)) is not None
+        return key.match(file.read(66)) is not None
 
 
 def _fold(name: str) -> str:

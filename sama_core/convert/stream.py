@@ -74,7 +74,7 @@ def write_resumable(
     """
     part, journal = partial_files(target)
     take_partial(part, journal)
-    with _open_part(part, target) as file, open(journal, "a+", encoding="ascii") as lines:
+    with _open_part(part, target) as file, _open_journal(journal) as lines:
         whole, digest = _whole_pieces(file, lines, layout, key, progress)
         done = len(layout.header) + sum(piece.size for piece in layout.pieces[:whole])
         resumed = done if whole else 0
@@ -132,6 +132,13 @@ def _open_part(part: Path, target: Path) -> Iterator[BinaryIO]:
                 )
             ) from held
         yield file
+
+
+def _open_journal(journal: Path) -> TextIO:
+    """The journal, to read and to add to. Its lines end in the one byte that they are cut off by
+    and known by, on Windows too.
+    """
+    return open(journal, "a+", encoding="ascii", newline="\n")
 
 
 def _whole_pieces(

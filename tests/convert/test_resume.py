@@ -104,6 +104,31 @@ def test_broken_off_again_and_again(source, target, whole):
     assert tries > 3 and target.read_bytes() == expected
 
 
+def open_as_on_windows(file, mode="r", **options):
+    """`open`, with which text that is written has lines that end in two bytes."""
+    if "b" not in mode and mode != "r":
+        options.setdefault("newline", "\r\n")
+    return open(file, mode, **options)
+
+
+def test_it_goes_on_on_windows(source, target, whole, monkeypatch):
+    expected = whole("fp8")
+    monkeypatch.setattr(stream, "open", open_as_on_windows, raising=False)
+    break_off(source, target, "fp8")
+    left = partial_files(target)[0].stat().st_size
+    assert convert(source, target, "fp8").resumed > 0.5 * left
+    assert target.read_bytes() == expected and nothing_left_over(target)
+
+
+def test_what_an_older_version_left_on_windows_is_begun_anew(source, target, whole):
+    expected = whole("fp8")
+    break_off(source, target, "fp8")
+    journal = partial_files(target)[1]
+    journal.write_bytes(journal.read_bytes().replace(b"\n", b"\r\n"))
+    assert convert(source, target, "fp8").resumed == 0
+    assert target.read_bytes() == expected and nothing_left_over(target)
+
+
 @pytest.fixture(scope="module")
 def elsewhere():
     """`elsewhere(source, target, name, **request)`: a conversion in a process of its own; see
