@@ -26,6 +26,7 @@ class OncePerRun:
     def __init__(self, limit_bytes: int = LIMIT_BYTES):
         self._cached: dict[Hashable, Any] = {}
         self._weights: dict[Hashable, list[tuple]] = {}
+        self._read: dict[Hashable, Tensor | None] = {}
         self._left = limit_bytes
 
     def get(
@@ -56,6 +57,7 @@ class OncePerRun:
             self._left -= size
             self._cached[key] = made
             self._weights[key] = [(weakref.ref(weight), _state(weight)) for weight in weights]
+            self._read[key] = of  # Kept, so that no other tensor gets the id in the key.
         return self._cached[key]
 
 

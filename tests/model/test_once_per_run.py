@@ -90,3 +90,21 @@ def test_a_weight_altered_in_mid_run_is_read_again(change):
     assert torch.equal(ask_layer(), factor * before)
     assert torch.equal(ask_layer(), factor * before)
     assert len(calls) == (1 if change == "none" else 2)
+
+
+def test_a_text_in_the_memory_of_an_earlier_one_is_another_text():
+    """Its object may get the id of the one that it replaces."""
+    layer, old = torch.nn.Linear(2, 2, bias=False), []
+    options = {MEMORY: OncePerRun(), "uuids": ["a"]}
+
+    def make() -> torch.Tensor:
+        made = [torch.full((1, 2), float(number)) for number in range(300)]
+        return next((text for text in made if id(text) in old), made[-1])
+
+    with torch.no_grad():
+        for _ in range(3):
+            text = once(options, "text", make, by=(layer,))
+            assert torch.equal(once(options, "k", lambda text=text: text + 1, of=text), text + 1)
+            old.append(id(text))
+            del text
+            layer.weight.mul_(2)
