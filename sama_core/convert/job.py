@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError, ConversionError, needed
 from ..version import VERSION
-from ..weights.checkpoint import transformer_settings
+from ..weights.checkpoint import read_config, transformer_settings
 from .existing import look_at, read_head, refuse_foreign, refuse_namesake
 from .formats import GGUF, Format, check_folder, format_named, partial_files
 from .layouts import (
@@ -206,13 +206,13 @@ def _metadata(source: Source, made: Format, pack: str, **libraries: str) -> dict
 
 def _config(source: Source) -> str:
     """The source's `config` with the head count in it."""
-    try:
-        config = dict(json.loads(source.plan.metadata.get("config", "{}")))
-    except (ValueError, TypeError):
-        config = {}
-    settings = transformer_settings(source.plan.metadata)
+    metadata = source.plan.metadata
+    settings = transformer_settings(metadata)
     return json.dumps(
-        {**config, "transformer": {**settings, "num_heads": source.plan.config.num_heads}}
+        {
+            **read_config(metadata),
+            "transformer": {**settings, "num_heads": source.plan.config.num_heads},
+        }
     )
 
 

@@ -34,14 +34,17 @@ LARGEST = torch.finfo(FLOAT8).max
 
 
 def fp8_scale(chunks: Iterable[Tensor]) -> Tensor:
-    """Scalar float32 scale of a matrix given in chunks; 1 for a matrix of zeros."""
+    """Scalar float32 scale of a matrix given in chunks; 1 for a matrix of zeros, or of values so
+    small that their scale would have no inverse.
+    """
     return _scale_for(chunk.abs().amax() for chunk in chunks)
 
 
 def _scale_for(largest: Iterable[Tensor]) -> Tensor:
     """The scale of a matrix whose chunks have these largest absolute values."""
     most = torch.stack([value.float() for value in largest]).amax()
-    return most / LARGEST if most > 0 else torch.ones(())
+    scale = most / LARGEST
+    return scale if torch.isfinite(1.0 / scale) else torch.ones(())
 
 
 def to_fp8(chunk: Tensor, scale: Tensor) -> Tensor:

@@ -143,14 +143,22 @@ def merged_tensors(files: Iterable[WeightFile]) -> dict[str, Stored]:
     return stored
 
 
+def read_config(metadata: Mapping[str, str] | None) -> dict:
+    """The `config` metadata entry, ComfyUI's place for settings; empty where it cannot be read."""
+    try:
+        return dict(json.loads((metadata or {}).get("config", "{}")))
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
 def transformer_settings(metadata: Mapping[str, str] | None) -> dict:
     """The `transformer` part of the `config` metadata entry, ComfyUI's place for model settings.
 
     SAMA reads `num_heads`, `semantic_tokens` (65) and `area` (pixels the model was made for).
     """
     try:
-        settings = dict(json.loads((metadata or {}).get("config", "{}")).get("transformer", {}))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        settings = dict(read_config(metadata).get("transformer", {}))
+    except (ValueError, TypeError):
         return {}
     return {
         key: settings[key]

@@ -63,6 +63,13 @@ def test_a_float8_matrix_by_hand():
     assert (to_fp8(matrix, scale).float() * scale).tolist() == [[896.0, -3.0], [0.1015625, 0.0]]
 
 
+def test_a_float8_matrix_of_tiny_values_is_zero():
+    """Below 1e-36 the scale would have no inverse, and zeros would become NaN."""
+    matrix = torch.tensor([[1e-37, 0.0]])
+    scale = fp8_scale([matrix])
+    assert scale == 1 and torch.equal(to_fp8(matrix, scale).float(), torch.zeros(1, 2))
+
+
 def test_a_float8_matrix_of_zeros_stays_zero():
     zeros = torch.zeros(4, 4)
     assert fp8_scale([zeros]) == 1 and torch.equal(to_fp8(zeros, fp8_scale([zeros])).float(), zeros)
@@ -233,6 +240,13 @@ def test_a_sources_quantisation_is_not_taken_over(tmp_path, weights):
     stale = write(tmp_path / "stale.safetensors", weights, metadata)
     with safe_open(made(stale, "fp8").target, "pt") as file:
         assert "_quantization_metadata" not in file.metadata()
+
+
+def test_endlessly_nested_settings_are_left_out(tmp_path, weights):
+    nested = {"config": '{"a":' * 50_000 + "1" + "}" * 50_000}
+    path = write(tmp_path / "model.safetensors", weights, nested)
+    with safe_open(made(path, "fp8").target, "pt") as file:
+        assert json.loads(file.metadata()["config"]) == {"transformer": {"num_heads": 1}}
 
 
 def test_gguf_metadata(source):
