@@ -105,7 +105,7 @@ def _read_gguf(path: Path) -> ModelFacts:
         shapes, settings.get("num_heads"), settings.get("semantic_tokens"), path.name
     )
     compare(shapes, model_shapes(config)).raise_if_bad(path.name)
-    return ModelFacts(config, count(path.name, tensors), settings.get("area"))
+    return ModelFacts(config, count(path.name, tensors, gguf=True), settings.get("area"))
 
 
 def to_json(facts: ModelFacts) -> str:

@@ -13,6 +13,7 @@ Measured speeds are calibrations, JSON files of this form:
 
 import json
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,15 +137,16 @@ def read_calibration(path: Path) -> Calibration:
             )
             for point in data["points"]
         )
-        if not points or not all(point.seconds and min(point.seconds) > 0 for point in points):
+        if not points or not all(map(_is_timed, points)):
             raise ValueError("no timed points")
+        threads = data.get("threads")
         return Calibration(
             str(data["card"]),
             str(data["date"]),
             dict(data["versions"]),
             int(data["model"]["width"]),
             str(data["model"]["name"]),
-            data.get("threads"),
+            None if threads is None else int(threads),
             points,
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as broken:
@@ -156,6 +158,10 @@ def read_calibration(path: Path) -> Calibration:
                 "Delete it, or calibrate again.",
             )
         ) from broken
+
+
+def _is_timed(point: Point) -> bool:
+    return bool(point.seconds) and all(0 < seconds < math.inf for seconds in point.seconds)
 
 
 def read_calibrations(*folders: Path) -> list[Calibration]:

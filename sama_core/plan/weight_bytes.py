@@ -125,14 +125,19 @@ def exact_in_gguf(name: str) -> bool:
     return name.startswith(FLOAT32_MODULES) or not name.endswith(".weight") or ".norm" in name
 
 
-def count(name: str, tensors: Iterable[StoredTensor]) -> Weights:
-    """Counts the tensors of one header, or of several: of equal names the last one counts."""
+def count(name: str, tensors: Iterable[StoredTensor], gguf: bool = False) -> Weights:
+    """Counts the tensors of one header, or of several: of equal names the last one counts.
+
+    `gguf` says that they are a GGUF file's, whose 16-bit types do not tell it from others.
+    """
     tensors = list({tensor.name: tensor for tensor in tensors}.values())
     weighing = [tensor for tensor in tensors if not is_quant_key(tensor.name)]
     by_format: Counter[str] = Counter()
     for tensor in weighing:
         by_format[_NAMES.get(tensor.dtype, tensor.dtype)] += tensor.parameters
     major = by_format.most_common(1)[0][0]
+    if gguf and major in _NAMES.values():
+        major = f"GGUF {major}"
     others = [tensor for tensor in weighing if not is_matrix(tensor.name)]
     packed = len(weighing) < len(tensors) or major not in set(_NAMES.values())
     return Weights(

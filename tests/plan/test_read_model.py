@@ -33,6 +33,14 @@ def test_gguf_file_is_read_by_its_header(tmp_path):
     assert 34 * weights.parameters // 32 < weights.stored < path.stat().st_size
 
 
+@pytest.mark.parametrize("kind", ["BF16", "F16"])
+def test_gguf_file_in_16_bit_is_planned_as_gguf(tmp_path, kind):
+    """Its loader has no weight_dtype and no dynamic VRAM."""
+    whole = diffusion_model(torch.Generator().manual_seed(0))
+    weights = read_model(write_gguf(tmp_path / "sama.gguf", whole, kind)).weights
+    assert weights.gguf and weights.memory_bytes("fp8_e4m3fn", 2) == weights.stored
+
+
 def test_delta_with_its_base(tmp_path):
     whole = diffusion_model(torch.Generator().manual_seed(0))
     base = {key: value for key, value in whole.items() if key not in SAMA_KEYS}
@@ -78,15 +86,15 @@ def test_vae_instead_of_a_model():
         read_model(embedded.VAE)
 
 
-def write_gguf(path, tensors):
+def write_gguf(path, tensors, kind="Q8_0"):
     import gguf
 
     writer = gguf.GGUFWriter(path, "wan")
     for name, tensor in tensors.items():
         value = tensor.numpy()
         if value.ndim == 2 and value.shape[1] % 32 == 0:
-            packed = gguf.quants.quantize(value, gguf.GGMLQuantizationType.Q8_0)
-            writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+            stored = gguf.GGMLQuantizationType[kind]
+            writer.add_tensor(name, gguf.quants.quantize(value, stored), raw_dtype=stored)
         elif value.ndim > 4:
             writer.add_array(f"comfy.gguf.orig_shape.{name}", list(value.shape))
             writer.add_tensor(name, value.reshape(value.shape[0], -1))

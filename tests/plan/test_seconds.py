@@ -85,11 +85,25 @@ def test_broken_calibrations_are_refused_by_name(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "points", [[], [point(100)], [point(100, 0.0)], [point(100, -1.0)], [{"tokens": 1}]]
+    "points",
+    [
+        [],
+        [point(100)],
+        [point(100, 0.0)],
+        [point(100, -1.0)],
+        [point(100, float("inf"))],
+        [{"tokens": 1}],
+    ],
 )
 def test_points_must_be_timed(tmp_path, points):
     with pytest.raises(SamaError, match="no readable calibration"):
         read_calibration(write(tmp_path, points=points))
+
+
+def test_threads_that_are_no_number(tmp_path):
+    assert "with 8 threads" in read_calibration(write(tmp_path, threads="8")).source(10)
+    with pytest.raises(SamaError, match="no readable calibration"):
+        read_calibration(write(tmp_path, threads="all"))
 
 
 def test_broken_files_do_not_hide_the_others(tmp_path, caplog):
