@@ -12,6 +12,8 @@ WAN_HEAD_SIZE = 128
 """Head size of every Wan model."""
 DEFAULT_SEMANTIC_TOKENS = 65
 """Semantic tokens of a clip in the released model: 64 local and 1 global. No tensor states it."""
+LARGEST_SIZE = 1 << 20
+"""No size of a model is larger: beyond it tensors have more bytes than can be counted."""
 BLOCK = r"blocks\.\d+"
 """Pattern of the name of a transformer block, as modules and tensors begin with it."""
 
@@ -83,25 +85,22 @@ class DitConfig:
         `num_heads` is `dim / 128`, as in every Wan model, unless given. A size that both a bias
         and a weight state is read from the bias, because quantised formats may pack weights.
         Raises CheckpointError, which names the file `name`, if a tensor that states a size is
-        absent.
+        absent, or states one that no model has.
         """
         try:
-            dim, layers = shapes["head.modulation"][-1], _count_blocks(shapes, name)
-            patch = _read_patch(shapes)
-            return cls(
-                dim=dim,
-                num_heads=num_heads or max(1, dim // WAN_HEAD_SIZE),
-                ffn_dim=shapes["blocks.0.ffn.0.bias"][0],
-                num_layers=layers,
-                text_dim=shapes["text_embedding.0.weight"][1],
-                freq_dim=shapes["time_embedding.0.weight"][1],
-                in_dim=shapes["patch_embedding.weight"][1],
-                out_dim=shapes["head.head.bias"][0] // math.prod(patch),
-                semantic_dim=shapes["semantic_head.proj.bias"][0],
-                semantic_hidden=shapes["siglip_feat_mlp.fc1.bias"][0],
-                semantic_tokens=semantic_tokens or DEFAULT_SEMANTIC_TOKENS,
-                patch=patch,
-            )
+            dim, patch = shapes["head.modulation"][-1], _read_patch(shapes)
+            sizes = {
+                "dim": dim,
+                "ffn_dim": shapes["blocks.0.ffn.0.bias"][0],
+                "num_layers": _count_blocks(shapes, name),
+                "text_dim": shapes["text_embedding.0.weight"][1],
+                "freq_dim": shapes["time_embedding.0.weight"][1],
+                "in_dim": shapes["patch_embedding.weight"][1],
+                "out_dim": shapes["head.head.bias"][0] // max(1, math.prod(patch)),
+                "semantic_dim": shapes["semantic_head.proj.bias"][0],
+                "semantic_hidden": shapes["siglip_feat_mlp.fc1.bias"][0],
+                "semantic_tokens": semantic_tokens or DEFAULT_SEMANTIC_TOKENS,
+            }
         except KeyError as missing:
             raise CheckpointError(
                 needed(
@@ -120,11 +119,28 @@ class DitConfig:
                     "Download the file again; packed formats (GGUF, nf4) need their own loader.",
                 )
             ) from flat
+        _refuse_absurd({**sizes, "patch": math.prod(patch)}, name)
+        return cls(num_heads=num_heads or max(1, dim // WAN_HEAD_SIZE), patch=patch, **sizes)
+
+
+def _refuse_absurd(sizes: Mapping[str, int], name: str) -> None:
+    """CheckpointError for a size that no model has."""
+    absurd = [f"{size} {value}" for size, value in sizes.items() if not 1 <= value <= LARGEST_SIZE]
+    if absurd:
+        raise CheckpointError(
+            needed(
+                name,
+                f"the size {absurd[0]}",
+                f"sizes of 1 to {LARGEST_SIZE:,}",
+                "The file is damaged or no model: download it again.",
+            )
+        )
 
 
 def _count_blocks(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
     """Transformer blocks. Raises CheckpointError for more blocks than tensors."""
-    blocks = [name.split(".")[1] for name in shapes if re.match(rf"{BLOCK}\.", name)]
+    # Of a number without end the beginning tells enough: Python reads no more than 4300 digits.
+    blocks = [name.split(".")[1][:9] for name in shapes if re.match(rf"{BLOCK}\.", name)]
     layers = 1 + max(map(int, blocks), default=-1)
     if layers > len(shapes):
         raise CheckpointError(

@@ -242,6 +242,7 @@ def _what_it_is(path: Path) -> str | None:
 
 def _place(entry: dict, data: int) -> Place:
     first, last = entry["data_offsets"]
+    _refuse_odd_numbers("data_offsets", (first, last))
     return Place(str(entry["dtype"]), data + first, last - first)
 
 
@@ -250,6 +251,7 @@ def _check_places(shapes: Mapping[str, tuple], places: Mapping[str, Place], data
     say.
     """
     for key, place in places.items():
+        _refuse_odd_numbers(f"{key} of shape", shapes[key])
         bits = _BITS.get(place.dtype)
         if bits is not None and place.size * 8 != math.prod(shapes[key]) * bits:
             raise ValueError(
@@ -260,6 +262,12 @@ def _check_places(shapes: Mapping[str, tuple], places: Mapping[str, Place], data
         if place.start != end:
             raise ValueError(f"{abs(place.start - end)} bytes that belong to no tensor or to two")
         end += place.size
+
+
+def _refuse_odd_numbers(what: str, numbers: tuple) -> None:
+    """ValueError for what JSON allows and no size or place is: fractions, true, less than 0."""
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"{what} {list(numbers)}")
 
 
 def _refuse_twins(path: Path, names: Iterable[str]) -> None:
@@ -294,7 +302,8 @@ def shard_paths(path: str | Path) -> list[Path]:
     """
     path = Path(path)
     if path.is_dir():
-        found = sorted(path.glob("*.safetensors"))
+        # Hidden files are macOS's notes beside them (._NAME), and others' unfinished ones.
+        found = sorted(file for file in path.glob("*.safetensors") if not file.name.startswith("."))
         if not found:
             raise CheckpointError(
                 needed(

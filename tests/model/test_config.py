@@ -155,3 +155,27 @@ def test_packed_weights_do_not_mislead_where_a_bias_tells_the_size():
         for key, shape in model_shapes(SMALL).items()
     }
     assert DitConfig.from_shapes(packed) == SMALL
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "size"),
+    [
+        ("head.modulation", (1, 2, 0), "dim 0"),
+        ("head.modulation", (0, 2, 10**19), "dim 10000000000000000000"),
+        ("text_embedding.0.weight", (256, 0), "text_dim 0"),
+        ("text_embedding.0.weight", (0, 10**12), "text_dim 1000000000000"),
+        ("patch_embedding.weight", (256, 12, 0, 2, 2), "patch 0"),
+        ("head.head.bias", (3,), "out_dim 0"),
+    ],
+)
+def test_a_size_that_no_model_has_is_named(key, shape, size):
+    """An empty tensor may state any size, and takes no room in the file."""
+    with pytest.raises(CheckpointError, match=f"got the size {size}, needs sizes of 1 to 1,048,5"):
+        DitConfig.from_shapes({**model_shapes(SMALL), key: shape})
+
+
+def test_a_block_number_without_end():
+    """Python reads no number of so many digits."""
+    shapes = {**model_shapes(SMALL), f"blocks.{'9' * 5000}.norm3.bias": (256,)}
+    with pytest.raises(CheckpointError, match="got a block 999999999 in a file of"):
+        DitConfig.from_shapes(shapes)

@@ -289,6 +289,12 @@ NOT_SAFETENSORS = {
     "a deeply nested header": framed(b"[" * 100_000),
     "an entry without offsets": framed(b'{"a":{"dtype":"F32","shape":[1]}}'),
     "an entry with one offset": framed(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}}'),
+    "a shape of fractions": framed(b'{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}')
+    + bytes(4),
+    "a shape below zero": framed(b'{"a":{"dtype":"F32","shape":[-1,-1],"data_offsets":[0,4]}}')
+    + bytes(4),
+    "a fraction of an offset": framed(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0.0,4.0]}}')
+    + bytes(4),
     "an offset of text": framed(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":["0","4"]}}'),
 }
 
@@ -701,6 +707,19 @@ def test_delta_over_base(delta, shards, weights, wan, names, pick):
             assert torch.equal(
                 value, weights[key] if key in wan else weights[key].bfloat16().float()
             )
+
+
+@pytest.mark.parametrize(
+    "note", ["._wan.safetensors", ".wan.safetensors.0123456789ab.part.safetensors"]
+)
+def test_hidden_files_in_a_folder_are_no_shards(delta, shards, note):
+    """macOS writes them beside every file on disks of other systems."""
+    (wan_file,) = shards("wan.safetensors")
+    wan_file.with_name(note).write_bytes(b"\0\5\x16\7" * 100)
+    assert [file.path for file in plan_checkpoint(delta, wan_file.parent).files] == [
+        wan_file,
+        delta,
+    ]
 
 
 def test_delta_alone_asks_for_the_base(delta):
