@@ -25,7 +25,7 @@ Seen = tuple[int, int, int, int]
 name."""
 
 _KEY = re.compile(rb"[0-9a-f]{64}\r?\n")
-"""How a journal begins. The lines of older ones end in two bytes where Windows wrote them."""
+"""How a journal begins. On Windows the lines of 0.1.0 end in two bytes."""
 _TORN_KEY = re.compile(rb"[0-9a-f]{1,64}\r?\Z")
 _HEADER = 8 << 20
 _ONLY_OURS = "Give another name. Only what SAMA Convert Weights wrote itself is ever written over."

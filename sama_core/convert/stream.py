@@ -150,7 +150,8 @@ def _whole_pieces(
     """
     digest = hashlib.sha256(layout.header)
     lines.seek(0)
-    first, *sums = lines.read().split("\n")
+    written = lines.read()
+    first, *sums = written.replace("\r\n", "\n").split("\n")
     header = file.read(len(layout.header))
     if first != key or blank_out(header) != layout.header:
         return 0, digest
@@ -164,7 +165,11 @@ def _whole_pieces(
         if left or f"{crc:08x}" != expected:
             break
         digest, whole, position = ahead, whole + 1, position + piece.size
-    lines.truncate(sum(len(line) + 1 for line in [key, *sums[:whole]]))
+    kept = "".join(f"{line}\n" for line in [key, *sums[:whole]])
+    lines.truncate(len(kept) if written.startswith(kept) else 0)
+    if not written.startswith(kept):  # 0.1.0 on Windows
+        lines.write(kept)
+        lines.flush()
     return whole, digest
 
 
