@@ -1,7 +1,6 @@
 """A ComfyUI to edit on: the user's, one that was left running, or one that is started."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +36,6 @@ class Place:
         """Removes what one edit left in folders of ours; elsewhere nothing."""
         if self.folder is None:
             return
-        # Folders of jobs that nobody has touched for days are taken for left ones.
-        os.utime(self.folder)
         for path in (
             *([self.folder / "input" / uploaded] if uploaded else []),
             *(self.folder / file.type / file.subfolder / file.filename for file in outputs),

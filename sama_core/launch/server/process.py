@@ -6,14 +6,16 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from ...errors import needed
 from ...version import KEPT_ID
+from ...weights.write import whole_file
 from ..places import PACK_NAME, Places, clean_env
 from ..progress import LaunchError, with_log
 from ..setup.comfyui_source import ComfyUI
@@ -27,7 +29,10 @@ STOP_SECONDS = 10
 ASK_SECONDS = 0.05
 """Between two questions whether a server that starts answers."""
 OLD_JOB_SECONDS = 2 * 24 * 3600
-"""Folders of jobs that are older were left by killed commands and are deleted."""
+"""Folders of jobs that nobody has touched for so long were left by killed commands and are deleted.
+"""
+TOUCH_SECONDS = 3600
+"""Time from one touch of the folder of a running job to the next: an edit may take days."""
 
 
 class Server:
@@ -249,11 +254,14 @@ def server_options(places: Places, comfyui: ComfyUI) -> list[str]:
     folders = {name: f"models/{name}" for name in MODEL_FOLDERS}
     folders["diffusion_models"] += "\nmodels/unet"
     folders["text_encoders"] += "\nmodels/clip"
-    config = places.base / "extra_model_paths.yaml"
-    # JSON is YAML.
-    config.write_text(
-        json.dumps({"comfyui": {"base_path": str(comfyui.folder), **folders}}), encoding="utf-8"
-    )
+    # One for each ComfyUI: a server of another one may be reading its own now.
+    config = places.base / f"extra_model_paths-{comfyui.name()}.yaml"
+    with whole_file(config) as part:
+        # JSON is YAML.
+        part.write_text(
+            json.dumps({"comfyui": {"base_path": str(comfyui.folder), **folders}}),
+            encoding="utf-8",
+        )
     return [*options, "--extra-model-paths-config", str(config)]
 
 
@@ -265,14 +273,35 @@ def job_folder(places: Places) -> Iterator[Path]:
     """
     places.jobs.mkdir(parents=True, exist_ok=True)
     for old in places.jobs.iterdir():
-        if time.time() - old.stat().st_mtime > OLD_JOB_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another command has just ended
+            if time.time() - old.stat().st_mtime > OLD_JOB_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="edit-", dir=places.jobs))
     try:
         make_folders(folder)
-        yield folder
+        with _touched(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _touched(folder: Path) -> Iterator[None]:
+    """Shows other commands, now and then, that the folder of a job is in use."""
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.wait(TOUCH_SECONDS):
+            with suppress(OSError):
+                os.utime(folder)
+
+    thread = threading.Thread(target=touch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def make_folders(folder: Path) -> None:

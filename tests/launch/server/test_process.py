@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,15 @@ def test_the_artists_own_models_are_found(places, tmp_path):
     assert config["diffusion_models"].split("\n") == ["models/diffusion_models", "models/unet"]
 
 
+def test_two_comfyuis_at_once_have_each_their_own_models(places, tmp_path):
+    prepare_base(places)
+    first, second = (tmp_path / name for name in "ab")
+    options = server_options(places, ComfyUI(first, fetched=False))
+    server_options(places, ComfyUI(second, fetched=False))
+    config = json.loads(Path(options[-1]).read_text())["comfyui"]
+    assert config["base_path"] == str(first)
+
+
 def test_a_jobs_folder_is_gone_afterwards_and_old_ones_are_swept(places):
     old = places.jobs / "edit-old"
     old.mkdir(parents=True)
@@ -156,3 +166,22 @@ def test_a_jobs_folder_is_gone_afterwards_and_old_ones_are_swept(places):
         assert (folder / "output").is_dir() and not old.exists()
         raise KeyboardInterrupt
     assert list(places.jobs.iterdir()) == []
+
+
+def test_the_folder_of_a_job_that_takes_days_is_kept(places, monkeypatch):
+    monkeypatch.setattr(server, "TOUCH_SECONDS", 0.01)
+    with job_folder(places) as running:
+        os.utime(running, (0, 0))
+        until = time.monotonic() + 20
+        while not running.stat().st_mtime and time.monotonic() < until:
+            time.sleep(0.01)
+        with job_folder(places):
+            assert (running / "input").is_dir()
+    assert list(places.jobs.iterdir()) == []
+
+
+def test_a_job_that_ends_while_another_begins_is_no_error(places, monkeypatch):
+    gone = places.jobs / "edit-gone"
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([gone]))
+    with job_folder(places) as folder:
+        assert folder.is_dir()
