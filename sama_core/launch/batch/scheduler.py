@@ -102,6 +102,7 @@ class Scheduler:
     _changed: Condition = field(default_factory=Condition)
     _stopping: bool = False
     _answered: float = 0.0
+    _broken: Exception | None = None
 
     @property
     def rest(self) -> list[Any]:
@@ -109,7 +110,10 @@ class Scheduler:
         return [job for job, _ in self._waiting] + [flight.job for flight in self._flights]
 
     def run(self, jobs: Iterable[Any]) -> None:
-        """Does all jobs; on Ctrl-C stops what is under way and raises KeyboardInterrupt."""
+        """Does all jobs; on Ctrl-C stops what is under way and raises KeyboardInterrupt.
+
+        What `ended` or `say` raises, such as BrokenPipeError behind `| head`, ends it, too.
+        """
         self._waiting.extend((job, 0) for job in jobs)
         self._answered = time.monotonic()
         threads = [
@@ -129,6 +133,8 @@ class Scheduler:
                 thread.join(max(0.0, until - time.monotonic()))
             for worker in self.workers:
                 worker.close()
+        if self._broken:
+            raise self._broken
 
     def add(self, jobs: Iterable[Any]) -> None:
         """Puts jobs before those that wait; may be called while it runs, by `ended` too."""
@@ -165,6 +171,15 @@ class Scheduler:
 
     def _serve(self, number: int, worker: Worker) -> None:
         """One worker's thread."""
+        try:
+            self._work_on(number, worker)
+        except Exception as broken:
+            with self._changed:
+                self._broken, self._stopping = broken, True
+                self._changed.notify_all()
+
+    def _work_on(self, number: int, worker: Worker) -> None:
+        """Takes jobs and does them until all is over, or the worker is not used any more."""
         while self._wait_for_job():
             place = self._connect(number, worker) if number not in self._retired else None
             if number in self._retired:

@@ -148,3 +148,15 @@ def test_jobs_that_follow_come_before_those_that_wait():
     scheduler = Scheduler([Fake("one")], lambda flight: None, end, print, pause=0.01)
     scheduler.run(["a", "b"])
     assert done == ["a", "a1", "b"] and scheduler.rest == []
+
+
+def test_what_cannot_be_told_ends_everything():
+    """As where nobody reads what is printed: the other jobs are left, and nothing waits for ever."""
+
+    def end(flight, result, failed):
+        raise BrokenPipeError
+
+    scheduler = Scheduler([Fake("a"), Fake("b")], lambda flight: None, end, print, pause=0.01)
+    with pytest.raises(BrokenPipeError):
+        scheduler.run(range(9))
+    assert len(scheduler.rest) >= 7
