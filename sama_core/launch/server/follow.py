@@ -91,7 +91,8 @@ class Follower:
             if entry is not None:
                 self._raise_if_failed(entry)
                 return entry
-            if self.cut_off:
+            # A silent connection may be one whose other end is gone, behind a router or a tunnel.
+            if self.cut_off or (message is None and self.server is None):
                 self._raise_if_forgotten(prompt_id)
 
     def _entry(self, prompt_id: str) -> dict | None:
@@ -132,7 +133,9 @@ class Follower:
             self._show_text(message.data)
             return False
         content = json.loads(message.data)
-        kind, data = content.get("type"), content.get("data") or {}
+        kind, data = content.get("type"), content.get("data")
+        if not isinstance(data, dict):
+            return False  # another pack's message
         if kind == "status" and self.node is None:
             waiting = data.get("status", {}).get("exec_info", {}).get("queue_remaining", 0)
             if waiting > 1:

@@ -8,7 +8,7 @@ import pytest
 
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server import follow
-from sama_core.launch.server.client import Output, Unreachable
+from sama_core.launch.server.client import Lost, Output, Unreachable
 from sama_core.launch.server.follow import Follower, node_failure, saved_file
 from sama_core.launch.server.websocket import BINARY, TEXT, Closed, Message
 
@@ -183,6 +183,7 @@ def test_other_peoples_work_is_not_ours():
             told("execution_error", **other),
             Message(BINARY, b"\0\0\0\1preview"),
             Message(BINARY, b""),
+            *(Message(TEXT, json.dumps({"type": "pack", "data": x}).encode()) for x in ([1], "a")),
             told("execution_success"),
         ],
         DONE,
@@ -219,6 +220,14 @@ def test_messages_that_never_come_are_made_up_for_by_the_history():
 
 def test_a_broken_connection_is_made_up_for_by_the_history():
     assert run([told("executing", node="6"), Closed("gone"), Closed("gone")], None, DONE)[0] is DONE
+
+
+def test_a_silent_server_that_forgot_the_edit_is_told():
+    """It was started again, and the router between forgot the connection: nothing ever comes."""
+    client = Client(None)
+    client.queued = False
+    with pytest.raises(Lost, match="started again in the middle"):
+        Follower(client, Socket([]), GRAPH, Stages(io.StringIO())).wait("mine")
 
 
 def test_our_server_that_ended_is_told():
