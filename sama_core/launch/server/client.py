@@ -19,6 +19,8 @@ from .websocket import WebSocket
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
+LOOK_SECONDS = 5.0
+"""For the question whether a ComfyUI is there."""
 STATS_PATH, QUEUE_PATH = "/system_stats", "/prompt"
 
 # A proxy that is set for the internet is not used: the server is most often on this network.
@@ -27,6 +29,10 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 class Unreachable(LaunchError):
     """No ComfyUI answered."""
+
+
+class Silent(Unreachable):
+    """Something takes connections at the address, but did not answer in time."""
 
 
 class Lost(Unreachable):
@@ -69,13 +75,13 @@ class Client:
     def is_reached(self) -> bool:
         """Whether a ComfyUI answers at the address."""
         try:
-            return "system" in self._json(STATS_PATH, timeout=5)
+            return "system" in self._json(STATS_PATH, timeout=LOOK_SECONDS)
         except LaunchError:
             return False
 
-    def check(self) -> None:
-        """Raises LaunchError unless a ComfyUI answers at the address."""
-        if "system" not in self._json(STATS_PATH):
+    def check(self, timeout: float = TIMEOUT) -> None:
+        """Raises LaunchError unless a ComfyUI answers at the address within `timeout` seconds."""
+        if "system" not in self._json(STATS_PATH, timeout):
             raise self._no_comfyui()
 
     def stats(self) -> dict:
@@ -256,7 +262,8 @@ class Client:
         )
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(
+        is_late = isinstance(getattr(error, "reason", error), TimeoutError)
+        return (Silent if is_late else Unreachable)(
             needed(
                 f"server at {self.url}",
                 f"no answer ({_reason(error)})",

@@ -22,7 +22,8 @@ from ...weights.write import whole_file
 from ..places import Places
 from ..progress import LaunchError, Stages
 from ..setup.comfyui_source import ComfyUI
-from .client import Client
+from ..setup.steps import only_one
+from .client import LOOK_SECONDS, Client, Silent, Unreachable
 from .process import (
     STOP_SECONDS,
     Server,
@@ -32,7 +33,7 @@ from .process import (
     server_options,
 )
 
-RECORD = "kept_server.json"
+RECORD, LOCK = "kept_server.json", "kept_server.lock"
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,29 @@ class Kept:
     """Its log."""
 
     def answers(self) -> bool:
-        """Whether the server at the address is the one of the record."""
+        """Whether the server at the address is the one of the record.
+
+        Raises Unreachable while it cannot be known: something there does not answer in time, and a
+        process of the record's number runs.
+        """
         client = Client(self.url)
-        if not client.is_reached():
-            return False
-        with contextlib.suppress(LaunchError):
+        try:
+            client.check(LOOK_SECONDS)
             return (client.pack() or {}).get("id") == self.id
-        return False
+        except Silent as silent:
+            if not _runs(self.pid):
+                return False
+            raise Unreachable(
+                needed(
+                    f"ComfyUI at {self.url}, which was left running",
+                    f"no answer within {LOOK_SECONDS:g} s",
+                    "one that answers",
+                    "It may be busy: run the same command again in a while, or end its process, "
+                    f"number {self.pid}.",
+                )
+            ) from silent
+        except LaunchError:
+            return False
 
 
 def read_record(places: Places) -> Kept | None:
@@ -76,7 +93,7 @@ def find_kept(places: Places, comfyui: ComfyUI, say: Callable[[str], None]) -> K
     """The server that was left running, if it is usable; a stale record is removed.
 
     One with another version of the pack is ended. Raises LaunchError if it runs another ComfyUI
-    than the one that is asked for.
+    than the one that is asked for, and Unreachable if it is too busy to answer.
     """
     kept = read_record(places)
     if kept is None:
@@ -108,8 +125,24 @@ def start_kept(
 ) -> Kept:
     """Starts a server that goes on running, and writes its record; calls `meanwhile` beside it.
 
-    Raises LaunchError if it does not start; then none is left.
+    One that another command has just started is taken instead. Raises LaunchError if it does not
+    start; then none is left.
     """
+
+    def wait() -> None:
+        stages.say("Another command is starting ComfyUI; waiting for it.")
+
+    with only_one(places.runtime / LOCK, wait):
+        kept = find_kept(places, comfyui, stages.say)
+        if kept is not None:
+            meanwhile()
+            return kept
+        return _start(comfyui, places, stages, meanwhile)
+
+
+def _start(
+    comfyui: ComfyUI, places: Places, stages: Stages, meanwhile: Callable[[], None]
+) -> Kept:
     prepare_base(places)
     mark = uuid.uuid4().hex
     folder = places.runtime / "kept" / mark[:12]
@@ -140,7 +173,10 @@ def start_kept(
 
 
 def stop_kept(places: Places) -> str | None:
-    """Ends the server that was left running and returns its address; None if there is none."""
+    """Ends the server that was left running and returns its address; None if there is none.
+
+    Raises Unreachable if it is too busy to answer.
+    """
     kept = read_record(places)
     if kept is None or not kept.answers():
         if kept:
@@ -157,10 +193,23 @@ def _end(kept: Kept) -> None:
         os.kill(kept.pid, signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
         while time.monotonic() < until:
-            if not kept.answers():
-                return
+            with contextlib.suppress(Unreachable):
+                if not kept.answers():
+                    return
             time.sleep(0.1)
         os.kill(kept.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this number runs; True where a system has no way to ask."""
+    if os.name == "posix":
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True
+    return True
 
 
 def _clear(places: Places, kept: Kept) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from sama_core.launch.cli import main
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server import kept as kept_module
+from sama_core.launch.server.client import Unreachable
 from sama_core.launch.server.comfy_place import own_place
 from sama_core.launch.server.kept import find_kept, read_record, start_kept, stop_kept
 from sama_core.launch.setup.comfyui_source import ComfyUI
@@ -98,6 +100,31 @@ def test_another_server_at_its_address_is_left_alone(kept, comfyui, places):
     assert find_kept(places, comfyui, print) is None and stop_kept(places) is None
     assert kept.answers()
     os.kill(kept.pid, signal.SIGKILL)
+
+
+def test_a_busy_one_is_neither_forgotten_nor_replaced(kept, comfyui, places, monkeypatch):
+    monkeypatch.setattr(kept_module, "LOOK_SECONDS", 0.3)
+    os.kill(kept.pid, signal.SIGSTOP)
+    try:
+        for ask in (lambda: find_kept(places, comfyui, print), lambda: stop_kept(places)):
+            with pytest.raises(Unreachable, match=f"end its process, number {kept.pid}"):
+                ask()
+        assert read_record(places) == kept and Path(kept.folder).is_dir()
+    finally:
+        os.kill(kept.pid, signal.SIGCONT)
+    assert find_kept(places, comfyui, print) == kept
+
+
+def test_two_that_start_at_once_leave_one(comfyui, places):
+    """The other one would have no record, and nothing would ever end it."""
+    with ThreadPoolExecutor(2) as both:
+        starts = [both.submit(start_kept, comfyui, places, Stages(io.StringIO())) for _ in "ab"]
+        first, second = (start.result() for start in starts)
+    try:
+        assert first == second == read_record(places)
+    finally:
+        for one in {first, second}:
+            os.kill(one.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[]", '{"url": 1}'])
