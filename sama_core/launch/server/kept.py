@@ -66,7 +66,7 @@ class Kept:
             client.check(LOOK_SECONDS)
             return (client.pack() or {}).get("id") == self.id
         except Silent as silent:
-            if not _runs(self.pid):
+            if not _is_running(self.pid):
                 return False
             raise Unreachable(
                 needed(
@@ -140,9 +140,7 @@ def start_kept(
         return _start(comfyui, places, stages, meanwhile)
 
 
-def _start(
-    comfyui: ComfyUI, places: Places, stages: Stages, meanwhile: Callable[[], None]
-) -> Kept:
+def _start(comfyui: ComfyUI, places: Places, stages: Stages, meanwhile: Callable[[], None]) -> Kept:
     prepare_base(places)
     mark = uuid.uuid4().hex
     folder = places.runtime / "kept" / mark[:12]
@@ -200,7 +198,7 @@ def _end(kept: Kept) -> None:
         os.kill(kept.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     """Whether a process of this number runs; True where a system has no way to ask."""
     if os.name == "posix":
         try:

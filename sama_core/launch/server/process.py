@@ -279,14 +279,14 @@ def job_folder(places: Places) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="edit-", dir=places.jobs))
     try:
         make_folders(folder)
-        with _touched(folder):
+        with _keep_touched(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _touched(folder: Path) -> Iterator[None]:
+def _keep_touched(folder: Path) -> Iterator[None]:
     """Shows other commands, now and then, that the folder of a job is in use."""
     over = threading.Event()
 

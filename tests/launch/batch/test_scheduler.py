@@ -151,7 +151,7 @@ def test_jobs_that_follow_come_before_those_that_wait():
 
 
 def test_what_cannot_be_told_ends_everything():
-    """As where nobody reads what is printed: the other jobs are left, and nothing waits for ever."""
+    """As where nobody reads what is printed: the other jobs are left, and it does not hang."""
 
     def end(flight, result, failed):
         raise BrokenPipeError
