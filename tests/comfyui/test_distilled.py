@@ -2,10 +2,13 @@
 not go with them.
 """
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from ..harness.page_scripts import run_script
 from .graphs import output, whole_edit
 
 LIGHTX2V = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
@@ -63,6 +66,18 @@ def test_names_of_released_files(comfyui, name):
 
     family = recognise(name)
     assert (family and family.title) == NAMES[name]
+
+
+def test_the_page_knows_those_with_few_steps_by_the_same_names(tmp_path):
+    """Of AccVid only the guidance is distilled: it takes the steps that a plan has."""
+    told = run_script(
+        tmp_path,
+        f"""
+const {{ DISTILLED }} = await load("plan/copy_settings.js");
+told = {json.dumps(list(NAMES))}.filter((name) => DISTILLED.test(name));
+""",
+    )
+    assert told == [name for name, title in NAMES.items() if title not in (None, "AccVid")]
 
 
 def test_titles_in_the_metadata_count_and_descriptions_do_not(comfyui):

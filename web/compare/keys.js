@@ -3,8 +3,8 @@
  * reach the canvas: Delete would remove the node. What belongs to the whole application goes on.
  */
 
-/** With Ctrl or Cmd: save, open, queue, undo and redo. */
-const OF_THE_APPLICATION = new Set(["s", "o", "z", "y", "enter"]);
+import { isOfTheApplication } from "../shared/keys.js";
+
 const EVENTS = ["keydown", "keyup", "keypress", "copy", "cut", "paste"];
 
 /** What a key does, by the name of a method of the player and its argument. */
@@ -54,12 +54,6 @@ function press(event, player) {
         player[method](argument);
     } else return;
     event.preventDefault();
-}
-
-function isOfTheApplication(event) {
-    return (
-        (event.ctrlKey || event.metaKey) && OF_THE_APPLICATION.has(event.key?.toLowerCase() ?? "")
-    );
 }
 
 /** Whether the element with the focus has a use for this key itself. */

@@ -30,5 +30,6 @@ export function filmFrom(saved) {
         typeof saved.filename === "string" &&
         [saved.width, saved.height, saved.count, saved.fps].every((number) => number > 0) &&
         (saved.times == null || saved.times.length === saved.count);
-    return whole ? saved : null;
+    if (!whole) return null;
+    return { ...saved, remarks: Array.isArray(saved.remarks) ? saved.remarks : [] };
 }

@@ -18,6 +18,8 @@
  * @property {"drawing" | "stopped" | "failed" | "done"} stage
  */
 
+import { isOfTheApplication } from "../shared/keys.js";
+
 /** Pictures up to this many pixels wide are shown as they are, pixel for pixel. */
 const SMALL = 96;
 const EMPTY = "Drafts appear here when the node runs. Click one to use its seed and instruction.";
@@ -190,8 +192,8 @@ export class Sheet {
         this.element.addEventListener(
             "keydown",
             (event) => {
-                if ([" ", "Enter", "Delete", "Backspace"].includes(event.key))
-                    event.stopPropagation();
+                const used = [" ", "Enter", "Delete", "Backspace"].includes(event.key);
+                if (used && !isOfTheApplication(event)) event.stopPropagation();
             },
             { signal },
         );

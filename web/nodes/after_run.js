@@ -10,6 +10,7 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { chain, findNode, isOurs, ourNodes, placeOf } from "../shared/our_nodes.js";
 import { removeWidget } from "../shared/node_box.js";
+import { NodeRules } from "../shared/node_rules.js";
 import { REFUSAL, TEXT, keepSize, keptHeight, restoreSize, widgetOf } from "../shared/room.js";
 
 const PICTURE = "$$canvas-image-preview";
@@ -20,9 +21,12 @@ const ROOM = 190; // pixels that a new one of these has for text and preview
 const DRAWN_MS = 300; // the frontend has drawn a change of a node by then
 
 /** Nodes 2.0 draws previews by itself, and keeps the last one: what ours do is said in CSS. */
-const sheet = new CSSStyleSheet();
-/** Node ids → whether the node is at work. */
-const working = new Map();
+const rules = new NodeRules((node, works) => {
+    const picture = `${node} img.contain-size`;
+    return works
+        ? `${picture} { min-height: ${LEAST}px !important; }`
+        : `${picture}, ${picture} + div { display: none; }`;
+});
 
 app.registerExtension({
     name: "SAMA.AfterRun",
@@ -39,10 +43,13 @@ app.registerExtension({
         });
     },
     setup() {
-        document.adoptedStyleSheets.push(sheet);
+        rules.attach();
         api.addEventListener("progress_state", ({ detail }) => keepSizes(detail.nodes));
         for (const end of ENDS) api.addEventListener(end, () => tidyAll(false));
         api.addEventListener("reconnecting", () => tidyAll(true));
+    },
+    afterConfigureGraph() {
+        rules.refresh();
     },
 });
 
@@ -60,19 +67,8 @@ function keepSizes(states) {
         const node = state === "running" ? findNode(shown ?? id) : null;
         if (!isOurs(node) || keptHeight(node)) continue;
         keepSize(node);
-        if (node.samaGivesWay) styleNodes2(node.id, true);
+        if (node.samaGivesWay) rules.set(node, true);
     }
-}
-
-function styleNodes2(id, works) {
-    working.set(id, works);
-    const rules = [...working].map(([id, works]) => {
-        const picture = `[data-node-id="${id}"] img.contain-size`;
-        return works
-            ? `${picture} { min-height: ${LEAST}px !important; }`
-            : `${picture}, ${picture} + div { display: none; }`;
-    });
-    sheet.replaceSync(rules.join("\n"));
 }
 
 /** Takes out of our nodes what a run has left; `lost`: also text that a lost server cannot blank. */
@@ -90,7 +86,7 @@ function tidy(node, lost) {
         removeWidget(node, picture);
     }
     if (node.samaGivesWay && !node.images?.length) forgetPreview(node);
-    if (working.get(node.id)) styleNodes2(node.id, false);
+    if (rules.get(node)) rules.set(node, false);
 }
 
 /** A graph that an app has hidden would draw the run's last preview when it is shown again. */

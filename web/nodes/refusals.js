@@ -7,7 +7,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { findNode, isOurs } from "../shared/our_nodes.js";
+import { findNode, isOurs, kindOf } from "../shared/our_nodes.js";
 import { addBox, removeWidget } from "../shared/node_box.js";
 import { REFUSAL, keepSize, restoreSize } from "../shared/room.js";
 
@@ -27,7 +27,7 @@ app.registerExtension({
         api.addEventListener("promptQueueing", awaitAnswer);
         api.addEventListener("execution_start", clearAll);
         api.addEventListener("execution_error", ({ detail }) => {
-            if (isOurs(detail?.node_type)) refuse(detail.node_id, detail.exception_message);
+            refuse(detail.node_id, detail.node_type, detail.exception_message);
         });
         setInterval(clearChanged, 400);
     },
@@ -45,8 +45,7 @@ function awaitAnswer() {
         clearInterval(looking);
         clearAll();
         for (const [id, found] of Object.entries(errors)) {
-            if (!isOurs(found.class_type)) continue;
-            refuse(id, [...new Set(found.errors.map(explain))].join("\n"));
+            refuse(id, found.class_type, [...new Set(found.errors.map(explain))].join("\n"));
         }
     }, LOOK_MS);
 }
@@ -65,10 +64,14 @@ function explain({ type, message, details }) {
     return details ? (/^[\w ]+$/.test(details) ? `${message}: ${details}` : details) : message;
 }
 
-/** Shows a message on the node with this execution id. */
-function refuse(id, message) {
+/**
+ * Shows a message on the node of ours with this execution id and kind. Where another workflow was
+ * opened meanwhile, a node with that id may be of another kind.
+ */
+function refuse(id, kind, message) {
     const node = findNode(id);
-    if (!node || typeof node.addDOMWidget !== "function") return;
+    if (!isOurs(kind) || kindOf(node) !== kind) return;
+    if (typeof node.addDOMWidget !== "function") return;
     clear(node);
     const text = String(message ?? "").trim();
     keepSize(node);

@@ -7,7 +7,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { findNode } from "../shared/our_nodes.js";
+import { findNode, isOurs } from "../shared/our_nodes.js";
 import { TEXT, widgetOf } from "../shared/room.js";
 
 const EVENT = "sama.remarks";
@@ -31,14 +31,15 @@ app.registerExtension({
 
 /** What `show_remarks` in `sama_core/comfyui/node_progress.py` sends; an empty text ends a remark. */
 function keep({ node, text }) {
-    if (text) remarks.set(node, { node: findNode(node), text });
+    const shown = findNode(node);
+    if (text && isOurs(shown)) remarks.set(node, { node: shown, text });
     else remarks.delete(node);
 }
 
 /** Only in the very nodes that had them: another workflow may have others with the same ids. */
 function showAgain() {
     for (const [id, { node, text }] of remarks) {
-        if (!node || findNode(id) !== node || widgetOf(node, TEXT)) continue;
+        if (findNode(id) !== node || widgetOf(node, TEXT)) continue;
         api.dispatchCustomEvent(TEXT_EVENT, { nodeId: id, text });
     }
 }

@@ -11,6 +11,7 @@ import { chain, isOurs } from "../shared/our_nodes.js";
 import { CHOICES, showChoices } from "../plan/choices.js";
 import { noticeChange } from "../shared/changes.js";
 import { addBox } from "../shared/node_box.js";
+import { keepPlace } from "../shared/place.js";
 import { fillReport } from "../shared/report_text.js";
 
 const PROPERTY = "sama_report";
@@ -28,6 +29,9 @@ app.registerExtension({
         chain(nodeType.prototype, "onNodeCreated", function () {
             const least = LEAST[nodeData.name] ?? HEIGHT;
             this.samaReport = addBox(this, PROPERTY, least).element;
+            this.samaReport.setAttribute("role", "group");
+            this.samaReport.setAttribute("aria-label", "Report");
+            keepPlace(this, PROPERTY, this.samaReport);
             const height = this.computeSize()[1] + HEIGHT - least;
             this.setSize([Math.max(this.size[0], WIDTH), height]);
             show(this);
@@ -44,8 +48,9 @@ app.registerExtension({
 
 /** Keeps a report with the node, and the choices that belong to it. */
 function keep(node, text, choices) {
-    const changed = node.properties[PROPERTY] !== text;
-    node.properties[PROPERTY] = text.slice(0, MOST);
+    const kept = text.slice(0, MOST);
+    const changed = node.properties[PROPERTY] !== kept;
+    node.properties[PROPERTY] = kept;
     if (choices?.length) node.properties[CHOICES] = choices;
     else delete node.properties[CHOICES];
     show(node);

@@ -9,23 +9,28 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { findNode, isOurs, placeOf } from "../shared/our_nodes.js";
+import { NodeRules } from "../shared/node_rules.js";
 
 const PREVIEW = "b_preview_with_metadata";
 /** Nodes 2.0 draws the preview, and above it what it showed of the output before that was replaced. */
-const sheet = new CSSStyleSheet();
-const done = new Set();
+const done = new NodeRules((node) => `${node} .image-preview { display: none; }`);
 
 app.registerExtension({
     name: "SAMA.SheetAfterPreview",
     setup() {
-        document.adoptedStyleSheets.push(sheet);
+        done.attach();
         api.addEventListener("executed", ({ detail }) => replacePreview(detail));
         api.addEventListener("progress_state", ({ detail }) => {
             for (const [id, { state, display_node_id: shown }] of Object.entries(
                 detail.nodes ?? {},
-            ))
-                if (state === "running" && done.delete(String(shown ?? id))) hideDone();
+            )) {
+                const node = state === "running" ? findNode(shown ?? id) : null;
+                if (node) done.drop(node);
+            }
         });
+    },
+    afterConfigureGraph() {
+        done.refresh();
     },
 });
 
@@ -36,16 +41,8 @@ async function replacePreview({ node, display_node: shown, output }) {
     if (!picture || !isOurs(made) || !app.nodePreviewImages?.[placeOf(made)]?.length) return;
     const reply = await fetch(api.apiURL(`/view?${new URLSearchParams(picture)}`));
     if (!reply.ok) return;
-    done.add(id);
-    hideDone();
+    done.set(made, true);
     const blob = await reply.blob();
     api.dispatchCustomEvent(PREVIEW, { blob, nodeId: id, realNodeId: id, displayNodeId: id });
     app.canvas?.setDirty(true, true);
-}
-
-function hideDone() {
-    const rules = [...done].map(
-        (id) => `[data-node-id="${id.split(":").at(-1)}"] .image-preview { display: none; }`,
-    );
-    sheet.replaceSync(rules.join("\n"));
 }

@@ -22,7 +22,8 @@ export function showChoices(node, choices) {
     const said = document.createElement("div");
     said.className = "sama-said";
     said.setAttribute("role", "status");
-    for (const choice of choices.filter((one) => one?.name)) made.append(...row(node, choice, said));
+    for (const choice of choices.filter((one) => one?.name))
+        made.append(...row(node, choice, said));
     made.append(said);
     return made;
 }

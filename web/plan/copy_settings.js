@@ -5,7 +5,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { noticeChange } from "../shared/changes.js";
-import { ourNodes } from "../shared/our_nodes.js";
+import { kindOf, ourNodes } from "../shared/our_nodes.js";
 import { controlOf, isLinked, originOf } from "../shared/subgraph_border.js";
 
 const WHOLE = "SAMAEditWholeVideo";
@@ -14,8 +14,12 @@ const EDITS = [AT_ONCE, "SAMALongEdit", WHOLE];
 const SOURCES = ["SAMASourceVideo"];
 const LOADERS = ["SAMALoadModel", "UNETLoader"];
 const LORAS = ["SAMALoadLora", "LoraLoaderModelOnly", "LoraLoader"];
-/** Files that are step-distilled LoRAs by their names. */
-const DISTILLED = /distill|lightx2v|caus[-_ ]?vid|fusioni?x|lightning|turbo|\d[-_ ]?steps?/i;
+/** Files that are step-distilled LoRAs by their names; as in `sama_core/comfyui/distilled.py`. */
+export const DISTILLED = new RegExp(
+    "caus[-_ ]?vid|fusioni?x|lightx2v|self[-_ ]?forc|distill|lightning|turbo" +
+        "|(?<![a-z])dmd2?(?![a-z0-9])|(?<!\\d)([1-9]|1[0-2])[-_ ]?steps?(?![a-z]|[-_ ]?\\d)",
+    "i",
+);
 const KEEP_SIZE = "keep size"; // the fit by which `area` decides nothing
 const RUNS = 0; // the mode of a node that is neither muted nor bypassed
 
@@ -70,7 +74,10 @@ export function copySettings(edit, choice) {
         );
     } else set(source, { area: Number(choice.area) }, "SAMA Source Video");
     const { weight_dtype } = choice;
-    if (weight_dtype && weight_dtype !== (controlOf(loader, "weight_dtype")?.widget.value ?? "default")) {
+    if (
+        weight_dtype &&
+        weight_dtype !== (controlOf(loader, "weight_dtype")?.widget.value ?? "default")
+    ) {
         set(loader, { weight_dtype }, "Load SAMA Model");
     }
     noticeChange();
@@ -101,20 +108,24 @@ function aboutWeights(edit, choice) {
     if (choice.file) {
         lines.push(`Write the ${choice.file} file with SAMA Convert Weights, and load it.`);
     }
-    const loras = behind(edit, "model", LORAS).filter((node) => node.mode === RUNS);
-    if (choice.lora && !loras.length) {
+    const distilled = behind(edit, "model", LORAS).find(
+        (node) => node.mode === RUNS && DISTILLED.test(fileName(loraOf(node))),
+    );
+    if (choice.lora && !distilled) {
         lines.push(
             "Now connect Load SAMA LoRA with a step-distilled LoRA between the model and " +
                 `${nameOf(edit)}: without it so few steps give a poor edit.`,
         );
     }
-    const distilled = loras.find((node) =>
-        node.widgets?.some(({ value }) => DISTILLED.test(value)),
-    );
     if (!choice.lora && distilled) {
         lines.push(`Bypass ${nameOf(distilled)}: these steps and cfg are for no distilled LoRA.`);
     }
     return lines;
+}
+
+/** The file of a LoRA loader, also where a subgraph around it shows the choice. */
+function loraOf(node) {
+    return controlOf(node, "lora_name")?.widget.value ?? "";
 }
 
 /** Nodes of these kinds behind an input, nearest first: through links of the input's own type. */
@@ -148,8 +159,4 @@ function setValue(node, name, value) {
     widget.value = value;
     widget.callback?.(value, app.canvas, owner);
     return owner;
-}
-
-function kindOf(node) {
-    return node?.comfyClass ?? node?.type;
 }

@@ -1,8 +1,7 @@
-/** Boxes of HTML in nodes: scrollable, selectable, and gone with their node. */
+/** Boxes of HTML in nodes: scrollable, and their text can be selected. */
 
 import { app } from "../../../scripts/app.js";
-import { chain } from "./our_nodes.js";
-import { leavePlace, takePlace } from "./place.js";
+import { isOfTheApplication } from "./keys.js";
 
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(`
@@ -53,7 +52,9 @@ export function addBox(node, name, height) {
     element.style.setProperty("--sama-box-height", `${height}px`);
     element.dataset.captureWheel = "true"; // Nodes 2.0 leaves the wheel to it while it has focus
     element.addEventListener("wheel", passWheel, { passive: false });
-    element.addEventListener("keydown", (event) => event.stopPropagation());
+    element.addEventListener("keydown", (event) => {
+        if (!isOfTheApplication(event)) event.stopPropagation();
+    });
     element.addEventListener("copy", (event) => event.stopPropagation());
     const widget = node.addDOMWidget(name, name, element, {
         serialize: false,
@@ -64,8 +65,6 @@ export function addBox(node, name, height) {
         margin: 6,
     });
     widget.serialize = false;
-    chain(node, "onAdded", () => takePlace(node, name, element));
-    chain(node, "onRemoved", () => leavePlace(node, name, element));
     return { element, widget };
 }
 

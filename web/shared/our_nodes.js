@@ -4,8 +4,13 @@ import { app } from "../../../scripts/app.js";
 
 /** Whether a node, or a node type's name, is of this pack. */
 export function isOurs(node) {
-    const kind = typeof node === "string" ? node : (node?.comfyClass ?? node?.type);
+    const kind = typeof node === "string" ? node : kindOf(node);
     return typeof kind === "string" && kind.startsWith("SAMA");
+}
+
+/** The name of a node's type, such as "SAMAEdit". */
+export function kindOf(node) {
+    return node?.comfyClass ?? node?.type;
 }
 
 /** Calls `then` after what `object[name]` was, with the same `this` and arguments. */

@@ -6,12 +6,18 @@
  */
 
 import { app } from "../../../scripts/app.js";
-import { placeOf } from "./our_nodes.js";
+import { chain, placeOf } from "./our_nodes.js";
 
 /** When to look whether the frontend has drawn the loaded graph; a busy computer takes seconds. */
 const LOOK_MS = [0, 300, 1000, 3000, 8000];
 /** Graph, node and widget → what held the element of the node that was removed last. */
 const left = new Map();
+
+/** An element of a new node keeps its place for as long as the node is there. */
+export function keepPlace(node, name, element) {
+    chain(node, "onAdded", () => takePlace(node, name, element));
+    chain(node, "onRemoved", () => leavePlace(node, name, element));
+}
 
 /** Remembers what holds an element; call it in `onRemoved`, before the element is taken out. */
 export function leavePlace(node, name, element) {

@@ -1,0 +1,59 @@
+"""Refusals and remarks stand on the node that they are about, and on no other."""
+
+from ..harness.page_scripts import run_script
+
+FAILED = {"node_id": "5", "node_type": "SAMAEdit", "exception_message": "no"}
+
+
+def test_an_error_is_not_shown_on_a_node_of_another_kind(tmp_path):
+    """The run of one workflow fails while another one is open, with a node of the same id."""
+    told = run_script(
+        tmp_path,
+        f"""
+const kinds = ["SAMAEdit", "KSampler", "SAMALoadModel"];
+await load("nodes/refusals.js");
+told = [];
+for (const node of kinds.map((kind) => makeNode(5, kind))) {{
+    open(new Graph("one", node));
+    api.send("execution_error", {FAILED});
+    told.push(node.widgets.map(({{ element }}) => element.textContent));
+}}
+""",
+    )
+    assert told == [["no"], [], []]
+
+
+def test_a_hundred_refusals_leave_nothing_on_a_node(tmp_path):
+    told = run_script(
+        tmp_path,
+        f"""
+const node = makeNode(5, "SAMAEdit");
+open(new Graph("one", node));
+await load("nodes/refusals.js");
+const before = [node.onAdded, node.onRemoved];
+for (let number = 0; number < 100; number += 1) api.send("execution_error", {FAILED});
+told = [node.onAdded === before[0], node.onRemoved === before[1], node.widgets.length];
+""",
+    )
+    assert told == [True, True, 1]
+
+
+def test_a_remark_is_not_handed_to_a_node_of_others(tmp_path):
+    told = run_script(
+        tmp_path,
+        """
+let told_to = [];
+Object.assign(api, { dispatchCustomEvent: (name, { nodeId }) => told_to.push(nodeId) });
+await load("nodes/remarks.js");
+told = [];
+for (const kind of ["KSampler", "SAMASourceVideo"]) {
+    open(new Graph("one", makeNode(5, kind)));
+    api.send("sama.remarks", { node: "5", text: "the rate varies" });
+    api.send("execution_success", {});
+    await new Promise((done) => setTimeout(done, 20));
+    told.push(told_to);
+    told_to = [];
+}
+""",
+    )
+    assert told == [[], ["5"]]
