@@ -27,9 +27,9 @@ def run_script(folder: Path, code: str) -> object:
     (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     main = folder / "main.mjs"
     main.write_text(_WHOLE.replace("CODE", code), encoding="utf-8")
-    done = subprocess.run(
-        [_node(), str(main)], capture_output=True, text=True, encoding="utf-8", timeout=SECONDS
-    )
+    command = [_node(), str(main)]
+    told = {"capture_output": True, "text": True, "encoding": "utf-8"}
+    done = subprocess.run(command, check=False, timeout=SECONDS, **told)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -4,7 +4,8 @@ from ..harness.page_scripts import run_script
 
 PRESS = """
 const keys = [
-    ["Enter"], ["Delete"], ["a", "ctrlKey"], ["Enter", "ctrlKey"], ["S", "metaKey"], ["z", "ctrlKey"],
+    ["Enter"], ["Delete"], ["a", "ctrlKey"],
+    ["Enter", "ctrlKey"], ["S", "metaKey"], ["z", "ctrlKey"],
 ];
 const stopped = (element) => keys.map(
     ([key, held]) => element.give("keydown", { key, [held]: true }).stopped,

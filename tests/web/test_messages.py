@@ -23,6 +23,32 @@ for (const node of kinds.map((kind) => makeNode(5, kind))) {{
     assert told == [["no"], [], []]
 
 
+def test_a_refusal_stays_where_the_rest_of_the_graph_is_run(tmp_path):
+    """Of two results only one can be made; it waits behind another run, and then begins."""
+    told = run_script(
+        tmp_path,
+        """
+const node = makeNode(5, "SAMAEdit");
+node.removeWidget = (widget) => node.widgets.splice(node.widgets.indexOf(widget), 1);
+open(new Graph("one", node));
+const looks = [];
+globalThis.setInterval = (look) => looks.push(look);
+await load("nodes/refusals.js");
+const queue = (lastNodeErrors) => {
+    api.send("promptQueueing");
+    Object.assign(app, { lastNodeErrors });
+    api.send("promptQueued");
+    looks.at(-1)();
+    api.send("execution_start");
+    return node.widgets.map(({ element }) => element.textContent);
+};
+const error = { class_type: "SAMAEdit", errors: [{ message: "empty", details: "" }] };
+told = [queue({ 5: error }), queue(null)];
+""",
+    )
+    assert told == [["empty"], []]
+
+
 def test_a_hundred_refusals_leave_nothing_on_a_node(tmp_path):
     told = run_script(
         tmp_path,

@@ -25,7 +25,7 @@ app.registerExtension({
     name: "SAMA.Refusals",
     setup() {
         api.addEventListener("promptQueueing", awaitAnswer);
-        api.addEventListener("execution_start", clearAll);
+        api.addEventListener("promptQueued", clearCured);
         api.addEventListener("execution_error", ({ detail }) => {
             refuse(detail.node_id, detail.node_type, detail.exception_message);
         });
@@ -102,6 +102,11 @@ function held(node) {
 
 function clearChanged() {
     for (const [node, { held: before }] of refused) if (held(node) !== before) clear(node);
+}
+
+/** A graph may be taken in part: what is left out of the run says why until that is cured. */
+function clearCured() {
+    if (!Object.keys(nodeErrors() ?? {}).length) clearAll();
 }
 
 function clearAll() {
