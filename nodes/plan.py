@@ -19,13 +19,17 @@ from ..sama_core.plan.request import MAX_FRAMES, MAX_SIDE, Request, encoder_size
 from ..sama_core.plan.summary import report, verdict_first
 from ..sama_core.plan.trade_offs import Wish
 from ..sama_core.plan.whole_clip import AskedClip, ask_at_once, ask_in_segments
-from ..sama_core.released_files import release_of
+from ..sama_core.released_files import (
+    DISTILLED_CFG,
+    DISTILLED_STEPS,
+    SAMA_14B,
+    SAMA_SHAPES,
+    release_of,
+)
 from .inputs import (
     CFG,
-    CFG_OF_MODELS,
     NO_BASE,
     STEPS,
-    STEPS_OF_MODELS,
     ClipInfoType,
     base_model_input,
     check_listed,
@@ -186,12 +190,17 @@ class Plan(io.ComfyNode):
                 io.Int.Input(
                     "steps",
                     **STEPS,
-                    tooltip=f"Sampling steps. {STEPS_OF_MODELS}",
+                    tooltip=f"Sampling steps. Default 0, the model's own: {SAMA_14B.steps} for "
+                    f"SAMA-14B, {SAMA_SHAPES.steps} for SAMA-Shapes. For a step-distilled LoRA, "
+                    f"which a plan does not see, set {DISTILLED_STEPS}.",
                 ),
                 io.Float.Input(
                     "cfg",
                     **CFG,
-                    tooltip=f"Guidance. {CFG_OF_MODELS}",
+                    tooltip=f"Guidance. Default -1, the model's own: {SAMA_14B.cfg:g} for "
+                    f"SAMA-14B, {SAMA_SHAPES.cfg:g} for SAMA-Shapes. For a step-distilled LoRA, "
+                    f"which a plan does not see, set {DISTILLED_CFG:g}. At 1 each step runs the "
+                    "model once, not twice.",
                 ),
                 base_model_input(files),
                 io.Combo.Input(

@@ -135,7 +135,12 @@ def add_edit(commands: argparse._SubParsersAction) -> None:
         default=DEFAULT_INSTRUCTION,
         help="what to change (default: %(default)s)",
     )
-    add("--server", metavar="URL", help="a running ComfyUI with the pack (default: one is started)")
+    add(
+        "--server",
+        metavar="URL",
+        help="a running ComfyUI with the pack (default: the one that --keep left, or one is "
+        "started)",
+    )
     add_keep(add)
     add_sampling(command)
     add_seed(add)
@@ -175,7 +180,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         help="a running ComfyUI with the pack; give it several times for several at once "
-        "(default: one is started)",
+        "(default: the one that --keep left, or one is started)",
     )
     add_keep(add)
     add_ray(add)

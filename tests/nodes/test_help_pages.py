@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sama_core.released_files import SAMA_14B, SAMA_SHAPES
+from sama_core.geometry import WAN_21, pad_frame_count
+from sama_core.long.segments import plan_segments
+from sama_core.released_files import DISTILLED_CFG, DISTILLED_STEPS, SAMA_14B, SAMA_SHAPES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "web" / "docs"
@@ -191,6 +193,7 @@ def test_inputs_are_the_schemas_with_their_limits_and_defaults(page, schema_of):
 OWN_SETTINGS = {
     model.name: {"steps": model.steps, "cfg": model.cfg} for model in (SAMA_14B, SAMA_SHAPES)
 }
+DISTILLED = {"steps": DISTILLED_STEPS, "cfg": DISTILLED_CFG}
 
 
 @each_page
@@ -216,7 +219,21 @@ def test_tooltips_name_each_models_own_steps_and_cfg(comfyui, pack, node):
         assert f"Default {default:g}, the model's own: " in tooltip
         said = dict(re.findall(r"(\d+(?:\.\d+)?) for (SAMA-\w+)", tooltip))
         assert said == {f"{own[name]:g}": model for model, own in OWN_SETTINGS.items()}
-        assert {"steps": " 6 ", "cfg": " 1 "}[name] + "with a step-distilled LoRA" in tooltip
+        distilled = f"{DISTILLED[name]:g}"
+        if node == "SAMAPlan":  # its 0 and -1 are the model's own, whatever LoRA the edit will have
+            assert f"step-distilled LoRA, which a plan does not see, set {distilled}." in tooltip
+        else:
+            assert f" {distilled} with a step-distilled LoRA" in tooltip
+
+
+def test_the_disk_that_latents_take_is_what_the_segments_add_up_to():
+    """Of a minute of 832x480, in float32."""
+    page = (DOCS / "SAMAEditWholeVideo.md").read_text(encoding="utf-8")
+    said, fps = map(int, re.findall(r"(\d+) MB of latents for .* at (\d+) frames", page)[0])
+    frames = pad_frame_count(60 * fps)
+    segments = plan_segments(WAN_21.latents_of(frames), WAN_21.latents_of(81), 16 // 4)
+    values = WAN_21.channels * (832 // 8) * (480 // 8) * sum(part.latents for part in segments)
+    assert said == pytest.approx(4 * values / 1e6, rel=0.05)
 
 
 @each_page

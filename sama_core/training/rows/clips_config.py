@@ -13,7 +13,7 @@ RATES = ("refuse", "resample", "frames")
 
 @dataclass(frozen=True)
 class ClipsConfig:
-    """The `[clips]` table of a recipe. A recipe without it reads as version 0.2.0 did: one size,
+    """The `[clips]` table of a recipe. A recipe without it reads as version 0.1.0 did: one size,
     the first frames, pairs frame by frame whatever their rates, nothing kept on disk.
     """
 
