@@ -1,6 +1,8 @@
 """The choices of `run.py plan --minutes`, as settings of nodes and as commands to copy."""
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from ...plan.in_minutes import TimedPlan, TimedSettings
@@ -36,4 +38,9 @@ def edit_command(way: TimedSettings, plan: TimedPlan, video: Path | None) -> str
     words += ["--lora", STEP_LORA.filename] if given["lora"] else []
     if given["weight_dtype"] != WEIGHT_DTYPES[0]:
         words += ["--weight-dtype", str(given["weight_dtype"])]
-    return shlex.join(words)
+    return _join(words)
+
+
+def _join(words: list[str]) -> str:
+    """A command to copy: the shells of Windows take double quotes, those of others single ones."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

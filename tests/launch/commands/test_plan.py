@@ -9,13 +9,14 @@ import subprocess
 import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sama_core import embedded
 from sama_core.launch.cli import main, parser
 from sama_core.launch.commands import plan as plan_module
-from sama_core.launch.commands import planned_machine
+from sama_core.launch.commands import plan_commands, planned_machine
 from sama_core.launch.commands.plan import area_or_size, user_folder
 from sama_core.launch.commands.planned_machine import nvidia_card
 from sama_core.launch.places import PACK_ROOT
@@ -358,6 +359,12 @@ def test_the_command_of_a_choice_is_one_that_edit_takes(run):
     asked = parser().parse_args(shlex.split(command)[2:])
     assert (asked.frames, asked.area, asked.steps, asked.cfg) == (33, 480 * 288, 4, 1)
     assert asked.lora == LORA
+
+
+def test_the_command_has_the_quotes_of_windows_there(run, monkeypatch):
+    """Its cmd takes single ones as letters, and the instruction for three words."""
+    monkeypatch.setattr(plan_commands, "sys", SimpleNamespace(platform="win32"))
+    assert '--instruction "WHAT TO CHANGE" --frames' in run(*MINUTES)[1]
 
 
 def test_minutes_for_a_long_video(run, monkeypatch):
