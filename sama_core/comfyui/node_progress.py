@@ -42,13 +42,14 @@ def find_server():
 def show(text: str, node_id: str | None = None) -> bool:
     """Show `text` in a node; by default in the running one.
 
-    Returns False where there is no node, or no server (tests, scripts).
+    Only the browser that queued the run gets it: in others, nodes have the same ids. Returns False
+    where there is no node, or no server (tests, scripts).
     """
     server = find_server()
     node_id = node_id or _running_node()
     if node_id is None or not hasattr(server, "send_progress_text"):
         return False
-    server.send_progress_text(text, node_id)
+    server.send_progress_text(text, node_id, sid=_client_of(server))
     return True
 
 
@@ -117,7 +118,12 @@ def _forget(node_id: str) -> bool:
 def _tell(node_id: str, remark: str) -> None:
     server = find_server()
     if server is not None:
-        server.send_sync(_EVENT, {"node": node_id, "text": remark})
+        server.send_sync(_EVENT, {"node": node_id, "text": remark}, _client_of(server))
+
+
+def _client_of(server) -> str | None:
+    """Whose run this is; None for a program that gave no name, and then all browsers are told."""
+    return getattr(server, "client_id", None)
 
 
 def _running_node() -> str | None:

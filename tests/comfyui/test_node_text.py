@@ -4,6 +4,7 @@ when it is cured.
 
 import pytest
 
+from ..harness.executor import CLIENT_ID
 from .graphs import output, whole_edit
 from .test_semantics_carried import advanced, lose
 
@@ -119,6 +120,23 @@ def test_the_page_is_told_which_texts_are_remarks(edit):
     edit.nodes[link[0]]["inputs"] |= {"positive": edit.positive, "negative": edit.negative}
     assert told() == [""]
     assert told() == []
+
+
+def test_texts_and_remarks_go_to_the_browser_that_queued_the_run(edit, monkeypatch):
+    """Another browser may show a workflow with a node of the same id."""
+    from protocol import BinaryEventTypes
+
+    server, told = edit.comfyui._server, []
+    send = server.send_sync
+
+    def record(event, data, sid=None):
+        told.append((event, sid))
+        send(event, data, sid)
+
+    monkeypatch.setattr(server, "send_sync", record)
+    assert len(run(edit, edit.ksampler(**without_source(edit)))) == 1
+    for event in ("sama.remarks", BinaryEventTypes.TEXT):
+        assert {sid for sent, sid in told if sent == event} == {CLIENT_ID}
 
 
 def test_a_run_without_fault_sends_nothing(edit):

@@ -88,7 +88,7 @@ def test_hidden_values_may_come_and_go(comfyui, monkeypatch, given):
 
     monkeypatch.setattr(_io.HiddenHolder, "from_dict", classmethod(from_dict))
     monkeypatch.setattr(
-        comfyui._server, "send_progress_text", lambda text, node_id, *later: told.append(node_id)
+        comfyui._server, "send_progress_text", lambda text, node_id, **_sid: told.append(node_id)
     )
     graph = Graph()
     frames = graph.add("EmptyImage", width=100, height=64, batch_size=2, color=255)
