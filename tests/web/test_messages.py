@@ -1,5 +1,7 @@
 """Refusals and remarks stand on the node that they are about, and on no other."""
 
+import pytest
+
 from ..harness.page_scripts import run_script
 
 FAILED = {"node_id": "5", "node_type": "SAMAEdit", "exception_message": "no"}
@@ -23,30 +25,66 @@ for (const node of kinds.map((kind) => makeNode(5, kind))) {{
     assert told == [["no"], [], []]
 
 
-def test_a_refusal_stays_where_the_rest_of_the_graph_is_run(tmp_path):
-    """Of two results only one can be made; it waits behind another run, and then begins."""
-    told = run_script(
-        tmp_path,
-        """
+QUEUE = """
 const node = makeNode(5, "SAMAEdit");
 node.removeWidget = (widget) => node.widgets.splice(node.widgets.indexOf(widget), 1);
 open(new Graph("one", node));
 const looks = [];
 globalThis.setInterval = (look) => looks.push(look);
 await load("nodes/refusals.js");
-const queue = (lastNodeErrors) => {
-    api.send("promptQueueing");
-    Object.assign(app, { lastNodeErrors });
-    api.send("promptQueued");
-    looks.at(-1)();
-    api.send("execution_start");
-    return node.widgets.map(({ element }) => element.textContent);
+const wrong = { 5: { class_type: "SAMAEdit", errors: [{ message: "empty", details: "" }] } };
+const steps = {
+    queue: () => api.send("promptQueueing"),
+    answer: (lastNodeErrors) => { Object.assign(app, { lastNodeErrors }); looks.at(-1)(); },
+    start: () => api.send("execution_start", {}),
 };
-const error = { class_type: "SAMAEdit", errors: [{ message: "empty", details: "" }] };
-told = [queue({ 5: error }), queue(null)];
+const shown = () => node.widgets.map(({ element }) => element.textContent);
+"""
+
+
+def test_a_refusal_stays_where_the_rest_of_the_graph_is_run(tmp_path):
+    """Of two results only one can be made; it waits behind another run, and then begins."""
+    told = run_script(
+        tmp_path,
+        QUEUE
+        + """
+steps.queue();
+steps.answer(wrong);
+steps.start();
+const in_part = shown();
+steps.queue();
+steps.answer(null);
+told = [in_part, shown()];
 """,
     )
     assert told == [["empty"], []]
+
+
+@pytest.mark.parametrize("order", ["start answer", "answer start"])
+def test_a_run_that_begins_takes_earlier_refusals_away(tmp_path, order):
+    """It may begin, and fail, before the frontend knows that it was taken."""
+    told = run_script(
+        tmp_path,
+        QUEUE
+        + f"""
+const error = {FAILED};
+told = [];
+for (const before of [() => steps.answer(wrong), () => api.send("execution_error", error)]) {{
+    steps.queue();
+    before();
+    told.push(shown());
+    steps.queue();
+    for (const step of "{order}".split(" ")) steps[step](null);
+    told.push(shown());
+}}
+steps.queue();
+steps.start();
+api.send("execution_error", error);
+steps.answer(null);
+told.push(shown());
+""",
+    )
+    assert told == [["empty"], [], ["no"], [], ["no"]]
 
 
 def test_a_hundred_refusals_leave_nothing_on_a_node(tmp_path):

@@ -17,7 +17,7 @@ const LETTER = 6.3; // width of a letter in pixels, on average
 const LINE = 18;
 const MOST_HEIGHT = 190;
 
-/** Nodes with a refusal → what they held when it came. */
+/** Nodes with a refusal → what they held when it came, and whether it came of a run. */
 const refused = new Map();
 let looking = 0;
 
@@ -25,9 +25,9 @@ app.registerExtension({
     name: "SAMA.Refusals",
     setup() {
         api.addEventListener("promptQueueing", awaitAnswer);
-        api.addEventListener("promptQueued", clearCured);
+        api.addEventListener("execution_start", () => clearAll(Boolean(nodeErrors())));
         api.addEventListener("execution_error", ({ detail }) => {
-            refuse(detail.node_id, detail.node_type, detail.exception_message);
+            refuse(detail.node_id, detail.node_type, detail.exception_message, true);
         });
         setInterval(clearChanged, 400);
     },
@@ -36,22 +36,24 @@ app.registerExtension({
 /** ComfyUI's answer to a graph has no event of its own: the frontend keeps what was wrong. */
 function awaitAnswer() {
     clearInterval(looking);
-    const before = nodeErrors();
+    let before = nodeErrors();
     const until = Date.now() + WAIT_MS;
     looking = setInterval(() => {
         const errors = nodeErrors();
         if (Date.now() > until) clearInterval(looking);
-        if (!errors || errors === before) return;
-        clearInterval(looking);
-        clearAll();
-        for (const [id, found] of Object.entries(errors)) {
+        if (errors === before) return;
+        before = errors;
+        for (const [node, { ofRun }] of [...refused]) if (errors || !ofRun) clear(node);
+        if (errors) clearInterval(looking);
+        for (const [id, found] of Object.entries(errors ?? {})) {
             refuse(id, found.class_type, [...new Set(found.errors.map(explain))].join("\n"));
         }
     }, LOOK_MS);
 }
 
 function nodeErrors() {
-    return app.lastNodeErrors ?? app.extensionManager?.lastNodeErrors ?? null;
+    const errors = app.lastNodeErrors ?? app.extensionManager?.lastNodeErrors ?? {};
+    return Object.keys(errors).length ? errors : null;
 }
 
 /**
@@ -68,7 +70,7 @@ function explain({ type, message, details }) {
  * Shows a message on the node of ours with this execution id and kind. Where another workflow was
  * opened meanwhile, a node with that id may be of another kind.
  */
-function refuse(id, kind, message) {
+function refuse(id, kind, message, ofRun = false) {
     const node = findNode(id);
     if (!isOurs(kind) || kindOf(node) !== kind) return;
     if (typeof node.addDOMWidget !== "function") return;
@@ -79,7 +81,7 @@ function refuse(id, kind, message) {
     element.classList.add("sama-refusal");
     element.setAttribute("role", "alert");
     element.textContent = text;
-    refused.set(node, { widget, held: held(node) });
+    refused.set(node, { widget, held: held(node), ofRun });
     node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
     node.graph?.setDirtyCanvas?.(true, true);
 }
@@ -104,13 +106,12 @@ function clearChanged() {
     for (const [node, { held: before }] of refused) if (held(node) !== before) clear(node);
 }
 
-/** A graph may be taken in part: what is left out of the run says why until that is cured. */
-function clearCured() {
-    if (!Object.keys(nodeErrors() ?? {}).length) clearAll();
-}
-
-function clearAll() {
-    for (const node of [...refused.keys()]) clear(node);
+/**
+ * When a run begins. A graph may be taken in part: what is left out of the run says why until that
+ * is cured.
+ */
+function clearAll(isInPart) {
+    for (const [node, { ofRun }] of [...refused]) if (ofRun || !isInPart) clear(node);
 }
 
 function clear(node) {
