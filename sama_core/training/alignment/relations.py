@@ -95,9 +95,11 @@ def routed_trd(
         functional.normalize(x.to(dtype), dim=-1) for x in (student, teacher.detach())
     )
     weights = saliency.detach().to(tokens)
-    return _RoutedTrd.apply(
-        tokens, wanted, weights, (router, across), decay, margin, temporal_weight, one_mean
-    )
+    # Under autocast products would be rounded to 3 digits, and the sign of small differences lost.
+    with torch.autocast(tokens.device.type, enabled=False):
+        return _RoutedTrd.apply(
+            tokens, wanted, weights, (router, across), decay, margin, temporal_weight, one_mean
+        )
 
 
 class _RoutedTrd(torch.autograd.Function):

@@ -61,11 +61,13 @@ def describe_attention(
         for row, one in enumerate(real)
         for weights in aligner.read_attention(tokens[row, None], text[row, None], one[None])
     ]
-    return {
-        "focus": torch.stack(focus).mean().item(),
-        "self_entropy_change": _self_entropy(fused) - _self_entropy(tokens),
-        "top3_change": _top_share(fused) - _top_share(tokens),
-    }
+    # Autocast would hand a card's solver of eigenvalues numbers of 16 bit, which it does not take.
+    with torch.autocast(tokens.device.type, enabled=False):
+        return {
+            "focus": torch.stack(focus).mean().item(),
+            "self_entropy_change": _self_entropy(fused) - _self_entropy(tokens),
+            "top3_change": _top_share(fused) - _top_share(tokens),
+        }
 
 
 def _entropy(shares: Tensor) -> Tensor:

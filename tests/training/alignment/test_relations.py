@@ -90,6 +90,18 @@ def test_equals_the_dense_form_in_value_and_gradient(router, options, one_mean):
     assert torch.allclose(*gradients, atol=1e-6, rtol=0) and gradients[0].abs().max() > 1e-3
 
 
+def test_autocast_rounds_nothing():
+    """The trainer's losses are computed under it; differences of relations are small."""
+    draw = torch.Generator().manual_seed(0)
+    teacher = torch.randn(1, 2, 8, 32, generator=draw)
+    student = (teacher + 0.02 * torch.randn(1, 2, 8, 32, generator=draw)).requires_grad_(True)
+    exact = routed_trd(student, teacher)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = routed_trd(student, teacher)
+    assert torch.equal(found, exact)
+    assert torch.equal(*(torch.autograd.grad(loss.sum(), student)[0] for loss in (found, exact)))
+
+
 def test_another_router_across_frames():
     """SARA's row "w/o temporal mask": saliency weighs the pairs within a frame alone."""
     student, teacher = torch.randn(1, 3, 4, 5), torch.randn(1, 3, 4, 5)

@@ -15,6 +15,8 @@ from sama_core.training.alignment.saliency import (
     saliency_losses,
 )
 from sama_core.training.alignment.saliency_diagnostics import (
+    _self_entropy,
+    _top_share,
     describe_attention,
     describe_saliency,
     overlap_of,
@@ -120,6 +122,18 @@ def test_diagnostics_of_attention_by_hand():
     with torch.no_grad():
         aligner.among[0].feed_forward[2].bias.copy_(100 * torch.eye(8)[0])
     assert describe_attention(aligner, tokens, text, real)["self_entropy_change"] > 0.01
+
+
+def test_what_tokens_are_like_is_computed_in_float32_under_autocast():
+    """A card has no eigenvalues of numbers of 16 bit."""
+    torch.manual_seed(0)
+    aligner = SaliencyAligner(8, 4, heads=2, blocks=(1, 1), hidden=8)
+    tokens, text, real = torch.randn(1, 6, 8), torch.randn(1, 4, 4), torch.ones(1, 4).bool()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        fused = aligner(tokens, text, real)[0]
+        found = describe_attention(aligner, tokens, text, real)
+    assert found["top3_change"] == _top_share(fused) - _top_share(tokens)
+    assert found["self_entropy_change"] == _self_entropy(fused) - _self_entropy(tokens)
 
 
 def test_activations_that_are_computed_again_give_the_same_gradients():
