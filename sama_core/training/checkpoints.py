@@ -59,11 +59,11 @@ class Checkpoints:
             if main:
                 with whole_file(path / FACTS) as partial:
                     partial.write_text(json.dumps(facts), encoding="utf-8")
-        except (OSError, RuntimeError) as failed:
+        except (OSError, RuntimeError, dcp.CheckpointException) as failed:
             raise StateError(
                 needed(
                     path.name,
-                    f"a checkpoint that could not be written ({failed})",
+                    f"a checkpoint that could not be written ({_cause_of(failed)})",
                     "room for it",
                     "Free disk space and start again: the previous checkpoint is intact.",
                 )
@@ -93,8 +93,11 @@ class Checkpoints:
     def _newest_parts(self) -> dict[str, Any] | None:
         for _, path in reversed(self._all()):
             with suppress(FileNotFoundError):
-                text = (path / FACTS).read_text(encoding="utf-8")
-                return {**json.loads(text), "path": str(path)}
+                text = (path / FACTS).read_bytes()
+                try:
+                    return {**json.loads(text), "path": str(path)}
+                except (ValueError, TypeError) as broken:
+                    raise _unreadable(path, broken) from broken
         return None
 
     def _all(self) -> list[tuple[int, Path]]:
@@ -113,10 +116,25 @@ def load_parts(path: str, into: dict[str, Tensor]) -> None:
 
     try:
         dcp.load(into, checkpoint_id=path)
-    except Exception as broken:
-        got = f"an unreadable checkpoint ({type(broken).__name__})"
-        fix = f"Remove {Path(path).name} to go on from the one before."
-        raise StateError(needed(Path(path).name, got, "a whole one", fix)) from broken
+    except (Exception, dcp.CheckpointException) as broken:
+        raise _unreadable(Path(path), _cause_of(broken)) from broken
+
+
+def _unreadable(path: Path, cause: Exception) -> StateError:
+    got = f"an unreadable checkpoint ({type(cause).__name__})"
+    fix = f"Remove {path.name} to go on from the one before."
+    return StateError(needed(path.name, got, "a whole one", fix))
+
+
+def _cause_of(failed: BaseException) -> Exception:
+    """What failed in the first of the processes: torch's error for all of them is no Exception, and
+    its text is a traceback. What ends a program, such as Ctrl-C, is raised again.
+    """
+    failures = getattr(failed, "failures", None)
+    cause = next(iter(failures.values()))[0] if failures else failed
+    if isinstance(cause, Exception):
+        return cause
+    raise cause
 
 
 def _inside(folder: Path) -> list[Path]:

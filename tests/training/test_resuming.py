@@ -4,9 +4,9 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from sama_core.training.checkpoints import Checkpoints
+from sama_core.training.checkpoints import Checkpoints, load_parts
 from sama_core.training.objective import SamaObjective
-from sama_core.training.outputs import load_state, save_state
+from sama_core.training.outputs import StateError, load_state, save_state
 from sama_core.training.recipe import ConfigError
 from sama_core.training.trainer import Trainer
 
@@ -143,3 +143,21 @@ def test_going_back_to_a_numbered_checkpoint(tmp_path):
     assert trainer.step == 2
     trainer.run()
     assert steady(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["__0_0.distcp", ".metadata", "facts.json"])
+def test_a_damaged_checkpoint_of_a_sharded_run(tmp_path, name):
+    files = Checkpoints(tmp_path)
+    files.write_parts({"step": 3}, {"weight": torch.ones(4)}, True)
+    path = files.folder_of(3)
+    (path / name).write_bytes(b"x")
+    with pytest.raises(StateError, match=r"unreadable .*Error\).*Remove step-00000003 to go on"):
+        load_parts(files.newest()["path"], {"weight": torch.zeros(4)})
+
+
+def test_a_checkpoint_of_a_sharded_run_that_cannot_be_written(tmp_path):
+    files = Checkpoints(tmp_path)
+    files.folder_of(4).parent.mkdir()
+    files.folder_of(4).write_text("a file in its place")
+    with pytest.raises(StateError, match=r"could not be written \(.*step-00000004.*Free disk"):
+        files.write_parts({"step": 4}, {"weight": torch.ones(4)}, True)
