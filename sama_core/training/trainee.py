@@ -133,6 +133,10 @@ def _freeze_others(trainee: Trainee, parts: list[str]) -> None:
     for name, weight in trainee.named_parameters():
         if not name.startswith(trained):
             weight.requires_grad_(False)
+    if not any(weight.requires_grad for weight in trainee.parameters()):
+        need = "one that is trained: with semantic_weight 0 the semantic parts are not"
+        fix = "Set semantic_weight, or name other parts."
+        raise ConfigError(needed("trained_parts", " ".join(parts), need, fix))
 
 
 def _part(name: str) -> str:

@@ -118,6 +118,7 @@ class TrainerState:
             return
         config = trainer.config
         refuse_changes(found["config"], config, config.FREE_TO_CHANGE)
+        self._refuse_other_optimisers(found["config"].get("muon_rate", 0.0))
         self.changed = list_changes(found["config"], config, config.FREE_TO_CHANGE)
         self._refuse_other_data(found.get("digests", {}))
         if "path" in found:
@@ -140,6 +141,16 @@ class TrainerState:
                 group.pop("base_lr", None)  # of version 0.1.0; the rates come from the settings
             set_optimizer_state_dict(trainer.trainee, optimizer, saved, options=options)
         trainer.optimisation.average.load_state_dict(state["ema"])
+
+    def _refuse_other_optimisers(self, before: float) -> None:
+        """ConfigError where Muon, which the checkpoint had or had not, comes or goes: its rate may
+        change, but the state of AdamW is none for it.
+        """
+        now = self.trainer.config.muon_rate
+        if bool(before) != bool(now):
+            need = "more than 0, as before" if before else "0, as before"
+            fix = "Change it back, or choose a new output folder."
+            raise ConfigError(needed("resume", f"muon_rate {before:g} → {now:g}", need, fix))
 
     def _refuse_other_data(self, before: Mapping[str, str]) -> None:
         """ConfigError where the rows, or a file below a LoRA, are not those of the checkpoint."""

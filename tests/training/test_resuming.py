@@ -85,6 +85,15 @@ def test_steps_rates_and_logging_may_change(tmp_path, capsys):
     assert trainer.optimisation.optimizers[0].param_groups[0]["lr"] == 0.0005
 
 
+@pytest.mark.parametrize(("before", "now"), [(0.0, 0.01), (0.01, 0.0)])
+def test_muon_neither_comes_nor_goes(tmp_path, before, now):
+    """Its rate may change: the optimiser of a matrix may not."""
+    tiny_trainer(tiny_config(tmp_path, steps=1, muon_rate=before)).run()
+    AcceleratorState._reset_state(True)
+    with pytest.raises(ConfigError, match=rf"resume: got muon_rate {before:g} → {now:g}, needs"):
+        tiny_trainer(tiny_config(tmp_path, steps=2, muon_rate=now))
+
+
 def test_smoothed_loss_goes_on(tmp_path):
     settings = {"steps": 6, "checkpoint_every": 3}
     tiny_trainer(tiny_config(tmp_path / "alone", **settings)).run()

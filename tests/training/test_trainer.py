@@ -440,6 +440,10 @@ def test_only_the_named_parts_are_trained(tmp_path):
             r"trained_parts.*blocks\.7\..*blocks\.0\., blocks\.1\., .*head\.",
         ),
         ({"trained_parts": "head.", "lora_rank": 4}, "trained_parts.*empty with a lora_rank"),
+        (
+            {"trained_parts": "semantic_head.", "semantic_weight": 0.0},
+            r"trained_parts: got semantic_head\., needs one that is trained",
+        ),
     ],
 )
 def test_parts_that_cannot_be_trained_are_refused(tmp_path, settings, message):

@@ -21,6 +21,7 @@ from sama_core.training.rows.held_out_rows import HeldOutRows
 from sama_core.training.rows.rows import Row, RowError, read_rows
 from sama_core.training.rows.rows_run import RowsRun
 from sama_core.training.validation.config import ValidationConfig
+from sama_core.training.validation.held_out_loss import Validation
 
 from .rows_files import BLUE, GREEN, RED, clip, config, jsonl, pair, recipe, settings
 from .test_trainer import environment, steady
@@ -93,6 +94,20 @@ def test_losses_are_of_the_same_rows_noise_and_levels_every_time(run):
     mean = (found[0]["validation_0.5"] + found[0]["validation_0.9"]) / 2
     assert found[0]["validation"] == pytest.approx(mean)
     assert len({line["validation"] for line in found}) == 3
+
+
+def test_a_level_that_stands_twice_counts_twice(tmp_path):
+    rows = [SimpleNamespace(number=1)]
+    table = ValidationConfig(rows=1, sigmas=(0.5, 0.9, 0.5))
+    validation = Validation(table, SimpleNamespace(rows=rows), 0, tmp_path)
+    validation.losses = lambda trainer, row, level: (torch.tensor(level), torch.tensor(1.0))
+    alone = SimpleNamespace(
+        device="cpu", num_processes=1, process_index=0, reduce=lambda value, how: value
+    )
+    trainer = SimpleNamespace(accelerator=alone, config=SimpleNamespace(semantic_weight=0))
+    found = validation.measure(trainer)
+    assert found["validation"] == pytest.approx(1.9 / 3)
+    assert found["validation_0.5"] == 0.5
 
 
 def test_first_loss_is_the_formula(run, data):

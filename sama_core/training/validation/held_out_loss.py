@@ -110,12 +110,12 @@ class Validation:
         tokens' as "validation_semantic".
         """
         levels = self.settings.sigmas
-        cells = [(row, level) for row in range(len(self.held.rows)) for level in levels]
+        cells = [(row, place) for row in range(len(self.held.rows)) for place in range(len(levels))]
         sums = torch.zeros(len(levels), 3, device=trainer.accelerator.device)
-        for row, level, counts in _share(cells, trainer):
-            flow, semantic = self.losses(trainer, self.held.rows[row], level)
+        for row, place, counts in _share(cells, trainer):
+            flow, semantic = self.losses(trainer, self.held.rows[row], levels[place])
             found = torch.stack([flow, semantic, torch.ones_like(flow)])
-            sums[levels.index(level)] += found * counts
+            sums[place] += found * counts
         sums = trainer.accelerator.reduce(sums, "sum").cpu()
         means = sums[:, :2] / sums[:, 2:]
         values = {"validation": means[:, 0].mean().item()}
@@ -177,7 +177,7 @@ class Validation:
             write_clip(path, trainer, _model(trainer), self, row, writes)
 
 
-def _share(cells: list[tuple[int, float]], trainer: "Trainer") -> list[tuple[int, float, float]]:
+def _share(cells: list[tuple[int, int]], trainer: "Trainer") -> list[tuple[int, int, float]]:
     """This process's cells, each with 1, and as many as any process has: those beyond with 0."""
     accelerator = trainer.accelerator
     count = accelerator.num_processes
