@@ -107,6 +107,11 @@ class Checkpoints:
         return sorted((int(name[1]), path) for name, path in found if name)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether an output folder holds one, damaged or not. Opens no file."""
+    return (folder / STATE_FILE).exists() or any((folder / FOLDER).glob(f"*/{FACTS}"))
+
+
 def load_parts(path: str, into: dict[str, Tensor]) -> None:
     """Fill tensors by name, sharded or whole, from a sharded run's checkpoint.
 

@@ -101,3 +101,30 @@ def test_room_for_checkpoints_and_cache(rows, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
     with pytest.raises(preflight.ConfigError, match=r"disk: got 0\.0 GB free at .*clips\.cache_"):
         refuse_missing(config(rows, tmp_path / "out", **values))
+
+
+def test_a_run_that_goes_on_has_one_of_its_two_checkpoints(rows, tmp_path):
+    wanted = config(rows, tmp_path / "out", lora_rank=2)
+    ((_, first),) = list_room(wanted)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "state.pt").write_bytes(b"of before")
+    assert list_room(wanted) == [(tmp_path / "out", first // 2)]
+
+
+def test_export_needs_no_room_for_checkpoints(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(1000))
+    wanted = config(rows, tmp_path / "out", lora_rank=2)
+    with pytest.raises(ConfigError, match="disk: got"):
+        RowsRun.of(wanted)
+    assert RowsRun.of(wanted, fills=False).config == wanted
+
+
+def test_room_is_that_of_the_parts_that_are_trained(rows, tmp_path):
+    """A head of 64 times the width, its bias, and twice the width: 16 bytes for each weight."""
+    from sama_core.weights.header import read_header
+
+    model = models() / "diffusion_models" / "sama_untrained.safetensors"
+    shapes = read_header(model).shapes
+    width = shapes["head.modulation"][-1]
+    wanted = config(rows, tmp_path / "out", trained_parts="head.")
+    assert list_room(wanted) == [(tmp_path / "out", 2 * 16 * (64 * width + 64 + 2 * width))]

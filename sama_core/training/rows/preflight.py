@@ -7,9 +7,10 @@
 One lack is raised as the error that it is; several become one, with a line for each.
 """
 
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -17,6 +18,8 @@ from ...convert.formats import FORMATS
 from ...errors import CheckpointError, RuntimeSetupError, SamaError, needed
 from ...geometry import WAN_21
 from ...released_files import DIFFUSION_MODEL, MODEL_FILES, TEXT_ENCODER, VAE
+from ...weights.header import read_header, shard_paths
+from ..checkpoints import has_checkpoint
 from ..config import TrainConfig
 from ..packages import ALWAYS, list_absent, say_absent
 from ..recipe import ConfigError
@@ -45,9 +48,12 @@ class PreflightError(SamaError):
     """Several things are missing."""
 
 
-def refuse_missing(config: TrainConfig) -> None:
-    """Raises the error of what is missing, or PreflightError with a line for each."""
-    found = _find(config)
+def refuse_missing(config: TrainConfig, saves: bool = True) -> None:
+    """Raises the error of what is missing, or PreflightError with a line for each.
+
+    `saves`: whether the work writes checkpoints, for which there must be room.
+    """
+    found = _find(config, [one for one in CHECKS if saves or one is not _check_room])
     if len(found) == 1:
         raise found[0]
     if found:
@@ -57,12 +63,12 @@ def refuse_missing(config: TrainConfig) -> None:
 
 def list_missing(config: TrainConfig) -> list[str]:
     """What is missing, a sentence for each; the rows' own clips aside."""
-    return [str(one) for one in _find(config) if not isinstance(one, RowError)]
+    return [str(one) for one in _find(config, CHECKS) if not isinstance(one, RowError)]
 
 
-def _find(config: TrainConfig) -> list[SamaError]:
+def _find(config: TrainConfig, checks: Iterable[Check]) -> list[SamaError]:
     found: list[SamaError] = []
-    for check in CHECKS:
+    for check in checks:
         try:
             check(config)
         except SamaError as lacks:
@@ -241,7 +247,8 @@ def _check_room(config: TrainConfig) -> None:
 def list_room(config: TrainConfig) -> list[tuple[Path, int]]:
     """Folders that a training writes to, and about how many bytes it takes there."""
     output = Path(config.output)
-    found = [(output, 2 * _checkpoint_bytes(config))]  # the new one beside the one that it replaces
+    # The new one beside the one that it replaces, which is there already where a run goes on.
+    found = [(output, (1 if has_checkpoint(output) else 2) * _checkpoint_bytes(config))]
     clips = config.clips
     if clips is not None and clips.cache:
         folder = Path(clips.cache_folder or output / "cache")
@@ -260,7 +267,18 @@ def _checkpoint_bytes(config: TrainConfig) -> int:
     path = Path(config.model)
     if config.lora_rank or not path.is_file():
         return min(LORA_BYTES, path.stat().st_size if path.is_file() else LORA_BYTES)
+    if config.trained_parts:
+        return _count_trained(config) * BYTES_TRAINED
     return path.stat().st_size // 2 * BYTES_TRAINED  # stored in 16 bits, at most too many
+
+
+def _count_trained(config: TrainConfig) -> int:
+    """Weights of `trained_parts`, by the headers of the model's files."""
+    paths = [Path(config.model)]
+    paths += shard_paths(config.base_model) if config.base_model else []
+    shapes = {name: shape for path in paths for name, shape in read_header(path).shapes.items()}
+    parts = tuple(config.trained_parts.split())
+    return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(parts))
 
 
 def cache_bytes(config: TrainConfig) -> int:

@@ -57,9 +57,10 @@ class RowsRun:
     def of(cls, config: TrainConfig, fills: bool = True) -> "RowsRun":
         """Raises SamaError for settings, files or data that do not fit; weights are read last.
 
-        `fills`: make and keep what the encoders say of the rows, where `[clips]` keeps it.
+        `fills`: make and keep what the encoders say of the rows, where `[clips]` keeps it; else
+        nothing is trained, as for `export`, and no checkpoint needs room.
         """
-        refuse_missing(config)
+        refuse_missing(config, saves=fills)
         process = PartialState(cpu=not torch.accelerator.is_available())
         encoders = FrozenEncoders.of(config, process.device)
         lora = config.lora_rank > 0
