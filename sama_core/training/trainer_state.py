@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _WRAPPINGS = ("module", "_checkpoint_wrapped_module", "_orig_mod")
-ROWS = "rows"
-"""Key of the digest of the rows among the facts of a checkpoint."""
+ROWS, ROW_WEIGHTS = "rows", "weights of rows"
+"""Keys of the digests of the rows, and of how often they come, among the facts of a checkpoint."""
 
 
 class TrainerState:
@@ -158,9 +158,9 @@ class TrainerState:
             if before.get(name, now) == now:
                 continue
             fix = f"Bring back the {name} of before, or choose a new output folder."
-            if name == ROWS:
+            if name in (ROWS, ROW_WEIGHTS):
                 if self.trainer.config.new_rows:
-                    self.changed.append("other rows")
+                    self.changed.append(f"other {name}")
                     continue
                 fix += " To go on with these rows, set new_rows to true."
             raise ConfigError(needed("resume", f"changed {name}", "those of the checkpoint", fix))

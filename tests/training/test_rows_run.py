@@ -251,6 +251,20 @@ def test_killed_and_resumed_on_the_command_line(pairs, tmp_path, one_thread, cap
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+def test_a_changed_weight_of_a_row_is_noticed(tmp_path, capsys):
+    """It changes which rows the next steps take, as other rows do."""
+    row = pair(image(tmp_path / "a.png", RED), image(tmp_path / "b.png", BLUE), "make it blue")
+    data = jsonl(tmp_path / "rows.jsonl", [row, row])
+    values = settings(data, tmp_path / "out", steps=1, frames=1, image_share=1.0, lora_rank=2)
+    assert train(tmp_path, values) == 0
+    jsonl(data, [row, {**row, "weight": 3}])
+    capsys.readouterr()
+    assert train(tmp_path, {**values, "steps": 2}) == 1
+    said = capsys.readouterr().err
+    assert "resume: got changed weights of rows, needs" in said and "new_rows to true" in said
+    assert train(tmp_path, {**values, "steps": 2, "new_rows": True}) == 0
+
+
 def test_help(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])

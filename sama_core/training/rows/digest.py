@@ -14,6 +14,15 @@ def digest_clips(rows: Iterable[Row]) -> str:
     return digest_texts(part for row in rows for part in _facts(row))
 
 
+def digest_weights(rows: Iterable[Row]) -> str:
+    """16 hexadecimal digits for how often the rows come; with a part of a round a row's number
+    counts too, see `count_in_round`.
+    """
+    return digest_texts(
+        f"{float(row.weight)} {row.number if row.weight % 1 else ''}" for row in rows
+    )
+
+
 def _facts(row: Row) -> Iterator[str]:
     yield row.text
     for path in (row.target, row.source, row.mask):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...errors import needed
 from ..config import TrainConfig
-from ..fingerprint import digest_ends
+from ..fingerprint import digest_ends, digest_texts
 from ..lora import start_from
 from ..lora_file import write_lora
 from ..memory.arrange import choose_layers
@@ -25,9 +25,10 @@ from ..objectives.noising import stream
 from ..outputs import delta_of, metadata, provenance, write_weights
 from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
+from ..trainer_state import ROW_WEIGHTS, ROWS
 from ..validation.held_out_loss import Validation
 from .data import RowsData, read_mask
-from .digest import digest_clips
+from .digest import digest_clips, digest_weights
 from .features import RowFeatures
 from .fill_kept import fill_kept
 from .first_weights import ModelFiles
@@ -116,9 +117,13 @@ class RowsRun:
     @property
     def digests(self) -> dict[str, str]:
         """See `Run`: the rows, and the model where a part of it stays as it is."""
-        found = {"rows": digest_clips([*self.data.clips, *self.data.images])}
+        rows = [*self.data.clips, *self.data.images]
+        found = {ROWS: digest_clips(rows), ROW_WEIGHTS: digest_weights(rows)}
         if any(not weight.requires_grad for weight in self.trainee.dit.parameters()):
-            found["model"] = digest_ends(self.files.plan.files[-1].path)
+            *below, model = (digest_ends(file.path) for file in self.files.plan.files)
+            found["model"] = model
+            if below:
+                found["base_model"] = digest_texts(below)
         return found
 
     def validation(self) -> Validation | None:
