@@ -69,14 +69,19 @@ class Checkpoints:
                 )
             ) from failed
 
-    def prune(self, sharded: bool) -> None:
-        """Remove numbered checkpoints but the newest ones, and the newest of the other kind.
+    def prune(self, sharded: bool, step: int) -> None:
+        """Remove numbered checkpoints but the last ones up to `step`, and the newest of the other
+        kind.
 
-        Those of an earlier setting stay where none are kept now.
+        Those of an earlier setting stay where none are kept now. Later ones, which a killed run
+        left half written or a run left that went back, are none of those that are kept.
         """
         kept = max(self.keep, 1) if sharded else self.keep
-        for _, path in self._all()[:-kept] if kept else []:
-            shutil.rmtree(path, ignore_errors=True)
+        whole = [number for number, path in self._all() if number <= step and _is_whole(path)]
+        first = whole[-kept:][0] if kept and whole else 0
+        for number, path in self._all():
+            if number < first:
+                shutil.rmtree(path, ignore_errors=True)
         if sharded:
             (self.folder / STATE_FILE).unlink(missing_ok=True)
 
@@ -140,6 +145,11 @@ def _cause_of(failed: BaseException) -> Exception:
     if isinstance(cause, Exception):
         return cause
     raise cause
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a numbered checkpoint was written to its end."""
+    return any((path / name).exists() for name in (FACTS, STATE_FILE))
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -57,7 +57,7 @@ class TrainerState:
             if main:
                 write(averaged, trainer.step, self.files.folder_of(trainer.step))
         if main:
-            self.files.prune(trainer.sharded)
+            self.files.prune(trainer.sharded, trainer.step)
         trainer.accelerator.wait_for_everyone()
 
     def _facts(self) -> dict[str, Any]:

@@ -170,3 +170,16 @@ def test_a_checkpoint_of_a_sharded_run_that_cannot_be_written(tmp_path):
     files.folder_of(4).write_text("a file in its place")
     with pytest.raises(StateError, match=r"could not be written \(.*step-00000004.*Free disk"):
         files.write_parts({"step": 4}, {"weight": torch.ones(4)}, True)
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+def test_half_a_checkpoint_is_none_that_is_kept(tmp_path, keep):
+    """A run is killed while it writes step 600, goes on from 500, and is stopped at 537."""
+    files = Checkpoints(tmp_path, keep)
+    files.write_parts({"step": 500}, {"weight": torch.ones(4)}, True)
+    files.folder_of(600).mkdir()
+    (files.folder_of(600) / "__0_0.distcp").write_bytes(b"half")
+    files.write_parts({"step": 537}, {"weight": torch.ones(4)}, True)
+    files.prune(sharded=True, step=537)
+    assert files.newest()["step"] == 537
+    assert files.folder_of(500).exists() == (keep == 2)
