@@ -233,3 +233,22 @@ def test_digests_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
     assert KeptDigests(tmp_path / "cache")(file) != first and len(read) == 2
     (tmp_path / "cache" / "digests.json").write_text("{")
     assert KeptDigests(tmp_path / "cache")(file) and len(read) == 3
+
+
+def test_digests_of_many_files_are_not_written_for_each(tmp_path, monkeypatch):
+    """All of them for each one: that would be 20,000 writes of a file that grows."""
+    from sama_core.training.rows import kept_tensors
+
+    written, read = [], []
+    write, digest = kept_tensors.whole_file, kept_tensors.digest_file
+    monkeypatch.setattr(
+        kept_tensors, "whole_file", lambda path: written.append(path) or write(path)
+    )
+    monkeypatch.setattr(kept_tensors, "digest_file", lambda path: read.append(path) or digest(path))
+    files = [tmp_path / str(number) for number in range(200)]
+    for file in files:
+        file.write_bytes(b"one")
+    for _ in range(2):
+        remember = KeptDigests(tmp_path / "cache")
+        assert len({remember(file) for file in files}) == 1
+    assert len(written) < 100 and 200 <= len(read) <= 200 + 200 // 32

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 GIGABYTE = 10**9
 DIGESTS = "digests.json"
+PART_UNWRITTEN = 32
+"""At most one digest of so many is not written yet: to write all for each one would take a time
+that grows with the square of their number. What is not written is read again in the next run."""
 
 
 class KeptTensors:
@@ -95,6 +98,7 @@ class KeptDigests:
         """`folder` None remembers within the process alone."""
         self.path = folder / DIGESTS if folder else None
         self._known: dict[str, str] = self._read()
+        self._new = 0
         self._lock = Lock()
 
     def __call__(self, path: Path) -> str:
@@ -105,7 +109,9 @@ class KeptDigests:
         with self._lock:
             if key not in self._known:
                 self._known[key] = digest_file(path)
-                self._write()
+                self._new += 1
+                if self._new * PART_UNWRITTEN > len(self._known):
+                    self._write()
             return self._known[key]
 
     def _read(self) -> dict[str, str]:
@@ -116,6 +122,7 @@ class KeptDigests:
         return known if isinstance(known, dict) else {}
 
     def _write(self) -> None:
+        self._new = 0
         if self.path is None:
             return
         try:
