@@ -134,17 +134,18 @@ class AlignmentLoss:
         self._prompt: str | None = None
         self.losses: list[float] = []
         self.scale = 1.0
+        """What the training's loss is multiplied with before the backward pass."""
         self._restart()
 
-    def begin_training(self, scale: float) -> None:
-        """Before a training run: `scale` is what its loss is multiplied with before the backward
-        pass. A graph that is queued again begins with the projector's first weights."""
+    def begin_training(self) -> None:
+        """Before a training run. A graph that is queued again begins with the projector's first
+        weights."""
         place = running_place()
         prompt = place["prompt_id"] if place else None
         if prompt is None or prompt != self._prompt:
             with torch.inference_mode(False), torch.enable_grad():
                 self._restart()
-        self._prompt, self.scale, self.losses = prompt, scale, []
+        self._prompt, self.losses = prompt, []
 
     def summarise(self) -> str:
         """How the loss went, in words: the means of its first and its last tenth."""

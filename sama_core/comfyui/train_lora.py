@@ -61,15 +61,16 @@ def train(executor, guider, noise: Tensor, latent: Tensor, sampler, sigmas: Tens
     show_remarks(remarks)
     noise, latent = (_pack(each, shapes[0], sama) for each in (noise, latent))
     _prepare_sizes(sampler, shapes, sama)
-    sampler.loss_fn = JointLoss(sampler.loss_fn, shapes[0].semantic_size, packed)
-    alignments = _begin_alignments(guider, sampler, len(shapes))
+    alignments = _begin_alignments(guider, len(shapes))
+    loss = JointLoss(sampler.loss_fn, shapes[0].semantic_size, packed)
+    sampler.loss_fn = LossForAlignments(loss, alignments) if alignments else loss
     try:
         return executor(noise, latent, sampler, sigmas, *rest, **named)
     finally:
         show_remarks([*remarks, *(one.summarise() for one in alignments)])
 
 
-def _begin_alignments(guider, sampler, samples: int) -> list:
+def _begin_alignments(guider, samples: int) -> list:
     """The alignments on the model (see `alignment_loss`), told that a training begins.
 
     Train LoRA takes every list of the model's options that is as long as there are samples for one
@@ -80,10 +81,8 @@ def _begin_alignments(guider, sampler, samples: int) -> list:
     found = [one for one in behind_blocks if hasattr(one, "begin_training")]
     if found and len(behind_blocks) == samples > 1:
         patches["double_block"] = [*behind_blocks, lambda args: args]
-    scaler = getattr(sampler, "grad_scaler", None)
-    scale = (scaler.get_scale() if scaler else 1.0) / getattr(sampler, "grad_acc", 1)
     for one in found:
-        one.begin_training(scale)
+        one.begin_training()
     return found
 
 
@@ -103,6 +102,37 @@ class JointLoss:
         if not self.weight:
             return video
         return video + self.weight * self.loss(predicted[..., cut:], clean[..., cut:])
+
+
+class LossForAlignments:
+    """A loss that tells alignments on the way back what it was multiplied with, and they are too.
+
+    Train LoRA divides it by the passes of a step, and by the samples of a batch of several sizes;
+    in float16 it multiplies it by a scale that changes from step to step.
+    """
+
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor], alignments: list):
+        """`alignments`: what `_begin_alignments` found."""
+        self.loss, self.alignments = loss, alignments
+
+    def __call__(self, predicted: Tensor, clean: Tensor) -> Tensor:
+        """The loss, as it is."""
+        return _TellScale.apply(self.loss(predicted, clean), self.alignments)
+
+
+class _TellScale(torch.autograd.Function):
+    """Identity; its backward pass comes before those of the blocks."""
+
+    @staticmethod
+    def forward(ctx, loss: Tensor, alignments: list) -> Tensor:
+        ctx.alignments = alignments
+        return loss.view_as(loss)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        for one in ctx.alignments:
+            one.scale = grad.item()
+        return grad, None
 
 
 # --- conditioning --------------------------------------------------------------------------------

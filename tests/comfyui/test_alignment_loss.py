@@ -57,6 +57,31 @@ def test_the_gradient_is_that_of_the_sum(comfyui, small, training):
     assert patch({**args, "block_index": 1})["img"] is whole
 
 
+def test_the_alignment_is_multiplied_as_the_loss_is(comfyui):
+    """By the scale of float16, the passes of a step, and the samples of a batch of several sizes:
+    1000 / 4 / 2."""
+    from sama_core.comfyui.alignment_loss import AlignmentLoss
+    from sama_core.comfyui.train_lora import LossForAlignments
+    from sama_core.training.alignment import Aligner
+    from sama_core.training.alignment.config import AlignConfig
+
+    config = AlignConfig(relation="tokens", distance="cosine", weight=0.5, block=1, hidden=(8,))
+    teacher = {"clip": {"features": torch.randn(2, 2, 2, 3)}}
+    patch = AlignmentLoss(Aligner(config, 6, 2, (2, 2), (2, 2), 3), teacher)
+    hidden = torch.randn(1, 8, 6, requires_grad=True)
+    options = {"sama_pair": ("clip",), "sigmas": torch.tensor([0.7]), "grid_sizes": (2, 2, 2)}
+    args = {"img": hidden, "block_index": 0, "img_offset": 0, "transformer_options": options}
+    loss = LossForAlignments(lambda predicted, clean: 0.0 * (predicted - clean).sum(), [patch])
+    gradients = []
+    for times in (1.0, 1000 / 4 / 2):
+        patch._restart()
+        (times * loss(patch(args)["img"], torch.zeros(1, 8, 6))).backward()
+        gradients.append(hidden.grad.clone())
+        hidden.grad = None
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(gradients[1], 125 * gradients[0])
+
+
 def test_train_lora_is_aligned(training, comfyui):
     """The first loss is the same, the LoRA another one."""
     pair = training.pair(frames=0)

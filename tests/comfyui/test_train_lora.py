@@ -178,6 +178,19 @@ def test_samples_of_two_sizes(training, seen):
     assert learned(lora)
 
 
+def test_samples_of_two_sizes_divide_their_alignment_as_their_loss(training, comfyui):
+    """Two samples a step: Train LoRA takes the mean of their losses, each of its own pass."""
+    short, longer = training.pair(frames=5), training.pair(frames=9)
+    merged = [training.add("JoinLists", first=one, second=two) for one, two in _both(short, longer)]
+    features = training.add("SAMATeacherFeatures", frames=output(short, 2), teacher="pixels")
+    settings = {"method": "repa", "weight": 0.5, "block": 1, "projector_rate": 1e-3}
+    model = training.add("SAMAAlignmentLoss", model=training.model, features=features, **settings)
+    link = training.train(*merged, model=model, batch_size=2, steps=1)
+    result = comfyui.run(training.nodes, keep=[link[0], model[0]]).check()
+    options = result.values[model[0]][0].model_options["transformer_options"]
+    assert [one.scale for one in options["patches"]["double_block"]] == [0.5]
+
+
 def _both(one: list, two: list) -> list:
     return [(one, two), (output(one, 1), output(two, 1))]
 
