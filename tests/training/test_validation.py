@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from types import SimpleNamespace
 
 import av
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -16,6 +18,7 @@ from sama_core.training.__main__ import main
 from sama_core.training.config import load_config
 from sama_core.training.outputs import load_state
 from sama_core.training.recipe import ConfigError
+from sama_core.training.rows.clips_config import ClipsConfig
 from sama_core.training.rows.held_out import hold_out
 from sama_core.training.rows.held_out_rows import HeldOutRows
 from sama_core.training.rows.rows import Row, RowError, read_rows
@@ -23,6 +26,7 @@ from sama_core.training.rows.rows_run import RowsRun
 from sama_core.training.validation.config import ValidationConfig
 from sama_core.training.validation.held_out_loss import Validation
 
+from ..harness.write_clip import write_clip
 from .rows_files import BLUE, GREEN, RED, clip, config, jsonl, pair, recipe, settings
 from .test_trainer import environment, steady
 
@@ -239,6 +243,28 @@ def test_a_damaged_row_says_that_it_is_held_out(tmp_path, wanted, message):
     row = Row(1, tmp_path / "broken.mp4", tmp_path / "broken.mp4", "x")
     with pytest.raises(RowError, match=rf"^row 1: video 'broken.mp4': .*{message}"):
         HeldOutRows(made, [row], encoders, WAN_21)
+
+
+@pytest.mark.parametrize("rates", ["resample", "refuse"])
+def test_held_out_rows_are_read_at_the_rates_of_the_trained_ones(tmp_path, rates):
+    """A source of twice the target's rate: every second frame of it, or no row."""
+    for name, frames, rate, step in (("a.mp4", 10, 16, 20), ("b.mp4", 5, 8, 40)):
+        pictures = [np.full((32, 32, 3), 20 + step * number, np.uint8) for number in range(frames)]
+        write_clip(tmp_path / name, pictures, Fraction(rate))
+    table = {"validation": ValidationConfig(rows=1), "clips": ClipsConfig(rates=rates, cache=False)}
+    encoders = SimpleNamespace(
+        text=lambda _: torch.zeros(2, 32),
+        latents=lambda frames: frames,
+        semantic=lambda frame: frame,
+    )
+    row = Row(1, tmp_path / "b.mp4", tmp_path / "a.mp4", "x")
+    if rates == "refuse":
+        with pytest.raises(RowError, match="row 1: got a target of 8 frames per second and a sour"):
+            HeldOutRows(config(tmp_path, tmp_path, **table), [row], encoders, WAN_21)
+        return
+    (found,) = HeldOutRows(config(tmp_path, tmp_path, **table), [row], encoders, WAN_21).rows
+    assert found.fps == 8
+    assert (found.source.int() - found.target.int()).abs().max() <= 6
 
 
 @pytest.mark.parametrize(

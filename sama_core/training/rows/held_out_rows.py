@@ -15,8 +15,10 @@ from ..config import TrainConfig
 from ..objective import TrainBatch
 from ..validation.clips import to_levels
 from ..validation.held_out_loss import HeldOutRow
-from .data import read_row
+from .clips_config import BEFORE
+from .frames import Window, read_row
 from .frozen_encoders import FrozenEncoders
+from .groups import Looks
 from .rows import Row, RowError, add_name, name_rows, row_error
 
 USUAL_FPS = 16.0
@@ -24,7 +26,10 @@ USUAL_FPS = 16.0
 
 
 class HeldOutRows:
-    """The held-out rows of a file, encoded once. A `HeldOut`."""
+    """The held-out rows of a file, encoded once. A `HeldOut`.
+
+    Their first frames, in the one size of the settings, at the rate that `[clips]` says.
+    """
 
     def __init__(
         self, config: TrainConfig, rows: Iterable[Row], encoders: FrozenEncoders, lattice: Lattice
@@ -33,6 +38,7 @@ class HeldOutRows:
         loss that is measured on other rows than those asked for is no answer.
         """
         self.config, self.encoders, self.lattice = config, encoders, lattice
+        self._looks = Looks(config.clips or BEFORE)
         self.negative = encoders.text(EDIT_TAG)[None]
         self.guidance = release_of(self.negative.shape[-1]).cfg
         self.rows = [self._encode(row) for row in rows]
@@ -50,7 +56,8 @@ class HeldOutRows:
         frames = 1 if row.is_image else config.frames
         shape = ClipShape(frames, config.height, config.width, self.lattice)
         try:
-            source, target = read_row(row, shape)
+            fps = self._looks.of(row).fps
+            source, target = read_row(row, shape, Window(fps=fps))
         except RowError as wrong:
             raise _unusable(config, row.number, str(wrong)) from wrong
         if source is None:
@@ -65,7 +72,8 @@ class HeldOutRows:
             names=[f"held-out row {row.number}"],
         )
         shown = to_levels(source), to_levels(target)
-        return HeldOutRow(row.number, batch, self.negative, *shown, _fps(row.target))
+        rate = float(fps) if fps else _fps(row.target)
+        return HeldOutRow(row.number, batch, self.negative, *shown, rate)
 
 
 def _unusable(config: TrainConfig, number: int, wrong: str) -> RowError:
