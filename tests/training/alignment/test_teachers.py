@@ -241,6 +241,20 @@ def test_teachers_come_from_folders(kind, make, tmp_path):
     assert source.count_slices(3) == len(next(iter(one.values()))) == 3
 
 
+def test_a_teachers_weights_are_read_once_for_its_key(tmp_path, monkeypatch):
+    """SAMA Teacher Features asks for it with every clip of a graph."""
+    from sama_core.training.alignment.teachers import base
+
+    read, real = [], base.digest_file
+    monkeypatch.setattr(base, "digest_file", lambda path: read.append(path.name) or real(path))
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one")
+    keys = [TeacherSource.of(f"dinov3:{tmp_path}").key for _ in range(3)]
+    assert len(set(keys)) == 1 and read == ["model.safetensors"]
+    weights.write_bytes(b"three")
+    assert TeacherSource.of(f"dinov3:{tmp_path}").key != keys[0]
+
+
 def test_a_teachers_key_is_of_its_weights_and_not_of_their_place(tmp_path):
     torch.manual_seed(0)
     for name in ("one", "other"):
