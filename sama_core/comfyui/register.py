@@ -14,10 +14,11 @@ from .. import embedded
 from ..model.config import DitConfig
 from ..weights.names import SAMA_MARKERS, SAMA_MODULES
 from ..weights.quant_formats import is_quant_key
+from ..weights.quantised import unpack_shapes
 from .later_core import log_ignored
 from .model import SamaModel
 from .shapes_latent import ShapesLatent
-from .weight_files import refuse_gaps_and_scales
+from .weight_files import A_MODEL, refuse_gaps_and_scales, stored_tensors
 
 _LATENT_FORMATS = {
     known.latent_channels: known
@@ -51,23 +52,22 @@ class SamaConfig(comfy.supported_models.WAN21_T2V):
         `num_heads`, `semantic_tokens` and `area` are SAMA's settings there.
         """
         log_ignored("get_model", kwargs)
-        shapes = {
-            key.removeprefix(prefix): tuple(value.shape)
+        own = {
+            key.removeprefix(prefix): value
             for key, value in state_dict.items()
             if key.startswith(prefix)
         }
-        own = {key: shape for key, shape in shapes.items() if not is_quant_key(key)}
         config = DitConfig.from_shapes(
-            own,
+            unpack_shapes(stored_tensors(own, A_MODEL)),
             self.unet_config.get("num_heads") or None,
             self.unet_config.get("semantic_tokens"),
-            "this SAMA model",
+            A_MODEL,
         )
         self.latent_format = _latent_format(config)
         # Operations of other packs may read weights and scales in their own way.
         if self.custom_operations is None:
             refuse_gaps_and_scales(state_dict, prefix, config)
-        quantised_heads = any(is_quant_key(key) and key.startswith(SAMA_MODULES) for key in shapes)
+        quantised_heads = any(is_quant_key(key) and key.startswith(SAMA_MODULES) for key in own)
         return SamaModel(
             self, config, quantised_heads, area=self.unet_config.get("area"), device=device
         )

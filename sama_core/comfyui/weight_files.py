@@ -17,6 +17,8 @@ from ..weights.quant_formats import MARK, METADATA
 from ..weights.quantised import Stored, as_core_reads, is_small_scale, read_mark, refuse_unreadable
 from ..weights.report import compare
 
+A_MODEL = "this SAMA model"
+"""What errors call a model of whose file only the tensors are known."""
 _SAFETENSORS = (".safetensors", ".sft")
 _DTYPES = {
     torch.float64: "F64",
@@ -93,7 +95,7 @@ def refuse_gaps_and_scales(sd: Mapping[str, Tensor], prefix: str, config: DitCon
     prefix; marks of no layer of the model are ignored, and so are tensors that the model does not
     have.
     """
-    need, name = model_shapes(config), "this SAMA model"
+    need, name = model_shapes(config), A_MODEL
     own = {key.removeprefix(prefix): value for key, value in sd.items() if key.startswith(prefix)}
     own = {
         key: value

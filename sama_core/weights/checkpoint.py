@@ -21,8 +21,8 @@ from ..model.config import DitConfig
 from ..model.dit import SamaDiT
 from .header import WeightFile, list_some, read_header, shard_paths
 from .names import SAMA_KEYS
-from .quant_formats import SUFFIXES, is_quant_key
-from .quantised import Stored, refuse_broken_scales, refuse_unreadable
+from .quant_formats import SUFFIXES
+from .quantised import Stored, refuse_broken_scales, refuse_unreadable, unpack_shapes
 from .report import LoadReport, compare, load_state_dict_report
 
 
@@ -118,15 +118,16 @@ def plan_checkpoint(
         files = [read_header(shard) for shard in shard_paths(base)] + files
         name = f"{name} over {Path(base).name}"
     stored = merged_tensors(files)
-    shapes = {key: tensor.shape for key, tensor in stored.items()}
     settings = transformer_settings(main.metadata)
-    own = {key: shape for key, shape in shapes.items() if not is_quant_key(key)}
     config = DitConfig.from_shapes(
-        own, num_heads or settings.get("num_heads"), settings.get("semantic_tokens"), name
+        unpack_shapes(stored),
+        num_heads or settings.get("num_heads"),
+        settings.get("semantic_tokens"),
+        name,
     )
     need = model_shapes(config)
     refuse_unreadable(name, stored, need, formats)
-    report = compare(shapes, need)
+    report = compare({key: tensor.shape for key, tensor in stored.items()}, need)
     report.raise_if_bad(name)
     for file in files:
         refuse_broken_scales(file.path.name, file.small_scales())

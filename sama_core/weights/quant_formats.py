@@ -66,6 +66,8 @@ class Format:
     """Tensors that may be there, in the same form."""
     embeddings: bool = False
     """Whether ComfyUI reads an embedding in this format."""
+    packs: int = 1
+    """Values in one element of the weight."""
 
 
 def _round(value: int, step: int) -> int:
@@ -118,6 +120,7 @@ FORMATS = {
         lambda rows, columns: (_round(rows, 16), _round(columns, 16) // 2),
         {"weight_scale": _blocks(16, 16), "weight_scale_2": _one},
         {"input_scale": _one, "pre_quant_scale": _columns},
+        packs=2,
     ),
     "mxfp8": Format(
         ("F8_E4M3",),
@@ -129,13 +132,14 @@ FORMATS = {
         ("I8",), lambda rows, columns: (rows, columns), {"weight_scale": _each_row}, embeddings=True
     ),
     "convrot_w4a4": Format(
-        ("I8",), lambda rows, columns: (rows, columns // 2), {"weight_scale": _rows}
+        ("I8",), lambda rows, columns: (rows, columns // 2), {"weight_scale": _rows}, packs=2
     ),
     "asym_w4a8_int8": Format(
         ("I8",),
         lambda rows, columns: (rows, columns // 2),
         {"weight_s_rel": _any},
         {"weight_s_channel": _any, "weight_codebook": _any},
+        packs=2,
     ),
 }
 """ComfyUI's formats up to 0.33, as its loader and comfy-kitchen's layouts read them."""

@@ -29,6 +29,7 @@ from .quant_formats import (
     OURS,
     SMALL,
     Shape,
+    is_quant_key,
 )
 
 _FIX = (
@@ -74,6 +75,22 @@ def as_core_reads(
                 needed(name, f"no readable quantisation format in {key}", '{"format": …}', _FIX)
             )
     return found
+
+
+def unpack_shapes(stored: Mapping[str, Stored]) -> dict[str, Shape]:
+    """Shape of every tensor of the model, by name; that of a packed weight counts its values.
+
+    `stored` comes from `as_core_reads`. What a format fills up to whole blocks is counted, too.
+    """
+    shapes = {key: value.shape for key, value in stored.items() if not is_quant_key(key)}
+    for key, value in stored.items():
+        weight, form = f"{key.removesuffix(MARK)}weight", None
+        if key.endswith(f".{MARK}"):
+            form = FORMATS.get(value.mark["format"])
+        if form is not None and shapes.get(weight):
+            *rows, columns = shapes[weight]
+            shapes[weight] = (*rows, columns * form.packs)
+    return shapes
 
 
 def _rename_scale(key: str) -> str:

@@ -100,6 +100,7 @@ def right(weights: Weights) -> Iterator[LayoutCase]:
     yield LayoutCase("int8", int8(weights))
     yield LayoutCase("mxfp8", mxfp8(weights))
     yield LayoutCase("nvfp4", nvfp4(weights))
+    yield LayoutCase("nvfp4 of an embedding", nvfp4(nvfp4(weights), inside="time_embedding."))
     yield LayoutCase("nvfp4 with smoothing", nvfp4(weights, smooth=True))
 
 

@@ -121,13 +121,15 @@ def int8(weights: Weights, marked: bool = True) -> Weights:
     return quantise_layers(weights, layers, _int8, "weight_scale") | marks
 
 
-def nvfp4(weights: Weights, marked: bool = True, smooth: bool = False) -> Weights:
+def nvfp4(
+    weights: Weights, marked: bool = True, smooth: bool = False, inside: str = "blocks."
+) -> Weights:
     """Packed noise of the right shapes.
 
     Two values a byte, a scale for each 16 in tiles of 128 by 4, one for all.
     """
     found, draw = dict(weights), torch.Generator().manual_seed(2)
-    for layer in matrices(weights):
+    for layer in matrices(weights, inside):
         out, into = weights[f"{layer}.weight"].shape
         found[f"{layer}.weight"] = torch.randint(
             0, 255, (_up(out, 16), _up(into, 16) // 2), dtype=torch.uint8, generator=draw
