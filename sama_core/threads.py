@@ -45,8 +45,13 @@ def open_pool(workers: int | None = None) -> Iterator[ThreadPoolExecutor]:
 
     pool = ThreadPoolExecutor(workers, "sama")
     try:
-        for begun in [pool.submit(prepare) for _ in range(workers)]:
-            begun.result()
+        try:
+            for begun in [pool.submit(prepare) for _ in range(workers)]:
+                begun.result()
+        except BaseException:
+            begin.abort()  # Else those that have begun wait for ever for one that could not.
+            torch.set_num_threads(number)
+            raise
         # torch keeps the number for each thread, and for threads that have not worked yet. The
         # latter is given back by another thread: ComfyUI's own, or another pack's, may begin while
         # these work.

@@ -81,3 +81,32 @@ def test_there_are_as_many_threads_as_processors_and_four_at_most(monkeypatch):
         allowed = frozenset(range(processors))
         monkeypatch.setattr("os.sched_getaffinity", lambda _, a=allowed: a, raising=False)
         assert count_workers() == expected
+
+
+def test_a_thread_that_cannot_start_is_an_error(monkeypatch):
+    """As in a container that may have no more threads; the others must not wait for it."""
+    start, number, raised = threading.Thread.start, torch.get_num_threads(), []
+
+    def start_only_one(thread: threading.Thread) -> None:
+        if thread.name == "sama_1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def work() -> None:
+        torch.set_num_threads(3)
+        try:
+            with open_pool(2):
+                pass
+        except RuntimeError as refused:
+            raised.append(str(refused))
+
+    monkeypatch.setattr(threading.Thread, "start", start_only_one)
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(10)
+    assert raised == ["can't start new thread"]
+    later = threading.Thread(target=lambda: raised.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    torch.set_num_threads(number)
+    assert raised[1] == 3
