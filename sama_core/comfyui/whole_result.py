@@ -3,7 +3,7 @@
 The file stays with its job until a node has saved it outside of ComfyUI's temporary folder, so that
 a run that is broken off while it saves is not edited again. Nodes get it by another name in the
 temporary folder, which stays when the job is cleared: they may read it as long as this ComfyUI
-runs.
+runs. Copies of one clip in a list are one job: what is saved first leaves its file to the others.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import shutil
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
@@ -24,14 +23,21 @@ from ..clip.save import complete_or_absent
 from ..errors import ClipError, needed
 from ..long.whole_job import WholeJob
 from .made_video import MadeVideo
+from .node_progress import running_place
 
 log = logging.getLogger(__name__)
 
 RESULTS = 8
-"""Results that stay in the temporary folder; an edit whose file went is made again when asked."""
+"""Results that stay in the temporary folder, where one run does not leave more; an edit whose file
+went is made again when asked.
+"""
 
-_given: dict[str | None, Callable[[], "WholeVideo | None"]] = {}
-"""What nodes gave last, by their ids."""
+_held: "weakref.WeakSet[WholeVideo]" = weakref.WeakSet()
+"""All that anything still refers to."""
+_given: "dict[str | None, tuple[str | None, weakref.WeakSet[WholeVideo]]]" = {}
+"""What nodes gave in their last run, by their ids, with the run's; several of a list of clips."""
+_of_run: dict[str, set[Path]] = {}
+"""Names in the temporary folder that the run with this id has made; of the last run alone."""
 _losses: Counter[str | None] = Counter()
 """See `count_losses`."""
 
@@ -43,6 +49,7 @@ class WholeVideo(MadeVideo):
         """`keep` leaves the job as it is when the result is saved; `source` is what was edited."""
         super().__init__(self._place)
         self.job, self.keep, self.source = job, keep, source
+        _held.add(self)
 
     def save_to(self, path, *arguments, **keywords) -> None:
         """As ComfyUI saves a file: packets are copied where format, codec and quality are auto.
@@ -69,7 +76,10 @@ class WholeVideo(MadeVideo):
             log.info("SAMA: the edit stays in %s (%s).", self.job.folder.name, failed)
             return
         self.job.remove()
-        self.keep = True  # what comes to lie there later is another run's
+        for video in [video for video in _held if video.job == self.job]:
+            if not (video._path and video._path.is_file()):
+                video._path = self._path
+            video.keep = True  # what comes to lie there later is another run's
 
     def is_there(self) -> bool:
         """Whether the file can still be had."""
@@ -93,30 +103,47 @@ class WholeVideo(MadeVideo):
 
 
 def remember(node_id: str | None, video: WholeVideo) -> None:
-    """Keep in mind which video the node `node_id` gave last."""
-    _given[node_id] = weakref.ref(video)
+    """Keep in mind that the node `node_id` gave a video in the running run."""
+    run = _running()
+    if node_id not in _given or run is None or _given[node_id][0] != run:
+        _given[node_id] = run, weakref.WeakSet()
+    _given[node_id][1].add(video)
 
 
 def count_losses(node_id: str | None) -> int:
     """How often the file of what a node gave was removed while ComfyUI still held the node's
     output: as part of the node's fingerprint it lets the node run anew then.
     """
-    last = _given.get(node_id, lambda: None)()
-    if last is not None and not last.is_there():
+    _, last = _given.get(node_id, (None, ()))
+    if not all(video.is_there() for video in last):
         _given.pop(node_id)
         _losses[node_id] += 1
     return _losses[node_id]
 
 
+def _running() -> str | None:
+    """The id of the run that is under way in this thread."""
+    place = running_place()
+    return place and place["prompt_id"]
+
+
 def _new_place() -> Path:
-    """A new name in the temporary folder, which keeps the latest results alone."""
+    """A new name in the temporary folder, which keeps the latest results and all of this run: what
+    comes behind a list of edits reads the first one when the last one is saved.
+    """
     folder = Path(folder_paths.get_temp_directory()) / "sama_results"
     folder.mkdir(parents=True, exist_ok=True)
+    place, run = folder / f"{uuid.uuid4().hex}.mp4", _running()
+    mine = _of_run.get(run, set()) if run else set()
     earlier = sorted(folder.glob("*.mp4"), key=lambda path: path.lstat().st_ctime_ns)
     for path in earlier[: 1 - RESULTS]:
-        with contextlib.suppress(OSError):
-            path.unlink()
-    return folder / f"{uuid.uuid4().hex}.mp4"
+        if path not in mine:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    _of_run.clear()
+    if run:
+        _of_run[run] = mine | {place}
+    return place
 
 
 def _is_temporary(path: Path) -> bool:
