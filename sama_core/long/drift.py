@@ -27,7 +27,8 @@ _STIFFNESS = 1e-3
 
 
 def anchor_colours(edited: Tensor, source: Tensor) -> Tensor:
-    """Edited and source frames (F, H, W, 3) in 0..1 → the edited ones with their drift taken out.
+    """Edited and source frames (F, H, W, 3) in 0..1 → the edited ones with their drift taken out,
+    on the source's device: with --gpu-only an edit stays on the card.
 
     Raises ClipError for other shapes.
     """
@@ -40,6 +41,7 @@ def anchor_colours(edited: Tensor, source: Tensor) -> Tensor:
                 "Give both as they left SAMA Source Video and the edit.",
             )
         )
+    edited = edited.to(source.device)
     gain, offset, _ = colour_drift(edited, source)
     return (edited * gain[:, None, None] + offset[:, None, None]).clamp(0, 1)
 

@@ -75,7 +75,8 @@ def plan_segments(
 def blend_segments(segments: Iterable[tuple[Segment, Tensor]], latents: int) -> Tensor:
     """Sampled latents (B, C, segment.latents, H, W) in order → one latent (B, C, latents, H, W).
 
-    Over the latent frames that two neighbours share, the later one fades in linearly.
+    Over the latent frames that two neighbours share, the later one fades in linearly. Kept latents
+    may lie on another device than sampled ones; the blend lies where the first does.
     """
     whole = torch.cat(list(blend_in_order(segments)), 2)
     assert whole.shape[2] == latents, "the segments cover the clip"
@@ -96,6 +97,7 @@ def blend_in_order(
     for segment, sampled in segments:
         start = segment.first + 1 if segment.first else 0
         usable = sampled[:, :, start - segment.first :]
+        usable = usable if held is None else usable.to(held.device)
         shared = max(0, reached - start)
         if held is None:
             held = usable.new_zeros(*usable.shape[:2], shared, *usable.shape[3:])

@@ -105,6 +105,15 @@ def test_the_later_segment_fades_in_over_the_shared_latents():
     assert faded == pytest.approx([0, 0, 0, 0.25, 0.5, 0.75, 1, 1])
 
 
+def test_kept_segments_may_lie_on_another_device_than_sampled_ones():
+    segments, devices = plan_segments(9, 5, 1), ("meta", "cpu", "cpu")
+    sampled = [
+        (segment, torch.zeros(1, 16, 5, 2, 2, device=device))
+        for segment, device in zip(segments, devices, strict=True)
+    ]
+    assert blend_segments(sampled, 9).is_meta
+
+
 def test_the_first_latent_of_a_later_segment_is_not_used():
     second = torch.ones(1, 1, 6, 1, 1)
     second[:, :, 0] = float("nan")
@@ -194,6 +203,12 @@ def test_an_edit_without_drift_hardly_changes():
     source = picture()
     noisy = source + 0.01 * torch.randn(source.shape, generator=torch.Generator().manual_seed(1))
     assert (anchor_colours(noisy.clamp(0, 1), source) - noisy.clamp(0, 1)).abs().max() < 0.005
+
+
+def test_the_edit_may_lie_on_another_device():
+    """With --gpu-only it stays on the card, and the source is on the processor."""
+    held = anchor_colours(torch.rand(1, 8, 8, 3), torch.rand(1, 8, 8, 3).to("meta"))
+    assert held.is_meta and held.shape == (1, 8, 8, 3)
 
 
 def test_frames_of_another_shape_are_refused():
