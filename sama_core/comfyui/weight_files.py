@@ -16,6 +16,7 @@ from ..weights.header import read_header
 from ..weights.quant_formats import MARK, METADATA
 from ..weights.quantised import Stored, as_core_reads, is_small_scale, read_mark, refuse_unreadable
 from ..weights.report import compare
+from .out_of_memory import is_out_of_memory
 
 A_MODEL = "this SAMA model"
 """What errors call a model of whose file only the tensors are known."""
@@ -137,16 +138,21 @@ def known_formats() -> list[str] | None:
 def read_weights(path: str) -> tuple[dict, dict]:
     """Tensors and metadata of a safetensors or `.pth` file, without unpickling code.
 
-    Raises CheckpointError, with the file's name, for anything else.
+    Raises CheckpointError, with the file's name, for anything else, and for one that the disk or
+    the system does not give; errors of too little memory pass.
     """
     name = Path(path).name
     if Path(path).suffix.lower() in _SAFETENSORS:
         read_header(path, own_names=False)
     try:
         sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
-    except MemoryError:
-        raise  # too little memory for a good file
     except Exception as broken:
+        if is_out_of_memory(broken):
+            raise  # too little memory for a good file
+        if refused := _refusal(broken):
+            fix = "Check the disk, the file's rights and how much memory is free."
+            got = f"a file that cannot be read ({refused})"
+            raise CheckpointError(needed(name, got, "a weight file", fix)) from broken
         raise CheckpointError(
             needed(
                 name,
@@ -162,6 +168,15 @@ def read_weights(path: str) -> tuple[dict, dict]:
             needed(name, "something else than named tensors", "a weight file", "Download it again.")
         )
     return sd, metadata or {}
+
+
+def _refusal(broken: BaseException) -> str:
+    """What the system says where it does not give a file; empty for other errors.
+
+    ComfyUI looks for known words in an error's text, which such an error may not begin with.
+    """
+    refused = broken.__context__ if isinstance(broken, TypeError) else broken
+    return (refused.strerror or str(refused)) if isinstance(refused, OSError) else ""
 
 
 def _is_whole(value: object) -> bool:

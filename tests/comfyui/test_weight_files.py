@@ -94,3 +94,40 @@ def test_merging_two_models(edit, sampled):
     """ModelMergeSimple of a model with itself is the model."""
     edit.model = edit.add("ModelMergeSimple", model1=edit.model, model2=edit.model, ratio=0.5)
     assert_close(edit.sample()["video"], sampled["video"], rel_l2=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [
+        (OSError("The paging file is too small (os error 1455)"), "cannot be read (The paging"),
+        (OSError(1455, "The paging file is too small"), "cannot be read (The paging file"),
+        (ValueError("HeaderTooLarge"), "no readable weights (ValueError)"),
+    ],
+)
+def test_what_the_system_refuses_is_no_damaged_file(comfyui, small, monkeypatch, failed, said):
+    import safetensors
+
+    from sama_core.comfyui.weight_files import read_weights
+    from sama_core.errors import CheckpointError
+
+    def refuse(*_given, **_named):
+        raise failed
+
+    monkeypatch.setattr(safetensors, "safe_open", refuse)
+    with pytest.raises(CheckpointError) as refused:
+        read_weights(str(comfyui.models("vae") / small.vae))
+    assert said in str(refused.value)
+    assert ("Download it again" in str(refused.value)) == isinstance(failed, ValueError)
+
+
+def test_too_little_memory_is_no_damaged_file(comfyui, small, monkeypatch):
+    import comfy.utils
+
+    from sama_core.comfyui.weight_files import read_weights
+
+    def fail(*_given, **_named):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 8388608 bytes")
+
+    monkeypatch.setattr(comfy.utils, "load_torch_file", fail)
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        read_weights(str(comfyui.models("vae") / small.vae))
