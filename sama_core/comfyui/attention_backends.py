@@ -13,9 +13,9 @@ function, or their settings, under a name that says so. Unverified: packs whose
 names say nothing of the kind are taken for dense.
 """
 
-import inspect
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from types import FunctionType, MethodType
@@ -103,7 +103,9 @@ def _pieces(value: object, seen: set[int]) -> Iterator[object]:
     seen.add(id(value))
     parts = [getattr(value, "__wrapped__", None)]
     if isinstance(value, FunctionType):
-        parts += inspect.getclosurevars(value).nonlocals.values()
+        for cell in value.__closure__ or ():
+            with suppress(ValueError):  # a variable that is not set
+                parts.append(cell.cell_contents)
     elif isinstance(value, MethodType):
         parts += [value.__self__, value.__func__]
     elif isinstance(value, partial):

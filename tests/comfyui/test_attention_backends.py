@@ -130,11 +130,22 @@ class SageAttention:
         return self.kernel(func, *args, **kwargs)
 
 
+def with_a_variable_unset():
+    failed = None
+
+    def override(func, *args, **kwargs):
+        return failed if func is None else func(*args, **kwargs)  # noqa: F821
+
+    del failed
+    return override
+
+
 DENSE = {
     "a function": lambda: sage,
     "over another": lambda: wrapped_by_sage(sage),
     "a pack in a user's folder": lambda: pack("comfyui-kjnodes/nodes/model_optimization_nodes"),
     "a method": lambda: SageAttention().override,
+    "a variable that is not set": with_a_variable_unset,
     "tensors and settings": lambda: partial(
         sage, scale=torch.ones(2), settings=SimpleNamespace(mode="auto")
     ),
