@@ -6,6 +6,7 @@ carried from call to call, so that a clip's frames need not be held together.
 """
 
 import copy
+import itertools
 
 import comfy.ldm.wan.vae
 import torch
@@ -54,10 +55,16 @@ class StepwiseDecoder:
         """
         height, width = latent.shape[3:]
         self.core.begin_step(len(tile_boxes(height, width, Tiles())) if self.tiled else 1)
+        numbers = itertools.count()
+
+        def decode(tile: Tensor) -> Tensor:
+            self.core.begin_tile(next(numbers))
+            return self.vae.decode(tile)
+
         if not self.tiled:
-            return self.vae.decode(latent).flatten(0, 1)
+            return decode(latent).flatten(0, 1)
         blended = blend_tiles(
-            lambda tile: self.vae.decode(tile).movedim(-1, 1),
+            lambda tile: decode(tile).movedim(-1, 1),
             latent,
             Tiles(),
             encode=False,
@@ -72,17 +79,20 @@ class _SteppedCore:
     def __init__(self, model: comfy.ldm.wan.vae.WanVAE, latents: int):
         self.model, self.alone = model, latents == 1
         self.caches: list[list] = []
-        self.tile = 0
+        self.tile: int | None = None
 
     def begin_step(self, tiles: int) -> None:
-        """The step's tiles come, from the first one on."""
+        """A step of so many tiles comes."""
         kept = comfy.ldm.wan.vae.count_cache_layers(self.model.decoder)
         self.caches = self.caches or [[None] * kept for _ in range(tiles)]
-        self.tile = 0
+
+    def begin_tile(self, number: int) -> None:
+        """Tile `number` of the step comes, counted from 0, in one call of `decode`."""
+        self.tile = number
 
     def decode(self, latent: Tensor) -> Tensor:
         """(1, 16, t, h, w) → (1, 3, F, 8h, 8w) in -1…1, as `WanVAE.decode`."""
-        if self.tile == len(self.caches):  # ComfyUI's way out of memory: more and smaller tiles
+        if self.tile is None:  # ComfyUI's way out of memory: more and smaller tiles
             raise SamplingError(
                 needed(
                     "memory for decoding",
@@ -91,8 +101,7 @@ class _SteppedCore:
                     "Set tiling to reference tiles, or area lower. Finished segments are kept.",
                 )
             )
-        cache = self.caches[self.tile]
-        self.tile += 1
+        cache, self.tile = self.caches[self.tile], None
         decoded = self.model.decoder(
             self.model.conv2(latent), feat_cache=None if self.alone else cache, feat_idx=[0]
         )

@@ -92,3 +92,27 @@ def test_too_little_memory_is_said(vae, monkeypatch):
     monkeypatch.setattr(decoder.core.model.decoder, "forward", fail)
     with pytest.raises(SamplingError, match="tiling"):
         decoder.step(latent(1))
+
+
+def test_too_little_memory_for_a_tile_is_said(vae, monkeypatch):
+    """ComfyUI's smaller tiles must not take the cache of the next one."""
+    import comfy.model_management
+
+    from sama_core.comfyui.stepwise_decode import StepwiseDecoder
+    from sama_core.errors import SamplingError
+
+    whole = torch.randn(1, 16, 3, 34, 4, generator=torch.Generator().manual_seed(0))
+    decoder = StepwiseDecoder(vae, 3, "reference tiles")
+    network = decoder.core.model.decoder
+    calls, original = [], network.forward
+
+    def fail_once(*given, **options):
+        calls.append(1)
+        if len(calls) == 3:  # the first tile of the second step
+            raise comfy.model_management.OOM_EXCEPTION("no room")
+        return original(*given, **options)
+
+    monkeypatch.setattr(network, "forward", fail_once)
+    with torch.inference_mode(), pytest.raises(SamplingError, match="memory for decoding"):
+        decoder.step(whole[:, :, :1].contiguous())
+        decoder.step(whole[:, :, 1:].contiguous())
