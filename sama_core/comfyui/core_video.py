@@ -130,18 +130,21 @@ def _without_loss(video: Input.Video) -> tuple[FileSource, Window] | None:
     versions cannot write losslessly.
     """
     folder = tempfile.mkdtemp(dir=_temp(), prefix="sama_")
-    path = os.path.join(folder, "edited.mp4")
+    path, kept = os.path.join(folder, "edited.mp4"), False
     try:
         video.save_to(path, format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264, crf=0)
         source = FileSource(path)
         facts = source.facts()
         if (facts.width, facts.height) == tuple(_shown_size(video)):
             weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+            kept = True
             return source, WHOLE
         log.info("SAMA: ComfyUI wrote %dx%d of a video of another size", facts.width, facts.height)
     except (SamaError, ValueError, OSError, TypeError) as failed:
         log.info("SAMA: ComfyUI did not write the edited video: %s", failed)
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:  # also when the user interrupts
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
     return None
 
 

@@ -5,6 +5,7 @@ file behind it.
 import inspect
 import io
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -308,6 +309,25 @@ def test_a_trimmed_part_is_joined_without_loss(comfyui, joined_class, clip_file)
     video = joined_class(parts)
     info = is_shown(video)
     assert info.frame_count == COUNT + 6 and getattr(video, "asked", 0) == 0
+
+
+def test_a_file_that_is_broken_off_is_removed(comfyui):
+    import comfy.model_management
+    import folder_paths
+
+    from sama_core.comfyui.core_video import _without_loss
+
+    stop = comfy.model_management.InterruptProcessingException
+
+    class Stopped:
+        def save_to(self, path, **_options):
+            with open(path, "wb") as file:
+                file.write(bytes(1000))
+            raise stop
+
+    with pytest.raises(stop):
+        _without_loss(Stopped())
+    assert not list(Path(folder_paths.get_temp_directory()).glob("sama_*/edited.mp4"))
 
 
 # --- other packs' objects ----------------------------------------------------------------------
