@@ -149,6 +149,10 @@ class TeacherFeatures(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, frames=None, teacher=None, mask=None) -> list:
+        return teacher_features.list_stamps(teacher)
+
+    @classmethod
     def execute(cls, frames, teacher, mask=None) -> io.NodeOutput:
         with say_during_run(cls.hidden.unique_id) as say:
             made = teacher_features.make_features(frames, teacher, mask, say)

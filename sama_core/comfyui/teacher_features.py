@@ -68,6 +68,16 @@ def list_teachers() -> list[str]:
     return [PIXELS, *sorted(_find_teachers())]
 
 
+def list_stamps(teacher: str | None) -> list[tuple[str, int, int]]:
+    """Name, size and time of a teacher's files, which change where they are replaced; nothing of
+    "pixels", and of a name that comes over a link, which is None.
+    """
+    source = _find_teachers().get(teacher or PIXELS)
+    files = sorted(Path(source.path).iterdir()) if source else []
+    stats = [(file.name, file.stat()) for file in files]
+    return [(name, state.st_size, state.st_mtime_ns) for name, state in stats]
+
+
 def make_features(
     frames: Tensor, teacher: str, mask: Tensor | None = None, say: Callable[[str], object] = print
 ) -> AlignFeatures:
@@ -109,12 +119,20 @@ def make_features(
 def _look(frames: Tensor, source: TeacherSource | None, mask: Tensor | None) -> Made:
     """Features of all frames by the teacher, or by the pixels' statistics without one."""
     if source is None:
-        cells = PixelEncoder(STATISTICS).tokens(frames.float())[0]
+        cells = PixelEncoder(STATISTICS).tokens(frames.float().cpu())[0]
         return {"features": cells.unflatten(1, (GRID, GRID))}
-    device = comfy.model_management.get_torch_device()
-    teacher = source.load(device=device)
+    teacher, device = source.load(), comfy.model_management.get_torch_device()
+    _make_room(teacher.model, device)
+    teacher.model.to(device)
     prompt = None if mask is None else mask.to(device)
     return teacher.features(frames.float().to(device), prompt)
+
+
+def _make_room(model: torch.nn.Module, device: torch.device) -> None:
+    """Have ComfyUI take its own models from `device` as far as `model` and its work need it."""
+    management = comfy.model_management
+    size = management.module_size(model) + management.minimum_inference_memory()
+    management.free_memory(size, device)
 
 
 def _find_teachers() -> dict[str, TeacherSource]:

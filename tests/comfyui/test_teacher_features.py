@@ -1,0 +1,59 @@
+"""A teacher on the card, beside ComfyUI's own models, and its files."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import torch
+
+
+class Teacher:
+    """One linear layer, which notes what happens."""
+
+    def __init__(self, events: list):
+        self.model = torch.nn.Linear(1000, 1000)
+        self.model.to = lambda device: events.append(f"moved to {device}")
+
+    def features(self, frames, prompt):
+        return {"features": frames}
+
+
+def test_comfyui_makes_room_before_the_teacher_moves(comfyui, monkeypatch):
+    import comfy.model_management as management
+
+    from sama_core.comfyui.teacher_features import _look
+
+    events, asked = [], []
+
+    def free(size, device, *_given, **_named):
+        events.append(f"room on {device}")
+        asked.append(size)
+
+    monkeypatch.setattr(management, "free_memory", free)
+    source = SimpleNamespace(load=lambda: Teacher(events))
+    _look(torch.zeros(1, 16, 16, 3), source, None)
+    assert events == ["room on cpu", "moved to cpu"]
+    assert asked[0] >= 4 * 1000 * 1001 + management.minimum_inference_memory()
+
+
+def test_replaced_weights_are_looked_at_again_and_others_only_once(comfyui, pack, monkeypatch):
+    from sama_core.comfyui.teacher_features import _find_teachers
+    from sama_core.training.alignment.teachers import base
+
+    folder = comfyui.models("sama_teachers") / "replaced"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "sam2"}))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"1")
+    node, read = pack.module("nodes.train").TeacherFeatures, []
+    original = base.digest_file
+    monkeypatch.setattr(base, "digest_file", lambda path: read.append(path.name) or original(path))
+
+    first, key = node.fingerprint_inputs(teacher="replaced"), _find_teachers()["replaced"].key
+    assert _find_teachers()["replaced"].key == key
+    assert sorted(read) == ["config.json", "model.safetensors"]
+    weights.write_bytes(b"2")
+    os.utime(weights, (1, 1))
+    assert node.fingerprint_inputs(teacher="replaced") != first
+    assert _find_teachers()["replaced"].key != key and read.count("model.safetensors") == 2
+    assert node.fingerprint_inputs(teacher=None) == node.fingerprint_inputs(teacher="pixels") == []
