@@ -75,7 +75,7 @@ def _model_inputs(files: list[str]) -> list[io.Input]:
 
 
 def _size_inputs() -> list[io.Input]:
-    """Size of the clip, see `_clip_size`."""
+    """Size of the clip, where none is connected, see `_ask_clip`."""
     return [
         io.Int.Input(
             "frames",
