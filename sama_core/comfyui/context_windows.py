@@ -42,6 +42,8 @@ class VideoWindows:
         self.handler, self.shape = handler, shape
 
     def __getattr__(self, name: str) -> Any:
+        if name == "handler":  # asked of a copy that is empty yet
+            raise AttributeError(name)
         return getattr(self.handler, name)
 
     def should_use_context(self, model, conds, x_in: Tensor, *args, **kwargs) -> bool:

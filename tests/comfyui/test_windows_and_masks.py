@@ -1,5 +1,8 @@
 """Context windows, noise masks and conditioning masks see a video; the semantics stay whole."""
 
+import copy
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -111,6 +114,17 @@ def test_the_source_is_cut_to_each_window(long_edit, monkeypatch):
     long_edit.patch("WanContextWindowsManual", **WINDOWS).sample(steps=1)
     assert {window for *_, window in seen} == {(0, 1), (1, 2)}
     assert all(target == source and semantic == 65 for target, source, semantic, _ in seen)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_packs_may_copy_the_options_of_a_run(comfyui, copied):
+    from sama_core.comfyui.context_windows import VideoWindows
+    from sama_core.comfyui.streams import JointShape
+
+    shape = JointShape((16, 5, 4, 4), (65, 8))
+    options = {"context_handler": VideoWindows(SimpleNamespace(dim=2, context_length=3), shape)}
+    assert copied(options)["context_handler"].context_length == 3
+    assert copied(options["context_handler"]).shape == shape
 
 
 def test_one_window_over_the_whole_clip_changes_nothing(edit, sampled):
