@@ -69,7 +69,7 @@ def instruction_input() -> io.String.Input:
 
 
 def sampling_inputs() -> list[io.Input]:
-    """The sampling settings that SAMA Edit, SAMA Long Edit and SAMA Anchor Preview share."""
+    """The sampling settings of all nodes that edit."""
     import comfy.samplers
 
     return [

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..sama_core.comfyui import teacher_features
 from ..sama_core.comfyui.alignment_loss import METHODS, align
-from ..sama_core.comfyui.model import lattice_of_model
+from ..sama_core.comfyui.model import area_of_model, lattice_of_model
 from ..sama_core.comfyui.training_pairs import make_samples, read_pair, remark_on_sameness
 from ..sama_core.comfyui.unknown_words import remark_on_words
 from ..sama_core.geometry import DEFAULT_AREA
@@ -97,7 +97,7 @@ class TrainingPair(io.ComfyNode):
     def execute(
         cls, model, clip, vae, source, target, instruction, frames, area, clip_vision=None
     ) -> io.NodeOutput:
-        area = area or getattr(model.model, "area", DEFAULT_AREA)
+        area = area or area_of_model(model)
         before, after = read_pair(source, target, area, lattice_of_model(model))
         same = remark_on_sameness(before, after)
         remark_in(None)([same, remark_on_words(clip, instruction)])

@@ -4,11 +4,10 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..sama_core.clip import ClipRange, Fit, Seconds, check_one_start
-from ..sama_core.comfyui.model import lattice_of_model
+from ..sama_core.comfyui.model import area_of_model, lattice_of_model
 from ..sama_core.comfyui.saving import check_saving
 from ..sama_core.comfyui.video import read_source
 from ..sama_core.errors import ClipError
-from ..sama_core.geometry import DEFAULT_AREA
 from .inputs import ClipInfoType, area_input, fit_input, range_inputs, remark_in
 
 CATEGORY = "SAMA/video"
@@ -124,7 +123,7 @@ class SourceVideo(io.ComfyNode):
         duration_seconds=0.0,
         every_seconds=0.0,
     ) -> io.NodeOutput:
-        area = area or getattr(getattr(model, "model", None), "area", DEFAULT_AREA)
+        area = area or area_of_model(model)
         bar = comfy.utils.ProgressBar(1)
         images, info = read_source(
             video,

@@ -8,11 +8,11 @@ from comfy_api.latest import io
 from ..sama_core.clip import ClipRange, Fit
 from ..sama_core.comfyui.edit import EditSettings
 from ..sama_core.comfyui.long_edit import LongSettings
+from ..sama_core.comfyui.model import area_of_model
 from ..sama_core.comfyui.saving import check_saving_behind
 from ..sama_core.comfyui.whole_result import count_losses, remember
 from ..sama_core.comfyui.whole_share import PIECES, SEGMENTS, make_share, open_share
 from ..sama_core.comfyui.whole_video import WholeEdit, WholeSettings, edit_whole
-from ..sama_core.geometry import DEFAULT_AREA
 from .inputs import (
     area_input,
     check_instruction,
@@ -80,11 +80,6 @@ def _edit_inputs() -> list[io.Input]:
     ]
 
 
-def _own_area(model) -> int:
-    """Working area that a model was made for, in pixels."""
-    return getattr(getattr(model, "model", None), "area", DEFAULT_AREA)
-
-
 class EditWholeVideo(io.ComfyNode):
     """Model, encoder, VAE, VIDEO, instruction → edited VIDEO."""
 
@@ -150,7 +145,7 @@ class EditWholeVideo(io.ComfyNode):
         )
         cut = LongSettings(segment_frames, overlap_frames, anchor_colours)
         part = ClipRange(start, frames, stride)
-        whole = WholeSettings(part, area or _own_area(model), Fit(fit), crf, keep_segments)
+        whole = WholeSettings(part, area or area_of_model(model), Fit(fit), crf, keep_segments)
         with say_during_run(node_id) as say:
             edited = edit_whole(
                 model,
@@ -236,7 +231,7 @@ class VideoShare(io.ComfyNode):
         long = "segment_frames overlap_frames anchor_colours"
         cut = LongSettings(*(given[name] for name in long.split()))
         frames = ClipRange(given["start"], given["frames"], given["stride"])
-        area, fit = given["area"] or _own_area(model), Fit(given.get("fit", Fit.CROP))
+        area, fit = given["area"] or area_of_model(model), Fit(given.get("fit", Fit.CROP))
         with say_during_run(cls.hidden.unique_id) as say:
             whole = WholeSettings(frames, area, fit, given["crf"])
             shared = WholeEdit(model, clip, vae, settings, cut, whole, say)

@@ -225,6 +225,14 @@ def lattice_of_model(patcher) -> Lattice:
     return getattr(getattr(patcher, "model", None), "lattice", WAN_21)
 
 
+def area_of_model(patcher) -> int:
+    """The working area in pixels that the model of a ModelPatcher was made for.
+
+    SAMA-14B's without a model, and for models of others.
+    """
+    return getattr(getattr(patcher, "model", None), "area", DEFAULT_AREA)
+
+
 def require_sama(patcher) -> None:
     """Raises RuntimeSetupError unless the model of a ModelPatcher is SAMA's."""
     if not isinstance(patcher.model, SamaModel):
