@@ -73,9 +73,8 @@ def plan_of_loaded(patcher, latent: LatentShape, steps: int, cfg: float, machine
 
 def loaded_weights(patcher) -> Weights:
     """A loaded model's weights as they lie in memory, from any file and loader."""
-    _, arguments = getattr(patcher, "cached_patcher_init", None) or (None, ("the model",))
     counted = count(
-        Path(str(arguments[0])).name,
+        _name_file(patcher),
         [
             StoredTensor(name, "BF16", parameter.numel(), 2 * parameter.numel())
             for name, parameter in patcher.model.diffusion_model.named_parameters()
@@ -88,6 +87,12 @@ def loaded_weights(patcher) -> Weights:
         float32=0,
         quantised=True,
     )
+
+
+def _name_file(patcher) -> str:
+    """The name of the file that a loader noted; Load Checkpoint notes more than others do."""
+    _, arguments, *_more = getattr(patcher, "cached_patcher_init", None) or (None, ())
+    return Path(str(arguments[0])).name if arguments else "the model"
 
 
 def ram_of_weights(config: DitConfig, patcher) -> int:

@@ -157,6 +157,21 @@ def test_planned_weights_are_what_core_holds(comfyui, pack):
     )
 
 
+@pytest.mark.parametrize(
+    ("noted", "name"),
+    [
+        ((print, ("models/unet/one.gguf", {})), "one.gguf"),
+        ((print, ("models/checkpoints/all.safetensors", False), 0), "all.safetensors"),
+        ((print, ()), "the model"),
+        (None, "the model"),
+    ],
+)
+def test_weights_are_named_as_their_loader_noted_them(pack, noted, name):
+    """Load Checkpoint notes a third value, which of its outputs it is."""
+    find_name = pack.module("sama_core.comfyui.plan")._name_file
+    assert find_name(SimpleNamespace(cached_patcher_init=noted)) == name
+
+
 def test_cards_and_modes_as_core_has_them(comfyui, pack, monkeypatch):
     """A card of 24 GiB with 10 free and 8 taken by a model that core would remove."""
     import comfy.memory_management
