@@ -149,7 +149,7 @@ def read_weights(path: str) -> tuple[dict, dict]:
     except Exception as broken:
         if is_out_of_memory(broken):
             raise  # too little memory for a good file
-        if refused := _refusal(broken):
+        if refused := _find_refusal(broken):
             fix = "Check the disk, the file's rights and how much memory is free."
             got = f"a file that cannot be read ({refused})"
             raise CheckpointError(needed(name, got, "a weight file", fix)) from broken
@@ -170,7 +170,7 @@ def read_weights(path: str) -> tuple[dict, dict]:
     return sd, metadata or {}
 
 
-def _refusal(broken: BaseException) -> str:
+def _find_refusal(broken: BaseException) -> str:
     """What the system says where it does not give a file; empty for other errors.
 
     ComfyUI looks for known words in an error's text, which such an error may not begin with.

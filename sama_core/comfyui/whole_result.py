@@ -104,7 +104,7 @@ class WholeVideo(MadeVideo):
 
 def remember(node_id: str | None, video: WholeVideo) -> None:
     """Keep in mind that the node `node_id` gave a video in the running run."""
-    run = _running()
+    run = _find_run()
     if node_id not in _given or run is None or _given[node_id][0] != run:
         _given[node_id] = run, weakref.WeakSet()
     _given[node_id][1].add(video)
@@ -121,7 +121,7 @@ def count_losses(node_id: str | None) -> int:
     return _losses[node_id]
 
 
-def _running() -> str | None:
+def _find_run() -> str | None:
     """The id of the run that is under way in this thread."""
     place = running_place()
     return place and place["prompt_id"]
@@ -133,7 +133,7 @@ def _new_place() -> Path:
     """
     folder = Path(folder_paths.get_temp_directory()) / "sama_results"
     folder.mkdir(parents=True, exist_ok=True)
-    place, run = folder / f"{uuid.uuid4().hex}.mp4", _running()
+    place, run = folder / f"{uuid.uuid4().hex}.mp4", _find_run()
     mine = _of_run.get(run, set()) if run else set()
     earlier = sorted(folder.glob("*.mp4"), key=lambda path: path.lstat().st_ctime_ns)
     for path in earlier[: 1 - RESULTS]:
