@@ -122,17 +122,19 @@ def _look(frames: Tensor, source: TeacherSource | None, mask: Tensor | None) -> 
         cells = PixelEncoder(STATISTICS).tokens(frames.float().cpu())[0]
         return {"features": cells.unflatten(1, (GRID, GRID))}
     teacher, device = source.load(), comfy.model_management.get_torch_device()
-    _make_room(teacher.model, device)
-    teacher.model.to(device)
+    _move(teacher.model, device)
     prompt = None if mask is None else mask.to(device)
     return teacher.features(frames.float().to(device), prompt)
 
 
-def _make_room(model: torch.nn.Module, device: torch.device) -> None:
-    """Have ComfyUI take its own models from `device` as far as `model` and its work need it."""
+def _move(network: torch.nn.Module, device: torch.device) -> None:
+    """Put a teacher on `device`, from which ComfyUI takes its own models as far as that and its
+    work need it.
+    """
     management = comfy.model_management
-    size = management.module_size(model) + management.minimum_inference_memory()
+    size = management.module_size(network) + management.minimum_inference_memory()
     management.free_memory(size, device)
+    network.to(device)
 
 
 def _find_teachers() -> dict[str, TeacherSource]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from . import test_whole_video as whole
 from .graphs import Edit, output
-from .test_whole_video import whole_graph
+from .test_whole_video import FRAMES, whole_graph
 
 clip, jobs = whole.clip, whole.jobs
 
@@ -25,12 +25,23 @@ def folder_graph(comfyui, small, clip: Path, names: list[str]) -> tuple[Edit, li
     return edit, link
 
 
-def test_copies_of_one_clip_are_all_saved(comfyui, small, clip, jobs, sampled_segments):
-    """They are one edit, which is kept once and cleared when it is saved."""
-    edit, _ = folder_graph(comfyui, small, clip, ["whole_copy_a", "whole_copy_b"])
-    comfyui.run(edit.nodes).check()
-    assert len(sampled_segments) == 1 and not list(jobs.iterdir())
-    assert len(list((comfyui.base / "output").glob("whole_copy_?_0*.mp4"))) == 2
+def test_copies_of_one_clip_are_all_saved(comfyui, clip, tmp_path):
+    """They are one job, which is cleared when the first of them is saved."""
+    from sama_core.comfyui.whole_result import WholeVideo
+    from sama_core.long.whole_job import WholeJob
+
+    job = WholeJob(tmp_path / "job")
+    job.begin({})
+    shutil.copy(clip, job.result)
+    first, second, third = (WholeVideo(job) for _ in range(3))
+    assert third.get_frame_count() == FRAMES
+    first.save_to(str(tmp_path / "first.mp4"))
+    assert not job.folder.exists()
+    job.begin({})  # the next run's
+    for video, name in ((second, "second.mp4"), (third, "third.mp4")):
+        assert video.is_there() and video.get_frame_count() == FRAMES
+        video.save_to(str(tmp_path / name))
+    assert job.folder.exists()
 
 
 def test_all_results_of_a_run_stay_until_its_end(
