@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 
@@ -36,12 +38,19 @@ def test_comfyui_makes_room_before_the_teacher_moves(comfyui, monkeypatch):
     assert asked[0] >= 4 * 1000 * 1001 + management.minimum_inference_memory()
 
 
-def test_replaced_weights_are_looked_at_again_and_others_only_once(comfyui, pack, monkeypatch):
+@pytest.fixture
+def folder(comfyui):
+    """A teacher's, for one test: help pages are compared with the list."""
+    folder = comfyui.models("sama_teachers") / "replaced"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_replaced_weights_are_looked_at_again_and_others_only_once(folder, pack, monkeypatch):
     from sama_core.comfyui.teacher_features import _find_teachers
     from sama_core.training.alignment.teachers import base
 
-    folder = comfyui.models("sama_teachers") / "replaced"
-    folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "sam2"}))
     weights = folder / "model.safetensors"
     weights.write_bytes(b"1")
