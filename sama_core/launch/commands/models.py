@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from argparse import Namespace
 from collections.abc import Iterable
@@ -13,6 +14,12 @@ from ..places import Places, clean_env
 from ..progress import LaunchError, Stages
 from ..setup.comfyui_source import find_comfyui
 from ..setup.environment import Environment
+from ..setup.steps import only_one
+
+STOPPED = "Stopped. What is downloaded is kept; the same command continues from there."
+BAR = re.compile(r"(\d+)%\|[^|]*\| *(\S+) \[[^<\]]*<([^,\]]+), *([^\]]+)\]")
+"""A progress bar of tqdm: per cent, what is there of the whole, the time left, and the rate."""
+TENTH = 10
 
 
 def models(options: Namespace, places: Places, stages: Stages) -> int:
@@ -23,9 +30,14 @@ def models(options: Namespace, places: Places, stages: Stages) -> int:
         stages.start("set-up")
         Environment(places, stages).ready(options.comfyui)
         stages.start("download")
-        for file in wanted:
-            stages.say(f"{file.filename}: {file.size / 1e9:.2f} GB from {file.repo}")
-            download(file, folders[0], places.python)
+
+        def wait() -> None:
+            stages.say("Another download is running; waiting for it to end.")
+
+        with only_one(places.runtime / "download.lock", wait):
+            for file in to_download(folders):
+                stages.say(f"{file.filename}: {file.size / 1e9:.2f} GB from {file.repo}")
+                download(file, folders[0], places.python, stages)
         stages.finish()
     print(table(folders))
     print(f"\nLooked in {', '.join(map(str, folders))}")
@@ -58,10 +70,10 @@ def look_in(options: Namespace, places: Places) -> list[Path]:
     return [comfyui.folder / "models", places.models]
 
 
-def download(file: ModelFile, models_dir: Path, python: Path) -> None:
+def download(file: ModelFile, models_dir: Path, python: Path, stages: Stages) -> None:
     """Fetches one file to its place and continues what an earlier run has begun.
 
-    Raises LaunchError, with the reason, if it fails.
+    Raises LaunchError, with the reason, if it fails or is stopped.
     """
     target = file.place(models_dir)
     spec = {
@@ -75,12 +87,25 @@ def download(file: ModelFile, models_dir: Path, python: Path) -> None:
     process = subprocess.Popen(
         [str(python), "-I", str(worker), json.dumps(spec)],
         stderr=subprocess.PIPE,
-        env=clean_env(HF_HUB_DISABLE_TELEMETRY="1"),
+        # Without the second one the library shows nothing where no terminal is.
+        env=clean_env(HF_HUB_DISABLE_TELEMETRY="1", TQDM_POSITION="-1"),
         encoding="utf-8",
         errors="replace",
+        # It inherits the lock: if this process is killed, the next download waits for this one.
+        close_fds=False,
     )
-    last = _print_all(process.stderr or ())
-    if process.wait():
+    try:
+        last = _show_all(process.stderr or (), stages)
+        process.wait()
+    except KeyboardInterrupt:
+        raise LaunchError(STOPPED) from None
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        if process.stderr:
+            process.stderr.close()
+    if process.returncode:
         raise LaunchError(
             last
             or f"{file.filename}: the download ended with exit code {process.returncode}. Run the "
@@ -88,10 +113,19 @@ def download(file: ModelFile, models_dir: Path, python: Path) -> None:
         )
 
 
-def _print_all(lines: Iterable[str]) -> str:
-    """Prints the lines of the download as they come and returns the last one."""
-    last = ""
+def _show_all(lines: Iterable[str], stages: Stages) -> str:
+    """Shows the download's progress and its other lines as they come; returns the last of these.
+
+    Where lines cannot be rewritten, each tenth is shown.
+    """
+    last, shown = "", 0
     for line in lines:
-        last = line.strip() or last
-        print(line, end="", flush=True)
+        if bar := BAR.search(line):
+            percent, part, left, rate = bar.groups()
+            tenth = int(percent) // TENTH
+            stages.update(f"{percent}% · {part} · {rate} · ETA {left}", transient=tenth == shown)
+            shown = tenth
+        elif line.strip() and "%|" not in line:
+            last = line.strip()
+            stages.say(last)
     return last

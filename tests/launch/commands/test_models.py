@@ -25,7 +25,7 @@ def test_the_command_downloads_what_is_missing(places, capsys, monkeypatch):
     monkeypatch.setattr(
         models_command,
         "download",
-        lambda file, folder, python: fetched.append((file, folder, python)),
+        lambda file, folder, python, stages: fetched.append((file, folder, python)),
     )
     assert main(["models", "--download", "--dir", str(places.models)], places) == 0
     assert fetched == [(file, places.models, places.python) for file in (SAMA, FP8, VAE)]

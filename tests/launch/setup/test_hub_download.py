@@ -1,7 +1,12 @@
 """Downloads from a hub that runs on this machine: whole, resumed, broken, wrong, refused."""
 
 import hashlib
+import io
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import huggingface_hub
@@ -9,7 +14,7 @@ import huggingface_hub.file_download
 import pytest
 
 from sama_core.launch.commands.models import download
-from sama_core.launch.progress import LaunchError
+from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.setup import hub_download
 from sama_core.launch.setup.hub_download import Refused, Spec, fetch
 from sama_core.released_files import ModelFile
@@ -130,18 +135,44 @@ def _model_file(sha256: str = SHA256) -> ModelFile:
 
 def test_the_command_downloads_through_hf_endpoint(hub, tmp_path):
     hub.files[NAME] = CONTENT
-    download(_model_file(), tmp_path, Path(sys.executable))
+    download(_model_file(), tmp_path, Path(sys.executable), Stages(io.StringIO()))
     assert _model_file().place(tmp_path).read_bytes() == CONTENT
 
 
 def test_the_command_says_why_it_failed(hub, tmp_path):
     hub.files[NAME] = CONTENT
     with pytest.raises(LaunchError, match="^model.safetensors: the hub now offers another file"):
-        download(_model_file("1" * 64), tmp_path, Path(sys.executable))
+        download(_model_file("1" * 64), tmp_path, Path(sys.executable), Stages(io.StringIO()))
     assert not _model_file().place(tmp_path).exists()
 
 
 def test_a_hub_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(LaunchError, match="the hub was not reached"):
-        download(_model_file(), tmp_path, Path(sys.executable))
+        download(_model_file(), tmp_path, Path(sys.executable), Stages(io.StringIO()))
+
+
+def test_how_far_it_is_is_shown(hub, tmp_path):
+    hub.files[NAME], stream = CONTENT, io.StringIO()
+    stages = Stages(stream)
+    stages.start("download")
+    download(_model_file(), tmp_path, Path(sys.executable), stages)
+    assert "[download] 100% · 1.05M/1.05M · " in stream.getvalue()
+
+
+def test_a_download_that_is_stopped_leaves_no_process(tmp_path, monkeypatch):
+    """As by SIGTERM, which reaches the command alone: a second one would write the same file."""
+    worker, number = tmp_path / "python", tmp_path / "number"
+    worker.write_text(f"#!/bin/sh\necho $$ > {number}\nexec sleep 600\n")
+    worker.chmod(0o755)
+
+    def stop() -> None:
+        while not (number.exists() and number.read_text()):
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(LaunchError, match="the same command continues from there"):
+        download(_model_file(), tmp_path, worker, Stages(io.StringIO()))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
