@@ -46,10 +46,11 @@ class PlaneResizer:
 @lru_cache(KEPT_MATRICES)
 def _weights(length: int, new_length: int) -> Tensor:
     """What each new pixel of a row takes of the old ones: sparse (new_length, length)."""
-    parts = [
-        _resize_rows(torch.eye(length)[:, first : first + COLUMNS], new_length).to_sparse()
-        for first in range(0, length, COLUMNS)
-    ]
+    parts = []
+    for first in range(0, length, COLUMNS):
+        ones = torch.zeros(length, min(COLUMNS, length - first))
+        ones[first : first + COLUMNS].fill_diagonal_(1)
+        parts.append(_resize_rows(ones, new_length).to_sparse())
     return torch.cat(parts, 1).coalesce()
 
 

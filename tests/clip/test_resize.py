@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sama_core.clip.resize import PlaneResizer
+from sama_core.clip.resize import COLUMNS, PlaneResizer
 
 LARGER = [((48, 83), (108, 187)), ((48, 83), (48, 84)), ((1, 1), (7, 9)), ((130, 200), (131, 900))]
 SMALLER = [((48, 83), (36, 50)), ((100, 100), (1, 1)), ((48, 200), (60, 31))]
@@ -27,3 +27,13 @@ def test_it_is_torchs_own_to_rounding(size, new_size):
 def test_a_plane_of_the_right_size_is_passed_on():
     plane = torch.rand(5, 7)
     assert PlaneResizer(5, 7, 5, 7)(plane) is plane
+
+
+def test_no_whole_matrix_is_held_on_the_way(monkeypatch):
+    """That of a side of 8192 pixels would have 256 MB, and was made 128 times."""
+    sizes = []
+    for name in ("eye", "zeros"):
+        make = getattr(torch, name)
+        monkeypatch.setattr(torch, name, lambda *size, make=make: sizes.append(size) or make(*size))
+    PlaneResizer(500, 501, 33, 34)
+    assert {size[-1] for size in sizes} == {COLUMNS, 500 % COLUMNS, 501 % COLUMNS}
