@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -51,13 +51,13 @@ def read_samples_apart(
     """
     with _start() as (process, request, answer):
         threading.Thread(target=_ask, args=(request, stream, wanted), daemon=True).start()
-        with _watch(process) as report_life:
+        with _watch(process) as expect_answer:
             while True:
-                channels, size = RECORD.unpack(_read(answer, RECORD.size))
-                if channels > MOST_CHANNELS or size > LARGEST_RECORD:
-                    raise Died("no sensible answer")
-                data = _read(answer, size)
-                report_life()
+                with expect_answer():
+                    channels, size = RECORD.unpack(_read(answer, RECORD.size))
+                    if channels > MOST_CHANNELS or size > LARGEST_RECORD:
+                        raise Died("no sensible answer")
+                    data = _read(answer, size)
                 if not channels:
                     vars(found).update(json.loads(data))
                     return
@@ -110,22 +110,33 @@ def _ask(pipe: IO[bytes], stream: Stream, wanted: Wanted) -> None:
 
 
 @contextmanager
-def _watch(process: subprocess.Popen[bytes]) -> Iterator[Callable[[], None]]:
-    """Kill the process if the yielded function is not called for `LONGEST_SILENCE` seconds."""
-    last, over = [time.monotonic()], threading.Event()
+def _watch(
+    process: subprocess.Popen[bytes],
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Kill the process if it is `LONGEST_SILENCE` seconds in a context that the yielded function
+    gives: then it owes an answer. Between two of them it waits for whoever takes the samples.
+    """
+    since: list[float | None] = [None]
+    over = threading.Event()
 
     def watch() -> None:
         while not over.wait(1):
-            if time.monotonic() - last[0] > LONGEST_SILENCE:
+            asked = since[0]
+            if asked is not None and time.monotonic() - asked > LONGEST_SILENCE:
                 process.kill()
                 return
 
-    def report_life() -> None:
-        last[0] = time.monotonic()
+    @contextmanager
+    def expect_answer() -> Iterator[None]:
+        since[0] = time.monotonic()
+        try:
+            yield
+        finally:
+            since[0] = None
 
     threading.Thread(target=watch, daemon=True).start()
     try:
-        yield report_life
+        yield expect_answer
     finally:
         over.set()
 

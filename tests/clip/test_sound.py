@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
+from time import sleep
 
 import av
 import numpy as np
@@ -406,6 +408,20 @@ def test_a_decoder_that_is_stuck_is_ended(tmp_path, monkeypatch, processes):
     _, info = read(write(tmp_path / "in.mov", tones(2), "pcm_s16le", "stereo"))
     assert info.audio is None and "cannot be decoded" in info.sound_remark
     assert processes[0].poll() is not None
+
+
+def test_a_decoder_waits_for_whoever_takes_the_samples(tmp_path, monkeypatch):
+    """An encoder behind it, on a slow disk, may take its time."""
+    path = write(tmp_path / "in.mov", tones(2, 5), "pcm_s16le", "stereo")
+    with av.open(str(path)) as container:
+        track = container.streams.audio[0].index
+    wanted = apart.Wanted(track, Fraction(0), Fraction(5))
+    pieces = apart.read_samples_apart(path, wanted, apart.Found(), lambda: None)
+    first = len(next(pieces))
+    monkeypatch.setattr(apart, "LONGEST_SILENCE", -1)
+    sleep(1.5)
+    monkeypatch.undo()
+    assert first + sum(map(len, pieces)) == 5 * RATE
 
 
 def test_no_process_can_be_started(tmp_path, monkeypatch):
