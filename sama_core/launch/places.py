@@ -186,7 +186,11 @@ def _give_name(part: Path, target: Path) -> Path:
                 candidate.touch(exist_ok=False)
             except FileExistsError:
                 continue
-            part.replace(candidate)
+            try:
+                part.replace(candidate)
+            except OSError:
+                candidate.unlink(missing_ok=True)
+                raise
         return candidate
     raise AssertionError("names never run out")
 

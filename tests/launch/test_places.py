@@ -22,6 +22,19 @@ def test_an_existing_file_is_never_overwritten(tmp_path):
     }
 
 
+def test_where_the_name_cannot_be_given_no_empty_file_is_left(tmp_path, monkeypatch):
+    """As where another program holds the new file, and the file system has no links."""
+
+    def refuse(*arguments):
+        raise OSError(errno.EACCES, "in use")
+
+    monkeypatch.setattr(output.os, "link", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(LaunchError, match="no incomplete file is left"):
+        write_new(tmp_path / "a.mp4", [b"x"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_hard_links_it_is_the_same(tmp_path, monkeypatch):
     def no_links(*arguments):
         raise OSError(errno.EPERM, "not permitted")

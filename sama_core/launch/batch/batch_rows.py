@@ -150,6 +150,8 @@ COLUMNS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "mask": ("mask", str.strip),
 }
 """Column of a table → the setting, and how its text is read. `first` is `frames`' other name."""
+FIRST = "--first"
+"""What `batch` calls `edit`'s --frames."""
 CLIP, FPS = "clip", "fps"
 """The columns that say what is edited."""
 MASK = "mask"
@@ -173,7 +175,7 @@ def read_settings(where: str, cells: dict[str, Any], usual: Settings) -> Setting
                 ) from None
     settings = replace(usual, **given)
     try:
-        check_options(settings.options())
+        check_options(settings.options(), FIRST)
     except LaunchError as wrong:
         raise LaunchError(f"{where}: {wrong}") from None
     return settings

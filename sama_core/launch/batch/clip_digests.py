@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class ClipDigests:
         digest = _read(path)
         self._known[str(path)] = (stamp, digest)
         if self._keep:
-            self._file.append({"path": str(path), "stat": stamp, "digest": digest})
+            with suppress(OSError):  # a full disk: the file is read again at the next run
+                self._file.append({"path": str(path), "stat": stamp, "digest": digest})
         return digest
 
 

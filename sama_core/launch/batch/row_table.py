@@ -84,9 +84,9 @@ def _read_lines(table: Path) -> Iterator[Line]:
 
 
 def _read_csv(table: Path, text: str) -> Iterator[Line]:
-    separator, names = _header(table, text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
+        separator, names = _header(table, text)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         next(reader)
         before = reader.line_num
         for cells in reader:

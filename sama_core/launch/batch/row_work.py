@@ -106,8 +106,8 @@ class RowWork:
 
     def _graph(self, flight: Flight, row: Row, uploaded: str) -> dict:
         graph, client = load_workflow(self.places.root), flight.place.client
-        named = Path(row.name.name.encode("utf-8", "replace").decode())
-        fill_graph(graph, client, self.model, uploaded, named, row.settings.options())
+        named, options = Path(row.name.name), row.settings.options()
+        fill_graph(graph, client, self.model, uploaded, named, options)
         if self.segment_frames:
             set_inputs(graph, EDITOR, segment_frames=self.segment_frames)
         if self.as_frames:

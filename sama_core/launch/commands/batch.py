@@ -10,7 +10,7 @@ from ...plan.seconds import read_calibrations
 from ...plan.summary import span
 from ..batch.batch_outputs import OWN
 from ..batch.batch_report import PAGE
-from ..batch.batch_rows import Clip, Found, Row, Settings, name_targets, read_fps
+from ..batch.batch_rows import FIRST, Clip, Found, Row, Settings, name_targets, read_fps
 from ..batch.batch_run import DIGESTS, JOBS, LEDGER, Batch, Task
 from ..batch.clip_digests import ClipDigests
 from ..batch.folder_rows import folder_rows
@@ -93,7 +93,7 @@ def read_spread(options: Namespace) -> int | None:
 def read_rows(options: Namespace, source: Path, out: Path) -> Found:
     """The rows of the source. Raises LaunchError for values that no edit can have."""
     text = options.instruction or ""
-    check_options(Namespace(**{**vars(options), "instruction": text or "none"}))
+    check_options(Namespace(**{**vars(options), "instruction": text or "none"}), FIRST)
     fps = read_fps("--fps", options.fps) if options.fps else None
     usual = Settings(
         text,

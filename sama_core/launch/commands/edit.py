@@ -91,8 +91,11 @@ def run_edit(
     return result
 
 
-def check_options(options: Namespace) -> None:
-    """Raises LaunchError for values that no edit can have, before anything is set up."""
+def check_options(options: Namespace, frames_option: str = "--frames") -> None:
+    """Raises LaunchError for values that no edit can have, before anything is set up.
+
+    `frames_option` is what the command calls the number of frames.
+    """
     if getattr(options, "keep", False) and options.server:
         raise LaunchError(
             needed(
@@ -116,7 +119,7 @@ def check_options(options: Namespace) -> None:
         if value not in (None, OWN.get(name)) and not least <= value <= most:
             low, high = value < least, value > most
             need = f"{least} or more" if low else f"{most:,} or less" if high else "a number"
-            option = f"--{name.replace('_', '-')}"
+            option = frames_option if name == "frames" else f"--{name.replace('_', '-')}"
             raise LaunchError(needed(option, str(value)[:40], need, f"Give another {option}."))
 
 

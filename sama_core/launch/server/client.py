@@ -274,13 +274,27 @@ class Client:
 
 
 def normal_url(url: str) -> str:
-    """`url` with a scheme and without a slash at its end. Raises LaunchError without a host."""
+    """`url` with a scheme and without a slash at its end.
+
+    Raises LaunchError without a host, and for one with a password, which is not repeated.
+    """
     whole = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(whole)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        is_secret = parts.username is not None
     except ValueError:
-        usable = False
+        usable = is_secret = False
+    if is_secret:
+        raise LaunchError(
+            needed(
+                "--server",
+                "an address with a user's name or password",
+                "one without, which messages and reports may show",
+                "Reach that ComfyUI another way: ssh -L 8188:127.0.0.1:8188 HOST, then "
+                "--server http://127.0.0.1:8188.",
+            )
+        )
     if not usable:
         raise LaunchError(
             needed("--server", url, "an address such as http://127.0.0.1:8188", "Give that.")

@@ -132,7 +132,8 @@ def unique_name(clip: Path, seed: int) -> str:
     With one name for all jobs, a server that has made the same edit before would save nothing and
     name the earlier file, which may be deleted or replaced by now.
     """
-    name = NOT_IN_NAMES.sub("_", shorten_stem(clip))
+    # A name may have bytes that are no text: they come back from no server.
+    name = NOT_IN_NAMES.sub("_", shorten_stem(clip).encode("utf-8", "replace").decode())
     return f"{RESULTS}/{name} seed {seed} {uuid.uuid4().hex[:12]}"
 
 

@@ -90,6 +90,8 @@ def test_json_lines(read, tmp_path):
         ("clip,instruction\na.mp4,\n", "line 2 of shots.csv: got an empty cell, needs an instr"),
         ("clip,instruction\n,x\n", "line 2 of shots.csv: got no clip"),
         ("clip,instruction\n", "shots.csv: got no row, needs at least one"),
+        ("a" * 200_000, "shots.csv: got no readable CSV (field larger than"),
+        ("clip,instruction,first\na,x,0\n", "line 2 of shots.csv: --first: got 0, needs 1 or"),
         ("clip,instruction,seed\na,x,abc\n", "line 2 of shots.csv, column seed: got abc, needs a "),
         ("clip,instruction,seed\na,x,1.5\n", "column seed: got 1.5, needs a whole number"),
         (

@@ -160,6 +160,13 @@ def test_impossible_addresses(given):
         normal_url(given)
 
 
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    """Requests would go to a host of that name; messages and reports name the server."""
+    with pytest.raises(LaunchError, match=r"name or password, .*ssh -L") as refused:
+        Client("http://me:secret@somewhere:8188")
+    assert "secret" not in str(refused.value)
+
+
 def test_a_proxy_for_the_internet_is_not_used(comfy_server, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert Client(comfy_server.url).is_reached()
