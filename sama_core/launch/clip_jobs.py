@@ -26,7 +26,7 @@ COLUMNS, WIDEST, GAP = 5, 320, 8
 
 
 def probe(path: str) -> dict:
-    """`width`, `height`, `fps`, `frames` (0 if the file does not say) of a clip.
+    """`width` and `height` as it is shown, `fps`, `frames` (0 if the file does not say) of a clip.
 
     Raises ValueError if the file is no video.
     """
@@ -43,10 +43,11 @@ def probe(path: str) -> dict:
                 raise ValueError(
                     "it has no video in it, needs a video file (mp4, mov, mkv, webm …)"
                 )
-            next(container.decode(stream))
+            turned = next(container.decode(stream)).rotation % 180
+            width, height = stream.width, stream.height
             return {
-                "width": stream.width,
-                "height": stream.height,
+                "width": height if turned else width,
+                "height": width if turned else height,
                 "frames": stream.frames,
                 "fps": str(stream.average_rate or 0),
             }

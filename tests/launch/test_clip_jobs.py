@@ -8,6 +8,7 @@ from PIL import Image
 from sama_core.launch import clip_jobs
 
 from ..harness.moving_shapes import moving_shapes
+from ..harness.turned_files import rotate
 from ..harness.write_clip import write_clip
 
 
@@ -23,6 +24,15 @@ def test_a_picture_of_short_and_large_clips(tmp_path, frames, columns):
     )
     with Image.open(written) as sheet:
         assert sheet.size == (columns * 328 - 8, 2 * 18 + 8)
+
+
+@pytest.mark.parametrize(("degrees", "size"), [(90, (48, 64)), (180, (64, 48))])
+def test_a_turned_clip_has_the_size_that_is_shown(tmp_path, degrees, size):
+    clip = tmp_path / "phone.mp4"
+    write_clip(clip, moving_shapes(2, 64, 48), Fraction(12))
+    rotate(clip, degrees)
+    facts = clip_jobs.probe(str(clip))
+    assert (facts["width"], facts["height"]) == size
 
 
 def test_an_unreadable_clip_is_named_as_the_node_names_it(tmp_path):

@@ -52,12 +52,15 @@ class Task:
     url: str | None = None
     """Where results go, if not into `out`: then an fsspec URL, and `out` has record and report."""
 
-    def results(self) -> Results:
-        """Where they lie. Raises LaunchError if that cannot be reached."""
+    def results(self, create: bool = True) -> Results:
+        """Where they lie. Raises LaunchError if that cannot be reached.
+
+        Without `create` a folder behind a URL is not made.
+        """
         if self.url is None:
             return HereResults(self.out)
         published = (f"{OWN}/{LEDGER}", TABLE, PAGE, PICTURES)
-        return UrlResults(self.url, self.out, published)
+        return UrlResults(self.url, self.out, published, create)
 
     @property
     def form(self) -> str:

@@ -103,10 +103,10 @@ class HereResults:
 class UrlResults:
     """Results behind an fsspec URL."""
 
-    def __init__(self, url: str, here: Path, published: tuple[str, ...]):
+    def __init__(self, url: str, here: Path, published: tuple[str, ...], create: bool = True):
         """`published` are files and folders of the folder `here` that are copied behind `url`;
         those that are missing here are fetched from there. A record that is in both places gets
-        the lines that another machine has added.
+        the lines that another machine has added. Without `create` nothing is made behind it.
 
         Raises LaunchError if it cannot be reached.
         """
@@ -118,8 +118,10 @@ class UrlResults:
             import fsspec
 
             self._files, self._root = fsspec.core.url_to_fs(url)
-            self._files.makedirs(self._root, exist_ok=True)
-            found = self._files.find(self._root, detail=True)
+            if create:
+                self._files.makedirs(self._root, exist_ok=True)
+            is_there = self._files.exists(self._root)
+            found = self._files.find(self._root, detail=True) if is_there else {}
             for path, one in found.items():
                 self._note(self._name(path), int(one["size"]))
             for name in published:

@@ -129,7 +129,7 @@ def tell_plan(
 ) -> int:
     """Prints the rows, what is done, and how long the rest will take; writes nothing."""
     own = task.out / OWN
-    ledger = Ledger(task.results(), own / LEDGER)
+    ledger = Ledger(task.results(create=False), own / LEDGER)
     jobs, unreadable = task.sort(ClipDigests(own / DIGESTS, keep=False), lambda text: None)
     done = {id(row) for key, job in jobs.items() if ledger.results(key) for row in job.rows}
     for index, row in enumerate(task.rows[:LISTED]):

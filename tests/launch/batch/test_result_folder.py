@@ -90,3 +90,14 @@ def test_a_url_that_cannot_be_used_is_named(tmp_path):
     with pytest.raises(LaunchError, match="nosuch://me:…@bucket.*fsspec URL") as refused:
         UrlResults("nosuch://me:secret@bucket/run", tmp_path, ())
     assert "secret" not in str(refused.value)
+
+
+def test_a_dry_run_makes_nothing_behind_a_url(run, server, clips, url):
+    clips("a.mp4")
+    files, root = fsspec.core.url_to_fs(url)
+    asked = "clips", *RED, "--server", server.url, "--out", url
+    code, printed, error = run(*asked, "--dry-run")
+    assert code == 0 and "1 rows: 0 done" in printed, printed + error
+    assert not files.exists(root)
+    assert run(*asked)[0] == 0
+    assert "1 rows: 1 done" in run(*asked, "--dry-run")[1]
