@@ -9,9 +9,11 @@ far enough before them that they come out as in a run that was never broken off.
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 
+import av
 import comfy.model_management
 import torch
 from torch import Tensor
@@ -107,9 +109,16 @@ class PieceMaker:
         """Write pieces that follow each other."""
         first = pieces[0].frames.start
         rest = self.info.part(first, self.info.frame_count - first)
-        edited = self._decode(range(pieces[0].steps.start, pieces[-1].steps.stop))
-        restored = prepare_pictures(edited, rest, self.encoding)
-        begun, stages = time.monotonic(), self.run.stages
+        steps = range(pieces[0].steps.start, pieces[-1].steps.stop)
+        with (
+            closing(self._decode(steps)) as edited,
+            closing(prepare_pictures(edited, rest, self.encoding)) as restored,
+        ):
+            self._write(pieces, restored)
+
+    def _write(self, pieces: list[Piece], restored: Iterator[av.VideoFrame]) -> None:
+        """Write pieces whose pictures come one after the other."""
+        first, begun, stages = pieces[0].frames.start, time.monotonic(), self.run.stages
         for piece in pieces:
             done = piece.frames.start - first
             part = f"{piece.frames.start} to {piece.frames.stop - 1}"
@@ -123,8 +132,6 @@ class PieceMaker:
                 if not self.info.source.is_unchanged():
                     path.unlink()  # it may hold pictures of another clip
             require_unchanged(self.info.source)
-        restored.close()
-        edited.close()
 
     def _decode(self, steps: range) -> Iterator[Tensor]:
         """The edited frames (H, W, 3) of decoding steps, at the model's size."""
