@@ -1,8 +1,9 @@
 """The coded sound of a range of a file, as an mp4 takes it: packets of the file's own track.
 
-`open_packets` opens the file once and answers with the packets, or with None where an mp4 does not
-take them. Whether it does is only certain once FFmpeg has written them, for some errors (Dolby's
-dependent streams, broken Opus) come with a later packet; so they are first written to memory.
+`open_packets` answers with the packets, or with None where an mp4 does not take them. Whether it
+does is only certain once FFmpeg has written them, for some errors (Dolby's dependent streams,
+broken Opus) come with a later packet; so they are first read once and written nowhere. One packet
+is in memory at a time.
 """
 
 import io
@@ -32,8 +33,10 @@ class TrackPackets:
     """The track."""
     rate: int
     """Samples per second of the track."""
-    packets: list[tuple[av.Packet, int, int]]
-    """Packets with the sample of the range at which they begin, and their length in samples."""
+    packets: Iterator[tuple[av.Packet, int, int]]
+    """Packets with the sample of the range at which they begin, and their length in samples; read
+    as they are taken, once.
+    """
 
     def add_to(self, container: av.container.OutputContainer) -> Packets:
         """Add the track to `container` and give the packets for it, in order of time."""
@@ -57,42 +60,79 @@ def open_packets(
     seconds after it and lasts `duration` seconds. None as well for a file that cannot be read, or
     has no sound in the range.
     """
+    place = origin, start, duration
     with ExitStack() as files:
         packets = None
         with suppress(av.error.FFmpegError, ClipError, ValueError):
-            container = files.enter_context(open_video(stream, name))
-            packets = _try(_read(container, origin, start, duration))
+            with open_video(stream, name) as container:
+                taken = _is_taken(_read(container, *place))
+            if taken:
+                packets = _read(files.enter_context(open_video(stream, name)), *place)
         yield packets
 
 
-def _try(packets: TrackPackets) -> TrackPackets | None:
-    """`packets` if an mp4 takes them; else None, FFmpegError or ValueError."""
-    codec = packets.track.codec_context.codec.canonical_name
-    if codec not in COPIED_CODECS or not packets.packets:
-        return None
-    with av.open(io.BytesIO(), "w", format="mp4") as trial:
+def _is_taken(packets: TrackPackets) -> bool:
+    """Whether an mp4 takes the packets, and there are any. Else also FFmpegError or ValueError."""
+    if packets.track.codec_context.codec.canonical_name not in COPIED_CODECS:
+        return False
+    count = 0
+    with av.open(_Nowhere(), "w", format="mp4") as trial:
         for packet in packets.add_to(trial):
             trial.mux(packet)
-    return packets
+            count += 1
+    return count > 0
+
+
+class _Nowhere:
+    """A file to write to that keeps nothing."""
+
+    def __init__(self) -> None:
+        self.at = self.end = 0
+
+    def write(self, data: bytes) -> int:
+        """Goes on behind `data`."""
+        self.at += len(data)
+        self.end = max(self.end, self.at)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As any file."""
+        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.end}[whence]
+        return self.at
+
+    def tell(self) -> int:
+        """As any file."""
+        return self.at
 
 
 def _read(
     container: av.container.InputContainer, origin: Fraction, start: Fraction, duration: Fraction
 ) -> TrackPackets:
-    """The track and its packets. Raises ValueError if it has none, or their times are unknown."""
+    """The track and its packets. Raises ValueError if it has none, and while they are taken if
+    their times are unknown.
+    """
     track = audible_track(container)
     if track is None:
         raise ValueError("no sound")
-    begin, rate = begin_of(container, origin) + start, track.rate
+    begin = begin_of(container, origin) + start
     skip_ahead(container, track, begin)
-    packets, end = [], round(duration * rate)
-    for packet, time in _give_times(container.demux(track), track):
+    return TrackPackets(
+        track, track.rate, _in_range(container.demux(track), track, begin, duration)
+    )
+
+
+def _in_range(
+    packets: Packets, track: av.AudioStream, begin: Fraction, duration: Fraction
+) -> Iterator[tuple[av.Packet, int, int]]:
+    """Packets from `begin` seconds on, with their places; see `TrackPackets`."""
+    rate = track.rate
+    end = round(duration * rate)
+    for packet, time in _give_times(packets, track):
         first, length = round((time - begin) * rate), round(_length_of(packet, track) * rate)
         if first >= end:
             break
         if first + length > -RUN_UP * rate:
-            packets.append((packet, first, max(1, min(length, end - first))))
-    return TrackPackets(track, rate, packets)
+            yield packet, first, max(1, min(length, end - first))
 
 
 def _give_times(packets: Packets, track: av.AudioStream) -> Iterator[tuple[av.Packet, Fraction]]:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from sama_core.clip import ClipRange, FileSource, apart, fit_clip, packets, save_restored
+from sama_core.clip import ClipRange, FileSource, apart, file_source, fit_clip, save_restored
 from sama_core.clip.sound import fitting_sound
 
 from ..harness import sound_worker
@@ -449,12 +449,26 @@ def test_an_interrupt_ends_the_process(tmp_path, processes):
     assert len(processes) == 1 and processes[0].poll() is not None
 
 
-def test_saving_opens_the_sound_of_a_source_once(tmp_path, monkeypatch):
+def test_saving_asks_a_source_for_its_packets_once(tmp_path, monkeypatch):
     """Seven channels fit no AAC: whether they are copied decides on the mix, and is asked once."""
     frames, info = read(write(tmp_path / "in.mkv", tones(7), "flac", "6.1"))
-    open_video, names = packets.open_video, []
+    open_packets, names = file_source.open_packets, []
     monkeypatch.setattr(
-        packets, "open_video", lambda stream, name: names.append(name) or open_video(stream, name)
+        file_source,
+        "open_packets",
+        lambda stream, name, *rest: names.append(name) or open_packets(stream, name, *rest),
     )
     codec = saved(frames, info)[1]
     assert (codec, names) == ("flac", ["in.mkv"])
+
+
+def test_packets_are_read_as_they_are_taken(tmp_path):
+    """So those of many hours are not held: what goes while they are read is missing."""
+    path = write(tmp_path / "in.mkv", tones(2, 20), "flac", "stereo")
+    taken = []
+    with FileSource(path).packets(Fraction(0), Fraction(20)) as packets:
+        for _, begin, _ in packets.packets:
+            if not taken:
+                os.truncate(path, os.path.getsize(path) // 2)
+            taken.append(begin)
+    assert 5 * RATE < taken[-1] < 15 * RATE
