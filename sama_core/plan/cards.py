@@ -70,8 +70,9 @@ _OTHERS: dict[str, tuple[float, float | None, tuple[int, ...]]] = {
     "H200": (989, 1979, (141,)),
 }
 _CHECKED = ("A10", "A40", "L4", "L40", "L40S")
-"""Cards that keep a sixteenth of their GDDR6 for error correction (ECC), which is on as they are
-sold: drivers report 22.5 of 24 GB."""
+"""Cards that keep a part of their GDDR6 for error correction (ECC), which is on from the start."""
+LEFT_BY_CHECKS = 15 / 16
+"""Of their memory: drivers report 22.5 of 24 GB."""
 _SIZE = re.compile(r"\b(\d+) ?gb\b")
 # Maker, series, memory and socket, which torch adds to a card's name: "NVIDIA A100-SXM4-80GB".
 _BESIDE_THE_NAME = re.compile(r"nvidia|geforce|tesla|\b\d+ ?gb\b|\bhbm\de?\b|\bsxm\d?\b")
@@ -145,7 +146,7 @@ def name_machine(card: str) -> Machine:
         raise InputError(needed("card", f"{card} without its memory", choices, "Name one of them."))
     given = sizes[0] * GIB
     if _short(card) in map(_short, _CHECKED):
-        given -= given // 16
+        given = int(given * LEFT_BY_CHECKS)
     return Machine(NVIDIA, card, given, given, assumed_vram=True, reserved=usual_reserve(given))
 
 

@@ -76,6 +76,7 @@ def run(words: Sequence[str], places: Places, stages: Stages) -> None:
 
     At Ctrl-C the worker is asked once to save and end; a second one ends it at once.
     """
+    shown = _Shown(stages, places.log("train"))
     process = subprocess.Popen(
         [str(places.python), "-P", "-m", "sama_core.training", *words],
         stdout=subprocess.PIPE,
@@ -86,7 +87,6 @@ def run(words: Sequence[str], places: Places, stages: Stages) -> None:
         errors="replace",
         start_new_session=OWN_GROUP,
     )
-    shown = _Shown(stages, places.log("train"))
     try:
         stopped = _follow(process, shown)
     finally:
@@ -106,16 +106,19 @@ def _follow(process: subprocess.Popen, shown: "_Shown") -> bool:
     """Shows what the worker prints until it ends; returns whether it was asked to stop."""
     streams = [(process.stdout, False), (process.stderr, True)]
     readers = [threading.Thread(target=shown.read, args=one, daemon=True) for one in streams]
-    for reader in readers:
-        reader.start()
     stopped = False
     try:
+        for reader in readers:
+            reader.start()
         process.wait()
     except KeyboardInterrupt:
         stopped = True
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT if OWN_GROUP else signal.SIGTERM)
         shown.stages.update("stopping")
+        for reader in readers:
+            if not reader.ident:  # it was stopped before that one had begun
+                reader.start()
         process.wait()
     for reader in readers:
         reader.join()
@@ -135,7 +138,8 @@ class _Shown:
         with stream:
             for line in _split(stream):
                 with self._lock:
-                    self._show(line, is_error)
+                    if not self._log.closed:
+                        self._show(line, is_error)
 
     def _show(self, line: str, is_error: bool) -> None:
         bar = BAR.search(line)
@@ -154,7 +158,8 @@ class _Shown:
 
     def close(self) -> None:
         """End the log."""
-        self._log.close()
+        with self._lock:
+            self._log.close()
 
 
 def _split(stream: IO[str]) -> Iterator[str]:

@@ -143,3 +143,32 @@ def test_a_stop_lets_the_trainer_save(
     assert "saved at step 7" in shown.out
     told = "The same command continues from the last checkpoint" in shown.err
     assert told == bool(code)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_stop_before_the_worker_is_listened_to(
+    ctrl_c_works, places, tmp_path, monkeypatch, capfd
+):
+    """It is asked to save as at any other time, and what it says is shown."""
+    worker = tmp_path / "worker.py"
+    worker.write_text(WAITS)
+    stub = tmp_path / "python"
+    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{worker}" 0\n')
+    stub.chmod(0o755)
+    monkeypatch.setattr(type(places), "python", stub)
+    (tmp_path / "mine.toml").touch()
+
+    class Pressed(threading.Thread):
+        left = 1
+
+        def start(self) -> None:
+            if self._target.__name__ == "read" and Pressed.left:
+                Pressed.left -= 1
+                while not (tmp_path / "begun").exists():
+                    time.sleep(0.01)
+                raise KeyboardInterrupt
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Pressed)
+    assert main(["train", "mine.toml"], places) == 0
+    assert "saved at step 7" in capfd.readouterr().out
