@@ -123,7 +123,7 @@ def numbered_pictures(stream: Stream, name: str, start: int) -> Iterator[tuple[i
             raise unusable(
                 name, "an animated WebP, which FFmpeg does not read", READABLE, CONVERT
             ) from error
-        if number < 0 and _is_encrypted(stream):
+        if _is_encrypted(stream):  # whose first pictures may come out, as rubbish
             raise unusable(
                 name,
                 "an encrypted video (copy protection)",

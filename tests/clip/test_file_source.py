@@ -496,6 +496,16 @@ def test_truncated_file(tmp_path):
     assert len(list(source.frames(ClipRange(0, good)))) == good, "the intact part must stay usable"
 
 
+def test_an_encrypted_video_whose_first_pictures_come_out(tmp_path):
+    """As rubbish, by chance; here they are whole, and the mark is that of an encrypted track."""
+    path = tmp_path / "locked.mp4"
+    write_clip(path, moving_shapes(30, 64, 64), Fraction(24))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"encv")
+    with pytest.raises(ClipError, match=r"video 'locked.mp4': got an encrypted video"):
+        list(FileSource(str(path)).frames(ClipRange()))
+
+
 def test_truncated_before_its_index(tmp_path):
     path = mux(tmp_path / "cut.mp4", [numbered_frame(number) for number in range(10)])
     with open(path, "r+b") as file:
