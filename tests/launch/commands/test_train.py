@@ -117,6 +117,17 @@ def ctrl_c_works():
     signal.signal(signal.SIGINT, before)
 
 
+def stand_in_trainer(places, folder, monkeypatch, code: int) -> None:
+    """In the place of the trainer's Python: a training that ends with `code` when it is stopped."""
+    worker = folder / "worker.py"
+    worker.write_text(WAITS)
+    stub = folder / "python"
+    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{worker}" {code}\n')
+    stub.chmod(0o755)
+    monkeypatch.setattr(type(places), "python", stub)
+    (folder / "mine.toml").touch()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("code", [130, 0])
@@ -124,13 +135,7 @@ def test_a_stop_lets_the_trainer_save(
     ctrl_c_works, places, tmp_path, monkeypatch, capfd, number, code
 ):
     """One that comes after the last step stops nothing: the training is done, with code 0."""
-    worker = tmp_path / "worker.py"
-    worker.write_text(WAITS)
-    stub = tmp_path / "python"
-    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{worker}" {code}\n')
-    stub.chmod(0o755)
-    monkeypatch.setattr(type(places), "python", stub)
-    (tmp_path / "mine.toml").touch()
+    stand_in_trainer(places, tmp_path, monkeypatch, code)
 
     def press() -> None:
         while not (tmp_path / "begun").exists():
@@ -150,13 +155,7 @@ def test_a_stop_before_the_worker_is_listened_to(
     ctrl_c_works, places, tmp_path, monkeypatch, capfd
 ):
     """It is asked to save as at any other time, and what it says is shown."""
-    worker = tmp_path / "worker.py"
-    worker.write_text(WAITS)
-    stub = tmp_path / "python"
-    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{worker}" 0\n')
-    stub.chmod(0o755)
-    monkeypatch.setattr(type(places), "python", stub)
-    (tmp_path / "mine.toml").touch()
+    stand_in_trainer(places, tmp_path, monkeypatch, 0)
 
     class Pressed(threading.Thread):
         left = 1
