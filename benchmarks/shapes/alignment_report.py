@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.report import write_json
+from benchmarks.report import save_plot, write_json
 from benchmarks.shapes.alignment_arms import EXPERIMENTS, Experiment
 from benchmarks.shapes.alignment_run import BASELINE, unpack
 from benchmarks.shapes.paired import LEVEL, compare_clips, compare_pairs, correct_by_holm
@@ -267,4 +267,4 @@ def plot(found: Mapping[str, Runs], path: Path) -> None:
             axes.hlines(middle, place - 0.3, place + 0.3, color="black", linewidth=2)
         axes.set_xticks(range(len(arms)), arms, rotation=30, ha="right")
         axes.set(ylabel=chosen.unit, title=f"{experiment} ({chosen.better} is better)")
-    figure.savefig(path, dpi=110, format="png")
+    save_plot(figure, path)
