@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import RuntimeSetupError, SamaError, needed
-from ...geometry import WAN_21, ClipShape
+from ...geometry import ClipShape
 from ...text import add_tag
 from ..alignment import AlignConfig, FeatureCache, make_targets
 from ..alignment.cache import list_facts
@@ -276,7 +276,7 @@ class RowFeatures:
 
     def _count_slices(self, frames: int) -> int:
         if not self.needs_teacher:
-            return WAN_21.latents_of(frames)
+            return frames  # masks are learned frame by frame
         if self.source:
             return self.source.count_slices(frames)
         return int(self._cache(frames).facts.get("slices", 0))
