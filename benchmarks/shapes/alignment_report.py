@@ -56,7 +56,7 @@ def analyse(experiment: str, runs: Runs) -> dict[str, Any]:
             "contrast": f"{first} - {second}",
             **contrast(chosen, runs[first], runs[second]),
         }
-        primary["verdict"] = judge(primary, chosen.better)
+        primary["verdict"] = judge(primary, chosen.better, len(chosen.seeds(first)))
     arms = {
         arm: {
             **{name: _spread(by_seed, name) for name in names},
@@ -102,10 +102,13 @@ def contrast(chosen: Experiment, first: Mapping[int, dict], second: Mapping[int,
     return {"seeds": seeds, **asdict(pairs), "clips": asdict(compare_clips(*bits))}
 
 
-def judge(primary: Mapping[str, Any], better: str) -> str:
-    """The primary contrast in words: which arm is better, or that they cannot be told apart."""
-    if math.isnan(primary["p"]):
-        return "not decided: too few seeds"
+def judge(primary: Mapping[str, Any], better: str, planned: int) -> str:
+    """The primary contrast in words: which arm is better, or that they cannot be told apart.
+
+    Decided once, with all `planned` seeds: looking after each would find differences by chance.
+    """
+    if primary["pairs"] < planned:
+        return f"not decided: {primary['pairs']} of {planned} seeds"
     if primary["p"] >= LEVEL:
         return "not distinguishable"
     first, second = primary["contrast"].split(" - ")
@@ -146,7 +149,8 @@ def _teacher(by_seed: Mapping[int, dict], name: str) -> dict[str, Any]:
     found = [run[name] for run in by_seed.values() if run.get(name)]
     if not found:
         return {}
-    return {name: {key: mean(each[key] for each in found) for key in found[0]}}
+    known = [key for key in found[0] if all(key in each for each in found)]
+    return {name: {key: mean(each[key] for each in found) for key in known}}
 
 
 def write_report(folder: Path) -> str:
