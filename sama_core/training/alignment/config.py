@@ -50,7 +50,9 @@ class AlignConfig:
     """Widths of the projector's inner layers. Empty: the papers' (768, 512, 256 for SAM2VideoX,
     2048, 2048 for others), which suit models that are wider than they."""
     rate: float = 5e-4
-    """Peak learning rate of the projector (SAM2VideoX App. A)."""
+    """Peak learning rate of the projector (SAM2VideoX App. A). Deviation: AdamW's betas are 0.9 and
+    0.98, as for all weights; the paper's are 0.9 and 0.95.
+    """
     least_rate: float = 1e-5
     """What the projector's rate falls to, by a cosine over the run."""
     warmup: int = 150

@@ -6,6 +6,8 @@
 A file of the cache belongs to what the row's files hold, not to their names: copies elsewhere find
 it, and an edited clip is made again. It depends besides on the teacher's weights, size, frames, the
 settings of what is kept, and for a learned saliency on its weights, the text and the text encoder.
+Deviation: SAM2VideoX keeps the features of clips that begin at every 20th frame; here a row is one
+clip, its first frames.
 """
 
 import hashlib
