@@ -1,11 +1,12 @@
 /**
- * Links in the notes of our workflows have the colour of the text around them, and are underlined.
+ * Notes of our workflows have the colours of any node, and their links that of the text around them.
  *
- * Newer frontends paint them in a grey that is hard to read in Nodes 2.0.
+ * On the brown of ComfyUI's notes links are hard to read, and so is the grey in which newer
+ * frontends paint them in Nodes 2.0.
  */
 
 import { app } from "../../../scripts/app.js";
-import { rootGraph } from "../shared/our_nodes.js";
+import { chain, rootGraph } from "../shared/our_nodes.js";
 
 /** The property of a note that came with one of our workflows. */
 const OURS = "sama_note";
@@ -16,6 +17,8 @@ app.registerExtension({
     name: "SAMA.Notes",
     setup() {
         document.adoptedStyleSheets.push(sheet);
+        const notes = LiteGraph.registered_node_types.MarkdownNote;
+        if (notes) chain(notes.prototype, "onConfigure", keepPlain);
     },
     afterConfigureGraph() {
         const notes = rootGraph().nodes.filter((node) => node.properties?.[OURS]);
@@ -23,3 +26,13 @@ app.registerExtension({
         sheet.replaceSync(links.map((link) => `${link} { color: inherit; }`).join("\n"));
     },
 });
+
+/**
+ * A node without colours is saved without them, and a new note is brown: undo, or opening a saved
+ * workflow, would give ours that colour. A colour that somebody has chosen is saved, and stays.
+ */
+function keepPlain({ properties, color, bgcolor }) {
+    if (!properties?.[OURS]) return;
+    if (!color) this.color = "";
+    if (!bgcolor) this.bgcolor = "";
+}
