@@ -1,5 +1,6 @@
 /**
- * What ComfyUI refused, and what cures it, stands on the node itself: no dialog has to be opened.
+ * What ComfyUI refused, and what cures it, stands on the node itself: no dialog has to be opened. An
+ * app, which hides the nodes, says it over the page.
  *
  * It comes from ComfyUI's own answers: the errors of a graph that was not taken, and those of a run
  * that failed. It goes when the graph is taken again, or when something on the node is changed.
@@ -7,6 +8,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { sayInApp } from "../shared/app_messages.js";
 import { findNode, isOurs, kindOf } from "../shared/our_nodes.js";
 import { addBox, removeWidget } from "../shared/node_box.js";
 import { REFUSAL, keepSize, restoreSize } from "../shared/room.js";
@@ -81,7 +83,8 @@ function refuse(id, kind, message, ofRun = false) {
     element.classList.add("sama-refusal");
     element.setAttribute("role", "alert");
     element.textContent = text;
-    refused.set(node, { widget, held: held(node), ofRun });
+    const takeBack = sayInApp(node, "error", text);
+    refused.set(node, { widget, held: held(node), ofRun, takeBack });
     node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
     node.graph?.setDirtyCanvas?.(true, true);
 }
@@ -118,6 +121,7 @@ function clear(node) {
     const shown = refused.get(node);
     if (!shown) return;
     refused.delete(node);
+    shown.takeBack?.();
     removeWidget(node, shown.widget);
     restoreSize(node);
 }

@@ -6,8 +6,6 @@
 A file of the cache belongs to what the row's files hold, not to their names: copies elsewhere find
 it, and an edited clip is made again. It depends besides on the teacher's weights, size, frames, the
 settings of what is kept, and for a learned saliency on its weights, the text and the text encoder.
-Deviation: SAM2VideoX keeps the features of clips that begin at every 20th frame; here a row is one
-clip, its first frames.
 """
 
 import hashlib
@@ -21,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import RuntimeSetupError, SamaError, needed
-from ...geometry import ClipShape
+from ...geometry import WAN_21, ClipShape
 from ...text import add_tag
 from ..alignment import AlignConfig, FeatureCache, make_targets
 from ..alignment.cache import list_facts
@@ -278,7 +276,7 @@ class RowFeatures:
 
     def _count_slices(self, frames: int) -> int:
         if not self.needs_teacher:
-            return frames  # masks are learned frame by frame
+            return WAN_21.latents_of(frames)
         if self.source:
             return self.source.count_slices(frames)
         return int(self._cache(frames).facts.get("slices", 0))
