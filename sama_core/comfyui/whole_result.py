@@ -65,7 +65,11 @@ class WholeVideo(MadeVideo):
             self._clear()
 
     def _clear(self) -> None:
-        """Remove the job; the file stays in the temporary folder."""
+        """Remove the job, unless another ComfyUI works on it; the file stays in the temporary
+        folder.
+        """
+        if self.job.is_in_use():
+            return
         path = self._path
         try:
             if path is None or path.is_symlink() or path == self.job.result:

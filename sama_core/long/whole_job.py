@@ -4,12 +4,15 @@
     KEY/segments/….safetensors sampled latents, by number
     KEY/pieces/….mp4           encoded stretches of the result, by number
     KEY/edit.mp4               the whole result
+    KEY/in_use                 locked by every process that works on it
 
 KEY stands for everything that decides the result, so that what is found under it is this edit's.
-Every file appears whole or not at all. Nothing is removed while the edit may still need it.
+Every file appears whole or not at all. Nothing is removed while an edit may still need it, here or
+in another process.
 """
 
 import contextlib
+import errno
 import json
 import re
 import shutil
@@ -17,16 +20,23 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from torch import Tensor
 
 from ..weights.write import whole_file
 from .store import SegmentStore, name_code, size_in_words
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
 _UNLIMITED = 2**63
 _KEY = re.compile("[0-9a-f]{32,}")
 _LATENT = "latent"
 _RESULT = "edit.mp4"
+_IN_USE = "in_use"
 
 
 @dataclass(frozen=True)
@@ -65,24 +75,53 @@ class WholeJob:
 
     def piece(self, number: int) -> Path:
         """The file of piece `number`; its folder is made."""
-        folder = self.folder / "pieces"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{number:06d}.mp4"
+        path = self._place_piece(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def has_piece(self, number: int) -> bool:
+        """Whether piece `number` was decoded."""
+        return self._place_piece(number).is_file()
+
+    def _place_piece(self, number: int) -> Path:
+        return self.folder / "pieces" / f"{number:06d}.mp4"
+
+    def is_in_use(self) -> bool:
+        """Whether another process works on it; False where the disk has no locks."""
+        try:
+            with (self.folder / _IN_USE).open("rb") as file:
+                _lock(file, alone=True)
+        except OSError as refused:
+            return refused.errno in (errno.EACCES, errno.EAGAIN)
+        return False
 
     def tidy(self) -> None:
         """Remove what the result was made of. Files that are in use are left."""
+        if self.is_in_use():
+            return
         for part in ("segments", "pieces"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
 
     @contextlib.contextmanager
     def kept_on_failure(self, found_again: bool) -> Iterator[None]:
-        """An edit may break off in here: what it has finished stays, if it can be found again."""
+        """An edit may break off in here: what it has finished stays, if it can be found again. For
+        other processes it is in use.
+        """
         try:
-            yield
+            with self._use():
+                yield
         except BaseException:
-            if not (found_again and self._has_begun()):
+            if not (self.is_in_use() or (found_again and self._has_begun())):
                 self.remove()
             raise
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[None]:
+        with contextlib.ExitStack() as over:
+            with contextlib.suppress(OSError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _lock(over.enter_context((self.folder / _IN_USE).open("ab")), alone=False)
+            yield
 
     def _has_begun(self) -> bool:
         """Whether anything is finished."""
@@ -101,6 +140,14 @@ class WholeJob:
 def _name(number: int) -> str:
     """A segment's name in the store, which takes hexadecimal digits."""
     return f"{number:06x}"
+
+
+def _lock(file: IO[bytes], alone: bool) -> None:
+    """Lock a file until it is closed, `alone` or beside others. Raises OSError at once where that
+    cannot be.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
 
 
 @dataclass(frozen=True)
