@@ -32,6 +32,7 @@ from ..version import SHARED_JOBS
 from .edit import EditRun, EditSettings
 from .long_edit import LongSettings, SegmentSampler, identify
 from .model import lattice_of_model
+from .node_progress import keep_remark
 from .run_identity import RunIdentity
 from .whole_decode import PieceMaker, plan_pieces
 from .whole_result import WholeVideo
@@ -88,6 +89,7 @@ def edit_whole(
     if not job.result.is_file():
         with job.kept_on_failure(found_again=bool(asked.key)):
             asked.begin()
+            keep_remark(asked.tell_kept())
             asked.sample()
             asked.make_pieces()
             asked.join()
@@ -157,6 +159,16 @@ class WholeEdit:
     def begin(self) -> None:
         """See `_begin`."""
         _begin(self.job, self.run, self.source.info, self.segments)
+
+    def tell_kept(self) -> str:
+        """What an earlier run has finished, in words; empty where that is nothing."""
+        segments = sum(self.job.has_latent(number) for number in range(len(self.segments)))
+        pieces = sum(self.job.has_piece(piece.number) for piece in self.pieces)
+        if not segments:
+            return ""
+        decoded = f" and {pieces} of {len(self.pieces)} pieces of the result" if pieces else ""
+        of = f"{segments} of {len(self.segments)}"
+        return f"An earlier run has finished {of} segments{decoded}: it goes on from there."
 
     def sample(self, numbers: range | None = None) -> None:
         """Sample all segments that are not kept, or those of `numbers`."""

@@ -12,7 +12,7 @@ from .places import Places
 from .progress import LaunchError, Stages
 from .setup.comfyui_source import places_of
 
-STOPPED = "Stopped. No incomplete file is left; the same command starts again."
+STOPPED = "Stopped. No incomplete file is left; the same command {follows}."
 
 
 def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int:
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
     except LaunchError as error:
         return _fail(stages, str(error))
     except KeyboardInterrupt:
-        return _fail(stages, STOPPED)
+        follows = getattr(options, "after_a_stop", "starts again")
+        return _fail(stages, STOPPED.format(follows=follows))
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
             return 1

@@ -9,6 +9,9 @@ from .cluster.slots import USUAL
 from .commands.batch import batch
 from .commands.edit import DEFAULT_INSTRUCTION, DEFAULT_SEED, FITS, area_pixels, edit
 
+GOES_ON = "goes on with what is finished"
+"""What a command that was stopped does when it is given again."""
+
 
 def add_sampling(command: argparse.ArgumentParser) -> None:
     """Steps and cfg; without them the model's own."""
@@ -126,7 +129,7 @@ def add_edit(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "edit", allow_abbrev=False, help="edit a clip as an instruction says"
     )
-    command.set_defaults(run=edit)
+    command.set_defaults(run=edit, after_a_stop=GOES_ON)
     add = command.add_argument
     add("--video", metavar="FILE", help="the clip (default: the pack's own circle and triangle)")
     add(
@@ -168,7 +171,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         "seed, steps, cfg, frames (the first so many), area, fit, lora, lora_strength, "
         "weight_dtype, mask, fps.",
     )
-    command.set_defaults(run=batch)
+    command.set_defaults(run=batch, after_a_stop=GOES_ON)
     add = command.add_argument
     add("source", metavar="SOURCE", help="a folder of clips, or a CSV or JSONL file with a column "
         "clip; with --spread also one clip")  # fmt: skip

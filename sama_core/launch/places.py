@@ -81,6 +81,11 @@ class Places:
         """Folder with one folder for each running edit, removed at its end."""
         return self.runtime / "jobs"
 
+    @property
+    def edits(self) -> Path:
+        """User folder of the ComfyUIs that edit: there lies what is finished of stopped edits."""
+        return self.runtime / "unfinished"
+
     def log(self, name: str) -> Path:
         """Path of the log called `name`; its folder is made if it is absent."""
         folder = self.runtime / "logs"

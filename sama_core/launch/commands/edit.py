@@ -85,7 +85,10 @@ def run_edit(
     entry = run_graph(client, graph, stages, place.server)
     stages.start(SAVE, "fetching the result")
     output = saved_file(entry, graph)
-    result = write_new(target, client.fetch(output))
+    try:
+        result = write_new(target, client.fetch(output))
+    except LaunchError as failed:
+        raise LaunchError(f"{failed}{place.keep_result(output, places.edits)}") from failed
     for name in uploaded_files(graph):
         place.remove_files(name, [output])
     return result

@@ -12,6 +12,7 @@ from ..setup.comfyui_source import ComfyUI
 from .client import Client, Output
 from .kept import find_kept, start_kept
 from .process import Server, job_folder, job_options, prepare_base, server_options
+from .unfinished import keep_result, remove_old
 
 START = "start ComfyUI"
 """Name of a stage."""
@@ -32,13 +33,27 @@ class Place:
         """Brings a clip into the server's input folder; its name there. Raises LaunchError."""
         return self.client.upload(clip)
 
+    def keep_result(self, output: Output, unfinished: Path) -> str:
+        """Keeps a result that could not be written: a sentence that says where it is, or nothing.
+
+        `unfinished` is the folder for it, if the server's own goes with the command.
+        """
+        if self.folder is None:
+            return ""
+        return keep_result(self._path(output), unfinished)
+
+    def _path(self, output: Output) -> Path:
+        """A file of the server, where its folders are ours."""
+        assert self.folder
+        return self.folder / output.type / output.subfolder / output.filename
+
     def remove_files(self, uploaded: str | None, outputs: list[Output]) -> None:
         """Removes what one edit left in folders of ours; elsewhere nothing."""
         if self.folder is None:
             return
         for path in (
             *([self.folder / "input" / uploaded] if uploaded else []),
-            *(self.folder / file.type / file.subfolder / file.filename for file in outputs),
+            *map(self._path, outputs),
         ):
             if self.folder.resolve() in path.resolve().parents:
                 with contextlib.suppress(OSError):
@@ -96,7 +111,8 @@ def start_server(
     prepare_base(places)
     with job_folder(places) as folder:
         stages.start(START)
-        arguments = server_options(places, comfyui) + job_options(folder)
+        remove_old(places.edits, stages.say)
+        arguments = server_options(places, comfyui) + job_options(folder, places.edits)
         log = places.log(f"comfyui-{folder.name}")
         with Server(places.python, comfyui, arguments, log, host, variables=variables) as server:
             meanwhile()

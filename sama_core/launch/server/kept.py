@@ -32,6 +32,7 @@ from .process import (
     prepare_base,
     server_options,
 )
+from .unfinished import remove_old
 
 RECORD, LOCK = "kept_server.json", "kept_server.lock"
 
@@ -146,7 +147,8 @@ def _start(comfyui: ComfyUI, places: Places, stages: Stages, meanwhile: Callable
     folder = places.runtime / "kept" / mark[:12]
     make_folders(folder)
     log = places.log("comfyui-kept")
-    options = server_options(places, comfyui) + job_options(folder)
+    remove_old(places.edits, stages.say)
+    options = server_options(places, comfyui) + job_options(folder, places.edits)
     try:
         with Server(places.python, comfyui, options, log, kept_id=mark) as server:
             meanwhile()

@@ -222,7 +222,10 @@ def check_port(port: int, host: str) -> None:
 
 
 def prepare_base(places: Places) -> None:
-    """Makes ComfyUI's base directory with a link to the pack in its custom_nodes folder."""
+    """Makes ComfyUI's base directory with a link to the pack in its custom_nodes folder, and the
+    user folder of ComfyUIs that edit.
+    """
+    places.edits.mkdir(parents=True, exist_ok=True)
     for name in FOLDERS:
         (places.base / name).mkdir(parents=True, exist_ok=True)
     for name in MODEL_FOLDERS:
@@ -267,7 +270,7 @@ def server_options(places: Places, comfyui: ComfyUI) -> list[str]:
 
 @contextmanager
 def job_folder(places: Places) -> Iterator[Path]:
-    """A folder with input, output, temp and user for one edit; it is always deleted afterwards.
+    """A folder with input, output and temp for one edit; it is always deleted afterwards.
 
     So edits at the same time do not share files, and a failed one leaves no incomplete file.
     """
@@ -305,13 +308,15 @@ def _keep_touched(folder: Path) -> Iterator[None]:
 
 
 def make_folders(folder: Path) -> None:
-    """Makes the folders that `job_options` names."""
-    for name in ("input", "output", "temp", "user"):
+    """Makes the folders inside `folder` that `job_options` names."""
+    for name in ("input", "output", "temp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
 
 
-def job_options(folder: Path) -> list[str]:
-    """Options for one edit: its files go into `folder`, and clips of any size may be uploaded."""
+def job_options(folder: Path, user: Path) -> list[str]:
+    """Options for one edit: its files go into `folder`, what it has finished while it runs into
+    `user`, and clips of any size may be uploaded.
+    """
     return [
         "--input-directory",
         str(folder / "input"),
@@ -320,7 +325,7 @@ def job_options(folder: Path) -> list[str]:
         "--temp-directory",
         str(folder / "temp"),
         "--user-directory",
-        str(folder / "user"),
+        str(user),
         "--database-url",
         "sqlite:///:memory:",
         "--max-upload-size",

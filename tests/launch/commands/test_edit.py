@@ -389,7 +389,7 @@ def test_ctrl_c_is_one_sentence(run, clip, monkeypatch):
     code, _, error = run("--video", str(clip))
     assert (code, error.strip()) == (
         1,
-        "Stopped. No incomplete file is left; the same command starts again.",
+        "Stopped. No incomplete file is left; the same command goes on with what is finished.",
     )
 
 
@@ -425,6 +425,50 @@ def test_a_server_of_its_own_is_gone_after_the_edit(places, clip, tmp_path, no_s
     assert list(places.jobs.iterdir()) == []
     assert list((places.base / "output").iterdir()) == [] == list((places.base / "input").iterdir())
     assert [path.name for path in (places.runtime / "logs").glob("comfyui-*")] == []
+
+
+class StoppedAt(Stages):
+    """Stages in which Ctrl-C is pressed where a step has this note."""
+
+    def __init__(self, note: str):
+        super().__init__()
+        self.note = note
+
+    def step(self, done, total, note=""):
+        if self.note in note:
+            raise KeyboardInterrupt
+
+
+def test_an_edit_that_was_stopped_goes_on(places, tmp_path, no_set_up, capsys):
+    """A clip of two segments, stopped in the second one, with a server of its own each time."""
+    source, out = tmp_path / "long.mp4", tmp_path / "out.mp4"
+    write_clip(source, moving_shapes(frames=89, width=64, height=48), Fraction(25, 2))
+    few = ["--steps", "1", "--cfg", "1", "--area", "64x64"]
+    command = ["edit", "--video", str(source), *few, "--out", str(out)]
+    with pytest.raises(KeyboardInterrupt):
+        edit_module.edit(parser().parse_args(command), places, StoppedAt("segment 2 of 2"))
+    jobs = places.edits / "sama_whole_videos"
+    assert [path.name for path in jobs.glob("*/segments/*")] == ["000000.safetensors"]
+    assert "An earlier run" not in capsys.readouterr().out
+    assert main(command, places) == 0 and facts(out)[3] == 89
+    told = "An earlier run has finished 1 of 2 segments: it goes on from there."
+    assert told in capsys.readouterr().out
+    assert list(jobs.iterdir()) == [] == list(places.jobs.iterdir())
+
+
+def test_a_finished_edit_that_cannot_be_written_is_kept(
+    places, clip, tmp_path, no_set_up, monkeypatch, capsys
+):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sama_core.launch.places.os.fsync", full)
+    few = ["--steps", "1", "--cfg", "1", "--frames", "1", "--out", str(tmp_path / "out.mp4")]
+    assert main(["edit", "--video", str(clip), *few], places) == 1
+    error = capsys.readouterr().err.strip()
+    (kept,) = (places.edits / "results").iterdir()
+    assert "got a full disk" in error and error.endswith(f"for 14 days it lies in {kept}")
+    assert facts(kept)[3] == 1 and not (tmp_path / "out.mp4").exists()
 
 
 @pytest.mark.parametrize(
