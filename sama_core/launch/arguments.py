@@ -11,7 +11,7 @@ from .commands.plan import area_or_size, plan
 from .commands.serve import serve
 from .commands.test import test
 from .commands.train import train
-from .edit_arguments import add_batch, add_edit, add_sampling
+from .edit_arguments import GOES_ON, add_batch, add_edit, add_sampling
 
 
 def parser() -> argparse.ArgumentParser:
@@ -184,7 +184,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(f"  {made.name:11} {made.says}" for made in FORMATS.values()),
     )
-    command.set_defaults(run=convert)
+    command.set_defaults(run=convert, after_a_stop=GOES_ON)
     add = command.add_argument
     add(
         "file",

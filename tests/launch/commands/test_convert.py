@@ -91,7 +91,7 @@ def test_a_stop_keeps_what_is_written(places, source, work_here, monkeypatch, ca
 
         patch.setattr(command, "_follow", press_ctrl_c)
         assert main(["convert", str(source), "--format", "gguf_q5_0"], places) == 1
-    assert "the same command starts again" in capsys.readouterr().err
+    assert "the same command goes on with what is finished" in capsys.readouterr().err
     assert not target.exists() and target.with_name(f".{target.name}.part").exists()
     work_here()
     assert main(["convert", str(source), "--format", "gguf_q5_0"], places) == 0
