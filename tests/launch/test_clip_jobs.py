@@ -45,3 +45,16 @@ def test_an_unreadable_clip_is_named_as_the_node_names_it(tmp_path):
         ValueError, match=r"^got an animated WebP, .*needs a video that plays .*Convert it to mp4"
     ):
         clip_jobs.probe(str(clip))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
+def test_films_of_the_same_frames_are_equal_byte_for_byte(tmp_path, mode):
+    """Servers that share one clip get a film each, and know by its content that it is the same."""
+    frames = []
+    for number in range(3):
+        frames.append(str(tmp_path / f"a_{number}.png"))
+        Image.new(mode, (64, 48), number).save(frames[-1])
+    films = [tmp_path / f"{name}.nut" for name in "ab"]
+    for film in films:
+        clip_jobs.join_frames(frames, "24000/1001", str(film))
+    assert films[0].read_bytes() == films[1].read_bytes()

@@ -345,6 +345,16 @@ def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(run, server, clips, tm
     assert "3 rows: 2 done" in printed
 
 
+def test_frames_and_spread_exclude_each_other_before_anything_starts(run, clips, tmp_path):
+    clips("a.mp4")
+    code, _, error = run("clips", *RED, "--frames", "--spread")
+    assert code == 1 and error.strip() == (
+        "--frames: got --spread too, needs one of the two. Spread clips become videos; leave one "
+        "of the two out."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["clips"]
+
+
 def test_frames_is_a_switch(run, clips, capsys):
     """It takes neither the source for its value nor a number, as the option of `edit` does."""
     clips("a.txt")
