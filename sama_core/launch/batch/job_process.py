@@ -8,6 +8,7 @@ from typing import Any
 
 from ..places import Places, clean_env
 from ..progress import LaunchError, log_tail
+from ..setup.processes import stop
 
 SECONDS = 600
 """A job that takes longer is ended: a damaged clip may keep a decoder for ever."""
@@ -89,9 +90,4 @@ class JobProcess:
             with contextlib.suppress(OSError):
                 if pipe:
                     pipe.close()
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=5)
-            return
-        process.kill()
-        process.wait()
+        stop(process)

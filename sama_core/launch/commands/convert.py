@@ -23,7 +23,7 @@ from ...errors import ConversionError, needed
 from ..places import Places, clean_env
 from ..progress import LaunchError, Stages, duration, log_tail
 from ..setup.environment import Environment
-from ..setup.processes import pip_install
+from ..setup.processes import end_with_block, pip_install
 from .models import look_in
 
 FOLDER = "diffusion_models"
@@ -131,15 +131,9 @@ def run(asked: dict, places: Places, stages: Stages) -> str:
             env=clean_env(),
             encoding="utf-8",
         )
-        try:
+        with end_with_block(process):
             report = _follow(process, stages)
             code = process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-            if process.stdout:
-                process.stdout.close()
     if code or not report:
         last = log_tail(log, lines=1).strip() or f"the conversion ended with exit code {code}"
         raise LaunchError(f"{last}\n  {_hint(asked)}Whole log: {log}")

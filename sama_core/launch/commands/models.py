@@ -14,6 +14,7 @@ from ..places import Places, clean_env
 from ..progress import LaunchError, Stages
 from ..setup.comfyui_source import find_comfyui
 from ..setup.environment import Environment
+from ..setup.processes import end_with_block
 from ..setup.steps import only_one
 
 STOPPED = "Stopped. What is downloaded is kept; the same command continues from there."
@@ -95,16 +96,11 @@ def download(file: ModelFile, models_dir: Path, python: Path, stages: Stages) ->
         close_fds=False,
     )
     try:
-        last = _show_all(process.stderr or (), stages)
-        process.wait()
+        with end_with_block(process):
+            last = _show_all(process.stderr or (), stages)
+            process.wait()
     except KeyboardInterrupt:
         raise LaunchError(STOPPED) from None
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-        if process.stderr:
-            process.stderr.close()
     if process.returncode:
         raise LaunchError(
             last

@@ -1,13 +1,16 @@
-"""Runs other programs with their output in a log, and explains why they failed."""
+"""Runs other programs, ends them with the command, and explains why they failed."""
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..places import clean_env
 from ..progress import LaunchError, log_tail, with_log
 
+STOP_SECONDS = 10
+"""A program that was asked to end may take so long."""
 GOES_ON = "it continues from this step"
 CAUSES = (
     (
@@ -84,16 +87,39 @@ class Commands:
 
     def _wait(self, process: subprocess.Popen) -> int:
         began = time.monotonic()
-        try:
+        with end_with_block(process):
             while True:
                 try:
                     return process.wait(timeout=1)
                 except subprocess.TimeoutExpired:
                     self.tick(time.monotonic() - began)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+
+
+@contextmanager
+def end_with_block(process: subprocess.Popen) -> Iterator[None]:
+    """Ends a process and closes its pipes when the block ends, however: it is asked to end, and
+    killed where it does not.
+    """
+    try:
+        yield
+    finally:
+        stop(process)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe:
+                with suppress(OSError):  # what was not written yet goes nowhere
+                    pipe.close()
+
+
+def stop(process: subprocess.Popen, seconds: float = STOP_SECONDS) -> None:
+    """Asks a process to end, and kills it if it still runs after so many seconds."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def pip_install(python: Path, arguments: Sequence[str | Path]) -> list[str | Path]:

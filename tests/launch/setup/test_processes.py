@@ -1,11 +1,48 @@
 """Programs that fail: cause, log and remedy."""
 
+import subprocess
 import sys
 
 import pytest
 
 from sama_core.launch.progress import LaunchError
-from sama_core.launch.setup.processes import Commands, remedy
+from sama_core.launch.setup.processes import Commands, end_with_block, remedy, stop
+
+STUBBORN = """
+import signal, sys, threading
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def start(program: str) -> subprocess.Popen:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", program], **pipes)
+    process.stdout.readline()
+    return process
+
+
+@pytest.mark.parametrize("accident", [KeyboardInterrupt, ValueError, None])
+def test_a_program_ends_with_its_block(accident):
+    process = start("import threading; print(1, flush=True); threading.Event().wait()")
+    process.stdin.write(b"what it never reads")
+    try:
+        with end_with_block(process):
+            if accident:
+                raise accident
+    except (KeyboardInterrupt, ValueError):
+        assert accident
+    assert process.returncode is not None
+    assert process.stdin.closed and process.stdout.closed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there every program ends when it is asked to")
+def test_a_program_that_will_not_end_is_killed():
+    process = start(STUBBORN)
+    stop(process, seconds=0.05)
+    assert process.returncode < 0
+    stop(process)
 
 
 def test_a_failed_command_shows_cause_log_and_remedy(tmp_path):
