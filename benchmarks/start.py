@@ -32,7 +32,7 @@ from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server import comfy_main
 from sama_core.launch.server.client import Client
 from sama_core.launch.server.kept import read_record
-from sama_core.launch.server.process import free_port
+from sama_core.launch.server.ports import free_port
 from sama_core.launch.setup.comfyui_source import ComfyUI, places_of
 from sama_core.launch.setup.environment import Environment
 

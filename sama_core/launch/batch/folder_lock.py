@@ -1,16 +1,13 @@
-"""One batch in a folder at a time. The system frees the lock when its process ends, however."""
+"""One batch in a folder at a time."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import needed
+from ..file_lock import take_lock
 from ..progress import LaunchError
-
-HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-"""Errors that say that another process has the lock."""
 
 
 @contextmanager
@@ -20,13 +17,7 @@ def hold_folder(out: Path, lock: Path) -> Iterator[None]:
     Raises LaunchError if another batch works there.
     """
     with lock.open("a+b") as file:
-        try:
-            _lock(file.fileno())
-        except OSError as error:
-            if error.errno not in HELD:
-                # A share without locks: two batches at once are not prevented there.
-                yield
-                return
+        if not take_lock(file):
             file.seek(0)
             holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
             raise LaunchError(
@@ -36,23 +27,9 @@ def hold_folder(out: Path, lock: Path) -> Iterator[None]:
                     "one batch at a time",
                     "Wait for its end, or give another folder with --out.",
                 )
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()).encode())
         file.flush()
         yield
         # The file stays: removing it would let two batches hold a lock each.
-
-
-def _lock(handle: int) -> None:
-    """Raises OSError if another process has it."""
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        # A byte that is never written, so that the holder's number can be read.
-        os.lseek(handle, 1 << 20, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # Windows
-        return
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

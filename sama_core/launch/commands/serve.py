@@ -6,6 +6,8 @@ import shutil
 import sys
 import webbrowser
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from urllib.parse import quote
 
 from ... import embedded
@@ -14,8 +16,10 @@ from ..places import PACK_NAME, Places
 from ..progress import LaunchError, Stages
 from ..server.client import Client
 from ..server.kept import stop_kept
-from ..server.process import Server, check_port, free_port, prepare_base, server_options
+from ..server.ports import check_port, claim_port, free_port
+from ..server.process import Server, prepare_base, server_options
 from ..server.workflow import listed_trio
+from ..setup.comfyui_source import ComfyUI
 from ..setup.environment import Environment
 
 USUAL_PORT = 8188
@@ -44,7 +48,12 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
     prepare_base(places)
     provide_clips(places)
     stages.start("start ComfyUI")
-    port = options.port or usual_or_free(host)
+    with take_port(options.port, host, places) as port:
+        return run(port, host, comfyui, places, stages)
+
+
+def run(port: int, host: str, comfyui: ComfyUI, places: Places, stages: Stages) -> int:
+    """Serves on a port until Ctrl-C. Raises LaunchError if ComfyUI ends by itself."""
     database = places.base / "user" / f"comfyui-{port}.db"
     arguments = [
         *server_options(places, comfyui),
@@ -91,13 +100,22 @@ def first_page(url: str, places: Places) -> str:
     return f"{url}/?template={quote(FIRST_WORKFLOW)}&source={PACK_NAME}"
 
 
-def usual_or_free(host: str) -> int:
-    """ComfyUI's usual port, or a free one if another program uses it."""
-    try:
-        check_port(USUAL_PORT, host)
-    except LaunchError:
-        return free_port()
-    return USUAL_PORT
+@contextmanager
+def take_port(given: int | None, host: str, places: Places) -> Iterator[int]:
+    """The port that was `given`; else ComfyUI's usual one, or a free one if another program, or
+    another `run.py serve`, has it. It is ours until the context ends.
+
+    Raises LaunchError if the given one cannot be had.
+    """
+    with ExitStack() as claims:
+        port = USUAL_PORT if given is None else given
+        try:
+            claims.enter_context(claim_port(port, host, places))
+        except LaunchError:
+            if given is not None:
+                raise
+            port = free_port()
+        yield port
 
 
 def browser_here() -> bool:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -11,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ...errors import needed
 from ...version import KEPT_ID
@@ -19,8 +18,10 @@ from ...weights.write import whole_file
 from ..places import PACK_NAME, Places, clean_env
 from ..progress import LaunchError, with_log
 from ..setup.comfyui_source import ComfyUI
+from ..setup.processes import stop
 from .client import Client
 from .comfy_main import PARENT_PIPE
+from .ports import free_port
 
 FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 MODEL_FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
@@ -88,7 +89,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 cwd=self.comfyui.folder,
                 env=clean_env(**extra),
-                start_new_session=True,
+                **start_apart(bool(self.kept_id)),
             )
         return self
 
@@ -100,12 +101,8 @@ class Server:
         process, self.process = self.process, None
         if process is None:
             return
-        process.terminate()
         try:
-            process.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            stop(process, STOP_SECONDS)
         finally:
             if process.stdin:
                 process.stdin.close()
@@ -196,29 +193,16 @@ class Server:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that no program listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
-
-
-def check_port(port: int, host: str) -> None:
-    """Raises LaunchError if `port` cannot be listened on."""
-    with socket.socket() as probe:
-        if os.name != "nt":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise LaunchError(
-                needed(
-                    f"port {port}",
-                    f"not usable ({error})",
-                    "a free port from 1 to 65535",
-                    "Give another one with --port, or leave --port out.",
-                )
-            ) from error
+def start_apart(outlives: bool) -> dict[str, Any]:
+    """Arguments of Popen for a server that the terminal's Ctrl-C does not reach: this process stops
+    it. On Windows that is so for one that `outlives` it: without a console of this one it does not
+    end with the window either.
+    """
+    if os.name != "nt":
+        return {"start_new_session": True}
+    # The names are there on Windows alone.
+    new_group, no_window = 0x00000200, 0x08000000
+    return {"creationflags": new_group | no_window} if outlives else {}
 
 
 def prepare_base(places: Places) -> None:

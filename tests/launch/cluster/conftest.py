@@ -16,7 +16,7 @@ import pytest
 
 from sama_core.launch.batch import row_work, server_choice
 from sama_core.launch.cli import main
-from sama_core.launch.server.process import free_port
+from sama_core.launch.server.ports import free_port
 from sama_core.launch.setup.environment import Environment
 
 from ...harness.comfy_home import comfy_source

@@ -9,8 +9,11 @@ import pytest
 
 from sama_core.launch.cli import main
 from sama_core.launch.commands import serve as serve_module
+from sama_core.launch.commands.serve import take_port
 from sama_core.launch.places import PACK_ROOT
+from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client
+from sama_core.launch.server.ports import free_port
 from sama_core.launch.server.process import prepare_base
 
 
@@ -95,11 +98,30 @@ def test_serve_on_a_port_in_use_says_so_before_set_up(places, capsys):
     assert not places.runtime.exists()
 
 
-def test_serve_without_a_port_takes_a_free_one_if_the_usual_is_taken(monkeypatch):
+def test_serve_without_a_port_takes_a_free_one_if_the_usual_is_taken(places, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setattr(serve_module, "USUAL_PORT", taken.getsockname()[1])
-        assert serve_module.usual_or_free("127.0.0.1") != serve_module.USUAL_PORT
-    assert serve_module.usual_or_free("127.0.0.1") == serve_module.USUAL_PORT
+        usual = taken.getsockname()[1]
+        monkeypatch.setattr(serve_module, "USUAL_PORT", usual)
+        with take_port(None, "127.0.0.1", places) as port:
+            assert port != usual
+    with take_port(None, "127.0.0.1", places) as port:
+        assert port == usual
+
+
+def test_two_that_are_begun_at_once_have_a_port_each(places, monkeypatch):
+    """Neither listens yet: that takes ComfyUI seconds."""
+    monkeypatch.setattr(serve_module, "USUAL_PORT", free_port())
+    with take_port(None, "127.0.0.1", places) as first:
+        with take_port(None, "127.0.0.1", places) as second:
+            assert first == serve_module.USUAL_PORT != second
+        another = r"port \d+: got not usable \(another run\.py starts ComfyUI there\)"
+        with (
+            pytest.raises(LaunchError, match=another),
+            take_port(first, "127.0.0.1", places),
+        ):
+            pass
+    with take_port(first, "127.0.0.1", places) as port:
+        assert port == first
 
 
 def test_serve_tells_when_comfyui_ends_by_itself(places, no_set_up, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import pytest
 from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.server import comfy_main
 from sama_core.launch.server.comfy_main import cpu_only
-from sama_core.launch.server.process import free_port
+from sama_core.launch.server.ports import free_port
 
 
 @pytest.mark.parametrize(

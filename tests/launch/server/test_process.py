@@ -5,10 +5,11 @@ import contextlib
 import json
 import os
 import signal
-import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,8 +18,6 @@ from sama_core.launch.progress import LaunchError
 from sama_core.launch.server import process as server
 from sama_core.launch.server.process import (
     Server,
-    check_port,
-    free_port,
     job_folder,
     prepare_base,
     server_options,
@@ -109,22 +108,41 @@ def test_a_server_that_will_not_end_is_killed(stand_in, monkeypatch):
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize(
+    ("system", "kept", "arguments"),
+    [
+        ("posix", False, {"start_new_session": True}),
+        ("posix", True, {"start_new_session": True}),
+        ("nt", False, {}),
+        # CREATE_NEW_PROCESS_GROUP and CREATE_NO_WINDOW
+        ("nt", True, {"creationflags": 0x00000200 | 0x08000000}),
+    ],
+)
+def test_ctrl_c_in_the_terminal_does_not_reach_a_server_that_is_kept(
+    stand_in, monkeypatch, system, kept, arguments
+):
+    """On Windows a process belongs to its parent's console, unless it is started without one."""
+    given = {}
+    running = stand_in("", kept_id="a" if kept else None)
+
+    def start(command, **keywords):
+        given.update(keywords)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with monkeypatch.context() as here, pytest.raises(KeyboardInterrupt):
+        here.setattr(server, "os", SimpleNamespace(name=system))
+        running.__enter__()
+    how = ("start_new_session", "creationflags")
+    assert {name: value for name, value in given.items() if name in how} == arguments
+
+
 @pytest.mark.parametrize("accident", [KeyboardInterrupt, LaunchError])
 def test_whatever_happens_the_server_is_stopped(stand_in, accident):
     with contextlib.suppress(accident), stand_in(ANSWERING.format(line="")) as running:
         process = running.process
         raise accident
     assert process.returncode is not None
-
-
-def test_ports():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(LaunchError, match=rf"^port {port}: got not usable .*--port"):
-            check_port(port, "127.0.0.1")
-    check_port(free_port(), "127.0.0.1")
-    with pytest.raises(LaunchError, match="port 70000"):
-        check_port(70000, "127.0.0.1")
 
 
 def test_the_base_directory_links_the_pack(places):
