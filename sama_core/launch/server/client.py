@@ -246,7 +246,7 @@ class Client:
             with _open(request, timeout=timeout) as reply:
                 return reply.read()
         except urllib.error.HTTPError as error:
-            raise Refused(self.url, path, error.code, error.read()) from error
+            raise Refused(self.url, path, error.code, _read_refusal(error)) from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             # UnicodeError: no host has a name that cannot be encoded.
             raise self._unreachable(error) from error
@@ -300,6 +300,14 @@ def normal_url(url: str) -> str:
             needed("--server", url, "an address such as http://127.0.0.1:8188", "Give that.")
         )
     return whole.rstrip("/")
+
+
+def _read_refusal(error: urllib.error.HTTPError) -> bytes:
+    """What stands in an answer with an error status; nothing if the connection ends in it."""
+    try:
+        return error.read()
+    except (OSError, http.client.HTTPException):
+        return b""
 
 
 def _parts(head: bytes, clip: Path, tail: bytes) -> Iterator[bytes]:

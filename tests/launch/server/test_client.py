@@ -128,6 +128,14 @@ def test_a_refusal_says_where_to_look():
         Client(url).queue({})
 
 
+def test_a_refusal_whose_connection_ends_is_still_one():
+    """As of a proxy that gives up: more is promised than comes."""
+    with answering((502, {"Content-Length": "100"}, b"Bad Gatew")) as url:
+        with pytest.raises(Refused, match="refused /system_stats with status 502"):
+            Client(url).check()
+        assert not Client(url).is_reached() and Client(url).pack() is None
+
+
 def test_a_clip_too_large_for_the_server(clip):
     with answering((413, {}, b"too large")) as url:
         client = Client(url)
