@@ -18,9 +18,9 @@ def run_graph(
 ) -> dict:
     """Queues a graph, shows its progress, and returns its history entry when it has ended.
 
-    `server` is the process if this command started it; `queued` gets the graph's id. Ctrl-C takes
-    the graph off a server that goes on running. Raises LaunchError if the server refuses the graph
-    or a node fails, and Lost if the server ends.
+    `server` is the process if this command started it; `queued` gets the graph's id. Ctrl-C, and a
+    terminal that is gone, take the graph off a server that goes on running. Raises LaunchError if
+    the server refuses the graph or a node fails, and Lost if the server ends.
     """
     socket = client.listen()
     prompt_id = None
@@ -32,7 +32,7 @@ def run_graph(
         if error.path != QUEUE_PATH:
             raise
         raise LaunchError(refusal(graph, error.body)) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         if prompt_id and server is None:
             client.cancel(prompt_id)
         raise
