@@ -10,8 +10,10 @@ from ..places import Places, clean_env
 from ..progress import LaunchError, log_tail
 from ..setup.processes import stop
 
-SECONDS = 600
-"""A job that takes longer is ended: a damaged clip may keep a decoder for ever."""
+SECONDS, FRAME_SECONDS = 600, 30
+"""A job that takes longer is ended: a damaged clip may keep a decoder for ever. Numbered frames are
+joined one by one, each in the second time at most.
+"""
 
 
 class Closed(LaunchError):
@@ -34,7 +36,8 @@ class JobProcess:
         line = json.dumps({"job": job, "arguments": arguments}) + "\n"
         with self._lock:
             process = self._start()
-            timer = Timer(SECONDS, process.kill)
+            frames = sum(len(given) for given in arguments if isinstance(given, list))
+            timer = Timer(SECONDS + FRAME_SECONDS * frames, process.kill)
             timer.start()
             try:
                 assert process.stdin and process.stdout

@@ -46,6 +46,24 @@ def test_one_process_answers_job_after_job(pictures, tmp_path):
     assert pictures._process.pid == number
 
 
+def test_many_frames_may_take_their_time(pictures, monkeypatch):
+    """One of 3840x2160 in 16 bits takes three seconds of a processor."""
+    limits = []
+
+    class Ended(Exception):
+        pass
+
+    def note(seconds, end):
+        limits.append(seconds)
+        raise Ended
+
+    monkeypatch.setattr(job_process, "Timer", note)
+    for given in (["a.mp4"], [["a.exr"] * 1000, "24", "a.nut"]):
+        with pytest.raises(Ended):
+            pictures.run("join", *given)
+    assert limits == [600, 30_600]
+
+
 @NEEDS_FIFO
 def test_a_job_that_never_ends_is_ended_and_the_next_one_runs(
     pictures, stuck, tmp_path, monkeypatch
