@@ -109,36 +109,43 @@ def first_answering(workers: list[Worker]) -> Client:
 
     Raises LaunchError of the first that failed if none can be used.
     """
-    answers: Queue[Client | Exception] = Queue()
-
-    def connect(worker: Worker) -> None:
-        try:
-            answers.put(worker.connect().client)
-        except Exception as failed:
-            answers.put(failed)
-
-    for worker in workers:
-        Thread(target=connect, args=(worker,), daemon=True).start()
     failures = []
-    for _ in workers:
-        answer = answers.get()
+    for _, answer in _ask_all(workers):
         if isinstance(answer, Client):
             return answer
         failures.append(answer)
     raise failures[0]
 
 
+def _ask_all(workers: list[Worker]) -> Iterator[tuple[int, Client | Exception]]:
+    """Connects to all at once; their numbers, and what came of it, as they answer."""
+    answers: Queue[tuple[int, Client | Exception]] = Queue()
+
+    def connect(number: int, worker: Worker) -> None:
+        try:
+            answers.put((number, worker.connect().client))
+        except Exception as failed:
+            answers.put((number, failed))
+
+    for one in enumerate(workers):
+        Thread(target=connect, args=one, daemon=True).start()
+    for _ in workers:
+        yield answers.get()
+
+
 def answering(workers: list[Worker], stages: Stages) -> list[Client]:
-    """Those servers that answer; others may come later.
+    """Those servers that answer, all asked at once; others may come later.
 
     Raises LaunchError if none answers, or one lacks the pack in this version.
     """
     clients, silent = [], []
-    for worker in workers:
-        try:
-            clients.append(worker.connect().client)
-        except Unreachable as silence:
-            silent.append(silence)
+    for _, answer in sorted(_ask_all(workers), key=lambda one: one[0]):
+        if isinstance(answer, Client):
+            clients.append(answer)
+        elif isinstance(answer, Unreachable):
+            silent.append(answer)
+        else:
+            raise answer
     if silent and not clients:
         raise silent[0]
     for gone in silent:

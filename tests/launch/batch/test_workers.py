@@ -1,13 +1,17 @@
 """The worker that `run.py batch` starts itself, with a small stand-in for ComfyUI's main.py."""
 
+import io
 import threading
 import time
+from threading import Barrier
 
 import pytest
 
+from sama_core.launch.batch.server_choice import answering
 from sama_core.launch.batch.workers import OwnWorker
-from sama_core.launch.progress import LaunchError
-from sama_core.launch.server.client import Client
+from sama_core.launch.progress import LaunchError, Stages
+from sama_core.launch.server.client import Client, Unreachable
+from sama_core.launch.server.comfy_place import Place
 from sama_core.launch.server.kept import stop_kept
 from sama_core.launch.setup.comfyui_source import ComfyUI
 
@@ -34,6 +38,26 @@ def test_it_is_started_again_when_it_has_died_and_ends_with_the_batch(comfyui, p
     assert not second.client.is_reached() and list(places.jobs.iterdir()) == []
     with pytest.raises(LaunchError, match="stopped"):
         worker.connect()
+
+
+def test_all_servers_are_asked_at_once():
+    """One that is switched off takes a minute; the batch begins with the others."""
+    both = Barrier(2, timeout=20)
+
+    class Slow:
+        def __init__(self, name: str):
+            self.name = name
+
+        def connect(self) -> Place:
+            both.wait()
+            if self.name == "b":
+                raise Unreachable("b: got no answer")
+            return Place(Client("http://nowhere:1"))
+
+    said = io.StringIO()
+    clients = answering([Slow("a"), Slow("b")], Stages(said))
+    assert [client.url for client in clients] == ["http://nowhere:1"]
+    assert said.getvalue() == "b: got no answer It is left out until it answers.\n"
 
 
 def test_a_kept_one_outlives_the_batch(comfyui, places):
