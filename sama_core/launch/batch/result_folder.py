@@ -189,7 +189,7 @@ class UrlResults:
         if not own.exists():
             self._files.get_file(self._path(name), str(own))
         elif own.suffix == ".jsonl":
-            known = own.read_bytes().split(b"\n")
+            known = set(own.read_bytes().split(b"\n"))
             with self.local(name) as other:
                 added = [line for line in other.read_bytes().split(b"\n") if line not in known]
             with own.open("ab") as file:
