@@ -6,12 +6,17 @@ A step is marked when it has succeeded: a set-up that was killed continues there
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...weights.write import whole_file
+from ..file_lock import take_lock
+
+LOOK_SECONDS = 0.2
+"""Between two looks whether a lock is free."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +73,13 @@ def _read(stamp: Path) -> str | None:
 @contextmanager
 def only_one(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Holds the file `lock`, so that only one set-up runs; calls `waiting` if it has to wait."""
-    try:
-        import fcntl
-    except ImportError:
-        # Windows has no flock: there two set-ups at once are not prevented.
-        yield
-        return
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        # A running pip inherits it: if this process is killed, the next set-up waits for pip.
-        os.set_inheritable(handle.fileno(), True)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    with lock.open("ab") as handle:
+        if os.name == "posix":
+            # A running pip inherits it: if this process is killed, the next set-up waits for pip.
+            os.set_inheritable(handle.fileno(), True)
+        if not take_lock(handle):
             waiting()
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            while not take_lock(handle):
+                time.sleep(LOOK_SECONDS)
         yield
