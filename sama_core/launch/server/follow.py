@@ -132,9 +132,8 @@ class Follower:
         if message.kind != TEXT:
             self._show_text(message.data)
             return False
-        content = json.loads(message.data)
-        kind, data = content.get("type"), content.get("data")
-        if not isinstance(data, dict):
+        kind, data = _read(message.data)
+        if data is None:
             return False  # another pack's message
         if kind == "status" and self.node is None:
             waiting = data.get("status", {}).get("exec_info", {}).get("queue_remaining", 0)
@@ -201,6 +200,16 @@ class Follower:
                 f"server at {self.client.url}: the edit was stopped there. Run the command again."
             )
         raise LaunchError(node_failure(self.graph, messages.get("execution_error", {})))
+
+
+def _read(text: bytes) -> tuple[str | None, dict | None]:
+    """Kind and content of a message; None for what ComfyUI itself does not send."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None, None
+    data = content.get("data") if isinstance(content, dict) else None
+    return (content.get("type"), data) if isinstance(data, dict) else (None, None)
 
 
 def _stage_of(text: str) -> str | None:

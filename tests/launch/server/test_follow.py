@@ -184,6 +184,7 @@ def test_other_peoples_work_is_not_ours():
             Message(BINARY, b"\0\0\0\1preview"),
             Message(BINARY, b""),
             *(Message(TEXT, json.dumps({"type": "pack", "data": x}).encode()) for x in ([1], "a")),
+            *(Message(TEXT, odd) for odd in (b"hello", b"[1]", b"null", b"\xff", b"")),
             told("execution_success"),
         ],
         DONE,
