@@ -143,7 +143,12 @@ class RowWork:
             "at": datetime.now().astimezone().isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 3),
         }
-        result = self.outputs.write(row, job.key, files, facts)
+        try:
+            result = self.outputs.write(row, job.key, files, facts)
+        except DiskFull as full:
+            # Frames are kept by nobody: their segments are, and give them again.
+            kept = "" if self.as_frames else flight.place.keep_result(saved[0], self.places.edits)
+            raise DiskFull(f"{full}{kept}") from full
         for name in uploaded_files(graph):
             # Who brought the clip removes it: another edit may need it there.
             flight.place.remove_files(None if name == held else name, saved)

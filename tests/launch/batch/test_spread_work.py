@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from sama_core.launch.batch import row_work
+from sama_core.launch.batch.batch_outputs import DiskFull
 from sama_core.launch.batch.row_work import Job, RowWork
+from sama_core.launch.batch.scheduler import Halt
 from sama_core.launch.batch.spread_work import SpreadWork
 from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client, Output
@@ -190,6 +192,30 @@ def test_a_clip_stays_where_it_is_needed_and_goes_afterwards():
     ends, _ = spread(work, Fake(1), Fake(2, after=work.begun), clips=3)
     assert sorted(ends) == [(str(number), [f"result of {number}"], None) for number in range(3)]
     assert set(map(len, there.values())) == {0}
+
+
+def test_a_finished_edit_for_which_there_is_no_room_is_kept(monkeypatch, places, tmp_path):
+    """The folder of a server that was started for the batch goes with it."""
+    saved = Output("r.mp4", "video", "output")
+    (tmp_path / "output" / "video").mkdir(parents=True)
+    (tmp_path / "output" / "video" / "r.mp4").write_bytes(b"edit")
+    monkeypatch.setattr(RowWork, "_graph", lambda *given: {})
+    monkeypatch.setattr(RowWork, "_run", lambda *given: {})
+    monkeypatch.setattr(row_work, "saved_file", lambda *given: saved)
+
+    def refuse(*given):
+        raise DiskFull("output folder x: got a full disk.")
+
+    client = SimpleNamespace(fetch=lambda output: [b"edit"])
+    flight = SimpleNamespace(
+        place=Place(client, folder=tmp_path), worker=SimpleNamespace(name="server 1"), tries=0
+    )
+    work = RowWork(places, SimpleNamespace(write=refuse), None, None, False, None)
+    row = SimpleNamespace(name="a.mp4", target="a.mp4")
+    kept = places.edits / "results" / "r.mp4"
+    with pytest.raises(Halt, match=f"full disk. The edit itself is done; .* lies in {kept}"):
+        work.make(flight, Job("0", [row]), "a.mp4", 0.0)
+    assert kept.read_bytes() == b"edit"
 
 
 def test_the_join_leaves_the_clip_to_who_sent_it(monkeypatch):
