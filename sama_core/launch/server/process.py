@@ -259,10 +259,7 @@ def job_folder(places: Places) -> Iterator[Path]:
     So edits at the same time do not share files, and a failed one leaves no incomplete file.
     """
     places.jobs.mkdir(parents=True, exist_ok=True)
-    for old in places.jobs.iterdir():
-        with suppress(FileNotFoundError):  # another command has just ended
-            if time.time() - old.stat().st_mtime > OLD_JOB_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
+    _remove_old(places)
     folder = Path(tempfile.mkdtemp(prefix="edit-", dir=places.jobs))
     try:
         make_folders(folder)
@@ -270,6 +267,23 @@ def job_folder(places: Places) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_old(places: Places) -> None:
+    """Removes folders of jobs that were left by killed commands, and logs of jobs that failed."""
+
+    def is_old(path: Path) -> bool:
+        return time.time() - path.stat().st_mtime > OLD_JOB_SECONDS
+
+    for old in places.jobs.iterdir():
+        with suppress(FileNotFoundError):  # another command has just ended
+            if is_old(old):
+                shutil.rmtree(old, ignore_errors=True)
+    for log in places.log("comfyui").parent.glob("comfyui-edit-*.log"):
+        with suppress(FileNotFoundError):
+            runs = (places.jobs / log.stem.removeprefix("comfyui-")).exists()
+            if is_old(log) and not runs:
+                log.unlink()
 
 
 @contextmanager

@@ -186,6 +186,23 @@ def test_a_jobs_folder_is_gone_afterwards_and_old_ones_are_swept(places):
     assert list(places.jobs.iterdir()) == []
 
 
+def test_old_logs_of_jobs_that_failed_are_swept(places):
+    """Each has a name of its own, and only a job that went well removes its own."""
+    failed, fresh, serve = (
+        places.log(name) for name in ("comfyui-edit-a", "comfyui-edit-b", "serve-8188")
+    )
+    for log in (failed, fresh, serve):
+        log.touch()
+    with job_folder(places) as running:
+        own = places.log(f"comfyui-{running.name}")
+        for log in (failed, serve, own):
+            log.touch()
+            os.utime(log, (0, 0))
+        with job_folder(places):
+            pass
+    assert [log.exists() for log in (failed, fresh, serve, own)] == [False, True, True, True]
+
+
 def test_the_folder_of_a_job_that_takes_days_is_kept(places, monkeypatch):
     monkeypatch.setattr(server, "TOUCH_SECONDS", 0.01)
     with job_folder(places) as running:
