@@ -1,18 +1,21 @@
 """The sheet in the node: what is on it, sent to the browser that queued the run, as it is drawn.
 
-    begin   the whole state: drafts without pictures, sources, notes, costs
+    begin   drafts without pictures, sources, notes, costs
     show    one draft's picture, and what the drafts cost so far
-    finish  the whole state, with all pictures
+    finish  all pictures
 
-The page finds the node by its id and by the workflow's own, because the workflow may no longer be
-the one that is shown there (`web/drafts`). Other browsers get nothing: their nodes have the same
-ids. Seeds are text here: JavaScript's numbers are exact up to 2⁵³ only.
+Each sends the whole state, because the page may have missed what came before: it was loaded anew,
+or the connection was lost, and then it asks how the run goes on. So each has the run's id. The page
+finds the node by its id and by the workflow's own, because the workflow may no longer be the one
+that is shown there (`web/drafts`). Other browsers get nothing: their nodes have the same ids. Seeds
+are text here: JavaScript's numbers are exact up to 2⁵³ only.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 
 from ..drafts import Asked, Draft
-from .node_progress import find_server
+from .node_progress import find_server, running_place
 
 EVENT = "sama.drafts"
 
@@ -32,7 +35,12 @@ class DraftBoard:
 
         `remark` says why `picked` is the pick, where nobody picked it.
         """
-        self._place = {"node": str(node_id), "workflow": workflow}
+        run = running_place()
+        self._place = {
+            "node": str(node_id),
+            "workflow": workflow,
+            "prompt": run and run["prompt_id"],
+        }
         self.state: dict = {
             "drafts": [
                 {
@@ -56,24 +64,23 @@ class DraftBoard:
         """Show the empty sheet beside the source's frames."""
         shown = {str(frame): image for frame, image in sources.items()}
         self.state |= {"sources": shown, "notes": notes, "costs": costs}
-        _send({**self._place, "state": self.state})
+        self._send()
 
     def show(self, number: int, image: dict[str, str], costs: list[str]) -> None:
         """Show draft `number`, in the order of `Asked.drafts`."""
         self.state["drafts"][number]["image"] = image
         self.state["costs"] = costs
-        _send({**self._place, "number": number, "image": image, "costs": costs})
+        self._send()
 
     def finish(self) -> dict:
         """Show that all is drawn; returns the state."""
         self.state["stage"] = "done"
-        _send({**self._place, "state": self.state})
+        self._send()
         return self.state
 
-
-def _send(data: dict) -> None:
-    """To the client whose run this is, if it listens."""
-    server = find_server()
-    client = getattr(server, "client_id", None)
-    if server is not None and client is not None:
-        server.send_sync(EVENT, data, client)
+    def _send(self) -> None:
+        """To the client whose run this is, if it listens."""
+        server = find_server()
+        client = getattr(server, "client_id", None)
+        if server is not None and client is not None:
+            server.send_sync(EVENT, {**self._place, "state": deepcopy(self.state)}, client)

@@ -80,6 +80,19 @@ def clip(comfy_server):
     write_clip(comfy_server.base / "input" / "drafts.mp4", moving_shapes(5, 64, 64), Fraction(12))
 
 
+CUT = """() => {
+    window.Cut = { WebSocket }
+    window.WebSocket = class extends EventTarget {
+        constructor() {
+            super()
+            setTimeout(() => this.dispatchEvent(new Event("close")))
+        }
+    }
+    app.api.socket.close()
+}"""
+JOIN = "() => { window.WebSocket = window.Cut.WebSocket }"
+
+
 def click(canvas, number: int) -> None:
     """Click a draft, as a pointer does."""
     canvas.evaluate(
@@ -175,6 +188,36 @@ def test_a_stopped_run_and_another_workflow_in_between(canvas, clip):
     (state,) = canvas.queue_and_wait()["outputs"][NODE]["sama_drafts"]
     assert state["costs"][0] == "3 drafts, 3 of them kept from before: nothing to draw."
     assert canvas.errors == []
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["interrupted", "started again"])
+def test_a_run_that_ended_while_the_connection_was_lost(
+    either_canvas, clip, comfy_server, forgotten, request
+):
+    """A ComfyUI that was started again knows nothing of the run; the sheet can be drawn again."""
+    canvas, client = either_canvas, comfy_server.client
+    first = 1000 * (1 + request.node.callspec.indices["either_canvas"]) + 100 * forgotten
+    canvas.open_api(graph(instructions=RED, seeds=f"{first}-{first + 63}"))
+    canvas.evaluate("() => { app.queuePrompt(0) }")
+    canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
+    canvas.evaluate(CUT)
+    canvas.wait_until(
+        f"() => ({SHEET})().message.startsWith('ComfyUI does not answer: ')", what="that it is away"
+    )
+    canvas.evaluate("() => app.api.interrupt()")
+    canvas.wait_until(
+        "() => app.api.fetchApi('/queue').then(a => a.json()).then(q => !q.queue_running.length)",
+        what="the run to end",
+    )
+    if forgotten:
+        client._request("/history", b'{"clear": true}', {"Content-Type": "application/json"})
+    canvas.evaluate(JOIN)
+    word = "ComfyUI was started again" if forgotten else "Stopped"
+    canvas.wait_until(f"() => ({SHEET})().message.startsWith('{word}: ')", what="how it ended")
+    canvas.evaluate(SET, ["seeds", f"{first}-{first + 1}"])
+    canvas.queue_and_wait()
+    canvas.wait_until(f"() => ({SHEET})().pictures === 2", what="both drafts")
+    assert canvas.evaluate(SHEET)["message"] == ""
 
 
 def test_a_list_that_cannot_be_is_refused_once_on_the_node(canvas, clip):

@@ -4,15 +4,13 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { chain, lastOutput, rootGraph } from "../shared/our_nodes.js";
 import { leavePlace, takePlace } from "../shared/place.js";
-import { endAll, receive, stateOf } from "./runs.js";
+import { KEPT, ask, endAll, receive, stateOf } from "./runs.js";
 import { stateFrom } from "./saved.js";
 import { Sheet } from "./sheet.js";
 import { addStyle } from "../shared/style.js";
 
 const NODE = "SAMADrafts";
 const EVENT = "sama.drafts";
-/** Under this name the sheet's state is saved with the node. */
-const KEPT = "sama_drafts";
 const PICK = "pick";
 const WIDGET = "sheet";
 const SMALLEST = [540, 940];
@@ -27,6 +25,8 @@ app.registerExtension({
         api.addEventListener(EVENT, ({ detail }) => take(detail));
         api.addEventListener("execution_interrupted", () => end("stopped"));
         api.addEventListener("execution_error", () => end("failed"));
+        api.addEventListener("reconnecting", () => end("away"));
+        api.addEventListener("reconnected", findOut);
     },
     nodeCreated(node) {
         if (node.constructor.comfyClass !== NODE) return;
@@ -54,8 +54,7 @@ function addSheet(node) {
     chain(node, "onExecuted", (output) => {
         const state = output?.[KEPT]?.[0];
         if (!state) return;
-        receive({ workflow: rootGraph().id, node: executionId(node), state });
-        show(node, state);
+        show(node, receive({ workflow: rootGraph().id, node: executionId(node), state }).state);
     });
     chain(node, "onConfigure", () => {
         const saved = stateFrom(node.properties?.[KEPT] ?? lastOutput(node)?.[KEPT]?.[0]);
@@ -79,11 +78,11 @@ function show(node, state) {
 
 /** A message about a node's drafts, from a run of this page. */
 function take(message) {
-    const state = receive(message);
-    const node = state && shownNode(message);
+    const { state, drawn } = receive(message);
+    const node = shownNode(message);
     if (!node) return;
-    if (message.state || node.properties[KEPT] !== state) show(node, state);
-    else sheets.get(node).update(message.number);
+    if (!drawn || node.properties[KEPT] !== state) show(node, state);
+    else sheets.get(node).update(drawn);
 }
 
 /** A node that was just loaded: what its run has sent while another workflow was shown. */
@@ -95,6 +94,12 @@ function catchUp(node) {
 function end(stage) {
     endAll(stage);
     for (const [, node] of draftNodes(rootGraph())) sheets.get(node).update();
+}
+
+/** What runs have done while the connection to ComfyUI was lost. */
+async function findOut() {
+    await ask();
+    for (const [, node] of draftNodes(rootGraph())) catchUp(node);
 }
 
 /** The node of a message, unless its workflow is not the one that is shown. */

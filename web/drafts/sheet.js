@@ -15,7 +15,8 @@
  * @property {Object<string, File>} sources by the number of their frame
  * @property {string[]} notes
  * @property {string[]} costs
- * @property {"drawing" | "stopped" | "failed" | "done"} stage
+ * @property {"drawing" | "stopped" | "failed" | "away" | "lost" | "done"} stage away: no connection
+ *     to ComfyUI; lost: it was started again
  */
 
 import { isOfTheApplication } from "../shared/keys.js";
@@ -71,9 +72,9 @@ export class Sheet {
         this.mark(this.pick);
     }
 
-    /** Show what changed in the state: one more picture, or how the run ended. */
-    update(number = null) {
-        if (number !== null)
+    /** Show what changed in the state: more pictures, by their numbers, or how the run ended. */
+    update(drawn = []) {
+        for (const number of drawn)
             this.#fill(this.cells[number].picture, this.state.drafts[number].image);
         this.#tell();
     }
@@ -176,9 +177,14 @@ export class Sheet {
         if (this.gone) return GONE;
         const drawn = this.state.drafts.filter((draft) => draft.image).length;
         const all = this.state.drafts.length;
-        const ended = { stopped: "Stopped", failed: "The run failed" }[this.state.stage];
-        if (!ended || drawn === all) return "";
-        return `${ended}: ${drawn} of ${all} drafts are drawn. Another run draws only the others.`;
+        const count = `${drawn} of ${all} drafts are drawn`;
+        const ended = {
+            stopped: `Stopped: ${count}. Another run draws only the others.`,
+            failed: `The run failed: ${count}. Another run draws only the others.`,
+            away: `ComfyUI does not answer: ${count}.`,
+            lost: `ComfyUI was started again: ${count}. Another run draws all of them.`,
+        }[this.state.stage];
+        return drawn < all ? (ended ?? "") : "";
     }
 
     #say(element, text) {
