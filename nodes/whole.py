@@ -109,7 +109,7 @@ class EditWholeVideo(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **given) -> int:
-        return count_losses(cls.hidden.unique_id)
+        return count_losses(cls.hidden.unique_id, given)
 
     @classmethod
     def execute(

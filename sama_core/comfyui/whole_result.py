@@ -13,6 +13,7 @@ import shutil
 import uuid
 import weakref
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import folder_paths
@@ -34,11 +35,15 @@ went is made again when asked.
 
 _held: "weakref.WeakSet[WholeVideo]" = weakref.WeakSet()
 """All that anything still refers to."""
-_given: "dict[str | None, tuple[str | None, weakref.WeakSet[WholeVideo]]]" = {}
-"""What nodes gave in their last run, by their ids, with the run's; several of a list of clips."""
+_given: "dict[str | None, weakref.WeakSet[WholeVideo]]" = {}
+"""What nodes gave, by their settings: ComfyUI hands it to every node with the same inputs, a pasted
+copy say, and may keep what was made with others.
+"""
+_asked: dict[str | None, str] = {}
+"""The settings of nodes in the run that is under way, by their ids."""
 _of_run: dict[str, set[Path]] = {}
-"""Names in the temporary folder that the run with this id has made; of the last run alone."""
-_losses: Counter[str | None] = Counter()
+"""Names in the temporary folder that the run with this id has given; of the last run alone."""
+_losses: Counter[str] = Counter()
 """See `count_losses`."""
 
 
@@ -107,22 +112,34 @@ class WholeVideo(MadeVideo):
 
 
 def remember(node_id: str | None, video: WholeVideo) -> None:
-    """Keep in mind that the node `node_id` gave a video in the running run."""
-    run = _find_run()
-    if node_id not in _given or run is None or _given[node_id][0] != run:
-        _given[node_id] = run, weakref.WeakSet()
-    _given[node_id][1].add(video)
+    """Keep in mind that the node `node_id` gave a video."""
+    for settings in [settings for settings, videos in _given.items() if not videos]:
+        del _given[settings]
+    _given.setdefault(_asked.get(node_id), weakref.WeakSet()).add(video)
 
 
-def count_losses(node_id: str | None) -> int:
-    """How often the file of what a node gave was removed while ComfyUI still held the node's
-    output: as part of the node's fingerprint it lets the node run anew then.
+def count_losses(node_id: str | None, settings: Mapping[str, object]) -> int:
+    """How often the file of what nodes with these settings gave was removed while ComfyUI still
+    held their output: as part of their fingerprint it lets them run anew then.
     """
-    _, last = _given.get(node_id, (None, ()))
-    if not all(video.is_there() for video in last):
-        _given.pop(node_id)
-        _losses[node_id] += 1
-    return _losses[node_id]
+    asked = _asked[node_id] = repr(sorted(settings.items()))
+    videos = _given.get(asked, weakref.WeakSet())
+    lost = [video for video in videos if not video.is_there()]
+    for video in lost:
+        videos.discard(video)
+    _losses[asked] += bool(lost)
+    return _losses[asked]
+
+
+def find_again(job: WholeJob) -> WholeVideo | None:
+    """An edit of this very job whose file is still in the temporary folder, though the job is
+    gone.
+    """
+    for video in list(_held):
+        if video.job == job and video._path and video._path.is_file():
+            _keep_during_run(video._path)
+            return video
+    return None
 
 
 def _find_run() -> str | None:
@@ -137,17 +154,24 @@ def _new_place() -> Path:
     """
     folder = Path(folder_paths.get_temp_directory()) / "sama_results"
     folder.mkdir(parents=True, exist_ok=True)
-    place, run = folder / f"{uuid.uuid4().hex}.mp4", _find_run()
-    mine = _of_run.get(run, set()) if run else set()
+    place = folder / f"{uuid.uuid4().hex}.mp4"
+    mine = _keep_during_run(place)
     earlier = sorted(folder.glob("*.mp4"), key=lambda path: path.lstat().st_ctime_ns)
     for path in earlier[: 1 - RESULTS]:
         if path not in mine:
             with contextlib.suppress(OSError):
                 path.unlink()
+    return place
+
+
+def _keep_during_run(place: Path) -> set[Path]:
+    """All names that stay until the run that is under way has ended, this one with them."""
+    run = _find_run()
+    mine = {place, *_of_run.get(run or "", ())}
     _of_run.clear()
     if run:
-        _of_run[run] = mine | {place}
-    return place
+        _of_run[run] = mine
+    return mine
 
 
 def _is_temporary(path: Path) -> bool:

@@ -35,7 +35,7 @@ from .model import lattice_of_model
 from .node_progress import keep_remark
 from .run_identity import RunIdentity
 from .whole_decode import PieceMaker, plan_pieces
-from .whole_result import WholeVideo
+from .whole_result import WholeVideo, find_again
 from .whole_source import Say, WholeSource
 
 FOLDER = "sama_whole_videos"
@@ -87,6 +87,9 @@ def edit_whole(
     asked.open(video, mask, mask_video, check)
     job = asked.job
     if not job.result.is_file():
+        known = None if whole.keep else find_again(job)
+        if known is not None:
+            return known
         with job.kept_on_failure(found_again=bool(asked.key)):
             asked.begin()
             keep_remark(asked.tell_kept())

@@ -43,11 +43,14 @@ SETTINGS = {
 
 @pytest.fixture
 def jobs(comfyui, monkeypatch) -> Path:
-    """The folder of jobs, empty before and after; pieces are of three steps."""
-    from sama_core.comfyui import whole_decode
+    """The folder of jobs, empty before and after; no results of other tests are known, and pieces
+    are of three steps.
+    """
+    from sama_core.comfyui import whole_decode, whole_result
     from sama_core.comfyui.whole_video import jobs_folder
 
     monkeypatch.setattr(whole_decode, "PIECE_STEPS", 3)
+    whole_result._held.clear()
     shutil.rmtree(jobs_folder(), ignore_errors=True)
     yield jobs_folder()
     shutil.rmtree(jobs_folder(), ignore_errors=True)

@@ -86,6 +86,54 @@ def test_a_result_that_was_removed_is_made_anew(comfyui, small, clip, jobs, samp
     assert len(list((comfyui.base / "output").glob("whole_removed_?_0*.mp4"))) == 4
 
 
+def test_a_pasted_copy_of_the_node_knows_of_a_removed_result(
+    comfyui, small, clip, jobs, sampled_segments
+):
+    """ComfyUI gives the copy the output of the node that it was copied from."""
+    import folder_paths
+
+    edit, link = whole_graph(comfyui, small, frames=17)
+    pasted = edit.add("SAMAEditWholeVideo", **edit.nodes[link[0]]["inputs"])
+    savers = [edit.nodes[save(edit, of, "whole_pasted")[0]]["inputs"] for of in (link, pasted)]
+    comfyui.run(edit.nodes).check()
+    assert len(sampled_segments) == 1
+    shutil.rmtree(folder_paths.get_temp_directory())
+    savers[1]["filename_prefix"] = "whole_pasted_again"
+    comfyui.run(edit.nodes, warm=True).check()
+    assert len(sampled_segments) == 2
+
+
+def test_a_result_of_an_earlier_run_that_was_removed_is_made_anew(
+    comfyui, small, clip, jobs, sampled_segments, monkeypatch
+):
+    """ComfyUI, as it is usually started, keeps what nodes gave with other inputs; a result that is
+    there is not made anew for one that is not.
+    """
+    import execution
+    import folder_paths
+
+    ram = execution.CacheType.RAM_PRESSURE
+    monkeypatch.setattr(comfyui._executor, "cache_type", ram)
+    edit, link = whole_graph(comfyui, small, frames=17)
+    inputs = edit.nodes[link[0]]["inputs"]
+    saver = edit.nodes[save(edit, link, "whole_earlier")[0]]["inputs"]
+
+    def run(seed: int, name: str) -> None:
+        inputs["seed"], saver["filename_prefix"] = seed, f"whole_earlier_{name}"
+        comfyui.run(edit.nodes, warm=name != "a").check()
+
+    results = Path(folder_paths.get_temp_directory()) / "sama_results"
+    before = set(results.glob("*.mp4"))
+    run(1, "a")
+    (first,) = set(results.glob("*.mp4")) - before
+    run(2, "b")
+    assert len(sampled_segments) == 2
+    first.unlink()
+    run(1, "c")
+    run(2, "d")
+    assert len(sampled_segments) == 3
+
+
 @pytest.mark.parametrize("refused", [(), ("link",), ("link", "symlink")])
 def test_what_reads_the_result_goes_on_when_it_was_saved(
     comfyui,
