@@ -12,8 +12,8 @@ import av
 import numpy as np
 
 from .colours import BT601_COLOURS, BT709_COLOURS, HD_HEIGHT, ToYuv, tag_encoder
-from .save import ALIKE, TAGS, check_size, complete_or_absent
-from .sound import encodable, encode_audio
+from .save import ALIKE, TAGS, SoundTrack, check_size, complete_or_absent
+from .sound_pieces import SoundPieces
 
 CLOCK = 90_000
 """Ticks per second of the pictures' times."""
@@ -50,50 +50,42 @@ def write_film(
     pictures: Iterable[tuple[Fraction, np.ndarray]],
     fps: Fraction,
     look: Look,
-    audio: dict | None = None,
+    sound: SoundPieces | None = None,
     duration: Fraction | None = None,
 ) -> None:
-    """Write (time in seconds, uint8 (H, W, 3) with even sides) as H.264 4:2:0, with AUDIO as AAC.
+    """Write (time in seconds, uint8 (H, W, 3) with even sides) as H.264 4:2:0, with sound as AAC.
 
     Times rise from 0. `duration`, in seconds, is the film's: it ends the last picture, which else
-    is shown for 1 / `fps`, and cuts the sound. The file appears whole or not at all. Raises
-    ClipError where it cannot be written, and what the pictures raise.
+    is shown for 1 / `fps`. The file appears whole or not at all. Raises ClipError where it cannot
+    be written, and what the pictures raise.
     """
     with (
         complete_or_absent(path) as unfinished,
         av.open(str(unfinished), "w", format="mp4", options=MP4) as container,
     ):
-        stream, to_yuv = None, None
+        stream, to_yuv, track = None, None, SoundTrack(iter(()), is_mp4=True)
         for time, pixels in pictures:
             if stream is None or to_yuv is None:
                 stream, to_yuv = _open_stream(container, pixels, fps, look)
-                sound = (
-                    list(encode_audio(container, usable, duration or Fraction(10**6)))
-                    if (usable := encodable(audio))
-                    else []
-                )
+                if sound is not None:
+                    track = SoundTrack(sound.encode(container), is_mp4=True)
             picture = to_yuv(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24"))
             picture.pts, picture.time_base = round(time * CLOCK), Fraction(1, CLOCK)
             _mux(container, stream.encode(picture), fps, duration)
+            container.mux(track.until(time))
         if stream is not None:
             _mux(container, stream.encode(None), fps, duration)
-            container.mux(sound)
+            container.mux(track.until(None))
 
 
-def write_sound(path: Path, audio: dict, duration: Fraction) -> bool:
-    """Write AUDIO as an mp4 without pictures; False where it is no sound, and no file is written.
-
-    Raises ClipError where the file cannot be written.
-    """
-    usable = encodable(audio)
-    if usable is None or not usable["waveform"].shape[-1]:
-        return False
+def write_sound(path: Path, sound: SoundPieces) -> None:
+    """Write sound as an mp4 without pictures. Raises ClipError where it cannot be written."""
     with (
         complete_or_absent(path) as unfinished,
         av.open(str(unfinished), "w", format="mp4", options=MP4) as container,
     ):
-        container.mux(list(encode_audio(container, usable, duration)))
-    return True
+        for packet in sound.encode(container):
+            container.mux(packet)
 
 
 def _open_stream(

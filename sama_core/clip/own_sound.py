@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import av
-import numpy as np
 
-from .audio import LAYOUTS, USUAL_CHANNELS, Heard, Track
+from .audio import Heard
 from .info import ClipInfo
 from .packets import Packets, TrackPackets
-from .samples import PIECE, Found
-from .sound import encode_pieces, mix_to_stereo, open_sound
+from .sound import open_sound
+from .sound_pieces import SoundPieces
 
 AddTo = Callable[[av.container.OutputContainer], Packets]
 """Adds a track to a file and gives its packets in order of time."""
@@ -74,22 +73,5 @@ class OwnSound:
 
     def _encode(self, container: av.container.OutputContainer) -> Packets:
         """The samples as AAC, a stereo mix where it has no layout for so many channels."""
-        track, channels = self.heard.track, self.heard.channels
-        if track is None:
-            return iter(())
-        pieces = _fill(track, channels, round(self.info.duration_seconds * self.heard.rate))
-        if channels not in LAYOUTS:
-            pieces, channels = map(mix_to_stereo, pieces), USUAL_CHANNELS
-        return encode_pieces(container, pieces, self.heard.rate, channels)
-
-
-def _fill(track: Track, channels: int, count: int) -> Iterator[np.ndarray]:
-    """The track's samples (n, channels), with silence behind them up to `count`."""
-    done = 0
-    for piece in track.pieces(Found()):
-        yield piece
-        done += len(piece)
-    while done < count:
-        length = min(PIECE, count - done)
-        yield np.zeros((length, channels), np.float32)
-        done += length
+        sound = SoundPieces.of_file(self.heard, self.info.duration_seconds)
+        return iter(()) if sound is None else sound.encode(container)

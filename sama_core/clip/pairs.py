@@ -17,6 +17,7 @@ import numpy as np
 from .clip_range import ClipRange
 from .info import measured_timing
 from .picture import Picture
+from .sound_pieces import SoundPieces
 from .source import ClipSource
 
 SAME_RATE = 0.002
@@ -35,8 +36,8 @@ def differ_in_shape(one: Size, other: Size) -> bool:
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1) > ASPECT_SLACK
 
 
-Sound = Callable[[Fraction, Fraction], dict | None]
-"""`sound(start, duration)`, in seconds of the source's clock → ComfyUI AUDIO."""
+Sound = Callable[[Fraction, Fraction], SoundPieces | None]
+"""`sound(start, duration)`, in seconds of the source's clock; None where nothing is heard."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ..clip import ClipRange, FileSource, ImageSource, Seconds, cut_audio
 from ..clip.comparison import LONGEST_SIDE, composer, even_size, fit_to, pack
 from ..clip.film import KEPT, PLAYER, write_film, write_sound
 from ..clip.pairs import Pair, Pairs, Take
+from ..clip.sound_pieces import SoundPieces
 from ..errors import ClipError, needed
 from .made_video import MadeVideo
 from .restored_video import RestoredVideo
@@ -77,7 +78,7 @@ def _find_own_source(edit: object) -> Take | None:
     return Take(
         info.source,
         info.clip_range,
-        lambda start, duration: cut_audio(info.audio, Fraction(0), duration),
+        lambda start, duration: SoundPieces.of_audio(cut_audio(info.audio, Fraction(0), duration)),
     )
 
 
@@ -118,9 +119,10 @@ def films_for_player(pairs: Pairs, report: Callable[[int, int], None]) -> dict[s
     _written.append(path)
     sounds = {}
     for side in ("source", "edit"):
-        audio = getattr(pairs, side).sound(pairs.starts[side], pairs.duration)
+        sound = getattr(pairs, side).sound(pairs.starts[side], pairs.duration)
         file = f"{name}_{side}.m4a"
-        if audio and write_sound(_folder() / file, audio, pairs.duration):
+        if sound:
+            write_sound(_folder() / file, sound)
             sounds[side] = _place(file)
     return {
         **_place(f"{name}.mp4"),
@@ -213,10 +215,10 @@ def comparison_video(pairs: Pairs, layout: str, position: float) -> MadeVideo:
                 yield found.time, compose(number, *_at(found, size))
                 report(number + 1, count)
 
-        audio = pairs.edit.sound(starts["edit"], duration) or pairs.source.sound(
+        sound = pairs.edit.sound(starts["edit"], duration) or pairs.source.sound(
             starts["source"], duration
         )
-        write_film(path, compose_all(), fps, KEPT, audio, duration)
+        write_film(path, compose_all(), fps, KEPT, sound, duration)
         return path
 
     return MadeVideo(make)

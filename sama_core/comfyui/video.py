@@ -24,6 +24,7 @@ from ..clip import (
 )
 from ..clip.pairs import Take
 from ..clip.sound import fitting_sound
+from ..clip.sound_pieces import SoundPieces
 from ..errors import ClipError, needed
 from ..geometry import WAN_21, Lattice
 from .core_video import file_shown
@@ -56,9 +57,12 @@ class Opened:
     def take(self, clip_range: ClipRange) -> Take:
         """A range of it, for comparisons."""
 
-        def sound(start: Fraction, duration: Fraction) -> dict | None:
-            heard = self.audio_of(_Span(start, duration))
-            return getattr(heard, "audio", heard)
+        def sound(start: Fraction, duration: Fraction) -> SoundPieces | None:
+            if self.holds_sound:
+                return SoundPieces.of_audio(self.audio_of(_Span(start, duration)))
+            stop = comfy.model_management.throw_exception_if_processing_interrupted
+            heard = self.source.listen(start, duration, stop)
+            return SoundPieces.of_file(heard, duration, stop)
 
         return Take(self.source, clip_range, sound)
 

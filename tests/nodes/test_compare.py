@@ -317,6 +317,21 @@ def test_the_sound_of_either_clip(bench):
         assert click_times(audio) == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=0.003)
 
 
+def test_the_sound_of_a_file_is_never_held_whole(bench, monkeypatch):
+    """Ten minutes of it would take 230 MB, of either clip."""
+
+    def read(*_given):
+        raise AssertionError("the sound was read as AUDIO")
+
+    write(bench.comfyui.base / "input" / "long.mp4", clicks(2, 2), "aac", "stereo")
+    clip = bench.add("LoadVideo", file="long.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSource, "sound", read)
+        film, video = bench.compare(edit=clip, source=clip)
+        assert sorted(film["sounds"]) == ["edit", "source"]
+        assert video.get_duration() == pytest.approx(2, abs=0.05)
+
+
 def test_the_sound_of_a_part_is_that_of_its_frames(bench):
     import av
 
