@@ -1,13 +1,15 @@
 """Instruction and source video → conditioning and latents for ComfyUI's samplers, and back."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import comfy.ldm.wan.vae
 import node_helpers
 import torch
 from torch import Tensor
 
-from ..encoders.latent_space import Tiles, blend_tiles
+from ..encoders.latent_space import Tiles, blend_tiles, tile_boxes
 from ..errors import ConditioningError, needed
 from ..geometry import WAN_21, Lattice
 from ..region import FittedClip, latent_mask
@@ -65,22 +67,53 @@ def _truncate(row: list) -> list:
     return [*row[: MAX_TOKENS - 1], row[-1]]
 
 
-def encode_source(vae, fitted: FittedClip, tiling: str = TILINGS[0]) -> Tensor:
+def encode_source(
+    vae,
+    fitted: FittedClip,
+    tiling: str = TILINGS[0],
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
     """The clip's frames → latent (1, 16, T, H/8, W/8), not normalised, as ComfyUI's are.
 
     `vae` is one that `require_wan_vae` accepts. "automatic" is ComfyUI's choice (whole clip, tiles
-    when memory runs out); "reference tiles" are the release's 30×52 tiles.
+    when memory runs out); "reference tiles" are the release's 30×52 tiles. `report(done, total)`
+    is told of frames as they are encoded, and may raise.
     """
+    frames = fitted.frames
     if tiling == TILINGS[0]:
-        return vae.encode(fitted.frames)
-    pixels = fitted.frames.movedim(-1, 0).unsqueeze(0)
-    return blend_tiles(
-        lambda tile: vae.encode(tile[0].movedim(0, -1)),
-        pixels,
-        Tiles(),
-        encode=True,
-        lattice=fitted.lattice,
-    )
+        with _count_frames(vae, len(frames), 1, report):
+            return vae.encode(frames)
+    cells = (side // fitted.lattice.spatial for side in frames.shape[1:3])
+    with _count_frames(vae, len(frames), len(tile_boxes(*cells, Tiles())), report):
+        return blend_tiles(
+            lambda tile: vae.encode(tile[0].movedim(0, -1)),
+            frames.movedim(-1, 0).unsqueeze(0),
+            Tiles(),
+            encode=True,
+            lattice=fitted.lattice,
+        )
+
+
+@contextmanager
+def _count_frames(
+    vae, count: int, tiles: int, report: Callable[[int, int], None]
+) -> Iterator[None]:
+    """Reports how many of a clip's `count` frames the encoder has taken, in each of the tiles.
+
+    Where ComfyUI itself goes over to tiles, the count is full before the work is done.
+    """
+    taken = 0
+
+    def count_more(_encoder, given, _out) -> None:
+        nonlocal taken
+        taken += given[0].shape[2]
+        report(min(taken // tiles, count), count)
+
+    hook = vae.first_stage_model.encoder.register_forward_hook(count_more)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def decode_latent(

@@ -161,7 +161,9 @@ class EditRun:
         settings = self.settings
         seed = settings.seed if seed is None else seed
         with self.stages.stage("encoding the source"):
-            source = encode_source(self.vae, clip, settings.tiling) if source is None else source
+            if source is None:
+                report = self.stages.count_frames("encoding the source")
+                source = encode_source(self.vae, clip, settings.tiling, report)
             prompts = [attach_source(prompt, source) for prompt in self.prompts]
             (positive, negative), start = start_edit(prompts, source, clip, self.vae)
         with self.stages.stage("sampling"):

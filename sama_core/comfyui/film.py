@@ -6,6 +6,7 @@ frontend's part is `web/nodes/film.js`: it plays the pictures where ComfyUI show
 """
 
 import base64
+import inspect
 import io
 import time
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def add_film(callback: Callable | None, guider) -> Callable | None:
     server = _listening_server()
     if callback is None or server is None:
         return callback
-    colours = _colours(guider.model_patcher)
+    colours = _colours(callback, guider.model_patcher)
     if colours is None:
         return callback
     film = _Film(server, colours)
@@ -75,16 +76,27 @@ def encode_frame(pixels: Tensor) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _colours(patcher) -> Callable[[Tensor], Tensor] | None:
+def _colours(callback: Callable, patcher) -> Callable[[Tensor], Tensor] | None:
     """What paints latents as ComfyUI's linear preview does, see `paint_with`.
 
     None where ComfyUI shows no preview, or another one than that.
     """
     latent_format = patcher.model.latent_format
-    previewer = latent_preview.get_previewer(patcher.load_device, latent_format)
+    previewer = _previewer_of(callback, patcher.load_device, latent_format)
     if type(previewer) is not getattr(latent_preview, "Latent2RGBPreviewer", None):
         return None
     return paint_with(latent_format)
+
+
+def _previewer_of(callback: Callable, device, latent_format):
+    """The previewer that a callback shows its steps with: ComfyUI's and ours hold it as a variable.
+
+    Others are not asked for twice: some load a decoder each time.
+    """
+    try:
+        return inspect.getclosurevars(callback).nonlocals["previewer"]
+    except (TypeError, KeyError):
+        return latent_preview.get_previewer(device, latent_format)
 
 
 def paint_with(latent_format) -> Callable[[Tensor], Tensor]:

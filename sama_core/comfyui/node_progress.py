@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import comfy.model_management
 import comfy.utils
 import latent_preview
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ _BLANK = " "
 """What removes a text: ComfyUI's frontend ignores an empty one, and the old text would stay."""
 _EVENT = "sama.remarks"
 """What tells `web/nodes/remarks.js` of remarks: newer frontends take texts out when a run ends."""
+COUNTED_EVERY = 2.0
+"""Seconds after which a count of frames is shown again."""
 _now = time.perf_counter
 _with_remarks: dict[str, str] = {}
 """What `show_remarks` put into nodes that still show it, by their ids."""
@@ -253,6 +256,21 @@ class Stages:
             self.times.between = took
         self.done += self._UNITS.get(name, 0)
         self.bar.update_absolute(self.done)
+
+    def count_frames(self, name: str) -> Callable[[int, int], None]:
+        """`report(done, total)` for a stage whose frames are counted: shows them now and then, and
+        raises when the user interrupts.
+        """
+        shown = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal shown
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if time.monotonic() - shown >= COUNTED_EVERY:
+                shown = time.monotonic()
+                self.say(f"{name}, frame {done} of {total}")
+
+        return report
 
     def on_step(self, model, advise: Callable[[float, float], str] | None = None) -> Callable:
         """A sampler callback: moves the bar, shows the step, its seconds, the time that is left,

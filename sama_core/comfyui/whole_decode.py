@@ -80,16 +80,19 @@ class PieceMaker:
         job: WholeJob,
         info: ClipInfo,
         segments: list[Segment],
+        pieces: list[Piece],
         masks: MaskWalk,
         anchor: bool,
         encoding: Encoding,
     ):
-        """`anchor` holds the colours to the source, see `anchor_colours`."""
+        """`pieces` are those of `plan_pieces`, `anchor` holds the colours to the source, see
+        `anchor_colours`.
+        """
         self.run, self.job, self.info, self.segments = run, job, info, segments
         self.masks, self.anchor, self.encoding = masks, anchor, encoding
         self.lattice = segments[0].lattice
         self.steps = decoding_steps(segments[-1].end)
-        self.pieces = plan_pieces(segments[-1].end, info.frame_count, self.lattice)
+        self.pieces = pieces
 
     def make(self, numbers: range | None = None) -> None:
         """Write all pieces that are not there, or damaged, or those of `numbers`. Every segment's

@@ -184,7 +184,7 @@ class WholeEdit:
         """
         info, anchor = self.source.info, self.cut.holds_colours(self.segments)
         maker = PieceMaker(
-            *(self.run, self.job, info, self.segments, self.source.masks, anchor),
+            *(self.run, self.job, info, self.segments, self.pieces, self.source.masks, anchor),
             Encoding(crf=self.whole.crf),
         )
         maker.make(numbers)

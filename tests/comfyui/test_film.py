@@ -72,6 +72,22 @@ def test_comfyui_s_setting_and_other_previews_are_respected(edit, browser, slow_
     assert films(edit, edit.ksampler()) == []
 
 
+@pytest.mark.parametrize("node", ["ksampler", "SAMA Edit"])
+def test_the_previewer_is_asked_for_once(edit, browser, slow_steps, monkeypatch, node):
+    """One that decodes loads its decoder from disk each time."""
+    import latent_preview
+
+    asked, get = [], latent_preview.get_previewer
+
+    def count(*given):
+        asked.append(given)
+        return get(*given)
+
+    monkeypatch.setattr(latent_preview, "get_previewer", count)
+    link = edit.ksampler() if node == "ksampler" else whole_edit(edit, steps=3)
+    assert len(films(edit, link)) == 3 and len(asked) == 1
+
+
 def test_nothing_is_sent_to_other_clients(edit, slow_steps):
     """A client of the API that knows only ComfyUI's own messages gets no others."""
     assert films(edit, edit.ksampler()) == []

@@ -51,6 +51,39 @@ def test_sama_edit_shows_all_its_stages(edit, two_seconds):
     ]
 
 
+@pytest.mark.parametrize("tiling", ["automatic", "reference tiles"])
+def test_frames_are_counted_while_the_source_is_encoded(edit, two_seconds, monkeypatch, tiling):
+    """ComfyUI's VAE takes one frame, then two at a time; 272x432 pixels are four tiles."""
+    from sama_core.comfyui import node_progress
+
+    monkeypatch.setattr(node_progress, "COUNTED_EVERY", 0)
+    edit.nodes[edit.source[0]]["inputs"]["area"] = 272 * 432
+    node = whole_edit(edit, steps=1)
+    edit.nodes[node[0]]["inputs"]["tiling"] = tiling
+    result = edit.comfyui.run(edit.nodes, keep=[node[0]]).check()
+    begin = "SAMA: encoding the source, frame "
+    counts = [text.removeprefix(begin) for text in spoken(result) if text.startswith(begin)]
+    assert counts[-1] == "5 of 5" and {"1 of 5", "3 of 5"} <= {*counts}
+
+
+def test_the_encoding_of_the_source_can_be_interrupted(edit, monkeypatch):
+    """It takes minutes for a long clip on a slow machine."""
+    import comfy.ldm.wan.vae
+    import nodes
+
+    calls, forward = [], comfy.ldm.wan.vae.Encoder3d.forward
+
+    def count(*given, **named):
+        calls.append(1)
+        nodes.interrupt_processing(len(calls) == 1)
+        return forward(*given, **named)
+
+    monkeypatch.setattr(comfy.ldm.wan.vae.Encoder3d, "forward", count)
+    node = whole_edit(edit)
+    assert edit.comfyui.run(edit.nodes, keep=[node[0]]).interrupted
+    assert len(calls) == 1
+
+
 def test_a_long_edit_says_what_would_be_sooner(edit, monkeypatch):
     """40 s pass with every step; half the steps are advised while they take less than the rest."""
     from sama_core.comfyui import node_progress
