@@ -43,14 +43,11 @@ SETTINGS = {
 
 @pytest.fixture
 def jobs(comfyui, monkeypatch) -> Path:
-    """The folder of jobs, empty before and after; no results of other tests are known, and pieces
-    are of three steps.
-    """
-    from sama_core.comfyui import whole_decode, whole_result
+    """The folder of jobs, empty before and after; pieces are of three steps."""
+    from sama_core.comfyui import whole_decode
     from sama_core.comfyui.whole_video import jobs_folder
 
     monkeypatch.setattr(whole_decode, "PIECE_STEPS", 3)
-    whole_result._held.clear()
     shutil.rmtree(jobs_folder(), ignore_errors=True)
     yield jobs_folder()
     shutil.rmtree(jobs_folder(), ignore_errors=True)
@@ -68,6 +65,10 @@ def clip(comfyui) -> Path:
 
 
 def whole_graph(comfyui, small, **changes) -> tuple[Edit, list]:
+    """The graph of a ComfyUI that knows of no result of an earlier one."""
+    from sama_core.comfyui import whole_result
+
+    whole_result._held.clear()
     edit = Edit(comfyui, small, area=32 * 32, frames=0)
     (video,) = (name for name, node in edit.nodes.items() if node["class_type"] == "LoadVideo")
     edit.nodes[video]["inputs"]["file"] = FILE
