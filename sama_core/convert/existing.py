@@ -12,13 +12,12 @@ import json
 import os
 import re
 import stat
-import struct
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CheckpointError, ConversionError, needed
-from .layouts import FACTS_KEY, checksum_position, verify
+from .layouts import FACTS_KEY, checksum_position, read_head, verify
 
 Seen = tuple[int, int, int, int]
 """Device, number, bytes and time of the last change: they differ if another file has taken the
@@ -27,7 +26,6 @@ name."""
 _KEY = re.compile(rb"[0-9a-f]{64}\r?\n")
 """How a journal begins. On Windows the lines of 0.1.0 end in two bytes."""
 _TORN_KEY = re.compile(rb"[0-9a-f]{1,64}\r?\Z")
-_HEADER = 8 << 20
 _ONLY_OURS = "Give another name. Only what SAMA Convert Weights wrote itself is ever written over."
 
 
@@ -133,23 +131,13 @@ def take_partial(part: Path, journal: Path) -> None:
         part.unlink()  # A second name of a finished file: writing here would write there.
 
 
-def read_head(path: Path) -> bytes:
-    """The first bytes of a file, enough for every header that `convert` writes."""
-    with open(path, "rb") as file:
-        return file.read(8 + _HEADER)
-
-
 def has_our_header(path: Path) -> bool:
     """Whether a file's header, safetensors or GGUF, is one that `convert` wrote."""
     with open(path, "rb") as file:
-        head = file.read(8)
-        if len(head) < 8:
-            return False
-        if head.startswith(b"GGUF"):
-            head += file.read(_HEADER)
-            return FACTS_KEY.encode() in head and checksum_position(head) is not None
-        (length,) = struct.unpack("<Q", head)
-        return length <= _HEADER and _has_our_metadata(file.read(length))
+        head = read_head(file)
+    if head.startswith(b"GGUF"):
+        return FACTS_KEY.encode() in head and checksum_position(head) is not None
+    return _has_our_metadata(head[8:])
 
 
 def _has_our_metadata(header: bytes) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import CheckpointError, ConversionError, needed
 from ..version import VERSION
 from ..weights.checkpoint import read_config, transformer_settings
-from .existing import look_at, read_head, refuse_foreign, refuse_namesake
+from .existing import look_at, refuse_foreign, refuse_namesake
 from .formats import GGUF, Format, check_folder, format_named, partial_files
 from .layouts import (
     BLANK,
@@ -18,6 +18,7 @@ from .layouts import (
     Layout,
     blank_out,
     find_pack,
+    read_head,
     safetensors_layout,
 )
 from .stream import read_key, write_resumable
@@ -170,7 +171,10 @@ def _layout_of_maker(path: Path, source: Source, made: Format, ours: Layout) -> 
     """What this conversion writes, with the version in it that made or began the file at `path`;
     `ours` where that is this one, or no version is named.
     """
-    pack = find_pack(read_head(path)) if path.is_file() else None
+    pack = None
+    if path.is_file():
+        with open(path, "rb") as file:
+            pack = find_pack(read_head(file))
     return ours if pack in (None, VERSION) else _layout(source, made, pack)
 
 

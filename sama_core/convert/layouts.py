@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, needed
+from ..weights.header import MAX_HEADER
 from .formats import Format, is_matrix
 from .weight_source import DTYPES, Chunk, Source, SourceTensor
 
@@ -258,7 +259,21 @@ NO_PROGRESS: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
 _READ = 1 << 22
 
 
-_VERIFIED_HEADER = 8 << 20
+def read_head(file: BinaryIO) -> bytes:
+    """The beginning of a file that is open there, with all of a header that `convert` wrote: a GGUF
+    file does not say how long that is, so as far as its checksum.
+    """
+    head = file.read(8)
+    length = None if len(head) < 8 or head.startswith(b"GGUF") else struct.unpack("<Q", head)[0]
+    if length is not None and length <= MAX_HEADER:
+        return head + file.read(length)
+    head += file.read(2 * _READ)
+    while length is None and len(head) <= MAX_HEADER and checksum_position(head) is None:
+        more = file.read(len(head))
+        if not more:
+            break
+        head += more
+    return head
 
 
 def verify(path: str | Path, progress: Callable[[int, int], None] = NO_PROGRESS) -> str:
@@ -273,7 +288,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] = NO_PROGRESS)
             needed(str(path), "no such file", "a converted file", "Choose a file that exists.")
         )
     with open(path, "rb") as file:
-        head = file.read(_VERIFIED_HEADER)
+        head = read_head(file)
         at = checksum_position(head)
         if at is None:
             raise CheckpointError(

@@ -37,7 +37,8 @@ _LORA = re.compile(
     r"lora_(A|B|up|down)\b|\.lora[._]|^lora_|\.diff(_b)?$|\.hada_|\.lokr_|\.oft_|\.dora_scale$"
 )
 _SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.safetensors$")
-_MAX_HEADER = 100 << 20
+MAX_HEADER = 100 << 20
+"""Bytes of the longest header that the library of safetensors takes."""
 _BROKEN = (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What reading a damaged header raises."""
 
@@ -202,7 +203,7 @@ def _parse_header(path: Path, size: int) -> tuple[WeightFile, int]:
     """
     with open(path, "rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        if not 2 <= length <= min(_MAX_HEADER, size - 8):
+        if not 2 <= length <= min(MAX_HEADER, size - 8):
             raise ValueError(f"a header of {length} bytes")
         header = json.loads(file.read(length))
     metadata = header.pop("__metadata__", None) or {}

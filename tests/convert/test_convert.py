@@ -291,6 +291,15 @@ def test_one_flipped_bit_is_found(source, name):
         data[at] ^= 1
 
 
+@pytest.mark.parametrize("name", ["fp8_scaled", "gguf_q8_0"])
+def test_long_metadata_hide_no_checksum(tmp_path, name):
+    """A workflow with pictures in it, say: 17 MB, which stand before the checksum."""
+    path = write(tmp_path / "long.safetensors", tiny(), {"workflow": "x" * (17 << 20)})
+    report = made(path, name)
+    assert verify(report.target) == report.sha256
+    assert made(path, name, overwrite=True).sha256 == report.sha256
+
+
 def test_a_foreign_file_has_no_checksum(source):
     with pytest.raises(CheckpointError, match="got no checksum of ours"):
         verify(source)
