@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from ..errors import ClipError
 from .clip_range import LAST_SECOND, ClipRange
-from .pairs import STAMP_SLACK
+from .pairs import SAME_RATE, STAMP_SLACK
 from .picture import Picture
 from .source import ClipFacts, ClipSource, check_start, frame_by_rate
 
@@ -84,18 +84,30 @@ def count_frames(source: ClipSource) -> int:
     """Frames of a source that can be read. Raises ClipError for an unusable one.
 
     The index of a download that was broken off counts frames that are not there; a file that holds
-    fewer than it says is decoded.
+    fewer than it says is decoded. So is one that does not say it, and whose times have a hole:
+    damage may have cut pieces out of it, and frames behind them are not those that their numbers
+    say. Then those before the damage count.
     """
     if isinstance(source, AtRate):
         return source.count_from(count_frames(source.source))
     stated, coded = source.facts().frame_count, source.frame_at(Fraction(LAST_SECOND))
-    if stated is None or coded >= stated:
+    if coded >= stated if stated is not None else not _has_hole(source, coded):
         return coded if stated is None else stated
     count = 0
     try:
         for picture in source.pictures(ClipRange()):
+            if picture.damaged and stated is None:
+                break
             count = picture.number + 1
     except ClipError:
         if not count:
             raise
     return count
+
+
+def _has_hole(source: ClipSource, count: int) -> bool:
+    """Whether a clip has fewer frames than its rate and the time of its last one say."""
+    if count < 2:
+        return False
+    due = float(source.time_of(count - 1) * source.facts().fps)
+    return due > (count - 1) * (1 + SAME_RATE) + 0.5

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -62,3 +63,25 @@ def test_a_file(tmp_path):
     assert seen == [0, 2, 4, 6, 8]
     late = [round(level / 20) for level in shown(AtRate(source, Fraction(5)), start=3, frames=2)]
     assert late == [6, 8]
+
+
+@pytest.mark.parametrize("format", ["matroska", "mpegts"])
+@pytest.mark.parametrize("damage", [False, True])
+def test_frames_behind_a_hole_that_damage_left_do_not_count(tmp_path, format, damage):
+    """They have other numbers than those of a clip's partner. A hole in the times alone is none."""
+    path, noise = tmp_path / "clip", np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3))
+    with av.open(str(path), "w", format=format) as container:
+        stream = container.add_stream("libx264", rate=12, options={"g": "6", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number, pixels in enumerate(noise.astype(np.uint8)):
+            picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            picture.pts, picture.time_base = number + 20 * (number >= 50), Fraction(1, 12)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    at = len(data) // 2
+    if damage:
+        data[at : at + 3000] = bytes(3000)
+        path.write_bytes(data)
+    found = count_frames(FileSource(str(path)))
+    assert 25 <= found <= 31 if damage else found == 60
