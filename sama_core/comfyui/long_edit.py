@@ -146,8 +146,11 @@ class SegmentSampler:
 
     def keep_source(self, part: FittedClip) -> Tensor:
         """The source's own latent, for a segment in which nothing changes."""
-        self.run.stages.skip()
-        return encode_source(self.run.vae, part, self.run.settings.tiling)
+        stages, name = self.run.stages, "encoding the source"
+        stages.skip()
+        stages.say(name)
+        tiling = self.run.settings.tiling
+        return encode_source(self.run.vae, part, tiling, stages.count_frames(name))
 
     def _draw_noise(self, number: int) -> Tensor:
         """The own noise of segment `number`, as long as the segment; drawn once."""

@@ -138,6 +138,8 @@ def find_again(job: WholeJob) -> WholeVideo | None:
     for video in list(_held):
         if video.job == job and video._path and video._path.is_file():
             _keep_during_run(video._path)
+            with contextlib.suppress(OSError):
+                os.utime(video._path)  # one of the latest again
             return video
     return None
 

@@ -1,6 +1,7 @@
 """Live previews show the video; an interrupted run leaves ComfyUI ready for the next."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +65,18 @@ def test_frames_are_counted_while_the_source_is_encoded(edit, two_seconds, monke
     begin = "SAMA: encoding the source, frame "
     counts = [text.removeprefix(begin) for text in spoken(result) if text.startswith(begin)]
     assert counts[-1] == "5 of 5" and {"1 of 5", "3 of 5"} <= {*counts}
+
+
+def test_frames_of_a_segment_that_stays_are_counted_too(comfyui, monkeypatch):
+    from sama_core.comfyui import long_edit, node_progress
+
+    monkeypatch.setattr(node_progress, "COUNTED_EVERY", 0)
+    monkeypatch.setattr(long_edit, "encode_source", lambda *given: given[-1](3, 17))
+    said = []
+    stages = node_progress.Stages(2, 2, said.append)
+    run = SimpleNamespace(stages=stages, vae=None, settings=SimpleNamespace(tiling="automatic"))
+    long_edit.SegmentSampler(run, None, None, []).keep_source(None)
+    assert said == ["SAMA: encoding the source", "SAMA: encoding the source, frame 3 of 17"]
 
 
 def test_the_encoding_of_the_source_can_be_interrupted(edit, monkeypatch):
