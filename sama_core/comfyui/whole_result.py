@@ -39,6 +39,8 @@ _given: "dict[str | None, weakref.WeakSet[WholeVideo]]" = {}
 """What nodes gave, by their settings: ComfyUI hands it to every node with the same inputs, a pasted
 copy say, and may keep what was made with others.
 """
+_cleared: dict[Path, Path] = {}
+"""Files in the temporary folder of jobs that are cleared, by the folders of the jobs."""
 _asked: dict[str | None, str] = {}
 """The settings of nodes in the run that is under way, by their ids."""
 _of_run: dict[str, set[Path]] = {}
@@ -85,6 +87,10 @@ class WholeVideo(MadeVideo):
             log.info("SAMA: the edit stays in %s (%s).", self.job.folder.name, failed)
             return
         self.job.remove()
+        for folder in [folder for folder, file in _cleared.items() if not file.is_file()]:
+            del _cleared[folder]
+        if self._path:
+            _cleared[self.job.folder] = self._path
         for video in [video for video in _held if video.job == self.job]:
             if not (video._path and video._path.is_file()):
                 video._path = self._path
@@ -131,17 +137,19 @@ def count_losses(node_id: str | None, settings: Mapping[str, object]) -> int:
     return _losses[asked]
 
 
-def find_again(job: WholeJob) -> WholeVideo | None:
+def find_again(job: WholeJob, source: Take) -> WholeVideo | None:
     """An edit of this very job whose file is still in the temporary folder, though the job is
-    gone.
+    cleared; `source` is what was edited.
     """
-    for video in list(_held):
-        if video.job == job and video._path and video._path.is_file():
-            _keep_during_run(video._path)
-            with contextlib.suppress(OSError):
-                os.utime(video._path)  # one of the latest again
-            return video
-    return None
+    file = _cleared.get(job.folder)
+    if file is None or not file.is_file():
+        return None
+    _keep_during_run(file)
+    with contextlib.suppress(OSError):
+        os.utime(file)  # one of the latest again
+    video = WholeVideo(job, True, source)
+    video._path = file
+    return video
 
 
 def _find_run() -> str | None:

@@ -87,7 +87,7 @@ def edit_whole(
     asked.open(video, mask, mask_video, check)
     job = asked.job
     if not job.result.is_file():
-        known = None if whole.keep else find_again(job)
+        known = None if whole.keep else find_again(job, asked.source.take)
         if known is not None:
             return known
         with job.kept_on_failure(found_again=bool(asked.key)):

@@ -68,7 +68,7 @@ def whole_graph(comfyui, small, **changes) -> tuple[Edit, list]:
     """The graph of a ComfyUI that knows of no result of an earlier one."""
     from sama_core.comfyui import whole_result
 
-    whole_result._held.clear()
+    whole_result._cleared.clear()
     edit = Edit(comfyui, small, area=32 * 32, frames=0)
     (video,) = (name for name, node in edit.nodes.items() if node["class_type"] == "LoadVideo")
     edit.nodes[video]["inputs"]["file"] = FILE
