@@ -6,7 +6,6 @@ Teachers are folders in `models/sama_teachers`, as Hugging Face has them; `confi
 of `training.alignment.teachers` each is. "pixels" needs no file.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..training.alignment.cache import FeatureCache
 from ..training.alignment.config import AlignConfig
 from ..training.alignment.teacher_targets import Made, resize_cells
 from ..training.alignment.teachers import TeacherSource
-from ..training.alignment.teachers.teacher_source import tracks_subject
+from ..training.alignment.teachers.teacher_source import find_kind, tracks_subject
 from ..training.semantics.encoder import GRID
 from ..training.semantics.pixel_encoder import STATISTICS, PixelEncoder
 from .training_pairs import name_of_clip
@@ -31,16 +30,6 @@ FOLDER = "sama_teachers"
 PIXELS = "pixels"
 CELL = AlignConfig.cell
 """Side in pixels of the cells that features are kept on."""
-_KINDS = {
-    "vjepa2": "vjepa2",
-    "videomae": "videomae",
-    "dinov3_vit": "dinov3",
-    "siglip2": "siglip2",
-    "siglip2_vision_model": "siglip2",
-    "sam2": "sam2",
-    "sam2_video": "sam2",
-}
-"""Kind of a teacher by the `model_type` of its `config.json`."""
 
 
 @dataclass(frozen=True)
@@ -142,15 +131,7 @@ def _find_teachers() -> dict[str, TeacherSource]:
     found: dict[str, TeacherSource] = {}
     for root in folder_paths.get_folder_paths(FOLDER):
         for config in sorted(Path(root).glob("*/config.json")):
-            kind = _KINDS.get(_read_type(config))
+            kind = find_kind(str(config.parent))
             if kind:
                 found.setdefault(config.parent.name, TeacherSource(kind, str(config.parent)))
     return found
-
-
-def _read_type(config: Path) -> str:
-    """`model_type` of a `config.json`; empty where it cannot be read."""
-    try:
-        return str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""

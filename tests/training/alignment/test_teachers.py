@@ -4,6 +4,7 @@ from shutil import copytree
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sama_core.errors import RuntimeSetupError, SamaError
 from sama_core.training.alignment.teachers import TeacherSource, load_teacher
@@ -223,6 +224,60 @@ def test_unknown_teachers_are_named(name):
 def test_a_folder_that_is_no_model(kind, tmp_path):
     with pytest.raises(RuntimeSetupError, match="does not load as"):
         load_teacher(f"{kind}:{tmp_path}")
+
+
+def test_another_kind_of_model_is_refused(tmp_path):
+    """transformers loads it all the same, with most weights drawn at random."""
+    tiny_dino().model.save_pretrained(tmp_path / "mine")
+    name = f"vjepa2:{tmp_path / 'mine'}"
+    words = f'config.json names a dinov3_vit model.*Set it to "dinov3:{tmp_path / "mine"}"'
+    for use in (load_teacher, lambda name: TeacherSource.of(name).width):
+        with pytest.raises(RuntimeSetupError, match=words):
+            use(name)
+
+
+def test_files_without_the_models_weights_are_refused(tmp_path):
+    tiny_dino().model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    save_file({f"other.{name}": one for name, one in load_file(path).items()}, path)
+    with pytest.raises(RuntimeSetupError, match=r"does not load as .*the files lack \d+ weights"):
+        load_teacher(f"dinov3:{tmp_path}")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"", lambda _: bytes(999)])
+def test_damaged_weights_are_told_in_a_line(damage, tmp_path):
+    tiny_dino().model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RuntimeSetupError, match="does not load as DINOv3ViTModel") as caught:
+        load_teacher(f"dinov3:{tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["vjepa2", "videomae", "dinov3", "siglip2", "sam2"])
+def test_no_network_is_asked_for_a_folder_that_is_typed_wrong(kind, tmp_path, monkeypatch):
+    """A relative one looks like a hub's name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("socket.socket", None)
+    words = (
+        rf"align\.teacher: got teachers/{kind}-mine, .*no such folder.*hf download \S+/{kind}-mine"
+    )
+    with pytest.raises(RuntimeSetupError, match=words):
+        load_teacher(f"{kind}:teachers/{kind}-mine")
+
+
+def test_a_hubs_name_is_what_was_downloaded_before(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    kept = tmp_path / "models--me--tiny"
+    tiny_dino().model.save_pretrained(kept / "snapshots" / "abc")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("socket.socket", None)
+    source = TeacherSource.of("dinov3:me/tiny")
+    assert source.key == "dinov3:me/tiny@abc" and source.width == 48
+    assert source.load().key == source.key
 
 
 @pytest.mark.parametrize(("kind", "make"), [("dinov3", tiny_dino), ("sam2", tiny_sam2)])

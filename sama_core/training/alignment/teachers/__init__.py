@@ -5,8 +5,8 @@
 
 Every teacher takes a clip as the pack holds it, frames (F, H, W, 3) in 0..1, and answers with named
 tensors. Sizes and frame counts that a model would take in silence, and get wrong, are brought to
-what it was made for. Weights come from a local folder, or from a hub when the user gives a hub's
-name.
+what it was made for. Weights come from a local folder, or from Hugging Face's cache when the
+user gives a hub's name that was downloaded before; nothing is downloaded here.
 """
 
 from .base import Teacher

@@ -1,6 +1,7 @@
 """What all teachers have in common."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....errors import RuntimeSetupError, SamaError, needed
+from ...model_folder import SETTINGS_FILE, describe_absent, find_folder
 from ...semantics.encoder import mend_torchvision
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of red, green and blue that most of these models were trained with."""
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
 """What the names of files with weights end in."""
+MOST_ABSENT = 0.1
+"""Share of a model's weights that its files may lack: a layer that features have no use for."""
 
 
 class Teacher(Protocol):
@@ -42,6 +46,10 @@ class FrozenTeacher:
     """Its class in `transformers`."""
     kind = ""
     """The teacher's name in `load_teacher`."""
+    model_types: tuple[str, ...] = ()
+    """What `model_type` of such a model's config.json may be."""
+    published = ""
+    """Name of such a model on the hub."""
     tracks = False
     """Whether it follows a subject, whose mask it needs."""
 
@@ -68,15 +76,46 @@ class FrozenTeacher:
 
 
 def load_transformer(class_name: str, path: str, dtype: torch.dtype) -> Any:
-    """A model of `transformers`. Raises RuntimeSetupError where it cannot be loaded."""
+    """A model of `transformers`. Raises RuntimeSetupError where it cannot be loaded, and where the
+    folder holds the weights of another: `transformers` would draw most of them at random.
+    """
+    folder = _require_folder(path)
     with _explain(class_name, path) as transformers:
-        return getattr(transformers, class_name).from_pretrained(path, dtype=dtype)
+        kind = getattr(transformers, class_name)
+        model, found = kind.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        absent = set(found["missing_keys"])
+        sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+        drawn = sum(size for name, size in sizes.items() if name in absent)
+        if drawn > MOST_ABSENT * sum(sizes.values()):
+            raise ValueError(f"the files lack {len(absent)} weights, such as {min(absent)}")
+    return model
 
 
 def load_settings(class_name: str, path: str) -> Any:
     """The settings of a model of `transformers`, without its weights. Raises RuntimeSetupError."""
+    folder = _require_folder(path)
     with _explain(class_name, path) as transformers:
-        return getattr(transformers, class_name).config_class.from_pretrained(path)
+        return getattr(transformers, class_name).config_class.from_pretrained(folder)
+
+
+def read_model_type(path: str) -> str:
+    """What a folder's config.json says that its model is; "" where it says nothing."""
+    try:
+        settings = json.loads((_require_folder(path) / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    found = settings.get("model_type") if isinstance(settings, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def _require_folder(path: str) -> Path:
+    """A model's folder. Raises RuntimeSetupError where it is not here."""
+    folder = find_folder(path)
+    if folder is None:
+        fix = "Correct the folder, or download the model into it."
+        need = "the folder of a model"
+        raise RuntimeSetupError(needed("teacher", describe_absent(path), need, fix))
+    return folder
 
 
 @contextmanager
@@ -87,11 +126,14 @@ def _explain(class_name: str, path: str) -> Iterator[Any]:
         import transformers
 
         yield transformers
-    except (AttributeError, ImportError, OSError, ValueError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of safetensors, of pickles, of settings without a key
+        why = " ".join(str(error).split()) or type(error).__name__
         raise RuntimeSetupError(
             needed(
                 "teacher",
-                f"{path}, which does not load as {class_name} ({error})",
+                f"{path}, which does not load as {class_name} ({why})",
                 "transformers and the folder of such a model",
                 "Install or update transformers, and check the folder.",
             )
@@ -101,14 +143,15 @@ def _explain(class_name: str, path: str) -> Iterator[Any]:
 def identify_weights(path: str) -> str:
     """A name of the weights in a folder, of what its files hold: another folder's copy is the same.
 
-    Of a hub's name, that name and the revision that it stands for here.
+    Of a hub's name, that name and the revision that it stands for here, "none" without one.
     """
     folder = Path(path)
     if not folder.is_dir():
-        return f"{path}@{_find_revision(path)}"
+        kept = find_folder(path)
+        return f"{path}@{kept.name if kept else 'none'}"
     found = hashlib.blake2b(digest_size=20)
     for file in sorted(folder.iterdir()):
-        if file.name == "config.json" or file.suffix in WEIGHT_FILES:
+        if file.name == SETTINGS_FILE or file.suffix in WEIGHT_FILES:
             found.update(repr((file.name, _DIGESTS(file))).encode())
     return found.hexdigest()
 
@@ -136,16 +179,6 @@ class FileDigests:
 
 _DIGESTS = FileDigests()
 """Of teachers' weights, which the canvas asks for with every clip."""
-
-
-def _find_revision(name: str) -> str:
-    """The revision of a hub's model that is kept on this machine; "none" where there is none."""
-    try:
-        from transformers.utils import cached_file
-
-        return Path(str(cached_file(name, "config.json"))).parent.name
-    except (ImportError, OSError, ValueError):
-        return "none"
 
 
 def check_frames(frames: Tensor, least: int = 1) -> Tensor:

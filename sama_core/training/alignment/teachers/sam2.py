@@ -32,6 +32,7 @@ class Sam2Teacher(FrozenTeacher):
 
     class_name, kind, tracks = "Sam2VideoModel", "sam2", True
     """As in `FrozenTeacher`."""
+    model_types, published = ("sam2_video", "sam2"), "facebook/sam2.1-hiera-tiny"
 
     @staticmethod
     def read_width(settings: Any) -> int:

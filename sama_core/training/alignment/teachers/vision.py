@@ -48,6 +48,7 @@ class VJepaTeacher(VisionTeacher):
     """
 
     class_name, kind = "VJEPA2Model", "vjepa2"
+    model_types, published = ("vjepa2",), "facebook/vjepa2-vitl-fpc64-256"
 
     @staticmethod
     def count_slices(settings: Any, frames: int) -> int:
@@ -72,6 +73,7 @@ class VideoMaeTeacher(VisionTeacher):
     """
 
     class_name, kind = "VideoMAEModel", "videomae"
+    model_types, published = ("videomae",), "MCG-NJU/videomae-base"
 
     @staticmethod
     def count_slices(settings: Any, frames: int) -> int:
@@ -92,6 +94,7 @@ class DinoTeacher(VisionTeacher):
     """DINOv3, frame by frame, at the clip's own size brought to whole patches."""
 
     class_name, kind = "DINOv3ViTModel", "dinov3"
+    model_types, published = ("dinov3_vit",), "facebook/dinov3-vits16-pretrain-lvd1689m"
 
     def _tokens(self, frames: Tensor) -> Tensor:
         config = self.model.config
@@ -109,6 +112,10 @@ class SiglipTeacher(VisionTeacher):
     """SigLIP 2, frame by frame; frames are made as large as its number of patches allows."""
 
     class_name, kind = "Siglip2VisionModel", "siglip2"
+    model_types, published = (
+        ("siglip2", "siglip2_vision_model"),
+        "google/siglip2-base-patch16-naflex",
+    )
 
     def _tokens(self, frames: Tensor) -> Tensor:
         config = self.model.config
