@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -87,7 +88,10 @@ def _merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     for name, value in overrides.items():
         table, _, setting = name.rpartition(".")
         if table:
-            merged[table] = {**merged.get(table, {}), setting: value}
+            before = merged.get(table, {})
+            if not isinstance(before, dict):
+                raise _no_table(table, before)
+            merged[table] = {**before, setting: value}
         else:
             merged[name] = value
     return merged
@@ -101,19 +105,21 @@ def read_recipe(path: str | Path, kind: type[Settings], **overrides: Any) -> Set
     return settings_of(kind, read_settings(path, **overrides), Path(path).name)
 
 
-def settings_of(kind: type[Settings], values: dict[str, Any], name: str) -> Settings:
-    """`values` of the recipe `name` as a `kind`. ConfigError names an unknown or missing key."""
+def settings_of(
+    kind: type[Settings], values: dict[str, Any], name: str, also: Iterable[str] = ()
+) -> Settings:
+    """`values` of the recipe `name`, or of a table of it, as a `kind`; `also` are the keys that
+    were taken out of it. ConfigError names an unknown or missing key.
+    """
     known = {field.name: field for field in fields(kind)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise ConfigError(
-            needed(
-                "recipe",
-                f"unknown settings {', '.join(unknown)}",
-                "known ones",
-                f"There are: {', '.join(known)}.",
-            )
-        )
+        names = [*also, *known]
+        meant = [guess for one in unknown for guess in get_close_matches(one, names, 1)]
+        fix = f"Is it {' and '.join(meant)}? " if meant else ""
+        fix += f"There are: {', '.join(names)}."
+        got = f"unknown settings {', '.join(unknown)}"
+        raise ConfigError(needed(f"recipe {name}", got, "known ones", fix))
     absent = [key for key, one in known.items() if one.default is MISSING and key not in values]
     if absent:
         raise ConfigError(
@@ -129,35 +135,46 @@ def settings_of(kind: type[Settings], values: dict[str, Any], name: str) -> Sett
 
 def _read_value(field: Field, value: Any, name: str) -> Any:
     """A list as a tuple, a table as the settings that its field is made of."""
-    if isinstance(value, list):
-        return tuple(value)
     kinds = get_args(field.type) or (field.type,)
     table = next((kind for kind in kinds if hasattr(kind, "of_table")), None)
     if table is None or value is None or isinstance(value, table):
-        return value
+        return tuple(value) if isinstance(value, list) else value
     if not isinstance(value, dict):
-        fix = f"Write [{field.name}] and its settings below it."
-        raise ConfigError(needed(field.name, repr(value), "a table of settings", fix))
+        raise _no_table(field.name, value)
     return table.of_table(value, f"{name} [{field.name}]")
 
 
-def check_types(settings: Any) -> None:
-    """ConfigError for the first value whose type is not its field's.
+def _no_table(name: str, value: object) -> ConfigError:
+    fix = f"Write [{name}] and its settings below it."
+    return ConfigError(needed(name, repr(value), "a table of settings", fix))
+
+
+def are_numbers(value: object, kinds: Any = int | float) -> bool:
+    """Whether a setting is a list of numbers of these kinds; true and false are none."""
+    return isinstance(value, tuple) and all(
+        isinstance(one, kinds) and not isinstance(one, bool) for one in value
+    )
+
+
+def check_types(settings: Any, table: str = "") -> None:
+    """ConfigError for the first value whose type is not its field's; `table` is the name of the
+    recipe's table that it is in.
 
     A whole number may stand for a real one.
     """
     for field in fields(settings):
-        _check_type(field, getattr(settings, field.name))
+        _check_type(field, getattr(settings, field.name), f"{table}." if table else "")
 
 
-def _check_type(field: Field, value: Any) -> None:
+def _check_type(field: Field, value: Any, table: str) -> None:
     kind = field.type
     if not isinstance(kind, type):  # a tuple of its own kind, which the settings check themselves
         return
     good = isinstance(value, (int, float) if kind is float else kind)
     if not good or (isinstance(value, bool) and kind is not bool):
         need = f"a value of type {kind.__name__}"
-        raise ConfigError(needed(field.name, repr(value), need, "Change it in the recipe."))
+        name = f"{table}{field.name}"
+        raise ConfigError(needed(name, repr(value), need, "Change it in the recipe."))
 
 
 def check_ranges(
@@ -227,8 +244,14 @@ def _find_changes(
         if is_dataclass(now) and isinstance(before, Mapping):
             changed += _find_changes(before, now, free, f"{name}.")
         elif _plain(before) != _plain(now):
-            changed.append(f"{name} {_plain(before)!r} → {_plain(now)!r}")
+            changed.append(f"{name} {_show(before)} → {_show(now)}")
     return changed
+
+
+def _show(value: Any) -> str:
+    """A value; a table that comes or goes without all that it holds."""
+    plain = _plain(value)
+    return "{…}" if isinstance(plain, dict) else repr(plain)
 
 
 def _plain(value: Any) -> Any:

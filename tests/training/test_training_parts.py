@@ -67,11 +67,17 @@ def test_recipe_and_overrides(tmp_path):
         ("pretexts = 1\n", "pretexts: got 1, needs a value of type bool"),
         ("image_share = 1.5\n", "image_share: got 1.5, needs 0 to 1"),
         ("this is no TOML", "recipe.toml, which is not TOML"),
+        ('[[align]]\nmethod = "trd"\n', r"align: got \[\{.*\}\], needs a table of settings"),
     ],
 )
 def test_recipe_with_a_slip_is_refused(tmp_path, more, message):
     with pytest.raises(ConfigError, match=message):
         load_config(recipe(tmp_path, more))
+
+
+def test_a_setting_of_a_table_that_is_none(tmp_path):
+    with pytest.raises(ConfigError, match="align: got 'sara', needs a table of settings"):
+        load_config(recipe(tmp_path, 'align = "sara"\n'), **{"align.method": "trd"})
 
 
 def test_no_data_is_not_the_folder_of_the_command(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from ...errors import needed
-from ..recipe import Check, ConfigError, check_types, refuse_bad, settings_of
+from ..recipe import Check, ConfigError, are_numbers, check_types, refuse_bad, settings_of
 from .flow import BORDERS
 from .relations import ROUTERS
 
@@ -105,7 +105,14 @@ class AlignConfig:
 
     def __post_init__(self):
         """Raises ConfigError for what cannot be."""
-        check_types(self)
+        check_types(self, "align")
+        hidden, sigma = (_show_list(one) for one in (self.hidden, self.sigma))
+        refuse_bad(
+            [
+                (are_numbers(self.hidden, int), "align.hidden", hidden, "a list of whole numbers"),
+                (are_numbers(self.sigma), "align.sigma", sigma, "a list of two numbers"),
+            ]
+        )
         if self.relation not in RELATIONS:
             refuse_bad([_one_of("align.relation", self.relation, RELATIONS)])
         refuse_bad(
@@ -120,12 +127,17 @@ class AlignConfig:
                 (self.cell > 0, "align.cell", self.cell, "1 or more"),
                 (self.width > 0, "align.width", self.width, "1 or more"),
                 (
-                    all(isinstance(width, int) and width > 0 for width in self.hidden),
+                    all(width > 0 for width in self.hidden),
                     "align.hidden",
-                    list(self.hidden),
+                    hidden,
                     "whole numbers, 1 or more",
                 ),
-                (self.window % 2 == 1, "align.window", self.window, "an odd number"),
+                (
+                    self.window > 0 and self.window % 2 == 1,
+                    "align.window",
+                    self.window,
+                    "an odd number, 1 or more",
+                ),
                 (0 < self.weight < math.inf, "align.weight", self.weight, "more than 0"),
                 (self.block >= 0, "align.block", self.block, "0, or a block counted from 1"),
                 (0 < self.rate < math.inf, "align.rate", self.rate, "more than 0"),
@@ -150,7 +162,7 @@ class AlignConfig:
                 (
                     len(self.sigma) == 2 and 0 <= self.sigma[0] < self.sigma[1] <= 1,
                     "align.sigma",
-                    list(self.sigma),
+                    sigma,
                     "two numbers from 0 to 1, the smaller first",
                 ),
                 *self._check_saliency(),
@@ -175,15 +187,18 @@ class AlignConfig:
         given = dict(values)
         method = given.pop("method", None)
         if method is None:
-            return settings_of(cls, given, name)
-        if method not in ARMS:
+            return settings_of(cls, given, name, ("method",))
+        if not isinstance(method, str) or method not in ARMS:
             fix = f"There are: {', '.join(ARMS)}."
             raise ConfigError(needed("align.method", repr(method), "a known method", fix))
         arm = ARMS[method]
         if arm is None:
             return None
         return settings_of(
-            cls, {**{one.name: getattr(arm, one.name) for one in fields(arm)}, **given}, name
+            cls,
+            {**{one.name: getattr(arm, one.name) for one in fields(arm)}, **given},
+            name,
+            ("method",),
         )
 
     @property
@@ -214,6 +229,11 @@ class AlignConfig:
                 )
             )
         return chosen
+
+
+def _show_list(value: object) -> object:
+    """A list as the recipe has it, or what stands in its place."""
+    return list(value) if isinstance(value, tuple) else repr(value)
 
 
 def _one_of(name: str, got: str, allowed) -> tuple[bool, str, str, str]:

@@ -59,7 +59,7 @@ class SaliencyConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what cannot be."""
-        check_types(self)
+        check_types(self, "saliency")
         need = " or ".join(map(repr, TARGETS))
         refuse_bad(
             [
@@ -95,10 +95,10 @@ class SaliencyConfig:
         """
         given = dict(values)
         method = given.pop("method", FULL)
-        if method not in SALIENCY_ARMS:
+        if not isinstance(method, str) or method not in SALIENCY_ARMS:
             fix = f"There are: {', '.join(SALIENCY_ARMS)}."
             raise ConfigError(needed("saliency.method", repr(method), "a known method", fix))
-        return settings_of(cls, {**SALIENCY_ARMS[method], **given}, name)
+        return settings_of(cls, {**SALIENCY_ARMS[method], **given}, name, ("method",))
 
 
 FULL = "full"

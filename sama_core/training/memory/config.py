@@ -27,7 +27,7 @@ class MemoryConfig:
     gradient_checkpointing."""
 
     def __post_init__(self) -> None:
-        check_types(self)
+        check_types(self, "memory")
         refuse_bad(self.checks())
 
     def checks(self) -> list[Check]:

@@ -44,7 +44,7 @@ class ClipsConfig:
     """Gigabytes from which on nothing more is kept; what is missing is made when it is needed."""
 
     def __post_init__(self) -> None:
-        check_types(self)
+        check_types(self, "clips")
         lengths = self.lengths
         shown = list(lengths) if isinstance(lengths, tuple) else repr(lengths)
         good = isinstance(lengths, tuple) and all(map(_is_length, lengths))

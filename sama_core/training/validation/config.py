@@ -29,7 +29,7 @@ class ValidationConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what cannot be."""
-        check_types(self)
+        check_types(self, "validation")
         refuse_bad(self._checks())
 
     def _checks(self) -> list[Check]:

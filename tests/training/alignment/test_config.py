@@ -51,7 +51,13 @@ def test_a_block_outside_the_model_is_refused():
         ({"decay": 0.0}, "align.decay"),
         ({"k": 1.5}, "align.k"),
         ({"sigma": (0.5, 0.2)}, "align.sigma"),
-        ({"weight": "much"}, "weight: got 'much', needs a value of type float"),
+        ({"weight": "much"}, r"align\.weight: got 'much', needs a value of type float"),
+        ({"width": "256"}, r"align\.width: got '256', needs a value of type int"),
+        ({"window": -7}, r"align\.window: got -7, needs an odd number, 1 or more"),
+        ({"hidden": 32}, r"align\.hidden: got 32, needs a list of whole numbers"),
+        ({"hidden": (True, 8)}, r"align\.hidden: got \[True, 8\], needs a list of whole numbers"),
+        ({"sigma": 0.5}, r"align\.sigma: got 0\.5, needs a list of two numbers"),
+        ({"sigma": ("low", 1)}, r"align\.sigma: got \['low', 1\], needs a list of two numbers"),
     ],
 )
 def test_what_cannot_be_is_refused(change, words):
@@ -65,3 +71,13 @@ def test_rows_of_the_tables_differ():
     assert len(set(arms)) == len(arms) == 21
     assert {config.router for config in arms} == {"or", "and", "xor", "all"}
     assert {config.fusion for config in arms} == {"flow", "features", "forward", "separate"}
+
+
+def test_a_slip_in_the_table_names_it_and_what_may_be_meant():
+    words = (
+        r"recipe r\.toml \[align\]: got unknown settings methd, .* Is it method\? There are: method"
+    )
+    with pytest.raises(ConfigError, match=words):
+        AlignConfig.of_table({"methd": "trd"}, "r.toml [align]")
+    with pytest.raises(ConfigError, match=r"align\.method: got \['trd'\], needs a known method"):
+        AlignConfig.of_table({"method": ["trd"]}, "r.toml [align]")
