@@ -1,6 +1,7 @@
 """Files written whole or not at all. Standard library only, but for writing tensors."""
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,13 +50,24 @@ def write_safetensors(
     weights: Mapping[str, "Tensor"],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write tensors with `whole_file`. The library alone would make the file private."""
+    """Write tensors with `whole_file`. The library alone would make the file private.
+
+    Raises OSError where the disk does not take them: a full one, a folder without rights.
+    """
+    from safetensors import SafetensorError
+
     with whole_file(path) as partial:
-        save_file(
-            {name: value.contiguous() for name, value in weights.items()},
-            partial,
-            metadata=dict(metadata or {"format": "pt"}),
-        )
+        try:
+            save_file(
+                {name: value.contiguous() for name, value in weights.items()},
+                partial,
+                metadata=dict(metadata or {"format": "pt"}),
+            )
+        except SafetensorError as failed:
+            cause = _find_cause(str(failed))
+            if cause is None:
+                raise
+            raise OSError(cause[0], cause[1], str(path), cause[0]) from failed
 
 
 def save_file(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
@@ -63,6 +75,12 @@ def save_file(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
     from safetensors.torch import save_file as save
 
     save(tensors, path, metadata=metadata)
+
+
+def _find_cause(text: str) -> tuple[int, str] | None:
+    """Number and words of the system's error in the library's own; None without one."""
+    found = re.search(r"(?:I/O error: )?([^:]*) \(os error (\d+)\)", text)
+    return (int(found[2]), found[1].strip()) if found else None
 
 
 def _umask() -> int:

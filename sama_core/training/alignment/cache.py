@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
 from ...errors import SamaError, needed
 from ...weights.write import whole_file, write_safetensors
@@ -20,6 +19,11 @@ from .teacher_targets import Made
 
 FACTS = "facts.json"
 """Beside the features of one kind: of which teacher they are, and what they were made from."""
+
+DIGEST = "digest"
+"""Key of a file's metadata: what its tensors hold, since a computer that lost its power may leave
+zeros in them.
+"""
 
 
 class FeatureCache:
@@ -36,12 +40,20 @@ class FeatureCache:
         """The file of one clip; `clip` says which: its own path, start, prompt."""
         return self._folder / f"{_digest(clip)[:24]}.safetensors"
 
+    def count(self) -> int:
+        """How many clips have a file here."""
+        return sum(1 for _ in self._folder.glob("*.safetensors"))
+
     def get(self, *clip: object) -> Made | None:
         """What is kept of a clip, in float32; None where there is nothing, or nothing readable."""
         path = self.path(*clip)
         try:
-            kept = load_file(path)
+            with safe_open(path, "pt") as file:
+                digest = (file.metadata() or {}).get(DIGEST)
+                kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
+            return None
+        if digest not in (None, _digest_tensors(kept)):  # files of before have none
             return None
         return {name: value.float() for name, value in kept.items()}
 
@@ -66,7 +78,7 @@ class FeatureCache:
             name: torch.where(value.isneginf(), value, value.clamp(-largest, largest)).half()
             for name, value in made.items()
         }
-        write_safetensors(path, halves)
+        write_safetensors(path, halves, {"format": "pt", DIGEST: _digest_tensors(halves)})
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -102,3 +114,12 @@ def _digest(parts: tuple[object, ...]) -> str:
     """40 hexadecimal digits of the parts' texts, in order, each told apart from the next."""
     texts = [str(part) for part in parts]
     return hashlib.blake2b(repr(texts).encode(), digest_size=20).hexdigest()
+
+
+def _digest_tensors(tensors: Made) -> str:
+    """40 hexadecimal digits of tensors by name."""
+    found = hashlib.blake2b(digest_size=20)
+    for name, value in sorted(tensors.items()):
+        found.update(repr((name, tuple(value.shape))).encode())
+        found.update(value.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from sama_core.errors import SamaError
 from sama_core.training.alignment.cache import FeatureCache
@@ -40,7 +42,14 @@ def test_another_clip_start_teacher_or_size_is_another_file(cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:-9], lambda data: b"", lambda data: b"\xff" * 99]
+    "damage",
+    [
+        lambda data: data[:-9],
+        lambda data: b"",
+        lambda data: b"\xff" * 99,
+        lambda data: bytes(len(data)),
+        lambda data: data[:-9] + bytes(9),  # of a computer that lost its power
+    ],
 )
 def test_a_damaged_file_counts_as_missing(cache, damage):
     cache.put({"flow": torch.ones(2, 3)}, "clip.mp4")
@@ -61,3 +70,25 @@ def test_values_that_are_no_numbers_are_refused(cache, value):
 def test_values_beyond_half_precision_are_held_at_its_limit(cache):
     cache.put({"flow": torch.tensor([1e6, -1e6, -torch.inf])}, "clip.mp4")
     assert cache.get("clip.mp4")["flow"].tolist() == [65504, -65504, -torch.inf]
+
+
+def test_a_file_of_before_says_nothing_of_what_it_holds(cache):
+    path = cache.path("clip.mp4")
+    path.parent.mkdir(parents=True)
+    save_file({"flow": torch.ones(2, 3).half()}, path)
+    assert torch.equal(cache.get("clip.mp4")["flow"], torch.ones(2, 3))
+
+
+def test_a_full_disk_is_an_error_of_the_system(cache, monkeypatch):
+    """As any other file's: what makes features tells it in a line, and goes on where it was."""
+
+    def fail(*_args, **_more):
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
+
+    monkeypatch.setattr("sama_core.weights.write.save_file", fail)
+    with pytest.raises(OSError, match="No space left on device") as failed:
+        cache.put({"flow": torch.ones(2, 3)}, "clip.mp4")
+    assert failed.value.errno == 28 and failed.value.filename == str(cache.path("clip.mp4"))
+    assert not [file for file in cache.folder.rglob("*") if file.is_file()]
