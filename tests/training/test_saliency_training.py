@@ -3,6 +3,8 @@ refused.
 """
 
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -152,6 +154,39 @@ def test_stopped_and_resumed(folder, teachers, monkeypatch):
         assert run("saliency", path, again) == 0
     assert (folder / "again" / "saliency" / "log.jsonl").read_text() == log
     assert all(torch.equal(value, alone[name]) for name, value in weights_of(folder).items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_what_was_learned(folder, teachers, monkeypatch, capsys, number):
+    """After the step, not at the last checkpoint; the same command goes on."""
+    path = write(folder, teachers["vjepa2"], saliency={"checkpoint_every": 100})
+    step = saliency_run.SaliencyTraining.train_step
+
+    def signalled(training):
+        if training.step == 2:
+            os.kill(os.getpid(), number)
+        return step(training)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(saliency_run.SaliencyTraining, "train_step", signalled)
+        assert run("saliency", path) == 128 + number
+    assert "Stopped after 3 of 4 steps; all is saved in" in capsys.readouterr().err
+    assert load_state(folder / "out" / "saliency")["step"] == 3
+    assert not (folder / "saliency.safetensors").exists()
+    assert run("saliency", path) == 0
+    assert len(losses(folder / "out" / "saliency")) == 4 and weights_of(folder)
+
+
+def test_a_file_that_is_not_this_trainings_is_not_written_over(folder, teachers):
+    """With a checkpoint of its own in the output folder, too."""
+    path = write(folder, teachers["dinov3"])
+    assert run("saliency", path) == 0
+    assert run("saliency", path) == 0  # its own file
+    other = folder / "my_lora.safetensors"
+    save_file({"mine": torch.ones(3)}, other)
+    with pytest.raises(ConfigError, match=r"my_lora\.safetensors, which is there and not of this"):
+        train_saliency(load_config(path, **{"align.saliency_model": str(other)}))
+    assert load_file(other)["mine"].tolist() == [1, 1, 1]
 
 
 def test_a_resume_with_something_else_is_refused(folder, teachers):

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from ...errors import needed
 from ...weights.write import whole_file
 from ..alignment import AlignConfig, SaliencyAligner
-from ..alignment.saliency import ORIGIN, saliency_losses
+from ..alignment.saliency import ORIGIN, read_saliency_origin, saliency_losses
 from ..alignment.saliency_diagnostics import describe_attention, describe_saliency, overlap_of
 from ..alignment.teachers import TeacherSource
 from ..alignment.teachers.base import digest_file
@@ -35,6 +35,7 @@ from ..objectives.noising import stream
 from ..optim.optimisation import projector_rate_at
 from ..outputs import TrainLog, load_state, save_state, write_weights
 from ..recipe import ConfigError, refuse_changes
+from ..stopping import StoppedError, StopSignals
 from ..trainer import DivergedError
 from .fill_features import open_text
 from .rows import BadRows, Row, RowError, digest_rows, read_rows, rows_file
@@ -57,8 +58,10 @@ def train_saliency(config: TrainConfig) -> str:
         fix = "Start it without torchrun or accelerate launch."
         raise ConfigError(needed("saliency", f"{state.num_processes} processes", "one", fix))
     source = TeacherSource.of(align.teacher)
+    source.check()
     encode_text = open_text(config, state.device)
     assert encode_text is not None
+    encode_text("")  # a wrong file is told now, and not when all features are made
     read = SaliencyRows(config, source, encode_text, state.device)
     bad, rows = _list_rows(config, read, target.folder)
     rows = read.prepare(rows, bad)
@@ -96,8 +99,11 @@ class SaliencyFiles:
         return cls(Path(align.saliency_model or output / FILE), output / FOLDER)
 
     def refuse_strange(self) -> None:
-        """ConfigError for a file that another training wrote: it would be lost."""
-        if self.path.exists() and load_state(self.folder) is None:
+        """ConfigError for a file that the folder's training did not write: it would be lost."""
+        if not self.path.exists():
+            return
+        state, said = load_state(self.folder), read_saliency_origin(self.path)
+        if state is None or any(said.get(name) != one for name, one in state["made_of"].items()):
             got = f"{self.path}, which is there and not of this training"
             fix = "Set align.saliency_model to a new name, or go on to train."
             raise ConfigError(needed("align.saliency_model", got, "a file to write", fix))
@@ -143,10 +149,16 @@ class SaliencyTraining:
         self._resume()
 
     def run(self) -> None:
-        """All remaining steps. Raises DivergedError at the first loss that is no number."""
+        """All remaining steps.
+
+        Raises DivergedError at the first loss that is no number, StoppedError after a signal.
+        """
         settings, log = self.settings, TrainLog(self.folder, self.step)
         self.aligner.train()
-        with tqdm(total=settings.steps, initial=self.step, desc="saliency") as bar:
+        with (
+            tqdm(total=settings.steps, initial=self.step, desc="saliency") as bar,
+            StopSignals() as stop,
+        ):
             while self.step < settings.steps:
                 found = self.train_step()
                 if self.step % settings.log_every == 0 or self.step == settings.steps - 1:
@@ -154,9 +166,16 @@ class SaliencyTraining:
                     bar.set_postfix(loss=f"{found['total']:.4f}")
                 self.step += 1
                 bar.update()
-                if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
+                is_last = self.step == settings.steps
+                if stop.number or is_last or self.step % settings.checkpoint_every == 0:
                     self.save()
                     log.plot()
+                if stop.number and not is_last:
+                    raise StoppedError(self._say_stopped(), stop.number)
+
+    def _say_stopped(self) -> str:
+        done = f"Stopped after {self.step} of {self.settings.steps} steps"
+        return f"{done}; all is saved in {self.folder}. The same command goes on from there."
 
     def train_step(self) -> dict[str, float]:
         """One step: losses, rate, and what the saliency of the batch is like."""
