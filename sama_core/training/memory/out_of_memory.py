@@ -60,6 +60,10 @@ def advise(config: "TrainConfig") -> str:
         if goes_on or "gradient_checkpointing" in setting
         else "It changes the numbers: choose a new output folder."
     )
+    align = config.align
+    teacher = bool(align and align.needs_teacher and align.teacher)
+    ahead = "Make the teacher's features first, with the task features. Then s" if teacher else "S"
     return (
-        f"Set {setting} in the recipe. {after} `run.py plan --train` computes what a recipe takes."
+        f"{ahead}et {setting} in the recipe. {after} `run.py plan --train` computes what a recipe "
+        f"takes{', without an alignment' if align else ''}."
     )
