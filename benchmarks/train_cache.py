@@ -33,7 +33,7 @@ from sama_core.training.rows.clips_config import ClipsConfig
 from sama_core.training.rows.data import RowsData
 from sama_core.training.rows.fill_kept import fill_kept
 from sama_core.training.rows.frozen_encoders import FrozenEncoders
-from sama_core.training.rows.preflight import cache_bytes
+from sama_core.training.rows.room import cache_bytes
 
 SEED = 20261130
 FPS = Fraction(16)

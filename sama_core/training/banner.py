@@ -29,6 +29,8 @@ def describe(trainer: "Trainer") -> dict[str, str]:
         "saves": f"{folder / ''}, every {config.checkpoint_every} steps"
         + (f", the last {config.keep_checkpoints} kept" if config.keep_checkpoints else ""),
     }
+    if config.align is not None:
+        lines["aligned"] = _describe_alignment(trainer)
     if trainer.validation is not None:
         lines["held out"] = trainer.validation.describe()
     if config.track:
@@ -55,16 +57,27 @@ def _describe_device(trainer: "Trainer") -> str:
 
 
 def _describe_weights(trainer: "Trainer") -> str:
+    config, aligner = trainer.config, trainer.aligner
     trained = frozen = 0
     for weight, count in count_weights(trainer.trainee):
-        trained, frozen = (
-            trained + count * weight.requires_grad,
-            frozen + count * (not weight.requires_grad),
-        )
-    config = trainer.config
+        trained += count * weight.requires_grad
+        frozen += count * (not weight.requires_grad)
+    projector = sum(count for _, count in count_weights(aligner)) if aligner else 0
     what = f"LoRA of rank {config.lora_rank}, " if config.lora_rank else ""
+    along = f", and {_millions(projector)} of the projector of [align]" if projector else ""
     rest = f"; {_millions(frozen)} are frozen" if frozen else ""
-    return f"{what}{_millions(trained)} weights{rest}"
+    return f"{what}{_millions(trained - projector)} weights{along}{rest}"
+
+
+def _describe_alignment(trainer: "Trainer") -> str:
+    """What is compared, where, and with what."""
+    align, aligner = trainer.config.align, trainer.aligner
+    assert align is not None and aligner is not None
+    weighed = "" if align.saliency == "none" else f', saliency "{align.saliency}"'
+    kept = f"the features in {align.features or trainer.folder / 'features'}"
+    teacher = (align.teacher or kept) if align.needs_teacher else "the rows' masks"
+    where = f"behind block {aligner.block + 1}"
+    return f"{align.relation} {where} with {teacher}{weighed}, at weight {align.weight:g}"
 
 
 def _millions(count: int) -> str:

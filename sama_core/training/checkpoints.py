@@ -95,6 +95,10 @@ class Checkpoints:
             return parts
         return state
 
+    def count_numbered(self) -> int:
+        """How many numbered ones lie there whole."""
+        return sum(_is_whole(path) for _, path in self._all())
+
     def _newest_parts(self) -> dict[str, Any] | None:
         for _, path in reversed(self._all()):
             with suppress(FileNotFoundError):

@@ -43,7 +43,13 @@ def find_layers(dit: nn.Module, targets: str) -> list[str]:
         fix = f"Layers are blocks.0 to blocks.{_last_block(layers)} with {', '.join(kinds)}."
         got = ", ".join(unknown)
         raise ConfigError(needed("lora_targets", got, "parts of the layers' names", fix))
-    return [layer for layer in layers if not wanted or any(_has(layer, one) for one in wanted)]
+    return [layer for layer in layers if takes_layer(layer, targets)]
+
+
+def takes_layer(layer: str, targets: str) -> bool:
+    """Whether `targets` name a layer; empty ones name all."""
+    wanted = targets.split()
+    return not wanted or any(_has(layer, one) for one in wanted)
 
 
 def _has(layer: str, target: str) -> bool:

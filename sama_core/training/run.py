@@ -109,11 +109,14 @@ def run_command(
         return failed.code if isinstance(failed, StoppedError) else 1
     except OSError as failed:
         got = f"{failed.strerror or failed}"
-        fix = "Start it again: it goes on from its last checkpoint."
+        fix = "Start it again: it goes on from what is on disk."
         print(needed(failed.filename or "a file", got, "room and rights", fix), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped at once. What the last checkpoint holds is kept.", file=sys.stderr)
+        print(
+            "Stopped at once. What is on disk stays, and the same command goes on from it.",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

@@ -14,6 +14,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import SamaError, needed
+from .alignment import Aligner
 from .banner import print_banner, say_stopped
 from .config import TrainConfig
 from .meter import Meter
@@ -93,6 +94,11 @@ class Trainer:
         # accelerate's wrappers skip steps and scale losses for float16; the optimisers themselves
         # are stepped.
         return prepared, [wrapper.optimizer for wrapper in wrapped]
+
+    @property
+    def aligner(self) -> Aligner | None:
+        """The trainee's own, whatever wraps it."""
+        return next((one for one in self.trainee.modules() if isinstance(one, Aligner)), None)
 
     def _parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Parameters under their own names, whatever wraps the model."""

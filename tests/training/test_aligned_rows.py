@@ -3,12 +3,16 @@ files change the edit in ComfyUI.
 """
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from dataclasses import asdict
 from fractions import Fraction
+from shutil import copytree
 
 import pytest
 import torch
@@ -17,6 +21,11 @@ from safetensors.torch import load_file, save_file
 
 from sama_core.training.__main__ import main
 from sama_core.training.config import load_config
+from sama_core.training.rows.data import read_mask, read_usable_rows
+from sama_core.training.rows.features import RowFeatures
+from sama_core.training.rows.fill_features import fill_row
+from sama_core.training.rows.first_weights import ModelFiles
+from sama_core.training.rows.room import room_of_features
 from sama_core.weights.names import SAMA_KEYS
 
 from ..comfyui.graphs import CLIP_FILE, SMALL_AREA, Edit, SmallModels
@@ -182,6 +191,79 @@ def test_killed_and_resumed_on_clips(folder, teachers, one_thread):
         load_file(folder / name / "sama_lora.safetensors") for name in ("alone", "killed")
     )
     assert alone and all(torch.equal(value, found[name]) for name, value in alone.items())
+
+
+def test_a_resume_with_another_teacher_is_refused(folder, teachers, capsys):
+    """Other weights in the same folder, too: their features would stand for those of before."""
+    align = {"method": "sara_changed", "teacher": f"vjepa2:{folder / 'teacher'}", "hidden": HIDDEN}
+    mine = teachers["vjepa2"].partition(":")[2]
+    copytree(mine, folder / "teacher")
+    assert train(folder, [PAIR], align, lora_rank=2, checkpoint_every=1) == 0
+    state = folder / "out" / "state.pt"
+    before = state.read_bytes()
+    weights = load_file(folder / "teacher" / "model.safetensors")
+    path = folder / "teacher" / "model.safetensors"
+    save_file({name: value + 1 for name, value in weights.items()}, path, {"format": "pt"})
+    assert train(folder, [PAIR], align, lora_rank=2, checkpoint_every=1) == 1
+    assert "resume: got changed teacher, needs those of the checkpoint" in capsys.readouterr().err
+    assert state.read_bytes() == before
+
+
+def test_a_table_that_comes_or_goes_at_a_resume(folder, teachers, capsys):
+    align = {"method": "sara_changed", "teacher": teachers["vjepa2"], "hidden": HIDDEN}
+    assert train(folder, [PAIR], {"method": "sft"}, lora_rank=2) == 0
+    assert train(folder, [PAIR], align, lora_rank=2) == 1
+    assert "resume: got changed settings: align None → {…}, needs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["sam2videox", "sam2videox_forward"])
+def test_one_frame_has_no_flow(folder, teachers, monkeypatch, capsys, method):
+    """Told before the model is read, and not row by row."""
+    monkeypatch.setattr(ModelFiles, "load", None)
+    for kind in ("sam2", "dinov3"):
+        align = {"method": method, "teacher": teachers[kind], "hidden": HIDDEN}
+        assert train(folder, [PAIR], align, frames=1) == 1
+        assert "frames: got 1, needs 5 or more for an alignment of" in capsys.readouterr().err
+
+
+def test_a_block_that_the_model_lacks_is_told_before_its_weights_are_read(
+    folder, teachers, monkeypatch, capsys
+):
+    monkeypatch.setattr(ModelFiles, "load", None)
+    align = {"method": "sara_changed", "teacher": teachers["vjepa2"], "block": 9}
+    assert train(folder, [PAIR], align) == 1
+    assert "align.block: got 9, needs 1 to 2 for this model" in capsys.readouterr().err
+
+
+def test_a_disk_without_room_for_features_is_told_first(folder, teachers, monkeypatch, capsys):
+    """Made in training or ahead of it: 3 slices of 2x2 cells, 48 channels and a saliency, of 2
+    bytes each, for each row; what is kept already takes no room.
+    """
+    align = {"method": "sara_changed", "teacher": teachers["vjepa2"], "hidden": HIDDEN}
+    path = write_run(folder, [PAIR, OTHER], align, "out")
+    config = load_config(path)
+    features = RowFeatures(config, config.align, read_mask)
+    rows, _ = read_usable_rows(config, features)
+    one = 2 * 3 * 2 * 2 * (48 + 1)
+    assert room_of_features(features, rows) == (folder / "features", 2 * one)
+    fill_row(features, rows[0])
+    assert room_of_features(features, rows) == (folder / "features", one)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(one - 1))
+    for task in ("features", "train"):
+        AcceleratorState._reset_state(True)
+        assert main([task, str(path)]) == 1
+        assert "disk: got 0.0 GB free at" in capsys.readouterr().err
+
+
+def test_the_banner_tells_the_lora_from_the_projector(folder, teachers, capsys):
+    align = {"method": "sara_changed", "teacher": teachers["vjepa2"], "hidden": HIDDEN}
+    assert train(folder, [PAIR], align, lora_rank=2) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"trained +LoRA of rank 2, 0\.02 M weights, and 0\.01 M of the projector", said
+    )
+    assert f"pairs behind block 1 with {teachers['vjepa2']}, saliency" in said
 
 
 # --- the recipes of LoRAs ------------------------------------------------------------------------

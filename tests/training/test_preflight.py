@@ -7,6 +7,7 @@ import pytest
 
 from sama_core.errors import CheckpointError
 from sama_core.training import packages
+from sama_core.training.alignment import AlignConfig
 from sama_core.training.recipe import ConfigError
 from sama_core.training.rows import preflight
 from sama_core.training.rows.clips_config import ClipsConfig
@@ -83,20 +84,54 @@ def test_an_output_of_nothing_is_refused(rows):
 
 
 def test_a_teacher_is_named_with_its_source(rows, tmp_path):
-    from sama_core.training.alignment import AlignConfig
-
     table = {"method": "sara_changed", "teacher": f"vjepa2:{tmp_path}/vjepa2-vitl-fpc64-256"}
     align = AlignConfig.of_table(table, "recipe")
     with pytest.raises(preflight.RuntimeSetupError, match="facebook/vjepa2-vitl-fpc64-256"):
         refuse_missing(config(rows, tmp_path / "out", align=align, height=32, width=32))
 
 
+@pytest.mark.parametrize("teacher", ["", "vjepa2:google/siglip", "siglip2:my/teacher", "clip:x"])
+def test_every_kind_of_teacher_is_looked_for(rows, tmp_path, teacher, monkeypatch):
+    """A relative folder that is typed wrong too: no network is asked for it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("socket.socket", None)
+    align = AlignConfig.of_table({"method": "trd", "teacher": teacher}, "recipe")
+    aligned = config(rows, tmp_path / "out", align=align, model=str(tmp_path / "none"))
+    missing = 2 if teacher else 1  # without a name the features are looked for later
+    assert len(preflight.list_missing(aligned)) == missing
+
+
+def test_a_folder_of_features_that_is_a_file(rows, tmp_path):
+    align = AlignConfig.of_table({"method": "mask_supervision", "features": str(rows)}, "recipe")
+    with pytest.raises(
+        ConfigError, match=r"align\.features: got .*Not a directory, needs a folder"
+    ):
+        refuse_missing(config(rows, tmp_path / "out", align=align))
+
+
+def count_lora(rank: int) -> int:
+    """Weights of a LoRA over the untrained model: rank x (inputs + outputs) of every matrix of its
+    blocks' attention and feed-forward.
+    """
+    from sama_core.weights.header import read_header
+
+    shapes = read_header(models() / "diffusion_models" / "sama_untrained.safetensors").shapes
+    found = [
+        sum(shape) for name, shape in shapes.items()
+        if name.startswith("blocks.") and (".self_attn." in name or ".cross_attn." in name
+                                           or ".ffn." in name) and len(shape) == 2
+    ]  # fmt: skip
+    assert len(found) == 2 * 10
+    return rank * sum(found)
+
+
 def test_room_for_checkpoints_and_cache(rows, tmp_path, monkeypatch):
-    """Two clips of 32x32 and 5 frames: 16 channels of 2x4x4 float32, 2048 bytes each."""
+    """Two clips of 32x32 and 5 frames: 16 channels of 2x4x4 float32, 2048 bytes each; 16 bytes for
+    each weight of the LoRA, twice: the new checkpoint lies beside the one that it replaces.
+    """
     values = {"lora_rank": 2, "clips": ClipsConfig(cache_folder=str(tmp_path / "cache"))}
     room = list_room(config(rows, tmp_path / "out", **values))
-    model = models() / "diffusion_models" / "sama_untrained.safetensors"
-    assert room == [(tmp_path / "out", 2 * model.stat().st_size), (tmp_path / "cache", 4096)]
+    assert room == [(tmp_path / "out", 2 * 16 * count_lora(2)), (tmp_path / "cache", 4096)]
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
     with pytest.raises(preflight.ConfigError, match=r"disk: got 0\.0 GB free at .*clips\.cache_"):
@@ -128,3 +163,41 @@ def test_room_is_that_of_the_parts_that_are_trained(rows, tmp_path):
     width = shapes["head.modulation"][-1]
     wanted = config(rows, tmp_path / "out", trained_parts="head.")
     assert list_room(wanted) == [(tmp_path / "out", 2 * 16 * (64 * width + 64 + 2 * width))]
+
+
+def test_numbered_checkpoints_need_room_too(rows, tmp_path):
+    """Two that are kept and a new one, each a state of 16 bytes a weight and a LoRA of 4, and the
+    LoRA of the end; fewer where the run saves less often. A run that goes on has some of them.
+    """
+    weights, out = count_lora(2), tmp_path / "out"
+    many = config(rows, out, lora_rank=2, steps=8, checkpoint_every=2, keep_checkpoints=2)
+    assert list_room(many) == [(out, (3 * 20 + 4) * weights)]
+    few = config(rows, out, lora_rank=2, steps=2, checkpoint_every=2, keep_checkpoints=9)
+    assert list_room(few) == [(out, (20 + 4) * weights)]
+    for step in (2, 4):
+        (out / "checkpoints" / f"step-0000000{step}").mkdir(parents=True)
+        (out / "checkpoints" / f"step-0000000{step}" / "state.pt").touch()
+    assert list_room(many) == [(out, (20 + 4) * weights)]
+
+
+def test_the_room_of_a_lora_is_that_of_its_layers(rows, tmp_path):
+    whole, part = (
+        list_room(config(rows, tmp_path / "out", lora_rank=2, lora_targets=targets))[0][1]
+        for targets in ("", "blocks.1")
+    )
+    assert whole == 2 * part
+
+
+def test_the_room_of_a_checkpoint_is_what_it_takes(rows, tmp_path):
+    """A LoRA's and its projector's, to a few percent."""
+    from sama_core.training.run import train
+
+    table = {"method": "mask_supervision", "hidden": [64]}
+    masked = {**pair("a.mp4", "b.mp4", "make it blue"), "mask": "b.mp4"}
+    align = AlignConfig.of_table(table, "recipe")
+    wanted = config(
+        jsonl(rows, [masked]), tmp_path / "out", lora_rank=8, steps=2, batch_size=1, align=align
+    )
+    ((_, room),) = list_room(wanted)
+    train(RowsRun.of(wanted))
+    assert (tmp_path / "out" / "state.pt").stat().st_size == pytest.approx(room / 2, rel=0.1)

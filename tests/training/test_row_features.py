@@ -1,5 +1,7 @@
 """Alignment on rows of a file: targets from the cache or from a teacher, and what is refused."""
 
+import os
+import time
 from shutil import copytree
 
 import pytest
@@ -15,6 +17,7 @@ from sama_core.training.config import TrainConfig, load_config
 from sama_core.training.recipe import ConfigError, settings_of
 from sama_core.training.rows.data import read_mask, read_row, read_usable_rows
 from sama_core.training.rows.features import RowFeatures
+from sama_core.training.rows.fill_features import fill_row
 from sama_core.training.rows.rows import RowError
 from sama_core.training.rows.rows_run import RowsRun
 
@@ -363,6 +366,30 @@ def test_the_task_makes_what_is_missing_and_says_what_it_did(folder, teachers, c
     assert run("features", folder, values_of(folder, rows, align)) == 0
     assert "1 made, 1 kept, 1 left out" in capsys.readouterr().out
     assert other.stat().st_mtime_ns == before
+
+
+def test_the_task_removes_what_killed_work_left(folder, teachers):
+    align = {"method": "trd", "teacher": teachers["dinov3"], "features": str(folder / "kept")}
+    values = values_of(folder, align=align)
+    assert run("features", folder, values) == 0
+    inside = files_of(folder / "kept")[0].parent
+    for name, age in ((".old.part", 7200), (".new.part", 0)):
+        (inside / name).touch()
+        os.utime(inside / name, (time.time() - age,) * 2)
+    assert run("features", folder, values) == 0
+    assert [path.name for path in inside.glob(".*")] == [".new.part"]
+
+
+def test_a_row_whose_clip_is_gone_is_left_out(folder, teachers):
+    """It was there when the rows were read."""
+    align = {"method": "trd", "teacher": teachers["dinov3"], "features": str(folder / "kept")}
+    features = features_of(config_of(folder, align=align))
+    rows, _ = read_usable_rows(features.config, features)
+    (folder / "b.mp4").unlink()
+    with pytest.raises(
+        RowError, match=r"^row 1: got '.*b\.mp4' \(No such file or directory\), needs"
+    ):
+        fill_row(features, rows[0])
 
 
 def test_the_task_needs_a_teacher_and_a_row(folder, teachers, capsys):

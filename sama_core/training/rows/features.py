@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ...errors import RuntimeSetupError, SamaError, needed
 from ...geometry import WAN_21, ClipShape
-from ...text import add_tag
 from ..alignment import AlignConfig, FeatureCache, make_targets
 from ..alignment.cache import list_facts
 from ..alignment.saliency import (
@@ -34,11 +33,11 @@ from ..alignment.teachers import Teacher, TeacherSource
 from ..alignment.teachers.base import FileDigests
 from ..alignment.teachers.teacher_source import tracks_subject
 from ..config import TrainConfig
+from ..fingerprint import digest_texts
 from ..recipe import ConfigError
+from .frozen_encoders import EncodeText, embed_words
 from .rows import Row, RowError, row_error, unreadable
 
-EncodeText = Callable[[str], Tensor]
-"""A text with its tag → embeddings (L, D), rows beyond its end 0."""
 MASKS_ALONE = "masks"
 """Stands for the teacher where rows alone say what is learned."""
 ReadMask = Callable[[Row, ClipShape], Tensor]
@@ -71,6 +70,8 @@ class RowFeatures:
         self.needs_teacher = align.needs_teacher
         named = align.teacher if self.needs_teacher else ""  # else it is not even loaded
         self.source = TeacherSource.of(named) if named else None
+        if self.source:
+            self.source.check()
         self.saliency_key = self._identify_saliency()
         needs_kept = self.needs_teacher and self.source is None
         self.kept: dict[str, Any] = {"teacher": MASKS_ALONE, "width": 0}
@@ -84,6 +85,9 @@ class RowFeatures:
             raise ConfigError(
                 needed("align.fusion", "separate", "a teacher of two directions", fix)
             )
+        if self.config.frames < 2 and (self.tracks or align.relation == "flow"):
+            need, fix = "5 or more for an alignment of pairs of frames", "Change it in the recipe."
+            raise ConfigError(needed("frames", self.config.frames, need, fix))
         if align.saliency == "learned" and self.tracks:
             fix = "Use vjepa2, which it was trained on, or another saliency."
             need = "a teacher that follows no subject"
@@ -105,6 +109,10 @@ class RowFeatures:
         """Whether the rows' masks count for anything."""
         return self.tracks or self.align.saliency == "named"
 
+    def name_teacher(self) -> str:
+        """A name of all that makes the targets what they are, beside settings and rows."""
+        return digest_texts([self.key, self.saliency_key])
+
     def applies_to(self, row: Row) -> bool:
         """Whether a row is aligned at all: a picture has no flow, and nothing to follow."""
         return not row.is_image or not (self.align.relation == "flow" or self.tracks)
@@ -125,8 +133,8 @@ class RowFeatures:
 
     def find(self, row: Row, shape: ClipShape) -> Made | None:
         """What the cache has of a row; None where that is nothing, damaged, or of another form."""
-        made = self._cache(shape.frames).get(*self._name(row))
-        return made if made is not None and self._list_forms(made) == self._forms(shape) else None
+        made = self.cache(shape.frames).get(*self._name(row))
+        return made if made is not None and self._list_forms(made) == self.forms(shape) else None
 
     def of(self, row: Row, shape: ClipShape, source: Tensor | None, target: Tensor) -> Made | None:
         """The targets of a row, made and kept where they are missing; None without a teacher.
@@ -140,7 +148,7 @@ class RowFeatures:
         try:
             made = self._make(row, shape, source, target)
             self._check_form(made, shape)
-            cache = self._cache(shape.frames)
+            cache = self.cache(shape.frames)
             cache.put(made, *self._name(row))
         except (ConfigError, RuntimeSetupError, RowError):
             raise
@@ -220,7 +228,8 @@ class RowFeatures:
 
     # --- names -----------------------------------------------------------------------------------
 
-    def _cache(self, frames: int) -> FeatureCache:
+    def cache(self, frames: int) -> FeatureCache:
+        """The files of clips of `frames` frames."""
         if frames not in self._caches:
             self._caches[frames] = FeatureCache(self.folder, self.key, *self._parts(frames))
         return self._caches[frames]
@@ -279,7 +288,7 @@ class RowFeatures:
             return WAN_21.latents_of(frames)
         if self.source:
             return self.source.count_slices(frames)
-        return int(self._cache(frames).facts.get("slices", 0))
+        return int(self.cache(frames).facts.get("slices", 0))
 
     def _find_kept(self) -> dict[str, Any]:
         """What is said of the cache's features for these settings, of whatever teacher.
@@ -303,7 +312,7 @@ class RowFeatures:
 
     # --- forms -----------------------------------------------------------------------------------
 
-    def _forms(self, shape: ClipShape) -> dict[str, tuple[int, ...]]:
+    def forms(self, shape: ClipShape) -> dict[str, tuple[int, ...]]:
         """The shapes of what a row's features must be."""
         align, slices = self.align, self._count_slices(shape.frames)
         forms: dict[str, tuple[int, ...]]
@@ -322,15 +331,9 @@ class RowFeatures:
         return {name: tuple(value.shape) for name, value in made.items()}
 
     def _check_form(self, made: Made, shape: ClipShape) -> None:
-        got, need = self._list_forms(made), self._forms(shape)
+        got, need = self._list_forms(made), self.forms(shape)
         if got != need:
             raise SamaError(needed("features", str(got), str(need), "Use another teacher."))
-
-
-def embed_words(encode_text: EncodeText, text: str) -> Tensor:
-    """A row's text with its tag → its embeddings (L, D), without the empty rows behind it."""
-    found = encode_text(add_tag(text))
-    return found[found.abs().sum(-1) > 0]
 
 
 def _require(value: Tensor | None) -> Tensor:

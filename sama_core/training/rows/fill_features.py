@@ -5,20 +5,24 @@ Started again, it goes on: what is kept stays, what is damaged is made again.
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
+from ...encoders.umt5 import Tokens, Umt5Encoder
 from ...errors import needed
 from ...geometry import ClipShape
+from ...weights.write import remove_abandoned
 from ..config import TrainConfig
 from ..recipe import ConfigError
 from .data import read_mask, read_row, read_usable_rows
 from .features import RowFeatures
 from .frozen_encoders import choose_encoder_dtype, embed_text, load_text_encoder
-from .rows import BadRows, Row, RowError
+from .preflight import refuse_unwritable
+from .room import refuse_full_disks, room_of_features
+from .rows import BadRows, Row, RowError, cannot_read
 
 
 def fill_features(config: TrainConfig) -> str:
@@ -33,6 +37,9 @@ def fill_features(config: TrainConfig) -> str:
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     features = RowFeatures(config, config.align, read_mask, open_text(config, device), device)
     rows, wrong = read_usable_rows(config, features)
+    refuse_unwritable("align.features", str(features.folder))
+    remove_abandoned(features.folder.glob("*/.*"))  # of work that was killed
+    refuse_full_disks([room_of_features(features, rows)])
     data = Path(config.data).name
     bad = BadRows(Path(config.output), Path(config.data), len(rows) + len(wrong), wrong)
     done: Counter[str] = Counter()
@@ -55,8 +62,11 @@ def fill_row(features: RowFeatures, row: Row) -> str:
         return "idle"
     config = features.config
     shape = ClipShape(1 if row.is_image else config.frames, config.height, config.width)
-    if features.find(row, shape) is not None:
-        return "kept"
+    try:
+        if features.find(row, shape) is not None:
+            return "kept"
+    except OSError as failed:
+        raise cannot_read(row, failed) from failed
     features.of(row, shape, *read_row(row, shape))
     return "made"
 
@@ -71,9 +81,16 @@ def describe(features: RowFeatures, done: Counter[str], left_out: int) -> str:
 
 
 def open_text(config: TrainConfig, device: torch.device) -> Callable[[str], torch.Tensor] | None:
-    """The run's text encoder where a learned saliency reads texts, else None: it is large."""
+    """The run's text encoder where a learned saliency reads texts, else None: it is large, and read
+    at its first use.
+    """
     if config.align is None or config.align.saliency != "learned":
         return None
-    encoder, tokens = load_text_encoder(Path(config.text_encoder))
-    encoder.eval().requires_grad_(False).to(device, choose_encoder_dtype(device))
-    return partial(embed_text, encoder, tokens, device)
+
+    @cache
+    def load() -> tuple[Umt5Encoder, Tokens]:
+        encoder, tokens = load_text_encoder(Path(config.text_encoder))
+        encoder.eval().requires_grad_(False).to(device, choose_encoder_dtype(device))
+        return encoder, tokens
+
+    return lambda text: embed_text(*load(), device, text)

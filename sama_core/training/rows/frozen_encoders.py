@@ -21,7 +21,7 @@ from ...encoders.vae import WanVae, load_wan_vae
 from ...encoders.vae_layout import vae_shapes
 from ...errors import CheckpointError, needed
 from ...geometry import Lattice
-from ...text import MAX_TOKENS
+from ...text import MAX_TOKENS, add_tag
 from ...weights.header import read_header
 from ...weights.quant_formats import is_quant_key
 from ...weights.quantised import refuse_unreadable
@@ -31,6 +31,8 @@ from ..memory.base_weights import load_packed
 from ..memory.packed import FORMATS, Weights, read_packed, shape_of
 from ..semantics import PixelEncoder, SemanticEncoder, SiglipEncoder
 
+EncodeText = Callable[[str], Tensor]
+"""A text with its tag → embeddings (L, D), rows beyond its end 0."""
 SAFETENSORS = (".safetensors", ".sft")
 
 
@@ -210,6 +212,12 @@ def embed_text(
     ids = torch.tensor([[*tokens.pieces.encode(text)[: MAX_TOKENS - 1], END]], device=device)
     rows = encoder(ids)[0].float().cpu()
     return functional.pad(rows, (0, 0, 0, MAX_TOKENS - len(rows)))
+
+
+def embed_words(encode_text: EncodeText, text: str) -> Tensor:
+    """A row's text with its tag → its embeddings (L, D), without the empty rows behind it."""
+    found = encode_text(add_tag(text))
+    return found[found.abs().sum(-1) > 0]
 
 
 def load_vae(path: Path) -> WanVae:

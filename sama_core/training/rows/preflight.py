@@ -7,40 +7,24 @@
 One lack is raised as the error that it is; several become one, with a line for each.
 """
 
-import math
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from ...convert.formats import FORMATS
 from ...errors import CheckpointError, RuntimeSetupError, SamaError, needed
-from ...geometry import WAN_21
 from ...released_files import DIFFUSION_MODEL, MODEL_FILES, TEXT_ENCODER, VAE
-from ...weights.header import read_header, shard_paths
-from ..checkpoints import has_checkpoint
+from ..alignment.teachers import TeacherSource
 from ..config import TrainConfig
+from ..model_folder import describe_absent, find_folder
 from ..packages import ALWAYS, list_absent, say_absent
 from ..recipe import ConfigError
 from ..tracking import check_installed
+from .room import GIGABYTE, list_room, refuse_full_disks
 from .rows import RowError, read_rows
 
-GIGABYTE = 10**9
-ORGANISATIONS = {
-    "vjepa2": "facebook",
-    "dinov3": "facebook",
-    "sam2": "facebook",
-    "videomae": "MCG-NJU",
-    "siglip": "google",
-}
-"""Who publishes each kind of teacher on the model hub."""
 SIGLIP = "google/siglip-so400m-patch14-384"
 """The semantic encoder that fits SAMA-14B: 1152 wide."""
-BYTES_TRAINED, LORA_BYTES = 16, GIGABYTE
-"""Of a checkpoint: for each weight that is trained (weights, average, AdamW's two), and a LoRA's at
-most."""
-
 Check = Callable[[TrainConfig], None]
 
 
@@ -151,30 +135,17 @@ def _check_trackers(config: TrainConfig) -> None:
 
 def _check_semantic(config: TrainConfig) -> None:
     choice = config.semantic_encoder
-    if choice == "pixels" or is_on_hub_or_here(choice):
+    if choice == "pixels" or find_folder(choice) is not None:
         return
     fix = f"Fetch it with: hf download {SIGLIP} --local-dir FOLDER (3.5 GB, {_hub(SIGLIP)}), and "
     fix += 'set semantic_encoder to that folder; or use "pixels".'
-    got = f"{choice}, which does not load (no such folder)"
+    got = describe_absent(choice)
     raise RuntimeSetupError(needed("semantic encoder", got, f"the folder of {SIGLIP}", fix))
 
 
 def _check_teacher(config: TrainConfig) -> None:
-    if config.align is None or not (config.align.teacher and config.align.needs_teacher):
-        return
-    kind, _, path = config.align.teacher.partition(":")
-    if kind not in ORGANISATIONS or is_on_hub_or_here(path):
-        return  # another word is refused with the list of kinds, where the teacher is named
-    name = f"{ORGANISATIONS[kind]}/{Path(path).name}"
-    fix = f"Fetch it, for example with: hf download {name} --local-dir {path} ({_hub(name)})."
-    got = f"{path}, which does not load (no such folder)"
-    raise RuntimeSetupError(needed("align.teacher", got, f"the folder of a {kind}", fix))
-
-
-def is_on_hub_or_here(name: str) -> bool:
-    """Whether a name is a folder here, or "owner/model" of the hub, which is fetched by itself."""
-    path = Path(name)
-    return path.is_dir() or (not path.is_absolute() and len(path.parts) == 2 and ".." not in name)
+    if config.align is not None and config.align.teacher and config.align.needs_teacher:
+        TeacherSource.of(config.align.teacher).check()
 
 
 def _hub(name: str) -> str:
@@ -217,86 +188,30 @@ def _check_output(config: TrainConfig) -> None:
     if not config.output:
         fix = "Set output to a folder of your own: all that the run makes is kept there."
         raise ConfigError(needed("output", "nothing", "a folder", fix))
-    folder = Path(config.output).resolve()
+    refuse_unwritable("output", config.output)
+
+
+def _check_features(config: TrainConfig) -> None:
+    align = config.align
+    if align is not None and align.features and (align.teacher or not align.needs_teacher):
+        refuse_unwritable("align.features", align.features)
+
+
+def refuse_unwritable(setting: str, path: str) -> None:
+    """ConfigError where a setting's folder cannot be made, or not be written to."""
+    folder = Path(path).resolve()
     there = next(one for one in (folder, *folder.parents) if one.exists())
     try:
         with TemporaryFile(dir=there):
             pass
     except OSError as failed:
         got = f"{there}, {failed.strerror}"
-        fix = "Set output to a folder of your own, or change its rights."
-        raise ConfigError(needed("output", got, "a folder to write to", fix)) from failed
+        fix = f"Set {setting} to a folder of your own, or change its rights."
+        raise ConfigError(needed(setting, got, "a folder to write to", fix)) from failed
 
 
 def _check_room(config: TrainConfig) -> None:
-    """ConfigError where the disks have less room than the checkpoint and the cache take."""
-    wanted: dict[int, tuple[Path, int]] = {}
-    for folder, bytes_ in list_room(config):
-        there = _nearest(folder)
-        device = os.stat(there).st_dev
-        wanted[device] = (there, wanted.get(device, (there, 0))[1] + bytes_)
-    for there, bytes_ in wanted.values():
-        free = shutil.disk_usage(there).free
-        if free < bytes_:
-            got = f"{free / GIGABYTE:.1f} GB free at {there}"
-            need = f"about {bytes_ / GIGABYTE:.1f} GB for checkpoints and the cache"
-            fix = "Free some, or set output or clips.cache_folder to another disk."
-            raise ConfigError(needed("disk", got, need, fix))
-
-
-def list_room(config: TrainConfig) -> list[tuple[Path, int]]:
-    """Folders that a training writes to, and about how many bytes it takes there."""
-    output = Path(config.output)
-    # The new one beside the one that it replaces, which is there already where a run goes on.
-    found = [(output, (1 if has_checkpoint(output) else 2) * _checkpoint_bytes(config))]
-    clips = config.clips
-    if clips is not None and clips.cache:
-        folder = Path(clips.cache_folder or output / "cache")
-        if not folder.exists():
-            found.append((folder, min(int(clips.cache_gb * GIGABYTE), cache_bytes(config))))
-    return found
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder, or the next one above it that is there."""
-    folder = folder.resolve()
-    return next(one for one in (folder, *folder.parents) if one.is_dir())
-
-
-def _checkpoint_bytes(config: TrainConfig) -> int:
-    path = Path(config.model)
-    if config.lora_rank or not path.is_file():
-        return min(LORA_BYTES, path.stat().st_size if path.is_file() else LORA_BYTES)
-    if config.trained_parts:
-        return _count_trained(config) * BYTES_TRAINED
-    return path.stat().st_size // 2 * BYTES_TRAINED  # stored in 16 bits, at most too many
-
-
-def _count_trained(config: TrainConfig) -> int:
-    """Weights of `trained_parts`, by the headers of the model's files."""
-    paths = [Path(config.model)]
-    paths += shard_paths(config.base_model) if config.base_model else []
-    shapes = {name: shape for path in paths for name, shape in read_header(path).shapes.items()}
-    parts = tuple(config.trained_parts.split())
-    return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(parts))
-
-
-def cache_bytes(config: TrainConfig) -> int:
-    """About what the latents of all rows take on disk: float32, one window of each row's clips.
-
-    Texts take less: an instruction of 20 tokens 0.3 MB.
-    """
-    try:
-        rows, _ = read_rows(Path(config.data), config.stage)
-    except RowError:
-        return 0
-    cell = WAN_21.spatial
-    latent = 4 * WAN_21.channels * (config.height // cell) * (config.width // cell)
-    clips = config.clips
-    windows = max(1, clips.windows if clips else 1)
-    times = {True: 1, False: windows * WAN_21.latents_of(config.frames)}
-    files = {(path, row.is_image) for row in rows for path in (row.source, row.target) if path}
-    return sum(latent * times[is_image] for _, is_image in files)
+    refuse_full_disks(list_room(config))
 
 
 CHECKS: tuple[Check, ...] = (
@@ -312,6 +227,7 @@ CHECKS: tuple[Check, ...] = (
     _check_rows,
     _check_packages,
     _check_output,
+    _check_features,
     _check_room,
 )
 """In the order in which they are told."""

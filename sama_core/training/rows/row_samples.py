@@ -15,7 +15,7 @@ from .features import RowFeatures
 from .frames import Window, draw_start, list_starts, read_row
 from .groups import Looks
 from .kept_encoders import ClipPart, KeptEncoders
-from .rows import Row, row_error
+from .rows import Row, cannot_read
 
 
 @dataclass
@@ -96,8 +96,7 @@ class SampleReader:
         try:
             return self._find(sample, semantic)
         except OSError as failed:
-            gone = f"{failed.filename!r} ({failed.strerror})"
-            raise row_error(sample.row.number, gone, "a file that can be read") from failed
+            raise cannot_read(sample.row, failed) from failed
 
     def _find(self, sample: Sample, semantic: bool) -> bool:
         row, kept = sample.row, self.kept

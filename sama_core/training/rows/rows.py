@@ -21,6 +21,7 @@ summary. There are those too that were used without an alignment.
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,6 +164,12 @@ def unreadable(row: Row, error: SamaError) -> RowError:
     return RowError(f"row {row.number}: {str(error).rsplit('. ', 1)[0]}.")
 
 
+def cannot_read(row: Row, failed: OSError) -> RowError:
+    """The error of a row whose file has gone, or may not be read any more."""
+    got = f"{failed.filename!r} ({failed.strerror})"
+    return row_error(row.number, got, "a file that can be read")
+
+
 def _row(number: int, found: dict[str, Any], folder: Path, stage: int, masks: bool) -> Row:
     if CLIP_KEYS[0] in found:
         video, text = (_text(number, found, key) for key in CLIP_KEYS)
@@ -224,6 +231,8 @@ def _file(number: int, folder: Path, name: str) -> Path:
     path = folder / name
     try:
         if path.is_file():
+            if not os.access(path, os.R_OK):
+                raise row_error(number, f"{name!r}, which may not be read", "the right to read it")
             return path
     except (OSError, ValueError):  # too long, or with a NUL
         pass

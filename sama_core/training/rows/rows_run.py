@@ -35,6 +35,7 @@ from .first_weights import ModelFiles
 from .frozen_encoders import FrozenEncoders
 from .held_out_rows import HeldOutRows
 from .preflight import refuse_missing
+from .room import list_room, refuse_full_disks, room_of_features
 
 FULL, DELTA = "sama.safetensors", "sama_delta.safetensors"
 
@@ -77,6 +78,8 @@ class RowsRun:
             )
         model, lattice = files.plan.config, files.plan.config.lattice
         refuse_bad(config.clip_checks(lattice))
+        if config.align:
+            config.align.choose_block(model.num_layers)
         encoders.check_latents(lattice)
         encoders.semantics.check_width(model.semantic_dim)
         encoders.check_text_width(model.text_dim)
@@ -85,6 +88,9 @@ class RowsRun:
             features = RowFeatures(config, config.align, read_mask, encoders.text, process.device)
         place = (process.process_index, process.num_processes)
         data = RowsData(config, encoders, process.is_main_process, lattice, features, place)
+        if fills and features:
+            room = room_of_features(features, [*data.clips, *data.images])
+            refuse_full_disks([*list_room(config), room])
         held = None
         if fills and data.held_out:
             held = HeldOutRows(config, data.held_out, encoders, lattice)
@@ -124,6 +130,8 @@ class RowsRun:
             found["model"] = model
             if below:
                 found["base_model"] = digest_texts(below)
+        if self.data.features:
+            found["teacher"] = self.data.features.name_teacher()
         return found
 
     def validation(self) -> Validation | None:

@@ -30,8 +30,8 @@ from ..alignment.teachers.base import FileDigests
 from ..config import TrainConfig
 from ..recipe import ConfigError
 from .data import read_mask, read_row
-from .features import EncodeText, embed_words
-from .rows import BadRows, Row, RowError, row_error, unreadable
+from .frozen_encoders import EncodeText, embed_words
+from .rows import BadRows, Row, RowError, cannot_read, row_error, unreadable
 
 Group = tuple[Row, ...]
 """Rows of one target that are seen as one: mostly a single one."""
@@ -141,7 +141,10 @@ class SaliencyRows:
 
     def _keep(self, row: Row) -> None:
         shape, caches = self._shape(row), self._caches(row)
-        names = self._name(row)
+        try:
+            names = self._name(row)
+        except OSError as failed:
+            raise cannot_read(row, failed) from failed
         frames: tuple[Tensor | None, Tensor] | None = None
         try:
             found = caches[0].get(*names[0])
