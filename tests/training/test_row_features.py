@@ -423,6 +423,18 @@ def test_a_cache_serves_without_its_teacher(folder, teachers, tmp_path):
     )
 
 
+def test_a_cache_without_any_of_the_rows(folder, teachers, capsys):
+    """All would be trained on without an alignment."""
+    align = {"method": "trd", "teacher": teachers["dinov3"], "features": str(folder / "kept")}
+    made_of(features_of(config_of(folder, align=align)))
+    clip(folder / "b.mp4", GREEN)  # the clip whose features are kept
+    assert run("train", folder, values_of(folder, align={**align, "teacher": ""})) == 1
+    words = (
+        f"align.features: got {folder / 'kept'}, with features of none of 2 rows, needs those of"
+    )
+    assert words in capsys.readouterr().err
+
+
 def test_a_batch_may_mix_rows_with_and_without_features(folder, teachers):
     align = {"method": "trd", "teacher": teachers["dinov3"], "features": str(folder / "kept")}
     made_of(features_of(config_of(folder, align=align)))

@@ -60,15 +60,25 @@ def fill_row(features: RowFeatures, row: Row) -> str:
     """ "made", "kept", or "idle" for a picture that is not aligned. Raises RowError."""
     if not features.applies_to(row):
         return "idle"
-    config = features.config
-    shape = ClipShape(1 if row.is_image else config.frames, config.height, config.width)
-    try:
-        if features.find(row, shape) is not None:
-            return "kept"
-    except OSError as failed:
-        raise cannot_read(row, failed) from failed
+    if has_features(features, row):
+        return "kept"
+    shape = shape_of(features, row)
     features.of(row, shape, *read_row(row, shape))
     return "made"
+
+
+def has_features(features: RowFeatures, row: Row) -> bool:
+    """Whether a row's are kept. Raises RowError for a file of it that has gone."""
+    try:
+        return features.find(row, shape_of(features, row)) is not None
+    except OSError as failed:
+        raise cannot_read(row, failed) from failed
+
+
+def shape_of(features: RowFeatures, row: Row) -> ClipShape:
+    """What is read of a row."""
+    config = features.config
+    return ClipShape(1 if row.is_image else config.frames, config.height, config.width)
 
 
 def describe(features: RowFeatures, done: Counter[str], left_out: int) -> str:

@@ -316,10 +316,12 @@ class BadRows:
     def report(self) -> None:
         """Log one line of summary, if rows are left out, and one if rows are used unaligned."""
         if self.unaligned:
+            count = len(self.unaligned)
             logger.warning(
-                "%s: %d rows have no features and are trained on without an alignment, see %s",
+                "%s: %s no features and %s trained on without an alignment, see %s",
                 self.name,
-                len(self.unaligned),
+                "1 row has" if count == 1 else f"{count} rows have",
+                "is" if count == 1 else "are",
                 self.path,
             )
         if self.reasons:

@@ -7,6 +7,7 @@ result                                sama.safetensors, sama_delta.safetensors (
                                       or sama_lora.safetensors (lora_rank > 0)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +31,14 @@ from ..validation.held_out_loss import Validation
 from .data import RowsData, read_mask
 from .digest import digest_clips, digest_weights
 from .features import RowFeatures
+from .fill_features import has_features
 from .fill_kept import fill_kept
 from .first_weights import ModelFiles
 from .frozen_encoders import FrozenEncoders
 from .held_out_rows import HeldOutRows
 from .preflight import refuse_missing
 from .room import list_room, refuse_full_disks, room_of_features
+from .rows import Row
 
 FULL, DELTA = "sama.safetensors", "sama_delta.safetensors"
 
@@ -89,8 +92,7 @@ class RowsRun:
         place = (process.process_index, process.num_processes)
         data = RowsData(config, encoders, process.is_main_process, lattice, features, place)
         if fills and features:
-            room = room_of_features(features, [*data.clips, *data.images])
-            refuse_full_disks([*list_room(config), room])
+            _check_features(features, [*data.clips, *data.images])
         held = None
         if fills and data.held_out:
             held = HeldOutRows(config, data.held_out, encoders, lattice)
@@ -176,3 +178,16 @@ class RowsRun:
 
 def _choose_dtype(config: TrainConfig) -> torch.dtype:
     return torch.bfloat16 if config.precision == "bf16" else torch.float32
+
+
+def _check_features(features: RowFeatures, rows: Sequence[Row]) -> None:
+    """ConfigError where the disk lacks room for a teacher's features, or no row has any and there
+    is no teacher to make them.
+    """
+    refuse_full_disks([*list_room(features.config), room_of_features(features, rows)])
+    aligned = [row for row in rows if features.applies_to(row)]
+    if features.makes or not aligned or any(has_features(features, row) for row in aligned):
+        return
+    got = f"{features.folder}, with features of none of {len(aligned)} rows"
+    fix = "Set align.teacher, or fill the folder with the task features."
+    raise ConfigError(needed("align.features", got, "those of the rows", fix))
