@@ -106,13 +106,7 @@ class AlignConfig:
     def __post_init__(self):
         """Raises ConfigError for what cannot be."""
         check_types(self, "align")
-        hidden, sigma = (_show_list(one) for one in (self.hidden, self.sigma))
-        refuse_bad(
-            [
-                (are_numbers(self.hidden, int), "align.hidden", hidden, "a list of whole numbers"),
-                (are_numbers(self.sigma), "align.sigma", sigma, "a list of two numbers"),
-            ]
-        )
+        refuse_bad(self._check_lists())
         if self.relation not in RELATIONS:
             refuse_bad([_one_of("align.relation", self.relation, RELATIONS)])
         refuse_bad(
@@ -126,12 +120,6 @@ class AlignConfig:
                 _one_of("align.ends", self.ends, ENDS),
                 (self.cell > 0, "align.cell", self.cell, "1 or more"),
                 (self.width > 0, "align.width", self.width, "1 or more"),
-                (
-                    all(width > 0 for width in self.hidden),
-                    "align.hidden",
-                    hidden,
-                    "whole numbers, 1 or more",
-                ),
                 (
                     self.window > 0 and self.window % 2 == 1,
                     "align.window",
@@ -162,12 +150,22 @@ class AlignConfig:
                 (
                     len(self.sigma) == 2 and 0 <= self.sigma[0] < self.sigma[1] <= 1,
                     "align.sigma",
-                    sigma,
+                    list(self.sigma),
                     "two numbers from 0 to 1, the smaller first",
                 ),
                 *self._check_saliency(),
             ]
         )
+
+    def _check_lists(self) -> list[Check]:
+        """What is a list of numbers at all, before one is compared."""
+        hidden, sigma = self.hidden, self.sigma
+        widths = are_numbers(hidden, int) and all(width > 0 for width in hidden)
+        need = "a list of whole numbers, 1 or more"
+        return [
+            (widths, "align.hidden", _show_list(hidden), need),
+            (are_numbers(sigma), "align.sigma", _show_list(sigma), "a list of two numbers"),
+        ]
 
     def _check_saliency(self) -> list[Check]:
         """What needs a saliency."""
