@@ -65,6 +65,17 @@ class House:
         }
 
     @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file of the checkout that git keeps.
+
+        Raises subprocess.CalledProcessError where the root is no git checkout.
+        """
+        listed = ["git", "-C", str(self.root), "ls-files", "-z"]
+        names = subprocess.run(listed, check=True, capture_output=True).stdout.decode().split("\0")
+        paths = [self.root / name for name in names if name]
+        return {self._short(path): path.stat().st_size for path in paths if path.is_file()}
+
+    @cached_property
     def functions(self) -> list[Function]:
         """All functions of the package, inner ones and methods too."""
         return [
@@ -220,6 +231,8 @@ def table(house: House, listed: bool) -> str:
             len(house.functions), *summarise([function.lines for function in house.functions])
         ),
         f"README: {house.readme_lines()} lines",
+        f"checkout: {sum(house.sizes.values()) / 1e6:.2f} MB",
+        f"largest file: {max(house.sizes.values()) / 1e6:.2f} MB",
     ]
     places = {
         f"files over {LONGEST_FILE} lines": [

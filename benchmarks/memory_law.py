@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks.dit_step import fuse_attention
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.random_models import sama_14b
-from benchmarks.report import describe_run, write_json
+from benchmarks.report import describe_run, save_plot, write_json
 from sama_core import embedded
 from sama_core.geometry import ClipShape, LatentShape
 from sama_core.model.attention import sdpa
@@ -136,7 +136,7 @@ def plot(rows: list[dict], path: Path) -> None:
     )
     work.set(xlabel="tokens", ylabel="PFLOP", title="operations of one call, computed")
     work.legend(loc="upper left")
-    figure.savefig(path, dpi=110, format="png")
+    save_plot(figure, path)
 
 
 def main(arguments: list[str] | None = None) -> int:

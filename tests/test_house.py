@@ -27,6 +27,11 @@ def test_files_are_of_a_readable_size(house):
     assert set(house.long_files()) <= TABLES
 
 
+def test_the_checkout_is_light(house):
+    assert sum(house.sizes.values()) < 45e6
+    assert max(house.sizes.values()) < 25e6
+
+
 def test_functions_are_short(house):
     _, most, longest = summarise([function.lines for function in house.functions])
     assert most <= 25 and longest <= 60

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.own_process import ROOT
-from benchmarks.report import describe_run, write_json
+from benchmarks.report import describe_run, save_plot, write_json
 from sama_core.encoders.umt5 import Tokens
 from sama_core.shapes.config import ShapesConfig, load_config
 from sama_core.shapes.gate import CoreEditor, Settings, evaluate
@@ -227,7 +227,7 @@ def plot(results: list[dict], output: Path, path: Path) -> None:
             axes.plot(losses.unfold(0, min(20, len(losses)), 1).mean(1), label=arm, linewidth=1)
         axes.set(xlabel="step", ylabel="flow loss", yscale="log", title=f"stage {stage}")
         axes.legend()
-    figure.savefig(path, dpi=110, format="png")
+    save_plot(figure, path)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.report import write_json
+from benchmarks.report import save_plot, write_json
 from benchmarks.shapes.alignment_arms import EXPERIMENTS, Experiment
 from benchmarks.shapes.alignment_run import BASELINE, unpack
 from benchmarks.shapes.paired import LEVEL, compare_clips, compare_pairs, correct_by_holm
@@ -56,7 +56,7 @@ def analyse(experiment: str, runs: Runs) -> dict[str, Any]:
             "contrast": f"{first} - {second}",
             **contrast(chosen, runs[first], runs[second]),
         }
-        primary["verdict"] = judge(primary, chosen.better)
+        primary["verdict"] = judge(primary, chosen.better, len(chosen.seeds(first)))
     arms = {
         arm: {
             **{name: _spread(by_seed, name) for name in names},
@@ -102,10 +102,13 @@ def contrast(chosen: Experiment, first: Mapping[int, dict], second: Mapping[int,
     return {"seeds": seeds, **asdict(pairs), "clips": asdict(compare_clips(*bits))}
 
 
-def judge(primary: Mapping[str, Any], better: str) -> str:
-    """The primary contrast in words: which arm is better, or that they cannot be told apart."""
-    if math.isnan(primary["p"]):
-        return "not decided: too few seeds"
+def judge(primary: Mapping[str, Any], better: str, planned: int) -> str:
+    """The primary contrast in words: which arm is better, or that they cannot be told apart.
+
+    Decided once, with all `planned` seeds: looking after each would find differences by chance.
+    """
+    if primary["pairs"] < planned:
+        return f"not decided: {primary['pairs']} of {planned} seeds"
     if primary["p"] >= LEVEL:
         return "not distinguishable"
     first, second = primary["contrast"].split(" - ")
@@ -146,7 +149,8 @@ def _teacher(by_seed: Mapping[int, dict], name: str) -> dict[str, Any]:
     found = [run[name] for run in by_seed.values() if run.get(name)]
     if not found:
         return {}
-    return {name: {key: mean(each[key] for each in found) for key in found[0]}}
+    known = [key for key in found[0] if all(key in each for each in found)]
+    return {name: {key: mean(each[key] for each in found) for key in known}}
 
 
 def write_report(folder: Path) -> str:
@@ -267,4 +271,4 @@ def plot(found: Mapping[str, Runs], path: Path) -> None:
             axes.hlines(middle, place - 0.3, place + 0.3, color="black", linewidth=2)
         axes.set_xticks(range(len(arms)), arms, rotation=30, ha="right")
         axes.set(ylabel=chosen.unit, title=f"{experiment} ({chosen.better} is better)")
-    figure.savefig(path, dpi=110, format="png")
+    save_plot(figure, path)

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.report import write_json
+from benchmarks.report import save_plot, write_json
 from sama_core.training.outputs import TrainLog
 
 
@@ -81,7 +81,7 @@ def plot(stages: list[dict], path: Path, over: int = 10) -> None:
         axes.plot(steps[over - 1 :], means, color=colour, label=stage["stage"], linewidth=1.5)
     axes.set(xlabel="step", ylabel="flow loss", yscale="log")
     axes.legend()
-    figure.savefig(path, dpi=110, format="png")
+    save_plot(figure, path)
 
 
 def parser() -> argparse.ArgumentParser:

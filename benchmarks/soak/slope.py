@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from benchmarks.report import save_plot
+
 WARM_SHARE = 0.2
 """The first edits of a server, as a part of all, are left out: caches fill, threads start."""
 
@@ -78,7 +80,7 @@ def plot(rows: Sequence[dict], total: int, path: Path) -> None:
     below.plot(numbers, [row["handles"] for row in rows], color="C3", label="open handles")
     below.set(xlabel="edit", ylim=(0, None))
     below.legend()
-    figure.savefig(path, dpi=110, format="png")
+    save_plot(figure, path)
 
 
 def _groups(rows: Sequence[dict], total: int) -> list[list[dict]]:

@@ -100,7 +100,7 @@ def _make(config: AlignConfig, features: AlignFeatures, size: tuple[int, int]) -
             fix = "Connect a mask of the subject to SAMA Teacher Features."
             need = "a mask, as this method weighs a subject"
             raise ConditioningError(needed("features", "no mask", need, fix))
-        slices = len(next(iter(made.values())))
+        slices = len(next(iter(made.values()))) if config.needs_teacher else len(mask)
         saliency = reduce_mask(mask.clone()[None], (slices, *cells))[0]
     used = made if config.needs_teacher else {}
     return make_targets(config, used, cells, saliency)

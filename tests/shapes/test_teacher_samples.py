@@ -53,6 +53,14 @@ def test_forms_of_the_targets():
     }
 
 
+@pytest.mark.parametrize("name", ["sam2videox_without_flow", "mask_supervision"])
+def test_rows_of_sam2videox_without_a_flow_see_every_frame_too(name):
+    config = replace(ARMS[name], teacher="scene", cell=4, saliency="named")
+    made = targets(config)
+    assert made["features"].shape == (3, 5, 16, 16, 288)
+    assert made["saliency"].shape == (3, 5, 16, 16)
+
+
 def test_a_teacher_sees_the_target_and_the_same_every_time():
     source = sampler("recolour").plan(0, 3)[0]
     plain = SceneTeacher(SCENE, 5, 64, 64).samples(lambda *_: Pairs(source, source), 3, 0)

@@ -326,14 +326,21 @@ def test_recipes_of_the_large_model(name, batches, rest):
 
 
 @pytest.mark.parametrize(
-    ("name", "arm", "kind", "block"),
-    [("structure", "sam2videox", "sam2", 24), ("edit", "sara_changed", "vjepa2", 18)],
+    ("name", "arm", "kind", "block", "lora"),
+    [
+        ("structure", "sam2videox", "sam2", 24, (256, 128, "self_attn cross_attn")),
+        ("edit", "sara_changed", "vjepa2", 18, (32, 0, "")),
+    ],
 )
-def test_recipes_of_aligned_loras(name, arm, kind, block):
-    """They load, name teachers that there are, and say that nobody has run them."""
+def test_recipes_of_aligned_loras(name, arm, kind, block, lora):
+    """They load, name teachers that there are, and say that nobody has run them.
+
+    SAM2VideoX' LoRA has rank 256 and alpha 128 on attention alone (§5, App. A).
+    """
     path = REPO_ROOT / "sama_core" / "training" / "recipes" / f"sama_14b_lora_{name}.toml"
     found = load_config(path)
     assert (found.steps, found.learning_rate, found.align.weight) == (3000, 1e-4, 0.5)
+    assert (found.lora_rank, found.lora_alpha, found.lora_targets) == lora
     assert TeacherSource.of(found.align.teacher).kind == kind
     assert found.align.choose_block(40) == block
     own = {field: getattr(found.align, field) for field in ("teacher", "cell", "warmup")}

@@ -299,11 +299,11 @@ def test_a_mask_of_the_part_that_is_trained_on(folder, teachers):
 
 @pytest.mark.parametrize("teacher", ["", "dinov3:no folder"])
 def test_masks_are_learned_without_a_teacher(folder, teacher, capsys):
-    """By name: one that is not needed is not even looked for. 5 frames are 2 latent ones."""
+    """By name: one that is not needed is not even looked for. Every frame has its mask."""
     align = {"method": "mask_supervision", "teacher": teacher, "cell": 8, "hidden": [16]}
     rows = [{**ROWS[0], "mask": "mask.mp4"}]
     made = made_of(features_of(config_of(folder, rows, align)))
-    assert {name: value.shape for name, value in made.items()} == {"saliency": (2, 4, 4)}
+    assert {name: value.shape for name, value in made.items()} == {"saliency": (5, 4, 4)}
     assert made["saliency"][:, 1:3, 1].min() > 0.9
     values = values_of(folder, rows, align)
     assert run("features", folder, values) == 0

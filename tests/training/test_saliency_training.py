@@ -83,7 +83,7 @@ def test_trained_on_rows_and_read_by_a_loras_run(folder, teachers, capsys):
     assert run("saliency", path) == 0
     said = capsys.readouterr().out
     names = ("mean", "max", "coverage", "entropy", "focus", "self_entropy_change", "top3_change",
-             "overlap")  # fmt: skip
+             "overlap", "mask_mean", "mask_max", "mask_coverage", "mask_entropy")  # fmt: skip
     assert str(folder / "saliency.safetensors") in said and all(
         f"{name} " in said for name in names
     )

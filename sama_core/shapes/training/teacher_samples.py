@@ -98,16 +98,16 @@ class SceneTeacher:
                 yield {name: self._choose_frames(value[row]) for name, value in found.items()}
 
     def _choose_frames(self, features: Tensor) -> Tensor:
-        """A flow's teacher sees every frame, others the last one of each latent frame."""
-        flow = self.config.relation == "flow"
-        return features if flow else features[:: SAMA_SHAPES.lattice.temporal]
+        """SAM2VideoX' teacher sees every frame, others the last one of each latent frame."""
+        every = self.config.tracks_structure
+        return features if every else features[:: SAMA_SHAPES.lattice.temporal]
 
     def _weigh(self, pairs: Pairs) -> Iterable[Tensor | None]:
-        """The saliency of each scene (T, h, w), or (F, h, w) for a flow."""
+        """The saliency of each scene (T, h, w), or (F, h, w) where every frame counts."""
         if self.config.saliency == "none":
             return [None] * len(pairs.target)
         frames, lattice = self.size[0], SAMA_SHAPES.lattice
-        slices = frames if self.config.relation == "flow" else lattice.latents_of(frames)
+        slices = frames if self.config.tracks_structure else lattice.latents_of(frames)
         cells = (slices, *self.cells)
         if self.config.saliency == "changed":
             source, target = (render(scenes, *self.size) for scenes in (pairs.source, pairs.target))

@@ -42,17 +42,17 @@ class Aligner(nn.Module):
         super().__init__()
         self.config, self.block = config, config.choose_block(blocks) - 1
         self.cells, self.lattice = tuple(cells), lattice
-        tracking = config.relation == "flow" or config.distance == "square"
+        on_masks = config.distance == "bce"
         self.last = config.window**2 if config.relation == "flow" else width
-        if config.relation == "flow":
+        if config.relation == "flow" or on_masks:
             width = config.width
-        elif config.distance == "bce":
-            width = 1
         count = 2 if config.fusion == "separate" else 1
         self.projectors = nn.ModuleList(
-            Projector(dim, width, cells, grid, tracking, config.hidden, lattice)
+            Projector(dim, width, cells, grid, config.tracks_structure, config.hidden, lattice)
             for _ in range(count)
         )
+        # SAM2VideoX §5: "one linear layer on P" predicts the subject's mask.
+        self.head = nn.Linear(width, 1) if on_masks else None
         self._shape: tuple[int, int, int] | None = None
         self._students: list[Tensor] = []
 
@@ -84,6 +84,8 @@ class Aligner(nn.Module):
         if args["block_index"] == self.block and torch.is_grad_enabled() and self._shape:
             target = args["img"][:, args["img_offset"] :]
             self._students = [project(target, self._shape) for project in self.projectors]
+            if self.head is not None:
+                self._students = [self.head(student) for student in self._students]
         return args
 
     def losses(self, made: Made | None, sigma: Tensor) -> Tensor:
@@ -129,7 +131,7 @@ class Aligner(nn.Module):
         features = (
             self._get(made, "saliency") if on_masks else self._get(made, "features", self.last)
         )
-        student = match_frames(students[0], features.shape[1]).float()
+        student = self._match(students[0], features.shape[1]).float()
         if on_masks:
             losses = functional.binary_cross_entropy_with_logits(
                 student[..., 0], features.to(student), reduction="none"
@@ -168,12 +170,17 @@ class Aligner(nn.Module):
         for student, name in zip(students, names, strict=True):
             teacher = self._get(made, name, self.last)
             pairs = teacher.shape[1] // 2 if config.both_ways else teacher.shape[1]
-            flow = flow_of(match_frames(student, pairs + 1), config.window, config.border)
+            flow = flow_of(self._match(student, pairs + 1), config.window, config.border)
             if config.distance == "kl":
                 losses.append(flow_divergence(teacher, flow, config.temperature, weight))
             else:
                 losses.append(flow_distance(teacher, flow, weight))
         return torch.stack(losses).mean(0)
+
+    def _match(self, student: Tensor, frames: int) -> Tensor:
+        """The student at the times of the teacher's frames."""
+        clip = self.lattice.frames_of(self._shape[0]) if self._shape else None
+        return match_frames(student, frames, clip, self.lattice)
 
     def _get(self, made: Made, name: str, *last: int) -> Tensor:
         """A teacher's tensor (B, frames, h', w', *last). Raises SamaError for another one.

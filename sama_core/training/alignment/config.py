@@ -43,14 +43,16 @@ class AlignConfig:
     """λ of the alignment beside the diffusion loss (both papers)."""
     block: int = 0
     """The DiT block, counted from 1, after which hidden states are taken. 0: 0.45 of the blocks for
-    pairs and tokens, 0.6 for flow (18 of 40 and 25 of 42). Unverified: whether they count from
-    1.
+    pairs, REPA and CREPA, 0.6 for SAM2VideoX (18 of 40 and 25 of 42). Unverified: whether they
+    count from 1.
     """
     hidden: tuple[int, ...] = ()
-    """Widths of the projector's inner layers. Empty: the papers' (768, 512, 256 for a flow and for
-    tracking features, 2048, 2048 for others), which suit models that are wider than they."""
+    """Widths of the projector's inner layers. Empty: the papers' (768, 512, 256 for SAM2VideoX,
+    2048, 2048 for others), which suit models that are wider than they."""
     rate: float = 5e-4
-    """Peak learning rate of the projector (SAM2VideoX App. A)."""
+    """Peak learning rate of the projector (SAM2VideoX App. A). Deviation: AdamW's betas are 0.9 and
+    0.98, as for all weights; the paper's are 0.9 and 0.95.
+    """
     least_rate: float = 1e-5
     """What the projector's rate falls to, by a cosine over the run."""
     warmup: int = 150
@@ -82,8 +84,8 @@ class AlignConfig:
     """Tokens: frames before and after that count too (CREPA)."""
 
     width: int = 256
-    """Flow: channels that hidden states are projected to (256, those of SAM 2). Other relations
-    have the teacher's."""
+    """Flow and masks: channels that hidden states are projected to (256, those of SAM 2). Other
+    relations have the teacher's."""
     window: int = 7
     """Flow: side of the neighbourhood in the next frame."""
     border: str = "mask"
@@ -98,7 +100,8 @@ class AlignConfig:
     """Share of the forward direction. Unverified: not in the paper."""
     ends: str = "other"
     """The pair of frames beside a prompted frame: taken from the "other" direction, or kept
-    ("keep"). Unverified: not in the paper; on that frame SAM 2 has no memory.
+    ("keep"). Of the fusion "flow" alone: the others have no other direction to take it from, and
+    keep it. Unverified: not in the paper; on that frame SAM 2 has no memory.
     """
     both_ways: bool = False
     """Flow from a frame to the one before too (SAM2VideoX Tab. 4, where it is worse)."""
@@ -204,18 +207,25 @@ class AlignConfig:
         """Whether a teacher says what is learned. Masks come from rows, unless they are learned."""
         return self.distance != "bce" or self.saliency == "learned"
 
+    @property
+    def tracks_structure(self) -> bool:
+        """Whether it is of SAM2VideoX' kind: its block, its projector, and every pixel frame."""
+        return self.relation == "flow" or self.distance in ("square", "bce")
+
     def targets_key(self) -> str:
         """The settings that a teacher's targets of a clip depend on, as text."""
         names = ["relation", "saliency", "fusion", "k", "cell"]
         if self.relation == "flow":
             names += ["window", "border", "ends", "both_ways"]
+        elif self.tracks_structure:
+            names += ["distance"]  # of every frame
         return repr([(name, getattr(self, name)) for name in names])
 
     def choose_block(self, blocks: int) -> int:
         """The block of a model of `blocks` blocks, counted from 1. ConfigError for one it has
         not.
         """
-        share = 0.6 if self.relation == "flow" else 0.45
+        share = 0.6 if self.tracks_structure else 0.45
         chosen = self.block or max(1, round(share * blocks))
         if chosen > blocks:
             raise ConfigError(
@@ -269,8 +279,11 @@ ARMS: dict[str, AlignConfig | None] = {
 """Rows of SARA Tab. 3, SAM2VideoX Tab. 2 and 4, and the baselines of both, by name.
 
 `sft` is training without an alignment. `moalign` is its loss alone: the teacher's projection to 64
-channels by a flow regressor is no part of this package. The rows of SARA's first stage ("w/o
-InfoNCE", "w/o entity") are settings of the saliency's training: SALIENCY_ARMS, in
+channels by a flow regressor is no part of this package. `videorepa` too: its code drops the first
+frame, which is kept here, and its projector ends in a strided convolution. The rows of SARA's first
+stage ("w/o InfoNCE", "w/o entity") are settings of the saliency's training: SALIENCY_ARMS, in
 `saliency_config`.
+Unverified: which features "w/o LGF" compares (here both directions', fused), and the loss of
+`mask_supervision`, of which the paper names a linear layer behind the projector.
 `sara_changed` and `sam2videox_salient` are ours.
 """

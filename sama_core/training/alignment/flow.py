@@ -97,7 +97,7 @@ def flow_distance(teacher: Tensor, student: Tensor, weight: Tensor | None = None
     (B,).
 
     Both (B, T−1, h, w, K); neighbours out of frame are left out of the mean. `weight` as in
-    `flow_divergence`.
+    `flow_divergence`. Unverified: whether the paper takes the mean or the sum over neighbours.
     """
     inside = torch.isfinite(teacher) & torch.isfinite(student)
     difference = teacher.masked_fill(~inside, 0) - student.masked_fill(~inside, 0)

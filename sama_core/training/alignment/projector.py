@@ -37,8 +37,9 @@ class Projector(nn.Module):
     dropped, because Wan's first latent frame is one pixel frame: 13 latent frames give 49. (4 is
     the factor of Wan 2.1's VAE.)
 
-    `tracking=False` is VideoREPA's: three linear layers with SiLU. Frames are resampled linearly
-    where the teacher has other ones; Unverified, as are the modes of all resampling in SARA.
+    `tracking=False` is VideoREPA's: three linear layers with SiLU. Where the teacher has other
+    frames, `match_frames` brings the student's to their times; Unverified, as are the modes of all
+    resampling in SARA.
 
     Where the teacher has more cells than the model has tokens, each token gives r × r cells (a
     pixel shuffle), else the tokens are resampled to the cells.
@@ -134,11 +135,42 @@ def _normed_layers(widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def match_frames(student: Tensor, frames: int) -> Tensor:
-    """(B, T, h, w, C) → (B, frames, h, w, C), linearly where the counts differ."""
-    if student.shape[1] == frames:
+def match_frames(
+    student: Tensor, frames: int, clip: int | None = None, lattice: Lattice = WAN_21
+) -> Tensor:
+    """(B, T, h, w, C) → (B, frames, h, w, C), linearly in time where the counts differ.
+
+    Both stand in time as `frame_times` says of a clip of `clip` pixel frames. None: both are spread
+    evenly over the same time.
+    """
+    count = student.shape[1]
+    if count == frames:
         return student
-    video = student.movedim(-1, 1)
-    size = (frames, *video.shape[3:])
-    video = functional.interpolate(video, size, mode="trilinear", align_corners=False)
-    return video.movedim(1, -1)
+    length = clip or math.lcm(count, frames)
+    have, want = (
+        frame_times(part, length, lattice) if clip else spread_evenly(part, length)
+        for part in (count, frames)
+    )
+    after = torch.searchsorted(have, want).clamp(max=count - 1)
+    before = (after - 1).clamp(min=0)
+    span = (have[after] - have[before]).clamp(min=1e-6)
+    share = ((want - have[before]) / span).clamp(0, 1).to(student).view(-1, 1, 1, 1)
+    return torch.lerp(student[:, before], student[:, after], share)
+
+
+def frame_times(count: int, clip: int, lattice: Lattice = WAN_21) -> Tensor:
+    """(count,) the middles, in pixel frames, of what each of `count` frames of features sees of a
+    clip of `clip` frames.
+
+    Every frame; or as Wan's VAE takes them, (0), (1..4), (5..8) …; or as V-JEPA 2 does here, (0),
+    (1, 2) …; other counts are spread evenly.
+    """
+    for step in (1, lattice.temporal, 2):
+        if clip == 1 + (count - 1) * step:
+            return (step * torch.arange(float(count)) - (step - 1) / 2).clamp(min=0)
+    return spread_evenly(count, clip)
+
+
+def spread_evenly(count: int, clip: int) -> Tensor:
+    """(count,) the middles of equal parts of `clip` frames, counted from the first one's middle."""
+    return (torch.arange(float(count)) + 0.5) * (clip / count) - 0.5

@@ -62,6 +62,10 @@ def reduce_mask(mask: Tensor, cells: tuple[int, int, int], lattice: Lattice = WA
     """Masks (B, F, H, W) in 0..1 → (B, T, h, w): the mean of a cell. A first frame of its own stays
     one.
 
+    Deviation: SARA's masks on cells are 0 or 1, by a threshold that it does not give. Shares keep
+    what is smaller than a cell: a saliency that learns them is about as large as the part of a cell
+    that the subject fills, and above 0.5 only where that is more than a half.
+
     With F = 4T − 3 frames slices are (0), (1..4), (5..8) … as Wan's VAE takes them, or by the
     factor of another `lattice`; with F = 2T − 1 (0), (1, 2) … as V-JEPA 2 does here; otherwise
     frames are spread evenly. Raises SamaError for other forms.
@@ -85,7 +89,9 @@ class SaliencyAligner(nn.Module):
     Six blocks of attention with 8 heads and no positions: two that look at the text, four among the
     visual tokens. Unverified, since the paper has no word on it: the order (the two first),
     feed-forward layers of four times the width with GELU, LayerNorm before each part, the text
-    brought to the visual width by one linear layer, and SiLU in the mask's two layers.
+    brought to the visual width by one linear layer, and SiLU in the mask's two layers. Deviation:
+    the text is read through all layers of the run's text encoder; the paper looks its tokens up in
+    a language model's table of embeddings.
     """
 
     def __init__(
@@ -209,7 +215,10 @@ class _Block(nn.Module):
 
 
 def mask_loss(saliency: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy of a saliency (B, Nv) with its mask in 0..1 → (B,) (SARA Eq. 5)."""
+    """Binary cross-entropy of a saliency (B, Nv) with its mask in 0..1 → (B,) (SARA Eq. 5).
+
+    Deviation: of shares, see `reduce_mask`, where the paper has masks of 0 and 1.
+    """
     losses = functional.binary_cross_entropy(saliency, mask.to(saliency), reduction="none")
     return losses.mean(1)
 
@@ -219,9 +228,9 @@ def contrast_loss(
 ) -> Tensor:
     """InfoNCE from visual to text (B, D), one entity or background each → (B,) (SARA Eq. 6).
 
-    Every other row is a negative, those of the same clip too, but for those that `alike` (B, B)
-    bool says are the same. Rows are normalised here. Unverified: whether the paper gathers rows
-    over devices; here they are those given.
+    Every other row is a negative, those of the same clip too. Deviation: but for those that `alike`
+    (B, B) bool says are the same text. Rows are normalised here. Unverified: whether the paper
+    gathers rows over devices; here they are those given.
     """
     visual, text = functional.normalize(visual, dim=-1), functional.normalize(text, dim=-1)
     right = torch.arange(len(visual), device=visual.device)

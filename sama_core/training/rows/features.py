@@ -6,6 +6,8 @@
 A file of the cache belongs to what the row's files hold, not to their names: copies elsewhere find
 it, and an edited clip is made again. It depends besides on the teacher's weights, size, frames, the
 settings of what is kept, and for a learned saliency on its weights, the text and the text encoder.
+Deviation: SAM2VideoX keeps the features of clips that begin at every 20th frame; here a row is one
+clip, its first frames.
 """
 
 import hashlib
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ...errors import RuntimeSetupError, SamaError, needed
-from ...geometry import WAN_21, ClipShape
+from ...geometry import ClipShape
 from ..alignment import AlignConfig, FeatureCache, make_targets
 from ..alignment.cache import list_facts
 from ..alignment.saliency import (
@@ -285,7 +287,7 @@ class RowFeatures:
 
     def _count_slices(self, frames: int) -> int:
         if not self.needs_teacher:
-            return WAN_21.latents_of(frames)
+            return frames  # masks are learned frame by frame
         if self.source:
             return self.source.count_slices(frames)
         return int(self.cache(frames).facts.get("slices", 0))

@@ -204,7 +204,7 @@ class SaliencyTraining:
     @torch.no_grad()
     def measure(self) -> dict[str, Any]:
         """SARA Tab. 4 on the rows that were kept apart, or on those of the training without any,
-        row by row; `overlap` with the masks beside it.
+        row by row; beside it the `overlap` with the masks, and what these are like ("mask_mean" …).
         """
         groups = self.apart or self.trained[: self.settings.held_out or 1]
         self.aligner.eval()
@@ -215,7 +215,8 @@ class SaliencyTraining:
                 saliency = self.aligner(seen.tokens, seen.text, seen.real)[1]
                 inside = describe_attention(self.aligner, seen.tokens, seen.text, seen.real)
             overlap = overlap_of(saliency, seen.masks)
-            found.append({**describe_saliency(saliency), **inside, "overlap": overlap})
+            truth = {f"mask_{name}": one for name, one in describe_saliency(seen.masks).items()}
+            found.append({**describe_saliency(saliency), **inside, "overlap": overlap, **truth})
         means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
         return {"rows": len(found), "held_out": bool(self.apart), **means}
 

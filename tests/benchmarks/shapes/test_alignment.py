@@ -7,7 +7,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from benchmarks.shapes import alignment, alignment_run
+from benchmarks.shapes import alignment, alignment_arms, alignment_run
 from benchmarks.shapes.alignment_arms import CLIPS, EXPERIMENTS, REPLAYED_CLIPS
 from benchmarks.shapes.alignment_report import analyse, rank, read_runs, write_report
 from benchmarks.shapes.alignment_run import Plan, make_config, pack, plain, unpack
@@ -85,7 +85,9 @@ def test_a_run_with_a_learned_saliency_describes_it(tmp_path, monkeypatch, capsy
     assert alignment.main(options) == 0
     path = tmp_path / "results" / "A_learned_or_0.json"
     result = json.loads(path.read_text())
-    assert set(result["saliency"]) == {"mean", "max", "coverage", "entropy", "overlap"}
+    found = {"mean", "max", "coverage", "entropy"}
+    assert set(result["saliency"]) == {*found, "overlap", *(f"named_{name}" for name in found)}
+    assert 0.05 < result["saliency"]["named_mean"] < result["saliency"]["named_max"] < 0.5
     assert result["ran"]["settings"]["align"]["saliency_model"] == "saliency_1.safetensors"
     assert str(tmp_path) not in path.read_text()
     assert "Saliency of learned_or: mean 0." in capsys.readouterr().out
@@ -133,8 +135,11 @@ def fake_run(experiment: str, arm: str, seed: int, bits: list[int]) -> dict:
 
 
 @pytest.fixture
-def results(tmp_path):
-    """Two arms and three seeds: `or` has 1, 2 and 3 of 10 more right than `trd`; `sft` as `trd`."""
+def results(tmp_path, monkeypatch):
+    """Two arms and all of three seeds: `or` has 1, 2 and 3 of 10 more right than `trd`; `sft` as
+    `trd`.
+    """
+    monkeypatch.setattr(alignment_arms, "PRIMARY_SEEDS", 3)
     for seed in range(3):
         for arm, right in (("trd", 4), ("or", 5 + seed), ("sft", 4)):
             bits = [1] * right + [0] * (10 - right)
@@ -173,6 +178,18 @@ def test_one_seed_decides_nothing(tmp_path):
         path = tmp_path / f"A_{arm}_0.json"
         path.write_text(json.dumps(fake_run("A", arm, 0, [1, 0])))
     assert "not decided" in write_report(tmp_path)
+
+
+@pytest.mark.parametrize("rights", [(5, 6, 7), (9, 9, 10)])
+def test_a_part_of_the_planned_seeds_decides_nothing(results, monkeypatch, rights):
+    """Also where it looks clear: the question is asked once, of all of them."""
+    monkeypatch.setattr(alignment_arms, "PRIMARY_SEEDS", 10)
+    for seed, right in enumerate(rights):
+        bits = [1] * right + [0] * (10 - right)
+        path = results / f"A_or_{seed}.json"
+        path.write_text(json.dumps(fake_run("A", "or", seed, bits)))
+    found = analyse("A", read_runs(results, "A"))["primary"]
+    assert found["verdict"] == "not decided: 3 of 10 seeds" and found["p"] < 0.1
 
 
 def test_a_clear_difference_names_the_better_arm(results):

@@ -72,6 +72,18 @@ def test_every_row_has_a_loss_and_trains_projector_and_model(dit, name):
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
 
 
+def test_masks_are_read_by_one_linear_layer_behind_the_projector_of_a_flow(dit):
+    """SAM2VideoX §5, "+ mask": the projector is the flow's own, 256 channels at every frame."""
+    part, flow = aligner(ARMS["mask_supervision"]), aligner(ARMS["sam2videox"])
+    shapes = [
+        [tuple(weight.shape) for weight in each.projectors.parameters()] for each in (part, flow)
+    ]
+    assert shapes[0] == shapes[1]
+    assert tuple(part.head.weight.shape) == (1, 256) and flow.head is None
+    run(dit, part)
+    assert part._students[0].shape == (2, 9, *CELLS, 1)
+
+
 def test_rows_differ_in_their_losses(dit):
     found = {}
     for name, config in ARMS.items():
@@ -193,6 +205,17 @@ def test_a_teacher_of_another_stride_has_the_students_frames_brought_to_its_own(
     run(dit, part)
     losses = part.losses(targets(config, tracks=False, frames=frames), torch.ones(2))
     assert losses.isfinite().all() and (losses > 0).all()
+
+
+def test_a_teachers_frames_meet_the_students_of_their_time(dit):
+    """Tokens that change with time alone: a latent frame k is of the middle of its pixel frames."""
+    part = aligner(ARMS["repa"])
+    part.begin(SHAPE)
+    part._students = [torch.tensor([0.0, 2.5, 6.5]).view(1, 3, 1, 1, 1).expand(2, 3, *CELLS, WIDTH)]
+    found = part._match(part._students[0], 9)[0, :, 0, 0, 0]
+    torch.testing.assert_close(found, torch.arange(9.0).clamp(max=6.5))
+    found = part._match(part._students[0], 5)[0, :, 0, 0, 0]
+    torch.testing.assert_close(found, torch.tensor([0, 1.5, 3.5, 5.5, 6.5]))
 
 
 @pytest.mark.parametrize("name", ["sara_named", "sam2videox_salient", "repa"])

@@ -26,6 +26,16 @@ def test_the_block_follows_the_depth(relation, blocks, block):
     assert AlignConfig(relation=relation, distance=distance).choose_block(blocks) == block
 
 
+@pytest.mark.parametrize(("paper", "blocks", "block"), [("sara", 40, 18), ("sam2videox", 42, 25)])
+def test_every_row_of_a_papers_tables_is_behind_that_papers_block(paper, blocks, block):
+    """SARA hooks layer 18 of 40, SAM2VideoX block 25 of 42, in its rows without a flow too."""
+    rows = {name for name in ARMS if name.startswith(paper)}
+    if paper == "sam2videox":
+        rows |= {"mask_supervision"}
+    assert len(rows) > 6
+    assert {name for name in rows if ARMS[name].choose_block(blocks) != block} == set()
+
+
 def test_a_block_outside_the_model_is_refused():
     assert AlignConfig(block=6).choose_block(6) == 6
     with pytest.raises(ConfigError, match="align.block: got 7, needs 1 to 6"):

@@ -6,7 +6,7 @@ import torch
 from sama_core.errors import ConditioningError
 from sama_core.geometry import WAN_21
 from sama_core.training.alignment import Projector
-from sama_core.training.alignment.projector import match_frames
+from sama_core.training.alignment.projector import frame_times, match_frames
 
 SMALL = {"widths": (16, 8, 8)}
 
@@ -44,6 +44,15 @@ def test_other_frames_than_the_teachers_are_resampled():
     student = torch.arange(3.0).view(1, 3, 1, 1, 1)
     assert match_frames(student, 6).flatten().tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2]
     assert match_frames(student, 3) is student
+
+
+def test_features_stand_at_the_middle_of_what_they_see():
+    """Of 9 frames: each, those of Wan's latents, V-JEPA 2's pairs, and 4 slices of even length."""
+    assert frame_times(9, 9).tolist() == list(range(9))
+    assert frame_times(3, 9).tolist() == [0, 2.5, 6.5]
+    assert frame_times(5, 9).tolist() == [0, 1.5, 3.5, 5.5, 7.5]
+    assert frame_times(4, 9).tolist() == [0.625, 2.875, 5.125, 7.375]
+    assert frame_times(1, 1).tolist() == [0]
 
 
 def test_tokens_of_another_clip_are_refused():

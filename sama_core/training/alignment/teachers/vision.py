@@ -2,7 +2,10 @@
 
 Each is a frozen model of `transformers`; its class says what it does with sizes and frame counts
 that the model was not made for. Unverified throughout: SARA and SAM2VideoX do not say how clips of
-81 frames at 480 × 848 reach models made for squares and even counts.
+81 frames at 480 × 848 reach models made for squares and even counts. Deviation: clips are resized
+whole and bicubic; the models' own processors resize bilinearly, and those of V-JEPA 2 and VideoMAE
+keep the sides' ratio and cut out the middle. Colours are normalised as their published weights want
+it, but for DINOv3's of satellite pictures, which have values of their own.
 """
 
 from typing import Any
