@@ -16,10 +16,9 @@ from benchmarks.shapes.alignment_arms import CLIPS, EXPERIMENTS, LEARNED, REPLAY
 from benchmarks.shapes.alignment_scores import (
     EVALUATIONS,
     SAMPLING,
-    measure_agreement,
     measure_learned,
-    measure_tracker,
 )
+from benchmarks.shapes.flow_agreement import measure_agreement, measure_tracker
 from sama_core.shapes.config import ShapesConfig
 from sama_core.shapes.learned_saliency import load_saliency, train_saliency
 from sama_core.shapes.tracker import load_tracker, train_tracker

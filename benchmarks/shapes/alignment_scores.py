@@ -9,21 +9,19 @@ Clips are the same for all arms of a seed, and so is the noise that a clip is sa
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from benchmarks.shapes.alignment_arms import CELL, EVALUATION_SEED
+from benchmarks.shapes.alignment_arms import EVALUATION_SEED
 from sama_core import embedded
 from sama_core.encoders.umt5 import Tokens, Umt5Encoder
 from sama_core.shapes.gate import CoreEditor, Settings
 from sama_core.shapes.gate.clip_scores import from_bytes, to_bytes
 from sama_core.shapes.gate.core_editor import clip_seed
 from sama_core.shapes.gate.evaluate import held_out_clips
-from sama_core.shapes.gate.hidden_frames import compare_flows, score_hidden
+from sama_core.shapes.gate.hidden_frames import score_hidden
 from sama_core.shapes.gate.mistakes import judge_edits
 from sama_core.shapes.learned_saliency import (
     InstructionEncoder,
@@ -31,8 +29,6 @@ from sama_core.shapes.learned_saliency import (
     draw_named,
     measure_saliency,
 )
-from sama_core.shapes.scene_features import scene_features
-from sama_core.shapes.tracker import Tracker, draw_subjects, measure_overlap
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.world import (
     TAUGHT,
@@ -44,12 +40,7 @@ from sama_core.shapes.world import (
     render,
     sample_scenes,
 )
-from sama_core.shapes.world.render import coverage
 from sama_core.text import MAX_TOKENS
-from sama_core.training.alignment import fuse, local_gram_flow
-from sama_core.training.alignment.projector import match_frames
-from sama_core.training.objective import TrainBatch
-from sama_core.training.objectives.noising import stream
 from sama_core.training.pretext.operators import CUBE_TAG, MASK_RATIO, blacken
 
 Columns = dict[str, list]
@@ -193,92 +184,6 @@ def measure_learned(model: LearnedSaliency, seed: int) -> dict[str, float]:
     sampler = EditSampler(EVALUATION_SEED + seed, "test", ["add"], frames=1)
     frames, texts, masks = draw_named(sampler, 0, SALIENCY_IMAGES)
     return measure_saliency(model(frames, *InstructionEncoder()(texts))[1], masks)
-
-
-TRACKED_CLIPS = 48
-"""Clips that a tracker is measured on."""
-
-
-@torch.no_grad()
-def measure_tracker(tracker: Tracker, movement: Movement, frames: int = 17) -> dict[str, float]:
-    """How good a teacher is, on held-out clips of this movement.
-
-    "overlap": of its last mask with the true one. "forward", "backward" and "fused": the share of
-    moving object cells where its flow points right, see `compare_flows`.
-    """
-    size = 64
-    scenes, clips, masks = draw_subjects(
-        TRACKED_CLIPS, frames, size, EVALUATION_SEED, 0, "test", movement
-    )
-    both = tracker.track_both_ways(clips, masks[:, 0], masks[:, -1])
-    flows = {name: local_gram_flow(features) for name, features in both.items()}
-    flows["fused"] = fuse(flows["forward"], flows["backward"])
-    exact = local_gram_flow(scene_features(scenes, frames, size, size, CELL)[0])
-    objects = _object_cells(scenes, (frames, size, size))
-    last = tracker(clips, masks[:, 0])[1][:, -1]
-    truth = functional.avg_pool2d(masks[:, -1], CELL)
-    return {
-        "overlap": measure_overlap(last, truth),
-        **{name: _share_right(flow, exact, objects)[0] for name, flow in flows.items()},
-    }
-
-
-def _share_right(flow: Tensor, exact: Tensor, objects: Tensor) -> tuple[float, float]:
-    """The share of `compare_flows` over all clips' cells together, and the number of cells."""
-    share, cells = compare_flows(flow, exact, objects)
-    counted = float(cells.sum())
-    return float((share.nan_to_num() * cells).sum()) / counted, counted
-
-
-AGREEMENT_CLIPS = 32
-"""Clips on which a student's flow is compared with the exact one."""
-
-
-def measure_agreement(run: ShapesRun, seed: int) -> dict[str, float] | None:
-    """How often the projected flow points where an object's points go, see `compare_flows`.
-
-    On held-out clips with the noise of training; the reference is the scene's exact flow, the same
-    for every arm. "share" of "cells", the object cells that move by a cell of CELL pixels or more.
-    None for an arm without a flow. With separate projectors the forward one counts.
-    """
-    aligner = run.trainee.aligner
-    if aligner is None or aligner.config.relation != "flow":
-        return None
-    config, encoder = run.config, run.data.encoder
-    area = (config.frames, config.height, config.width)
-    scenes, hidden = draw_hidden(EVALUATION_SEED + seed, 0, AGREEMENT_CLIPS, config.movement)
-    truth = render(scenes, *area)
-    source = truth * ~hidden[..., None, None, None]
-    text = encoder.tokens.rows([CUBE_TAG] * len(scenes), config.text_length)
-    batch = TrainBatch(
-        encoder.latents(truth).float(), encoder.latents(source).float(), text, None, []
-    )
-    student = _project(run, batch)
-    flow_of = partial(local_gram_flow, window=aligner.config.window, border=aligner.config.border)
-    teacher = flow_of(scene_features(scenes, *area, CELL)[0])
-    flow = flow_of(match_frames(student, config.frames))
-    share, cells = _share_right(flow, teacher, _object_cells(scenes, area))
-    return {"share": share, "cells": cells}
-
-
-def _project(run: ShapesRun, batch: TrainBatch) -> Tensor:
-    """The first projector's output for a batch noised as in training."""
-    taken: list[Tensor] = []
-    hook = run.trainee.aligner.projectors[0].register_forward_hook(
-        lambda module, given, result: taken.append(result.detach())
-    )
-    generators = [stream("agreement", row) for row in range(len(batch.target_latents))]
-    objective = run.objective.alone
-    inputs = objective.prepare(batch.target_latents, None, generators)
-    objective.predict(run.trainee, inputs, batch.text, batch.source_latents)
-    hook.remove()
-    return taken[0]
-
-
-def _object_cells(scenes: Scenes, area: tuple[int, int, int]) -> Tensor:
-    """(B, F−1, h, w) bool: cells that an object fills by half or more."""
-    seen = coverage(scenes, *area).amax(1)[:, :-1]
-    return functional.avg_pool2d(seen, CELL) >= 0.5
 
 
 EVALUATIONS: dict[str, Callable[..., Columns]] = {"A": evaluate_edits, "B": restore_clips}
