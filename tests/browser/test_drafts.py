@@ -80,19 +80,6 @@ def clip(comfy_server):
     write_clip(comfy_server.base / "input" / "drafts.mp4", moving_shapes(5, 64, 64), Fraction(12))
 
 
-CUT = """() => {
-    window.Cut = { WebSocket }
-    window.WebSocket = class extends EventTarget {
-        constructor() {
-            super()
-            setTimeout(() => this.dispatchEvent(new Event("close")))
-        }
-    }
-    app.api.socket.close()
-}"""
-JOIN = "() => { window.WebSocket = window.Cut.WebSocket }"
-
-
 def click(canvas, number: int) -> None:
     """Click a draft, as a pointer does."""
     canvas.evaluate(
@@ -200,7 +187,7 @@ def test_a_run_that_ended_while_the_connection_was_lost(
     canvas.open_api(graph(instructions=RED, seeds=f"{first}-{first + 63}"))
     canvas.evaluate("() => { app.queuePrompt(0) }")
     canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
-    canvas.evaluate(CUT)
+    canvas.cut_connection()
     canvas.wait_until(
         f"() => ({SHEET})().message.startsWith('ComfyUI does not answer: ')", what="that it is away"
     )
@@ -211,7 +198,7 @@ def test_a_run_that_ended_while_the_connection_was_lost(
     )
     if forgotten:
         client._request("/history", b'{"clear": true}', {"Content-Type": "application/json"})
-    canvas.evaluate(JOIN)
+    canvas.join()
     word = "ComfyUI was started again" if forgotten else "Stopped"
     canvas.wait_until(f"() => ({SHEET})().message.startsWith('{word}: ')", what="how it ended")
     canvas.evaluate(SET, ["seeds", f"{first}-{first + 1}"])

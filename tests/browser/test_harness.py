@@ -51,6 +51,24 @@ def test_nodes_in_either_style(either_canvas, request):
     )
 
 
+SLOW_FRAMES = """() => {
+    const draw = window.requestAnimationFrame
+    window.requestAnimationFrame = then => draw(now => setTimeout(() => then(now), 700))
+}"""
+VIEW = "() => [app.canvas.ds.scale, ...app.canvas.ds.offset]"
+
+
+def test_the_view_has_glided_to_the_graph_also_where_few_frames_are_drawn(canvas):
+    canvas.open_api(GRAPH, "core")
+    before = canvas.evaluate(VIEW)
+    canvas.evaluate(SLOW_FRAMES)
+    canvas.fit()
+    after = canvas.evaluate(VIEW)
+    assert after != before
+    canvas.page.wait_for_timeout(2000)
+    assert canvas.evaluate(VIEW) == after
+
+
 def test_a_page_that_never_answers_costs_its_limit_alone(canvas, browser):
     """The wait ends with its name, Chromium is gone, and the next page is one of another."""
     first = browser.processes

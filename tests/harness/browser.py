@@ -45,6 +45,26 @@ DROP = """([name, kind, data]) => {
         clientX: frame.x + frame.width / 2, clientY: frame.y + frame.height / 2 })
     for (const kind of ["dragenter", "dragover", "drop"]) app.canvasEl.dispatchEvent(event(kind))
 }"""
+FIT = """async () => {
+    await app.extensionManager.command.execute("Comfy.Canvas.FitView")
+    const begun = performance.now()
+    const frame = () => new Promise(requestAnimationFrame)
+    while (await frame() < begun + GLIDE_MS) {}
+    for (let drawn = 0; drawn < 2; drawn += 1) await frame()
+}"""
+GLIDE_MS = 600
+"""The view glides for 350, at each frame that is drawn: a busy computer draws few of them."""
+CUT = """() => {
+    window.Cut = { WebSocket }
+    window.WebSocket = class extends EventTarget {
+        constructor() {
+            super()
+            setTimeout(() => this.dispatchEvent(new Event("close")))
+        }
+    }
+    app.api.socket.close()
+}"""
+JOIN = "() => { window.WebSocket = window.Cut.WebSocket }"
 MOVE_AND_UNDO = """async () => {
     const { changeTracker } = app.extensionManager.workflow.activeWorkflow
     const [node] = app.graph.nodes
@@ -160,9 +180,15 @@ class Canvas:
 
     def fit(self) -> None:
         """Show the whole graph."""
-        with self.browser.limit("the view to show the whole graph"):
-            self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-            self.page.wait_for_timeout(600)  # the view glides there
+        self.evaluate(FIT.replace("GLIDE_MS", str(GLIDE_MS)), what="the view of the whole graph")
+
+    def cut_connection(self) -> None:
+        """Lose the connection to ComfyUI, until `join` lets the page connect again."""
+        self.evaluate(CUT)
+
+    def join(self) -> None:
+        """Let the page connect again, after `cut_connection`."""
+        self.evaluate(JOIN)
 
     def screenshot(self, path: Path) -> Path:
         """Save what the page shows now as `path` (.png or .jpg)."""
