@@ -132,6 +132,12 @@ def test_a_remark_leaves_the_node_with_its_cause(canvas, comfy_server):
     after_run(canvas)
     assert "frame rate varies" in canvas.evaluate(SHOWN, 2)
 
+    canvas.cut_connection()
+    after_run(canvas)
+    canvas.join()
+    after_run(canvas)
+    assert "frame rate varies" in canvas.evaluate(SHOWN, 2)
+
     canvas.evaluate(SET, [2, "frames", 3])
     assert canvas.queue_and_wait()["status"]["status_str"] == "success"
     after_run(canvas)

@@ -121,3 +121,39 @@ for (const kind of ["KSampler", "SAMASourceVideo"]) {
 """,
     )
     assert told == [[], ["5"]]
+
+
+def test_a_remark_outlives_a_lost_connection_until_its_node_runs_again(tmp_path):
+    """A ComfyUI that was started again cannot end it; the run that wrote it goes on meanwhile."""
+    told = run_script(
+        tmp_path,
+        """
+let shown = [];
+Object.assign(api, { dispatchCustomEvent: (name, { text }) => shown.push(text) });
+await load("nodes/remarks.js");
+open(new Graph("one", makeNode(5, "SAMASourceVideo")));
+const progress = (prompt_id, state) =>
+    api.send("progress_state", { prompt_id, nodes: { 5: { state } } });
+const taken = async () => {
+    await new Promise((done) => setTimeout(done, 20));
+    return shown.splice(0);
+};
+told = [];
+progress("first", "running");
+api.send("sama.remarks", { node: "5", text: "the rate varies" });
+api.send("reconnecting");
+told.push(await taken());
+progress("first", "running");
+api.send("execution_success", {});
+told.push(await taken());
+progress("second", "pending");
+api.send("execution_success", {});
+told.push(await taken());
+progress("third", "running");
+told.push(await taken());
+api.send("execution_success", {});
+told.push(await taken());
+""",
+    )
+    held = ["the rate varies"]
+    assert told == [held, held, held, [" "], []]
