@@ -132,6 +132,30 @@ def test_a_refusal_stands_on_its_node_until_something_is_changed(either_canvas):
     canvas.wait_until("height => Math.abs(app.graph.getNodeById(1).size[1] - height) < 2", before)
 
 
+REMARK = """SAMA: SAMA-Shapes does not know: cowboy, hat, on, horse. It knows the shapes circle,
+square, triangle, star, cross, ring; its colours, backgrounds and styles are listed in its docs."""
+HIDDEN = """() => {
+    const [text] = document.querySelectorAll(".dom-widget .break-all")
+    const box = text?.closest(".overflow-y-auto")
+    return box ? box.scrollHeight - box.clientHeight : null
+}"""
+"""Pixels of a remark that have to be scrolled."""
+
+
+def test_a_refusal_leaves_the_remark_above_it_whole(canvas):
+    inputs = {"instruction": "put a cowboy hat on the horse", "fit": "stretch"}
+    canvas.open_api({"1": {"class_type": "SAMAEditWholeVideo", "inputs": inputs}})
+    canvas.evaluate("() => app.graph.getNodeById(1).setSize([310, 800])")
+    said = {"nodeId": "1", "text": REMARK.replace("\n", " ")}
+    canvas.evaluate("said => app.api.dispatchCustomEvent('progress_text', said)", said)
+    canvas.wait_until(f"() => ({HIDDEN})() === 0", what="a remark that is whole")
+    error = {"node_id": "1", "node_type": "SAMAEditWholeVideo", "exception_message": "no " * 40}
+    canvas.evaluate("error => app.api.dispatchCustomEvent('execution_error', error)", error)
+    canvas.wait_until(f"given => ({TEXT})(given)", [1, REFUSAL], "the refusal on the node")
+    canvas.evaluate("() => new Promise(done => setTimeout(done, 500))")  # room is shared out
+    assert canvas.evaluate(HIDDEN) == 0
+
+
 def test_a_failed_run_is_explained_on_its_node(either_canvas):
     """Two clips of different lengths: the error's advice, until the next run."""
     canvas = either_canvas

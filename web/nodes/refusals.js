@@ -11,7 +11,7 @@ import { api } from "../../../scripts/api.js";
 import { sayInApp } from "../shared/app_messages.js";
 import { findNode, isOurs, kindOf } from "../shared/our_nodes.js";
 import { addBox, removeWidget } from "../shared/node_box.js";
-import { REFUSAL, keepSize, restoreSize } from "../shared/room.js";
+import { REFUSAL, TEXT, keepSize, restoreSize, widgetOf } from "../shared/room.js";
 
 const LOOK_MS = 150; // between two looks at what the frontend was answered
 const WAIT_MS = 30_000; // an answer that takes longer is not waited for
@@ -79,14 +79,25 @@ function refuse(id, kind, message, ofRun = false) {
     clear(node);
     const text = String(message ?? "").trim();
     keepSize(node);
+    const giveBack = keepText(node);
     const { element, widget } = addBox(node, REFUSAL, heightOf(text, node.size[0]));
     element.classList.add("sama-refusal");
     element.setAttribute("role", "alert");
     element.textContent = text;
     const takeBack = sayInApp(node, "error", text);
-    refused.set(node, { widget, held: held(node), ofRun, takeBack });
+    refused.set(node, { widget, held: held(node), ofRun, takeBack, giveBack });
     node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
     node.graph?.setDirtyCanvas?.(true, true);
+}
+
+/** A classic node shares its room out anew: the lines of a remark above the refusal stay whole. */
+function keepText(node) {
+    const remark = globalThis.LiteGraph?.vueNodesMode ? null : widgetOf(node, TEXT);
+    if (!remark?.computedHeight) return null;
+    const needed = heightOf(String(remark.value ?? "").trim(), node.size[0]);
+    const minHeight = Math.min(remark.computedHeight, needed);
+    remark.computeLayoutSize = () => ({ minHeight, minWidth: 1 });
+    return () => delete remark.computeLayoutSize;
 }
 
 function heightOf(text, width) {
@@ -122,6 +133,7 @@ function clear(node) {
     if (!shown) return;
     refused.delete(node);
     shown.takeBack?.();
+    shown.giveBack?.();
     removeWidget(node, shown.widget);
     restoreSize(node);
 }
