@@ -60,6 +60,14 @@ NOTE = """() => {
         }),
     }
 }"""
+SCROLLED = """() => {
+    const { element } = app.graph.getNodeById(14).widgets.find(w => w.name === "sama_report")
+    return element.scrollHeight - element.clientHeight
+}"""
+"""Pixels of the report on an edited region that have to be scrolled."""
+SHEET_SHOWN = """() => LiteGraph.vueNodesMode
+    ? document.querySelector("[data-node-id='6'] img")?.naturalWidth
+    : app.graph.getNodeById(6).imgs?.[0]?.naturalWidth"""
 THEME = "name => app.extensionManager.setting.set('Comfy.ColorPalette', name)"
 
 
@@ -103,6 +111,16 @@ def test_results_stay_in_their_groups(laptop, name):
         f"before => ({BOXES})().nodes['9 Save Video'][3] > before",
         before["nodes"]["9 Save Video"][3] + 100,
     )
+    assert settled_overlaps(laptop) == []
+    if name == "region_edit":
+        assert laptop.evaluate(SCROLLED) <= 1
+
+
+def test_a_sheet_of_single_frames_stays_in_its_group(laptop):
+    opened(laptop, "anchor_preview")
+    laptop.evaluate(STEPS, 1)
+    assert laptop.queue_and_wait(timeout=300)["status"]["status_str"] == "success"
+    laptop.wait_until(SHEET_SHOWN, what="the sheet in the node")
     assert settled_overlaps(laptop) == []
 
 

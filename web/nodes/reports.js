@@ -16,8 +16,8 @@ import { fillReport } from "../shared/report_text.js";
 
 const PROPERTY = "sama_report";
 const HEIGHT = 120; // of a report's box in a new node, in pixels
-/** The least height of a box, where it is not HEIGHT. */
-const LEAST = { SAMASegmentStore: 56, SAMALoadLora: 56, SAMAClipFolder: 56, SAMAScores: 48 };
+/** The least height of a box, where it is not HEIGHT; that of scores shows all three of them. */
+const LEAST = { SAMASegmentStore: 56, SAMALoadLora: 56, SAMAClipFolder: 56, SAMAScores: 232 };
 const WIDTH = 340; // of a new node
 const MOST = 20_000; // characters that are kept
 const HINT = "The report appears here when the node has run.";

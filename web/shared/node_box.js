@@ -20,6 +20,13 @@ SHEET.replaceSync(`
     border-top: 1px solid var(--border-color, #4e4e4e); padding: 2px 8px 2px 0;
     vertical-align: top; overflow-wrap: normal; font-variant-numeric: tabular-nums;
 }
+@container (max-width: 400px) {
+    .sama-box tr:has(.sama-words) {
+        display: block; border-top: 1px solid var(--border-color, #4e4e4e);
+    }
+    .sama-box tr:has(.sama-words) td { display: inline-block; border: 0; padding-bottom: 0; }
+    .sama-box tr td.sama-words { display: block; padding: 0 0 2px; }
+}
 @container (max-width: 250px) {
     .sama-box td { display: block; border: 0; overflow-wrap: anywhere; }
     .sama-box tr { display: block; border-top: 1px solid var(--border-color, #4e4e4e); }

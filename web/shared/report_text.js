@@ -1,6 +1,8 @@
 /** A report as HTML: tables stay tables, and nothing in it is read as markup. */
 
 const CELLS = / {2,}/;
+/** More letters than this in a cell are a sentence: in a narrow box it has lines of its own. */
+const MOST_OF_A_VALUE = 32;
 const KEY = /^([A-Z][^:.]{1,24}): (.+)$/;
 
 /** Fills `box` with a report. */
@@ -36,7 +38,11 @@ function table(rows) {
     const made = document.createElement("table");
     for (const cells of rows) {
         const row = made.insertRow();
-        for (const text of cells) row.insertCell().textContent = text;
+        for (const text of cells) {
+            const cell = row.insertCell();
+            cell.textContent = text;
+            if (text.length > MOST_OF_A_VALUE) cell.className = "sama-words";
+        }
         row.cells[0].className = "sama-key";
     }
     return made;
