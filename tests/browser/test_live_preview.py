@@ -49,10 +49,15 @@ def open_edit(canvas, server, **settings) -> int:
     return edit
 
 
+def own_seed(canvas) -> int:
+    """Another one in each style of node: what is sampled in one is given again in the other."""
+    return 23 if canvas.evaluate("() => LiteGraph.vueNodesMode") else 24
+
+
 def test_it_is_a_film_with_the_time_left_and_leaves_nothing(either_canvas, comfy_server):
     """Three latent frames follow each other in core's own preview; the node keeps its size."""
     canvas = either_canvas
-    edit = open_edit(canvas, comfy_server, steps=8, seed=21)
+    edit = open_edit(canvas, comfy_server, steps=8, seed=own_seed(canvas))
     canvas.set_previews("auto")
     canvas.evaluate("() => { app.queuePrompt(0) }")
     canvas.wait_until("() => window.films.length > 0", what="a film")
@@ -86,8 +91,7 @@ def test_the_sheet_of_single_frames_takes_the_place_of_the_preview(either_canvas
     graph = json.loads((REPO_ROOT / "workflows/api/anchor_preview.json").read_text())
     (node,) = (key for key, node in graph.items() if node["class_type"] == "SAMAAnchorPreview")
     canvas = either_canvas
-    seed = 23 if canvas.evaluate("() => LiteGraph.vueNodesMode") else 24  # nothing may be kept
-    graph[node]["inputs"] |= {"anchors": 2, "seed": seed}
+    graph[node]["inputs"] |= {"anchors": 2, "seed": own_seed(canvas)}
     canvas.open_api(graph)
     canvas.fit()
     canvas.evaluate(WATCH, int(node))
