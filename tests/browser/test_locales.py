@@ -20,6 +20,17 @@ PLACE_OF_STEPS = """() => {
             frame.y + (node.pos[1] + top + 10 + offset[1]) * scale]
 }"""
 TITLES = "() => app.graph.nodes.map(node => node.title)"
+OURS = {
+    "1": {"class_type": "SAMACompare", "inputs": {}},
+    "2": {"class_type": "SAMADrafts", "inputs": {}},
+    "3": {"class_type": "SAMAPlan", "inputs": {"model_name": embedded.DIT.name}},
+}
+WORDS = """() => ["comparison", "sheet", "sama_report"].map((name, at) => app.graph
+    .getNodeById(at + 1).widgets.find(widget => widget.name === name).element.textContent)"""
+CHOICES = """() => app.graph.getNodeById(3).onExecuted({
+    sama_report: ["SAMA plan"],
+    sama_choices: ["Full", "Middle", "Draft"].map(name => ({ name, says: "…", time: "…" })),
+})"""
 LABELS = """() => app.graph.nodes.find(node => node.type === "SAMAEdit").inputs.map(
     input => input.label ?? input.localized_name)"""
 
@@ -53,4 +64,18 @@ def test_title_labels_and_tooltip_are_chinese(chinese):
             page.mouse.move(left - 5, top)
             page.mouse.move(left, top)
         page.get_by_text(STEPS).first.wait_for(state="visible")
+    assert canvas.errors == []
+
+
+def test_buttons_and_sentences_in_our_nodes_are_chinese(chinese):
+    canvas, _ = chinese
+    canvas.open_api(OURS)
+    comparison, sheet, report = canvas.evaluate(WORDS)
+    assert comparison.startswith("滑动并排差异切换源视频编辑结果")
+    assert "运行工作流以进行对比。" in comparison and "无声音" in comparison
+    assert sheet == "节点运行时，草稿会显示在这里。点击一个即可使用其种子和指令。"
+    assert report == "节点运行后，报告会显示在这里。"
+    canvas.evaluate(CHOICES)
+    for words in ("使用完整方案", "使用中间方案", "使用草稿", "复制"):
+        assert words in canvas.evaluate(WORDS)[2]
     assert canvas.errors == []

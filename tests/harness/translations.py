@@ -9,11 +9,13 @@ translation and what is left over.
     titles      node titles
     names       inputs and outputs by id, or by "NodeId.inputs.id" where one node means another one
     categories  the parts of the nodes' categories that ComfyUI does not translate itself
+    canvas      texts of `web`'s scripts that are given to `translate` or `translatable`
     texts       descriptions and tooltips; the English text is the key, so that a translation ends
                 with its original
 """
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -24,6 +26,8 @@ from .imports import REPO_ROOT
 
 LOCALES = REPO_ROOT / "locales"
 TEXTS, NODES, MAIN = "texts.json", "nodeDefs.json", "main.json"
+_JOINED = re.compile(r'"\s*\+\s*"')
+_TRANSLATED = re.compile(r'\btransl(?:ate|atable)\(\s*"([^"]+)"')
 KNOWN_CATEGORIES = ("video", "latent")
 """Parts of our categories that ComfyUI's own translations have."""
 
@@ -61,6 +65,15 @@ class Translator:
         return sorted(f"{kind}: {key}" for kind, key in entries - self.used)
 
 
+def canvas_texts() -> list[str]:
+    """The texts of the page's scripts that are translated there, each once."""
+    found = set()
+    for path in (REPO_ROOT / "web").rglob("*.js"):
+        script = _JOINED.sub("", path.read_text(encoding="utf-8"))
+        found.update(_TRANSLATED.findall(script))
+    return sorted(found)
+
+
 def translate(schemas: Iterable[Any], to: Translator) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `nodeDefs.json` and `main.json` hold for these schemas."""
     nodes, parts = {}, dict[str, str]()
@@ -69,7 +82,8 @@ def translate(schemas: Iterable[Any], to: Translator) -> tuple[dict[str, Any], d
         for part in schema.category.split("/"):
             if part not in KNOWN_CATEGORIES:
                 parts[part] = to.find("categories", part)
-    return nodes, {"nodeCategories": parts}
+    words = {text: to.find("canvas", text) for text in canvas_texts()}
+    return nodes, {"nodeCategories": parts, "samaCanvas": words}
 
 
 def _translate_node(schema: Any, to: Translator) -> dict[str, Any]:

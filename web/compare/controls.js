@@ -1,5 +1,6 @@
 /** The player's elements: a bar of modes, the stage, a slider, and a bar of buttons. */
 
+import { translate } from "../shared/words.js";
 import { heatGradient, HEAT_RANGE } from "./heat.js";
 import { MODES } from "./picture.js";
 import { SOUNDS, SPEEDS } from "./view.js";
@@ -40,16 +41,16 @@ export class Controls {
         this.player = player;
         this.canvas = element("canvas", { class: "sama-compare-canvas" });
         this.labels = {
-            source: element("span", { class: "sama-compare-label" }, "source"),
-            edit: element("span", { class: "sama-compare-label" }, "edit"),
+            source: element("span", { class: "sama-compare-label" }, translate("source")),
+            edit: element("span", { class: "sama-compare-label" }, translate("edit")),
         };
         this.message = element("p", { class: "sama-compare-message", role: "status" });
         this.legend = element(
             "div",
-            { class: "sama-compare-legend", "aria-label": "Scale of the difference" },
+            { class: "sama-compare-legend", "aria-label": translate("Scale of the difference") },
             "0",
             element("span", { style: `background: ${heatGradient()}` }),
-            `${HEAT_RANGE}+ of 255 levels`,
+            translate("%number%+ of 255 levels", { number: HEAT_RANGE }),
         );
         this.stage = element(
             "div",
@@ -57,9 +58,10 @@ export class Controls {
                 class: "sama-compare-stage",
                 tabindex: "0",
                 role: "group",
-                "aria-label":
+                "aria-label": translate(
                     "Comparison. Space plays, left and right arrow step, 1 to 4 choose the view, " +
-                    "F held shows the source, square brackets move the wipe, E opens it large.",
+                        "F held shows the source, square brackets move the wipe, E opens it large.",
+                ),
             },
             this.canvas,
             this.labels.source,
@@ -94,7 +96,7 @@ export class Controls {
         this.#name(
             this.playButton,
             film?.playing ? "pause" : "play",
-            film?.playing ? "Pause" : "Play",
+            film?.playing ? translate("Pause") : translate("Play"),
         );
         this.loopButton.setAttribute("aria-pressed", String(view.loop));
         this.speed.value = String(view.speed);
@@ -117,9 +119,10 @@ export class Controls {
             return;
         }
         const { index, data } = film;
+        const at = { index, last: data.count - 1, time: film.timeOf(index).toFixed(3) };
         if (!this.scrubbing) this.slider.value = String(index);
-        this.slider.setAttribute("aria-valuetext", `frame ${index} of 0 to ${data.count - 1}`);
-        this.readout.textContent = `frame ${index} / ${data.count - 1} · ${film.timeOf(index).toFixed(3)} s`;
+        this.slider.setAttribute("aria-valuetext", translate("frame %index% of 0 to %last%", at));
+        this.readout.textContent = translate("frame %index% / %last% · %time% s", at);
     }
 
     /** A text in place of the picture; an empty one shows the picture. */
@@ -132,15 +135,17 @@ export class Controls {
     #modeBar() {
         this.modes = {};
         for (const [mode, title] of Object.entries(MODES))
-            this.modes[mode] = this.#button(title, `Show as: ${title}`, () =>
-                this.player.setMode(mode),
+            this.modes[mode] = this.#button(
+                translate(title),
+                translate("Show as: %view%", { view: translate(title) }),
+                () => this.player.setMode(mode),
             );
-        this.large = this.#button("large", "Full size (E); Escape closes", () =>
+        this.large = this.#button("large", translate("Full size (E); Escape closes"), () =>
             this.player.openLarge(),
         );
         return element(
             "div",
-            { class: "sama-compare-bar", role: "toolbar", "aria-label": "View" },
+            { class: "sama-compare-bar", role: "toolbar", "aria-label": translate("View") },
             ...Object.values(this.modes),
             element("span", { class: "sama-compare-space" }),
             this.large,
@@ -154,7 +159,7 @@ export class Controls {
             max: "0",
             value: "0",
             step: "1",
-            "aria-label": "Frame",
+            "aria-label": translate("Frame"),
         });
         this.#on(this.slider, "input", () => this.player.seek(Number(this.slider.value)));
         this.#on(this.slider, "pointerdown", () => (this.scrubbing = true));
@@ -165,23 +170,29 @@ export class Controls {
 
     #buttonBar() {
         const { player } = this;
-        const back = this.#button("back", "One frame back (left arrow)", () => player.step(-1));
-        const forth = this.#button("on", "One frame on (right arrow)", () => player.step(1));
-        this.playButton = this.#button("play", "Play", () => player.togglePlaying());
-        this.loopButton = this.#button("loop", "Loop (L)", () => player.toggleLoop());
+        const back = this.#button("back", translate("One frame back (left arrow)"), () =>
+            player.step(-1),
+        );
+        const forth = this.#button("on", translate("One frame on (right arrow)"), () =>
+            player.step(1),
+        );
+        this.playButton = this.#button("play", translate("Play"), () => player.togglePlaying());
+        this.loopButton = this.#button("loop", translate("Loop (L)"), () => player.toggleLoop());
         this.speed = this.#select(
-            "Speed",
+            translate("Speed"),
             SPEEDS.map((speed) => [String(speed), `${speed}×`]),
             (value) => player.setSpeed(Number(value)),
         );
-        this.sound = this.#select("Sound", Object.entries(SOUNDS), (value) =>
-            player.setSound(value),
+        this.sound = this.#select(
+            translate("Sound"),
+            Object.entries(SOUNDS).map(([side, text]) => [side, translate(text)]),
+            (value) => player.setSound(value),
         );
         this.needFilm = [this.large, ...Object.values(this.modes), this.sound];
         this.needFrames = [this.slider, back, forth, this.playButton, this.loopButton, this.speed];
         return element(
             "div",
-            { class: "sama-compare-bar", role: "toolbar", "aria-label": "Playing" },
+            { class: "sama-compare-bar", role: "toolbar", "aria-label": translate("Playing") },
             back,
             this.playButton,
             forth,

@@ -1,13 +1,14 @@
 /** Drawing a picture of the film into a canvas, in one of the player's modes. */
 
+import { translatable } from "../shared/words.js";
 import { HeatMap } from "./heat.js";
 
 /** The player's modes, in the order of their buttons and keys 1 to 4. */
 export const MODES = {
-    wipe: "Wipe",
-    side: "Side by side",
-    difference: "Difference",
-    flip: "Flip",
+    wipe: translatable("Wipe"),
+    side: translatable("Side by side"),
+    difference: translatable("Difference"),
+    flip: translatable("Flip"),
 };
 /** Pixels between the frames of a side-by-side view. */
 const GAP = 4;

@@ -3,6 +3,7 @@
  * everything that is done to it. It works from `attach` on; `release` gives all of it back.
  */
 
+import { translatable, translate } from "../shared/words.js";
 import { Controls } from "./controls.js";
 import { Film } from "./film.js";
 import { listenToKeys } from "./keys.js";
@@ -11,9 +12,10 @@ import { Picture } from "./picture.js";
 import { FilmSound } from "./sound.js";
 import { SOUNDS, filmFrom, viewFrom } from "./view.js";
 
-const EMPTY = "Run the graph to compare.";
-const MISSING =
-    "The comparison is gone: ComfyUI keeps it until it is closed. Run the graph again to see it.";
+const EMPTY = translatable("Run the graph to compare.");
+const MISSING = translatable(
+    "The comparison is gone: ComfyUI keeps it until it is closed. Run the graph again to see it.",
+);
 
 /** All players that are attached and not released. */
 export const players = new Set();
@@ -36,7 +38,7 @@ export class Player {
         this.large = new LargeView(this.element);
         listenToKeys(this.element, this);
         this.#listenToPointer();
-        this.controls.say(EMPTY);
+        this.controls.say(translate(EMPTY));
         this.controls.update();
     }
 
@@ -71,7 +73,7 @@ export class Player {
             return;
         }
         this.#dropFilm();
-        this.controls.say(data ? "" : EMPTY);
+        this.controls.say(data ? "" : translate(EMPTY));
         if (data) {
             this.film = new Film(data, this.urlOf, {
                 onFrame: () => this.#onFrame(),
@@ -173,7 +175,7 @@ export class Player {
 
     #onMissing() {
         this.#dropFilm();
-        this.controls.say(MISSING);
+        this.controls.say(translate(MISSING));
         this.controls.update();
     }
 

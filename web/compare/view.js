@@ -1,11 +1,12 @@
 /** How the player shows a film; what is kept in the workflow. */
 
+import { translatable } from "../shared/words.js";
 import { MODES } from "./picture.js";
 
 export const SOUNDS = {
-    none: "No sound",
-    edit: "Sound of the edit",
-    source: "Sound of the source",
+    none: translatable("No sound"),
+    edit: translatable("Sound of the edit"),
+    source: translatable("Sound of the source"),
 };
 export const SPEEDS = [0.1, 0.25, 0.5, 1, 2];
 

@@ -20,13 +20,31 @@
  */
 
 import { isOfTheApplication } from "../shared/keys.js";
+import { translatable, translate } from "../shared/words.js";
 
 /** Pictures up to this many pixels wide are shown as they are, pixel for pixel. */
 const SMALL = 96;
-const EMPTY = "Drafts appear here when the node runs. Click one to use its seed and instruction.";
-const GONE =
-    "Pictures of drafts are temporary, and ComfyUI has removed these. Run the node to draw them again; " +
-    "the pick is kept.";
+const EMPTY = translatable(
+    "Drafts appear here when the node runs. Click one to use its seed and instruction.",
+);
+const GONE = translatable(
+    "Pictures of drafts are temporary, and ComfyUI has removed these. Run the node to draw them " +
+        "again; the pick is kept.",
+);
+/** What is said of a sheet that is not finished, by the stage in which it ended. */
+const ENDED = {
+    stopped: translatable(
+        "Stopped: %drawn% of %all% drafts are drawn. Another run draws only the others.",
+    ),
+    failed: translatable(
+        "The run failed: %drawn% of %all% drafts are drawn. Another run draws only the others.",
+    ),
+    away: translatable("ComfyUI does not answer: %drawn% of %all% drafts are drawn."),
+    lost: translatable(
+        "ComfyUI was started again: %drawn% of %all% drafts are drawn. Another run draws all of " +
+            "them.",
+    ),
+};
 
 export class Sheet {
     /**
@@ -43,7 +61,7 @@ export class Sheet {
         this.choice = make("p", "sama-drafts-choice");
         this.bands = make("div", "sama-drafts-bands");
         this.notes = make("p", "sama-drafts-notes");
-        this.message = make("p", "sama-drafts-message", EMPTY);
+        this.message = make("p", "sama-drafts-message", translate(EMPTY));
         this.message.setAttribute("role", "status");
         this.element = make("div", "sama-drafts");
         this.element.append(this.choice, this.message, this.bands, this.costs, this.notes);
@@ -62,7 +80,7 @@ export class Sheet {
         this.bands.replaceChildren();
         const bands = new Map();
         for (const draft of state.drafts) {
-            const title = `${draft.instruction} · frame ${draft.frame}`;
+            const title = translate("%instruction% · frame %frame%", draft);
             if (!bands.has(title)) bands.set(title, this.#band(title, draft.frame));
             const cell = this.#cell(draft);
             bands.get(title).append(cell.button);
@@ -117,7 +135,7 @@ export class Sheet {
         const band = make("div", "sama-drafts-band");
         const source = make("figure", "sama-drafts-cell");
         const picture = make("div", "sama-drafts-picture");
-        source.append(picture, make("span", "sama-drafts-label", "source"));
+        source.append(picture, make("span", "sama-drafts-label", translate("source")));
         const file = this.state.sources[frame];
         if (file) this.#fill(picture, file);
         band.append(source);
@@ -129,8 +147,8 @@ export class Sheet {
         const button = make("button", "sama-drafts-cell");
         const picture = make("div", "sama-drafts-picture", "…");
         button.type = "button";
-        button.title = `Use seed ${draft.seed}: ${draft.instruction}`;
-        button.append(picture, make("span", "sama-drafts-label", `seed ${draft.seed}`));
+        button.title = translate("Use seed %seed%: %instruction%", draft);
+        button.append(picture, make("span", "sama-drafts-label", translate("seed %seed%", draft)));
         button.addEventListener("click", () => this.onPick(draft.pick), {
             signal: this.released.signal,
         });
@@ -146,7 +164,7 @@ export class Sheet {
             this.bands.style.setProperty("--sama-drafts-shape", shape);
         });
         image.addEventListener("error", () => {
-            picture.replaceChildren("gone");
+            picture.replaceChildren(translate("gone"));
             this.gone = true;
             this.#tell();
         });
@@ -160,31 +178,32 @@ export class Sheet {
         this.#say(this.choice, state ? this.#choiceText() : "");
         this.#say(this.costs, (state?.costs ?? []).join("\n"));
         this.#say(this.notes, (state?.notes ?? []).join("\n"));
-        this.#say(this.message, state ? this.#messageText() : EMPTY);
+        this.#say(this.message, state ? this.#messageText() : translate(EMPTY));
     }
 
     #choiceText() {
         const chosen = this.found
             ? this.state.drafts.find((draft) => squeeze(draft.pick) === this.pick)
             : this.state.drafts[0];
-        const named = `seed ${chosen.seed}, “${chosen.instruction}”`;
-        if (this.found) return `Picked: ${named}`;
-        const why = this.pick ? "The pick is not on this sheet" : "Nothing is picked";
-        return `${why}: the first draft counts, ${named}.`;
+        if (this.found) return translate("Picked: seed %seed%, “%instruction%”", chosen);
+        return this.pick
+            ? translate(
+                  "The pick is not on this sheet: the first draft counts, seed %seed%, " +
+                      "“%instruction%”.",
+                  chosen,
+              )
+            : translate(
+                  "Nothing is picked: the first draft counts, seed %seed%, “%instruction%”.",
+                  chosen,
+              );
     }
 
     #messageText() {
-        if (this.gone) return GONE;
+        if (this.gone) return translate(GONE);
         const drawn = this.state.drafts.filter((draft) => draft.image).length;
         const all = this.state.drafts.length;
-        const count = `${drawn} of ${all} drafts are drawn`;
-        const ended = {
-            stopped: `Stopped: ${count}. Another run draws only the others.`,
-            failed: `The run failed: ${count}. Another run draws only the others.`,
-            away: `ComfyUI does not answer: ${count}.`,
-            lost: `ComfyUI was started again: ${count}. Another run draws all of them.`,
-        }[this.state.stage];
-        return drawn < all ? (ended ?? "") : "";
+        const ended = ENDED[this.state.stage];
+        return drawn < all && ended ? translate(ended, { drawn, all }) : "";
     }
 
     #say(element, text) {

@@ -13,6 +13,7 @@ import { noticeChange } from "../shared/changes.js";
 import { addBox } from "../shared/node_box.js";
 import { keepPlace } from "../shared/place.js";
 import { fillReport } from "../shared/report_text.js";
+import { translatable, translate } from "../shared/words.js";
 
 const PROPERTY = "sama_report";
 const HEIGHT = 120; // of a report's box in a new node, in pixels
@@ -20,7 +21,7 @@ const HEIGHT = 120; // of a report's box in a new node, in pixels
 const LEAST = { SAMASegmentStore: 56, SAMALoadLora: 56, SAMAClipFolder: 56, SAMAScores: 232 };
 const WIDTH = 340; // of a new node
 const MOST = 20_000; // characters that are kept
-const HINT = "The report appears here when the node has run.";
+const HINT = translatable("The report appears here when the node has run.");
 
 app.registerExtension({
     name: "SAMA.Reports",
@@ -30,7 +31,7 @@ app.registerExtension({
             const least = LEAST[nodeData.name] ?? HEIGHT;
             this.samaReport = addBox(this, PROPERTY, least).element;
             this.samaReport.setAttribute("role", "group");
-            this.samaReport.setAttribute("aria-label", "Report");
+            this.samaReport.setAttribute("aria-label", translate("Report"));
             keepPlace(this, PROPERTY, this.samaReport);
             const height = this.computeSize()[1] + HEIGHT - least;
             this.setSize([Math.max(this.size[0], WIDTH), height]);
@@ -68,6 +69,6 @@ function show(node) {
     }
     const hint = document.createElement("div");
     hint.className = "sama-hint";
-    hint.textContent = HINT;
+    hint.textContent = translate(HINT);
     node.samaReport.replaceChildren(hint);
 }

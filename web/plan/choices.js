@@ -2,10 +2,17 @@
 
 import { copySettings, findEdits, nameOf } from "./copy_settings.js";
 import { addStyle } from "../shared/style.js";
+import { translatable, translate } from "../shared/words.js";
 
 /** Under this name the choices come from the node, and are saved with it. */
 export const CHOICES = "sama_choices";
 
+/** The button of each choice, by its name in `sama_core/plan/minutes_text.py`. */
+const USES = {
+    Full: translatable("Use full"),
+    Middle: translatable("Use middle"),
+    Draft: translatable("Use draft"),
+};
 const EDGE = 8; // pixels below what is said, when the box is scrolled to it
 
 /**
@@ -29,8 +36,8 @@ export function showChoices(node, choices) {
 }
 
 function row(node, choice, said) {
-    const use = button(`Use ${String(choice.name).toLowerCase()}`, () => copy(node, choice, said));
-    use.title = "Copy these settings to the edit node";
+    const use = button(translate(USES[choice.name] ?? String(choice.name)), () => copy(node, choice, said));
+    use.title = translate("Copy these settings to the edit node");
     const words = document.createElement("div");
     const time = document.createElement("span");
     time.className = "sama-time";
@@ -46,10 +53,12 @@ function copy(node, choice, said) {
         const each = edits.map((edit) =>
             button(nameOf(edit), () => say(said, copySettings(edit, choice))),
         );
-        return fill(said, ["Which one gets the settings? ", ...each]);
+        return fill(said, [`${translate("Which one gets the settings?")} `, ...each]);
     }
     if (edits.length) return say(said, copySettings(edits[0], choice));
-    say(said, ["There is no SAMA Edit, SAMA Long Edit or SAMA Edit Whole Video to copy to."]);
+    say(said, [
+        translate("There is no SAMA Edit, SAMA Long Edit or SAMA Edit Whole Video to copy to."),
+    ]);
 }
 
 function say(said, lines) {

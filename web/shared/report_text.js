@@ -1,5 +1,7 @@
 /** A report as HTML: tables stay tables, and nothing in it is read as markup. */
 
+import { translate } from "./words.js";
+
 const CELLS = / {2,}/;
 /** More letters than this in a cell are a sentence: in a narrow box it has lines of its own. */
 const MOST_OF_A_VALUE = 32;
@@ -65,16 +67,16 @@ function copyButton(text) {
     const button = document.createElement("button");
     button.className = "sama-copy";
     button.type = "button";
-    button.textContent = "Copy";
+    button.textContent = translate("Copy");
     button.addEventListener("click", async (event) => {
         event.stopPropagation();
         try {
             await navigator.clipboard.writeText(text);
-            button.textContent = "Copied";
+            button.textContent = translate("Copied");
         } catch {
-            button.textContent = "Select the text and press Ctrl+C";
+            button.textContent = translate("Select the text and press Ctrl+C");
         }
-        setTimeout(() => (button.textContent = "Copy"), 1500);
+        setTimeout(() => (button.textContent = translate("Copy")), 1500);
     });
     return button;
 }
