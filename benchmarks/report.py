@@ -5,6 +5,7 @@ import io
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from datetime import date
@@ -62,8 +63,16 @@ def write_json(path: Path, report: dict) -> None:
 
     Raises RuntimeSetupError naming the path where that fails.
     """
-    text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-    _write_whole(path, text.encode("utf-8"))
+    text = json.dumps(report, indent=1, allow_nan=False)
+    _write_whole(path, (join_numbers(text) + "\n").encode("utf-8"))
+
+
+_NUMBERS = re.compile(r"\[\n\s*((?:[-+.\deE]+|null)(?:,\n\s*(?:[-+.\deE]+|null))*)\n\s*\]")
+
+
+def join_numbers(text: str) -> str:
+    """Indented JSON with each list of numbers on a line of its own; a string is never touched."""
+    return _NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -23,7 +23,7 @@ from .imports import REPO_ROOT
 from .server import ComfyServer, TestPlaces, running_server
 from .standing_in import small_graph, write_lora
 
-QUALITY = 88
+QUALITY = 75
 WIDTH = 800
 LONG, SHOWN = 17, 4
 """Of a clip with more frames than LONG, SHOWN are in the picture, else the middle one."""
@@ -80,7 +80,7 @@ def save(image: Image.Image, path: Path, small_print: bool) -> None:
         box = pen.textbbox((8, image.height - 30), SMALL_PRINT, font=font)
         pen.rectangle((0, box[1] - 6, box[2] + 8, image.height), fill="white")
         pen.text((8, image.height - 30), SMALL_PRINT, font=font, fill="black")
-    image.save(path, quality=QUALITY)
+    image.save(path, quality=QUALITY, optimize=True, progressive=True)
 
 
 def main() -> None:
