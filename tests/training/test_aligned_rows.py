@@ -237,10 +237,11 @@ def test_a_block_that_the_model_lacks_is_told_before_its_weights_are_read(
 
 def test_a_disk_without_room_for_features_is_told_first(folder, teachers, monkeypatch, capsys):
     """Made in training or ahead of it: 3 slices of 2x2 cells, 48 channels and a saliency, of 2
-    bytes each, for each row; what is kept already takes no room.
+    bytes each, for each clip; what is kept already takes no room, nor does a second instruction.
     """
     align = {"method": "sara_changed", "teacher": teachers["vjepa2"], "hidden": HIDDEN}
-    path = write_run(folder, [PAIR, OTHER], align, "out")
+    again = {**PAIR, "instruction": "say it in other words"}
+    path = write_run(folder, [PAIR, OTHER, again], align, "out")
     config = load_config(path)
     features = RowFeatures(config, config.align, read_mask)
     rows, _ = read_usable_rows(config, features)

@@ -241,12 +241,18 @@ class RowFeatures:
         size = (self.config.height, self.config.width)
         return size, frames, self.align.targets_key(), self.saliency_key
 
-    def _name(self, row: Row) -> tuple[object, ...]:
-        """All that one row's features depend on: its files, start, and prompt."""
+    def list_reads(self, row: Row) -> tuple[tuple[Path | None, ...], str]:
+        """The files and the text that a row's features are made from: rows with the same ones share
+        them.
+        """
         masked = row.mask if self.reads_masks else None
         needs_source = self.align.saliency == "changed" or (self.tracks and masked is None)
         files = (row.target, row.source if needs_source else None, masked)
-        text = row.text if self.align.saliency == "learned" else ""
+        return files, row.text if self.align.saliency == "learned" else ""
+
+    def _name(self, row: Row) -> tuple[object, ...]:
+        """All that one row's features depend on: what its files hold, start, and prompt."""
+        files, text = self.list_reads(row)
         start = 0
         return (*(self._digest(file) if file else "" for file in files), start, text)
 

@@ -171,7 +171,8 @@ def room_of_features(features: RowFeatures, rows: Iterable[Row]) -> Room:
     if not features.makes:
         return features.folder, 0
     total, config = 0, features.config
-    kinds = Counter(row.is_image for row in rows if features.applies_to(row))
+    aligned = {(features.list_reads(row), row.is_image) for row in rows if features.applies_to(row)}
+    kinds = Counter(is_image for _, is_image in aligned)
     for is_image, count in kinds.items():
         shape = ClipShape(1 if is_image else config.frames, config.height, config.width)
         one = BYTES_KEPT * sum(map(math.prod, features.forms(shape).values()))
