@@ -143,11 +143,11 @@ def _name(number: int) -> str:
 
 
 def _lock(file: IO[bytes], alone: bool) -> None:
-    """Lock a file until it is closed, `alone` or beside others. Raises OSError at once where that
-    cannot be.
+    """Lock a file until it is closed, `alone` or beside others. Raises OSError where that cannot
+    be, `alone` at once; beside others it waits until nobody has it alone, as for a look.
     """
     if fcntl is not None:
-        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
 
 
 @dataclass(frozen=True)

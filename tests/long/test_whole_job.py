@@ -1,6 +1,7 @@
 """The folder of one edit of a whole video, where two processes make the same edit at once."""
 
 import sys
+from threading import Timer
 
 import pytest
 import torch
@@ -50,6 +51,19 @@ def test_one_that_breaks_off_removes_nothing_of_another_one(job):
     with pytest.raises(RuntimeError), job.kept_on_failure(found_again=False):
         raise RuntimeError
     assert not job.folder.exists()
+
+
+def test_who_looks_does_not_keep_another_one_from_its_lock(job):
+    """A look takes the lock alone for a moment; an edit may begin just then."""
+    import fcntl
+
+    look = (job.folder / "in_use").open("ab")
+    fcntl.flock(look, fcntl.LOCK_EX)
+    timer = Timer(0.2, look.close)
+    timer.start()
+    with job.kept_on_failure(found_again=True):
+        timer.join()
+        assert job.is_in_use()
 
 
 def test_a_folder_without_the_file_is_in_nobodys_use(tmp_path):
