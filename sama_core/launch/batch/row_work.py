@@ -145,10 +145,12 @@ class RowWork:
         }
         try:
             result = self.outputs.write(row, job.key, files, facts)
-        except DiskFull as full:
+        except (DiskFull, OSError) as failed:
             # Frames are kept by nobody: their segments are, and give them again.
             kept = "" if self.as_frames else flight.place.keep_result(saved[0], self.places.edits)
-            raise DiskFull(f"{full}{kept}") from full
+            if isinstance(failed, DiskFull):
+                raise DiskFull(f"{failed}{kept}") from failed
+            raise LaunchError(f"{failed}.{kept}") from failed
         for name in uploaded_files(graph):
             # Who brought the clip removes it: another edit may need it there.
             flight.place.remove_files(None if name == held else name, saved)

@@ -194,7 +194,16 @@ def test_a_clip_stays_where_it_is_needed_and_goes_afterwards():
     assert set(map(len, there.values())) == {0}
 
 
-def test_a_finished_edit_for_which_there_is_no_room_is_kept(monkeypatch, places, tmp_path):
+@pytest.mark.parametrize(
+    ("failure", "told", "why"),
+    [
+        (DiskFull("output folder x: got a full disk."), Halt, "full disk."),
+        (PermissionError(13, "Permission denied", "x"), LaunchError, "denied: 'x'."),
+    ],
+)
+def test_a_finished_edit_that_cannot_be_written_is_kept(
+    monkeypatch, places, tmp_path, failure, told, why
+):
     """The folder of a server that was started for the batch goes with it."""
     saved = Output("r.mp4", "video", "output")
     (tmp_path / "output" / "video").mkdir(parents=True)
@@ -204,16 +213,16 @@ def test_a_finished_edit_for_which_there_is_no_room_is_kept(monkeypatch, places,
     monkeypatch.setattr(row_work, "saved_file", lambda *given: saved)
 
     def refuse(*given):
-        raise DiskFull("output folder x: got a full disk.")
+        raise failure
 
-    client = SimpleNamespace(fetch=lambda output: [b"edit"])
+    client = SimpleNamespace(fetch=lambda output: [b"edit"], is_reached=lambda: True)
     flight = SimpleNamespace(
         place=Place(client, folder=tmp_path), worker=SimpleNamespace(name="server 1"), tries=0
     )
     work = RowWork(places, SimpleNamespace(write=refuse), None, None, False, None)
     row = SimpleNamespace(name="a.mp4", target="a.mp4")
     kept = places.edits / "results" / "r.mp4"
-    with pytest.raises(Halt, match=f"full disk. The edit itself is done; .* lies in {kept}"):
+    with pytest.raises(told, match=f"{why} The edit itself is done; .* lies in {kept}"):
         work.make(flight, Job("0", [row]), "a.mp4", 0.0)
     assert kept.read_bytes() == b"edit"
 
