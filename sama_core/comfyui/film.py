@@ -95,7 +95,7 @@ def _previewer_of(callback: Callable, device, latent_format):
     """
     try:
         return inspect.getclosurevars(callback).nonlocals["previewer"]
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, ValueError):  # other packs' callbacks may have empty variables
         return latent_preview.get_previewer(device, latent_format)
 
 

@@ -45,6 +45,23 @@ def test_every_step_of_any_sampler_is_a_film(edit, browser, slow_steps, node):
         assert (picture.format, picture.size) == ("JPEG", (320, 320))
 
 
+def test_a_callback_with_a_variable_that_has_no_value_yet_is_no_obstacle(comfyui):
+    """Other packs' callbacks may have such: the sampling goes on with what ComfyUI gives."""
+    import comfy.latent_formats
+    import latent_preview
+
+    from sama_core.comfyui.film import _previewer_of
+
+    def theirs(later):
+        return lambda step, x0, x, total: later
+
+    callback = theirs(None)
+    del callback.__closure__[0].cell_contents
+    found = _previewer_of(callback, "cpu", comfy.latent_formats.Wan21())
+    given = latent_preview.get_previewer("cpu", comfy.latent_formats.Wan21())
+    assert type(found) is type(given)
+
+
 def test_films_of_fast_steps_are_half_a_second_apart(edit, browser, monkeypatch):
     from types import SimpleNamespace
 
