@@ -133,7 +133,8 @@ def count_losses(node_id: str | None, settings: Mapping[str, object]) -> int:
     lost = [video for video in videos if not video.is_there()]
     for video in lost:
         videos.discard(video)
-    _losses[asked] += bool(lost)
+    if lost:
+        _losses[asked] += 1
     return _losses[asked]
 
 

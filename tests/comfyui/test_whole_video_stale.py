@@ -273,3 +273,12 @@ def test_results_do_not_pile_up_in_the_temporary_folder(comfyui, small, clip, jo
     assert len(list(folder.iterdir())) == 2
     assert [video.is_there() for video in videos] == [False, True, True]
     videos[2].save_to(str(comfyui.base / "output" / "whole_pile_again.mp4"))
+
+
+def test_settings_that_lost_nothing_are_not_kept_in_mind(comfyui):
+    """Each seed is another setting: a ComfyUI that runs for months would hold all of them."""
+    from sama_core.comfyui.whole_result import _losses, count_losses
+
+    before = dict(_losses)
+    assert count_losses("1", {"seed": 123456789, "instruction": "not asked yet"}) == 0
+    assert dict(_losses) == before
