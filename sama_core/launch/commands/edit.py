@@ -89,6 +89,10 @@ def run_edit(
         result = write_new(target, client.fetch(output))
     except LaunchError as failed:
         raise LaunchError(f"{failed}{place.keep_result(output, places.edits)}") from failed
+    except KeyboardInterrupt:
+        if kept := place.keep_result(output, places.edits):
+            stages.say(f"\nStopped while the result was fetched.{kept}")
+        raise
     for name in uploaded_files(graph):
         place.remove_files(name, [output])
     return result

@@ -6,6 +6,7 @@ import re
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -23,8 +24,8 @@ from sama_core.launch.places import Places
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server import comfy_place
 from sama_core.launch.server import kept as kept_module
-from sama_core.launch.server.client import Client
-from sama_core.launch.server.comfy_place import own_place
+from sama_core.launch.server.client import Client, Output
+from sama_core.launch.server.comfy_place import Place, own_place
 from sama_core.launch.server.edit_graph import unique_name
 from sama_core.launch.setup.environment import Environment
 
@@ -469,6 +470,27 @@ def test_a_finished_edit_that_cannot_be_written_is_kept(
     (kept,) = (places.edits / "results").iterdir()
     assert "got a full disk" in error and error.endswith(f"for 14 days it lies in {kept}")
     assert facts(kept)[3] == 1 and not (tmp_path / "out.mp4").exists()
+
+
+def test_a_finished_edit_is_kept_where_its_fetching_is_stopped(
+    places, tmp_path, monkeypatch, capsys
+):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "server"
+    (folder / "output").mkdir(parents=True)
+    (folder / "output" / "edit.mp4").write_bytes(b"an edit")
+    monkeypatch.setattr(edit_module, "make_graph", lambda *arguments: {})
+    monkeypatch.setattr(edit_module, "run_graph", lambda *arguments: {})
+    monkeypatch.setattr(
+        edit_module, "saved_file", lambda *arguments: Output("edit.mp4", "", "output")
+    )
+    place = Place(SimpleNamespace(fetch=stop), None, folder)
+    with pytest.raises(KeyboardInterrupt):
+        edit_module.run_edit(place, tmp_path, tmp_path / "out.mp4", None, places, Stages())
+    (kept,) = (places.edits / "results").iterdir()
+    assert kept.read_bytes() == b"an edit" and str(kept) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
