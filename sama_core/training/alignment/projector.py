@@ -163,12 +163,13 @@ def frame_times(count: int, clip: int, lattice: Lattice = WAN_21) -> Tensor:
     clip of `clip` frames.
 
     Every frame; or as Wan's VAE takes them, (0), (1..4), (5..8) …; or as V-JEPA 2 does here, (0),
-    (1, 2) …; other counts are spread evenly.
+    (1, 2) …; other counts are VideoMAE's: pairs of frames drawn evenly from the first to the last.
     """
     for step in (1, lattice.temporal, 2):
         if clip == 1 + (count - 1) * step:
             return (step * torch.arange(float(count)) - (step - 1) / 2).clamp(min=0)
-    return spread_evenly(count, clip)
+    drawn = torch.linspace(0, clip - 1, 2 * count).round()
+    return drawn.view(count, 2).mean(1)
 
 
 def spread_evenly(count: int, clip: int) -> Tensor:

@@ -47,11 +47,12 @@ def test_other_frames_than_the_teachers_are_resampled():
 
 
 def test_features_stand_at_the_middle_of_what_they_see():
-    """Of 9 frames: each, those of Wan's latents, V-JEPA 2's pairs, and 4 slices of even length."""
+    """Of 9 frames: each, those of Wan's latents, V-JEPA 2's pairs, and VideoMAE's pairs of 8."""
     assert frame_times(9, 9).tolist() == list(range(9))
     assert frame_times(3, 9).tolist() == [0, 2.5, 6.5]
     assert frame_times(5, 9).tolist() == [0, 1.5, 3.5, 5.5, 7.5]
-    assert frame_times(4, 9).tolist() == [0.625, 2.875, 5.125, 7.375]
+    assert frame_times(4, 9).tolist() == [0.5, 2.5, 5.5, 7.5]  # of 0 1, 2 3, 5 6, 7 8
+    assert frame_times(8, 81).tolist() == [2.5, 13.5, 24, 34.5, 45.5, 56, 66.5, 77.5]
     assert frame_times(1, 1).tolist() == [0]
 
 
