@@ -296,7 +296,6 @@ def test_ctrl_c_stops_and_the_next_run_goes_on(run, clips, tmp_path, monkeypatch
     with StandIn() as server:
         server.hang_after = 1
         monkeypatch.setattr(Batch, "_end", press)
-        monkeypatch.setattr(scheduler, "JOIN_SECONDS", 0.2)
         code, _, error = run("clips", *RED, "--server", server.url)
         assert code == 1 and "Stopped. No incomplete file is left" in error
         assert server.cancelled == list(server.queued)
