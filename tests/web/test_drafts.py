@@ -40,11 +40,16 @@ const away = state.stage;
 const answers = {{ "/queue": {{ queue_running: {queue}, queue_pending: [] }} }};
 answers["/history/run"] = {history};
 api.fetchApi = async (route) => ({{ json: async () => answers[route] }});
-await ask();
-told = [away, state.stage, state.drafts.filter(({{ image }}) => image).length];
+const silent = api.fetchApi;
+api.fetchApi = async () => {{ throw new Error("not there yet") }};
+const unanswered = [await ask(), state.stage];
+api.fetchApi = silent;
+const answered = await ask();
+const drawn = state.drafts.filter(({{ image }}) => image).length;
+told = [away, unanswered, answered, state.stage, drawn];
 """,
     )
-    assert told == ["away", stage, drawn]
+    assert told == ["away", [False, "away"], True, stage, drawn]
 
 
 def test_a_message_brings_what_the_page_has_missed(tmp_path):

@@ -15,6 +15,7 @@ const PICK = "pick";
 const WIDGET = "sheet";
 const SMALLEST = [540, 940];
 const SMALLEST_HEIGHT = 320;
+const ASK_AGAIN_MS = 2000;
 
 /** @type {WeakMap<object, Sheet>} node → its sheet */
 const sheets = new WeakMap();
@@ -98,7 +99,7 @@ function end(stage) {
 
 /** What runs have done while the connection to ComfyUI was lost. */
 async function findOut() {
-    await ask();
+    if (!(await ask())) setTimeout(findOut, ASK_AGAIN_MS);
     for (const [, node] of draftNodes(rootGraph())) catchUp(node);
 }
 

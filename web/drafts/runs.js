@@ -64,10 +64,14 @@ export function endAll(stage) {
     for (const { state } of runs.values()) if (UNDER_WAY.includes(state.stage)) state.stage = stage;
 }
 
-/** Ask a server that is there again how the runs went on; where it gives no answer they stay away. */
+/**
+ * Ask a server that is there again how the runs went on; where it gives no answer they stay away.
+ * @returns {Promise<boolean>} whether it answered for all
+ */
 export async function ask() {
     const open = [...runs.values()].filter(({ state }) => UNDER_WAY.includes(state.stage));
-    await Promise.allSettled(open.map(askFor));
+    const answers = await Promise.allSettled(open.map(askFor));
+    return answers.every(({ status }) => status === "fulfilled");
 }
 
 async function askFor({ node, prompt, state }) {
