@@ -5,10 +5,20 @@
                               ▼
                            names, one for each clip
 
-Nothing is opened here. Needs nothing but Python, so that `run.py` can use it without torch.
+No clip is opened here; the folder of an edit says what it is (`describe_edit`). Needs nothing but
+Python, so that `run.py` can use it without torch.
 """
 
+from .edit_folder import ABOUT, describe_edit
 from .listing import ENDINGS, Listing, list_clips, natural_order
 from .result_names import name_results
 
-__all__ = ["ENDINGS", "Listing", "list_clips", "name_results", "natural_order"]
+__all__ = [
+    "ABOUT",
+    "ENDINGS",
+    "Listing",
+    "describe_edit",
+    "list_clips",
+    "name_results",
+    "natural_order",
+]

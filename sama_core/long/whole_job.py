@@ -24,6 +24,7 @@ from typing import IO
 
 from torch import Tensor
 
+from ..folders import ABOUT, describe_edit
 from ..weights.write import whole_file
 from .store import SegmentStore, name_code, size_in_words
 
@@ -48,7 +49,7 @@ class WholeJob:
 
     def begin(self, about: dict[str, str]) -> None:
         """Make the folder, and write what the edit is. Raises OSError."""
-        with whole_file(self.folder / "about.json") as file:
+        with whole_file(self.folder / ABOUT) as file:
             file.write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     @property
@@ -181,7 +182,7 @@ def _list(folder: Path) -> Iterator[LeftOver]:
                 size += state.st_size if file.is_file() else 0
                 used = max(used, state.st_mtime)
         if place.is_dir():
-            yield LeftOver(WholeJob(place), size, used or time.time(), _about(place))
+            yield LeftOver(WholeJob(place), size, used or time.time(), describe_edit(place))
 
 
 def show_or_clear_jobs(folder: Path, clear: bool, code: str) -> tuple[str, bool]:
@@ -209,11 +210,3 @@ def show_or_clear_jobs(folder: Path, clear: bool, code: str) -> tuple[str, bool]
 def _describe(left: LeftOver) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(left.used))
     return f"{left.about} ({size_in_words(left.size)}, {when})"
-
-
-def _about(place: Path) -> str:
-    try:
-        about = json.loads((place / "about.json").read_text(encoding="utf-8"))
-        return f"{about['clip']}: {about['instruction']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return place.name

@@ -8,13 +8,14 @@ ComfyUI knows the same edit by its key, goes on with what it finds, and removes 
 result is saved. What nobody asks for again is removed here.
 """
 
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from ...folders import describe_edit
 
 WHOLE, SEGMENTS, RESULTS = "sama_whole_videos", "sama_segments", "results"
 """Folders in ComfyUI's user folder."""
@@ -73,15 +74,6 @@ def _last_use(path: Path) -> float:
 
 def _describe(old: list[Path]) -> str:
     size = sum(state.st_size for path in old for state in _states(_files(path)))
-    names = [_about(path) for path in old if path.parent.name != SEGMENTS]
+    names = [describe_edit(path) for path in old if path.parent.name != SEGMENTS]
     names += [f"{len(old)} segments"] if not names else []
     return f"{', '.join(names)} ({size / 1e6:.0f} MB)"
-
-
-def _about(job: Path) -> str:
-    """Clip and instruction of an edit, or its key."""
-    try:
-        about = json.loads((job / "about.json").read_text(encoding="utf-8"))
-        return f"{about['clip']}: {about['instruction']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return job.name
