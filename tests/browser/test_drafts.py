@@ -1,5 +1,6 @@
 """SAMA Drafts on the canvas: drawn as they come, picked by a click, found again after a reload."""
 
+import time
 import uuid
 from fractions import Fraction
 
@@ -192,10 +193,8 @@ def test_a_run_that_ended_while_the_connection_was_lost(
         f"() => ({SHEET})().message.startsWith('ComfyUI does not answer: ')", what="that it is away"
     )
     canvas.evaluate("() => app.api.interrupt()")
-    canvas.wait_until(
-        "() => app.api.fetchApi('/queue').then(a => a.json()).then(q => !q.queue_running.length)",
-        what="the run to end",
-    )
+    while client._json("/queue")["queue_running"]:
+        time.sleep(0.05)
     if forgotten:
         client._request("/history", b'{"clear": true}', {"Content-Type": "application/json"})
     canvas.join()

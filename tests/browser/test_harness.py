@@ -40,6 +40,15 @@ def test_core_graph_on_the_canvas(canvas, comfy_server):
     assert canvas.errors == []
 
 
+def test_a_wait_for_a_promise_is_refused(canvas):
+    """Playwright takes any promise for true, at once."""
+    from playwright.sync_api import Error
+
+    with pytest.raises(Error, match="A promise is always true"):
+        canvas.wait_until("() => Promise.resolve(false)")
+    canvas.wait_until("given => given === 5", 5)
+
+
 @pytest.mark.parametrize("either_canvas", [True, False], indirect=True)
 def test_nodes_in_either_style(either_canvas, request):
     """Nodes 2.0 are elements of the page, classic ones are painted."""

@@ -35,6 +35,11 @@ NOISE = (
 )
 PAGE_READY_MS = 60_000
 NODE_COUNT = "count => app.graph.nodes.length === count"
+AT_ONCE = """argument => {
+    const answer = (CONDITION)(argument)
+    if (typeof answer?.then === "function") throw new Error("A promise is always true.")
+    return answer
+}"""
 DROP = """([name, kind, data]) => {
     const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0))
     const moved = new DataTransfer()
@@ -109,10 +114,11 @@ class Canvas:
     def wait_until(self, condition: str, argument: object = None, what: str = "") -> None:
         """Wait until a JavaScript function gives something true.
 
-        Raises AssertionError with `what`, or else with the condition, when that takes too long.
+        Raises AssertionError with `what`, or else with the condition, when that takes too long;
+        playwright.Error where it gives a promise, which is true before it is kept.
         """
         with self.browser.limit(what or f"the page to fulfil {condition.strip()[:200]}"):
-            self.page.wait_for_function(condition, arg=argument)
+            self.page.wait_for_function(AT_ONCE.replace("CONDITION", condition), arg=argument)
 
     def open_workflow(self, workflow: dict) -> None:
         """Load a canvas-format workflow, as dropping its file on the canvas does.
