@@ -5,6 +5,7 @@ refused.
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +21,9 @@ from sama_core.training.config import load_config
 from sama_core.training.outputs import load_state
 from sama_core.training.recipe import ConfigError, find_recipe
 from sama_core.training.rows import saliency_run
-from sama_core.training.rows.rows import Row
-from sama_core.training.rows.saliency_rows import group_rows
+from sama_core.training.rows.held_out import hold_out as hold_out_rows
+from sama_core.training.rows.rows import Row, read_rows
+from sama_core.training.rows.saliency_rows import SaliencyRows, group_rows
 from sama_core.training.rows.saliency_run import hold_out, train_saliency
 
 from .rows_files import (
@@ -340,3 +342,41 @@ def test_rows_of_one_clip_are_held_out_together(tmp_path):
     assert not {row.target for (row,) in kept} & {row.target for (row,) in apart}
     assert hold_out(rows, 16, seed=0) == (kept, apart)
     assert hold_out(rows, 0, seed=0) == (rows, [])
+
+
+@pytest.fixture
+def seen(monkeypatch) -> set[int]:
+    """The numbers of all rows that a step or a measurement looks at."""
+    numbers, read = set(), SaliencyRows.read
+
+    def watch(rows, groups):
+        numbers.update(row.number for group in groups for row in group)
+        return read(rows, groups)
+
+    monkeypatch.setattr(SaliencyRows, "read", watch)
+    return numbers
+
+
+@pytest.mark.parametrize("held_out", [[2], "held.jsonl"])
+def test_rows_that_validation_holds_out_are_not_learned(folder, teachers, seen, capsys, held_out):
+    """Nor is another row of the same target. The file that is trained without them is another."""
+    if isinstance(held_out, str):
+        held_out = str(jsonl(folder / held_out, [ROWS[1]]))
+    rows = [*ROWS, pair("a.mp4", "c.mp4", "make it green")]
+    path = write(folder, teachers["dinov3"], rows, validation={"rows": held_out, "every": 9})
+    assert run("saliency", path) == 0
+    assert seen == {1, 3}
+    assert "2 rows that [validation] holds out: not learned from." in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="resume: got another rows held out than before"):
+        train_saliency(load_config(path, validation=None))
+
+
+def test_the_same_rows_are_held_out_as_in_training(folder, teachers, seen):
+    """Drawn from all rows, with those that only the saliency cannot use."""
+    rows = [{**ROWS[0], "mask": "none.mp4"}, *ROWS[1:], pair("c.mp4", "b.mp4", "back to blue")]
+    path = write(folder, teachers["dinov3"], rows, validation={"rows": 1, "every": 9}, seed=1)
+    assert run("saliency", path) == 0
+    left, _ = hold_out_rows(config := load_config(path), read_rows(Path(config.data), 1)[0])
+    assert seen == {row.number for row in left} - {1}
+    usable, _ = read_rows(Path(config.data), 1, masks=True)
+    assert seen != {row.number for row in hold_out_rows(config, usable)[0]}

@@ -31,7 +31,8 @@ from ..config import TrainConfig
 from ..recipe import ConfigError
 from .data import read_mask, read_row
 from .frozen_encoders import EncodeText, embed_words
-from .rows import BadRows, Row, RowError, cannot_read, row_error, unreadable
+from .held_out import hold_out
+from .rows import BadRows, Row, RowError, cannot_read, read_rows, row_error, unreadable
 
 Group = tuple[Row, ...]
 """Rows of one target that are seen as one: mostly a single one."""
@@ -45,6 +46,29 @@ def group_rows(rows: Sequence[Row], unite: bool) -> list[Group]:
     for row in rows:
         found.setdefault(row.target, []).append(row)
     return [tuple(group) for group in found.values()]
+
+
+def list_rows(read: "SaliencyRows", folder: Path) -> tuple[BadRows, list[Row], list[int]]:
+    """A report in `folder` of rows that look unusable, the rows to learn from, and the numbers of
+    those that `[validation]` holds out.
+
+    They are the rows that `train` holds out: it draws from all rows, whether they have a mask or
+    not. Raises ConfigError where none is left.
+    """
+    config, data = read.config, Path(read.config.data)
+    left, _ = hold_out(config, every := read_rows(data, config.stage)[0])
+    trained = {row.number for row in left}
+    held_out = [row.number for row in every if row.number not in trained]
+    found, wrong = read_rows(data, config.stage, masks=True)
+    total, rows = len(found) + len(wrong), []
+    for row in found:
+        try:
+            read.check(row)
+            rows.append(row)
+        except RowError as lacks:
+            wrong[row.number] = str(lacks)
+    bad = BadRows(folder, data, total, dict(sorted(wrong.items())))
+    return bad, [row for row in rows if row.number in trained], held_out
 
 
 @dataclass(frozen=True)

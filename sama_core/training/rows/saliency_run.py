@@ -38,11 +38,13 @@ from ..recipe import ConfigError, refuse_changes
 from ..stopping import StoppedError, StopSignals
 from ..trainer import DivergedError
 from .fill_features import open_text
-from .rows import BadRows, Row, RowError, digest_rows, read_rows, rows_file
-from .saliency_rows import Group, SaliencyRows, group_rows
+from .rows import RowError, digest_rows, rows_file
+from .saliency_rows import Group, SaliencyRows, group_rows, list_rows
 
 FILE, FOLDER = "saliency.safetensors", "saliency"
 HEADS = 8
+HELD_OUT = "rows held out"
+"""Among what a saliency was made of: numbers of rows that `[validation]` kept from it."""
 
 
 def train_saliency(config: TrainConfig) -> str:
@@ -63,7 +65,7 @@ def train_saliency(config: TrainConfig) -> str:
     assert encode_text is not None
     encode_text("")  # a wrong file is told now, and not when all features are made
     read = SaliencyRows(config, source, encode_text, state.device)
-    bad, rows = _list_rows(config, read, target.folder)
+    bad, rows, held_out = list_rows(read, target.folder)
     rows = read.prepare(rows, bad)
     made_of = {
         "teacher": source.key,
@@ -72,6 +74,7 @@ def train_saliency(config: TrainConfig) -> str:
         "size": [config.height, config.width],
         "frames": config.frames,
         "seed": config.seed,
+        HELD_OUT: held_out,
     }
     groups = group_rows(rows, read.settings.unite)
     training = SaliencyTraining(read, groups, target.folder, made_of)
@@ -80,7 +83,7 @@ def train_saliency(config: TrainConfig) -> str:
     found = training.measure()
     with whole_file(target.folder / "diagnostics.json") as partial:
         partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return describe(target, align, found)
+    return describe(target, align, found, len(held_out))
 
 
 @dataclass(frozen=True)
@@ -271,7 +274,7 @@ class SaliencyTraining:
         if state is None:
             return
         refuse_changes(state["settings"], self.settings, {"checkpoint_every", "log_every"})
-        before = state["made_of"]
+        before = {HELD_OUT: [], **state["made_of"]}
         changed = [name for name, now in self.made_of.items() if before.get(name) != now]
         if changed:
             fix = f"Change them back, or move {self.folder} away to begin anew."
@@ -293,14 +296,19 @@ def hold_out(groups: Sequence[Group], most: int, seed: int) -> tuple[list[Group]
     return [rows for rows in groups if rows[0].target not in apart], kept
 
 
-def describe(target: SaliencyFiles, align: AlignConfig, found: dict[str, Any]) -> str:
-    """What was written, what it is like, and what to do with it."""
+def describe(
+    target: SaliencyFiles, align: AlignConfig, found: dict[str, Any], held_out: int = 0
+) -> str:
+    """What was written, what it is like, and what to do with it; `held_out` rows were left out."""
     size = target.path.stat().st_size / 1e6
     kind = "held-out rows" if found["held_out"] else "rows of the training"
     values = ", ".join(
         f"{name} {value:.3f}" for name, value in found.items() if isinstance(value, float)
     )
     lines = [f"{target.path}  {size:.1f} MB", f"On {found['rows']} {kind}: {values}"]
+    if held_out:
+        rows = "row that [validation] holds" if held_out == 1 else "rows that [validation] holds"
+        lines.append(f"{held_out} {rows} out: not learned from.")
     if not align.saliency_model:
         lines.append(f'Set saliency_model = "{target.path}" in [align] to train with it.')
     return "\n".join(lines)
@@ -334,17 +342,3 @@ def _check(config: TrainConfig) -> AlignConfig:
         need = "the path of umT5"
         raise ConfigError(needed("text_encoder", got, need, "Set it in the recipe."))
     return align
-
-
-def _list_rows(config: TrainConfig, read: SaliencyRows, folder: Path) -> tuple[BadRows, list[Row]]:
-    """Rows that look usable, and a report of the others."""
-    found, wrong = read_rows(Path(config.data), config.stage, masks=True)
-    total, rows = len(found) + len(wrong), []
-    for row in found:
-        try:
-            read.check(row)
-            rows.append(row)
-        except RowError as lacks:
-            wrong[row.number] = str(lacks)
-    data = Path(config.data)
-    return BadRows(folder, data, total, dict(sorted(wrong.items()))), rows
