@@ -27,7 +27,7 @@ from sama_core.model.dit import SamaDiT
 from sama_core.training.config import TrainConfig
 from sama_core.training.lora import add_lora, find_layers
 from sama_core.training.lora_file import write_lora
-from sama_core.training.semantics.encoder import mend_torchvision
+from sama_core.training.model_folder import mend_torchvision
 from sama_core.weights.names import to_diffusers
 
 from .report import describe_run, finish

@@ -86,7 +86,8 @@ class TrainConfig:
     text_encoder: str = ""
     """Path of umT5."""
     semantic_encoder: str = "pixels"
-    """"pixels", or the path of a SigLIP model for semantic targets."""
+    """"pixels", or the folder of a SigLIP model for semantic targets; or its hub's name, where it
+    was downloaded before."""
     frames: int = 17
     """Frames per clip, 4k+1 (paper: not given)."""
     height: int = 64

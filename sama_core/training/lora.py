@@ -19,8 +19,8 @@ from ..model.dit import SamaDiT
 from ..weights.checkpoint import model_shapes
 from ..weights.lora_names import PREFIX, name_layers
 from ..weights.names import BLOCK_LAYERS
+from .model_folder import mend_torchvision
 from .recipe import ConfigError
-from .semantics.encoder import mend_torchvision
 
 if TYPE_CHECKING:
     from .config import TrainConfig

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sama_core.errors import RuntimeSetupError, SamaError
+from sama_core.training.rows.frozen_encoders import load_semantics
 from sama_core.training.semantics import PixelEncoder, SiglipEncoder, anchor_frame
 from sama_core.training.semantics.encoder import siglip_pixels
 from sama_core.training.semantics.pixel_encoder import (
@@ -22,6 +23,7 @@ from sama_core.training.semantics.pixel_encoder import (
 
 from ..harness.comfy_home import declare_torchvision_schemas
 from ..harness.imports import REPO_ROOT
+from .alignment.test_teachers import tiny_dino
 
 RED, BLUE, GREY = (0.9, 0.1, 0.1), (0.1, 0.2, 0.9), (0.5, 0.5, 0.5)
 
@@ -331,3 +333,57 @@ def test_siglip_says_why_it_does_not_load(tmp_path):
         RuntimeSetupError, match="which does not load .*needs transformers and a SigLIP checkpoint"
     ):
         SiglipEncoder.from_pretrained(str(tmp_path))
+
+
+def save_dino(folder):
+    tiny_dino().model.save_pretrained(folder)
+
+
+def save_siglip2(folder):
+    from transformers import Siglip2VisionConfig, Siglip2VisionModel
+
+    sizes = {"hidden_size": 24, "intermediate_size": 48, "num_attention_heads": 2}
+    config = Siglip2VisionConfig(**sizes, num_hidden_layers=2, num_patches=144, patch_size=4)
+    Siglip2VisionModel(config).save_pretrained(folder)
+
+
+def save_cut(folder):
+    vision().save_pretrained(folder)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize(
+    ("save", "why"),
+    [
+        (save_dino, r"the files lack \d+ weights"),
+        (save_siglip2, "mismatched"),
+        (save_cut, "incomplete metadata"),
+    ],
+    ids=["another model", "another form", "cut"],
+)
+def test_weights_that_are_not_siglips_are_refused(save, why, tmp_path):
+    """transformers draws what is missing at random and goes on, or leaves with a traceback."""
+    save(tmp_path)
+    with pytest.raises(RuntimeSetupError, match=rf"which does not load \(.*{why}") as caught:
+        SiglipEncoder.from_pretrained(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_siglip_by_a_hubs_name_asks_no_network(siglip, tmp_path, monkeypatch):
+    """What was downloaded before is loaded; what was not is told, with the line that fetches it."""
+    from huggingface_hub import constants
+
+    kept = tmp_path / "models--me--tiny"
+    siglip.vision.save_pretrained(kept / "snapshots" / "abc")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("socket.socket", None)
+    monkeypatch.setattr("socket.getaddrinfo", None)
+    frame = square(RED)
+    loaded = load_semantics("me/tiny")
+    assert torch.equal(loaded.encode(frame), siglip.encode(frame))
+    words = r"me/other, .*downloaded before\), needs .*hf download google/siglip-\S+ --local-dir"
+    with pytest.raises(RuntimeSetupError, match=words):
+        load_semantics("me/other")

@@ -261,7 +261,7 @@ def load_text_encoder(path: Path) -> tuple[Umt5Encoder, Tokens]:
 
 
 def load_semantics(choice: str) -> SemanticEncoder:
-    """ "pixels", or the folder of a SigLIP checkpoint."""
+    """ "pixels", or a SigLIP checkpoint, see `SiglipEncoder.from_pretrained`."""
     return PixelEncoder() if choice == "pixels" else SiglipEncoder.from_pretrained(choice)
 
 

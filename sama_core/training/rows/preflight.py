@@ -16,15 +16,13 @@ from ...errors import CheckpointError, RuntimeSetupError, SamaError, needed
 from ...released_files import DIFFUSION_MODEL, MODEL_FILES, TEXT_ENCODER, VAE
 from ..alignment.teachers import TeacherSource
 from ..config import TrainConfig
-from ..model_folder import describe_absent, find_folder
 from ..packages import ALWAYS, list_absent, say_absent
 from ..recipe import ConfigError
+from ..semantics.encoder import find_siglip
 from ..tracking import check_installed
 from .room import GIGABYTE, list_room, refuse_full_disks
 from .rows import RowError, read_rows
 
-SIGLIP = "google/siglip-so400m-patch14-384"
-"""The semantic encoder that fits SAMA-14B: 1152 wide."""
 Check = Callable[[TrainConfig], None]
 
 
@@ -134,22 +132,13 @@ def _check_trackers(config: TrainConfig) -> None:
 
 
 def _check_semantic(config: TrainConfig) -> None:
-    choice = config.semantic_encoder
-    if choice == "pixels" or find_folder(choice) is not None:
-        return
-    fix = f"Fetch it with: hf download {SIGLIP} --local-dir FOLDER (3.5 GB, {_hub(SIGLIP)}), and "
-    fix += 'set semantic_encoder to that folder; or use "pixels".'
-    got = describe_absent(choice)
-    raise RuntimeSetupError(needed("semantic encoder", got, f"the folder of {SIGLIP}", fix))
+    if config.semantic_encoder != "pixels":
+        find_siglip(config.semantic_encoder)
 
 
 def _check_teacher(config: TrainConfig) -> None:
     if config.align is not None and config.align.teacher and config.align.needs_teacher:
         TeacherSource.of(config.align.teacher).check()
-
-
-def _hub(name: str) -> str:
-    return f"https://huggingface.co/{name}"
 
 
 # --- data ----------------------------------------------------------------------------------------

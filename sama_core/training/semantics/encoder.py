@@ -10,7 +10,6 @@ of patches to 8 x 8, the making of the global token, and any scaling. Here: aver
 SigLIP's own attention pooling, no scaling. Source: SAMA §3.2.
 """
 
-import importlib.util
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import RuntimeSetupError, SamaError, needed
-from ...launch.server.comfy_main import declare_vision_operators
 from ...model.config import DEFAULT_SEMANTIC_TOKENS
+from ..model_folder import describe_absent, find_folder, load_weights, say_why, tell_download
 
 GRID = 8
 """Cells per side: M = 64 local tokens.
@@ -31,8 +30,24 @@ Unverified: that they are a square grid; §4.1 gives the number only.
 TOKENS = DEFAULT_SEMANTIC_TOKENS
 """Tokens of a frame: 64 local and one global."""
 
+SIGLIP = "google/siglip-so400m-patch14-384"
+"""The encoder that fits SAMA-14B: 1152 wide."""
+
 GLOBAL_TOKENS = ("pooler", "mean")
 """Ways to make SigLIP's global token."""
+
+
+def find_siglip(path: str) -> Path:
+    """The folder of a SigLIP checkpoint, see `find_folder`. RuntimeSetupError where there is none,
+    with the command that fetches one. Asks no network.
+    """
+    folder = find_folder(path)
+    if folder is None:
+        fix = f"Fetch it with: {tell_download(SIGLIP, 'FOLDER')} (3.5 GB, "
+        fix += f"https://huggingface.co/{SIGLIP}), and set semantic_encoder to that folder; or use "
+        got, need = describe_absent(path), f"the folder of {SIGLIP}"
+        raise RuntimeSetupError(needed("semantic encoder", got, need, f'{fix}"pixels".'))
+    return folder
 
 
 class SemanticEncoder(nn.Module, ABC):
@@ -128,21 +143,22 @@ class SiglipEncoder(SemanticEncoder):
     def from_pretrained(
         cls, path: str, global_token: str = "pooler", dtype: torch.dtype = torch.float32
     ) -> "SiglipEncoder":
-        """The vision tower of a SigLIP checkpoint: a local folder, or a hub name, which is
-        downloaded.
+        """The vision tower of a SigLIP checkpoint: of a folder, or of a hub's name that was
+        downloaded before. Nothing is downloaded here.
 
-        Raises RuntimeSetupError when transformers, or the model, cannot be loaded.
+        Raises RuntimeSetupError where there is none, with the command that fetches one, and where
+        transformers or the model cannot be loaded.
         """
-        mend_torchvision()
+        folder = find_siglip(path)
         try:
-            from transformers import SiglipVisionModel
-
-            vision = SiglipVisionModel.from_pretrained(path, dtype=dtype)
-        except (ImportError, OSError, ValueError) as error:
+            vision = load_weights("SiglipVisionModel", folder, dtype)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # of safetensors, of pickles, of settings without a key
             raise RuntimeSetupError(
                 needed(
                     "semantic encoder",
-                    f"{path}, which does not load ({error})",
+                    f"{path}, which does not load ({say_why(error)})",
                     "transformers and a SigLIP checkpoint",
                     'Install transformers and give a checkpoint\'s folder, or use "pixels".',
                 )
@@ -177,15 +193,3 @@ def siglip_pixels(frame: Tensor, side: int) -> Tensor:
         frame.movedim(-1, 1), size=(side, side), mode="bicubic", antialias=True
     )
     return square.clamp(0, 1) * 2 - 1
-
-
-def mend_torchvision() -> None:
-    """Call before importing transformers or peft: a torchvision that does not load would stop them.
-
-    They need none of its compiled part. Does nothing where torchvision is absent or works. CPU
-    torch with the registry's torchvision is such a pair: "operator torchvision::nms does not
-    exist".
-    """
-    spec = importlib.util.find_spec("torchvision")
-    if spec is not None and spec.origin:
-        declare_vision_operators(Path(spec.origin).parent)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from sama_core.errors import RuntimeSetupError, SamaError
 from sama_core.training.alignment.teachers import TeacherSource, load_teacher
-from sama_core.training.semantics.encoder import mend_torchvision
+from sama_core.training.model_folder import mend_torchvision
 
 mend_torchvision()
 transformers = pytest.importorskip("transformers")

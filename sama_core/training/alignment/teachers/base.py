@@ -12,15 +12,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....errors import RuntimeSetupError, SamaError, needed
-from ...model_folder import SETTINGS_FILE, describe_absent, find_folder
-from ...semantics.encoder import mend_torchvision
+from ...model_folder import (
+    SETTINGS_FILE,
+    describe_absent,
+    find_folder,
+    load_weights,
+    mend_torchvision,
+    say_why,
+)
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of red, green and blue that most of these models were trained with."""
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
 """What the names of files with weights end in."""
-MOST_ABSENT = 0.1
-"""Share of a model's weights that its files may lack: a layer that features have no use for."""
 
 
 class Teacher(Protocol):
@@ -77,18 +81,11 @@ class FrozenTeacher:
 
 def load_transformer(class_name: str, path: str, dtype: torch.dtype) -> Any:
     """A model of `transformers`. Raises RuntimeSetupError where it cannot be loaded, and where the
-    folder holds the weights of another: `transformers` would draw most of them at random.
+    folder holds the weights of another.
     """
     folder = _require_folder(path)
-    with _explain(class_name, path) as transformers:
-        kind = getattr(transformers, class_name)
-        model, found = kind.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-        absent = set(found["missing_keys"])
-        sizes = {name: weight.numel() for name, weight in model.named_parameters()}
-        drawn = sum(size for name, size in sizes.items() if name in absent)
-        if drawn > MOST_ABSENT * sum(sizes.values()):
-            raise ValueError(f"the files lack {len(absent)} weights, such as {min(absent)}")
-    return model
+    with _explain(class_name, path):
+        return load_weights(class_name, folder, dtype)
 
 
 def load_settings(class_name: str, path: str) -> Any:
@@ -129,11 +126,10 @@ def _explain(class_name: str, path: str) -> Iterator[Any]:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # of safetensors, of pickles, of settings without a key
-        why = " ".join(str(error).split()) or type(error).__name__
         raise RuntimeSetupError(
             needed(
                 "teacher",
-                f"{path}, which does not load as {class_name} ({why})",
+                f"{path}, which does not load as {class_name} ({say_why(error)})",
                 "transformers and the folder of such a model",
                 "Install or update transformers, and check the folder.",
             )

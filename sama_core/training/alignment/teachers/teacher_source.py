@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ....errors import RuntimeSetupError, needed
-from ...model_folder import SETTINGS_FILE, describe_absent, find_folder
+from ...model_folder import SETTINGS_FILE, describe_absent, find_folder, tell_download
 from .base import Teacher, identify_weights, load_settings, read_model_type
 from .sam2 import Sam2Teacher
 from .vision import DinoTeacher, SiglipTeacher, VideoMaeTeacher, VJepaTeacher
@@ -54,8 +54,7 @@ class TeacherSource:
             got, need = describe_absent(self.path), f"the folder of a {self.kind} model"
             name = self._guess_name()
             fix = "Correct the folder, or download the model into it, for example with: "
-            folder = f'"{self.path}"' if " " in self.path else self.path
-            fix += f"hf download {name} --local-dir {folder} (https://huggingface.co/{name})."
+            fix += f"{tell_download(name, self.path)} (https://huggingface.co/{name})."
             raise RuntimeSetupError(needed("align.teacher", got, need, fix))
         found = read_model_type(self.path)
         if found not in kind.model_types:
