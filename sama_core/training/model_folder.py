@@ -14,6 +14,8 @@ from ..launch.server.comfy_main import declare_vision_operators
 
 SETTINGS_FILE = "config.json"
 """What every such folder has."""
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
+"""What the names of files with weights end in."""
 MOST_ABSENT = 0.1
 """Share of a model's weights that its files may lack: a layer that nobody has use for."""
 
@@ -43,6 +45,11 @@ def describe_absent(name: str) -> str:
     is_name = not path.is_absolute() and len(path.parts) == 2 and ".." not in path.parts
     kept = ", and no model of this name that was downloaded before" if is_name else ""
     return f"{name}, which does not load (no such folder{kept})"
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether what a model is depends on a file of its folder: its weights and its settings."""
+    return path.name == SETTINGS_FILE or path.suffix in WEIGHT_FILES
 
 
 def tell_download(name: str, folder: str) -> str:

@@ -26,8 +26,22 @@ if TYPE_CHECKING:
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _WRAPPINGS = ("module", "_checkpoint_wrapped_module", "_orig_mod")
-ROWS, ROW_WEIGHTS = "rows", "weights of rows"
-"""Keys of the digests of the rows, and of how often they come, among the facts of a checkpoint."""
+ROWS, ROW_WEIGHTS, START = "rows", "weights of rows", "first weights"
+"""Keys of the digests of the rows, of how often they come, and of the files of a model that is
+trained whole, among the facts of a checkpoint."""
+PLACES = {
+    "data": (ROWS,),
+    "model": ("model", START),
+    "base_model": ("base_model", START),
+    "vae": ("vae",),
+    "text_encoder": ("text_encoder",),
+    "semantic_encoder": ("semantic_encoder",),
+    "align.teacher": ("teacher",),
+    "align.saliency_model": ("teacher",),
+}
+"""Settings that say where something lies, and the keys of digests of what it is: what was moved, or
+has another name, is the same.
+"""
 
 
 class TrainerState:
@@ -116,11 +130,12 @@ class TrainerState:
         found, trainer = self.files.newest(), self.trainer
         if found is None:
             return
-        config = trainer.config
-        refuse_changes(found["config"], config, config.FREE_TO_CHANGE)
+        config, digests = trainer.config, found.get("digests", {})
+        free = config.FREE_TO_CHANGE | self._list_moved(found["config"], digests)
+        refuse_changes(found["config"], config, free)
         self._refuse_other_optimisers(found["config"].get("muon_rate", 0.0))
-        self.changed = list_changes(found["config"], config, config.FREE_TO_CHANGE)
-        self._refuse_other_data(found.get("digests", {}))
+        self.changed = list_changes(found["config"], config, free)
+        self._refuse_other_data(digests)
         if "path" in found:
             load_parts(found["path"], self._parts())
         else:
@@ -152,10 +167,32 @@ class TrainerState:
             fix = "Change it back, or choose a new output folder."
             raise ConfigError(needed("resume", f"muon_rate {before:g} → {now:g}", need, fix))
 
+    def _list_moved(self, config: Mapping[str, Any], before: Mapping[str, str]) -> set[str]:
+        """Settings whose files lie elsewhere than the checkpoint says, and are the same.
+
+        ConfigError for one whose files are others. Of checkpoints that do not know it, none is.
+        """
+        moved = set()
+        for change in list_changes(dict(config), self.trainer.config, PLACES):
+            setting = change.split(" ", 1)[0]
+            if setting == "data" and self.trainer.config.new_rows:
+                moved.add(setting)
+                continue
+            known = [key for key in PLACES[setting] if key in before and key in self.digests]
+            if any(before[key] != self.digests[key] for key in known):
+                what = _name_content(setting, self.trainer.config)
+                need = f"the {what} of the checkpoint, wherever it lies"
+                fix = "Set it back, or choose a new output folder."
+                if setting == "data":
+                    fix += " To go on with these rows, set new_rows to true."
+                raise ConfigError(needed("resume", f"{change}, another {what}", need, fix))
+            moved.update([setting] if known else [])
+        return moved
+
     def _refuse_other_data(self, before: Mapping[str, str]) -> None:
         """ConfigError where the rows, or a file below a LoRA, are not those of the checkpoint."""
         for name, now in self.digests.items():
-            if before.get(name, now) == now:
+            if name == START or before.get(name, now) == now:  # all weights are the checkpoint's
                 continue
             fix = f"Bring back the {name} of before, or choose a new output folder."
             if name in (ROWS, ROW_WEIGHTS):
@@ -177,6 +214,15 @@ class TrainerState:
                 need = f"the projector of [align], {need}"
                 fix = "Use the teacher that it was made with, or choose a new output folder."
             raise StateError(needed("checkpoint", got, need, fix))
+
+
+def _name_content(setting: str, config: Any) -> str:
+    """What a setting's files are, for a message."""
+    named = {"data": "set of rows", "model": "model", "base_model": "base model", "vae": "VAE"}
+    if setting in ("align.teacher", "align.saliency_model"):
+        learned = config.align is not None and config.align.saliency == "learned"
+        return "teacher or learned saliency" if learned else "teacher"
+    return named.get(setting, setting.replace("_", " "))
 
 
 def read_averages(facts: Mapping[str, Any], trainee: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import time
 from collections import namedtuple
 from dataclasses import asdict
 from fractions import Fraction
+from pathlib import Path
 from shutil import copytree
 
 import pytest
@@ -20,6 +21,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sama_core.training.__main__ import main
+from sama_core.training.alignment import SaliencyAligner
 from sama_core.training.config import load_config
 from sama_core.training.rows.data import read_mask, read_usable_rows
 from sama_core.training.rows.features import RowFeatures
@@ -207,6 +209,53 @@ def test_a_resume_with_another_teacher_is_refused(folder, teachers, capsys):
     assert train(folder, [PAIR], align, lora_rank=2, checkpoint_every=1) == 1
     assert "resume: got changed teacher, needs those of the checkpoint" in capsys.readouterr().err
     assert state.read_bytes() == before
+
+
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_a_run_goes_on_where_all_that_it_reads_was_moved(folder, teachers, lora_rank, capsys):
+    """Rows, models, teacher, saliency and features have other names; what they are is the same."""
+    old, new = folder / "old", folder / "new"
+    for name in ("a.mp4", "b.mp4"):
+        old.mkdir(exist_ok=True)
+        (folder / name).rename(old / name)
+    jsonl(old / "rows.jsonl", [PAIR, OTHER])
+    copytree(teachers["vjepa2"].partition(":")[2], old / "teacher")
+    save_file(SaliencyAligner(48, 64, hidden=16).state_dict(), old / "saliency.safetensors")
+    values = settings(old / "rows.jsonl", folder / "out")
+    files = {name: Path(values[name]) for name in ("model", "vae", "text_encoder")}
+    for path in files.values():
+        shutil.copy(path, old / path.name)
+
+    def run(place, steps: int, **align) -> int:
+        table = {
+            "method": "sara", "teacher": f"vjepa2:{place / 'teacher'}", "hidden": HIDDEN,
+            "features": str(place / "features"), "warmup": 2,
+            "saliency_model": str(place / "saliency.safetensors"), **align,
+        }  # fmt: skip
+        changes = {name: str(place / path.name) for name, path in files.items()}
+        values = settings(
+            place / "rows.jsonl", folder / "out", align=table, steps=steps, lora_rank=lora_rank,
+            **changes,
+        )  # fmt: skip
+        AcceleratorState._reset_state(True)
+        return main(["train", str(recipe(folder / "recipe.toml", values))])
+
+    assert run(old, 2) == 0
+    old.rename(new)
+    kept = {path: path.stat().st_mtime_ns for path in new.rglob("features/*/*.safetensors")}
+    assert run(new, 4) == 0
+    assert len(logged(folder / "out", "align")) == 4 and len(kept) == 2
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    said = capsys.readouterr().out
+    assert f"align.teacher 'vjepa2:{old}/teacher' → 'vjepa2:{new}/teacher'" in said
+    weights = load_file(new / "teacher" / "model.safetensors")
+    copytree(new / "teacher", new / "other")
+    changed = {name: value + 1 for name, value in weights.items()}
+    save_file(changed, new / "other" / "model.safetensors", {"format": "pt"})
+    assert run(new, 6, teacher=f"vjepa2:{new / 'other'}") == 1
+    words = f"→ 'vjepa2:{new}/other', another teacher or learned saliency, needs the teacher or"
+    assert words in capsys.readouterr().err
+    assert len(logged(folder / "out", "align")) == 4
 
 
 def test_a_table_that_comes_or_goes_at_a_resume(folder, teachers, capsys):

@@ -117,6 +117,40 @@ def test_changed_data_is_noticed(tmp_path):
         trainer_on(tiny_config(tmp_path, steps=2, new_rows=True), rows="a", model="other")
 
 
+@pytest.mark.parametrize(
+    ("setting", "digest", "what"),
+    [
+        ("vae", "vae", "VAE"),
+        ("data", "rows", "set of rows"),
+        ("model", "model", "model"),
+        ("model", "first weights", "model"),
+        ("semantic_encoder", "semantic_encoder", "semantic encoder"),
+    ],
+)
+def test_what_lies_elsewhere_may_be_the_same(tmp_path, setting, digest, what):
+    """A moved file goes on, and is told; another one is refused by name. So is one of which the
+    checkpoint, of an earlier version, says nothing.
+    """
+    before, now = ({"steps": 2, setting: f"{folder}/file"} for folder in ("old", "new"))
+    trainer_on(tiny_config(tmp_path, **before), **{digest: "a"}).run()
+    going = trainer_on(tiny_config(tmp_path, **now), **{digest: "a"})
+    assert going.step == 2 and f"{setting} 'old/file' → 'new/file'" in going.state.changed
+    words = rf"resume: got {setting} 'old/file' → 'new/file', another {what}, needs the {what} of"
+    with pytest.raises(ConfigError, match=words):
+        trainer_on(tiny_config(tmp_path, **now), **{digest: "b"})
+    state = load_state(tmp_path)
+    del state["digests"]
+    save_state(tmp_path, state)
+    with pytest.raises(ConfigError, match=rf"changed settings: {setting} 'old/file' → 'new/file'"):
+        trainer_on(tiny_config(tmp_path, **now), **{digest: "a"})
+
+
+def test_other_rows_in_another_file_are_allowed_too(tmp_path):
+    trainer_on(tiny_config(tmp_path, steps=2, data="a.jsonl"), rows="a").run()
+    other = tiny_config(tmp_path, steps=2, data="b.jsonl", new_rows=True)
+    assert trainer_on(other, rows="b").step == 2
+
+
 # --- numbered checkpoints -------------------------------------------------------------------------
 
 

@@ -1,8 +1,9 @@
-"""A short name for the rows of a training, by which a resumed run notices that they changed."""
+"""Short names for what a training on rows reads, by which a resumed run notices a change."""
 
 from collections.abc import Iterable, Iterator
 
 from ..fingerprint import digest_ends, digest_texts
+from ..model_folder import find_folder, is_model_file
 from .rows import Row
 
 
@@ -21,6 +22,18 @@ def digest_weights(rows: Iterable[Row]) -> str:
     return digest_texts(
         f"{float(row.weight)} {row.number if row.weight % 1 else ''}" for row in rows
     )
+
+
+def digest_semantics(choice: str) -> str:
+    """16 hexadecimal digits for a semantic encoder, see `load_semantics`, wherever its folder is.
+
+    Other files in a model's folder do not count.
+    """
+    folder = None if choice == "pixels" else find_folder(choice)
+    if folder is None:
+        return digest_texts([choice])
+    files = [file for file in sorted(folder.iterdir()) if is_model_file(file)]
+    return digest_texts(f"{file.name} {digest_ends(file)}" for file in files)
 
 
 def _facts(row: Row) -> Iterator[str]:

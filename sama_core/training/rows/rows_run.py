@@ -26,10 +26,10 @@ from ..objectives.noising import stream
 from ..outputs import delta_of, metadata, provenance, write_weights
 from ..recipe import ConfigError, refuse_bad
 from ..trainee import Trainee
-from ..trainer_state import ROW_WEIGHTS, ROWS
+from ..trainer_state import ROW_WEIGHTS, ROWS, START
 from ..validation.held_out_loss import Validation
 from .data import RowsData, read_mask
-from .digest import digest_clips, digest_weights
+from .digest import digest_clips, digest_semantics, digest_weights
 from .features import RowFeatures
 from .fill_features import has_features
 from .fill_kept import fill_kept
@@ -124,14 +124,22 @@ class RowsRun:
 
     @property
     def digests(self) -> dict[str, str]:
-        """See `Run`: the rows, and the model where a part of it stays as it is."""
-        rows = [*self.data.clips, *self.data.images]
+        """See `Run`: the rows, the encoders, and the model: by itself where a part of it stays as
+        it is.
+        """
+        rows, config = [*self.data.clips, *self.data.images], self.config
         found = {ROWS: digest_clips(rows), ROW_WEIGHTS: digest_weights(rows)}
-        if any(not weight.requires_grad for weight in self.trainee.dit.parameters()):
-            *below, model = (digest_ends(file.path) for file in self.files.plan.files)
+        *below, model = (digest_ends(file.path) for file in self.files.plan.files)
+        if all(weight.requires_grad for weight in self.trainee.dit.parameters()):
+            found[START] = digest_texts([*below, model])
+        else:
             found["model"] = model
             if below:
                 found["base_model"] = digest_texts(below)
+        found |= {
+            name: digest_ends(Path(getattr(config, name))) for name in ("vae", "text_encoder")
+        }
+        found["semantic_encoder"] = digest_semantics(config.semantic_encoder)
         if self.data.features:
             found["teacher"] = self.data.features.name_teacher()
         return found

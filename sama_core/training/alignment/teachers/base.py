@@ -16,6 +16,7 @@ from ...model_folder import (
     SETTINGS_FILE,
     describe_absent,
     find_folder,
+    is_model_file,
     load_weights,
     mend_torchvision,
     say_why,
@@ -23,8 +24,6 @@ from ...model_folder import (
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of red, green and blue that most of these models were trained with."""
-WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
-"""What the names of files with weights end in."""
 
 
 class Teacher(Protocol):
@@ -147,7 +146,7 @@ def identify_weights(path: str) -> str:
         return f"{path}@{kept.name if kept else 'none'}"
     found = hashlib.blake2b(digest_size=20)
     for file in sorted(folder.iterdir()):
-        if file.name == SETTINGS_FILE or file.suffix in WEIGHT_FILES:
+        if is_model_file(file):
             found.update(repr((file.name, _DIGESTS(file))).encode())
     return found.hexdigest()
 
