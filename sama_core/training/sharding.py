@@ -9,6 +9,7 @@ import os
 import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs
+from torch import nn
 
 from .trainee import Trainee
 
@@ -47,3 +48,16 @@ def shard(trainee: Trainee, accelerator: Accelerator) -> Trainee:
     for block in trainee.dit.blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     return fully_shard(trainee, mesh=mesh)  # type: ignore[return-value]  # the same module
+
+
+def give_up_gathered(trainee: nn.Module) -> None:
+    """Drop the whole weights that passes without a backward pass left behind.
+
+    FSDP2 keeps the root's weights for a backward pass, and gathers none that are there: the next
+    step would compute with them, whatever the parts have become.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in trainee.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()

@@ -23,7 +23,7 @@ from .objectives import Breakdown
 from .objectives.noising import stream
 from .optim.optimisation import Optimisation, build_optimizers, rate_at, whole
 from .outputs import TrainLog
-from .sharding import shard, shard_accelerator, take_wish
+from .sharding import give_up_gathered, shard, shard_accelerator, take_wish
 from .stopping import StoppedError, StopSignals
 from .tracking import begin_tracking, check_installed, names_of
 from .trainee import Trainee
@@ -166,6 +166,8 @@ class Trainer:
             return
         with self.optimisation.averaged_weights():
             found = self.validation.run(self)
+            if self.sharded:
+                give_up_gathered(self.trainee)
         if found:
             self.accelerator.log(found, step=self.step)
 

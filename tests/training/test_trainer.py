@@ -17,7 +17,13 @@ from accelerate.state import AcceleratorState
 from sama_core.errors import SamaError
 from sama_core.training import outputs as state_module
 from sama_core.training.meter import MEASURED, Meter
-from sama_core.training.outputs import StateError, load_state, save_state
+from sama_core.training.outputs import (
+    VALIDATION_FILE,
+    StateError,
+    TrainLog,
+    load_state,
+    save_state,
+)
 from sama_core.training.recipe import ConfigError
 from sama_core.training.trainer import DivergedError
 
@@ -50,6 +56,10 @@ def steady(folder: Path) -> list[dict]:
 
 def losses(folder: Path, name: str = "total") -> list[float]:
     return [line[name] for line in logged(folder)]
+
+
+def held_out(folder: Path) -> list[dict]:
+    return TrainLog.read(folder / VALIDATION_FILE)
 
 
 def command(folder: Path, *settings: str, processes: int = 1, program: Path = PROGRAM) -> list[str]:
@@ -258,12 +268,14 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
 
 def test_fsdp2_gives_the_losses_of_one_process(tmp_path):
     """FSDP2 over two processes (gloo, CPU), in two parts a step, stopped at step 3 of 6 and
-    resumed: the losses and averaged weights of one process with whole weights.
+    resumed: the losses and averaged weights of one process with whole weights. A held-out row is
+    measured by the averages every second step, and the next step computes with the weights again.
 
     sharded_run.py looks at every step: all weights are sharded, and so are the gradients between
     the parts. Each process wrote its own part of the checkpoint; one process loads it.
     """
     settings = ["steps=6", "checkpoint_every=3", "muon_rate=0.02", "weights=true", "accumulation=2"]
+    settings += ['validation={"rows":1,"every":2,"sigmas":[0.5]}']
     run_program(tmp_path / "one", *settings)
     two = tmp_path / "two"
     run_program(two, *settings, "stop_at=3", processes=2, program=SHARDED)
@@ -277,6 +289,8 @@ def test_fsdp2_gives_the_losses_of_one_process(tmp_path):
     assert losses(two) == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     for name in ("semantic", "grad_norm"):
         assert losses(two, name) == pytest.approx(losses(tmp_path / "one", name), abs=1e-5)
+    for expected, measured in zip(held_out(tmp_path / "one"), held_out(two), strict=True):
+        assert measured == pytest.approx(expected, abs=1e-5)
     one, found = (
         torch.load(tmp_path / name / "averaged.pt", weights_only=True) for name in ("one", "two")
     )

@@ -26,6 +26,7 @@ from sama_core.training.objectives.noising import stream
 from sama_core.training.recipe import settings_of
 from sama_core.training.stopping import StoppedError, leave_process
 from sama_core.training.trainee import Trainee
+from sama_core.training.validation.held_out_loss import HeldOutRow, Validation
 
 DIT = DitConfig(
     dim=128,
@@ -41,6 +42,17 @@ DIT = DitConfig(
 )
 TEACHER_WIDTH = 6
 TEXT = Umt5Sizes(vocab_size=64, d_model=32, d_ff=64, d_kv=16, num_heads=2, num_layers=2)
+
+
+class NoiseHeldOut:
+    """One held-out row of `NoiseData`. A `HeldOut` that shows nothing."""
+
+    guidance = 1.0
+
+    def __init__(self):
+        batch = NoiseData(1).batch(10_000, slice(0, 1))
+        nothing = torch.zeros(1, 1, 1, 3, dtype=torch.uint8)
+        self.rows = [HeldOutRow(1, batch, batch.text, nothing, nothing, 8.0)]
 
 
 class NoiseData:
@@ -113,7 +125,11 @@ def tiny_trainer(config: TrainConfig, poison: int | None = None):
 
     trainee = tiny_trainee(config)
     data = NoiseData(config.batch_size, poison, taught=config.align is not None)
-    return Trainer(config, trainee, data, SamaObjective(config, trainee.aligner))
+    objective, validation = SamaObjective(config, trainee.aligner), None
+    if config.validation:
+        folder = Path(config.output)
+        validation = Validation(config.validation, NoiseHeldOut(), config.seed, folder)
+    return Trainer(config, trainee, data, objective, validation=validation)
 
 
 def stall_in_save(number: int) -> None:
