@@ -7,7 +7,7 @@ teacher.
     saliency (B, T, h, w) weighs pairs (SARA) or positions (ours)
 
 SARA (arXiv 2605.07800) compares all pairs of tokens, SAM2VideoX (arXiv 2512.11792) a token with its
-neighbourhood in the next frame, REPA and CREPA token with token. Torch only.
+neighbourhood in the next frame, REPA and CREPA token with token. Torch and numpy only.
 """
 
 from .aligner import Aligner

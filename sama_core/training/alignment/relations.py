@@ -15,6 +15,7 @@ Shape legend: B batch · T frames · N tokens of a frame · D width, which may d
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -69,6 +70,23 @@ def routed_trd(
     pairs at a time: nothing of the size (T · N)² ever exists. Raises SamaError for shapes that do
     not fit and for an unknown router.
     """
+    _check_shapes(student, teacher, saliency)
+    across = temporal_router or router
+    if saliency is None:
+        saliency, router, across = student.new_ones(student.shape[:3]), "all", "all"
+    dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
+    tokens, wanted = (
+        functional.normalize(x.to(dtype), dim=-1) for x in (student, teacher.detach())
+    )
+    weights = saliency.detach().to(tokens)
+    # Under autocast products would be rounded to 3 digits, and the sign of small differences lost.
+    with torch.autocast(tokens.device.type, enabled=False):
+        return _RoutedTrd.apply(
+            tokens, wanted, weights, (router, across), decay, margin, temporal_weight, one_mean
+        )
+
+
+def _check_shapes(student: Tensor, teacher: Tensor, saliency: Tensor | None) -> None:
     if student.ndim != 4 or teacher.shape[:3] != student.shape[:3]:
         raise SamaError(
             needed(
@@ -86,19 +104,6 @@ def routed_trd(
                 f"{tuple(student.shape[:3])}",
                 "Bring it onto the tokens' grid.",
             )
-        )
-    across = temporal_router or router
-    if saliency is None:
-        saliency, router, across = student.new_ones(student.shape[:3]), "all", "all"
-    dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
-    tokens, wanted = (
-        functional.normalize(x.to(dtype), dim=-1) for x in (student, teacher.detach())
-    )
-    weights = saliency.detach().to(tokens)
-    # Under autocast products would be rounded to 3 digits, and the sign of small differences lost.
-    with torch.autocast(tokens.device.type, enabled=False):
-        return _RoutedTrd.apply(
-            tokens, wanted, weights, (router, across), decay, margin, temporal_weight, one_mean
         )
 
 
@@ -144,31 +149,36 @@ def _shares(
 def _sums_of_weights(
     weights: Tensor, routers: tuple[str, str], fading: list[float]
 ) -> tuple[float, float]:
-    """Sums of the weights of all ordered pairs of one sample (T, N): within frames, and across."""
-    frames = len(weights)
-    within = sum(_sum_of_pairs(row, row, routers[0]) for row in weights)
+    """Sums of the weights of all ordered pairs of one sample (T, N): within frames, and across.
+
+    With numpy: not every device has float64, and none has to wait for each sum.
+    """
+    rows = np.sort(weights.cpu().numpy().astype(np.float64))
+    frames = len(rows)
+    within = sum(_sum_of_pairs(row, row, routers[0]) for row in rows)
     across = sum(
-        2 * fading[other - one] * _sum_of_pairs(weights[one], weights[other], routers[1])
+        2 * fading[other - one] * _sum_of_pairs(rows[one], rows[other], routers[1])
         for one in range(frames)
         for other in range(one + 1, frames)
     )
-    return float(within), float(across)
+    return within, across
 
 
-def _sum_of_pairs(one: Tensor, other: Tensor, router: str) -> float:
-    """Σ `pair_weight` over every pair of two frames' tokens (N,), without the pairs where it
-    can.
+def _sum_of_pairs(one: np.ndarray, other: np.ndarray, router: str) -> float:
+    """Σ `pair_weight` over every pair of two frames' tokens (N,), each in order of size, without
+    making the pairs.
     """
-    count = len(one)
-    first, second = float(one.double().sum()), float(other.double().sum())
+    count, first, second = len(one), float(one.sum()), float(other.sum())
     match router:
         case "all":
             return float(count * count)
         case "and":
             return first * second
-        case "or":
-            return count * (first + second) - first * second
-    return float(pair_weight(one.double()[:, None], other.double()[None], router).sum())
+        case "xor":
+            below = np.searchsorted(other, one)
+            sums = np.concatenate(([0.0], other.cumsum()))
+            return float((one * (2 * below - count) - 2 * sums[below] + second).sum())
+    return count * (first + second) - first * second
 
 
 def _add_rows(

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sama_core.errors import SamaError
 from sama_core.training.alignment import pair_weight, routed_trd
@@ -100,6 +101,22 @@ def test_autocast_rounds_nothing():
         found = routed_trd(student, teacher)
     assert torch.equal(found, exact)
     assert torch.equal(*(torch.autograd.grad(loss.sum(), student)[0] for loss in (found, exact)))
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """As a device that has none: Apple's."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        assert getattr(made, "dtype", None) != torch.float64, function
+        return made
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_a_device_needs_no_float64(router):
+    tokens = [torch.randn(1, 3, 4, 8) for _ in range(2)]
+    with WithoutFloat64():
+        routed_trd(tokens[0].requires_grad_(), tokens[1], torch.rand(1, 3, 4), router)
 
 
 def test_another_router_across_frames():
