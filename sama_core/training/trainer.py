@@ -293,8 +293,12 @@ class Trainer:
         """The averaged weights under their own names, whole, on the CPU; frozen ones too, but for
         those below a LoRA.
 
-        Sharded ones are whole in the main process alone, one after the other; others get none.
+        The main process alone gets them. All must call it: sharded ones are gathered, one after the
+        other.
         """
+        main = self.accelerator.is_main_process
+        if not (main or self.sharded):
+            return {}
         averages = self.optimisation.average.state_dict()
         state = dict(averages)
         if not self.config.lora_rank:
@@ -302,6 +306,6 @@ class Trainer:
         found = {}
         for name, value in state.items():
             one = whole(averages.get(name, value))
-            if self.accelerator.is_main_process or not self.sharded:
+            if main:
                 found[name] = one
         return found

@@ -62,10 +62,8 @@ class TrainerState:
         main, facts = trainer.accelerator.is_main_process, self._facts()
         if trainer.sharded:
             self.files.write_parts(facts, self._parts(), main)
-        else:
-            state = {**facts, **self._whole()}
-            if main:
-                self.files.write_whole(state)
+        elif main:
+            self.files.write_whole({**facts, **self._whole()})
         if self.files.keep and write is not None:
             averaged = trainer.average()
             if main:

@@ -1,9 +1,13 @@
 """What a checkpoint holds, what may change when a run goes on, and which checkpoints are kept."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from sama_core.training import trainer as trainer_module
+from sama_core.training import trainer_state
 from sama_core.training.checkpoints import Checkpoints, load_parts
 from sama_core.training.objective import SamaObjective
 from sama_core.training.outputs import StateError, load_state, save_state
@@ -173,6 +177,18 @@ def test_the_last_numbered_checkpoints_are_kept_with_their_weights(tmp_path):
         assert load_state(folder)["step"] == step
     newest, same = (tmp_path / "state.pt").stat(), (folder / "state.pt").stat()
     assert newest.st_ino == same.st_ino, "the newest takes its room twice"
+
+
+def test_only_the_process_that_writes_copies_what_is_written(tmp_path, monkeypatch):
+    """Of eight on one computer the others would take seven times its room in RAM."""
+    trainer = tiny_trainer(tiny_config(tmp_path, keep_checkpoints=1))
+    copied = []
+    for module in (trainer_module, trainer_state):
+        monkeypatch.setattr(module, "whole", lambda value: copied.append(value))
+    other = SimpleNamespace(is_main_process=False, wait_for_everyone=lambda: None)
+    trainer.accelerator, trainer.writer = other, lambda *_: pytest.fail("another one wrote")
+    trainer.save()
+    assert not copied and not list(tmp_path.iterdir())
 
 
 def test_going_back_to_a_numbered_checkpoint(tmp_path):
