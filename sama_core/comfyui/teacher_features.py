@@ -73,7 +73,7 @@ def make_features(
     """Features of a clip (F, H, W, 3 or more) in 0…1, read from disk where they were made before.
 
     `mask` (F, H, W) is the subject. Raises SamaError for a teacher that does not load, a mask
-    that does not fit, and frames smaller than a cell.
+    that does not fit, frames smaller than a cell, and fewer than the teacher's features have.
     """
     frames = frames[..., :3]
     count, height, width = frames.shape[:3]
@@ -94,6 +94,7 @@ def make_features(
     asked = (clip, name_of_clip(mask[..., None]) if tracks and mask is not None else "")
     made = cache.get(*asked)
     if made is None:
+        _refuse_short(count, teacher, source)
         say(f"SAMA: {teacher} looks at {count} frames")
         cells = (height // CELL, width // CELL)
         seen = _look(frames, source, mask if tracks else None)
@@ -102,6 +103,14 @@ def make_features(
     return AlignFeatures(
         clip, key, (height, width), made if mask is None else {**made, "mask": mask.float().cpu()}
     )
+
+
+def _refuse_short(count: int, teacher: str, source: TeacherSource | None) -> None:
+    """Raises ClipError for a clip to which the teacher gives more features in time than frames."""
+    slices = source.count_slices(count) if source else 1
+    if slices > count:
+        need, fix = f"{slices} or more for {teacher}", "Give a longer clip, or another teacher."
+        raise ClipError(needed("frames", count, need, fix))
 
 
 @torch.no_grad()

@@ -38,6 +38,17 @@ def test_comfyui_makes_room_before_the_teacher_moves(comfyui, monkeypatch):
     assert asked[0] >= 4 * 1000 * 1001 + management.minimum_inference_memory()
 
 
+def test_a_clip_with_fewer_frames_than_features(comfyui, monkeypatch):
+    """VideoMAE gives every clip eight, a picture too: no model can be held to them."""
+    from sama_core.comfyui import teacher_features
+    from sama_core.errors import ClipError
+
+    source = SimpleNamespace(key="videomae:0", count_slices=lambda frames: 8)
+    monkeypatch.setattr(teacher_features, "_find_teachers", lambda: {"mae": source})
+    with pytest.raises(ClipError, match="frames: got 5, needs 8 or more for mae"):
+        teacher_features.make_features(torch.zeros(5, 32, 32, 3), "mae")
+
+
 @pytest.fixture
 def folder(comfyui):
     """A teacher's, for one test: help pages are compared with the list."""

@@ -184,7 +184,7 @@ def test_only_the_process_that_writes_copies_what_is_written(tmp_path, monkeypat
     trainer = tiny_trainer(tiny_config(tmp_path, keep_checkpoints=1))
     copied = []
     for module in (trainer_module, trainer_state):
-        monkeypatch.setattr(module, "whole", lambda value: copied.append(value))
+        monkeypatch.setattr(module, "whole", copied.append)
     other = SimpleNamespace(is_main_process=False, wait_for_everyone=lambda: None)
     trainer.accelerator, trainer.writer = other, lambda *_: pytest.fail("another one wrote")
     trainer.save()

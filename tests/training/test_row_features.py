@@ -481,6 +481,17 @@ def test_pictures_are_aligned_with_pictures(folder, teachers):
     assert report(folder / "out") == []
 
 
+def test_a_teacher_of_several_slices_sees_no_picture(folder, teachers):
+    """VideoMAE gives every clip as many, here four: more than a picture has frames."""
+    rows = [*ROWS, pair("a.png", "b.png", "make it blue")]
+    align = {"method": "trd", "teacher": teachers["videomae"]}
+    data = RowsRun.of(config_of(folder, rows, align, image_share=1.0)).data
+    assert data.batch(0, slice(0, 1)).teacher is None
+    assert made_of(features_of(data.config))["features"].shape == (4, 2, 2, 48)
+    with pytest.raises(ConfigError, match="frames: got 1, needs 4 or more, one for each slice"):
+        features_of(config_of(folder, align=align, frames=1))
+
+
 def test_rows_are_those_of_before_without_an_alignment(folder):
     """A key "mask" is nothing without one."""
     rows = [{**ROWS[0], "mask": "none.mp4"}, ROWS[1]]

@@ -37,6 +37,7 @@ from ..alignment.teachers.teacher_source import tracks_subject
 from ..config import TrainConfig
 from ..fingerprint import digest_texts
 from ..recipe import ConfigError
+from .features_checks import refuse_impossible
 from .frozen_encoders import EncodeText, embed_words
 from .rows import Row, RowError, row_error, unreadable
 
@@ -67,6 +68,7 @@ class RowFeatures:
         """
         align = self.align
         self._digest = FileDigests()
+        self._caches: dict[int, FeatureCache] = {}
         self.folder = Path(align.features or Path(self.config.output) / "features")
         self.cells = (self.config.height // align.cell, self.config.width // align.cell)
         self.needs_teacher = align.needs_teacher
@@ -82,19 +84,8 @@ class RowFeatures:
         self.key = self.source.key if self.source else str(self.kept["teacher"])
         self._check_origin()
         self.tracks = tracks_subject(self.key)
-        if align.fusion == "separate" and not self.tracks:
-            fix = "Use sam2, or another fusion."
-            raise ConfigError(
-                needed("align.fusion", "separate", "a teacher of two directions", fix)
-            )
-        if self.config.frames < 2 and (self.tracks or align.relation == "flow"):
-            need, fix = "5 or more for an alignment of pairs of frames", "Change it in the recipe."
-            raise ConfigError(needed("frames", self.config.frames, need, fix))
-        if align.saliency == "learned" and self.tracks:
-            fix = "Use vjepa2, which it was trained on, or another saliency."
-            need = "a teacher that follows no subject"
-            raise ConfigError(needed("align.saliency", "learned with sam2", need, fix))
-        self._caches: dict[int, FeatureCache] = {}
+        slices = self._count_slices(self.config.frames) if self.source else 0
+        refuse_impossible(self.config, align, self.tracks, slices)
 
     @property
     def width(self) -> int:
@@ -111,13 +102,19 @@ class RowFeatures:
         """Whether the rows' masks count for anything."""
         return self.tracks or self.align.saliency == "named"
 
+    @cached_property
+    def _sees_pictures(self) -> bool:
+        return not (self.align.relation == "flow" or self.tracks) and self._count_slices(1) <= 1
+
     def name_teacher(self) -> str:
         """A name of all that makes the targets what they are, beside settings and rows."""
         return digest_texts([self.key, self.saliency_key])
 
     def applies_to(self, row: Row) -> bool:
-        """Whether a row is aligned at all: a picture has no flow, and nothing to follow."""
-        return not row.is_image or not (self.align.relation == "flow" or self.tracks)
+        """Whether a row is aligned at all: a picture has no flow, nothing to follow, and only one
+        frame for a teacher that makes several slices of every clip.
+        """
+        return not row.is_image or self._sees_pictures
 
     def check(self, row: Row) -> None:
         """Raises RowError for a row that lacks what the settings need. Opens no file."""

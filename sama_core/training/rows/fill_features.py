@@ -86,7 +86,7 @@ def describe(features: RowFeatures, done: Counter[str], left_out: int) -> str:
     size = sum(path.stat().st_size for path in features.folder.glob("*/*.safetensors"))
     parts = [f"{done['made']} made", f"{done['kept']} kept", f"{left_out} left out"]
     if done["idle"]:
-        parts.append(f"{done['idle']} pictures, which have no flow, not aligned")
+        parts.append(f"{done['idle']} pictures not aligned")
     return f"{features.folder}  {', '.join(parts)}; {size / 1e6:.1f} MB"
 
 
