@@ -77,6 +77,28 @@ Object.assign(globalThis, {
 });
 globalThis.setInterval = () => 0; // a script that looks again and again would never end
 
+/** Milliseconds on the page's clock, and what waits for it: {at, work}. */
+let now = 0;
+const waiting = [];
+globalThis.setTimeout = (work, ms = 0) => waiting.push({ at: now + ms, work });
+
+/** Let so many milliseconds go by: what is due then is done, in order, with what follows on it. */
+export async function pass(ms) {
+    const until = now + ms;
+    await settle();
+    for (;;) {
+        const [next] = waiting.sort((one, other) => one.at - other.at);
+        if (!next || next.at > until) break;
+        now = Math.max(now, waiting.shift().at);
+        next.work();
+        await settle();
+    }
+    now = until;
+}
+
+/** Promises that nothing but each other keeps waiting are kept. */
+const settle = () => new Promise(setImmediate);
+
 /** The graph that the page shows: the root one, or `inside` of it. */
 export function open(root, inside = root) {
     app.rootGraph = root;

@@ -16,6 +16,7 @@ def run_script(folder: Path, code: str) -> object:
     """What `code` leaves in `told`, as JSON, with all of `bare_page.mjs` at hand.
 
     It is the body of an asynchronous function, and takes the pack's scripts by `load("nodes/…")`.
+    Their time is that of `pass(milliseconds)`: it stands still in between.
     Raises AssertionError with what Node says where it fails.
     """
     pack = folder / "extensions" / "pack"
@@ -35,7 +36,7 @@ def run_script(folder: Path, code: str) -> object:
 
 
 _WHOLE = """
-import { Graph, api, app, extensions, makeNode, open, rules } from "./bare_page.mjs";
+import { Graph, api, app, extensions, makeNode, open, pass, rules } from "./bare_page.mjs";
 async function load(name) {
     const known = extensions.length;
     const loaded = await import(`./extensions/pack/${name}`);

@@ -114,7 +114,7 @@ for (const kind of ["KSampler", "SAMASourceVideo"]) {
     open(new Graph("one", makeNode(5, kind)));
     api.send("sama.remarks", { node: "5", text: "the rate varies" });
     api.send("execution_success", {});
-    await new Promise((done) => setTimeout(done, 20));
+    await pass(20);
     told.push(told_to);
     told_to = [];
 }
@@ -135,7 +135,7 @@ open(new Graph("one", makeNode(5, "SAMASourceVideo")));
 const progress = (prompt_id, state) =>
     api.send("progress_state", { prompt_id, nodes: { 5: { state } } });
 const taken = async () => {
-    await new Promise((done) => setTimeout(done, 20));
+    await pass(20);
     return shown.splice(0);
 };
 told = [];

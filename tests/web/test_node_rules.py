@@ -13,7 +13,7 @@ node.samaGivesWay = true;
 api.send("progress_state", running(5, "running"));
 const while_it_runs = rules();
 api.send("execution_success", {});
-await new Promise((done) => setTimeout(done, 20));
+await pass(20);
 const after = rules();
 """
 HIDDEN = (
@@ -56,7 +56,7 @@ Object.assign(app, { nodePreviewImages: { 7: ["blob:"] } });
 Object.assign(api, { apiURL: (path) => path, dispatchCustomEvent() {} });
 globalThis.fetch = async () => ({ ok: true, blob: async () => "picture" });
 api.send("executed", { node: "7", output: { images: [{ filename: "sheet.png" }] } });
-await new Promise((done) => setTimeout(done, 20));
+await pass(20);
 const own = rules();
 open(new Graph("two", makeNode(7, "PreviewImage")));
 const elsewhere = rules();
