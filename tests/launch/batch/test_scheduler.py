@@ -1,7 +1,6 @@
 """Which worker does what: the scheduler with workers that are no servers, as others may be."""
 
 import threading
-import time
 
 import pytest
 
@@ -9,6 +8,10 @@ from sama_core.launch.batch.scheduler import Flight, Halt, Scheduler, Unfit
 from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client, Lost, Unreachable
 from sama_core.launch.server.comfy_place import Place
+
+
+LONGEST = 60
+"""Seconds for what another thread does at once, also on a busy machine."""
 
 
 class Fake:
@@ -44,14 +47,17 @@ class Trial:
 
 
 def test_every_job_ends_once_and_each_worker_does_one_at_a_time():
+    """The first three begin together, however late a thread is."""
     running, together, lock = set(), [], threading.Lock()
+    all_at_work = threading.Barrier(3, timeout=LONGEST)
 
     def work(flight):
         with lock:
             assert flight.worker.name not in running
             running.add(flight.worker.name)
             together.append(len(running))
-        time.sleep(0.005)
+        if flight.job < 3:
+            all_at_work.wait()
         with lock:
             running.discard(flight.worker.name)
         return flight.job * 2
@@ -95,8 +101,11 @@ def test_a_worker_that_does_not_answer_is_left_out_until_it_does():
 
 
 def test_a_worker_that_never_can_is_not_asked_again():
-    never, well = Fake("never", LaunchError("another version")), Fake("well")
-    trial = Trial([never, well], lambda flight: time.sleep(0.01))
+    """The other one begins when it was refused."""
+    told, well = threading.Event(), Fake("well")
+    never = Fake("never", LaunchError("another version"))
+    trial = Trial([never, well], lambda flight: told.wait(LONGEST))
+    trial.scheduler.say = lambda line: (trial.said.append(line), told.set())
     trial.scheduler.run(range(8))
     assert never.connected == 1 and {end[0] for end in trial.ends.values()} == {"well"}
     assert trial.said == ["never is not used any more: another version"]
@@ -104,7 +113,8 @@ def test_a_worker_that_never_can_is_not_asked_again():
 
 @pytest.mark.parametrize("refusal", [LaunchError("never"), Unreachable("not now")])
 def test_without_any_worker_it_ends_and_says_what_is_left(refusal):
-    trial = Trial([Fake("a", *[refusal] * 99)], lambda flight: None, patience=0.05)
+    refusals = [refusal] * 99_999  # more than a late thread can use up
+    trial = Trial([Fake("a", *refusals)], lambda flight: None, patience=0.05)
     trial.scheduler.run([1, 2])
     assert trial.ends == {} and trial.scheduler.rest == [1, 2]
 
@@ -125,7 +135,7 @@ def test_a_worker_that_is_unfit_for_a_job_is_used_no_more_and_the_job_has_lost_n
         if flight.worker.name == "other":
             unfit.set()
             raise Unfit("it is of another kind")
-        assert unfit.wait(10)
+        assert unfit.wait(LONGEST)
         return flight.tries
 
     unfit, workers = threading.Event(), [Fake("other"), Fake("same")]
