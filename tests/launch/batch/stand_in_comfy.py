@@ -10,7 +10,6 @@ import http.server
 import json
 import struct
 import threading
-import time
 import uuid
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,10 +32,9 @@ def edit_of(clip: bytes, instruction: str, seed: int) -> bytes:
 class StandIn:
     """One server; `edits` are the instructions it has taken, in order."""
 
-    def __init__(self, pack: dict | None = None, seconds: float = 0.0):
-        """`pack` is what the pack's route tells, {} for none; an edit takes `seconds`."""
+    def __init__(self, pack: dict | None = None):
+        """`pack` is what the pack's route tells, {} for none."""
         self.pack = {"version": VERSION, "id": None} if pack is None else pack
-        self.seconds = seconds
         self.edits: list[str] = []
         self.hang_after: int | None = None
         self.hung = threading.Event()
@@ -66,7 +64,7 @@ class StandIn:
         ).start()
 
     def kill(self) -> None:
-        """Ends every connection; nothing answers any more."""
+        """Ends every connection; nothing answers any more. May be called again."""
         self.server.shutdown()
         self.server.server_close()
         for connection in self.connections:
@@ -89,7 +87,6 @@ class StandIn:
         if self.hang_after is not None and len(self.edits) > self.hang_after:
             self.hung.set()
             return
-        time.sleep(self.seconds)
         status = {"status_str": "success", "messages": []}
         outputs = {}
         if any(mark in clip for mark in self.refuse):

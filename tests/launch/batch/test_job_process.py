@@ -88,10 +88,10 @@ def test_the_end_of_the_batch_does_not_wait_for_a_job(pictures, stuck):
 
     thread = threading.Thread(target=ask)
     thread.start()
-    while pictures._process is None:
+    while pictures._process is None and thread.is_alive():
         thread.join(0.01)
     pictures.close()
-    thread.join(20)
+    thread.join(60)
     assert ends == ["closed"]
     with pytest.raises(Closed):
         pictures.run("size", stuck)

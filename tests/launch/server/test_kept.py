@@ -103,12 +103,13 @@ def test_another_server_at_its_address_is_left_alone(kept, comfyui, places):
 
 
 def test_a_busy_one_is_neither_forgotten_nor_replaced(kept, comfyui, places, monkeypatch):
-    monkeypatch.setattr(kept_module, "LOOK_SECONDS", 0.3)
     os.kill(kept.pid, signal.SIGSTOP)
     try:
-        for ask in (lambda: find_kept(places, comfyui, print), lambda: stop_kept(places)):
-            with pytest.raises(Unreachable, match=f"end its process, number {kept.pid}"):
-                ask()
+        with monkeypatch.context() as impatient:
+            impatient.setattr(kept_module, "LOOK_SECONDS", 0.3)
+            for ask in (lambda: find_kept(places, comfyui, print), lambda: stop_kept(places)):
+                with pytest.raises(Unreachable, match=f"end its process, number {kept.pid}"):
+                    ask()
         assert read_record(places) == kept and Path(kept.folder).is_dir()
     finally:
         os.kill(kept.pid, signal.SIGCONT)
