@@ -5,10 +5,8 @@ files change the edit in ComfyUI.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 from dataclasses import asdict
 from fractions import Fraction
@@ -36,6 +34,7 @@ from ..harness.moving_shapes import moving_shapes
 from ..harness.untrained import write_untrained
 from ..harness.write_clip import write_clip
 from .rows_files import BLUE, RED, clip, jsonl, logged, models, pair, recipe, report, settings
+from .stalled_run import LONGEST, kill_after_a_checkpoint
 
 WHITE = (255, 255, 255)
 METHODS = {"sara_changed": "vjepa2", "sam2videox": "sam2", "sara_named": "dinov3"}
@@ -164,7 +163,7 @@ def test_two_processes_on_pairs_give_the_losses_of_one(folder, teachers, one_thr
     """Within 1e-5; the two make the features themselves, and the one reads them."""
     align = {"method": "sara_changed", "teacher": teachers["vjepa2"]}
     running = start(write_run(folder, [PAIR, OTHER], align, "two"), processes=2)
-    errors = running.communicate(timeout=120)[1]
+    errors = running.communicate(timeout=LONGEST)[1]
     assert running.returncode == 0, errors[-3000:]
     train_here(write_run(folder, [PAIR, OTHER], align, "one"))
     for name in ("total", "align"):
@@ -179,13 +178,8 @@ def test_killed_and_resumed_on_clips(folder, teachers, one_thread):
     changes = {"stage": 0, "lora_rank": 2}
     train_here(write_run(folder, [CLIP], align, "alone", **changes))
     path, killed = write_run(folder, [CLIP], align, "killed", **changes), folder / "killed"
-    running, until = start(path), time.monotonic() + 60
-    while not (killed / "state.pt").exists():
-        assert running.poll() is None and time.monotonic() < until
-        time.sleep(0.005)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
-    assert 2 <= len(logged(killed, "align")) < 4
+    kill_after_a_checkpoint(path)
+    assert len(logged(killed, "align")) == 2
     train_here(path)
     for name in ("total", "align"):
         assert logged(killed, name) == logged(folder / "alone", name)

@@ -3,10 +3,8 @@ resuming, command line.
 """
 
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -38,6 +36,7 @@ from .rows_files import (
     report,
     settings,
 )
+from .stalled_run import LONGEST, kill_after_a_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +103,7 @@ def run(*arguments: str, hidden: str = "") -> subprocess.CompletedProcess:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONGEST,
         check=False,
     )
 
@@ -218,7 +217,7 @@ def test_settings_of_shapes_without_effect_are_left_out(pairs, tmp_path):
 
 
 def test_killed_and_resumed_on_the_command_line(pairs, tmp_path, one_thread, caplog):
-    """SIGKILL after some steps: losses and the final file are those of a run left alone, damaged
+    """SIGKILL after two steps: losses and the final file are those of a run left alone, damaged
     rows or not.
     """
     alone, killed = tmp_path / "alone", tmp_path / "killed"
@@ -234,18 +233,10 @@ def test_killed_and_resumed_on_the_command_line(pairs, tmp_path, one_thread, cap
         == caplog.messages[-1]
     )
 
-    arguments = ["train", str(recipe(tmp_path / "killed.toml", {**values, "output": str(killed)}))]
-    running = subprocess.Popen(
-        command(*arguments), env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    until = time.monotonic() + 60
-    while not (killed / "state.pt").exists():
-        assert running.poll() is None and time.monotonic() < until
-        time.sleep(0.005)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    assert 2 <= len(losses(killed)) < 6
-    assert run(*arguments).returncode == 0
+    path = recipe(tmp_path / "killed.toml", {**values, "output": str(killed)})
+    kill_after_a_checkpoint(path)
+    assert len(losses(killed)) == 2
+    assert run("train", str(path)).returncode == 0
     assert losses(killed) == losses(alone)
     first, second = load_file(alone / "sama.safetensors"), load_file(killed / "sama.safetensors")
     assert all(torch.equal(value, second[name]) for name, value in first.items())

@@ -13,25 +13,26 @@ import pytest
 from sama_core.training.outputs import load_state
 from sama_core.training.stopping import StopSignals
 
+from .stalled_run import LONGEST
 from .test_trainer import command, environment, lines_in, losses, run_program, steady
 
 
 def stop(folder: Path, number: int, *settings: str, processes: int = 1) -> tuple[int, str]:
     """Start the program and send the signal after its third step; its exit code and last words."""
     running = subprocess.Popen(
-        command(folder, *settings, "wait=0.05", processes=processes),
+        command(folder, *settings, "wait=1", processes=processes),
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        until = time.monotonic() + 90
+        until = time.monotonic() + LONGEST
         while lines_in(folder) < 3:
             assert running.poll() is None and time.monotonic() < until
             time.sleep(0.01)
         running.send_signal(number)
-        said = running.communicate(timeout=60)[1]
+        said = running.communicate(timeout=LONGEST)[1]
     finally:
         running.kill()
     return running.returncode, said
@@ -96,7 +97,7 @@ def test_one_of_several_processes_leaves_without_teardown(processes, said):
         env=environment() | {"WORLD_SIZE": processes},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONGEST,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (7, said, "warned")

@@ -28,6 +28,7 @@ from sama_core.training.recipe import ConfigError
 from sama_core.training.trainer import DivergedError
 
 from ..harness.imports import REPO_ROOT
+from .stalled_run import LONGEST
 from .tiny_run import NoiseData, tiny_config, tiny_trainee, tiny_trainer
 
 PROGRAM = Path(__file__).with_name("tiny_run.py")
@@ -88,7 +89,7 @@ def run_program(folder: Path, *settings: str, processes: int = 1, program: Path 
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONGEST,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -103,7 +104,7 @@ def kill_when(reached, folder: Path, *settings: str) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + LONGEST
         while not reached():
             assert running.poll() is None, "the run ended before it could be killed"
             assert time.monotonic() < until, "the run did not get that far"

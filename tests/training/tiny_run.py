@@ -3,7 +3,7 @@
 
 Its batches are noise that depends on the step alone. `stall_in_save=N` makes it hang halfway
 through the N-th checkpoint, for a test that kills it there; `stop_at=N` ends it after the
-checkpoint of step N; `wait=S` makes every step S seconds longer.
+checkpoint of step N; `wait=S` makes every step after the third S seconds longer.
 """
 
 import json
@@ -165,11 +165,11 @@ def stop_after_save(trainer, step: int) -> None:
 
 
 def wait_in_steps(trainer, seconds: float) -> None:
-    """Make every step take longer, so that a test can stop the run in the middle."""
+    """Make later steps take longer, so that a busy test too can stop the run in the middle."""
     step = trainer.train_step
 
     def slowly():
-        time.sleep(seconds)
+        time.sleep(seconds * (trainer.step > 2))
         return step()
 
     trainer.train_step = slowly
