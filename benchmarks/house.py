@@ -12,7 +12,6 @@ requirements-test.txt).
 
 import argparse
 import ast
-import re
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from benchmarks.alike_lines import find_alike
 from benchmarks.definitions import find_undocumented, is_participle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,33 +147,10 @@ class House:
         )
 
     def repetition(self) -> list[str]:
-        """Places outside tests where pylint finds REPEATED_LINES alike lines."""
-        parts = [part for part in OWN if part not in ("tests", "__init__.py")]
-        asked = ["--disable=all", "--enable=duplicate-code", "--score=no", "--msg-template={msg}"]
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pylint",
-                *asked,
-                f"--min-similarity-lines={REPEATED_LINES}",
-                *parts,
-            ],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode & 32 or "No module named" in done.stderr:
-            raise RuntimeError(done.stderr.strip())
-        found = done.stdout.split("Similar lines in ")[1:]
-        prefix = f"{self.root.name}."
-        return [
-            " ".join(
-                name.removeprefix(prefix) for name in re.findall(r"^==(\S+)", place, re.MULTILINE)
-            )
-            for place in found
-        ]
+        """Places outside tests where REPEATED_LINES lines are alike."""
+        parts = [self.root / part for part in OWN if part != "tests"]
+        files = [file for part in parts for file in _python_files(part)]
+        return find_alike(self.root, files, REPEATED_LINES)
 
     def readme_lines(self) -> int:
         """Lines of README.md."""
