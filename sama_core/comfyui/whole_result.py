@@ -53,9 +53,14 @@ class WholeVideo(MadeVideo):
     """What ComfyUI's `VideoFromFile` is of a job's result."""
 
     def __init__(self, job: WholeJob, keep: bool = False, source: Take | None = None):
-        """`keep` leaves the job as it is when the result is saved; `source` is what was edited."""
+        """`keep` leaves the job as it is when the result is saved; `source` is what was edited.
+
+        Other processes leave the job to this one until the result is saved, or nothing refers to it
+        any more.
+        """
         super().__init__(self._place)
         self.job, self.keep, self.source = job, keep, source
+        self._use = job.use() if job.result.is_file() else None
         _held.add(self)
 
     def save_to(self, path, *arguments, **keywords) -> None:
@@ -75,26 +80,36 @@ class WholeVideo(MadeVideo):
         """Remove the job, unless another ComfyUI works on it; the file stays in the temporary
         folder.
         """
-        if self.job.is_in_use():
-            return
-        path = self._path
+        mine = [video for video in _held if video.job == self.job]
         try:
-            if path is None or path.is_symlink() or path == self.job.result:
-                place = _new_place()
-                shutil.move(self.job.result, place)
-                self._path = place if path in (None, self.job.result) else place.replace(path)
+            with self.job.emptied_after() as alone:
+                if alone:
+                    self._move_result()
         except OSError as failed:
             log.info("SAMA: the edit stays in %s (%s).", self.job.folder.name, failed)
             return
-        self.job.remove()
+        for video in mine:
+            video._use = None
+        if not alone:
+            return
         for folder in [folder for folder, file in _cleared.items() if not file.is_file()]:
             del _cleared[folder]
         if self._path:
             _cleared[self.job.folder] = self._path
-        for video in [video for video in _held if video.job == self.job]:
+        for video in mine:
             if not (video._path and video._path.is_file()):
                 video._path = self._path
             video.keep = True  # what comes to lie there later is another run's
+
+    def _move_result(self) -> None:
+        """Move the job's file into the temporary folder, unless it has a name of its own there.
+        Raises OSError.
+        """
+        path = self._path
+        if path is None or path.is_symlink() or path == self.job.result:
+            place = _new_place()
+            shutil.move(self.job.result, place)
+            self._path = place if path in (None, self.job.result) else place.replace(path)
 
     def is_there(self) -> bool:
         """Whether the file can still be had."""

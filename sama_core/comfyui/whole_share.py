@@ -55,11 +55,12 @@ def make_share(edit: WholeEdit, part: str, first: int, count: int) -> dict[str, 
         raise SamplingError(needed("an edit for several servers", got, "one that can", fix))
     numbers = range(first, first + count)
     if count and not edit.job.result.is_file():
-        edit.begin()
-        if part == SEGMENTS:
-            edit.sample(numbers)
-        else:
-            edit.make_pieces(numbers)
+        with edit.job.kept_on_failure(found_again=True):
+            edit.begin()
+            if part == SEGMENTS:
+                edit.sample(numbers)
+            else:
+                edit.make_pieces(numbers)
     kept = sum(edit.job.has_latent(number) for number in range(len(edit.segments)))
     return {
         "key": edit.key,

@@ -86,19 +86,20 @@ def edit_whole(
     asked = WholeEdit(model, clip, vae, settings, cut, whole, say)
     asked.open(video, mask, mask_video, check)
     job = asked.job
-    if not job.result.is_file():
-        known = None if whole.keep else find_again(job, asked.source.take)
+    if not job.result.is_file() and not whole.keep:
+        known = find_again(job, asked.source.take)
         if known is not None:
             return known
-        with job.kept_on_failure(found_again=bool(asked.key)):
+    with job.kept_on_failure(found_again=bool(asked.key)):
+        if not job.result.is_file():
             asked.begin()
             keep_remark(asked.tell_kept())
             asked.sample()
             asked.make_pieces()
             asked.join()
-    if not whole.keep:
-        job.tidy()
-    return WholeVideo(job, whole.keep, asked.source.take)
+        if not whole.keep:
+            job.tidy()
+        return WholeVideo(job, whole.keep, asked.source.take)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from ..errors import ConversionError, needed
+from ..folders.file_lock import take_lock
 from ..threads import count_workers, in_order, open_pool
 from .existing import Seen, put_in_place, take_partial
 from .formats import partial_files
@@ -103,7 +104,7 @@ def write_resumable(
 
 @contextmanager
 def _open_part(part: Path, target: Path) -> Iterator[BinaryIO]:
-    """The partial file, to read and write, and locked where the system can."""
+    """The partial file, to read and write, and locked where the disk can."""
     try:
         number = os.open(part, _READ_AND_WRITE, 0o666)
     except OSError as error:
@@ -116,13 +117,7 @@ def _open_part(part: Path, target: Path) -> Iterator[BinaryIO]:
             )
         ) from error
     with open(number, "r+b", buffering=0) as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # Windows has no flock: two conversions to one name are not kept apart there
-        except OSError as held:
+        if not take_lock(file):
             raise ConversionError(
                 needed(
                     target.name,
@@ -130,7 +125,7 @@ def _open_part(part: Path, target: Path) -> Iterator[BinaryIO]:
                     "one at a time",
                     "Wait for the other one, or give another name.",
                 )
-            ) from held
+            )
         yield file
 
 

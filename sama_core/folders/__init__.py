@@ -1,4 +1,5 @@
-"""Folders of clips: which files are clips, in which order, and what their results are called.
+"""Folders of clips: which files are clips, in which order, and what their results are called. And
+folders that several processes write to: `shared_folder`, and the lock of `file_lock`.
 
     folder ──list_clips──▶ Listing: paths in natural order, what was left out
                               │ name_results

@@ -4,7 +4,7 @@
     KEY/segments/….safetensors sampled latents, by number
     KEY/pieces/….mp4           encoded stretches of the result, by number
     KEY/edit.mp4               the whole result
-    KEY/in_use                 locked by every process that works on it
+    KEY/in_use, KEY/.turn      locks of the processes that work on it, see `folders.shared_folder`
 
 KEY stands for everything that decides the result, so that what is found under it is this edit's.
 Every file appears whole or not at all. Nothing is removed while an edit may still need it, here or
@@ -12,7 +12,6 @@ in another process.
 """
 
 import contextlib
-import errno
 import json
 import re
 import shutil
@@ -20,24 +19,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from torch import Tensor
 
 from ..folders import ABOUT, describe_edit
+from ..folders.shared_folder import Use, empty_folder, remove_unused, use_folder, while_unused
 from ..weights.write import whole_file
 from .store import SegmentStore, name_code, size_in_words
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
 
 _UNLIMITED = 2**63
 _KEY = re.compile("[0-9a-f]{32,}")
 _LATENT = "latent"
 _RESULT = "edit.mp4"
-_IN_USE = "in_use"
 
 
 @dataclass(frozen=True)
@@ -87,42 +80,35 @@ class WholeJob:
     def _place_piece(self, number: int) -> Path:
         return self.folder / "pieces" / f"{number:06d}.mp4"
 
-    def is_in_use(self) -> bool:
-        """Whether another process works on it; False where the disk has no locks."""
+    def use(self) -> Use | None:
+        """Keep other processes from removing anything of it, for as long as something refers to
+        what this returns; None where the folder cannot be written.
+        """
         try:
-            with (self.folder / _IN_USE).open("rb") as file:
-                _lock(file, alone=True)
-        except OSError as refused:
-            return refused.errno in (errno.EACCES, errno.EAGAIN)
-        return False
+            return use_folder(self.folder)
+        except OSError:
+            return None
 
     def tidy(self) -> None:
-        """Remove what the result was made of. Files that are in use are left."""
-        if self.is_in_use():
-            return
-        for part in ("segments", "pieces"):
-            shutil.rmtree(self.folder / part, ignore_errors=True)
+        """Remove what the result was made of, unless another process needs it."""
+        with while_unused(self.folder) as alone:
+            for part in ("segments", "pieces") if alone else ():
+                shutil.rmtree(self.folder / part, ignore_errors=True)
 
     @contextlib.contextmanager
     def kept_on_failure(self, found_again: bool) -> Iterator[None]:
         """An edit may break off in here: what it has finished stays, if it can be found again. For
         other processes it is in use.
         """
+        use = self.use()
         try:
-            with self._use():
-                yield
+            yield
         except BaseException:
-            if not (self.is_in_use() or (found_again and self._has_begun())):
+            if not (found_again and self._has_begun()):
                 self.remove()
             raise
-
-    @contextlib.contextmanager
-    def _use(self) -> Iterator[None]:
-        with contextlib.ExitStack() as over:
-            with contextlib.suppress(OSError):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                _lock(over.enter_context((self.folder / _IN_USE).open("ab")), alone=False)
-            yield
+        finally:
+            del use
 
     def _has_begun(self) -> bool:
         """Whether anything is finished."""
@@ -133,22 +119,24 @@ class WholeJob:
     def _files(self, part: str) -> Iterator[Path]:
         return (self.folder / part).rglob("*")
 
-    def remove(self) -> None:
-        """Remove all of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def remove(self) -> bool:
+        """Remove all of it, unless another process works on it; whether that was done."""
+        return remove_unused(self.folder)
+
+    @contextlib.contextmanager
+    def emptied_after(self) -> Iterator[bool]:
+        """Whether no other process works on it: then, if nothing is raised, all of it is removed
+        after the block, and no process begins in between.
+        """
+        with while_unused(self.folder) as alone:
+            yield alone
+            if alone:
+                empty_folder(self.folder)
 
 
 def _name(number: int) -> str:
     """A segment's name in the store, which takes hexadecimal digits."""
     return f"{number:06x}"
-
-
-def _lock(file: IO[bytes], alone: bool) -> None:
-    """Lock a file until it is closed, `alone` or beside others. Raises OSError where that cannot
-    be, `alone` at once; beside others it waits until nobody has it alone, as for a look.
-    """
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
 
 
 @dataclass(frozen=True)
@@ -188,23 +176,34 @@ def _list(folder: Path) -> Iterator[LeftOver]:
 def show_or_clear_jobs(folder: Path, clear: bool, code: str) -> tuple[str, bool]:
     """What edits of whole videos hold on disk under `folder`, in words; empty for nothing.
 
-    Removes them where `clear` is asked for with the code that stands for just these; the second
-    value tells whether it was.
+    Removes them where `clear` is asked for with the code that stands for just these, but for those
+    that another process works on; the second value tells whether it was.
     """
     jobs = list_jobs(folder)
     if not jobs:
         return "", False
     wanted = name_code(left.job.folder.name for left in jobs)
-    count = f"{len(jobs)} edit{'s' if len(jobs) > 1 else ''} of whole videos"
     if clear and code.strip().lower() == wanted:
-        for left in jobs:
-            left.job.remove()
-        return f"{count} removed.", True
+        return _clear(jobs), True
     listed = "; ".join(map(_describe, jobs))
     return (
-        f"{count}, not finished or not saved: {listed}. To remove them, set action to clear and "
-        f"confirm to {wanted}."
+        f"{_count(len(jobs))}, not finished or not saved: {listed}. To remove them, set action to "
+        f"clear and confirm to {wanted}."
     ), False
+
+
+def _clear(jobs: list[LeftOver]) -> str:
+    """Remove jobs, and say what stays."""
+    kept = [left for left in jobs if not left.job.remove()]
+    text = f"{_count(len(jobs) - len(kept))} removed."
+    if kept:
+        listed = "; ".join(map(_describe, kept))
+        text += f" {_count(len(kept))} kept, which another ComfyUI works on: {listed}."
+    return text
+
+
+def _count(jobs: int) -> str:
+    return f"{jobs} edit{'' if jobs == 1 else 's'} of whole videos"
 
 
 def _describe(left: LeftOver) -> str:

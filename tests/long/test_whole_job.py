@@ -1,20 +1,17 @@
 """The folder of one edit of a whole video, where two processes make the same edit at once."""
 
-import sys
-from threading import Timer
-
 import pytest
 import torch
 
-from sama_core.long.whole_job import WholeJob
+from sama_core.long.whole_job import WholeJob, show_or_clear_jobs
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+from ..harness.second_process import removes, working_in
 
 
 @pytest.fixture
 def job(tmp_path) -> WholeJob:
     """With one segment, one piece, and the result."""
-    made = WholeJob(tmp_path / ("0a" * 20))
+    made = WholeJob(tmp_path / "jobs" / ("0a" * 20))
     made.keep_latent(0, torch.zeros(1, 4))
     made.piece(0).write_bytes(b"piece")
     made.result.write_bytes(b"whole")
@@ -26,25 +23,35 @@ def is_whole(job: WholeJob) -> bool:
 
 
 def test_nothing_is_removed_that_another_one_still_needs(job):
-    with job.kept_on_failure(found_again=True):
-        assert job.is_in_use()
+    with working_in(job.folder):
         job.tidy()
-        assert is_whole(job)
-    assert not job.is_in_use() and is_whole(job)
+        assert not job.remove() and is_whole(job)
+    assert is_whole(job)
     job.tidy()
     assert not job.has_latent(0) and not job.has_piece(0) and job.result.is_file()
 
 
-def test_two_may_work_on_it_and_the_last_one_tidies_up(job):
+def test_another_one_removes_nothing_while_an_edit_runs(job):
     with job.kept_on_failure(found_again=True):
+        assert not removes(job.folder)
+        job.tidy()
+        assert not removes(job.folder) and job.result.is_file()
+    assert removes(job.folder) and not job.folder.exists()
+
+
+def test_two_may_work_on_it_and_the_last_one_tidies_up(job):
+    with working_in(job.folder):
         with job.kept_on_failure(found_again=True):
-            assert job.is_in_use()
-        assert job.is_in_use()
-    assert not job.is_in_use()
+            job.tidy()
+        assert is_whole(job)
+        job.tidy()
+        assert is_whole(job), "the other one works on it"
+    job.tidy()
+    assert job.result.is_file() and not job.has_latent(0) and not job.has_piece(0)
 
 
 def test_one_that_breaks_off_removes_nothing_of_another_one(job):
-    with job.kept_on_failure(found_again=True):
+    with working_in(job.folder):
         with pytest.raises(RuntimeError), job.kept_on_failure(found_again=False):
             raise RuntimeError
         assert is_whole(job)
@@ -53,18 +60,43 @@ def test_one_that_breaks_off_removes_nothing_of_another_one(job):
     assert not job.folder.exists()
 
 
-def test_who_looks_does_not_keep_another_one_from_its_lock(job):
-    """A look takes the lock alone for a moment; an edit may begin just then."""
-    import fcntl
+def test_one_that_has_nothing_finished_leaves_nothing(tmp_path):
+    job = WholeJob(tmp_path / ("0b" * 20))
+    with pytest.raises(RuntimeError), job.kept_on_failure(found_again=True):
+        job.begin({"clip": "a.mp4", "instruction": "make it night"})
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
 
-    look = (job.folder / "in_use").open("ab")
-    fcntl.flock(look, fcntl.LOCK_EX)
-    timer = Timer(0.2, look.close)
-    timer.start()
+
+def test_what_is_moved_out_before_the_rest_is_removed(job, tmp_path):
+    place = tmp_path / "saved.mp4"
+    with pytest.raises(OSError), job.emptied_after() as alone:
+        assert alone
+        raise OSError
+    assert is_whole(job)
+    with job.emptied_after() as alone:
+        job.result.rename(place)
+    assert alone and place.is_file() and not job.folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_in_nobodys_use(tmp_path):
+    (tmp_path / "jobs").write_bytes(b"a file")
+    job = WholeJob(tmp_path / "jobs" / ("0a" * 20))
+    assert job.use() is None
     with job.kept_on_failure(found_again=True):
-        timer.join()
-        assert job.is_in_use()
+        job.tidy()
 
 
-def test_a_folder_without_the_file_is_in_nobodys_use(tmp_path):
-    assert not WholeJob(tmp_path / "absent").is_in_use()
+def test_clearing_keeps_what_another_comfyui_works_on(job):
+    other = WholeJob(job.folder.with_name("0b" * 20))
+    other.begin({"clip": "street.mp4", "instruction": "make it night"})
+    report, cleared = show_or_clear_jobs(job.folder.parent, False, "")
+    assert "2 edits of whole videos, not finished or not saved" in report and not cleared
+    code = report.rpartition("confirm to ")[2][:4]
+    with working_in(other.folder):
+        report, cleared = show_or_clear_jobs(job.folder.parent, True, code)
+        assert cleared and report.startswith(
+            "1 edit of whole videos removed. 1 edit of whole videos kept, which another ComfyUI "
+            "works on: street.mp4: make it night ("
+        )
+        assert other.folder.is_dir() and not job.folder.exists()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import needed
-from ..file_lock import take_lock
+from ...folders.file_lock import take_lock
 from ..progress import LaunchError
 
 

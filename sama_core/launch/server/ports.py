@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...errors import needed
-from ..file_lock import take_lock
+from ...folders.file_lock import take_lock
 from ..places import Places
 from ..progress import LaunchError
 
@@ -27,7 +27,7 @@ def claim_port(port: int, host: str, places: Places) -> Iterator[None]:
     """
     claims = places.runtime / "ports"
     claims.mkdir(parents=True, exist_ok=True)
-    with (claims / str(port)).open("ab") as claim:
+    with (claims / str(port)).open("a+b") as claim:
         if not take_lock(claim):
             raise _unusable(port, "another run.py starts ComfyUI there")
         check_port(port, host)

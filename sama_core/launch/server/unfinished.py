@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...folders import describe_edit
+from ...folders.shared_folder import remove_unused
 
 WHOLE, SEGMENTS, RESULTS = "sama_whole_videos", "sama_segments", "results"
 """Folders in ComfyUI's user folder."""
@@ -24,18 +25,24 @@ OLD_DAYS = 14
 
 
 def remove_old(folder: Path, say: Callable[[str], None]) -> None:
-    """Removes what was not used for OLD_DAYS under the user folder `folder`; says what it was."""
+    """Removes what was not used for OLD_DAYS under the user folder `folder`; says what it was.
+
+    What another process works on stays.
+    """
     before = time.time() - OLD_DAYS * 24 * 3600
     for part in (WHOLE, SEGMENTS, RESULTS):
         old = [path for path in _inside(folder / part) if _last_use(path) < before]
-        if old:
-            say(f"Removed after {OLD_DAYS} days: {_describe(old)}, of edits that were stopped.")
-        for path in old:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    path.unlink()
+        told = {path: (_name(path), _size(path)) for path in old}
+        removed = [told[path] for path in old if _remove(path)]
+        if removed:
+            names = ", ".join(name for name, _ in removed)
+            if part == SEGMENTS:
+                names = f"{len(removed)} segment{'' if len(removed) == 1 else 's'}"
+            size = sum(size for _, size in removed) / 1e6
+            say(
+                f"Removed after {OLD_DAYS} days: {names} ({size:.0f} MB), of edits that were "
+                "stopped."
+            )
 
 
 def keep_result(file: Path, folder: Path) -> str:
@@ -53,7 +60,20 @@ def keep_result(file: Path, folder: Path) -> str:
 
 
 def _inside(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    """What lies in a folder; of that of edits their own folders alone, not what it is marked by."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if path.is_dir() or folder.name != WHOLE]
+
+
+def _remove(path: Path) -> bool:
+    """Removes an edit's folder or a file; whether it is gone."""
+    if path.is_dir():
+        return remove_unused(path)
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -72,8 +92,11 @@ def _last_use(path: Path) -> float:
     return max((state.st_mtime for state in _states([path, *_files(path)])), default=0.0)
 
 
-def _describe(old: list[Path]) -> str:
-    size = sum(state.st_size for path in old for state in _states(_files(path)))
-    names = [describe_edit(path) for path in old if path.parent.name != SEGMENTS]
-    names += [f"{len(old)} segments"] if not names else []
-    return f"{', '.join(names)} ({size / 1e6:.0f} MB)"
+def _size(path: Path) -> int:
+    """Bytes of an edit's folder, or of a file."""
+    return sum(state.st_size for state in _states(_files(path)))
+
+
+def _name(path: Path) -> str:
+    """What a user knows an edit by."""
+    return describe_edit(path) if path.is_dir() else path.name

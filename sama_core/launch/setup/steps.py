@@ -6,17 +6,13 @@ A step is marked when it has succeeded: a set-up that was killed continues there
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...folders.file_lock import wait_for_lock
 from ...weights.write import whole_file
-from ..file_lock import take_lock
-
-LOOK_SECONDS = 0.2
-"""Between two looks whether a lock is free."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +70,9 @@ def _read(stamp: Path) -> str | None:
 def only_one(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Holds the file `lock`, so that only one set-up runs; calls `waiting` if it has to wait."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("ab") as handle:
+    with lock.open("a+b") as handle:
         if os.name == "posix":
             # A running pip inherits it: if this process is killed, the next set-up waits for pip.
             os.set_inheritable(handle.fileno(), True)
-        if not take_lock(handle):
-            waiting()
-            while not take_lock(handle):
-                time.sleep(LOOK_SECONDS)
+        wait_for_lock(handle, waiting=waiting)
         yield

@@ -8,6 +8,8 @@ from pathlib import Path
 from sama_core.launch.server import unfinished
 from sama_core.launch.server.unfinished import OLD_DAYS, keep_result, remove_old
 
+from ...harness.second_process import working_in
+
 DAY = 24 * 3600
 
 
@@ -60,6 +62,20 @@ def test_one_new_file_keeps_an_edit(tmp_path):
     make(old / "pieces" / "000000.mp4", 1)
     remove_old(tmp_path, print)
     assert old.is_dir()
+
+
+def test_what_another_comfyui_works_on_stays_and_is_not_told(tmp_path):
+    old, said = job(tmp_path, "0a", OLD_DAYS + 1), []
+    mark = make(tmp_path / "sama_whole_videos" / ".folder_id", OLD_DAYS + 1)
+    with working_in(old):
+        (old / "theirs").unlink()
+        for path in (old, *old.iterdir()):
+            os.utime(path, (time.time() - (OLD_DAYS + 1) * DAY,) * 2)
+        remove_old(tmp_path, said.append)
+        assert (old / "segments" / "000000.safetensors").is_file() and said == []
+    os.utime(old, (time.time() - (OLD_DAYS + 1) * DAY,) * 2)
+    remove_old(tmp_path, said.append)
+    assert len(said) == 1 and not old.exists() and mark.is_file()
 
 
 def test_another_command_may_remove_the_same(tmp_path, monkeypatch):
