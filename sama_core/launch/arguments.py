@@ -60,7 +60,7 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
     )
     command.set_defaults(run=serve)
     command.add_argument(
-        "--port", type=int, metavar="N", help="port (default: 8188, or a free one)"
+        "--port", type=int, metavar="N", help="port (default: 8188, or a free one; 0: a free one)"
     )
     command.add_argument(
         "--listen", action="store_true", help="accept other machines too, not only this one"

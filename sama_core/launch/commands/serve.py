@@ -16,17 +16,18 @@ from ..places import PACK_NAME, Places
 from ..progress import LaunchError, Stages
 from ..server.client import Client
 from ..server.kept import stop_kept
-from ..server.ports import check_port, claim_port, free_port
+from ..server.ports import EVERYWHERE, LOCAL, check_port, claim_port, free_port
 from ..server.process import Server, prepare_base, server_options
 from ..server.workflow import listed_trio
 from ..setup.comfyui_source import ComfyUI
 from ..setup.environment import Environment
 
 USUAL_PORT = 8188
+TRIES = 20
+"""Free ports that other programs may take just when they were found."""
 FIRST_WORKFLOW = "1 Edit a video"
 SEEN_BEFORE = "Comfy.TutorialCompleted"
 """The frontend's setting that tells that somebody has worked here; it restores what was open."""
-EVERYWHERE = "0.0.0.0"
 PREVIEW = ["--preview-method", "auto"]
 """ComfyUI starts without live previews. Its own setting in the browser still comes before this."""
 
@@ -40,15 +41,15 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
         url = stop_kept(places)
         stages.say(f"Ended ComfyUI at {url}." if url else "No ComfyUI was left running.")
         return 0
-    host = EVERYWHERE if options.listen else "127.0.0.1"
-    if options.port is not None:
+    host = EVERYWHERE if options.listen else LOCAL
+    if options.port:
         check_port(options.port, host)
     stages.start("set-up")
     comfyui = Environment(places, stages).ready(options.comfyui)
     prepare_base(places)
     provide_clips(places)
     stages.start("start ComfyUI")
-    with take_port(options.port, host, places) as port:
+    with take_port(options.port, host) as port:
         return run(port, host, comfyui, places, stages)
 
 
@@ -101,20 +102,21 @@ def first_page(url: str, places: Places) -> str:
 
 
 @contextmanager
-def take_port(given: int | None, host: str, places: Places) -> Iterator[int]:
-    """The port that was `given`; else ComfyUI's usual one, or a free one if another program, or
-    another `run.py serve`, has it. It is ours until the context ends.
+def take_port(given: int | None, host: str) -> Iterator[int]:
+    """The port that was `given`, 0 for any free one; without it ComfyUI's usual one, or a free one
+    if another program, or another `run.py serve`, has that. It is ours until the context ends.
 
     Raises LaunchError if the given one cannot be had.
     """
     with ExitStack() as claims:
-        port = USUAL_PORT if given is None else given
-        try:
-            claims.enter_context(claim_port(port, host, places))
-        except LaunchError:
-            if given is not None:
-                raise
-            port = free_port()
+        for number in range(TRIES):
+            port = free_port(host) if number or given == 0 else given or USUAL_PORT
+            try:
+                claims.enter_context(claim_port(port, host))
+                break
+            except LaunchError:
+                if given or number == TRIES - 1:
+                    raise
         yield port
 
 

@@ -84,9 +84,9 @@ class Client:
         if "system" not in self._json(STATS_PATH, timeout):
             raise self._no_comfyui()
 
-    def stats(self) -> dict:
+    def stats(self, timeout: float = TIMEOUT) -> dict:
         """What ComfyUI says of its machine: `system`, and a list `devices`."""
-        return self._json(STATS_PATH)
+        return self._json(STATS_PATH, timeout)
 
     def pack(self) -> dict | None:
         """`version` of the pack there, and `id` if `run.py` left that server running.

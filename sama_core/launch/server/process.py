@@ -19,9 +19,9 @@ from ..places import PACK_NAME, Places, clean_env
 from ..progress import LaunchError, with_log
 from ..setup.comfyui_source import ComfyUI
 from ..setup.processes import stop
-from .client import Client
+from .client import LOOK_SECONDS, Client
 from .comfy_main import PARENT_PIPE
-from .ports import free_port
+from .ports import LOCAL, free_port
 
 FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 MODEL_FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
@@ -45,7 +45,7 @@ class Server:
         comfyui: ComfyUI,
         options: list[str],
         log: Path,
-        host: str = "127.0.0.1",
+        host: str = LOCAL,
         port: int | None = None,
         kept_id: str | None = None,
         variables: Mapping[str, str] | None = None,
@@ -65,7 +65,7 @@ class Server:
     @property
     def url(self) -> str:
         """Address of the server on this machine."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{LOCAL}:{self.port}"
 
     def __enter__(self) -> Self:
         command = [
@@ -131,7 +131,7 @@ class Server:
         """
         began = time.monotonic()
         client = Client(self.url)
-        while not client.is_reached():
+        while not self._is_at(client):
             waited = time.monotonic() - began
             if not self.alive():
                 raise LaunchError(self._why_ended("while starting"))
@@ -146,6 +146,17 @@ class Server:
             tick(waited)
             time.sleep(ASK_SECONDS)
         self._check_pack_loaded()
+
+    def _is_at(self, client: Client) -> bool:
+        """Whether this server answers there, and not another program that had the port before: a
+        ComfyUI tells its arguments.
+        """
+        try:
+            system = client.stats(LOOK_SECONDS)["system"]
+            told = system.get("argv", self.options)
+            return {str(option) for option in self.options} <= set(map(str, told))
+        except (LaunchError, LookupError, AttributeError, TypeError):
+            return False
 
     def connection_error(self) -> LaunchError:
         """The error for a broken connection: whether the server ended, and the end of its log."""
@@ -166,7 +177,7 @@ class Server:
                 f"port {self.port}",
                 "in use by another program",
                 "a free port",
-                "Give another one with --port, or leave --port out.",
+                "Run the same command again; to `serve` you may give another one with --port.",
             )
         killed = code in (-9, 137)
         advice = (

@@ -98,30 +98,55 @@ def test_serve_on_a_port_in_use_says_so_before_set_up(places, capsys):
     assert not places.runtime.exists()
 
 
-def test_serve_without_a_port_takes_a_free_one_if_the_usual_is_taken(places, monkeypatch):
+def test_serve_without_a_port_takes_a_free_one_if_the_usual_is_taken(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         usual = taken.getsockname()[1]
         monkeypatch.setattr(serve_module, "USUAL_PORT", usual)
-        with take_port(None, "127.0.0.1", places) as port:
+        with take_port(None, "127.0.0.1") as port:
             assert port != usual
-    with take_port(None, "127.0.0.1", places) as port:
+    with take_port(None, "127.0.0.1") as port:
         assert port == usual
 
 
-def test_two_that_are_begun_at_once_have_a_port_each(places, monkeypatch):
+def test_two_that_are_begun_at_once_have_a_port_each(monkeypatch):
     """Neither listens yet: that takes ComfyUI seconds."""
     monkeypatch.setattr(serve_module, "USUAL_PORT", free_port())
-    with take_port(None, "127.0.0.1", places) as first:
-        with take_port(None, "127.0.0.1", places) as second:
+    with take_port(None, "127.0.0.1") as first:
+        with take_port(None, "127.0.0.1") as second:
             assert first == serve_module.USUAL_PORT != second
         another = r"port \d+: got not usable \(another run\.py starts ComfyUI there\)"
         with (
             pytest.raises(LaunchError, match=another),
-            take_port(first, "127.0.0.1", places),
+            take_port(first, "127.0.0.1"),
         ):
             pass
-    with take_port(first, "127.0.0.1", places) as port:
+    with take_port(first, "127.0.0.1") as port:
         assert port == first
+
+
+def test_port_0_is_any_free_one_that_nobody_else_gets():
+    with take_port(0, "127.0.0.1") as first, take_port(0, "127.0.0.1") as second:
+        assert 0 < first != second > 0
+
+
+def test_a_free_port_is_looked_for_where_it_is_listened_on_and_is_claimed(monkeypatch):
+    """Two that look at once may find the same one."""
+    found, other, usual = free_port(), free_port(), free_port()
+    offered, asked = [found, found, other], []
+
+    def offer(host: str) -> int:
+        asked.append(host)
+        return offered.pop(0)
+
+    monkeypatch.setattr(serve_module, "free_port", offer)
+    monkeypatch.setattr(serve_module, "USUAL_PORT", usual)
+    with (
+        take_port(None, "0.0.0.0") as first,
+        take_port(None, "0.0.0.0") as second,
+        take_port(None, "0.0.0.0") as third,
+    ):
+        assert (first, second, third) == (usual, found, other)
+    assert asked == ["0.0.0.0"] * 3
 
 
 def test_serve_tells_when_comfyui_ends_by_itself(places, no_set_up, monkeypatch, capsys):

@@ -24,7 +24,7 @@ from sama_core.launch.server.process import (
 )
 from sama_core.launch.setup.comfyui_source import ComfyUI
 
-from ..stand_ins import ANSWERING
+from ..stand_ins import ANSWERING, answering
 
 
 @pytest.fixture
@@ -71,6 +71,18 @@ def test_a_port_that_someone_took_in_between(stand_in):
         pytest.raises(LaunchError, match="port 4321: got in use"),
     ):
         running.wait_ready()
+
+
+def test_a_server_that_had_the_port_before_is_not_taken_for_ours(stand_in):
+    """It answers while ours is still importing; then ours finds the port taken."""
+    words = "OSError: [Errno 98] error while attempting to bind: address already in use"
+    program = f"import sys, time; time.sleep(1); sys.exit({words!r})"
+    body = json.dumps({"system": {"argv": ["main.py", "--base-directory", "/another"]}}).encode()
+    with answering((200, {}, body)) as url:
+        running = stand_in(program, port=int(url.rpartition(":")[2]))
+        running.options = ["--base-directory", "/ours"]
+        with running, pytest.raises(LaunchError, match=r"port \d+: got in use"):
+            running.wait_ready()
 
 
 def test_a_pack_that_did_not_import_is_told(stand_in):
