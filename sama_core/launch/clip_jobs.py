@@ -1,7 +1,7 @@
 """Small jobs on clips that need the environment's packages, and how commands run them there.
 
 As a program: `python -m sama_core.launch.clip_jobs JOB FILE …`, where JOB is `probe` or `picture`,
-prints the answer as JSON. If the job fails, the last line on standard error says why, in words for
+prints `{"answer": …}`. If the job fails, the last line on standard error says why, in words for
 the user. `lines` answers jobs that come as JSON on standard input, for `run.py batch`.
 """
 
@@ -19,6 +19,7 @@ from ..errors import needed
 from .batch.frame_jobs import frames_size, join_frames, measure_row
 from .places import Places, write_new
 from .progress import LaunchError
+from .setup.messages import last_message
 from .setup.processes import answer
 
 COLUMNS, WIDEST, GAP = 5, 320, 8
@@ -131,7 +132,9 @@ def run_job(job: str, places: Places, *files: Path) -> Any:
     Raises LaunchError with the job's own message if it fails.
     """
     command: list[str | Path] = [places.python, "-m", "sama_core.launch.clip_jobs", job, *files]
-    return json.loads(answer(command, files[-1].name, cwd=places.root, log=places.log("clip")))
+    what = files[-1].name
+    said = answer(command, what, cwd=places.root, log=places.log("clip"))
+    return last_message(said, what)["answer"]
 
 
 JOBS: dict[str, Callable[..., object]] = {"probe": probe, "picture": picture}
@@ -174,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
     if asked.job == "lines":
         return serve_lines()
     try:
-        print(json.dumps(JOBS[asked.job](*asked.files)))
+        print(json.dumps({"answer": JOBS[asked.job](*asked.files)}))
     except ValueError as error:
         sys.exit(str(error))
 

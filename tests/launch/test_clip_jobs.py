@@ -47,6 +47,12 @@ def test_an_unreadable_clip_is_named_as_the_node_names_it(tmp_path):
         clip_jobs.probe(str(clip))
 
 
+def test_what_a_library_prints_before_the_answer_is_no_part_of_it(places, tmp_path, monkeypatch):
+    said = 'libva: no driver\n{"answer": {"frames": 5}}\n'
+    monkeypatch.setattr(clip_jobs, "answer", lambda *command, **how: said)
+    assert clip_jobs.clip_facts(tmp_path / "a.mp4", places) == {"frames": 5}
+
+
 @pytest.mark.parametrize("mode", ["RGB", "I;16"])
 def test_films_of_the_same_frames_are_equal_byte_for_byte(tmp_path, mode):
     """Servers that share one clip get a film each, and know by its content that it is the same."""

@@ -4,10 +4,11 @@ import contextlib
 import json
 import subprocess
 from threading import Lock, Timer
-from typing import Any
+from typing import IO, Any
 
 from ..places import Places, clean_env
 from ..progress import LaunchError, log_tail
+from ..setup.messages import read_message
 from ..setup.processes import stop
 
 SECONDS, FRAME_SECONDS = 600, 30
@@ -43,21 +44,32 @@ class JobProcess:
                 assert process.stdin and process.stdout
                 process.stdin.write(line)
                 process.stdin.flush()
-                answered = process.stdout.readline()
+                answer = self._read_answer(process.stdout)
             except OSError:
-                answered = ""
+                answer = None
             finally:
                 timer.cancel()
-            if not answered.endswith("\n"):
+            if answer is None:
                 self._end()
                 if self._closed:
                     raise Closed("the batch is over")
                 last = log_tail(self._log, lines=1).strip() or "no message"
                 raise LaunchError(f"{job}: the process for pictures ended ({last})")
-        answer = json.loads(answered)
         if "error" in answer:
             raise LaunchError(answer["error"])
         return answer["answer"]
+
+    def _read_answer(self, stream: IO[str]) -> dict[str, Any] | None:
+        """The next answer; None if the process ends before. What else is printed there goes into
+        the log.
+        """
+        while (line := stream.readline()).endswith("\n"):
+            said = read_message(line)
+            if said and ("answer" in said or "error" in said):
+                return said
+            with self._log.open("a", encoding="utf-8") as log:
+                log.write(line)
+        return None
 
     def close(self) -> None:
         """Ends the process, and a job that runs in it."""
@@ -72,7 +84,8 @@ class JobProcess:
         if self._closed:
             raise Closed("the batch is over")
         if self._process is None or self._process.poll() is not None:
-            with self._log.open("w", encoding="utf-8") as log:
+            self._log.write_bytes(b"")
+            with self._log.open("ab") as log:  # to its end, whoever else writes there
                 self._process = subprocess.Popen(
                     [str(self.places.python), "-m", "sama_core.launch.clip_jobs", "lines"],
                     stdin=subprocess.PIPE,
@@ -81,6 +94,7 @@ class JobProcess:
                     cwd=self.places.root,
                     env=clean_env(),
                     encoding="utf-8",
+                    errors="backslashreplace",
                     start_new_session=True,
                 )
         return self._process

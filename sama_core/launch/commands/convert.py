@@ -23,6 +23,7 @@ from ...errors import ConversionError, needed
 from ..places import Places, clean_env
 from ..progress import LaunchError, Stages, duration, log_tail
 from ..setup.environment import Environment
+from ..setup.messages import read_message
 from ..setup.processes import end_with_block, pip_install
 from .models import look_in
 
@@ -130,6 +131,7 @@ def run(asked: dict, places: Places, stages: Stages) -> str:
             cwd=places.root,
             env=clean_env(),
             encoding="utf-8",
+            errors="backslashreplace",
         )
         with end_with_block(process):
             report = _follow(process, stages)
@@ -147,18 +149,21 @@ def _hint(asked: dict) -> str:
 
 
 def _follow(process: subprocess.Popen, stages: Stages) -> str:
-    """Shows progress until the worker ends; returns its report, empty if there is none."""
+    """Shows progress until the worker ends; returns its report, empty if there is none. What else
+    is printed there is shown as it is.
+    """
     report, first, shown = "", None, 0
     for line in process.stdout or ():
-        said = json.loads(line)
-        if "report" in said:
-            report = said["report"]
-            continue
-        done, total = said["done"], said["total"]
-        first = first or (done, time.monotonic())
-        tenth = TENTHS * done // total
-        stages.update(_progress(done, total, *first), transient=tenth == shown)
-        shown = tenth
+        match read_message(line):
+            case {"report": str(text)}:
+                report = text
+            case {"done": int(done), "total": int(total)} if total > 0:
+                first = first or (done, time.monotonic())
+                tenth = TENTHS * done // total
+                stages.update(_progress(done, total, *first), transient=tenth == shown)
+                shown = tenth
+            case _ if line.strip():
+                stages.say(line.rstrip())
     return report
 
 

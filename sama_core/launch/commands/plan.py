@@ -24,6 +24,7 @@ from ..clip_jobs import check_clip, clip_facts
 from ..places import Places
 from ..progress import LaunchError, Stages
 from ..setup.environment import Environment
+from ..setup.messages import last_message
 from ..setup.processes import Commands, answer
 from .convert import FOLDER, find_file
 from .edit import area_pixels
@@ -189,7 +190,8 @@ def model_facts(files: list[Path], places: Places) -> tuple[DitConfig, Weights, 
     Raises LaunchError with the loader's message if it is no SAMA model.
     """
     command: list[str | Path] = [places.python, "-m", "sama_core.plan.read_model", *files]
-    facts = json.loads(answer(command, "--model", cwd=places.root, log=places.log("plan")))
+    said = answer(command, "--model", cwd=places.root, log=places.log("plan"))
+    facts = last_message(said, "--model")
     return DitConfig(**facts["config"]), Weights(**facts["weights"]), facts["area"]
 
 

@@ -152,6 +152,7 @@ def answer(argv: Sequence[str | Path], what: str, cwd: Path, log: Path, **enviro
             stdin=subprocess.DEVNULL,
             env=clean_env(**environment),
             encoding="utf-8",
+            errors="backslashreplace",
         )
     if done.returncode:
         last = log_tail(log, lines=1).strip() or f"exit code {done.returncode}"

@@ -1,5 +1,6 @@
 """The process that reads pictures: its answers, its death in a job, and its end in the middle."""
 
+import io
 import os
 import threading
 from fractions import Fraction
@@ -44,6 +45,14 @@ def test_one_process_answers_job_after_job(pictures, tmp_path):
     ):
         pictures.run("join", [str(tmp_path / "b.mp4")], "24", str(tmp_path / "c.nut"))
     assert pictures._process.pid == number
+
+
+def test_what_a_library_prints_is_no_answer(pictures):
+    """As C code does, past Python's own streams."""
+    said = io.StringIO('warning\n[1]\n{"done": 1}\n{"answer": {"width": 64}}\n{"answer": 2}\n')
+    assert pictures._read_answer(said) == {"answer": {"width": 64}}
+    assert pictures._log.read_text() == 'warning\n[1]\n{"done": 1}\n'
+    assert pictures._read_answer(io.StringIO('{"answer": 2}')) is None, "half a line"
 
 
 def test_many_frames_may_take_their_time(pictures, monkeypatch):

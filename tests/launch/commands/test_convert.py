@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from sama_core import embedded
 from sama_core.convert import __main__ as worker
 from sama_core.launch.cli import main
 from sama_core.launch.commands import convert as command
+from sama_core.launch.progress import Stages
 from sama_core.launch.setup.environment import Environment
 from sama_core.launch.setup.processes import Commands
 
@@ -76,6 +78,51 @@ def test_what_the_worker_says_is_what_the_artist_reads(places, source, capsys):
     assert main(["convert", str(source), "--format", "gguf_q5_k"], places) == 1
     said = capsys.readouterr().err
     assert "got gguf_q5_k" in said and "Choose gguf_q5_1" in said and "Traceback" not in said
+
+
+REPORT = '{"report": "14.1 MB → 7.8 MB"}'
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "UserWarning: this GPU is old",
+        '{"done": 5000000, "tot',
+        "[1, 2]",
+        "5",
+        '"text"',
+        "null",
+        '{"done": "1", "total": 2}',
+        '{"done": 1}',
+        '{"done": 0, "total": 0}',
+        '{"report": 5}',
+        "[" * 5000,
+    ],
+)
+def test_what_else_a_worker_prints_is_shown_and_nothing_breaks(odd, capsys):
+    lines = [odd, '{"done": 7000000, "total": 14000000}', odd, "", REPORT]
+    process = SimpleNamespace(stdout=iter(f"{line}\n" for line in lines))
+    stages = Stages()
+    stages.start("convert")
+    assert command._follow(process, stages) == "14.1 MB → 7.8 MB"
+    shown = capsys.readouterr().out
+    assert shown.splitlines().count(odd) == 2 and "0.01 of 0.01 GB" in shown
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_line(places, source, monkeypatch, capsys):
+    """And one whose bytes are no UTF-8."""
+    begun = r"""import os, signal, sys
+sys.stdout.buffer.write(b'a\xff\n{"done": 7000000, "tot')
+sys.stdout.flush()
+os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))"""
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda asked, **how: popen([sys.executable, "-c", begun], **how)
+    )
+    assert main(["convert", str(source), "--format", "fp8"], places) == 1
+    shown = capsys.readouterr()
+    assert "a\\xff\n" in shown.out and '{"done": 7000000, "tot\n' in shown.out
+    assert "the conversion ended with exit code" in shown.err and "Traceback" not in shown.err
 
 
 def test_a_stop_keeps_what_is_written(places, source, work_here, monkeypatch, capsys):
