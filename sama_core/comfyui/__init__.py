@@ -30,7 +30,7 @@ A whole edit
 A whole video
     whole_video.py         VIDEO → VIDEO; whole_source.py: the clip; whole_share.py: a part of it
     whole_decode.py        segments → pieces of the result, by stepwise_decode.py
-    whole_result.py        the result, until it is saved
+    whole_result.py        the result, until it is saved; running_graph.py: which nodes use it
 Video
     video.py               VIDEO or IMAGE → fitted frames; clip_folder.py: the clips of a folder
     core_video.py          a VIDEO that ComfyUI has changed, as the file it shows

@@ -25,12 +25,13 @@ from ..errors import ClipError, needed
 from ..long.whole_job import WholeJob
 from .made_video import MadeVideo
 from .node_progress import running_place
+from .running_graph import sign_running_nodes
 
 log = logging.getLogger(__name__)
 
 RESULTS = 8
-"""Results that stay in the temporary folder, where one run does not leave more; an edit whose file
-went is made again when asked.
+"""Results that stay in the temporary folder beside those that nodes of the running graph have
+given, in this run or an earlier one; an edit whose file went is made again when asked.
 """
 
 _held: "weakref.WeakSet[WholeVideo]" = weakref.WeakSet()
@@ -39,6 +40,8 @@ _given: "dict[str | None, weakref.WeakSet[WholeVideo]]" = {}
 """What nodes gave, by their settings: ComfyUI hands it to every node with the same inputs, a pasted
 copy say, and may keep what was made with others.
 """
+_by_graph: "dict[str, tuple[str | None, weakref.WeakSet[WholeVideo]]]" = {}
+"""What nodes gave, by their signatures, see `running_graph`, and the id of the run that made it."""
 _cleared: dict[Path, Path] = {}
 """Files in the temporary folder of jobs that are cleared, by the folders of the jobs."""
 _asked: dict[str | None, str] = {}
@@ -137,6 +140,13 @@ def remember(node_id: str | None, video: WholeVideo) -> None:
     for settings in [settings for settings, videos in _given.items() if not videos]:
         del _given[settings]
     _given.setdefault(_asked.get(node_id), weakref.WeakSet()).add(video)
+    for sign in [sign for sign, (_, videos) in _by_graph.items() if not videos]:
+        del _by_graph[sign]
+    run, sign = _find_run(), sign_running_nodes().get(node_id or "")
+    if sign is not None:
+        if _by_graph.get(sign, ("",))[0] != run:  # it was made anew: an earlier one is not used
+            _by_graph[sign] = run, weakref.WeakSet()
+        _by_graph[sign][1].add(video)
 
 
 def count_losses(node_id: str | None, settings: Mapping[str, object]) -> int:
@@ -175,13 +185,14 @@ def _find_run() -> str | None:
 
 
 def _new_place() -> Path:
-    """A new name in the temporary folder, which keeps the latest results and all of this run: what
-    comes behind a list of edits reads the first one when the last one is saved.
+    """A new name in the temporary folder, which keeps the latest results, all of this run (what
+    comes behind a list of edits reads the first one when the last one is saved) and all that nodes
+    of the running graph gave in an earlier run: ComfyUI hands it on as it is.
     """
     folder = Path(folder_paths.get_temp_directory()) / "sama_results"
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"{uuid.uuid4().hex}.mp4"
-    mine = _keep_during_run(place)
+    mine = _keep_during_run(place) | _used_by_graph()
     earlier = sorted(folder.glob("*.mp4"), key=lambda path: path.lstat().st_ctime_ns)
     for path in earlier[: 1 - RESULTS]:
         if path not in mine:
@@ -194,10 +205,17 @@ def _keep_during_run(place: Path) -> set[Path]:
     """All names that stay until the run that is under way has ended, this one with them."""
     run = _find_run()
     mine = {place, *_of_run.get(run or "", ())}
-    _of_run.clear()
     if run:
+        _of_run.clear()
         _of_run[run] = mine
     return mine
+
+
+def _used_by_graph() -> set[Path]:
+    """The files of all that nodes of the running graph have given and ComfyUI still holds."""
+    signs = set(sign_running_nodes().values())
+    held = (videos for sign, (_, videos) in _by_graph.items() if sign in signs)
+    return {video._path for videos in held for video in videos if video._path is not None}
 
 
 def _is_temporary(path: Path) -> bool:
