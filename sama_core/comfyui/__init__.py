@@ -19,7 +19,7 @@ One sampling run
     out_of_memory.py       advice in out-of-memory errors
     plan.py                this machine and a loaded model, for plans
 A whole edit
-    conditioning.py        instruction and source → conditioning and latents
+    conditioning.py        instruction and source → conditioning and latents; vae_frames.py counts
     unknown_words.py       words that SAMA-Shapes does not know
     edit.py                instruction → frames, stage by stage; single frames, edited as stills
     drafts.py              single frames over seeds and instructions: draft_board.py shows them,

@@ -1,8 +1,6 @@
 """Instruction and source video → conditioning and latents for ComfyUI's samplers, and back."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import comfy.ldm.wan.vae
 import node_helpers
@@ -14,6 +12,7 @@ from ..errors import ConditioningError, needed
 from ..geometry import WAN_21, Lattice
 from ..region import FittedClip, latent_mask
 from ..text import EDIT_TAG, MAX_TOKENS, add_tag, escape_weights, require_instruction
+from .vae_frames import Report, count_frames, ignore_frames
 
 TEXT_ENCODER = "umt5xxl"
 TILINGS = ("automatic", "reference tiles")
@@ -68,23 +67,20 @@ def _truncate(row: list) -> list:
 
 
 def encode_source(
-    vae,
-    fitted: FittedClip,
-    tiling: str = TILINGS[0],
-    report: Callable[[int, int], None] = lambda done, total: None,
+    vae, fitted: FittedClip, tiling: str = TILINGS[0], report: Report = ignore_frames
 ) -> Tensor:
     """The clip's frames → latent (1, 16, T, H/8, W/8), not normalised, as ComfyUI's are.
 
     `vae` is one that `require_wan_vae` accepts. "automatic" is ComfyUI's choice (whole clip, tiles
-    when memory runs out); "reference tiles" are the release's 30×52 tiles. `report(done, total)`
-    is told of frames as they are encoded, and may raise.
+    when memory runs out); "reference tiles" are the release's 30×52 tiles. `report` is told of
+    frames as they are encoded.
     """
-    frames = fitted.frames
-    if tiling == TILINGS[0]:
-        with _count_frames(vae, len(frames), 1, report):
+    frames, factor = fitted.frames, fitted.lattice.spatial
+    height, width = (side // factor for side in frames.shape[1:3])
+    sizes = [(rows * factor, columns * factor) for rows, columns in _sizes(height, width, tiling)]
+    with count_frames(vae.first_stage_model.encoder, len(frames), sizes, report):
+        if tiling == TILINGS[0]:
             return vae.encode(frames)
-    cells = (side // fitted.lattice.spatial for side in frames.shape[1:3])
-    with _count_frames(vae, len(frames), len(tile_boxes(*cells, Tiles())), report):
         return blend_tiles(
             lambda tile: vae.encode(tile[0].movedim(0, -1)),
             frames.movedim(-1, 0).unsqueeze(0),
@@ -94,46 +90,41 @@ def encode_source(
         )
 
 
-@contextmanager
-def _count_frames(
-    vae, count: int, tiles: int, report: Callable[[int, int], None]
-) -> Iterator[None]:
-    """Reports how many of a clip's `count` frames the encoder has taken, in each of the tiles.
-
-    Where ComfyUI itself goes over to tiles, the count is full before the work is done.
-    """
-    taken = 0
-
-    def count_more(_encoder, given, _out) -> None:
-        nonlocal taken
-        taken += given[0].shape[2]
-        report(min(taken // tiles, count), count)
-
-    hook = vae.first_stage_model.encoder.register_forward_hook(count_more)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 def decode_latent(
-    vae, latent: Tensor, tiling: str = TILINGS[0], lattice: Lattice = WAN_21
+    vae,
+    latent: Tensor,
+    tiling: str = TILINGS[0],
+    lattice: Lattice = WAN_21,
+    report: Report = ignore_frames,
 ) -> Tensor:
-    """Latent (1, 16, T, h, w) → frames (F, 8h, 8w, 3) in 0…1; `lattice` may say other factors.
+    """Latent (1, 16, T, h, w) → frames (F, 8h, 8w, 3) in 0…1; `lattice` may say other factors, and
+    `report` is told of frames as they are decoded.
 
     Deviation: with reference tiles each tile is clamped before blending, because ComfyUI's VAE
     clamps what it returns; the release clamps after.
     """
-    if tiling == TILINGS[0]:
-        return vae.decode(latent).flatten(0, 1)
-    blended = blend_tiles(
-        lambda tile: vae.decode(tile).movedim(-1, 1),
-        latent,
-        Tiles(),
-        encode=False,
-        lattice=lattice,
-    )
+    count, sizes = lattice.frames_of(latent.shape[2]), _sizes(*latent.shape[3:], tiling)
+    with count_frames(vae.first_stage_model.decoder, count, sizes, report):
+        if tiling == TILINGS[0]:
+            return vae.decode(latent).flatten(0, 1)
+        blended = blend_tiles(
+            lambda tile: vae.decode(tile).movedim(-1, 1),
+            latent,
+            Tiles(),
+            encode=False,
+            lattice=lattice,
+        )
     return blended[0].movedim(0, -1)
+
+
+def _sizes(height: int, width: int, tiling: str) -> list[tuple[int, int]]:
+    """Height and width of each call of the VAE for a latent of (height, width), in its units."""
+    if tiling == TILINGS[0]:
+        return [(height, width)]
+    return [
+        (min(bottom, height) - top, min(right, width) - left)
+        for top, bottom, left, right in tile_boxes(height, width, Tiles())
+    ]
 
 
 def attach_source(conditioning: list, latent: Tensor) -> list:

@@ -195,8 +195,8 @@ class EditRun:
     def decode(self, latent: Tensor) -> Tensor:
         """Frames (F, H, W, 3) of a latent (1, 16, T, H/8, W/8). Raises SamplingError for NaN."""
         with self.stages.stage("decoding"):
-            lattice = lattice_of_model(self.model)
-            frames = decode_latent(self.vae, latent, self.settings.tiling, lattice)
+            lattice, report = lattice_of_model(self.model), self.stages.count_frames("decoding")
+            frames = decode_latent(self.vae, latent, self.settings.tiling, lattice, report)
         refuse_frames(frames)
         return frames
 

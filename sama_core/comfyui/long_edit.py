@@ -104,8 +104,11 @@ def edit_long(
     source = FittedClip.check(images, mask, lattice_of_model(model))
     segments = cut.plan(source.latent)
     run = EditRun.prepare(model, clip, vae, settings, say, len(segments), decodings=1)
-    sampled = LongRun(run, source, cut, segments, store).latents()
-    frames = run.decode(blend_segments(sampled, source.latent.frames))
+    latent = blend_segments(
+        LongRun(run, source, cut, segments, store).latents(), source.latent.frames
+    )
+    run.stages.note = ""  # of the last segment
+    frames = run.decode(latent)
     frames = anchor_colours(frames, source.frames) if cut.holds_colours(segments) else frames
     return paste_outside(source, frames)
 

@@ -20,6 +20,7 @@ import latent_preview
 from torch import Tensor, nn
 
 from ..plan.time_left import StepClock
+from .vae_frames import Report
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +199,11 @@ def report_blocks(blocks: nn.ModuleList) -> Iterator[None]:
 
 
 # --- stages of an edit ---------------------------------------------------------------------------
+def count_of(frame: int, total: int) -> str:
+    """How far a stage is, as nodes show it."""
+    return f"frame {frame} of {total}"
+
+
 class Stages:
     """Progress over all stages of an edit: one bar and one line of text, and log lines with times.
 
@@ -245,9 +251,9 @@ class Stages:
         self.bar.update_absolute(self.done)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Show `name`, and advance by its units when it ends."""
-        self.say(name)
+    def stage(self, name: str, begun: str = "") -> Iterator[None]:
+        """Show `name` and what of it is done at first, and advance by its units when it ends."""
+        self.say(", ".join(filter(None, (name, begun))))
         started = _now()
         yield
         took = _now() - started
@@ -257,18 +263,21 @@ class Stages:
         self.done += self._UNITS.get(name, 0)
         self.bar.update_absolute(self.done)
 
-    def count_frames(self, name: str) -> Callable[[int, int], None]:
-        """`report(done, total)` for a stage whose frames are counted: shows them now and then, and
-        raises when the user interrupts.
+    def count_frames(self, name: str) -> Report:
+        """For a stage whose frames are counted: shows them now and then, and the name alone once
+        they no longer are. Raises when the user interrupts.
         """
-        shown = time.monotonic()
+        shown, counted = time.monotonic(), False
 
-        def report(done: int, total: int) -> None:
-            nonlocal shown
+        def report(done: int | None, total: int) -> None:
+            nonlocal shown, counted
             comfy.model_management.throw_exception_if_processing_interrupted()
-            if time.monotonic() - shown >= COUNTED_EVERY:
-                shown = time.monotonic()
-                self.say(f"{name}, frame {done} of {total}")
+            if done is None and counted:
+                self.say(name)
+                counted = False
+            elif done is not None and time.monotonic() - shown >= COUNTED_EVERY:
+                shown, counted = time.monotonic(), True
+                self.say(f"{name}, {count_of(done, total)}")
 
         return report
 

@@ -34,6 +34,7 @@ from ..long.whole_job import WholeJob
 from ..plan.time_left import duration
 from ..region import FittedClip, MaskWalk
 from .edit import EditRun, paste_outside
+from .node_progress import count_of
 from .non_finite import refuse_frames
 from .stepwise_decode import StepwiseDecoder, decoding_steps, warm_up
 
@@ -117,19 +118,24 @@ class PieceMaker:
             closing(self._decode(steps)) as edited,
             closing(prepare_pictures(edited, rest, self.encoding)) as restored,
         ):
-            self._write(pieces, restored)
+            self._write(pieces, self._count(restored, first))
+
+    def _count(self, pictures: Iterator[av.VideoFrame], first: int) -> Iterator[av.VideoFrame]:
+        """The pictures, of which the first is frame `first`; shows how many are done."""
+        report = self.run.stages.count_frames("decoding")
+        for done, picture in enumerate(pictures, first + 1):
+            report(done, self.info.frame_count)
+            yield picture
 
     def _write(self, pieces: list[Piece], restored: Iterator[av.VideoFrame]) -> None:
         """Write pieces whose pictures come one after the other."""
         first, begun, stages = pieces[0].frames.start, time.monotonic(), self.run.stages
         for piece in pieces:
-            done = piece.frames.start - first
-            part = f"{piece.frames.start} to {piece.frames.stop - 1}"
-            stages.note = f"frames {part} of {self.info.frame_count}"
+            done, stages.note = piece.frames.start - first, ""
             if done:
                 left = (pieces[-1].frames.stop - piece.frames.start) / done
-                stages.note += f", about {duration((time.monotonic() - begun) * left)} left"
-            with stages.stage("decoding"):
+                stages.note = f"about {duration((time.monotonic() - begun) * left)} left"
+            with stages.stage("decoding", count_of(piece.frames.start, self.info.frame_count)):
                 path = self.job.piece(piece.number)
                 write_piece(path, restored, self.info, piece.frames, self.encoding)
                 if not self.info.source.is_unchanged():

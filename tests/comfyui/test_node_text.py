@@ -201,7 +201,7 @@ def anchors(edit) -> list:
 @pytest.mark.parametrize(
     "build, last",
     [
-        (long, "SAMA: segment 1 of 1, decoding"),
+        (long, "SAMA: decoding"),
         (anchors, "SAMA: decoding"),
         (lambda edit: edit.model, "SAMA: loading weights, 2 of 2 blocks"),
     ],

@@ -52,19 +52,75 @@ def test_sama_edit_shows_all_its_stages(edit, two_seconds):
     ]
 
 
-@pytest.mark.parametrize("tiling", ["automatic", "reference tiles"])
-def test_frames_are_counted_while_the_source_is_encoded(edit, two_seconds, monkeypatch, tiling):
-    """ComfyUI's VAE takes one frame, then two at a time; 272x432 pixels are four tiles."""
+def counted(edit, monkeypatch, tiling: str, stage: str) -> list[str]:
+    """What a node says behind the name of a stage, in order. The clip is two tiles large."""
     from sama_core.comfyui import node_progress
 
     monkeypatch.setattr(node_progress, "COUNTED_EVERY", 0)
     edit.nodes[edit.source[0]]["inputs"]["area"] = 272 * 432
     node = whole_edit(edit, steps=1)
     edit.nodes[node[0]]["inputs"]["tiling"] = tiling
-    result = edit.comfyui.run(edit.nodes, keep=[node[0]]).check()
-    begin = "SAMA: encoding the source, frame "
-    counts = [text.removeprefix(begin) for text in spoken(result) if text.startswith(begin)]
-    assert counts[-1] == "5 of 5" and {"1 of 5", "3 of 5"} <= {*counts}
+    said = spoken(edit.comfyui.run(edit.nodes, keep=[node[0]]).check())
+    begin = f"SAMA: {stage}"
+    return [text.removeprefix(begin) for text in said if text.startswith(begin)]
+
+
+@pytest.mark.parametrize(
+    "tiling, stage, counts",
+    [
+        ("automatic", "encoding the source", [1, 3, 5]),
+        ("reference tiles", "encoding the source", [0, 1, 2, 3, 4, 5]),
+        ("automatic", "decoding", [1, 5]),
+        ("reference tiles", "decoding", [0, 2, 3, 5]),
+    ],
+)
+def test_frames_are_counted_while_the_vae_works(
+    edit, two_seconds, monkeypatch, tiling, stage, counts
+):
+    """ComfyUI's VAE takes one frame, then two at a time; or one latent frame, then two."""
+    said = counted(edit, monkeypatch, tiling, stage)
+    assert said == ["", *(f", frame {done} of 5" for done in counts)]
+
+
+@pytest.mark.parametrize("stage", ["encoding the source", "decoding"])
+def test_frames_are_not_counted_in_tiles_of_comfyui(edit, two_seconds, monkeypatch, stage):
+    """Nobody knows how many there will be. Memory runs out after the first frame."""
+    import comfy.ldm.wan.vae
+    import comfy.model_management
+
+    encodes = stage.startswith("encoding")
+    network = getattr(comfy.ldm.wan.vae, "Encoder3d" if encodes else "Decoder3d")
+    calls, forward = [], network.forward
+
+    def fail_once(*given, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            raise comfy.model_management.OOM_EXCEPTION("no room")
+        return forward(*given, **named)
+
+    monkeypatch.setattr(network, "forward", fail_once)
+    said = counted(edit, monkeypatch, "automatic", stage)
+    assert len(calls) > 4 and said == ["", ", frame 1 of 5", ""]
+
+
+@pytest.mark.parametrize("network", ["Encoder3d", "Decoder3d"])
+def test_the_vae_can_be_interrupted(edit, monkeypatch, network):
+    """It takes minutes for a long clip on a slow machine."""
+    import comfy.ldm.wan.vae
+    import nodes
+
+    network = getattr(comfy.ldm.wan.vae, network)
+    calls, forward = [], network.forward
+
+    def count(*given, **named):
+        calls.append(1)
+        nodes.interrupt_processing(len(calls) == 1)
+        return forward(*given, **named)
+
+    monkeypatch.setattr(network, "forward", count)
+    node = whole_edit(edit, steps=1)
+    assert edit.comfyui.run(edit.nodes, keep=[node[0]]).interrupted
+    assert len(calls) == 1
 
 
 def test_frames_of_a_segment_that_stays_are_counted_too(comfyui, monkeypatch):
@@ -77,24 +133,6 @@ def test_frames_of_a_segment_that_stays_are_counted_too(comfyui, monkeypatch):
     run = SimpleNamespace(stages=stages, vae=None, settings=SimpleNamespace(tiling="automatic"))
     long_edit.SegmentSampler(run, None, None, []).keep_source(None)
     assert said == ["SAMA: encoding the source", "SAMA: encoding the source, frame 3 of 17"]
-
-
-def test_the_encoding_of_the_source_can_be_interrupted(edit, monkeypatch):
-    """It takes minutes for a long clip on a slow machine."""
-    import comfy.ldm.wan.vae
-    import nodes
-
-    calls, forward = [], comfy.ldm.wan.vae.Encoder3d.forward
-
-    def count(*given, **named):
-        calls.append(1)
-        nodes.interrupt_processing(len(calls) == 1)
-        return forward(*given, **named)
-
-    monkeypatch.setattr(comfy.ldm.wan.vae.Encoder3d, "forward", count)
-    node = whole_edit(edit)
-    assert edit.comfyui.run(edit.nodes, keep=[node[0]]).interrupted
-    assert len(calls) == 1
 
 
 def test_a_long_edit_says_what_would_be_sooner(edit, monkeypatch):
