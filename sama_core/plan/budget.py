@@ -8,7 +8,9 @@ Restated from ComfyUI 0.30.0: `comfy.model_management.load_models_gpu`,
                      card, layer by layer, in every forward pass.
     dynamic VRAM     (ComfyUI's default on NVIDIA) Weights take what is free and are removed when
                      the activations grow. The balance is the same, but it is found while the model
-                     runs instead of being estimated.
+                     runs instead of being estimated. It knows no modes: --highvram, --gpu-only
+                     and --novram switch it off, and where --enable-dynamic-vram switches it on
+                     again, they no longer decide where weights lie (`ModelPatcherDynamic.load`).
     CPU, MPS         Everything is in the computer's memory; nothing is streamed.
 
 ComfyUI keeps the largest modules on the card first: the feed-forwards. Long sequences call them
@@ -92,8 +94,13 @@ class Budget:
 
 def budget(load: Load, machine: Machine) -> Budget:
     """ComfyUI's decision for this load on this machine, and the memory that is missing."""
-    machine = replace(machine, dynamic=machine.dynamic and load.moves)
+    machine = for_weights(load, machine)
     return _on_card(load, machine) if machine.has_card else _in_ram(load, machine)
+
+
+def for_weights(load: Load, machine: Machine) -> Machine:
+    """The machine as it treats these weights: dynamic VRAM may not move them all."""
+    return replace(machine, dynamic=machine.dynamic and load.moves)
 
 
 def _on_card(load: Load, machine: Machine) -> Budget:
@@ -124,13 +131,18 @@ def _on_card(load: Load, machine: Machine) -> Budget:
     )
 
 
+def keeps_all(machine: Machine) -> bool:
+    """Whether all weights lie on the card, also where they have no room: --highvram, --gpu-only."""
+    return machine.vram_mode == "high" and not machine.dynamic
+
+
 def _weights_on_card(load: Load, machine: Machine, keep_free: int) -> int:
-    if machine.vram_mode == "no":
+    if machine.vram_mode == "no" and not machine.dynamic:
         return 0
-    if machine.vram_mode == "high":
+    if keeps_all(machine):
         return load.weights
     room = max(0, machine.free_vram - keep_free)
-    if machine.kind != NVIDIA:
+    if machine.kind != NVIDIA and not machine.dynamic:
         least = min(
             _OTHER_CARDS_SHARE * machine.free_vram,
             machine.free_vram - _LEAST_FREE - machine.reserved,

@@ -4,7 +4,7 @@ import math
 
 from ..released_files import SAMA_14B
 from ..weights.names import FP8_STORAGES
-from .budget import Budget
+from .budget import Budget, for_weights, keeps_all
 from .machine import CPU, GIB, MIB, MPS, Machine
 from .planning import Option, Plan, options
 from .request import is_small
@@ -239,8 +239,8 @@ def _if_it_does_not_fit(plan: Plan) -> list[str]:
             "No frame count, area or file of this model fits: close what else uses memory, "
             "or use a larger machine."
         )
-    machine = plan.machine
-    if machine.has_card and machine.vram_mode == "high" and plan.placed.short_vram:
+    machine = for_weights(plan.load, plan.machine)
+    if machine.has_card and keeps_all(machine) and plan.placed.short_vram:
         lines.append("  - ComfyUI without --highvram or --gpu-only, so that it may stream weights")
     return lines
 

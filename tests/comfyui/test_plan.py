@@ -217,6 +217,31 @@ def test_cards_and_modes_as_core_has_them(comfyui, pack, monkeypatch):
     assert found.dynamic is comfy.memory_management.aimdo_enabled
 
 
+def test_dynamic_vram_of_core_knows_no_modes(comfyui, monkeypatch):
+    """--highvram and its like switch it off, --enable-dynamic-vram on again. Then the room for
+    weights that a mode stands for is not heard.
+    """
+    from unittest.mock import MagicMock
+
+    from comfy.cli_args import args, enables_dynamic_vram
+    from comfy.model_patcher import ModelPatcherDynamic
+
+    monkeypatch.setattr(args, "cpu", False)
+    assert enables_dynamic_vram()
+    for mode in ("highvram", "gpu_only", "novram"):
+        with monkeypatch.context() as started:
+            started.setattr(args, mode, True)
+            assert not enables_dynamic_vram()
+            started.setattr(args, "enable_dynamic_vram", True)
+            assert enables_dynamic_vram()
+    patcher = MagicMock()
+    for room in (0.1, 8 * GIB, 1e32):
+        ModelPatcherDynamic.partially_load(patcher, "card", room)
+    first, *others = patcher.load.call_args_list
+    assert len(others) == 2 and all(call == first for call in others)
+    assert set(first.kwargs) == {"dirty"}
+
+
 # --- in the minutes that an artist has ----------------------------------------------------------
 
 CARD = "RTX 4090 24 GB"

@@ -9,7 +9,7 @@ from sama_core.geometry import ClipShape
 from sama_core.plan import machine
 from sama_core.plan.budget import Load, budget
 from sama_core.plan.cards import name_machine
-from sama_core.plan.machine import CPU, GIB, MIB, MPS, OTHER_GPU, Machine, usual_reserve
+from sama_core.plan.machine import CPU, GIB, MIB, MPS, NVIDIA, OTHER_GPU, Machine, usual_reserve
 from sama_core.plan.request import Request
 
 from .machines import ESTIMATED
@@ -52,6 +52,20 @@ def test_layers_on_their_way_take_room():
 def test_modes_of_the_command_line(mode, kept, short):
     placed = budget(LOAD, replace(ESTIMATED, free_vram=12 * GIB, vram_mode=mode))
     assert (placed.kept, placed.short_vram) == (kept * GIB, short * GIB)
+
+
+@pytest.mark.parametrize("mode", ["normal", "low", "no", "high"])
+@pytest.mark.parametrize("kind", [NVIDIA, OTHER_GPU])
+def test_dynamic_vram_knows_no_modes(mode, kind):
+    """With --enable-dynamic-vram beside --highvram weights still give way, and none are missing;
+    those of a GGUF file, which cannot move, all go to the card.
+    """
+    machine = replace(ESTIMATED, kind=kind, free_vram=12 * GIB, vram_mode=mode, dynamic=True)
+    placed = budget(LOAD, machine)
+    assert (placed.kept, placed.short_vram) == (8 * GIB, 0)
+    assert budget(LOAD, replace(machine, free_vram=5 * GIB)).kept == GIB
+    still = budget(replace(LOAD, moves=False), replace(machine, kind=NVIDIA))
+    assert still.kept == {"no": 0, "high": 20 * GIB}.get(mode, 8 * GIB)
 
 
 def test_cards_of_other_makers_hold_at_least_two_fifths_of_weights():

@@ -173,6 +173,14 @@ def test_highvram_is_named_where_it_is_in_the_way():
     )
 
 
+def test_highvram_is_in_nobodys_way_with_dynamic_vram():
+    """It still is in the way of a GGUF file."""
+    machine = replace(CARD, free_vram=12 * GIB, vram_mode="high")
+    assert planned(machine).fits and "highvram" not in report(planned(machine))
+    gguf = replace(RELEASED.as_format("Q8_0", 8.5), name="sama.gguf")
+    assert "without --highvram" in report(planned(machine, weights=gguf))
+
+
 def test_cpu_and_apple():
     on_cpu = planned(Machine(CPU, "AMD EPYC", free_ram=64 * GIB))
     assert lines(on_cpu, "Model") == [
