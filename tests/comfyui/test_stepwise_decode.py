@@ -16,6 +16,11 @@ def latent(count: int, side: int = 4) -> torch.Tensor:
     return torch.randn(1, 16, count, side, side, generator=torch.Generator().manual_seed(count))
 
 
+def latent_of_tiles(count: int) -> torch.Tensor:
+    """Of two reference tiles."""
+    return torch.randn(1, 16, count, 34, 4, generator=torch.Generator().manual_seed(0))
+
+
 def decode(vae, whole: torch.Tensor, step: int = 0, begin: int | None = None, **options):
     """Frames of all steps from `step` on, decoded from `begin` on."""
     from sama_core.comfyui.stepwise_decode import StepwiseDecoder, decoding_steps
@@ -42,10 +47,40 @@ def test_steps_give_the_frames_of_the_whole(vae, count):
 def test_steps_in_reference_tiles_give_the_frames_of_the_whole(vae):
     from sama_core.comfyui.conditioning import decode_latent
 
-    whole = torch.randn(1, 16, 5, 34, 4, generator=torch.Generator().manual_seed(0))
+    whole = latent_of_tiles(5)
     with torch.inference_mode():
         expected = decode_latent(vae, whole, "reference tiles")
     assert torch.equal(decode(vae, whole, tiling="reference tiles"), expected)
+
+
+@pytest.mark.parametrize("room, resting", [(0, 2 * 3), (float("inf"), 0)])
+def test_caches_of_tiles_rest_in_ram_where_the_card_has_no_room(vae, monkeypatch, room, resting):
+    """Two tiles, three steps: here the CPU is the card, and a device that is not there the RAM."""
+    from sama_core.comfyui import stepwise_decode
+    from sama_core.comfyui.conditioning import decode_latent
+
+    whole, moves = latent_of_tiles(5), []
+
+    def move(cache: list, device: torch.device) -> list:
+        moves.append(device)
+        return [part.clone() if torch.is_tensor(part) else part for part in cache]
+
+    monkeypatch.setattr(stepwise_decode, "REST", torch.device("meta"))
+    monkeypatch.setattr(stepwise_decode, "move", move)
+    monkeypatch.setattr(stepwise_decode.StepwiseDecoder, "_room", lambda self, tile: room)
+    with torch.inference_mode():
+        expected = decode_latent(vae, whole, "reference tiles")
+    assert torch.equal(decode(vae, whole, tiling="reference tiles"), expected)
+    assert moves.count(torch.device("meta")) == resting
+
+
+def test_the_room_beside_a_tile_is_what_comfyui_says(vae):
+    from sama_core.comfyui.stepwise_decode import StepwiseDecoder
+
+    decoder = StepwiseDecoder(vae, 5, "reference tiles")
+    small, large = latent(2), latent(2, side=400)
+    less = vae.memory_used_decode(large.shape, large.dtype)
+    assert less - 2e9 < decoder._room(small) - decoder._room(large) < less + 2e9
 
 
 def test_a_step_in_the_middle_is_right_after_its_warm_up_and_not_after_less(vae):
@@ -101,7 +136,7 @@ def test_too_little_memory_for_a_tile_is_said(vae, monkeypatch):
     from sama_core.comfyui.stepwise_decode import StepwiseDecoder
     from sama_core.errors import SamplingError
 
-    whole = torch.randn(1, 16, 3, 34, 4, generator=torch.Generator().manual_seed(0))
+    whole = latent_of_tiles(3)
     decoder = StepwiseDecoder(vae, 3, "reference tiles")
     network = decoder.core.model.decoder
     calls, original = [], network.forward
