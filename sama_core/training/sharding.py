@@ -39,11 +39,13 @@ def shard_accelerator(precision: str, track: list[str], folder: str, sharded: bo
 
 
 def shard(trainee: Trainee, accelerator: Accelerator) -> Trainee:
-    """`trainee` on the process's device, sharded in place over all processes."""
+    """`trainee` on the process's device, sharded in place over all processes.
+
+    It comes from RAM block by block: the card never holds more than its parts and one whole block.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    trainee.to(accelerator.device)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for block in trainee.dit.blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)

@@ -2,6 +2,7 @@
 
 Everything random is a function of (seed, step, sample), never of the process: two processes see
 the samples and noise one process would, and a resumed run continues as if nothing had happened.
+Only a LoRA's dropout is of the samples that a process computes at once, not of each by itself.
 """
 
 from collections.abc import Callable, Mapping

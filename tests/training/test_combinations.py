@@ -5,6 +5,7 @@ A combination that is not in these tables is not promised to work.
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,11 +17,12 @@ from sama_core.shapes.config import load_config as load_shapes
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.training.config import load_config
 from sama_core.training.recipe import ConfigError
+from sama_core.training.sharding import shard
 from sama_core.training.trainer import Trainer
 
 from .rows_files import BLUE, RED, clip, jsonl, pair, recipe, settings
 from .test_trainer import SHARDED, losses, run_program
-from .tiny_run import tiny_config, tiny_trainer
+from .tiny_run import tiny_config, tiny_trainee, tiny_trainer
 
 RECIPE = Path(__file__).parents[2] / "sama_core" / "shapes" / "recipes" / "shapes_stage1.toml"
 LORA = {"lora_rank": 2}
@@ -116,6 +118,19 @@ def test_a_lora_is_sharded_too(tmp_path):
     run_program(tmp_path / "two", *told, processes=2, program=SHARDED)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     assert losses(tmp_path / "one", "grad_norm")[0] > 0
+
+
+def test_a_card_gets_one_block_after_the_other(tmp_path, monkeypatch):
+    """FSDP2 moves what it shards; to move all of a large model first would need room for it."""
+    trainee, sharded = tiny_trainee(tiny_config(tmp_path)), []
+    monkeypatch.setattr(torch.distributed.device_mesh, "init_device_mesh", lambda *_: "mesh")
+    monkeypatch.setattr(
+        torch.distributed.fsdp, "fully_shard", lambda part, **_: sharded.append(part) or part
+    )
+    monkeypatch.setattr(trainee, "to", lambda *_: pytest.fail("all of it at once"))
+    process = SimpleNamespace(device=torch.device("cuda"), num_processes=2)
+    assert shard(trainee, process) is trainee
+    assert sharded == [*trainee.dit.blocks, trainee]
 
 
 # --- SAMA-Shapes -------------------------------------------------------------------------------
