@@ -21,6 +21,7 @@ from ..weights.lora_names import PREFIX, name_layers
 from ..weights.names import BLOCK_LAYERS
 from .model_folder import mend_torchvision
 from .recipe import ConfigError
+from .seeded import seeded
 
 if TYPE_CHECKING:
     from .config import TrainConfig
@@ -83,8 +84,7 @@ def add_lora(dit: nn.Module, config: "TrainConfig") -> None:
         lora_dropout=config.lora_dropout,
         target_modules=find_layers(dit, config.lora_targets),
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         inject_adapter_in_model(settings, dit)
 
 

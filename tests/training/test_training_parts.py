@@ -25,6 +25,7 @@ from sama_core.training.optim.optimisation import (
 )
 from sama_core.training.outputs import delta_of, metadata, write_weights
 from sama_core.training.recipe import ConfigError
+from sama_core.training.seeded import seeded
 from sama_core.training.semantics import PixelEncoder
 from sama_core.weights.checkpoint import plan_checkpoint
 from sama_core.weights.names import SAMA_KEYS
@@ -219,6 +220,25 @@ def test_streams_depend_on_every_part_of_their_key():
     }
     assert len(set(first.values())) == 5
     assert torch.rand(1, generator=stream(0, "noise", 1, 2)).item() == first[0, "noise", 1, 2]
+
+
+@pytest.mark.parametrize("settings", [{"align": {"method": "trd"}}, {"lora_rank": 2}], ids=str)
+def test_first_weights_start_no_card(tmp_path, monkeypatch, settings):
+    """Where there are two, torch's own way would start both, in each of two processes."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = tiny_config(tmp_path, **settings)
+    one, other = (tiny_trainee(config) for _ in range(2))
+    assert not torch.cuda.is_initialized()
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    assert all(torch.equal(first, second) for first, second in pairs)
+
+
+def test_the_generator_is_what_it_was():
+    before = torch.get_rng_state()
+    with seeded(-5):
+        drawn = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(-5)))
 
 
 def test_chance():
