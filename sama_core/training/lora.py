@@ -21,7 +21,7 @@ from ..weights.lora_names import PREFIX, name_layers
 from ..weights.names import BLOCK_LAYERS
 from .model_folder import mend_torchvision
 from .recipe import ConfigError
-from .seeded import seeded
+from .seeded_draws import draw_from
 
 if TYPE_CHECKING:
     from .config import TrainConfig
@@ -84,7 +84,7 @@ def add_lora(dit: nn.Module, config: "TrainConfig") -> None:
         lora_dropout=config.lora_dropout,
         target_modules=find_layers(dit, config.lora_targets),
     )
-    with seeded(config.seed):
+    with draw_from(config.seed):
         inject_adapter_in_model(settings, dit)
 
 

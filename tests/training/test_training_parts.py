@@ -25,7 +25,7 @@ from sama_core.training.optim.optimisation import (
 )
 from sama_core.training.outputs import delta_of, metadata, write_weights
 from sama_core.training.recipe import ConfigError
-from sama_core.training.seeded import seeded
+from sama_core.training.seeded_draws import draw_from
 from sama_core.training.semantics import PixelEncoder
 from sama_core.weights.checkpoint import plan_checkpoint
 from sama_core.weights.names import SAMA_KEYS
@@ -235,7 +235,7 @@ def test_first_weights_start_no_card(tmp_path, monkeypatch, settings):
 
 def test_the_generator_is_what_it_was():
     before = torch.get_rng_state()
-    with seeded(-5):
+    with draw_from(-5):
         drawn = torch.rand(3)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(-5)))

@@ -12,7 +12,7 @@ from torch.nn import functional
 from ...errors import SamaError, needed
 from ...geometry import WAN_21, Lattice
 from ...model.config import DitConfig
-from ..seeded import seeded
+from ..seeded_draws import draw_from
 from .config import AlignConfig
 from .flow import flow_both_ways, flow_distance, flow_divergence, local_gram_flow
 from .projector import Projector, match_frames
@@ -67,7 +67,7 @@ class Aligner(nn.Module):
         """
         side = dit.lattice.side_multiple
         grid, cells = ((size[0] // pixels, size[1] // pixels) for pixels in (side, config.cell))
-        with seeded(seed):
+        with draw_from(seed):
             return cls(config, dit.dim, dit.num_layers, grid, cells, width, dit.lattice)
 
     def begin(self, shape: tuple[int, int, int]) -> None:

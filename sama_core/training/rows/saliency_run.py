@@ -35,7 +35,7 @@ from ..objectives.noising import stream
 from ..optim.optimisation import projector_rate_at
 from ..outputs import TrainLog, load_state, save_state, write_weights
 from ..recipe import ConfigError, refuse_changes
-from ..seeded import seeded
+from ..seeded_draws import draw_from
 from ..stopping import StoppedError, StopSignals
 from ..trainer import DivergedError
 from .fill_features import open_text
@@ -142,7 +142,7 @@ class SaliencyTraining:
         text_width = read.encode_text("").shape[-1]
         width = read.source.width
         self.heads = math.gcd(HEADS, width)
-        with seeded(self.config.seed):
+        with draw_from(self.config.seed):
             self.aligner = SaliencyAligner(width, text_width, self.heads).to(read.device)
         self.aligner.recompute = self.config.gradient_checkpointing
         settings = self.settings

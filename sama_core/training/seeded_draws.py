@@ -7,7 +7,7 @@ import torch
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def draw_from(seed: int) -> Iterator[None]:
     """A context in which torch's generator on the CPU begins with `seed`; afterwards it is what it
     was.
 
