@@ -21,6 +21,7 @@ from ...errors import RuntimeSetupError, needed
 from ...released_files import SAMA_SHAPES
 from ...training.alignment import AlignConfig, changed_cells, make_targets
 from ...training.alignment.saliency import reduce_mask
+from ...training.alignment.teacher_targets import fit_half_precision
 from ...training.recipe import ConfigError
 from ..learned_saliency import InstructionEncoder, LearnedSaliency, load_saliency
 from ..scene_features import WIDTH, scene_features
@@ -75,8 +76,9 @@ class SceneTeacher:
     def samples(self, plan: Plan, size: int, number: int) -> dict[str, Tensor]:
         """Targets of a shard, float16, each with the scenes first."""
         pairs = plan(number, size)
+        config, cells = self.config, self.cells
         made = [
-            make_targets(self.config, features, self.cells, saliency)
+            fit_half_precision(config, make_targets(config, features, cells, saliency))
             for features, saliency in zip(
                 self._features(pairs.target), self._weigh(pairs), strict=True
             )

@@ -217,6 +217,8 @@ class AlignConfig:
         names = ["relation", "saliency", "fusion", "k", "cell"]
         if self.relation == "flow":
             names += ["window", "border", "ends", "both_ways"]
+            # Flows of "kl" have their own form, and the key that all had before.
+            names += ["distance"] if self.distance == "square" else []
         elif self.tracks_structure:
             names += ["distance"]  # of every frame
         return repr([(name, getattr(self, name)) for name in names])

@@ -47,6 +47,20 @@ def make_targets(
     return made
 
 
+def fit_half_precision(config: AlignConfig, made: Made) -> Made:
+    """Targets of a clip as they are kept in half precision, the same ones to the alignment's loss.
+
+    A flow whose distributions are compared becomes what each product lacks to the largest of its
+    position: half precision is finest near 0. It rounds products of 256, of as many channels, by an
+    eighth, which at a temperature of 0.1 moved the distributions of smooth features by a divergence
+    of 0.02 in a trial, as much as their entropy.
+    """
+    if (config.relation, config.distance) != ("flow", "kl"):
+        return made
+    flows = {name: made[name] for name in made if name != "saliency"}
+    return made | {name: flow - flow.amax(-1, keepdim=True) for name, flow in flows.items()}
+
+
 def resize_cells(features: Tensor, cells: tuple[int, int]) -> Tensor:
     """(T, h, w, C) → (T, h', w', C), bilinear; smaller grids are averaged over what they cover.
 

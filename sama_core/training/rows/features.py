@@ -30,7 +30,7 @@ from ..alignment.saliency import (
     read_saliency_origin,
     reduce_mask,
 )
-from ..alignment.teacher_targets import Made, resize_cells
+from ..alignment.teacher_targets import Made, fit_half_precision, resize_cells
 from ..alignment.teachers import Teacher, TeacherSource
 from ..alignment.teachers.base import FileDigests
 from ..alignment.teachers.teacher_source import tracks_subject
@@ -176,6 +176,7 @@ class RowFeatures:
             features = self.teacher.features(target.to(self.device), prompt)
         saliency = self._weigh(row, shape, features, mask, source, target)
         made = make_targets(self.align, features, self.cells, saliency)
+        made = fit_half_precision(self.align, made)
         return {name: value.cpu() for name, value in made.items()}
 
     def _weigh(

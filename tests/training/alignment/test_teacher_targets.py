@@ -6,8 +6,14 @@ import pytest
 import torch
 
 from sama_core.errors import SamaError
-from sama_core.training.alignment import ARMS, AlignConfig, local_gram_flow, make_targets
-from sama_core.training.alignment.teacher_targets import resize_cells
+from sama_core.training.alignment import (
+    ARMS,
+    AlignConfig,
+    flow_divergence,
+    local_gram_flow,
+    make_targets,
+)
+from sama_core.training.alignment.teacher_targets import fit_half_precision, resize_cells
 
 FLOW = {"relation": "flow", "distance": "kl"}
 
@@ -56,6 +62,28 @@ def test_both_ways_are_the_clip_and_the_clip_turned_round():
         AlignConfig(**FLOW), {"forward": turned["backward"], "backward": turned["forward"]}, (5, 6)
     )["flow"]
     assert torch.equal(made[:3], there) and torch.equal(made[3:], back)
+
+
+def test_a_flow_of_large_products_keeps_its_distributions_in_half_precision():
+    """Of 256 channels of deviation 2, as smooth as a clip's: products of about 1000."""
+    draw = torch.Generator().manual_seed(0)
+    steps = 0.02 * torch.randn(3, 9, 9, 256, generator=draw).cumsum(1).cumsum(2)
+    features = {"features": 2 * torch.randn(256, generator=draw) + steps}
+    config = AlignConfig(**FLOW)
+    exact = make_targets(config, features, (9, 9))
+    kept = fit_half_precision(config, exact)["flow"].half().float()
+    assert exact["flow"][exact["flow"].isfinite()].mean() > 900
+    assert flow_divergence(exact["flow"][None], kept[None]).item() < 1e-6
+    rounded = exact["flow"].half().float()
+    assert flow_divergence(exact["flow"][None], rounded[None]).item() > 1e-3
+    assert torch.equal(kept.isneginf(), exact["flow"].isneginf())
+
+
+def test_other_targets_are_kept_as_they_are():
+    square = AlignConfig(relation="flow", distance="square")
+    made = make_targets(square, {"features": directions()["forward"]}, (5, 6))
+    assert fit_half_precision(square, made) is made
+    assert square.targets_key() != AlignConfig(**FLOW).targets_key()
 
 
 def test_a_teacher_of_one_direction_has_one_flow():
