@@ -13,6 +13,7 @@ from sama_core.training.model_folder import mend_torchvision
 mend_torchvision()
 transformers = pytest.importorskip("transformers")
 
+from sama_core.training.alignment.projector import frame_times  # noqa: E402
 from sama_core.training.alignment.teachers.sam2 import Sam2Teacher  # noqa: E402
 from sama_core.training.alignment.teachers.vision import (  # noqa: E402
     DinoTeacher,
@@ -20,6 +21,7 @@ from sama_core.training.alignment.teachers.vision import (  # noqa: E402
     VideoMaeTeacher,
     VisionTeacher,
     VJepaTeacher,
+    pick_frames,
 )
 
 SMALL = {
@@ -123,6 +125,17 @@ def test_vjepa_sees_its_square_and_doubles_the_first_frame_of_an_odd_clip():
     assert torch.equal(teacher.features(odd)["features"], teacher.features(doubled)["features"])
     video = teacher.model.config.crop_size
     assert teacher.features(clip(4, 64, 96))["features"].shape[1:3] == (video // 16,) * 2
+
+
+def test_frames_of_videomae_are_where_its_slices_stand():
+    """In clips of all lengths; with as many slices as latent frames too, 8 of 29 frames."""
+    for count, slices in ((8, 4), (16, 8), (32, 16)):
+        for clip in range(slices + (1 - slices) % 4, 98, 4):
+            picked = pick_frames(clip, count, 2)
+            assert picked.min() == 0 and picked.max() < clip
+            times = picked.view(slices, 2).double().mean(1)
+            assert times.tolist() == frame_times(slices, clip).tolist(), (clip, count)
+    assert pick_frames(29, 16, 2).tolist()[:8] == [0, 0, 2, 3, 6, 7, 10, 11]
 
 
 def test_tokens_lie_in_time_then_in_rows(vision):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....geometry import WAN_21
 from .base import (
     IMAGENET,
     FrozenTeacher,
@@ -71,8 +72,8 @@ class VJepaTeacher(VisionTeacher):
 class VideoMaeTeacher(VisionTeacher):
     """VideoMAE, which takes exactly the frames and the square that it was made for.
 
-    Frames are drawn evenly from the clip, the first and the last among them. Deviation: VideoREPA
-    used VideoMAE v2 at 160 × 240, by a code of its own.
+    Frames are drawn as `pick_frames` says. Deviation: VideoREPA used VideoMAE v2 at 160 × 240, by a
+    code of its own.
     """
 
     class_name, kind = "VideoMAEModel", "videomae"
@@ -86,11 +87,25 @@ class VideoMaeTeacher(VisionTeacher):
     def _tokens(self, frames: Tensor) -> Tensor:
         config = self.model.config
         count, side, patch = config.num_frames, config.image_size, config.patch_size
-        picked = torch.linspace(0, len(frames) - 1, count, device=frames.device).round().long()
+        picked = pick_frames(len(frames), count, config.tubelet_size).to(frames.device)
         video = normalise(resize_frames(frames[picked], side, side), *IMAGENET)
         tokens = self.model(pixel_values=self._place(video)[None]).last_hidden_state
         slices = count // config.tubelet_size
         return tokens.view(slices, side // patch, side // patch, self.width)
+
+
+def pick_frames(clip: int, count: int, pair: int) -> Tensor:
+    """(count,) the frames of a clip of `clip` frames that a model of `count` sees, `pair` in a
+    slice.
+
+    Evenly, the first and the last among them; where the model has as many slices as the clip has
+    latent frames, those in the middle of each. So slices stand where `frame_times` says.
+    """
+    slices = count // pair
+    if clip != WAN_21.frames_of(slices):
+        return torch.linspace(0, clip - 1, count).round().long()
+    first = WAN_21.temporal * torch.arange(slices) - (WAN_21.temporal + pair) // 2 + 1
+    return (first[:, None] + torch.arange(pair)).clamp(min=0).flatten()
 
 
 class DinoTeacher(VisionTeacher):
