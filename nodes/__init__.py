@@ -53,6 +53,10 @@ class SamaExtension(ComfyExtension):
         """The nodes that load here, with checks of their inputs; logs the line of the start."""
         nodes = load_families(__name__, FAMILIES, self.loading)
         self.loading.try_part("checks of values that come over links", lambda: _limit(nodes))
+        self.loading.try_part(
+            "taking the place of other copies",
+            lambda: _core_part("copies", "settle_when_loaded", nodes),
+        )
         greet(self.loading)
         return nodes
 
@@ -64,10 +68,10 @@ def _limit(nodes: list[type[io.ComfyNode]]) -> None:
         limits.obey_limits(node)
 
 
-def _core_part(module: str, function: str) -> None:
+def _core_part(module: str, function: str, *given: object) -> None:
     """Call a function of `sama_core.comfyui`, which is imported only now."""
     package = __name__.rpartition(".")[0]
-    getattr(importlib.import_module(f"{package}.sama_core.comfyui.{module}"), function)()
+    getattr(importlib.import_module(f"{package}.sama_core.comfyui.{module}"), function)(*given)
 
 
 async def comfy_entrypoint() -> SamaExtension:

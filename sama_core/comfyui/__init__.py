@@ -43,5 +43,5 @@ Training
     alignment_loss.py      a teacher's loss in it; teacher_features.py: what the teacher sees
 Other programs
     later_core.py          other versions of ComfyUI: new keywords and missing symbols
-    about_pack.py          what a server says of the pack
+    about_pack.py          what a server says of the pack; copies.py: several of them in ComfyUI
 """

@@ -50,7 +50,9 @@ OBJECTS = {
         "server.PromptServer.instance",
         "self._server",
         "node_progress.py:server",
+        "copies.py:server",
     ),
+    "aiohttp.web.Application": ("server.app",),
     # the harness
     "execution.PromptExecutor": ("self._executor",),
     "execution.CacheSet": ("self._executor.caches",),

@@ -16,14 +16,27 @@ const OLDER = { warning: "warn" };
  * @returns {(() => void) | null} takes it back, unless somebody has closed it
  */
 export function sayInApp(node, severity, text) {
+    if (app.canvasEl.checkVisibility({ visibilityProperty: true })) return null;
+    return sayOverPage(node.title, severity, text);
+}
+
+/**
+ * Says something over the page until it is taken back or closed.
+ *
+ * @param {string} title
+ * @param {"warning" | "error"} severity
+ * @param {string} text
+ * @returns {(() => void) | null} takes it back, unless somebody has closed it
+ */
+export function sayOverPage(title, severity, text) {
     const { toast } = app.extensionManager ?? {};
-    if (!toast || app.canvasEl.checkVisibility({ visibilityProperty: true })) return null;
+    if (!toast) return null;
     if (toast.dismiss) {
-        const id = toast[severity](node.title, { description: text });
+        const id = toast[severity](title, { description: text });
         return () => toast.dismiss(id);
     }
     const name = OLDER[severity] ?? severity;
-    const message = { severity: name, summary: node.title, detail: text };
+    const message = { severity: name, summary: title, detail: text };
     toast.add(message);
     return () => toast.remove?.(message);
 }
