@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .harness import imports
 
@@ -11,6 +12,11 @@ imports.install()  # before any test module is imported
 from .harness import golden as golden_files  # noqa: E402
 from .harness.hostile import outcomes  # noqa: E402
 
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+"""A busy machine stops any example for longer than hypothesis's 0.2 s."""
 NEED_COMFYUI = {"comfyui", "comfy_server"}
 """Fixtures that start a ComfyUI: tests with one of them get the marker `comfyui`."""
 
