@@ -39,6 +39,9 @@ WATCH = f"""() => {{
     player.draw = () => {{ draw(); pairs.push(({SHOWN})()) }}
 }}"""
 
+PLAYED = "() => new Set(pairs.map(([, source]) => source)).size"
+"""How many different frames were drawn: a busy computer leaves some out each time."""
+
 
 @pytest.fixture(scope="module")
 def clips(comfy_server):
@@ -116,11 +119,10 @@ def test_every_frame_is_shown_beside_its_own(clips, either_canvas):
     assert canvas.evaluate(SHOWN) == [7, 7, EDIT + 7]
     canvas.evaluate(WATCH)
     press(canvas, " ")
-    canvas.wait_until("() => pairs.length > 30", what="30 frames played")
+    canvas.wait_until(f"() => pairs.length > 30 && ({PLAYED})() > 8", what="30 frames played")
     press(canvas, " ")
     pairs = canvas.evaluate("() => pairs")
     assert {edit - source for _, source, edit in pairs} == {EDIT}
-    assert len({source for _, source, _ in pairs}) > 8
     canvas.wait_until("() => !players.values().next().value.film.video.seeking")
     frame, source, edit = canvas.evaluate(SHOWN)
     assert (source, edit) == (frame, EDIT + frame)
@@ -287,7 +289,7 @@ def test_a_hidden_tab_pauses_and_goes_on(clips, canvas):
     press(canvas, " ")
     canvas.evaluate(hide, True)
     canvas.evaluate(hide, False)
-    canvas.evaluate("() => new Promise(done => setTimeout(done, 100))")
+    canvas.rest(100)
     assert canvas.evaluate(playing) is False  # what was paused stays so
 
 

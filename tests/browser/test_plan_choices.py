@@ -83,7 +83,7 @@ def test_a_click_copies_a_choice_to_the_edit(either_canvas, comfy_server):
         f"Copied to SAMA Source Video ({source}): frames 81, area 292864.",
     ]
     assert canvas.evaluate(VALUES, [edit, ["steps", "cfg"]]) == [4, 1.3]
-    assert canvas.evaluate(SEEN, PLAN) is True
+    canvas.wait_until(SEEN, PLAN, "what was copied to be seen")
     prompt = canvas.prompt()
     assert prompt[str(source)]["inputs"]["area"] == 292864
     assert prompt[str(edit)]["inputs"]["steps"] == 4

@@ -122,8 +122,8 @@ def test_a_refusal_stands_on_its_node_until_something_is_changed(either_canvas):
     canvas.evaluate("() => { app.queuePrompt(0) }")
     canvas.wait_until(f"given => ({TEXT})(given)", [1, REFUSAL], "the refusal on the node")
     assert "'no such file.safetensors'" in text_of(canvas, 1, REFUSAL)
-    width, height = canvas.evaluate(DRAWN, [1, REFUSAL])
-    assert width > 100 and height > 30
+    is_drawn = f"given => {{ const [w, h] = ({DRAWN})(given); return w > 100 && h > 30 }}"
+    canvas.wait_until(is_drawn, [1, REFUSAL], "the refusal to be drawn")
     canvas.evaluate(
         "name => { app.graph.getNodeById(1).widgets[0].value = name }",
         embedded.DIT.name,
@@ -152,7 +152,7 @@ def test_a_refusal_leaves_the_remark_above_it_whole(canvas):
     error = {"node_id": "1", "node_type": "SAMAEditWholeVideo", "exception_message": "no " * 40}
     canvas.evaluate("error => app.api.dispatchCustomEvent('execution_error', error)", error)
     canvas.wait_until(f"given => ({TEXT})(given)", [1, REFUSAL], "the refusal on the node")
-    canvas.evaluate("() => new Promise(done => setTimeout(done, 500))")  # room is shared out
+    canvas.rest(500)  # room is shared out
     assert canvas.evaluate(HIDDEN) == 0
 
 
@@ -172,15 +172,19 @@ def test_a_failed_run_is_explained_on_its_node(either_canvas):
     canvas.wait_until(f"given => !({BOX})(given)", [3, REFUSAL], "the error to go")
 
 
+DRAFT = """text => Object.entries(localStorage).some(
+    ([name, value]) => name.startsWith("Comfy.Workflow.Draft.") && value.includes(text))"""
+
+
 def test_a_report_is_there_when_the_page_is_loaded_again(canvas, comfy_server):
     """ComfyUI opens the draft that it keeps of a workflow, and nothing has run since."""
     canvas.evaluate("() => app.extensionManager.setting.set('Comfy.Workflow.Persist', true)")
     try:
         canvas.open_api({"1": plan_of(embedded.DIT.name)})
         canvas.queue_and_wait()
-        canvas.evaluate("() => new Promise(done => setTimeout(done, 1500))")  # the draft is saved
-        canvas.page.reload()
-        shown = f"given => window.app?.graph?.getNodeById(1) && ({TEXT})(given).includes('it fits')"
+        canvas.wait_until(DRAFT, "it fits", "the draft to be saved")
+        canvas.reload()
+        shown = f"given => app.graph.getNodeById(1) && ({TEXT})(given).includes('it fits')"
         canvas.wait_until(shown, [1, REPORT], "the report after the reload")
     finally:
         comfy_server.save_settings(Comfy__Workflow__Persist=False)

@@ -19,8 +19,9 @@ SETTINGS = {
     "Comfy__Workflow__ShowMissingModelsWarning": False,
 }
 # The spinner ends when the frontend has loaded its first workflow; before that it would replace
-# ours.
-READY = """() => window.app?.vueAppReady && app.canvas?.graph
+# ours. Without its name at the server, which comes with the first message, a page is told nothing
+# of its runs.
+READY = """() => window.app?.vueAppReady && app.canvas?.graph && app.api?.clientId
     && app.extensionManager?.spinner === false && app.extensionManager.workflow?.activeWorkflow"""
 NODES_2 = "Comfy__VueNodes__Enabled"
 """The setting that draws nodes as HTML; without it they are painted on the canvas."""
@@ -33,13 +34,20 @@ NOISE = (
     "missingModelMetadata",  # the same in 1.58; ComfyUI's own rule for the page refuses it
     "graph accessed before initialization",  # the frontend's own start
 )
-PAGE_READY_MS = 60_000
 NODE_COUNT = "count => app.graph.nodes.length === count"
 AT_ONCE = """argument => {
     const answer = (CONDITION)(argument)
     if (typeof answer?.then === "function") throw new Error("A promise is always true.")
     return answer
 }"""
+NOTE_ENDS = """() => {
+    if (window.endedRuns) return
+    window.endedRuns = new Set()
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"])
+        app.api.addEventListener(end, ({ detail }) => window.endedRuns.add(detail.prompt_id))
+}"""
+REST = """ms => new Promise(done => setTimeout(
+    () => requestAnimationFrame(() => requestAnimationFrame(done)), ms))"""
 DROP = """([name, kind, data]) => {
     const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0))
     const moved = new DataTransfer()
@@ -67,9 +75,16 @@ CUT = """() => {
             setTimeout(() => this.dispatchEvent(new Event("close")))
         }
     }
+    const told = new Promise(done =>
+        app.api.addEventListener("reconnecting", () => done(), { once: true }))
     app.api.socket.close()
+    return told
 }"""
-JOIN = "() => { window.WebSocket = window.Cut.WebSocket }"
+JOIN = """() => {
+    window.WebSocket = window.Cut.WebSocket
+    return new Promise(done =>
+        app.api.addEventListener("reconnected", () => done(), { once: true }))
+}"""
 MOVE_AND_UNDO = """async () => {
     const { changeTracker } = app.extensionManager.workflow.activeWorkflow
     const [node] = app.graph.nodes
@@ -154,22 +169,19 @@ class Canvas:
     def queue_and_wait(self, timeout: float = 120) -> dict:
         """Queue what is on the canvas and wait for its end; returns the server's history entry.
 
-        On success the results have reached the page too. Raises AssertionError with ComfyUI's
-        answer when it does not take the graph.
+        The page has then been told of the end, and of all results before. Raises AssertionError
+        with ComfyUI's answer when it does not take the graph.
         """
+        self.evaluate(NOTE_ENDS)
         with self.browser.limit("ComfyUI to take the graph"):
-            with self.page.expect_response(lambda reply: reply.url.endswith("/prompt")) as caught:
+            with self.page.expect_response(is_answer_to_a_graph) as caught:
                 self.page.evaluate("() => { app.queuePrompt(0) }")
             reply = caught.value
             assert reply.ok, f"ComfyUI did not take the graph: {reply.text()}"
             prompt_id = reply.json()["prompt_id"]
         entry = self.server.wait(prompt_id, timeout)
-        if entry["status"]["status_str"] == "success":
-            self.wait_until(
-                "ids => ids.every(id => app.nodeOutputs[id])",
-                list(entry["outputs"]),
-                "the results to reach the page",
-            )
+        ended = "id => window.endedRuns.has(id)"
+        self.wait_until(ended, prompt_id, "the end of the run to reach the page")
         return entry
 
     def workflow(self) -> dict:
@@ -188,13 +200,25 @@ class Canvas:
         """Show the whole graph."""
         self.evaluate(FIT.replace("GLIDE_MS", str(GLIDE_MS)), what="the view of the whole graph")
 
+    def reload(self) -> None:
+        """Load the page anew, and wait for the frontend."""
+        with self.browser.limit("ComfyUI's frontend to be ready again"):
+            self.page.reload()
+            self.page.wait_for_function(READY)
+
+    def rest(self, milliseconds: int = 0) -> None:
+        """Let so much of the page's own time pass, and two frames: what it was to do by then is
+        done, and drawn.
+        """
+        self.evaluate(REST, milliseconds, "frames to be drawn")
+
     def cut_connection(self) -> None:
         """Lose the connection to ComfyUI, until `join` lets the page connect again."""
-        self.evaluate(CUT)
+        self.evaluate(CUT, what="the page to lose its connection")
 
     def join(self) -> None:
         """Let the page connect again, after `cut_connection`."""
-        self.evaluate(JOIN)
+        self.evaluate(JOIN, what="the page to connect again")
 
     def screenshot(self, path: Path) -> Path:
         """Save what the page shows now as `path` (.png or .jpg)."""
@@ -221,6 +245,11 @@ class Canvas:
             self.errors.append(line)
 
 
+def is_answer_to_a_graph(reply) -> bool:
+    """Whether ComfyUI answers that it was asked to run something; asking for its queue is a GET."""
+    return reply.request.method == "POST" and reply.url.endswith("/prompt")
+
+
 @contextmanager
 def browsing(server: ComfyServer) -> Iterator[Browser]:
     """A browser for `server` that reaches nothing else."""
@@ -242,6 +271,6 @@ def open_canvas(browser: Browser, server: ComfyServer, nodes_2: bool = False) ->
     with browser.open_page() as page:
         canvas = Canvas(browser, page, server)
         with browser.limit("ComfyUI's frontend to be ready"):
-            page.goto(server.url, timeout=PAGE_READY_MS)
-            page.wait_for_function(READY, timeout=PAGE_READY_MS)
+            page.goto(server.url)
+            page.wait_for_function(READY)
         yield canvas

@@ -29,6 +29,8 @@ ARGUMENTS = [
 VIEWPORT = {"width": 1600, "height": 900}
 ANSWER_S = 120
 """How long Chromium and its page may take for one answer, also on a loaded machine."""
+PAGE_S = 90
+"""Playwright's own limit for a page and what is on it, after which the browser goes on."""
 
 
 class Browser:
@@ -122,6 +124,7 @@ class Browser:
         if parent_of(parent_of(chromium)) == os.getpid():
             self.processes.append(parent_of(chromium))
         self._context = browser.new_context(viewport=VIEWPORT)
+        self._context.set_default_timeout(1000 * PAGE_S)
 
     def _kill(self) -> None:
         """End Chromium with all of its processes, then the process of playwright behind it."""

@@ -69,6 +69,13 @@ class ComfyServer:
             f"graph {prompt_id} did not end within {timeout} s:\n{self.log[-3000:]}"
         )
 
+    def wait_idle(self, timeout: float = 120) -> None:
+        """Wait until no graph runs. Raises AssertionError when that takes too long."""
+        until = time.monotonic() + timeout
+        while self.client._json("/queue")["queue_running"]:
+            assert time.monotonic() < until, f"it still works:\n{self.log[-3000:]}"
+            time.sleep(0.05)
+
     def save_settings(self, **settings: object) -> None:
         """Set frontend settings (dots written as `__`), as its settings dialog would."""
         body = {name.replace("__", "."): value for name, value in settings.items()}

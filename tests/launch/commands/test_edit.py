@@ -375,8 +375,7 @@ def test_ctrl_c_takes_our_work_off_someone_elses_server(comfy_server, places, cl
     with pytest.raises(KeyboardInterrupt):
         edit_module.edit(options, places, Acting(press))
     client = Client(comfy_server.url)
-    while client._json("/queue")["queue_running"]:
-        pass
+    comfy_server.wait_idle()
     last = list(client._json("/history").values())[-1]
     assert "execution_interrupted" in [kind for kind, _ in last["status"]["messages"]]
     assert not (tmp_path / "out.mp4").exists()
