@@ -1,6 +1,5 @@
 """SAMA Drafts on the canvas: drawn as they come, picked by a click, found again after a reload."""
 
-import time
 import uuid
 from fractions import Fraction
 
@@ -8,12 +7,14 @@ import pytest
 
 from sama_core import embedded
 
-from ..harness.browser import PAGE_READY_MS, READY
 from ..harness.moving_shapes import moving_shapes
 from ..harness.write_clip import write_clip
 
 RED, BLUE = "make the circle red", "make the circle blue"
 NODE = "6"
+LONG = 12
+"""Steps of drafts that are to be stopped: a busy page takes its time for that, and 64 with 4 steps
+each are drawn in 8 s."""
 GATHER = """() => {
     window.drawn = []
     const node = app.graph.getNodeById(6)
@@ -30,6 +31,7 @@ SHEET = """() => {
         bands: [...sheet.querySelectorAll("h4")].map(title => title.textContent),
         labels: drafts.map(draft => draft.textContent),
         pictures: [...sheet.querySelectorAll("button img")].filter(i => i.naturalWidth).length,
+        loading: [...sheet.querySelectorAll("button img")].filter(i => !i.complete).length,
         picked: drafts.map(draft => draft.getAttribute("aria-pressed") === "true"),
         visible: sheet.getBoundingClientRect().height > 100,
         choice: text("choice"), message: text("message"), costs: text("costs"),
@@ -119,7 +121,7 @@ def test_drafts_are_drawn_picked_and_found_again(either_canvas, clip, request):
     canvas.fit()
     before = canvas.evaluate(HEIGHT)
     canvas.evaluate("() => { document.querySelector('.sama-drafts-bands').style.zoom = 3 }")
-    canvas.evaluate("() => new Promise(done => setTimeout(done, 500))")
+    canvas.rest(500)
     assert abs(canvas.evaluate(HEIGHT) - before) < 2  # a long sheet scrolls
     click(canvas, 4)
     assert canvas.evaluate(PICK_IS_SEEN)
@@ -130,8 +132,7 @@ def test_drafts_are_drawn_picked_and_found_again(either_canvas, clip, request):
     assert again["drafts"] == state["drafts"] and again["picked"] == f"{seeds[1]}: {BLUE}"
 
     saved = canvas.workflow()
-    canvas.page.reload(timeout=PAGE_READY_MS)
-    canvas.page.wait_for_function(READY, timeout=PAGE_READY_MS)
+    canvas.reload()
     canvas.open_workflow(saved)
     canvas.wait_until(f"() => ({SHEET})().pictures === 6", what="the drafts after a reload")
     shown = canvas.evaluate(SHEET)
@@ -152,7 +153,7 @@ def test_drafts_are_drawn_picked_and_found_again(either_canvas, clip, request):
 
 def test_a_stopped_run_and_another_workflow_in_between(canvas, clip):
     """64 seeds: the sheet says how many are drawn, and the other workflow's node shows nothing."""
-    canvas.open_api(graph(instructions=RED, seeds="101-164"))
+    canvas.open_api(graph(instructions=RED, seeds="101-164", steps=LONG))
     first = {**canvas.workflow(), "id": str(uuid.uuid4())}
     canvas.open_workflow(first)
     canvas.evaluate("() => { app.queuePrompt(0) }")
@@ -166,6 +167,7 @@ def test_a_stopped_run_and_another_workflow_in_between(canvas, clip):
     canvas.wait_until(
         f"() => ({SHEET})().message.startsWith('Stopped: ')", what="the sheet to say it stopped"
     )
+    canvas.wait_until(f"() => !({SHEET})().loading", what="the pictures of all drafts")
     shown = canvas.evaluate(SHEET)
     drawn = shown["pictures"]
     assert 3 <= drawn < 64 and len(shown["labels"]) == 64
@@ -185,7 +187,7 @@ def test_a_run_that_ended_while_the_connection_was_lost(
     """A ComfyUI that was started again knows nothing of the run; the sheet can be drawn again."""
     canvas, client = either_canvas, comfy_server.client
     first = 1000 * (1 + request.node.callspec.indices["either_canvas"]) + 100 * forgotten
-    canvas.open_api(graph(instructions=RED, seeds=f"{first}-{first + 63}"))
+    canvas.open_api(graph(instructions=RED, seeds=f"{first}-{first + 63}", steps=LONG))
     canvas.evaluate("() => { app.queuePrompt(0) }")
     canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
     canvas.cut_connection()
@@ -193,8 +195,7 @@ def test_a_run_that_ended_while_the_connection_was_lost(
         f"() => ({SHEET})().message.startsWith('ComfyUI does not answer: ')", what="that it is away"
     )
     canvas.evaluate("() => app.api.interrupt()")
-    while client._json("/queue")["queue_running"]:
-        time.sleep(0.05)
+    comfy_server.wait_idle()
     if forgotten:
         client._request("/history", b'{"clear": true}', {"Content-Type": "application/json"})
     canvas.join()

@@ -8,7 +8,7 @@ import pytest
 
 from sama_core.launch.commands.serve import provide_clips
 
-from ..harness.canvas_boxes import BOXES, STEPS, overlaps, settled_overlaps
+from ..harness.canvas_boxes import BOXES, STEPS, overlaps, settled_boxes, settled_overlaps
 from ..harness.server import TestPlaces
 from ..workflows.shipped import NAMES, shipped, workflow_path
 
@@ -113,7 +113,7 @@ def test_results_stay_in_their_groups(laptop, name):
     )
     assert settled_overlaps(laptop) == []
     if name == "region_edit":
-        assert laptop.evaluate(SCROLLED) <= 1
+        laptop.wait_until(f"() => ({SCROLLED})() <= 1", what="the report to be whole")
 
 
 def test_a_sheet_of_single_frames_stays_in_its_group(laptop):
@@ -128,9 +128,7 @@ def opened(canvas, name: str) -> dict:
     """BOXES of a workflow that was opened as a template."""
     canvas.evaluate(OPEN, [shipped(name), workflow_path(name).stem], "the workflow to be loaded")
     canvas.wait_until(DRAWN, what=f"{name} to be drawn")
-    with canvas.browser.limit("sizes to settle"):
-        canvas.page.wait_for_timeout(400)
-    return canvas.evaluate(BOXES)
+    return settled_boxes(canvas)
 
 
 def on_screen(box: list[float], view: dict) -> list[float]:

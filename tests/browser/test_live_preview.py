@@ -8,13 +8,23 @@ from sama_core import embedded
 
 from ..harness.imports import REPO_ROOT
 
+PICTURE = """id => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth
+    || document.querySelector(`[data-node-id="${id}"] img.contain-size`)?.naturalWidth"""
 WATCH = """async id => {
     const { api } = await import("/scripts/api.js")
     window.films = []
     window.texts = []
     window.shown = new Set()
     window.heights = new Set()
+    window.widths = new Set()
     const node = app.graph.getNodeById(id)
+    const look = () => {
+        window.widths.add((PICTURE)(id))
+        requestAnimationFrame(look)
+    }
+    look()
+    const every = window.setInterval
+    window.setInterval = (work, ms) => every(work, ms === 250 ? 50 : ms)  // pictures of the film
     api.addEventListener("sama.film", ({ detail }) => window.films.push(detail))
     api.addEventListener("progress_text", ({ detail }) => {
         if (String(detail.nodeId) === String(id)) window.texts.push(detail.text)
@@ -23,12 +33,10 @@ WATCH = """async id => {
         if (window.films.length) window.shown.add(detail.blob.size)
         window.heights.add(Math.round(node.size[1]))
     })
-}"""
+}""".replace("PICTURE", PICTURE)
 LEFT = """id => app.graph.getNodeById(id).widgets.filter(w => w.name.startsWith("$$")).length
     + [...document.querySelectorAll(`[data-node-id="${id}"] img.contain-size`)]
         .filter(picture => picture.checkVisibility()).length"""
-PICTURE = """id => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth
-    || document.querySelector(`[data-node-id="${id}"] img.contain-size`)?.naturalWidth"""
 TALL = 900
 """A node of this height has room for text and preview."""
 
@@ -61,7 +69,7 @@ def test_it_is_a_film_with_the_time_left_and_leaves_nothing(either_canvas, comfy
     canvas.set_previews("auto")
     canvas.evaluate("() => { app.queuePrompt(0) }")
     canvas.wait_until("() => window.films.length > 0", what="a film")
-    canvas.wait_until(f"id => ({PICTURE})(id) === 320", edit, "a picture of the film in the node")
+    canvas.wait_until("() => window.widths.has(320)", what="a picture of the film in the node")
     canvas.wait_until("() => window.shown.size >= 3", what="its pictures one after the other")
     canvas.wait_until(f"id => ({LEFT})(id) === 0", edit, "text and preview to go")
     film, texts, heights = canvas.evaluate(

@@ -1,5 +1,6 @@
 """Where nodes and groups lie on the canvas, and which of them overlap."""
 
+import time
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -22,20 +23,32 @@ BOXES = """() => {
         groups: named(app.graph.groups, group => group.title, group => [...group.boundingRect]),
     }
 }"""
+SETTLED = """async () => {
+    const read = () => JSON.stringify((BOXES)())
+    for (let now = read(), since = performance.now(), frames = 0; ; frames += 1) {
+        if (frames >= 10 && performance.now() - since >= 400) return JSON.parse(now)
+        await new Promise(requestAnimationFrame)
+        const next = read()
+        if (next !== now) [now, since, frames] = [next, performance.now(), 0]
+    }
+}""".replace("BOXES", BOXES)
+"""BOXES as they are when they have not changed for ten frames, and 0.4 s."""
 STEPS = """steps => {
     for (const node of app.graph.nodes)
         for (const widget of node.widgets ?? []) if (widget.name === "steps") widget.value = steps
 }"""
 
 
-def settled_overlaps(canvas, tries: int = 20) -> list[tuple[str, str]]:
+def settled_boxes(canvas) -> dict:
+    """BOXES that stay as they are."""
+    return canvas.evaluate(SETTLED, what="sizes to settle")
+
+
+def settled_overlaps(canvas, seconds: float = 60) -> list[tuple[str, str]]:
     """`overlaps` on a canvas whose nodes may still shrink, as texts of a run leave them."""
-    for _ in range(tries):
-        found = list(overlaps(canvas.evaluate(BOXES)))
-        if not found:
-            break
-        with canvas.browser.limit("sizes to settle"):
-            canvas.page.wait_for_timeout(250)
+    until = time.monotonic() + seconds
+    while (found := list(overlaps(settled_boxes(canvas)))) and time.monotonic() < until:
+        canvas.rest(250)
     return found
 
 
