@@ -4,6 +4,8 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
@@ -39,6 +41,45 @@ def wait_for_lock(
     waiting()
     while not take_lock(file, shared):
         time.sleep(LOOK_SECONDS)
+
+
+def open_locked(path: Path, wait: bool = True) -> IO[bytes] | None:
+    """Opens a file, which is made, and locks it alone; `wait` says whether until nobody else has
+    it, or None then. Raises OSError.
+
+    The one that had it before may have removed it: then another file is opened.
+    """
+    while True:
+        file = path.open("a+b")
+        try:
+            if wait:
+                wait_for_lock(file)
+            elif not take_lock(file):
+                file.close()
+                return None
+            if has_name(file, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def remove_locked(file: IO[bytes], path: Path) -> None:
+    """Removes a file of `open_locked`, and frees it, as far as that can be."""
+    if os.name == "nt":  # no open file can be removed there, nor one that another process opens
+        file.close()
+    with suppress(OSError):
+        path.unlink()
+    file.close()
+
+
+def has_name(file: IO[bytes] | None, path: Path) -> bool:
+    """Whether an open file is the one of this name, and was not removed."""
+    try:
+        return file is not None and os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _lock(handle: int, shared: bool) -> None:

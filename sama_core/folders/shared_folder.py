@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 from weakref import WeakValueDictionary
 
-from .file_lock import take_lock, wait_for_lock
+from .file_lock import has_name, open_locked, remove_locked, take_lock, wait_for_lock
 
 IN_USE, TURN = "in_use", ".turn"
 TRIES = 100
@@ -32,7 +32,7 @@ class Use:
 
     def begin(self) -> None:
         """Other processes see it from now on. Raises OSError."""
-        if not _is_at(self._file, self.folder / IN_USE):
+        if not has_name(self._file, self.folder / IN_USE):
             self.end()
             self._file = (self.folder / IN_USE).open("a+b")
             wait_for_lock(self._file, shared=True)
@@ -104,10 +104,7 @@ def remove_unused(folder: Path) -> bool:
 
 def _contents(folder: Path) -> list[Path]:
     """All but our own two files."""
-    try:
-        return [path for path in folder.iterdir() if path.name not in (IN_USE, TURN)]
-    except OSError:
-        return []
+    return [folder / name for name in _names(folder) if name not in (IN_USE, TURN)]
 
 
 def _is_locked(path: Path) -> bool:
@@ -132,53 +129,32 @@ def _take_turn(folder: Path, or_without: bool = False) -> Iterator[None]:
             raise
         yield
         return
-    with turn:
-        try:
-            yield
-        finally:
-            if os.name != "nt":
-                _remove_empty(folder)
-    if os.name == "nt":  # where no open file can be removed; nor can one that another process opens
-        _remove_empty(folder)
+    try:
+        yield
+    finally:
+        if _names(folder) == [TURN]:
+            remove_locked(turn, folder / TURN)
+            with suppress(OSError):
+                folder.rmdir()
+        turn.close()
 
 
 def _open_turn(folder: Path) -> IO[bytes]:
-    """The file of turns, locked. Raises OSError.
-
-    The process that had the turn before may have removed the folder: then another file is there, or
-    none.
-    """
-    removed = 0
-    while True:
+    """The file of turns, locked. Raises OSError."""
+    for left in reversed(range(TRIES)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / TURN).open("a+b")
+            turn = open_locked(folder / TURN)
+            assert turn
+            return turn
         except (FileNotFoundError, FileExistsError):
-            removed += 1
-            if removed == TRIES:
+            if not left:
                 raise
-            continue
-        try:
-            wait_for_lock(file)
-            if _is_at(file, folder / TURN):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
+    raise AssertionError("returned or raised")
 
 
-def _is_at(file: IO[bytes] | None, path: Path) -> bool:
-    """Whether an open file still has this name."""
+def _names(folder: Path) -> list[str]:
     try:
-        return file is not None and os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.listdir(folder)
     except OSError:
-        return False
-
-
-def _remove_empty(folder: Path) -> None:
-    """Removes a folder in which nothing is but the file of turns."""
-    with suppress(OSError):
-        if [path.name for path in folder.iterdir()] == [TURN]:
-            (folder / TURN).unlink()
-            folder.rmdir()
+        return []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sama_core.folders import shared_folder
+from sama_core.folders import file_lock, shared_folder
 from sama_core.folders.shared_folder import empty_folder, remove_unused, use_folder, while_unused
 
 from ..harness.second_process import REMOVES, WORKS, answer, removes, start, working_in
@@ -106,7 +106,7 @@ def test_one_that_removes_while_we_begin_sees_us(folder, monkeypatch):
 
 def test_a_turn_in_a_folder_that_was_removed_meanwhile_is_none(folder, monkeypatch):
     """It comes between our opening of the file of turns and our lock, which has no name then."""
-    wait, gone = shared_folder.wait_for_lock, []
+    wait, gone = file_lock.wait_for_lock, []
 
     def between(file, shared=False):
         if not gone:
@@ -114,7 +114,7 @@ def test_a_turn_in_a_folder_that_was_removed_meanwhile_is_none(folder, monkeypat
             assert gone == [True] and not folder.exists()
         wait(file, shared)
 
-    monkeypatch.setattr(shared_folder, "wait_for_lock", between)
+    monkeypatch.setattr(file_lock, "wait_for_lock", between)
     use = use_folder(folder)
     (folder / "ours").touch()
     assert use and not removes(folder) and (folder / "ours").is_file()

@@ -7,10 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from ...errors import needed
-from ...folders.file_lock import take_lock
+from ...folders.file_lock import open_locked, remove_locked
 from ..progress import LaunchError
 
 LOCAL, EVERYWHERE = "127.0.0.1", "0.0.0.0"
@@ -36,21 +35,26 @@ def claim_port(port: int, host: str) -> Iterator[None]:
     """
     with ExitStack() as over:
         with suppress(OSError):  # where it cannot be written, ComfyUI itself says that it is taken
-            claim = over.enter_context(_open_claim(port))
-            if not take_lock(claim):
+            if not over.enter_context(_take_claim(port)):
                 raise _unusable(port, "another run.py starts ComfyUI there")
         check_port(port, host)
         yield
 
 
-def _open_claim(port: int) -> IO[bytes]:
-    """A file that stands for a port, for one user on one machine: a home may be that of several
-    machines. Raises OSError.
+@contextmanager
+def _take_claim(port: int) -> Iterator[bool]:
+    """Whether the file that stands for a port was not taken: one for a user on a machine, since a
+    home may be that of several machines. It goes with the context. Raises OSError.
     """
     user = str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
     folder = Path(tempfile.gettempdir()) / f"sama-ports-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return (folder / str(port)).open("a+b")
+    claim = open_locked(folder / str(port), wait=False)
+    try:
+        yield claim is not None
+    finally:
+        if claim:
+            remove_locked(claim, folder / str(port))
 
 
 def _unusable(port: int, why: object) -> LaunchError:
