@@ -19,7 +19,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from ..errors import ConversionError, needed
-from ..folders.file_lock import take_lock
+from ..folders.file_lock import has_name, take_lock
 from ..threads import count_workers, in_order, open_pool
 from .existing import Seen, put_in_place, take_partial
 from .formats import partial_files
@@ -75,7 +75,11 @@ def write_resumable(
     """
     part, journal = partial_files(target)
     take_partial(part, journal)
-    with _open_part(part, target) as file, _open_journal(journal) as lines:
+    with (
+        _open_part(part, target) as file,
+        _open_journal(journal) as lines,
+        _nothing_left(part, journal),
+    ):
         whole, digest = _whole_pieces(file, lines, layout, key, progress)
         done = len(layout.header) + sum(piece.size for piece in layout.pieces[:whole])
         resumed = done if whole else 0
@@ -117,7 +121,7 @@ def _open_part(part: Path, target: Path) -> Iterator[BinaryIO]:
             )
         ) from error
     with open(number, "r+b", buffering=0) as file:
-        if not take_lock(file):
+        if not (take_lock(file) and has_name(file, part)):  # it may just have been finished
             raise ConversionError(
                 needed(
                     target.name,
@@ -127,6 +131,19 @@ def _open_part(part: Path, target: Path) -> Iterator[BinaryIO]:
                 )
             )
         yield file
+
+
+@contextmanager
+def _nothing_left(part: Path, journal: Path) -> Iterator[None]:
+    """Removes the two unfinished files if nothing was written to them before a failure."""
+    try:
+        yield
+    except BaseException:
+        for path in (part, journal):
+            with suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
+        raise
 
 
 def _open_journal(journal: Path) -> TextIO:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import needed
 from .batch.frame_jobs import frames_size, join_frames, measure_row
-from .places import Places, write_new
+from .places import Places, say_missing, write_new
 from .progress import LaunchError
 from .setup.messages import last_message
 from .setup.processes import answer
@@ -100,14 +100,14 @@ def picture(source: str, edited: str, target: str) -> str:
                 sheet.paste(Image.fromarray(frame).resize((width, height)), place)
     data = BytesIO()
     sheet.save(data, "PNG")
-    return str(write_new(Path(target), [data.getvalue()]))
+    return str(write_new(Path(target), [data.getvalue()], "--picture"))
 
 
 def check_clip(given: str) -> Path:
     """The clip's absolute path. Raises LaunchError if the file is absent, unreadable or empty."""
     clip = Path(os.path.abspath(os.path.expanduser(given)))
-    if not clip.is_file():
-        got = "a folder" if clip.is_dir() else "no such file"
+    if not os.path.isfile(clip):
+        got = say_missing(clip)
         raise LaunchError(needed(f"--video {clip}", got, "a video file", "Check the path."))
     if not os.access(clip, os.R_OK) or not clip.stat().st_size:
         got = "an empty file" if os.access(clip, os.R_OK) else "a file that may not be read"

@@ -23,6 +23,8 @@ VIDEO, PICTURE = ".mp4", ".png"
 """Suffixes of results."""
 LONGEST_STEM = 150
 """Bytes of a clip's name in that of its result."""
+LONGEST_NAME = 240
+"""Bytes of a result's name: file systems take 255, and a number may be added."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,20 @@ def clean_env(**extra: str) -> dict[str, str]:
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | extra
 
 
+def say_missing(path: Path) -> str:
+    """What lies in the place of a file that is not there."""
+    return "a folder" if os.path.isdir(path) else "no such file"
+
+
 def choose_target(out: str | None, clip: Path, seed: int) -> Path:
     """Path for the result: `out`, or `<clip>_sama_seed<N>.mp4` in the current folder.
 
     Raises LaunchError if nothing can be written there.
     """
     default = f"{shorten_stem(clip)}_sama_seed{seed}{VIDEO}"
-    given = Path(os.path.expanduser(out or default))
-    return check_target("--out", given / default if given.is_dir() else given, VIDEO)
+    given = out or default
+    inside = os.path.isdir(os.path.expanduser(given))
+    return check_target("--out", os.path.join(given, default) if inside else given, VIDEO)
 
 
 def shorten_stem(clip: Path) -> str:
@@ -125,6 +133,7 @@ def check_target(option: str, given: str | Path, suffix: str) -> Path:
 
     Raises LaunchError for another suffix, or for a folder that is absent or not writable.
     """
+    refuse_absent_folder(option, str(given))
     target = Path(os.path.abspath(os.path.expanduser(given)))
     if not target.suffix:
         target = target.with_suffix(suffix)
@@ -132,7 +141,10 @@ def check_target(option: str, given: str | Path, suffix: str) -> Path:
         raise LaunchError(
             needed(option, target.name, f"a name ending in {suffix}", "Give such a name.")
         )
-    if not target.parent.is_dir():
+    if len(os.fsencode(target.name)) > LONGEST_NAME:
+        got = f"a name of {len(os.fsencode(target.name))} bytes"
+        raise LaunchError(needed(option, got, f"{LONGEST_NAME} at most", "Give a shorter one."))
+    if not os.path.isdir(target.parent):
         raise LaunchError(
             needed(option, target, "an existing folder", f"Make {target.parent} first.")
         )
@@ -148,8 +160,18 @@ def check_target(option: str, given: str | Path, suffix: str) -> Path:
     return target
 
 
-def write_new(target: Path, chunks: Iterable[bytes]) -> Path:
-    """Writes a file and returns its path; the file appears whole or not at all.
+def refuse_absent_folder(option: str, given: str) -> None:
+    """Raises LaunchError for a folder that an `option` names as one, by a slash at its end, and
+    that is absent.
+    """
+    ends = given.endswith(os.sep) or bool(os.altsep and given.endswith(os.altsep))
+    if ends and not os.path.isdir(os.path.expanduser(given)):
+        raise LaunchError(needed(option, given, "an existing folder", "Make it first."))
+
+
+def write_new(target: Path, chunks: Iterable[bytes], option: str = "--out") -> Path:
+    """Writes a file, which an `option` names, and returns its path; the file appears whole or not
+    at all.
 
     If `target` exists, `_2`, `_3` … is added to its stem. Raises LaunchError if writing fails.
     """
@@ -162,7 +184,7 @@ def write_new(target: Path, chunks: Iterable[bytes]) -> Path:
             os.fsync(file.fileno())
         return _give_name(part, target)
     except OSError as error:
-        raise LaunchError(_explain(error, target)) from error
+        raise LaunchError(_explain(error, target, option)) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -200,15 +222,15 @@ def _give_name(part: Path, target: Path) -> Path:
     raise AssertionError("names never run out")
 
 
-def _explain(error: OSError, target: Path) -> str:
+def _explain(error: OSError, target: Path, option: str) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return needed(
             f"saving {target.name}",
             f"a full disk at {target.parent}",
-            "room for the clip",
-            "Free disk space, or give another place with --out; no incomplete file is left.",
+            "room for it",
+            f"Free disk space, or give another place with {option}; no incomplete file is left.",
         )
     return (
         f"saving {target}: {error.strerror or error}. "
-        "Give another place with --out; no incomplete file is left."
+        f"Give another place with {option}; no incomplete file is left."
     )

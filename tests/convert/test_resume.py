@@ -281,7 +281,7 @@ def test_too_little_room_is_told_before_writing(source, target, monkeypatch):
     monkeypatch.setattr(stream.shutil, "disk_usage", lambda folder: Usage(10**9, 10**9, 1000))
     with pytest.raises(ConversionError, match="GB free, needs .* GB more for out.bin"):
         convert(source, target, "fp8")
-    assert not target.exists() and partial_files(target)[0].stat().st_size == 0
+    assert [path for path in target.parent.iterdir() if path != source] == []
 
 
 @pytest.mark.parametrize(
@@ -324,6 +324,22 @@ def test_a_real_limit_on_file_size(source, target, elsewhere):
 
 
 # --- two at a time, a source that changes ------------------------------------------------------
+
+
+def test_one_that_is_finished_while_another_one_begins_is_left_alone(source, target, monkeypatch):
+    """It renames its file after the other one has opened it, and before that has the lock."""
+    take, done = stream.take_lock, []
+
+    def between(file):
+        if not done:
+            done.append(None)
+            os.replace(partial_files(target)[0], target)
+        return take(file)
+
+    monkeypatch.setattr(stream, "take_lock", between)
+    with pytest.raises(ConversionError, match="another conversion that writes it now"):
+        convert(source, target, "fp8")
+    assert done and target.read_bytes() == b"", "the file of that moment"
 
 
 def test_two_conversions_to_one_name(source, target, whole):

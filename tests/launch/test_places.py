@@ -68,6 +68,31 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, code, moment):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_not_there_is_no_name_for_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LaunchError, match=r"--out: got absent/, needs an existing folder"):
+        choose_target("absent/", tmp_path / "a.mp4", 1)
+    (tmp_path / "there").mkdir()
+    for given in ("there", "there/"):
+        assert choose_target(given, Path("a.mp4"), 1) == tmp_path / "there" / "a_sama_seed1.mp4"
+
+
+@pytest.mark.parametrize("length", [241, 300])
+def test_a_name_that_is_too_long_is_refused_before_the_work(tmp_path, length):
+    name = "é" * ((length - 4) // 2) + ".mp4"
+    with pytest.raises(LaunchError, match=r"--out: got a name of \d+ bytes, needs 240 at most"):
+        choose_target(str(tmp_path / f"{name[:-4]}xx.mp4"), Path("a.mp4"), 1)
+
+
+def test_a_full_disk_names_the_option_that_gives_another_place(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(output.os, "fsync", full)
+    with pytest.raises(LaunchError, match="another place with --picture; no incomplete"):
+        write_new(tmp_path / "a.png", [b"x"], "--picture")
+
+
 @pytest.mark.parametrize("accident", [KeyboardInterrupt, LaunchError])
 def test_an_accident_in_mid_download_leaves_nothing(tmp_path, accident):
     def chunks():

@@ -20,7 +20,7 @@ from ...convert.formats import (
     partial_files,
 )
 from ...errors import ConversionError, needed
-from ..places import Places, clean_env
+from ..places import Places, clean_env, refuse_absent_folder
 from ..progress import LaunchError, Stages, duration, log_tail
 from ..setup.environment import Environment
 from ..setup.messages import read_message
@@ -61,6 +61,7 @@ def request(options: Namespace, places: Places, folders: list[Path]) -> dict:
     if options.verify:
         return {"path": str(source), "verify": True}
     made = format_named(options.format)
+    refuse_absent_folder("--out", options.out or "")
     given = (
         Path(os.path.abspath(os.path.expanduser(options.out)))
         if options.out
@@ -87,12 +88,12 @@ def find_file(option: str, given: str, folders: list[Path], shards: bool = False
     path = Path(os.path.abspath(os.path.expanduser(given)))
     places = [path, *(folder / given for folder in (*folders, embedded.DIT.parent))]
     for place in places:
-        if place.is_file() or (shards and place.is_dir()):
+        if os.path.isfile(place) or (shards and os.path.isdir(place)):
             return place
     raise LaunchError(
         needed(
             f"{option} {given}",
-            "no such file",
+            "a folder" if any(map(os.path.isdir, places)) else "no such file",
             "a SAMA file (.safetensors)",
             f"Give its path, or its name in {', '.join(map(str, folders))}.",
         )
@@ -144,7 +145,8 @@ def run(asked: dict, places: Places, stages: Stages) -> str:
 
 def _hint(asked: dict) -> str:
     """A sentence about continuing, if a part of the result and its checksums are on disk."""
-    begun = "target" in asked and partial_files(Path(asked["target"]))[1].is_file()
+    journal = partial_files(Path(asked["target"]))[1] if "target" in asked else None
+    begun = journal and journal.is_file() and journal.stat().st_size
     return "What is written is kept: the same command continues from there. " if begun else ""
 
 

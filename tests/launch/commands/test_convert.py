@@ -15,9 +15,10 @@ import pytest
 
 from sama_core import embedded
 from sama_core.convert import __main__ as worker
+from sama_core.errors import ConversionError
 from sama_core.launch.cli import main
 from sama_core.launch.commands import convert as command
-from sama_core.launch.progress import Stages
+from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.setup.environment import Environment
 from sama_core.launch.setup.processes import Commands
 
@@ -125,6 +126,41 @@ os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))"""
     assert "the conversion ended with exit code" in shown.err and "Traceback" not in shown.err
 
 
+def test_a_full_disk_at_the_begin_leaves_nothing_and_promises_nothing(
+    places, source, monkeypatch, capsys
+):
+    full = SimpleNamespace(free=1)
+    monkeypatch.setattr("sama_core.convert.stream.shutil.disk_usage", lambda folder: full)
+    monkeypatch.setattr(command, "run", in_this_process)
+    assert main(["convert", str(source), "--format", "fp8"], places) == 1
+    error = capsys.readouterr().err
+    assert "got 0.00 GB free" in error and "What is written is kept" not in error
+    assert [path.name for path in source.parent.iterdir() if path.is_file()] == [source.name]
+
+
+def in_this_process(asked, places, stages) -> str:
+    try:
+        worker.run(asked)
+    except ConversionError as error:
+        raise LaunchError(f"{error} {command._hint(asked)}") from error
+    return "done"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "got"),
+    [
+        (["FOLDER"], "FILE {folder}: got a folder, needs a SAMA file"),
+        (["FILE", "--out", "absent/"], "--out: got absent/, needs an existing folder"),
+    ],
+)
+def test_a_folder_is_called_a_folder(places, source, no_work, capsys, arguments, got):
+    folder = source.parent / "a folder"
+    folder.mkdir()
+    names = {"FOLDER": str(folder), "FILE": str(source)}
+    assert main(["convert", *(names.get(word, word) for word in arguments)], places) == 1
+    assert got.format(folder=folder) in capsys.readouterr().err and not no_work
+
+
 def test_a_stop_keeps_what_is_written(places, source, work_here, monkeypatch, capsys):
     """Ctrl-C after some tensors: the worker ends too, and the same command goes on."""
     target = source.with_name("mön modell_Q5_0.gguf")
@@ -215,7 +251,7 @@ def test_gguf_is_installed_when_it_is_needed(places, source, no_work, monkeypatc
     )
 
 
-@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("begun", ["key\n", "", None])
 def test_going_on_is_promised_only_where_something_is_written(
     places, source, monkeypatch, capsys, begun
 ):
@@ -224,10 +260,10 @@ def test_going_on_is_promised_only_where_something_is_written(
         command, "clean_env", lambda: {**os.environ, "PYTHONPATH": str(source.parent)}
     )
     (source.parent / "torch.py").write_text("raise ImportError('no torch here')")
-    if begun:
-        source.with_name(".mön modell_fp8_scaled.safetensors.pieces").touch()
+    if begun is not None:
+        source.with_name(".mön modell_fp8_scaled.safetensors.pieces").write_text(begun)
     assert main(["convert", str(source)], places) == 1
-    assert ("the same command continues from there" in capsys.readouterr().err) is begun
+    assert ("the same command continues from there" in capsys.readouterr().err) is bool(begun)
 
 
 def test_a_failing_worker_names_its_log(places, source, monkeypatch, capsys):
