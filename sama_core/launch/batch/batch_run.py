@@ -144,6 +144,7 @@ class Batch:
             self.task.as_frames,
             self.task.out / OWN / "parts",
             self.task.segment_frames,
+            digests,
         )
         self.scheduler, self._jobs = self._schedule(work)
         try:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..changed_file import State, require_unchanged
 from ..model_choice import Trio
 from .batch_rows import Clip, Row
 from .jsonl_file import JsonlFile
@@ -21,10 +22,10 @@ class ClipDigests:
     def __init__(self, kept: Path, keep: bool = True):
         """`kept` is the file of digests; without `keep` it is read alone."""
         self._file, self._keep = JsonlFile(kept, durable=False), keep
-        self._known: dict[str, tuple[list[int], str]] = {}
+        self._known: dict[str, tuple[State, str]] = {}
         for line in self._file.read():
             if {"path", "stat", "digest"} <= line.keys():
-                self._known[line["path"]] = (line["stat"], line["digest"])
+                self._known[line["path"]] = (tuple(line["stat"]), line["digest"])
 
     def of(self, clip: Clip) -> str:
         """The digest of a clip's content. Raises OSError for a file that cannot be read."""
@@ -33,10 +34,18 @@ class ClipDigests:
             return digests[0]
         return hashlib.sha256(json.dumps([digests, str(clip.fps)]).encode()).hexdigest()
 
+    def require_unchanged(self, clip: Clip) -> None:
+        """Raises LaunchError if a clip is not the one any more whose digest was asked for: the next
+        run edits what is there then.
+        """
+        for path in clip.files():
+            if str(path) in self._known:
+                require_unchanged(path, self._known[str(path)][0])
+
     def _of_file(self, path: Path) -> str:
         found = path.stat()
-        stamp = [found.st_size, found.st_mtime_ns]
-        before, digest = self._known.get(str(path), ([], ""))
+        stamp = (found.st_size, found.st_mtime_ns)
+        before, digest = self._known.get(str(path), ((0, 0), ""))
         if before == stamp:
             return digest
         digest = _read(path)

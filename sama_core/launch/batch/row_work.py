@@ -11,17 +11,19 @@ from typing import Any
 
 from ...errors import needed
 from ..model_choice import Trio
-from ..places import Places
+from ..places import Places, say_missing
 from ..progress import LaunchError
 from ..server.client import Lost, Unreachable
 from ..server.comfy_place import Place
 from ..server.edit_graph import PNG_CLASSES, fill_graph, save_frames, uploaded_files
 from ..server.follow import LOAD, SAVE, saved_file, saved_files
+from ..server.mask_graph import check_mask
 from ..server.run_graph import run_graph
 from ..server.share_graph import ask_share, read_share
 from ..server.workflow import EDITOR, load_workflow, set_inputs
 from .batch_outputs import DiskFull, Outputs
-from .batch_rows import Row
+from .batch_rows import Clip, Row
+from .clip_digests import ClipDigests
 from .job_process import JobProcess
 from .ledger import Result
 from .numbered_frames import find_sequences
@@ -58,6 +60,8 @@ class RowWork:
 
     segment_frames: int | None = None
     """Of clips that are spread; None for others, 0 for the usual."""
+    digests: ClipDigests | None = None
+    """What clips and masks are known by; one that changed since then is not edited."""
 
     def __call__(self, flight: Flight) -> list[Result]:
         """Makes the edit and writes a result for each target. Raises as `Scheduler.work`."""
@@ -89,7 +93,10 @@ class RowWork:
     def send(self, place: Place, row: Row) -> str:
         """Brings a row's clip to a server; its name there."""
         with self._clip_file(row) as clip:
-            return place.send(clip)
+            sent = place.send(clip)
+        if self.digests:
+            self.digests.require_unchanged(row.clip)
+        return sent
 
     @contextmanager
     def _failures_told(self, flight: Flight) -> Iterator[None]:
@@ -108,6 +115,8 @@ class RowWork:
         graph, client = load_workflow(self.places.root), flight.place.client
         named, options = Path(row.name.name), row.settings.options()
         fill_graph(graph, client, self.model, uploaded, named, options)
+        if self.digests and row.settings.mask:
+            self.digests.require_unchanged(Clip(check_mask(row.settings.mask)))
         if self.segment_frames:
             set_inputs(graph, EDITOR, segment_frames=self.segment_frames)
         if self.as_frames:
@@ -177,8 +186,7 @@ class RowWork:
 def check_file(path: Path) -> None:
     """Raises LaunchError for a clip that is absent or empty."""
     if not path.is_file():
-        got = "a folder" if path.is_dir() else "no such file"
-        raise LaunchError(needed(str(path), got, "a video file", "Check the path."))
+        raise LaunchError(needed(str(path), say_missing(path), "a video file", "Check the path."))
     if not path.stat().st_size:
         raise LaunchError(needed(str(path), "an empty file", "a video file", "Check the file."))
 

@@ -52,7 +52,8 @@ class StartedWorker:
         if self._place is None or not self._is_alive(self._place):
             self._life.close()
             self._place = self._life.enter_context(self._start(self._stages))
-        return Place(Client(self._place.client.url), self._place.server, self._place.folder)
+        client = Client(self._place.client.url, self._place.client.uploads)
+        return Place(client, self._place.server, self._place.folder)
 
     def close(self) -> None:
         """Ends the server, if it is not kept; a start that is under way is given up."""

@@ -8,12 +8,13 @@ from pathlib import Path
 from ... import embedded
 from ...errors import needed
 from ...released_files import OWN_CFG, OWN_STEPS, SAMA_14B
+from ..changed_file import State, require_unchanged, state_of
 from ..clip_jobs import check_clip, clip_facts, describe, run_job
 from ..places import PICTURE, Places, check_target, choose_target, write_new
 from ..progress import LaunchError, Stages
 from ..server.client import Client
 from ..server.comfy_place import Place, connect, own_place
-from ..server.edit_graph import make_graph, uploaded_files
+from ..server.edit_graph import make_graph, result_prefix, uploaded_files
 from ..server.follow import LOAD, SAVE, saved_file
 from ..server.mask_graph import check_mask
 from ..server.run_graph import run_graph
@@ -43,6 +44,7 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
     if options.mask:
         check_mask(options.mask)
     clip = check_clip(options.video) if options.video is not None else embedded.CLIP
+    seen = state_of(clip)
     target = choose_target(options.out, clip, options.seed)
     picture = check_target("--picture", options.picture, PICTURE) if options.picture else None
     stages.start(SET_UP)
@@ -63,7 +65,7 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
         comfyui = Environment(places, stages).ready(options.comfyui)
         running = own_place(comfyui, places, stages, options.keep, look)
     with running as place:
-        result = run_edit(place, clip, target, options, places, stages)
+        result = run_edit(place, clip, target, options, places, stages, seen)
     stages.finish()
     stages.say(f"\nDone: {result}")
     if picture:
@@ -73,25 +75,35 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
 
 
 def run_edit(
-    place: Place, clip: Path, target: Path, options: Namespace, places: Places, stages: Stages
+    place: Place,
+    clip: Path,
+    target: Path,
+    options: Namespace,
+    places: Places,
+    stages: Stages,
+    seen: State | None = None,
 ) -> Path:
     """Uploads the clip, queues the edit, follows it and fetches the result; returns its path.
 
-    Raises LaunchError if the server refuses or loses the edit, or if saving fails.
+    Raises LaunchError if the clip is not as it was `seen`, if the server refuses or loses the edit,
+    or if saving fails.
     """
     client = place.client
     stages.start(LOAD, "sending the clip")
     graph = make_graph(client, clip, options, places, stages)
-    entry = run_graph(client, graph, stages, place.server)
-    stages.start(SAVE, "fetching the result")
-    output = saved_file(entry, graph)
+    if seen:
+        require_unchanged(clip, seen)
     try:
-        result = write_new(target, client.fetch(output))
-    except LaunchError as failed:
-        raise LaunchError(f"{failed}{place.keep_result(output, places.edits)}") from failed
+        entry = run_graph(client, graph, stages, place.server)
+        stages.start(SAVE, "fetching the result")
+        output = saved_file(entry, graph)
+        try:
+            result = write_new(target, client.fetch(output))
+        except LaunchError as failed:
+            raise LaunchError(f"{failed}{place.keep_result(output, places.edits)}") from failed
     except KeyboardInterrupt:
-        if kept := place.keep_result(output, places.edits):
-            stages.say(f"\nStopped while the result was fetched.{kept}")
+        for kept in place.keep_results(result_prefix(graph), places.edits):
+            stages.say(f"\nStopped while the result was fetched. {kept}")
         raise
     for name in uploaded_files(graph):
         place.remove_files(name, [output])

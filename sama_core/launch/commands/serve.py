@@ -38,7 +38,7 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
     With `--stop` it only ends the one that another command left running.
     """
     if options.stop:
-        url = stop_kept(places)
+        url = stop_kept(places, stages.say)
         stages.say(f"Ended ComfyUI at {url}." if url else "No ComfyUI was left running.")
         return 0
     host = EVERYWHERE if options.listen else LOCAL

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from ...errors import needed
 from ...version import PACK_ROUTE
+from ..changed_file import State, require_unchanged, state_of
 from ..progress import LaunchError
 from .websocket import WebSocket
 
@@ -67,9 +68,11 @@ class Output:
 class Client:
     """The connection to one ComfyUI, with an id of its own there."""
 
-    def __init__(self, url: str):
-        """`url` is the server's address. Raises LaunchError if it is no address."""
-        self.url = normal_url(url)
+    def __init__(self, url: str, uploads: str = ""):
+        """`url` is the server's address, `uploads` a folder for clips in its input folder. Raises
+        LaunchError if it is no address.
+        """
+        self.url, self.uploads = normal_url(url), uploads
         self.id = uuid.uuid4().hex
 
     def is_reached(self) -> bool:
@@ -119,30 +122,34 @@ class Client:
     def upload(self, clip: Path) -> str:
         """Sends a clip into the server's input folder and returns its name there.
 
-        Raises LaunchError if the server does not take it.
+        Raises LaunchError if the server does not take it, or if it changes meanwhile.
         """
+        before = state_of(clip)
         boundary = uuid.uuid4().hex
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", clip.name).lstrip(".") or "clip"
+        part = f"--{boundary}\r\nContent-Disposition: form-data; name="
+        folder = f'{part}"subfolder"\r\n\r\n{self.uploads}\r\n' if self.uploads else ""
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
+            f'{folder}{part}"image"; filename="{name}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         ).encode()
         tail = f"\r\n--{boundary}--\r\n".encode()
-        size = len(head) + clip.stat().st_size + len(tail)
+        size = len(head) + before[0] + len(tail)
         headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(size),
         }
         try:
             answer = self._object(
-                self._request("/upload/image", _parts(head, clip, tail), headers), "name"
+                self._request("/upload/image", _parts(head, clip, before, tail), headers), "name"
             )
+            require_unchanged(clip, before)
         except (Refused, Unreachable) as error:
             if not self.is_reached():
                 raise
             raise LaunchError(
                 f"{clip.name}: the server at {self.url} did not take its "
-                f"{clip.stat().st_size / 1e6:.0f} MB, needs a ComfyUI that accepts uploads of that "
+                f"{before[0] / 1e6:.0f} MB, needs a ComfyUI that accepts uploads of that "
                 "size. Start it with a larger --max-upload-size (in MB), or give a shorter clip."
             ) from error
         return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
@@ -310,11 +317,18 @@ def _read_refusal(error: urllib.error.HTTPError) -> bytes:
         return b""
 
 
-def _parts(head: bytes, clip: Path, tail: bytes) -> Iterator[bytes]:
+def _parts(head: bytes, clip: Path, before: State, tail: bytes) -> Iterator[bytes]:
+    """A clip's bytes between two others. Raises LaunchError if it has fewer than `before`; what is
+    added to it is left out.
+    """
     yield head
+    left = before[0]
     with clip.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(min(CHUNK, left)):
             yield chunk
+            left -= len(chunk)
+    if left:
+        require_unchanged(clip, before)
     yield tail
 
 

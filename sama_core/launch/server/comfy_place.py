@@ -1,6 +1,8 @@
 """A ComfyUI to edit on: the user's, one that was left running, or one that is started."""
 
 import contextlib
+import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from ..setup.comfyui_source import ComfyUI
 from .client import Client, Output
 from .kept import find_kept, start_kept
 from .process import Server, job_folder, job_options, prepare_base, server_options
-from .unfinished import keep_result, remove_old
+from .unfinished import keep_result, keep_results, remove_old
 
 START = "start ComfyUI"
 """Name of a stage."""
@@ -41,6 +43,12 @@ class Place:
         if self.folder is None:
             return ""
         return keep_result(self._path(output), unfinished)
+
+    def keep_results(self, prefix: str, unfinished: Path) -> list[str]:
+        """As `keep_result`, for whatever has been saved with this prefix of its name."""
+        if self.folder is None:
+            return []
+        return keep_results(self.folder / "output", unfinished, prefix)
 
     def _path(self, output: Output) -> Path:
         """A file of the server, where its folders are ours."""
@@ -92,7 +100,12 @@ def own_place(
         f"ComfyUI at {kept.url} keeps running for the next command (log: {kept.log}); "
         "`python3 run.py serve --stop` ends it."
     )
-    yield Place(Client(kept.url), folder=Path(kept.folder))
+    # Two commands that send the same clip have a file each: the one that is done removes its own.
+    mine = uuid.uuid4().hex[:12]
+    try:
+        yield Place(Client(kept.url, mine), folder=Path(kept.folder))
+    finally:
+        shutil.rmtree(Path(kept.folder) / "input" / mine, ignore_errors=True)
 
 
 @contextmanager
@@ -106,10 +119,11 @@ def start_server(
 ) -> Iterator[Place]:
     """A ComfyUI that runs only for this command and is always stopped afterwards.
 
-    `meanwhile` is called while it starts; `host` and `variables` as for `Server`.
+    `meanwhile` is called while it starts; `host` and `variables` as for `Server`. A finished edit
+    that nobody fetched, as at Ctrl-C, is kept, and told.
     """
     prepare_base(places)
-    with job_folder(places) as folder:
+    with job_folder(places) as folder, _unfetched_kept(folder, places.edits, stages):
         stages.start(START)
         remove_old(places.edits, stages.say)
         arguments = server_options(places, comfyui) + job_options(folder, places.edits)
@@ -121,3 +135,13 @@ def start_server(
             is_well = server.alive()
         if is_well:
             log.unlink(missing_ok=True)
+
+
+@contextmanager
+def _unfetched_kept(folder: Path, edits: Path, stages: Stages) -> Iterator[None]:
+    """Keeps what a server has finished in the folder of a job, and nobody fetched by its end."""
+    try:
+        yield
+    finally:
+        for kept in keep_results(folder / "output", edits):
+            stages.say(f"\n{kept}")

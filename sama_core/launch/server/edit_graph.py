@@ -90,6 +90,12 @@ def uploaded_files(graph: dict) -> list[str]:
     ]
 
 
+def result_prefix(graph: dict) -> str:
+    """What the name of the result begins with, in the server's output folder."""
+    saver = next(node for node in graph.values() if node["class_type"] == "SaveVideo")
+    return saver["inputs"]["filename_prefix"]
+
+
 def save_frames(graph: dict) -> None:
     """Puts 16-bit PNG files in the place of the graph's video.
 

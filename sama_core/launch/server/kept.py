@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from .process import (
     prepare_base,
     server_options,
 )
-from .unfinished import remove_old
+from .unfinished import keep_results, remove_old
 
 RECORD, LOCK = "kept_server.json", "kept_server.lock"
 
@@ -100,11 +100,11 @@ def find_kept(places: Places, comfyui: ComfyUI, say: Callable[[str], None]) -> K
     if kept is None:
         return None
     if not kept.answers():
-        _clear(places, kept)
+        _clear(places, kept, say)
         return None
     if kept.version != VERSION:
         say(f"The ComfyUI left running has the pack {kept.version}, not {VERSION}: it is ended.")
-        stop_kept(places)
+        stop_kept(places, say)
         return None
     if Path(kept.comfyui) != comfyui.folder:
         raise LaunchError(
@@ -172,24 +172,25 @@ def _start(comfyui: ComfyUI, places: Places, stages: Stages, meanwhile: Callable
     return kept
 
 
-def stop_kept(places: Places) -> str | None:
-    """Ends the server that was left running and returns its address; None if there is none.
+def stop_kept(places: Places, say: Callable[[str], None] = print) -> str | None:
+    """Ends the server that was left running and returns its address; None if there is none. Says
+    where finished edits are that nobody fetched.
 
-    Raises Unreachable if it is too busy to answer.
+    Raises Unreachable if it is too busy to answer, and LaunchError if it is another user's.
     """
     kept = read_record(places)
     if kept is None or not kept.answers():
         if kept:
-            _clear(places, kept)
+            _clear(places, kept, say)
         return None
     _end(kept)
-    _clear(places, kept)
+    _clear(places, kept, say)
     return kept.url
 
 
 def _end(kept: Kept) -> None:
     """Asks the process to end, and kills it if it still answers after a while."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError), _others_told(kept):
         os.kill(kept.pid, signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
         while time.monotonic() < until:
@@ -212,11 +213,30 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _clear(places: Places, kept: Kept) -> None:
-    """Removes the record and the server's folder."""
+@contextlib.contextmanager
+def _others_told(kept: Kept) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as refused:
+        raise LaunchError(
+            needed(
+                f"ComfyUI at {kept.url}, which was left running",
+                f"a process of another user, number {kept.pid}",
+                "one of yours",
+                "Let that user end it.",
+            )
+        ) from refused
+
+
+def _clear(places: Places, kept: Kept, say: Callable[[str], None]) -> None:
+    """Removes the record and the server's folder; finished edits in it that nobody fetched are
+    kept, and told.
+    """
     _record(places).unlink(missing_ok=True)
     folder = Path(kept.folder)
     if folder.parent == places.runtime / "kept":
+        for told in keep_results(folder / "output", places.edits):
+            say(told)
         shutil.rmtree(folder, ignore_errors=True)
 
 

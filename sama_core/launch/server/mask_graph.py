@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ...errors import needed
+from ..places import say_missing
 from ..progress import LaunchError
 from .workflow import EDITOR
 
@@ -24,7 +25,7 @@ def check_mask(mask: str, as_frames: bool = False) -> Path:
     """
     path = Path(os.path.abspath(os.path.expanduser(mask)))
     if not path.is_file() or not path.stat().st_size:
-        there = "an empty file" if path.is_file() else "no such file"
+        there = "an empty file" if path.is_file() else say_missing(path)
         need = "a picture or a video, white where the edit may change something"
         raise LaunchError(needed(f"mask {path}", there, need, "Check the path."))
     if as_frames and not is_picture(mask):

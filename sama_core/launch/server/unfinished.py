@@ -45,6 +45,18 @@ def remove_old(folder: Path, say: Callable[[str], None]) -> None:
             )
 
 
+def keep_results(output: Path, folder: Path, prefix: str = "") -> list[str]:
+    """Moves finished edits that nobody fetched, those of `output` whose names begin with `prefix`,
+    into the user folder `folder`; a sentence for each that says where it is.
+    """
+    found = [
+        file
+        for file in sorted(output.rglob("*.mp4"))
+        if file.relative_to(output).as_posix().startswith(prefix) and file.name[0] != "."
+    ]
+    return [said for said in (keep_result(file, folder).strip() for file in found) if said]
+
+
 def keep_result(file: Path, folder: Path) -> str:
     """Moves a finished edit that could not be written to its place into the user folder `folder`.
 

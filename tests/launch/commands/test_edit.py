@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -471,25 +472,75 @@ def test_a_finished_edit_that_cannot_be_written_is_kept(
     assert facts(kept)[3] == 1 and not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.parametrize("when", ["run_graph", "saved_file", "fetch"])
 def test_a_finished_edit_is_kept_where_its_fetching_is_stopped(
-    places, tmp_path, monkeypatch, capsys
+    places, tmp_path, monkeypatch, capsys, when
 ):
+    """The server has saved it, and cleared what it was made of."""
+    saver = {"class_type": "SaveVideo", "inputs": {"filename_prefix": "video/a seed 1 0a"}}
+    does = {"run_graph": {}, "saved_file": Output("a seed 1 0a_1.mp4", "video", "output")}
+    folder = tmp_path / "server"
+    (folder / "output" / "video").mkdir(parents=True)
+    (folder / "output" / "video" / "a seed 1 0a_1.mp4").write_bytes(b"an edit")
+    (folder / "output" / "video" / "a seed 1 0b_1.mp4").write_bytes(b"that of another command")
+    (folder / "output" / "video" / ".a seed 1 0a_1.part.mp4").write_bytes(b"half of one")
+
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    folder = tmp_path / "server"
-    (folder / "output").mkdir(parents=True)
-    (folder / "output" / "edit.mp4").write_bytes(b"an edit")
-    monkeypatch.setattr(edit_module, "make_graph", lambda *arguments: {})
-    monkeypatch.setattr(edit_module, "run_graph", lambda *arguments: {})
-    monkeypatch.setattr(
-        edit_module, "saved_file", lambda *arguments: Output("edit.mp4", "", "output")
-    )
+    monkeypatch.setattr(edit_module, "make_graph", lambda *arguments: {"1": saver})
+    for name, value in does.items():
+        what = stop if name == when else lambda *arguments, value=value: value
+        monkeypatch.setattr(edit_module, name, what)
     place = Place(SimpleNamespace(fetch=stop), None, folder)
     with pytest.raises(KeyboardInterrupt):
         edit_module.run_edit(place, tmp_path, tmp_path / "out.mp4", None, places, Stages())
     (kept,) = (places.edits / "results").iterdir()
     assert kept.read_bytes() == b"an edit" and str(kept) in capsys.readouterr().out
+
+
+def test_what_a_server_of_ours_finished_until_its_end_is_kept(places, monkeypatch, capsys):
+    """At Ctrl-C it may be about to save."""
+
+    class Saving:
+        url, port = "http://127.0.0.1:9", 9
+
+        def __init__(self, python, comfyui, options, *arguments, **more):
+            self.output = Path(options[options.index("--output-directory") + 1])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *failure):
+            (self.output / "video").mkdir()
+            (self.output / "video" / "a_1.mp4").write_bytes(b"an edit")
+
+        def wait_ready(self, tick): ...
+        def alive(self):
+            return True
+
+    monkeypatch.setattr(comfy_place, "Server", Saving)
+    with pytest.raises(KeyboardInterrupt), own_place(comfy_source(), places, Stages()):
+        raise KeyboardInterrupt
+    kept = places.edits / "results" / "a_1.mp4"
+    assert kept.read_bytes() == b"an edit" and list(places.jobs.iterdir()) == []
+    assert f"for 14 days it lies in {kept}" in capsys.readouterr().out
+
+
+def test_a_clip_that_changes_before_it_is_sent_is_not_edited(
+    places, clip, no_set_up, monkeypatch, capsys
+):
+    """What was said of it is not so any more."""
+    monkeypatch.setattr(edit_module, "describe_clip", lambda *given: clip.write_bytes(b"another"))
+    monkeypatch.setattr(
+        edit_module,
+        "own_place",
+        lambda *given: given[-1]() or nullcontext(Place(SimpleNamespace())),
+    )
+    monkeypatch.setattr(edit_module, "make_graph", lambda *arguments: {})
+    assert main(["edit", "--video", str(clip)], places) == 1
+    error = capsys.readouterr().err
+    assert f"{clip}: got a file that changed since it was looked at" in error
 
 
 @pytest.mark.parametrize(

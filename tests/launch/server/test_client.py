@@ -1,6 +1,7 @@
 """The HTTP client, against a real ComfyUI wherever one can give the answer."""
 
 import json
+import os
 
 import pytest
 
@@ -42,6 +43,36 @@ def test_upload_queue_follow_fetch(comfy_server, clip):
     assert fetched == (comfy_server.base / "output" / "copy_00001_.mp4").read_bytes()
     stages.finish()
     assert "save" in stages.seconds()
+
+
+def test_two_commands_that_send_the_same_clip_have_a_file_each(comfy_server, clip):
+    names = [Client(comfy_server.url, uploads).upload(clip) for uploads in ("", "0a", "0b")]
+    assert [name.replace("k_lla_klip_1.mp4", "") for name in names] == ["", "0a/", "0b/"]
+    for name in names:
+        assert (comfy_server.base / "input" / name).read_bytes() == clip.read_bytes()
+    comfy_server.client.queue(copy_graph(names[1]))  # it is a name that ComfyUI takes
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "same size", "gone"])
+def test_a_clip_that_changes_while_it_is_sent(tmp_path, monkeypatch, change):
+    clip, sent = tmp_path / "a.mp4", []
+    clip.write_bytes(bytes(3000))
+    monkeypatch.setattr("sama_core.launch.server.client.CHUNK", 1000)
+
+    def take(self, path, data, headers):
+        for part in data:
+            sent.append(part)
+            if len(sent) == 2:
+                clip.write_bytes(bytes({"longer": 5000, "shorter": 1500}.get(change, 3000)))
+                os.utime(clip, (1, 1))
+                if change == "gone":
+                    clip.unlink()
+        assert sum(map(len, sent)) == int(headers["Content-Length"])
+        return b'{"name": "a.mp4"}'
+
+    monkeypatch.setattr(Client, "_request", take)
+    with pytest.raises(LaunchError, match=r"a\.mp4: got a file that (changed since|is gone)"):
+        Client("http://nowhere").upload(clip)
 
 
 def test_what_the_server_offers(comfy_server):

@@ -62,6 +62,51 @@ def test_it_is_found_again_and_ended(kept, comfyui, places, capsys):
     assert "No ComfyUI was left running." in capsys.readouterr().out
 
 
+def test_commands_have_folders_of_their_own_for_clips(kept, comfyui, places):
+    """The one that is done first leaves the other's clip where it is."""
+    stages, clips = Stages(io.StringIO()), Path(kept.folder) / "input"
+    with own_place(comfyui, places, stages) as first:
+        (clips / first.client.uploads).mkdir()
+        with own_place(comfyui, places, stages) as second:
+            (clips / second.client.uploads).mkdir()
+            (clips / second.client.uploads / "a.mp4").touch()
+        assert [path.name for path in clips.iterdir()] == [first.client.uploads]
+    assert first.folder == second.folder == Path(kept.folder) and not list(clips.iterdir())
+
+
+@pytest.mark.parametrize("ended", ["stop", "killed"])
+def test_what_nobody_fetched_is_kept_when_it_ends(kept, comfyui, places, capsys, ended):
+    """An edit whose command was stopped just before its end."""
+    (Path(kept.folder) / "output" / "video").mkdir(parents=True)
+    (Path(kept.folder) / "output" / "video" / "a_1.mp4").write_bytes(b"an edit")
+    if ended == "stop":
+        assert main(["serve", "--stop"], places) == 0
+    else:
+        os.kill(kept.pid, signal.SIGKILL)
+        while kept.answers():
+            time.sleep(0.05)
+        assert find_kept(places, comfyui, print) is None
+    found = places.edits / "results" / "a_1.mp4"
+    assert found.read_bytes() == b"an edit" and not Path(kept.folder).exists()
+    assert f"for 14 days it lies in {found}" in capsys.readouterr().out
+
+
+def test_that_of_another_user_is_left_to_them(kept, places, monkeypatch, capsys):
+    kill = os.kill
+
+    def refuse(pid, number):
+        if number:
+            raise PermissionError(1, "Operation not permitted")
+        kill(pid, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_module.os, "kill", refuse)
+        assert main(["serve", "--stop"], places) == 1
+    error = capsys.readouterr().err
+    assert f"got a process of another user, number {kept.pid}" in error
+    assert read_record(places) == kept and kept.answers()
+
+
 def test_it_outlives_the_command_that_started_it(comfyui, places, tmp_path):
     program = (
         "import io, sys; from pathlib import Path\n"
