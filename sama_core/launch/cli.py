@@ -1,6 +1,7 @@
 """The command line: `edit`, `batch`, `serve`, `models`, `plan`, `convert`, `train`, `test`."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -42,10 +43,19 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
         if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
             return 1
         return _fail(
-            stages,
-            f"{error.filename or 'a file'}: {error.strerror or error}. Check that this folder is "
-            "writable and has room (about 4 GB), and run the same command again.",
+            stages, f"{error.filename or 'a file'}: {error.strerror or error}. {_advise(error)}"
         )
+
+
+def _advise(error: OSError) -> str:
+    """What to do about an error of the system."""
+    if error.errno == errno.ENAMETOOLONG:
+        return "Give a shorter name."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some room there (set-up takes about 4 GB), and run the same command again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Check that its folder is writable for you, and run the same command again."
+    return "Run the same command again; if it fails again, look at that file and its disk."
 
 
 def _is_unread(stream: TextIO) -> bool:

@@ -1,10 +1,12 @@
 """The command line: what it refuses, and what it needs."""
 
+import errno
 import subprocess
 import sys
 
 import pytest
 
+from sama_core.launch import cli
 from sama_core.launch.cli import main
 from sama_core.launch.places import PACK_ROOT
 
@@ -49,3 +51,16 @@ def test_the_bootstrap_refuses_an_old_python(tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert told.returncode == 1 and "needs 3.11 or newer" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENAMETOOLONG, "Give a shorter name."),
+        (errno.ENOSPC, "Free some room there"),
+        (errno.EROFS, "Check that its folder is writable for you"),
+        (errno.EIO, "if it fails again, look at that file and its disk"),
+    ],
+)
+def test_an_error_of_the_system_says_what_helps_against_it(code, advice):
+    assert advice in cli._advise(OSError(code, "said"))

@@ -2,13 +2,15 @@
 
 import os
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from ...errors import needed
 from ...plan.seconds import read_calibrations
 from ...plan.summary import span
-from ..batch.batch_outputs import OWN
+from ..batch.batch_outputs import FULL, OWN
 from ..batch.batch_report import PAGE
 from ..batch.batch_rows import FIRST, Clip, Found, Row, Settings, name_targets, read_fps
 from ..batch.batch_run import DIGESTS, JOBS, LEDGER, Batch, Task
@@ -61,13 +63,30 @@ def batch(options: Namespace, places: Places, stages: Stages) -> int:
         )
         if options.dry_run:
             return tell_plan(task, servers.clients, options, places, stages)
-        out.mkdir(parents=True, exist_ok=True)
-        missing = Batch(task, servers.workers, places, stages).run()
+        with _out_told(out):
+            out.mkdir(parents=True, exist_ok=True)
+            missing = Batch(task, servers.workers, places, stages).run()
     report = f"{hide_password(url).rstrip('/')}/{PAGE}" if url else out / PAGE
     stages.say(f"\n{len(rows) - missing} of {len(rows)} rows are done. Report: {report}")
     if missing:
         stages.say("The same command makes what is missing.")
     return int(missing > 0)
+
+
+@contextmanager
+def _out_told(out: Path) -> Iterator[None]:
+    """Names the output folder where record or report cannot be written there."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        full = error.errno in FULL
+        got = "a full disk" if full else f"{error.strerror or error} ({error.filename or 'a file'})"
+        fix = "Free some" if full else "Check its rights, or give another one with --out"
+        need = "room for the results" if full else "a folder that can be written to"
+        end = f"{fix}, and run the same command again: it does what is missing."
+        raise LaunchError(needed(f"output folder {out}", got, need, end)) from error
 
 
 def read_spread(options: Namespace) -> int | None:
@@ -140,7 +159,7 @@ def tell_plan(
     todo = [job.rows[0] for job in jobs.values() if id(job.rows[0]) not in done]
     stages.say(
         f"\n{len(task.rows)} rows: {len(done)} done, {len(unreadable)} whose clip cannot be read, "
-        f"{len(todo)} edits to make. Results: {hide_password(task.url or str(task.out))}"
+        f"{_count(todo)} to make. Results: {hide_password(task.url or str(task.out))}"
     )
     if todo:
         stages.say(_time(todo, task, clients, options, places, stages))
@@ -178,9 +197,13 @@ def _time(
         return "Time: not known for this machine. `python3 run.py plan --calibrate` measures it."
     where = f"on {len(machines)} servers" if len(machines) > 1 else "on one server"
     return (
-        f"Time: {span(whole.low, whole.high)} of sampling for {len(edits)} edits {where} "
+        f"Time: {span(whole.low, whole.high)} of sampling for {_count(edits)} {where} "
         f"({whole.source}). Loading, the VAE and saving come on top."
     )
+
+
+def _count(edits: list) -> str:
+    return f"{len(edits)} edit{'' if len(edits) == 1 else 's'}"
 
 
 def _source(options: Namespace) -> Path:

@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
+from ...errors import needed
 from ...released_files import ModelFile
 from ..model_choice import table, to_download
 from ..places import Places, clean_env
@@ -61,10 +62,15 @@ def models(options: Namespace, places: Places, stages: Stages) -> int:
 def look_in(options: Namespace, places: Places) -> list[Path]:
     """The models folders to search; downloads go to the first.
 
-    The user's own ComfyUI comes before the fetched one: other programs use its files too.
+    The user's own ComfyUI comes before the fetched one: other programs use its files too. Raises
+    LaunchError for a file in the place of a folder.
     """
     if options.dir:
-        return [Path(os.path.abspath(os.path.expanduser(options.dir)))]
+        given = Path(os.path.abspath(os.path.expanduser(options.dir)))
+        if os.path.lexists(given) and not os.path.isdir(given):
+            fix = "Give ComfyUI's models folder."
+            raise LaunchError(needed(f"--dir {given}", "a file", "a folder", fix))
+        return [given]
     comfyui = find_comfyui(places, options.comfyui)
     if comfyui is None or comfyui.folder == places.comfyui:
         return [places.models]

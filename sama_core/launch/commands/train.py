@@ -67,7 +67,8 @@ def require_recipe(what: str, given: str) -> Path:
     recipe = find_recipe(given)
     if not recipe.is_file():
         fix = "Check the path; the pack's own are in sama_core/training/recipes."
-        raise LaunchError(needed(what, f"no file {given}", "a TOML file of settings", fix))
+        got = f"no file {given}" if not recipe.is_dir() else f"{given}, a folder"
+        raise LaunchError(needed(what, got, "a TOML file of settings", fix))
     return recipe
 
 

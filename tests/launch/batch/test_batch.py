@@ -15,6 +15,7 @@ import pytest
 
 from sama_core.launch.batch import batch_outputs, batch_run
 from sama_core.launch.batch.batch_run import Batch
+from sama_core.launch.batch.row_work import RowWork
 from sama_core.launch.batch.scheduler import Scheduler
 
 from .stand_in_comfy import StandIn, edit_of
@@ -156,6 +157,39 @@ def test_a_failed_row_is_reported_and_the_others_go_on(run, server, clips, tmp_p
     server.edits.clear()
     run("clips", *RED, "--server", server.url)
     assert len(server.edits) == 1 and states(out) == ["done", "done", "done", "failed"]
+
+
+def test_a_clip_that_changes_before_its_turn_is_not_edited_as_the_one_it_was(
+    run, server, clips, tmp_path, monkeypatch
+):
+    """The edit is known by the content that was read; the next run edits the new one."""
+    folder, send = clips("a.mp4", "b.mp4"), RowWork.send
+
+    def change(work, place, row):
+        sent = send(work, place, row)
+        if row.name.name == "a.mp4":
+            (folder / "b.mp4").write_bytes(b"another clip")
+        return sent
+
+    command = [str(folder), "--instruction", "red", "--server", server.url]
+    with monkeypatch.context() as patch:
+        patch.setattr(RowWork, "send", change)
+        code, said, _ = run(*command)
+    assert code == 1 and "b.mp4: got a file that changed since it was looked at" in said
+    assert not (tmp_path / "clips_sama" / "b.mp4").exists()
+    assert run(*command)[0] == 0
+    assert b"edited another clip" in (tmp_path / "clips_sama" / "b.mp4").read_bytes()
+
+
+def test_a_full_disk_at_the_begin_names_the_output_folder(
+    run, server, clips, tmp_path, monkeypatch
+):
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sama_core.launch.batch.batch_run.hold_folder", full)
+    code, _, error = run(str(clips("a.mp4")), "--instruction", "red", "--server", server.url)
+    assert code == 1 and f"output folder {tmp_path / 'clips_sama'}: got a full disk" in error
 
 
 def test_started_again_it_does_only_what_is_missing(run, server, clips, tmp_path):

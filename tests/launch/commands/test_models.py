@@ -38,3 +38,9 @@ def test_the_artists_own_comfyui_comes_first(places, tmp_path, monkeypatch):
     (own / "comfyui_version.py").write_text('__version__ = "0.30.0"')
     options = type("Options", (), {"dir": None, "comfyui": str(own)})
     assert models_command.look_in(options, places) == [own / "models", places.models]
+
+
+def test_a_file_in_the_place_of_the_models_folder(places, tmp_path, capsys):
+    (tmp_path / "a.mp4").touch()
+    assert main(["models", "--dir", str(tmp_path / "a.mp4")], places) == 1
+    assert "a.mp4: got a file, needs a folder" in capsys.readouterr().err
