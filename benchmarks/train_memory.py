@@ -34,6 +34,8 @@ from sama_core.model.dit import SamaDiT
 from sama_core.plan.train_law import step_bytes
 from sama_core.plan.train_request import TrainRequest
 from sama_core.plan.weight_bytes import RELEASED
+from sama_core.training.alignment import AlignConfig
+from sama_core.training.alignment.teacher_targets import list_forms
 from sama_core.training.config import TrainConfig
 from sama_core.training.memory import block_swap, ram
 from sama_core.training.memory.arrange import choose_layers, swap_blocks
@@ -65,11 +67,16 @@ def count_step(
     fp8: bool = True,
     checkpointing: bool = True,
     rank: int = RANK,
+    align: AlignConfig | None = None,
+    features: tuple[int, int] = (0, 0),
 ) -> dict:
-    """Counted and computed bytes of one step of a LoRA on that many blocks of SAMA-14B's width."""
-    config, settings = sama_14b(blocks), _settings(clip, table, checkpointing, rank)
+    """Counted and computed bytes of one step of a LoRA on that many blocks of SAMA-14B's width.
+
+    The law is without `align`, for which the teacher gives `features` (frames, channels).
+    """
+    config, settings = sama_14b(blocks), make_settings(clip, table, checkpointing, rank, align)
     swap = settings.memory.block_swap
-    trainee = _make_trainee(config, settings, fp8)
+    trainee = _make_trainee(config, settings, fp8, features[1])
     batch_shape = clip.latent()
     live = LiveBytes()
     with _count_ram_apart(live), FakeTensorMode(allow_non_fake_inputs=True):
@@ -78,9 +85,12 @@ def count_step(
             swap_blocks(trainee.dit, swap)
         resident = _weights_on_card(trainee)
         batch = _draw_batch(config, batch_shape)
+        if trainee.aligner is not None and align is not None:
+            batch = replace(batch, teacher=_draw_targets(align, trainee.aligner.cells, features))
+            resident += sum(one.nbytes for one in batch.teacher.values())
         with live:
             with torch.autocast("cpu", torch.bfloat16):
-                losses = SamaObjective(settings)(trainee, batch, [stream("noise")])
+                losses = SamaObjective(settings, trainee.aligner)(trainee, batch, [stream("noise")])
             losses.total.sum().backward()
     counted = resident + live.peak
     computed = _by_law(clip, config, settings, fp8)
@@ -100,7 +110,14 @@ def count_step(
     }
 
 
-def _settings(clip: ClipShape, table: dict[str, Any], checkpointing: bool, rank: int):
+def make_settings(
+    clip: ClipShape,
+    table: dict[str, Any],
+    checkpointing: bool = True,
+    rank: int = RANK,
+    align: AlignConfig | None = None,
+) -> TrainConfig:
+    """The settings of one step on a clip, with a table `[memory]`."""
     return TrainConfig(
         stage=1,
         data="noise",
@@ -115,10 +132,13 @@ def _settings(clip: ClipShape, table: dict[str, Any], checkpointing: bool, rank:
         precision="bf16",
         gradient_checkpointing=checkpointing,
         memory=MemoryConfig(**table),
+        align=align,
     )
 
 
-def _make_trainee(config: DitConfig, settings: TrainConfig, fp8: bool) -> Trainee:
+def _make_trainee(
+    config: DitConfig, settings: TrainConfig, fp8: bool, teacher_width: int = 0
+) -> Trainee:
     """A LoRA on a model without memory: frozen matrices in fp8 or bf16, adapters in float32."""
     dit = SamaDiT(config, choose_layers(settings), device="meta")
     for name, layer in list(dit.named_modules()):
@@ -128,7 +148,7 @@ def _make_trainee(config: DitConfig, settings: TrainConfig, fp8: bool) -> Traine
             numbers = layer.weight.data.to(torch.float8_e4m3fn)
             dit.set_submodule(name, FrozenLinear.like(layer, Packed(numbers, torch.ones(()))))
     stay = replace(settings, memory=replace(settings.memory, block_swap=0))
-    return Trainee(dit, None, stay)
+    return Trainee(dit, None, stay, teacher_width)
 
 
 def _give_fake_weights(trainee: Trainee) -> None:
@@ -162,6 +182,13 @@ def _draw_batch(config: DitConfig, latent) -> TrainBatch:
         draw(config.semantic_tokens, config.semantic_dim),
         ["noise"],
     )
+
+
+def _draw_targets(
+    align: AlignConfig, cells: tuple[int, int], features: tuple[int, int]
+) -> dict[str, Tensor]:
+    forms = list_forms(align, cells, *features)
+    return {name: torch.empty(1, *form) for name, form in forms.items()}
 
 
 def _count_ram_apart(live: LiveBytes) -> ExitStack:

@@ -62,7 +62,7 @@ def step_bytes(
     law, blocks = HALF if half_states else WHOLE, config.num_layers
     tokens = samples * sequence_tokens(config, latent)
     state, hidden = (NUMBER * tokens * width for width in (config.dim, config.ffn_dim))
-    block = law.block_width * state + law.block_hidden * hidden
+    block = block_bytes(config, latent, samples, half_states)
     if not checkpointing:
         others = (blocks - 1) * (law.kept_width * state + law.kept_hidden * hidden)
     elif inputs_in_ram:
@@ -71,6 +71,15 @@ def step_bytes(
         others = law.boundary * state * blocks
     text = TEXT_STATES * samples * TEXT_ROWS * config.dim * NUMBER
     return round(block + others + text)
+
+
+def block_bytes(
+    config: DitConfig, latent: LatentShape, samples: int = 1, half_states: bool = False
+) -> int:
+    """Peak bytes of one block that is computed again, beside what the others keep."""
+    law, tokens = HALF if half_states else WHOLE, samples * sequence_tokens(config, latent)
+    peak = law.block_width * config.dim + law.block_hidden * config.ffn_dim
+    return round(NUMBER * tokens * peak)
 
 
 def inputs_bytes(

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from ..geometry import ClipShape
 from ..model.config import DitConfig
+from ..model.memory_law import sequence_tokens
+from .align_law import AlignShapes
 from .machine import GIB, Machine
 from .request import RELEASED_TEXT_ENCODER, RELEASED_VAE, Flops, forward_flops
-from .train_law import inputs_bytes, lora_weights, step_bytes
+from .train_law import block_bytes, inputs_bytes, lora_weights, step_bytes
 from .weight_bytes import RELEASED, RELEASED_CONFIG, Weights
 
 HEADROOM = 1.15
@@ -36,6 +38,10 @@ class TrainRequest:
     """Passes that an optimiser step is cut into."""
     lora_rank: int = 0
     """0 trains all weights."""
+    adapted: int = 0
+    """Weights of the LoRA; 0 for those of all attention and feed-forward layers."""
+    align: AlignShapes | None = None
+    """The alignment with a teacher, if there is one. Its features are made ahead."""
     fp8_base: bool = False
     """Whether the frozen matrices of the blocks are in a byte a weight."""
     bf16: bool = True
@@ -68,10 +74,10 @@ class TrainRequest:
 
     @property
     def weights_to_train(self) -> int:
-        """Number of trained weights."""
+        """Number of trained weights, but for an alignment's."""
         if not self.lora_rank:
             return self.weights.parameters
-        return lora_weights(self.config, self.lora_rank)
+        return self.adapted or lora_weights(self.config, self.lora_rank)
 
     @property
     def block(self) -> int:
@@ -134,6 +140,45 @@ class TrainRequest:
         )
 
     @property
+    def align_state(self) -> int:
+        """Bytes of an alignment's projectors, as in `state`."""
+        return STATE_BYTES * self.align.weights if self.align else 0
+
+    @property
+    def align_activations(self) -> int:
+        """Bytes of a pass that an alignment adds to `activations`, with headroom: what it keeps
+        while blocks go back, and what its loss takes beyond a block.
+        """
+        if self.align is None:
+            return 0
+        latent, samples = self.clip.latent(), self.samples
+        block = block_bytes(self.config, latent, samples, self.half_states)
+        beyond = max(0, self.align.work_bytes(latent, samples) - block)
+        kept = self.align.kept_bytes(latent, samples, self.bf16)
+        return round(HEADROOM * (kept + self._projected_states + beyond))
+
+    @property
+    def align_targets(self) -> int:
+        """Bytes of a teacher's targets in a pass."""
+        return self.align.target_bytes(self.samples) if self.align else 0
+
+    @property
+    def align_bytes(self) -> int:
+        """Bytes that an alignment adds to the card."""
+        return self.align_state + self.align_activations + self.align_targets
+
+    @property
+    def _projected_states(self) -> int:
+        """Bytes of hidden states that a projector keeps, where no block does."""
+        latent = self.clip.latent()
+        if self.bf16 and not self.half_states:
+            return 2 * self.samples * latent.tokens() * self.config.dim
+        if not self.inputs_in_ram:
+            return 0
+        size = 2 if self.half_states else 4
+        return size * self.samples * sequence_tokens(self.config, latent) * self.config.dim
+
+    @property
     def inputs(self) -> int:
         """Bytes of the blocks' inputs in RAM."""
         if not (self.inputs_in_ram and self.checkpointing):
@@ -143,7 +188,7 @@ class TrainRequest:
     def card_bytes(self, machine: Machine) -> int:
         """The most card memory in use at once."""
         beside = 0 if self.cached else self.encoders
-        training = self.base_on_card + self.state + self.activations + beside
+        training = self.base_on_card + self.state + self.activations + self.align_bytes + beside
         return max(training, self.encoders) + machine.reserved
 
     @property
@@ -170,9 +215,10 @@ class TrainRequest:
         once, again = forward_flops(self.config, self.clip.latent()), int(self.checkpointing)
         linear = 2 + again if self.lora_rank else 3 + again
         passes = self.samples * self.accumulation
+        aligned = self.align.flops(self.clip.latent()) if self.align else 0
         return Flops(
             attention=round(passes * once.attention * (3.5 + again)),
-            linear=passes * once.linear * linear,
+            linear=passes * (once.linear * linear + aligned),
         )
 
     @property

@@ -5,10 +5,14 @@ from .summary import size, span
 from .train_plan import Remedy, TrainPlan, list_steps
 from .train_request import TrainRequest
 
+DISK_BYTES = 2
+"""Of a number of a teacher's targets, which are kept in half precision."""
+
 
 def report_training(plan: TrainPlan, note: str = "") -> str:
     """The whole plan: what, where, how long, and the verdict; `note` is told first."""
-    lines = [note, *_what(plan.request), *_where(plan), _disk(plan.request), _time(plan)]
+    request = plan.request
+    lines = [note, *_what(request), *_where(plan), *_align(request), _disk(request), _time(plan)]
     return "\n".join([*(line for line in lines if line), *_verdict(plan)])
 
 
@@ -52,6 +56,8 @@ def _where(plan: TrainPlan) -> list[str]:
         f"{size(request.state)} trained ones with gradients, moments and average",
         f"{size(request.activations)} activations",
     ]
+    if request.align:
+        parts.append(f"{size(request.align_bytes)} of [align]")
     if not request.cached:
         parts.append(f"{size(request.encoders)} encoders")
     ram = []
@@ -75,6 +81,28 @@ def _where(plan: TrainPlan) -> list[str]:
         ),
         f"RAM: {size(plan.ram)}{inside}{free}",
     ]
+
+
+def _align(request: TrainRequest) -> list[str]:
+    """What an alignment takes, and what is taken for granted of its teacher."""
+    align = request.align
+    if align is None:
+        return []
+    projector = f"{_million(align.weights)} million weights of the projector"
+    parts = [
+        f"{size(request.align_state)} for {projector}",
+        f"{size(request.align_activations)} activations",
+        f"{size(request.align_targets)} targets",
+    ]
+    lines = [f"Of [align]: {', '.join(parts)}"]
+    if align.teacher:
+        lines.append(
+            f"Teacher: not on the card, as its features are made ahead (train features RECIPE); "
+            f"its {size(align.teacher)} of weights are if training makes them"
+        )
+    one = DISK_BYTES * align.targets
+    rows = "" if request.rows is None else f", {size(request.rows * one)} for {request.rows} rows"
+    return [*lines, f"Disk of the features: {size(one)} a clip{rows}"]
 
 
 def _disk(request: TrainRequest) -> str:

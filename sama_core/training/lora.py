@@ -53,6 +53,17 @@ def takes_layer(layer: str, targets: str) -> bool:
     return not wanted or any(_has(layer, one) for one in wanted)
 
 
+def count_adapted(shapes: Mapping[str, tuple[int, ...]], rank: int, targets: str) -> int:
+    """Weights of a LoRA of a rank over a model whose tensors have these shapes."""
+    return rank * sum(sum(shape) for name, shape in shapes.items() if _takes(name, shape, targets))
+
+
+def _takes(name: str, shape: tuple[int, ...], targets: str) -> bool:
+    layer = name.removesuffix(".weight")
+    is_matrix = len(shape) == 2 and layer != name and re.fullmatch(BLOCK_LAYERS, layer)
+    return bool(is_matrix) and takes_layer(layer, targets)
+
+
 def _has(layer: str, target: str) -> bool:
     return f".{target}." in f".{layer}."
 

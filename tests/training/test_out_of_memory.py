@@ -62,12 +62,12 @@ def test_the_recipes_for_cards_say_what_is_left():
 
 
 def test_a_teacher_that_may_stay_away_is_named_first():
-    """Its features can be made ahead; the plan does not count it."""
+    """Its features can be made ahead; the plan counts no weights of it."""
     align = {"align.method": "sara_changed", "align.teacher": "vjepa2:x"}
     told = advise(load_config("sama_14b_lora_16gb.toml", **align))
     assert told.startswith(
         "Make the teacher's features first, with the task features. Then set [mem"
     )
-    assert told.endswith("computes what a recipe takes, without an alignment.")
+    assert told.endswith("computes what a recipe takes.")
     masks = {"align.method": "mask_supervision"}
     assert advise(load_config("sama_14b_lora_16gb.toml", **masks)).startswith("Set [memory]")

@@ -16,6 +16,24 @@ Made = dict[str, Tensor]
 """Named tensors of one clip."""
 
 
+def list_forms(
+    config: AlignConfig, cells: tuple[int, int], slices: int, width: int
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of what `make_targets` makes of a clip, of a teacher that gives it `slices` frames
+    of features of `width` channels.
+    """
+    forms: dict[str, tuple[int, ...]] = {}
+    if config.relation == "flow":
+        pairs = (slices - 1) * (2 if config.both_ways else 1)
+        names = ("forward", "backward") if config.fusion == "separate" else ("flow",)
+        forms = dict.fromkeys(names, (pairs, *cells, config.window**2))
+    elif config.needs_teacher:
+        forms = {"features": (slices, *cells, width)}
+    if config.saliency != "none":
+        forms["saliency"] = (slices, *cells)
+    return forms
+
+
 def make_targets(
     config: AlignConfig, features: Made, cells: tuple[int, int], saliency: Tensor | None = None
 ) -> Made:

@@ -65,5 +65,5 @@ def advise(config: "TrainConfig") -> str:
     ahead = "Make the teacher's features first, with the task features. Then s" if teacher else "S"
     return (
         f"{ahead}et {setting} in the recipe. {after} `run.py plan --train` computes what a recipe "
-        f"takes{', without an alignment' if align else ''}."
+        "takes."
     )

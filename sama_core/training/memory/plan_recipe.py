@@ -18,12 +18,15 @@ from ...plan.read_model import read_model
 from ...plan.train_plan import plan_training
 from ...plan.train_request import SEMANTIC_ENCODER, TrainRequest
 from ...plan.train_summary import report_training
+from ...weights.checkpoint import model_shapes
 from ...weights.header import shard_paths
 from ..config import TrainConfig, load_config
+from ..lora import count_adapted
 from ..recipe import ConfigError, read_settings
 from ..rows.clips_config import BEFORE
 from ..rows.rows import count_rows
 from .packed import FORMATS
+from .plan_align import align_shapes, read_features
 
 NO_FILE = "Model file {} is not here: planned for SAMA-14B as released, by its published sizes."
 SHAPES = "shapes"
@@ -67,15 +70,25 @@ def _size(path: str, published: int) -> int:
 
 
 def _with_model(request: TrainRequest, config: TrainConfig) -> tuple[TrainRequest, str]:
-    """The request with sizes and weights of the recipe's model, where that is here."""
-    path = Path(config.model)
+    """The request with sizes and weights of the recipe's model, where that is here, and with what
+    is trained of it and along with it.
+    """
+    path, note = Path(config.model), ""
     if not path.is_file():
         fp8 = request.fp8_base or "fp8" in path.name
-        return replace(request, fp8_base=fp8), NO_FILE.format(config.model)
-    base = shard_paths(config.base_model)[0] if config.base_model else None
-    facts = read_model(path, base)
-    fp8 = request.fp8_base or facts.weights.format in FP8_NAMES
-    return replace(request, config=facts.config, weights=facts.weights, fp8_base=fp8), ""
+        request, note = replace(request, fp8_base=fp8), NO_FILE.format(config.model)
+    else:
+        base = shard_paths(config.base_model)[0] if config.base_model else None
+        facts = read_model(path, base)
+        fp8 = request.fp8_base or facts.weights.format in FP8_NAMES
+        request = replace(request, config=facts.config, weights=facts.weights, fp8_base=fp8)
+    adapted = count_adapted(model_shapes(request.config), config.lora_rank, config.lora_targets)
+    request = replace(request, adapted=adapted)
+    if config.align is None:
+        return request, note
+    features = read_features(config, config.align)
+    align = align_shapes(config, config.align, request.config, features)
+    return replace(request, align=align), "\n".join(filter(None, (note, features.note)))
 
 
 def _count_rows(data: Path) -> int | None:

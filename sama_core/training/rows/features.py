@@ -30,7 +30,7 @@ from ..alignment.saliency import (
     read_saliency_origin,
     reduce_mask,
 )
-from ..alignment.teacher_targets import Made, fit_half_precision, resize_cells
+from ..alignment.teacher_targets import Made, fit_half_precision, list_forms, resize_cells
 from ..alignment.teachers import Teacher, TeacherSource
 from ..alignment.teachers.base import FileDigests
 from ..alignment.teachers.teacher_source import tracks_subject
@@ -320,17 +320,7 @@ class RowFeatures:
 
     def forms(self, shape: ClipShape) -> dict[str, tuple[int, ...]]:
         """The shapes of what a row's features must be."""
-        align, slices = self.align, self._count_slices(shape.frames)
-        forms: dict[str, tuple[int, ...]]
-        if align.relation == "flow":
-            pairs = (slices - 1) * (2 if align.both_ways else 1)
-            names = ("forward", "backward") if align.fusion == "separate" else ("flow",)
-            forms = dict.fromkeys(names, (pairs, *self.cells, align.window**2))
-        else:
-            forms = {"features": (slices, *self.cells, self.width)} if self.needs_teacher else {}
-        if align.saliency != "none":
-            forms["saliency"] = (slices, *self.cells)
-        return forms
+        return list_forms(self.align, self.cells, self._count_slices(shape.frames), self.width)
 
     @staticmethod
     def _list_forms(made: Made) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,6 @@ features        a teacher's targets of all rows, see `room_of_features`
 
 import math
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -21,12 +20,11 @@ from ...geometry import WAN_21, ClipShape
 from ...model.config import DitConfig
 from ...weights.checkpoint import plan_checkpoint
 from ...weights.header import read_header, shard_paths
-from ...weights.names import BLOCK_LAYERS
 from ..alignment import Aligner
 from ..alignment.teachers import TeacherSource
 from ..checkpoints import Checkpoints, has_checkpoint
 from ..config import TrainConfig
-from ..lora import takes_layer
+from ..lora import count_adapted
 from ..recipe import ConfigError
 from .features import RowFeatures
 from .rows import Row, RowError, read_rows
@@ -116,18 +114,9 @@ def _count_trained(config: TrainConfig) -> int:
     """Weights that are trained, by the headers of the model's files."""
     shapes = _list_shapes(config)
     if config.lora_rank:
-        return config.lora_rank * sum(
-            sum(shape) for name, shape in shapes.items() if _is_adapted(config, name, shape)
-        )
+        return count_adapted(shapes, config.lora_rank, config.lora_targets)
     parts = tuple(config.trained_parts.split()) or ("",)
     return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(parts))
-
-
-def _is_adapted(config: TrainConfig, name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a LoRA lies over a matrix."""
-    layer = name.removesuffix(".weight")
-    is_matrix = len(shape) == 2 and layer != name and re.fullmatch(BLOCK_LAYERS, layer)
-    return bool(is_matrix) and takes_layer(layer, config.lora_targets)
 
 
 def _list_shapes(config: TrainConfig) -> dict[str, tuple[int, ...]]:
