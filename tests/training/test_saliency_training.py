@@ -16,13 +16,15 @@ from safetensors.torch import load_file, save_file
 
 from sama_core.shapes.config import load_config as load_shapes_config
 from sama_core.training.__main__ import main
+from sama_core.training.alignment import FeatureCache
 from sama_core.training.alignment.saliency import load_saliency_aligner
+from sama_core.training.alignment.teachers import TeacherSource
 from sama_core.training.config import load_config
 from sama_core.training.outputs import load_state
 from sama_core.training.recipe import ConfigError, find_recipe
 from sama_core.training.rows import saliency_run
 from sama_core.training.rows.held_out import hold_out as hold_out_rows
-from sama_core.training.rows.rows import Row, read_rows
+from sama_core.training.rows.rows import BadRows, Row, read_rows
 from sama_core.training.rows.saliency_rows import SaliencyRows, group_rows
 from sama_core.training.rows.saliency_run import hold_out, train_saliency
 
@@ -333,6 +335,19 @@ def test_rows_of_one_target_seen_as_one(tmp_path):
                          for number, name in ((1, "a"), (2, "b"), (3, "a")))  # fmt: skip
     assert group_rows([one, other, third], unite=False) == [(one,), (other,), (third,)]
     assert group_rows([one, other, third], unite=True) == [(one, third), (other,)]
+
+
+def test_a_step_reads_each_file_once(folder, teachers, monkeypatch):
+    """The tokens of a clip are 66 MB in a real training."""
+    config = load_config(write(folder, teachers["dinov3"]))
+    rows, _ = read_rows(folder / "data.jsonl", 1, masks=True)
+    source = TeacherSource.of(config.align.teacher)
+    read = SaliencyRows(config, source, lambda text: torch.ones(3, 8))
+    read.prepare(rows, BadRows(folder, folder / "data.jsonl", len(rows), {}))
+    got, get = [], FeatureCache.get
+    monkeypatch.setattr(FeatureCache, "get", lambda *asked: got.append(asked) or get(*asked))
+    assert read.read([(rows[0],), (rows[1], rows[2])]).tokens.shape[0] == 2
+    assert len(got) == len(set(got)) == 2 + 3
 
 
 def test_rows_of_one_clip_are_held_out_together(tmp_path):

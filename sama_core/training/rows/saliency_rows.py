@@ -148,8 +148,10 @@ class SaliencyRows:
 
         Raises SamaError where what `prepare` kept is gone.
         """
-        tokens = [self._find(rows[0])[0] for rows in groups]
-        masks = [torch.stack([self._find(row)[1] for row in rows]).amax(0) for rows in groups]
+        tokens = [self._find(rows[0], 0)["features"] for rows in groups]
+        masks = [
+            torch.stack([self._find(row, 1)["mask"] for row in rows]).amax(0) for rows in groups
+        ]
         texts = [" ".join(row.text for row in rows) for rows in groups]
         words = [embed_words(self.encode_text, text) for text in texts]
         real = [torch.ones(len(one), dtype=torch.bool) for one in words]
@@ -190,16 +192,14 @@ class SaliencyRows:
         if not kept["mask"].any():
             raise row_error(row.number, "an empty mask, or an edit that changes nothing", "a part")
 
-    def _find(self, row: Row) -> tuple[Tensor, Tensor]:
-        """Tokens (T, h, w, C) and mask (T, h, w)."""
-        found = [
-            cache.get(*name) for cache, name in zip(self._caches(row), self._name(row), strict=True)
-        ]
-        if found[0] is None or found[1] is None:
+    def _find(self, row: Row, which: int) -> Made:
+        """Of `_caches`, what one has of a row: "features" (T, h, w, C), or a "mask" (T, h, w)."""
+        found = self._caches(row)[which].get(*self._name(row)[which])
+        if found is None:
             fix = "Start again: what is missing is made."
             got = f"none of row {row.number} in {self.folder}"
             raise SamaError(needed("features", got, "those that were made before", fix))
-        return found[0]["features"], found[1]["mask"]
+        return found
 
     def _fits(self, found: Made, shape: ClipShape) -> bool:
         """Whether kept features have the teacher's form."""
