@@ -5,26 +5,34 @@ precision that they are kept in, so that a sharded run computes what a whole one
 """
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs
 from torch import nn
 
-from .trainee import Trainee
+if TYPE_CHECKING:
+    from .trainee import Trainee
 
 ASKED = "ACCELERATE_USE_FSDP"
 """What `accelerate launch --use_fsdp` sets."""
 
 
-def take_wish(shard: bool) -> bool:
-    """Whether to shard, by the setting or because accelerate's launcher was asked to.
+def is_wished(shard: bool) -> bool:
+    """Whether to shard, by the setting or because accelerate's launcher was asked to."""
+    return shard or os.environ.get(ASKED, "").lower() in ("true", "1")
 
-    Its wish is taken over and withdrawn: accelerate's own preparation keeps whole gradients while
-    they accumulate, and on processors it would not shard at all.
+
+def take_wish(shard: bool) -> bool:
+    """As `is_wished`; a launcher's wish is withdrawn.
+
+    accelerate's own preparation keeps whole gradients while they accumulate, and on processors it
+    would not shard at all.
     """
-    asked = os.environ.pop(ASKED, "false").lower() in ("true", "1")
-    return shard or asked
+    wish = is_wished(shard)
+    os.environ.pop(ASKED, None)
+    return wish
 
 
 def shard_accelerator(precision: str, track: list[str], folder: str, sharded: bool) -> Accelerator:
@@ -38,7 +46,7 @@ def shard_accelerator(precision: str, track: list[str], folder: str, sharded: bo
     )
 
 
-def shard(trainee: Trainee, accelerator: Accelerator) -> Trainee:
+def shard(trainee: "Trainee", accelerator: Accelerator) -> "Trainee":
     """`trainee` on the process's device, sharded in place over all processes.
 
     It comes from RAM block by block: the card never holds more than its parts and one whole block.

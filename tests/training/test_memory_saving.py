@@ -211,10 +211,11 @@ def test_more_blocks_than_there_are():
         make_trainee(memory={"block_swap": 7})
 
 
-def test_sharding_is_refused_with_advice(monkeypatch):
+@pytest.mark.parametrize("wish", ["true", "1"])  # the launcher's, and a person's
+def test_sharding_is_refused_with_advice(monkeypatch, wish):
     with pytest.raises(ConfigError, match="block_swap 1, needs weights that can be sharded"):
         make_trainee(memory={"block_swap": 1}, shard=True)
-    monkeypatch.setitem(os.environ, "ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setitem(os.environ, "ACCELERATE_USE_FSDP", wish)
     with pytest.raises(ConfigError, match="Start it with torchrun"):
         make_trainee(memory={"block_swap": 1})
 

@@ -1,6 +1,5 @@
 """The settings of `[memory]`, put into a DiT that a LoRA is trained on."""
 
-import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from ...errors import needed
 from ...model.blocks import DitBlock
 from ...model.dit import SamaDiT
 from ..recipe import ConfigError
+from ..sharding import is_wished
 from .block_swap import BlockSwap
 from .frozen_linear import FrozenLinear
 from .half_layers import HALF
@@ -117,8 +117,7 @@ def _replace_layers(block: nn.Module, make: Callable[[nn.Linear], FrozenLinear])
 def _refuse_sharding(dit: SamaDiT, config: "TrainConfig") -> None:
     """ConfigError where FSDP would shard what must stay whole."""
     packed = any(isinstance(layer, FrozenLinear) for layer in dit.modules())
-    sharded = config.shard or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    if sharded and (packed or config.memory.block_swap):
+    if is_wished(config.shard) and (packed or config.memory.block_swap):
         got = "quantised weights" if packed else f"block_swap {config.memory.block_swap}"
         fix = (
             "Start it with torchrun or accelerate launch --multi_gpu and without shard: each card "
