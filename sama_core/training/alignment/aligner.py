@@ -112,16 +112,14 @@ class Aligner(nn.Module):
         if made is None or (self.config.relation == "flow" and students[0].shape[1] < 2):
             return idle
         least, most = self.config.sigma
-        counts = ((sigma >= least) & (sigma <= most)).to(idle)
-        if "known" not in made:
-            return self._compare(students, made) * counts + idle
-        rows = made["known"].nonzero()[:, 0]
+        counts = (sigma >= least) & (sigma <= most)
+        rows = (counts & made["known"] if "known" in made else counts).nonzero()[:, 0]
         if not len(rows):
             return idle
-        known = {name: value[rows] for name, value in made.items() if name != "known"}
-        compared = self._compare([student[rows] for student in students], known)
-        losses = compared.new_zeros(len(sigma)).index_add(0, rows, compared * counts[rows])
-        return losses + idle
+        chosen = slice(None) if len(rows) == len(sigma) else rows  # a slice copies nothing
+        targets = {name: value[chosen] for name, value in made.items() if name != "known"}
+        compared = self._compare([student[chosen] for student in students], targets)
+        return compared.new_zeros(len(sigma)).index_add(0, rows, compared) + idle
 
     def _compare(self, students: list[Tensor], made: Made) -> Tensor:
         config = self.config
