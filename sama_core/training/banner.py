@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .memory.arrange import count_weights
+from .trainer_state import own_name
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -77,7 +78,20 @@ def _describe_alignment(trainer: "Trainer") -> str:
     kept = f"the features in {align.features or trainer.folder / 'features'}"
     teacher = (align.teacher or kept) if align.needs_teacher else "the rows' masks"
     where = f"behind block {aligner.block + 1}"
-    return f"{align.relation} {where} with {teacher}{weighed}, at weight {align.weight:g}"
+    said = f"{align.relation} {where} with {teacher}{weighed}, at weight {align.weight:g}"
+    weights = trainer.trainee.named_parameters()
+    trained = [own_name(name) for name, weight in weights if weight.requires_grad]
+    if any(_comes_before(name, aligner.block) for name in trained):
+        return said
+    return f"{said}; WITHOUT EFFECT: no weight up to that block is trained, see align.block"
+
+
+def _comes_before(name: str, block: int) -> bool:
+    """Whether hidden states behind a block, from 0, depend on a weight of the trainee."""
+    part, *rest = name.removeprefix("dit.").split(".")
+    if part == "blocks":
+        return int(rest[0]) <= block
+    return part not in ("head", "semantic_head", "aligner", "reader")
 
 
 def _millions(count: int) -> str:

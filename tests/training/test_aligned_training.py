@@ -8,6 +8,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from sama_core.training.alignment import ARMS, AlignConfig, SaliencyConfig
+from sama_core.training.banner import describe
 from sama_core.training.config import TrainConfig, load_config
 from sama_core.training.objective import TrainBatch
 from sama_core.training.optim.optimisation import build_optimizers, projector_rate_at
@@ -139,6 +140,27 @@ def test_the_projector_is_trained_beside_frozen_weights(tmp_path, settings):
     assert set(PROJECTOR) <= moved
     assert {name for name in moved if trained not in name} == set(PROJECTOR)
     assert any(trained in name for name in moved)
+
+
+@pytest.mark.parametrize(
+    ("settings", "idle"),
+    [
+        ({"lora_rank": 2}, False),
+        ({"lora_rank": 2, "lora_targets": "blocks.1"}, True),
+        ({"trained_parts": "blocks.1. head."}, True),
+        ({"trained_parts": "time_embedding."}, False),
+    ],
+)
+def test_the_banner_says_where_an_alignment_reaches_no_trained_weight(tmp_path, settings, idle):
+    """Behind the first of two blocks: its gradient goes back from there."""
+    trainer = tiny_trainer(tiny_config(tmp_path, align=SARA, **settings))
+    assert ("WITHOUT EFFECT" in describe(trainer)["aligned"]) is idle
+    aligned = trainer.objective(
+        trainer.trainee, trainer.batches.batch(0, slice(0, 4)), trainer._generators(slice(0, 4))
+    ).added["align"]
+    aligned.sum().backward()
+    weights = trainer.trainee.dit.parameters()
+    assert all(weight.grad is None for weight in weights) is idle
 
 
 # --- losses --------------------------------------------------------------------------------------
