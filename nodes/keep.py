@@ -7,8 +7,8 @@ from comfy_api.latest import io
 
 from ..sama_core.comfyui.compare import pair, progress
 from ..sama_core.comfyui.keep_pair import keep_pair, why_not_a_collection
+from ..sama_core.comfyui.media_values import plain
 from .inputs import check_instruction, report_ui
-from .sockets import plain
 
 CLIP_TYPES = [io.Video, io.Image]
 NOT_ACCEPTED = "Not kept. Turn accept on and run again to keep this pair."

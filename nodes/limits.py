@@ -17,8 +17,9 @@ from pathlib import PurePath
 
 from comfy_api.latest import io
 
+from ..sama_core.comfyui.media_values import kind_of, plain
 from ..sama_core.errors import InputError, needed
-from .sockets import SOCKETS, kind_of, plain
+from .sockets import SOCKETS
 
 _SHOWN = 60
 
@@ -29,7 +30,13 @@ def obey_limits(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     It raises InputError for the first wrong input.
     """
     execute = node.execute.__func__
-    order = list(inspect.signature(execute).parameters)[1:]
+    parameters = dict(list(inspect.signature(execute).parameters.items())[1:])
+    order = list(parameters)
+    required = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
 
     @wraps(execute)
     def check_and_execute(cls, *in_order, **values):
@@ -37,6 +44,9 @@ def obey_limits(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
         schema = cls.define_schema()
         inputs = {entry.id: entry for entry in schema.inputs}
         fit = _fit_each if schema.is_input_list else _fit
+        absent = next((name for name in required if name not in values), None)
+        if absent is not None:  # ComfyUI runs a node so whose only linked input is an empty list
+            raise _got_nothing(absent)
         given = {
             name: value
             for name, value in values.items()
@@ -67,6 +77,8 @@ def _fit(entry: io.Input | None, value: object) -> object:
 
 def _fit_each(entry: io.Input | None, values: list) -> list:
     """The same of every value, for nodes that take each input as a list."""
+    if not values and entry is not None:
+        raise _got_nothing(entry.id)
     return [_fit(entry, value) for value in values]
 
 
@@ -183,6 +195,12 @@ def _error(entry: io.Input, value: object, need: str) -> InputError:
         else "Check what is connected there."
     )
     return InputError(needed(entry.id, _describe(value), need, fix))
+
+
+def _got_nothing(name: str) -> InputError:
+    """For a list without anything in it, as some nodes give."""
+    fix = "Check the node that is connected there: it gave nothing."
+    return InputError(needed(name, "an empty list", "a value", fix))
 
 
 def _describe(value: object) -> str:

@@ -4,7 +4,7 @@ Times are exact: steady rates stay steady, and where the rate varies every frame
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -15,6 +15,8 @@ from .colours import Colours
 from .placement import Box, Fit, Placement
 from .source import ClipFacts, ClipSource
 
+CLIPPED_ABOVE = 1.5
+"""Of images, where 1 is white; resampling goes a little beyond 1."""
 COARSEST_CLOCK = Fraction(1, 1000)
 """Seconds by which a file's clock may round the times of a steady clip; matroska's does."""
 FINEST_CLOCK, USUAL_CLOCK = 10_000_000, 90_000
@@ -224,23 +226,29 @@ class ClipInfo:
                 f"{self.moved} of {self.frame_count} frames have no time stamp of their own "
                 "(missing, equal or falling): they are shown between their neighbours."
             )
-        if self.facts.alpha:
-            found.append(
-                "The clip has transparency: it was laid on black, and the result is opaque."
-            )
-        if self.colours.hdr:
-            found.append(
-                f"The clip is HDR ({self.colours.hdr}): the model sees it paler than a screen "
-                "shows it."
-            )
-        if self.facts.pixel_aspect != 1:
-            aspect = float(self.facts.pixel_aspect)
-            found.append(f"The clip has pixels {aspect:.4g} times as wide as high.")
+        found += self._remark_on_pixels()
         if not self.timing.steady:
             found.append("The frame rate varies: every frame keeps its own time.")
         if self.sound_remark:
             found.append(self.sound_remark)
         return found
+
+    def _remark_on_pixels(self) -> Iterator[str]:
+        if self.facts.alpha:
+            yield "The clip has transparency: it was laid on black, and the result is opaque."
+        if self.facts.brightest > CLIPPED_ABOVE:
+            yield (
+                f"Pixels reach {self.facts.brightest:.4g}, where 1 is white: what is brighter is "
+                "cut off. Divide images that go to 255 by 255."
+            )
+        if self.colours.hdr:
+            yield (
+                f"The clip is HDR ({self.colours.hdr}): the model sees it paler than a screen "
+                "shows it."
+            )
+        if self.facts.pixel_aspect != 1:
+            aspect = float(self.facts.pixel_aspect)
+            yield f"The clip has pixels {aspect:.4g} times as wide as high."
 
 
 def cut_audio(audio: dict | None, start: Fraction, duration: Fraction) -> dict | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from numbers import Rational, Real
 from typing import Protocol
 
@@ -52,6 +53,8 @@ class ClipFacts:
     """Whether the first picture is transparent somewhere."""
     colours: Colours = UNTAGGED
     """The colour tags."""
+    brightest: float = 1.0
+    """The largest number of a pixel, where 1 is white; images alone can have more."""
 
 
 class ClipSource(Protocol):
@@ -153,7 +156,14 @@ class ImageSource(ClipSource):
         count, height, width, _ = self.images.shape
         if not (count and width and height):
             raise no_frames(self.name)
-        return ClipFacts(width, height, self._fps, count, colours=Colours(matrix=RGB_MATRIX))
+        colours = Colours(matrix=RGB_MATRIX)
+        return ClipFacts(
+            width, height, self._fps, count, colours=colours, brightest=self._brightest
+        )
+
+    @cached_property
+    def _brightest(self) -> float:
+        return float(self.images.max())
 
     def pictures(self, clip_range: ClipRange, deep: bool = False) -> Iterator[Picture]:
         """The pictures in `clip_range`, always in 8 bits; raises ClipError if the start lies beyond

@@ -34,6 +34,7 @@ A whole video
 Video
     video.py               VIDEO or IMAGE → fitted frames; clip_folder.py: the clips of a folder
     core_video.py          a VIDEO that ComfyUI has changed, as the file it shows
+    media_values.py        what IMAGE and AUDIO hold
     restored_video.py      the edit as a VIDEO; transcode.py writes what the pack itself cannot
     made_video.py          a VIDEO whose file is written when it is used
     saving.py              whether the result can be saved, and an edit that could not

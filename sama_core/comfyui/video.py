@@ -28,6 +28,7 @@ from ..clip.sound_pieces import SoundPieces
 from ..errors import ClipError, needed
 from ..geometry import WAN_21, Lattice
 from .core_video import file_shown
+from .media_values import check_images, check_sound
 from .restored_video import RestoredVideo
 
 log = logging.getLogger(__name__)
@@ -159,15 +160,17 @@ def open_video(video: Input.Video) -> Opened:
             window,
         )
     parts = video.get_components()
+    images = check_images("the frames of the video", parts.images)
+    audio = check_sound("the sound of the video", parts.audio) if parts.audio else None
     log.info(
         "SAMA: %s gives all of its frames at once; they take %.1f GB.",
         type(video).__name__,
-        parts.images.numel() * parts.images.element_size() / 1e9,
+        images.numel() * images.element_size() / 1e9,
     )
-    source = ImageSource(on_black(parts.images, getattr(parts, "alpha", None)), parts.frame_rate)
+    source = ImageSource(on_black(images, getattr(parts, "alpha", None)), parts.frame_rate)
     return Opened(
         source,
-        lambda info: cut_audio(parts.audio, info.start_seconds, info.duration_seconds),
+        lambda info: cut_audio(audio, info.start_seconds, info.duration_seconds),
         holds_sound=True,
     )
 

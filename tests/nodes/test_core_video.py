@@ -376,6 +376,43 @@ def test_transparent_components_are_laid_on_black(comfyui, shape):
     assert torch.allclose(pictures, torch.tensor(128 / 255))
 
 
+def given(**changes):
+    """A VIDEO of ComfyUI's own, made of what another pack's node gives."""
+    from comfy_api.latest import InputImpl, Types
+
+    parts = {"images": torch.full((COUNT, 32, 48, 3), 0.5), "frame_rate": Fraction(25)}
+    return InputImpl.VideoFromComponents(Types.VideoComponents(**{**parts, **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"images": torch.full((COUNT, 32, 48, 3), float("nan"))}, "NaN or infinite pixels"),
+        ({"images": torch.ones(COUNT, 32, 48, 3, dtype=torch.uint8)}, "a tensor of uint8"),
+        ({"images": torch.ones(32, 48, 3)}, r"of shape \[32, 48, 3\]"),
+        ({"audio": {"waveform": torch.ones(1, 1, 99), "sample_rate": 0}}, "a sample rate of 0"),
+        ({"audio": {"samples": torch.ones(1, 1, 99)}}, "the sound of the video: got a dictionary"),
+    ],
+)
+def test_a_video_is_made_of_what_images_and_sound_hold(comfyui, changes, words):
+    """As sockets of IMAGE and AUDIO are checked; else it would be edited as black or white."""
+    from sama_core.errors import InputError
+
+    with pytest.raises(InputError, match=words):
+        read(given(**changes))
+
+
+def test_a_grey_video_is_read(comfyui):
+    pictures, _ = read(given(images=torch.full((COUNT, 32, 48, 1), 0.5)))
+    assert pictures.shape[-1] == 3 and torch.allclose(pictures, torch.tensor(128 / 255))
+
+
+@pytest.mark.parametrize("brightest, said", [(1.2, False), (255.0, True)])
+def test_pixels_far_above_white_are_remarked_on(comfyui, brightest, said):
+    _, info = read(given(images=torch.full((COUNT, 32, 48, 3), brightest)))
+    assert any("Pixels reach 255, where 1 is white" in text for text in info.remarks()) is said
+
+
 def test_what_is_no_video_is_refused_by_name(comfyui):
     from sama_core.comfyui.video import read_source
 

@@ -153,6 +153,20 @@ class AnyType(str):
         return False
 
 
+class HarnessList:
+    """A node that gives a list without anything in it."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = (AnyType("*"),), "give", "harness"
+    OUTPUT_IS_LIST = (True,)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def give(self):
+        return ([],)
+
+
 class HarnessValue:
     """A node that gives any Python value."""
 
@@ -297,7 +311,8 @@ def hostile(comfyui, small):
     import nodes
     from safetensors.torch import save_file
 
-    nodes.NODE_CLASS_MAPPINGS["HarnessValue"] = HarnessValue
+    ours = {"HarnessValue": HarnessValue, "HarnessList": HarnessList}
+    nodes.NODE_CLASS_MAPPINGS |= ours
     logging.disable()
     lora = {
         f"diffusion_model.blocks.0.self_attn.q.lora_{side}.weight": torch.zeros(shape)
@@ -306,7 +321,8 @@ def hostile(comfyui, small):
     save_file(lora, comfyui.models("loras") / "hostile_lora.safetensors")
     yield comfyui, small
     logging.disable(logging.NOTSET)
-    del nodes.NODE_CLASS_MAPPINGS["HarnessValue"]
+    for name in ours:
+        del nodes.NODE_CLASS_MAPPINGS[name]
 
 
 def test_every_node_is_tried(pack):
@@ -344,3 +360,18 @@ def test_linked_values(hostile, node_id):
             if (text := bench.linked(entry.id, value))
         ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_empty_lists(hostile, node_id):
+    """As far as they come to the node: where other inputs have values, ComfyUI itself looks for a
+    first one in the list, and fails.
+    """
+    bench, wrong = Bench(*hostile, node_id), []
+    node = {"class_type": "HarnessList", "inputs": {}}
+    for entry in bench.inputs:
+        text = bench.trial(entry.id, ["value", 0], {"value": node})
+        wrong += [] if text.endswith(": IndexError: list index out of range") else [text]
+    schema = bench.edit.comfyui.node_class(node_id).define_schema()
+    asked = len(bench.inputs) if schema.is_input_list or len(bench.inputs) == 1 else 0
+    assert [text for text in wrong if text] == [] and len(wrong) >= asked
