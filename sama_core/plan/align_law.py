@@ -49,6 +49,8 @@ class AlignShapes:
     """Channels that are compared."""
     targets: int
     """Numbers of the teacher's targets of a clip, with a saliency if there is one."""
+    resampled: bool = False
+    """Whether what is projected is brought to the cells in float32."""
     tracks: bool = False
     """Whether the projector is SAM2VideoX's, which goes to every frame."""
     projectors: int = 1
@@ -73,7 +75,7 @@ class AlignShapes:
         """
         size, positions = HALF if half else FLOAT, self._positions(latent)
         each = (2 * FLOAT + size if self.tracks else 2 * size) * sum(self.widths)
-        made = size * self._frames(latent) * self.cells * self.width
+        made = (FLOAT if self.resampled else size) * self._frames(latent) * self.cells * self.width
         longer = size * latent.lattice.temporal * latent.tokens() * self.widths[0]
         copies = HALF * self.weights if half else 0
         one = each * positions + made + (longer if self.tracks else 0)

@@ -1,9 +1,12 @@
 """Alignment on rows of a file: targets from the cache or from a teacher, and what is refused."""
 
+import json
 import os
 import time
 from shutil import copytree
 
+import av
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -281,6 +284,36 @@ def test_masks_of_another_size_or_length(folder, teachers, mask, words):
     assert str(caught.value) == words
 
 
+def lossless(path, frames: int):
+    """A white mkv without loss, which does not say how many frames it has."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", rate=8)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for _ in range(frames):
+            picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 255, np.uint8), "rgb24")
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode())
+    return path.name
+
+
+@pytest.mark.parametrize("target", ["b.mp4", "b.mkv"])
+def test_masks_without_loss(folder, teachers, target):
+    """Counted where the file does not say its length, that of the target too; so is a picture."""
+    clip(folder / "b.mp4", BLUE, frames=9)
+    lossless(folder / "b.mkv", 9)
+    masks = [lossless(folder / f"m{frames}.mkv", frames) for frames in (5, 9, 7)] + ["mask.png"]
+    rows = [{**pair("a.mp4", target, "make it blue"), "mask": mask} for mask in masks]
+    align = {"method": "sara_named", "teacher": teachers["dinov3"]}
+    features = features_of(config_of(folder, rows, align))
+    for number in (1, 2):
+        assert made_of(features, number)["saliency"].min() > 0.9
+    for number, got in ((3, "7 frames"), (4, "1 frame")):
+        words = f"row {number}: got a mask of {got}, needs as many as its target has, 9, or the 5"
+        with pytest.raises(RowError, match=words):
+            made_of(features, number)
+
+
 def test_a_mask_of_the_part_that_is_trained_on(folder, teachers):
     """Or of the whole target: of both the first frames count. Another length is refused."""
     clip(folder / "b.mp4", BLUE, frames=9)
@@ -421,6 +454,43 @@ def test_a_cache_serves_without_its_teacher(folder, teachers, tmp_path):
     assert len(losses(folder / "out")) == 2 and all(
         line > 0 for line in logged(folder / "out", "align")
     )
+
+
+@pytest.mark.parametrize("facts", [{"width": None}, {"slices": "3"}, {"teacher": 1}, {"parts": ""}])
+def test_damaged_facts_of_a_cache_are_none(folder, teachers, facts):
+    align = {"method": "trd", "teacher": teachers["dinov3"], "features": str(folder / "kept")}
+    made_of(features_of(config_of(folder, align=align)))
+    [path] = (folder / "kept").glob("*/facts.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    with pytest.raises(ConfigError, match="in .*kept features of no teacher for these settings"):
+        features_of(config_of(folder, align={**align, "teacher": ""}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "table", "words"),
+    [
+        ({"frames": 9}, {}, r"have frames 5 and not 9, needs"),
+        ({"height": 16}, {}, r"have \(height, width\) \(32, 32\) and not \(16, 32\), needs"),
+        ({}, {"cell": 8}, r"have other settings of \[align\], needs"),
+    ],
+)
+def test_a_cache_of_other_settings_says_which(folder, teachers, changes, table, words):
+    align = {"method": "trd", "teacher": teachers["dinov3"], "features": str(folder / "kept")}
+    made_of(features_of(config_of(folder, align=align)))
+    with pytest.raises(ConfigError, match=f"these settings; those of dinov3 {words}"):
+        features_of(config_of(folder, align={**align, **table, "teacher": ""}, **changes))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_kept_features_that_are_no_numbers_count_as_missing(folder, teachers, value):
+    """Of a file without a digest, as earlier versions wrote it; made again, they are right."""
+    config = config_of(folder, align={"method": "trd", "teacher": teachers["dinov3"]})
+    first = made_of(features_of(config))
+    [path] = files_of(folder / "out")
+    broken = first["features"].half()
+    broken[0, 0, 0, 0] = value
+    save_file({"features": broken}, path)
+    assert torch.equal(made_of(features_of(config))["features"], first["features"])
 
 
 def test_a_cache_without_any_of_the_rows(folder, teachers, capsys):

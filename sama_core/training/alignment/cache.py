@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from ...errors import SamaError, needed
 from ...weights.write import whole_file, write_safetensors
@@ -45,7 +46,9 @@ class FeatureCache:
         return sum(1 for _ in self._folder.glob("*.safetensors"))
 
     def get(self, *clip: object) -> Made | None:
-        """What is kept of a clip, in float32; None where there is nothing, or nothing readable."""
+        """What is kept of a clip, in float32; None where there is nothing, or nothing readable, or
+        values that are no numbers.
+        """
         path = self.path(*clip)
         try:
             with safe_open(path, "pt") as file:
@@ -55,6 +58,8 @@ class FeatureCache:
             return None
         if digest not in (None, _digest_tensors(kept)):  # files of before have none
             return None
+        if any(_lacks_numbers(value) for value in kept.values()):
+            return None
         return {name: value.float() for name, value in kept.items()}
 
     def put(self, made: Made, *clip: object) -> None:
@@ -63,7 +68,7 @@ class FeatureCache:
         Raises SamaError for values that are no numbers. −inf may stand in a flow, out of frame.
         """
         for name, value in made.items():
-            if torch.isnan(value).any() or torch.isposinf(value).any():
+            if _lacks_numbers(value):
                 raise SamaError(
                     needed(
                         f"teacher's {name}",
@@ -82,7 +87,9 @@ class FeatureCache:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was said of these features; empty where nothing was, or nothing readable."""
+        """What was said of these features ("teacher", "width", "slices", "parts"); empty where
+        nothing was, or nothing readable.
+        """
         return _read_facts(self._folder / FACTS)
 
     def put_facts(self, facts: dict[str, Any]) -> None:
@@ -102,12 +109,33 @@ def list_facts(folder: Path) -> list[dict[str, Any]]:
     return [facts for facts in found if facts]
 
 
+def tell_difference(facts: dict[str, Any], wanted: list[str]) -> str:
+    """How features, of which `facts` are said, differ from those of other parts: size, frames,
+    settings, saliency.
+    """
+    names = ("(height, width)", "frames", "settings of [align]", "saliency")
+    pairs = list(zip(names, facts["parts"], wanted, strict=False))
+    shown = [f"{name} {there} and not {own}" for name, there, own in pairs[:2] if there != own]
+    shown += [f"other {name}" for name, there, own in pairs[2:] if there != own]
+    return f"those of {facts['teacher'].partition(':')[0]} have {', '.join(shown)}"
+
+
 def _read_facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return facts if isinstance(facts, dict) and _are_facts(facts) else {}
+
+
+def _are_facts(facts: dict[str, Any]) -> bool:
+    """Whether it is all there: damaged facts are none."""
+    kinds = {"teacher": str, "width": int, "slices": int, "parts": list}
+    return all(isinstance(facts.get(name), kind) for name, kind in kinds.items())
+
+
+def _lacks_numbers(value: Tensor) -> bool:
+    return bool(torch.isnan(value).any() or torch.isposinf(value).any())
 
 
 def _digest(parts: tuple[object, ...]) -> str:

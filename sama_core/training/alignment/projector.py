@@ -114,8 +114,9 @@ class Projector(nn.Module):
         if self.spread > 1:
             pictures = functional.pixel_shuffle(pictures, self.spread)
         if tuple(pictures.shape[-2:]) != self.cells:
+            # In 16 bit not every device has it.
             pictures = functional.interpolate(
-                pictures, self.cells, mode="bilinear", align_corners=False, antialias=True
+                pictures.float(), self.cells, mode="bilinear", align_corners=False, antialias=True
             )
         return pictures.unflatten(0, (batch, frames)).transpose(1, 2)
 

@@ -58,6 +58,7 @@ def align_shapes(
     own = align.relation == "flow" or align.distance == "bce"
     compared = align.width if own else features.width
     height, width = made.cells
+    grid = (side // model.lattice.side_multiple for side in size)
     forms = list_forms(align, (height, width), features.slices, features.width)
     return AlignShapes(
         weights=sum(weight.numel() for weight in made.parameters()),
@@ -67,6 +68,7 @@ def align_shapes(
         slices=features.slices,
         width=compared,
         targets=sum(map(prod, forms.values())),
+        resampled=(height, width) != tuple(projector.spread * side for side in grid),
         tracks=projector.tracking,
         projectors=len(made.projectors),
         relation=align.relation,

@@ -23,7 +23,7 @@ from torch import Tensor
 from ...errors import RuntimeSetupError, SamaError, needed
 from ...geometry import ClipShape
 from ..alignment import AlignConfig, FeatureCache, make_targets
-from ..alignment.cache import list_facts
+from ..alignment.cache import list_facts, tell_difference
 from ..alignment.saliency import (
     changed_pixels,
     load_saliency_aligner,
@@ -302,14 +302,17 @@ class RowFeatures:
         Raises ConfigError where there are none, or those of several teachers.
         """
         wanted = [list(map(str, self._parts(frames))) for frames in (self.config.frames, 1)]
-        found = [facts for facts in list_facts(self.folder) if facts.get("parts") in wanted]
-        names = sorted({str(facts["teacher"]) for facts in found})
+        kept = list_facts(self.folder)
+        found = [facts for facts in kept if facts["parts"] in wanted]
+        names = sorted({facts["teacher"] for facts in found})
         if len(names) != 1:
             of = " and ".join(names) if names else "no teacher"
+            others = [tell_difference(facts, wanted[0]) for facts in kept if not names]
             raise ConfigError(
                 needed(
                     "align.teacher",
-                    f"nothing, and in {self.folder} features of {of} for these settings",
+                    f"nothing, and in {self.folder} features of {of} for these settings"
+                    + "".join(f"; {other}" for other in dict.fromkeys(others)),
                     "a teacher, or features of one",
                     "Set align.teacher, or fill the folder with the task features.",
                 )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from torch import Generator, Tensor, randint
 
@@ -14,6 +15,7 @@ from ...clip.source import exact_rate
 from ...errors import ClipError
 from ...geometry import ClipShape
 from .clips_config import BEFORE, ClipsConfig
+from .media_files import is_image_file
 from .rows import Row, row_error, unreadable
 
 
@@ -111,21 +113,33 @@ def read_mask(row: Row, shape: ClipShape) -> Tensor:
         raise row_error(row.number, "no 'mask'", "one")
     try:
         mask, target = FileSource(row.mask), FileSource(row.target)
-        found, wanted = mask.facts(), target.facts()
         sizes = [_size_of(file) for file in (mask, target)]
         if sizes[0] != sizes[1]:
             (width, height), (need_width, need_height) = sizes
             got = f"a mask of {width}x{height}"
             raise row_error(row.number, got, f"the size of its target, {need_width}x{need_height}")
-        if found.frame_count not in (shape.frames, wanted.frame_count):
-            got = f"a mask of {found.frame_count} frames"
-            whole = f"as many as its target has, {wanted.frame_count}"
-            part = f", or the {shape.frames} that are trained on"
-            more = part if shape.frames != wanted.frame_count else ""
-            raise row_error(row.number, got, f"{whole}{more}")
+        _check_length(row, row.mask, shape)
         return _frames(row, mask, shape)[..., 0]
     except ClipError as error:
         raise unreadable(row, error) from error
+
+
+def _check_length(row: Row, mask: Path, shape: ClipShape) -> None:
+    """RowError unless a mask has a frame for each of its target, or for each of `shape`."""
+    found = _count(mask)
+    if found == shape.frames or found == (wanted := _count(row.target)):
+        return
+    got = f"a mask of {found} frame{'s' if found > 1 else ''}"
+    part = f", or the {shape.frames} that are trained on" if shape.frames != wanted else ""
+    raise row_error(row.number, got, f"as many as its target has, {wanted}{part}")
+
+
+def _count(path: Path) -> int:
+    """Frames of a picture or a video; those of mkv, webm, avi and gif do not say how many."""
+    if is_image_file(path):
+        return 1
+    file = FileSource(path)
+    return file.facts().frame_count or count_frames(file)
 
 
 def list_starts(frames: int, length: int, windows: int) -> Sequence[int]:

@@ -79,3 +79,18 @@ def test_sizes_of_the_papers():
     assert [tuple(x.weight.shape) for x in relations.layers if hasattr(x, "out_features")] == [
         (2048, 5120), (2048, 2048), (1664, 2048),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("tracking", [False, True])
+def test_fewer_cells_than_tokens_under_autocast(tracking):
+    """As `sama_14b_lora_edit.toml` has them; not every device resamples 16 bit."""
+    torch.manual_seed(0)
+    projector = Projector(32, 8, (2, 3), (4, 6), tracking, (16, 16))
+    tokens = torch.randn(1, 2 * 4 * 6, 32)
+    exact = projector(tokens, (2, 4, 6))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = projector(tokens, (2, 4, 6))
+    assert found.shape == exact.shape == (1, 5 if tracking else 2, 2, 3, 8)
+    assert (found - exact).norm() < 0.05 * exact.norm()
+    found.float().sum().backward()
+    assert all(weight.grad is not None for weight in projector.parameters())
