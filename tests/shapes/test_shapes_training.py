@@ -27,14 +27,14 @@ from sama_core.shapes.model.new_model import (
     train_vocabulary,
 )
 from sama_core.shapes.training.batches import ShapesData
+from sama_core.shapes.training.channel_weights import channel_weights
 from sama_core.shapes.training.encoded_samples import (
-    LatentPool,
     ShapesEncoder,
-    channel_weights,
     draw_clips,
     edit_samples,
     pretext_samples,
 )
+from sama_core.shapes.training.latent_pool import LatentPool
 from sama_core.shapes.training.scene_reader import ShapesObjective
 from sama_core.shapes.training.shapes_run import ShapesRun
 from sama_core.shapes.world import USUAL, EditSampler, corpus, vocabulary

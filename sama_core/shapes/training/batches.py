@@ -13,7 +13,8 @@ from torch import Tensor
 from ...text import EDIT_TAG
 from ...training.objectives.noising import stream
 from ..config import ShapesConfig
-from .encoded_samples import WORDINGS, LatentPool, Samples, ShapesEncoder
+from .encoded_samples import WORDINGS, ShapesEncoder
+from .latent_pool import LatentPool, Samples
 from .sample_pools import SamplePools
 from .scene_reader import ShapesBatch
 

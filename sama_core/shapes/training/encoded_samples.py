@@ -4,19 +4,13 @@ wordings.
     edits     EditSampler ──render──▶ source, target ──VAE──▶ latents; frame 0 ──▶ semantic tokens
     pretexts  sample_scenes ──render──▶ target, perturbed ▶ source; the text is the pretext's tag
 
-Every function depends on its arguments only. `LatentPool` keeps samples on disk in shards, so that
-a pass through them costs no rendering and no encoding. A shard is a function of its number: any
-process may make it, in any order, and a second process may fill the pool ahead of the trainer.
+Every function depends on its arguments only.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ...encoders.latent_space import LatentSpace
@@ -28,15 +22,11 @@ from ...training.pretext import PRETEXTS, RATIOS, Pretext, PretextMix
 from ...training.pretext.operators import SPEED_TAG, speed_perturbation
 from ...training.semantics import PixelEncoder
 from ...training.semantics.encoder import anchor_frame
-from ...weights.write import write_safetensors
 from ..world import EditSampler, Movement, Scenes, generator_for, render, sample_scenes
 from ..world.drawings import draw, render_drawn
 from ..world.wordings import drawn_instructions, instructions
+from .latent_pool import Samples
 from .scene_reader import edit_labels
-
-Samples = dict[str, Tensor]
-"""Named tensors that all start with the number of samples."""
-
 
 WORDINGS = 4
 """Wordings of a pair's instruction; a draw takes one of them."""
@@ -44,66 +34,10 @@ WORDINGS = 4
 CLIPS_AT_ONCE = 8
 """Clips of 17 frames that are encoded together."""
 
-PROBE = 0.2
-"""Deviation of the noise that a channel is probed with, in normalised latents."""
-
 _STOPPED = 0.2
 """Share of instructions that end with a full stop."""
 
 _PRETEXT_SEED = 77_003
-
-
-class LatentPool:
-    """`shards` files of `size` samples in `folder`; `make(number=…)` makes missing ones."""
-
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        shards: int,
-        size: int,
-        make: Callable[..., Samples],
-        device: torch.device | str = "cpu",
-    ):
-        """`name` says all that the samples depend on: pools of different names share nothing.
-        `device` keeps the loaded shards.
-        """
-        self.folder, self.name, self.device = Path(folder), name, torch.device(device)
-        self.shards, self.size, self.make = shards, size, make
-        self._loaded: dict[int, Samples] = {}
-
-    def path(self, number: int) -> Path:
-        """The file of one shard."""
-        return self.folder / f"{self.name}_{number:04}.safetensors"
-
-    def samples(self, rows: Tensor) -> Samples:
-        """The samples of these numbers (B,), 0 to shards · size - 1, in order."""
-        shards = rows // self.size
-        order = torch.argsort(shards, stable=True)
-        groups: list[Samples] = []
-        for shard in shards.unique().tolist():
-            within = (rows[shards == shard] % self.size).to(self.device)
-            groups.append({name: value[within] for name, value in self._shard(shard).items()})
-        back = torch.argsort(order).to(self.device)
-        return {name: torch.cat([group[name] for group in groups])[back] for name in groups[0]}
-
-    def fill(self, number: int) -> bool:
-        """Make one shard; False if it is there."""
-        if self.path(number).exists():
-            return False
-        write_safetensors(self.path(number), self.make(number=number))
-        return True
-
-    def _shard(self, number: int) -> Samples:
-        if number not in self._loaded:
-            self.fill(number)
-            try:
-                self._loaded[number] = load_file(self.path(number), device=str(self.device))
-            except (SafetensorError, OSError):  # damaged: it can be made again
-                os.unlink(self.path(number))
-                self.fill(number)
-                self._loaded[number] = load_file(self.path(number), device=str(self.device))
-        return self._loaded[number]
 
 
 class ShapesEncoder:
@@ -237,23 +171,3 @@ def _mix(ratios: Mapping[str, float]) -> PretextMix:
     return PretextMix(
         ratios, {**PRETEXTS, "speed_perturbation": Pretext("speed_perturbation", SPEED_TAG, warped)}
     )
-
-
-@torch.no_grad()
-def channel_weights(space: LatentSpace, latents: Tensor, power: float) -> Tensor:
-    """Normalised latents (B, C, T, H, W) to probe around → (C,) weights on the CPU, with mean 1.
-
-    Codecs are uneven: an error in the embedded one's first channel decodes to ten times the squared
-    pixel error of one in the next. A weight is the mean squared pixel error that noise in the
-    channel decodes to, to `power`. The same on every call.
-    """
-    latents = latents.float().to(space.device)
-    clean, generator = space.decode(latents).float(), torch.Generator().manual_seed(0)
-    noise = PROBE * torch.randn(latents[:, 0].shape, generator=generator).to(space.device)
-    shares = []
-    for channel in range(latents.shape[1]):
-        probed = latents.clone()
-        probed[:, channel] += noise
-        shares.append((space.decode(probed).float() - clean).square().mean())
-    weights = torch.stack(shares).cpu() ** power
-    return weights / weights.mean()

@@ -17,8 +17,6 @@ from ...training.pretext import RATIOS
 from ..config import ShapesConfig
 from ..world import EditSampler, world_fingerprint
 from .encoded_samples import (
-    LatentPool,
-    Samples,
     ShapesEncoder,
     draw_clips,
     drawing_samples,
@@ -26,6 +24,7 @@ from .encoded_samples import (
     label_samples,
     pretext_samples,
 )
+from .latent_pool import LatentPool, Samples
 from .teacher_samples import SceneTeacher, plan_clips, plan_edits
 
 IMAGE_SHARD, CLIP_SHARD = 512, 64

@@ -29,7 +29,8 @@ from ..model.copy_start import copy_start
 from ..model.new_model import init_weights, shapes_dit_config, shapes_text_sizes, train_vocabulary
 from ..world import generator_for, render, sample_scenes
 from .batches import ShapesData
-from .encoded_samples import ShapesEncoder, channel_weights
+from .channel_weights import channel_weights
+from .encoded_samples import ShapesEncoder
 from .held_out_pairs import HeldOutPairs
 from .scene_reader import ShapesObjective, ShapesTrainee
 
