@@ -42,9 +42,16 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
             return 1
-        return _fail(
-            stages, f"{error.filename or 'a file'}: {error.strerror or error}. {_advise(error)}"
-        )
+        return _fail(stages, _explain(error))
+
+
+def _explain(error: OSError) -> str:
+    """The sentence for an error of the system that nothing nearer has explained."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "The folder that you are in was removed: change to another one, and try again."
+    return f"{error.filename or 'a file'}: {error.strerror or error}. {_advise(error)}"
 
 
 def _advise(error: OSError) -> str:

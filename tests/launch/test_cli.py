@@ -53,6 +53,16 @@ def test_the_bootstrap_refuses_an_old_python(tmp_path):
     assert told.returncode == 1 and "needs 3.11 or newer" in told.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that somebody is in")
+@pytest.mark.parametrize("command", [["edit", "--video", "a.mp4"], ["convert", "a.safetensors"]])
+def test_a_current_folder_that_was_removed(places, tmp_path, monkeypatch, capsys, command):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(command, places) == 1
+    assert "The folder that you are in was removed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("code", "advice"),
     [

@@ -103,7 +103,7 @@ def run_edit(
             raise LaunchError(f"{failed}{place.keep_result(output, places.edits)}") from failed
     except KeyboardInterrupt:
         for kept in place.keep_results(result_prefix(graph), places.edits):
-            stages.say(f"\nStopped while the result was fetched. {kept}")
+            stages.say(f"\n{kept}")
         raise
     for name in uploaded_files(graph):
         place.remove_files(name, [output])

@@ -147,10 +147,14 @@ class Client:
         except (Refused, Unreachable) as error:
             if not self.is_reached():
                 raise
+            whole, broken = f"{before[0] / 1e6:.3g} MB", getattr(error, "status", 0) >= 500
             raise LaunchError(
-                f"{clip.name}: the server at {self.url} did not take its "
-                f"{before[0] / 1e6:.0f} MB, needs a ComfyUI that accepts uploads of that "
-                "size. Start it with a larger --max-upload-size (in MB), or give a shorter clip."
+                f"{clip.name}: the server at {self.url} failed to write its {whole}, needs room in "
+                "its input folder. Free some disk space there, or look at that ComfyUI's log."
+                if broken
+                else f"{clip.name}: the server at {self.url} did not take its {whole}, needs a "
+                "ComfyUI that accepts uploads of that size. Start it with a larger "
+                "--max-upload-size (in MB), or give a shorter clip."
             ) from error
         return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
 

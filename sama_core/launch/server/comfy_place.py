@@ -123,7 +123,7 @@ def start_server(
     that nobody fetched, as at Ctrl-C, is kept, and told.
     """
     prepare_base(places)
-    with job_folder(places) as folder, _unfetched_kept(folder, places.edits, stages):
+    with job_folder(places, stages.say) as folder, _unfetched_kept(folder, places.edits, stages):
         stages.start(START)
         remove_old(places.edits, stages.say)
         arguments = server_options(places, comfyui) + job_options(folder, places.edits)

@@ -22,6 +22,7 @@ from ..setup.processes import stop
 from .client import LOOK_SECONDS, Client
 from .comfy_main import PARENT_PIPE
 from .ports import LOCAL, free_port
+from .unfinished import keep_results
 
 FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 MODEL_FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
@@ -264,13 +265,14 @@ def server_options(places: Places, comfyui: ComfyUI) -> list[str]:
 
 
 @contextmanager
-def job_folder(places: Places) -> Iterator[Path]:
+def job_folder(places: Places, say: Callable[[str], None] = print) -> Iterator[Path]:
     """A folder with input, output and temp for one edit; it is always deleted afterwards.
 
     So edits at the same time do not share files, and a failed one leaves no incomplete file.
+    `say` tells where finished edits of killed commands are.
     """
     places.jobs.mkdir(parents=True, exist_ok=True)
-    _remove_old(places)
+    _remove_old(places, say)
     folder = Path(tempfile.mkdtemp(prefix="edit-", dir=places.jobs))
     try:
         make_folders(folder)
@@ -280,8 +282,10 @@ def job_folder(places: Places) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_old(places: Places) -> None:
-    """Removes folders of jobs that were left by killed commands, and logs of jobs that failed."""
+def _remove_old(places: Places, say: Callable[[str], None]) -> None:
+    """Removes folders of jobs that were left by killed commands, and logs of jobs that failed. What
+    was finished there and not fetched is kept, and told.
+    """
 
     def is_old(path: Path) -> bool:
         return time.time() - path.stat().st_mtime > OLD_JOB_SECONDS
@@ -289,6 +293,8 @@ def _remove_old(places: Places) -> None:
     for old in places.jobs.iterdir():
         with suppress(FileNotFoundError):  # another command has just ended
             if is_old(old):
+                for kept in keep_results(old / "output", places.edits):
+                    say(kept)
                 shutil.rmtree(old, ignore_errors=True)
     for log in places.log("comfyui").parent.glob("comfyui-edit-*.log"):
         with suppress(FileNotFoundError):

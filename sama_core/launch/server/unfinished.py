@@ -54,7 +54,11 @@ def keep_results(output: Path, folder: Path, prefix: str = "") -> list[str]:
         for file in sorted(output.rglob("*.mp4"))
         if file.relative_to(output).as_posix().startswith(prefix) and file.name[0] != "."
     ]
-    return [said for said in (keep_result(file, folder).strip() for file in found) if said]
+    return [
+        f"An edit that was finished, and that nobody fetched, lies for {OLD_DAYS} days in {target}"
+        for target in (_move_result(file, folder) for file in found)
+        if target
+    ]
 
 
 def keep_result(file: Path, folder: Path) -> str:
@@ -62,13 +66,23 @@ def keep_result(file: Path, folder: Path) -> str:
 
     A sentence that says where it is; empty if it cannot be moved.
     """
+    target = _move_result(file, folder)
+    return f" The edit itself is done; for {OLD_DAYS} days it lies in {target}" if target else ""
+
+
+def _move_result(file: Path, folder: Path) -> Path | None:
+    """Moves a finished edit to the others that were kept; its new path, None if that cannot be. Its
+    days begin now.
+    """
     target = folder / RESULTS / file.name
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, target)
     except OSError:
-        return ""
-    return f" The edit itself is done; for {OLD_DAYS} days it lies in {target}"
+        return None
+    with suppress(OSError):
+        os.utime(target)
+    return target
 
 
 def _inside(folder: Path) -> list[Path]:

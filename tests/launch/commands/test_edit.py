@@ -524,7 +524,7 @@ def test_what_a_server_of_ours_finished_until_its_end_is_kept(places, monkeypatc
         raise KeyboardInterrupt
     kept = places.edits / "results" / "a_1.mp4"
     assert kept.read_bytes() == b"an edit" and list(places.jobs.iterdir()) == []
-    assert f"for 14 days it lies in {kept}" in capsys.readouterr().out
+    assert f"lies for 14 days in {kept}" in capsys.readouterr().out
 
 
 def test_a_clip_that_changes_before_it_is_sent_is_not_edited(

@@ -53,6 +53,21 @@ def test_two_commands_that_send_the_same_clip_have_a_file_each(comfy_server, cli
     comfy_server.client.queue(copy_graph(names[1]))  # it is a name that ComfyUI takes
 
 
+@pytest.mark.parametrize(
+    ("status", "needs"),
+    [
+        (500, "failed to write its 3 MB, needs room"),
+        (413, "did not take its 3 MB, needs a ComfyUI"),
+    ],
+)
+def test_a_clip_that_is_not_taken(tmp_path, monkeypatch, status, needs):
+    """A full disk gives a status of 500, a clip that is too large 413."""
+    (tmp_path / "a.mp4").write_bytes(bytes(3_000_000))
+    monkeypatch.setattr(Client, "is_reached", lambda self: True)
+    with answering((status, {}, b"")) as url, pytest.raises(LaunchError, match=needs):
+        Client(url).upload(tmp_path / "a.mp4")
+
+
 @pytest.mark.parametrize("change", ["longer", "shorter", "same size", "gone"])
 def test_a_clip_that_changes_while_it_is_sent(tmp_path, monkeypatch, change):
     clip, sent = tmp_path / "a.mp4", []

@@ -88,7 +88,7 @@ def test_what_nobody_fetched_is_kept_when_it_ends(kept, comfyui, places, capsys,
         assert find_kept(places, comfyui, print) is None
     found = places.edits / "results" / "a_1.mp4"
     assert found.read_bytes() == b"an edit" and not Path(kept.folder).exists()
-    assert f"for 14 days it lies in {found}" in capsys.readouterr().out
+    assert f"lies for 14 days in {found}" in capsys.readouterr().out
 
 
 def test_that_of_another_user_is_left_to_them(kept, places, monkeypatch, capsys):

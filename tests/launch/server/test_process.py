@@ -198,6 +198,20 @@ def test_a_jobs_folder_is_gone_afterwards_and_old_ones_are_swept(places):
     assert list(places.jobs.iterdir()) == []
 
 
+def test_what_a_killed_command_had_finished_is_kept(places, capsys):
+    """It was killed between ComfyUI's end of the edit and its own."""
+    old = places.jobs / "edit-old"
+    (old / "output" / "video").mkdir(parents=True)
+    (old / "output" / "video" / "a_1.mp4").write_bytes(b"an edit")
+    for path in (old / "output" / "video" / "a_1.mp4", old):
+        os.utime(path, (0, 0))
+    with job_folder(places):
+        assert not old.exists()
+    kept = places.edits / "results" / "a_1.mp4"
+    assert kept.read_bytes() == b"an edit" and kept.stat().st_mtime > 1e9, "its days begin now"
+    assert f"lies for 14 days in {kept}" in capsys.readouterr().out
+
+
 def test_old_logs_of_jobs_that_failed_are_swept(places):
     """Each has a name of its own, and only a job that went well removes its own."""
     failed, fresh, serve = (
