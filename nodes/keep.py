@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..sama_core.comfyui.compare import pair, progress
-from ..sama_core.comfyui.keep_pair import keep_pair, why_not_a_collection
+from ..sama_core.comfyui.keep_pair import count_losses, keep_pair, why_not_a_collection
 from ..sama_core.comfyui.media_values import plain
 from .inputs import check_instruction, report_ui
 
@@ -96,6 +96,11 @@ class KeepPair(io.ComfyNode):
             return True
         said = check_instruction(instruction)
         return said if said is not True else why_not_a_collection(collection or "pairs") or True
+
+    @classmethod
+    def fingerprint_inputs(cls, **_inputs) -> int:
+        """Runs again where a pair that was kept is gone."""
+        return count_losses()
 
     @classmethod
     def check_lazy_status(cls, accept=False, **inputs) -> list[str]:

@@ -35,6 +35,11 @@ LOOK = Look(crf=8, preset="faster")
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 Report = Callable[[int, int], None]
 
+_there: set[Path] = set()
+"""The files that this ComfyUI has kept or found, while they are there."""
+_lost: list[Path] = []
+"""Those that were removed since, in order."""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -90,7 +95,18 @@ def keep_pair(
             _write(path, pairs, role, report)
     row = {"source": files["source"].name, "target": files["target"].name, "instruction": text}
     number = append_row(folder / ROWS, {**row, "id": key})
+    _there.update((*files.values(), folder / ROWS))
     return Kept(number, folder / ROWS, not there, shape)
+
+
+def count_losses() -> int:
+    """How often something that was kept was removed since: where it rises, what ComfyUI knows of
+    a node that kept a pair is no longer true.
+    """
+    for path in [path for path in _there if not path.is_file()]:
+        _there.discard(path)
+        _lost.append(path)
+    return len(_lost)
 
 
 def _check_shapes(pairs: Pairs) -> None:

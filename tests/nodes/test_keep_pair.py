@@ -206,3 +206,19 @@ def test_a_lock_that_another_program_holds(tmp_path, monkeypatch):
         append_row(file, {"id": "x"})
     monkeypatch.setattr(module, "STALE", -1.0)
     assert append_row(file, {"id": "x"}) == 1 and not lock.exists()
+
+
+def test_a_pair_that_was_removed_is_kept_again(bench):
+    """ComfyUI takes a node that has run from its cache: the report alone would be there."""
+    source, result = bench.image(0), bench.image(255)
+    run, node = bench.keep(source, result)
+    run.check()
+    (target,) = bench.folder.rglob("*_target.png")
+    for lost in (lambda: shutil.rmtree(bench.folder), target.unlink):
+        lost()
+        again = bench.comfyui.run(bench.nodes, keep=[node], warm=True).check()
+        assert len(list(bench.folder.rglob("*.png"))) == 2 and len(bench.rows()) == 1
+        assert "pair 1" in again.values[node][0]
+    same = bench.comfyui.run(bench.nodes, keep=[node], warm=True).check()
+    cached = [data["nodes"] for event, data in same.messages if event == "execution_cached"]
+    assert node in cached[0]
