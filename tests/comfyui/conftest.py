@@ -61,8 +61,14 @@ def sampled_segments(monkeypatch, comfyui) -> list[int]:
 
 
 @pytest.fixture
-def edit(comfyui, small) -> Edit:
-    """A graph that edits 5 frames of 32x32 with the small model."""
+def edit(comfyui, small, monkeypatch) -> Edit:
+    """A graph that edits 5 frames of 32x32 with the small model.
+
+    No text counts frames, as after the first two seconds of a stage, however long one takes.
+    """
+    from sama_core.comfyui import node_progress
+
+    monkeypatch.setattr(node_progress, "COUNTED_EVERY", float("inf"))
     return Edit(comfyui, small, area=SMALL_AREA)
 
 
