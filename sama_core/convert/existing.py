@@ -117,6 +117,18 @@ def put_in_place(part: Path, target: Path, before: Seen | None) -> None:
         ) from used
 
 
+def refuse_changed(target: Path, before: Seen | None) -> None:
+    """Raises ConversionError where something has taken the name since `before`: another conversion
+    that has just ended.
+    """
+    if look_at(target) != before:
+        raise _say_kept(
+            target,
+            "a file that has just appeared there, which is kept",
+            "Give another name, or start again to have it looked at.",
+        )
+
+
 def take_partial(part: Path, journal: Path) -> None:
     """Make sure that the two unfinished files are ours, or not there.
 

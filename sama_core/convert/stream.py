@@ -29,7 +29,7 @@ from typing import Any, BinaryIO, TextIO
 from ..errors import ConversionError, needed
 from ..folders.file_lock import has_name, take_lock
 from ..threads import count_workers, in_order, open_pool
-from .existing import Seen, put_in_place, take_partial
+from .existing import Seen, put_in_place, refuse_changed, take_partial
 from .formats import partial_files
 from .layouts import Job, Layout, Piece, blank_out
 
@@ -80,6 +80,7 @@ def write_resumable(
         _open_journal(journal) as lines,
         _nothing_left(part, journal),
     ):
+        refuse_changed(target, replaces)
         whole, digest = _whole_pieces(file, lines, layout, key, progress)
         done = len(layout.header) + sum(piece.size for piece in layout.pieces[:whole])
         resumed = done if whole else 0

@@ -342,6 +342,21 @@ def test_one_that_is_finished_while_another_one_begins_is_left_alone(source, tar
     assert done and target.read_bytes() == b"", "the file of that moment"
 
 
+def test_one_that_ended_just_before_is_seen_before_the_work(source, target, monkeypatch):
+    """Between the look at the name and the lock; for SAMA-14B the work takes an hour."""
+    take = stream.take_lock
+
+    def between(file):
+        if not target.exists():
+            target.write_bytes(b"the other's")
+        return take(file)
+
+    monkeypatch.setattr(stream, "take_lock", between)
+    with pytest.raises(ConversionError, match="a file that has just appeared there"):
+        convert(source, target, "fp8", progress=lambda done, total: pytest.fail("it works"))
+    assert target.read_bytes() == b"the other's" and not partial_files(target)[0].exists()
+
+
 def test_two_conversions_to_one_name(source, target, whole):
     expected, refused = whole("fp8"), []
 

@@ -31,6 +31,8 @@ from .edit import SET_UP, check_options
 from .models import look_in
 from .plan import user_folder
 
+LEAST_SEGMENT, MOST_SEGMENT = 21, 4097
+"""Frames of a segment: five more than the overlap of the workflow, as the node wants it."""
 LISTED = 40
 """Rows that a dry run lists."""
 
@@ -103,9 +105,9 @@ def read_spread(options: Namespace) -> int | None:
         got, fix = "--spread too", "Spread clips become videos; leave one of the two out."
         raise LaunchError(needed("--frames", got, "one of the two", fix))
     frames = options.segment_frames or 0
-    if frames and not 9 <= frames <= 4097:
-        fix = "81 is what SAMA was released for."
-        raise LaunchError(needed("--segment-frames", frames, "9 to 4097", fix))
+    if frames and not LEAST_SEGMENT <= frames <= MOST_SEGMENT:
+        need, fix = f"{LEAST_SEGMENT} to {MOST_SEGMENT}", "81 is what SAMA was released for."
+        raise LaunchError(needed("--segment-frames", frames, need, fix))
     return frames
 
 

@@ -17,6 +17,9 @@ from sama_core.launch.batch import batch_outputs, batch_run
 from sama_core.launch.batch.batch_run import Batch
 from sama_core.launch.batch.row_work import RowWork
 from sama_core.launch.batch.scheduler import Scheduler
+from sama_core.launch.commands import batch as batch_command
+from sama_core.launch.places import PACK_ROOT
+from sama_core.launch.server.workflow import EDITOR, load_workflow
 
 from .stand_in_comfy import StandIn, edit_of
 
@@ -412,6 +415,16 @@ def test_frames_and_spread_exclude_each_other_before_anything_starts(run, clips,
         "of the two out."
     )
     assert [path.name for path in tmp_path.iterdir()] == ["clips"]
+
+
+@pytest.mark.parametrize("frames", ["20", "4098", "-1"])
+def test_segments_that_the_node_would_refuse(run, clips, frames):
+    """They are longer than their overlap by five frames."""
+    graph = load_workflow(PACK_ROOT)
+    (editor,) = (node["inputs"] for node in graph.values() if node["class_type"] == EDITOR)
+    assert batch_command.LEAST_SEGMENT == editor["overlap_frames"] + 5
+    code, _, error = run(str(clips("a.mp4")), *RED, "--spread", f"--segment-frames={frames}")
+    assert code == 1 and f"--segment-frames: got {frames}, needs 21 to 4097" in error
 
 
 def test_frames_is_a_switch(run, clips, capsys):
