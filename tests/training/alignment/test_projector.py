@@ -94,3 +94,23 @@ def test_fewer_cells_than_tokens_under_autocast(tracking):
     assert (found - exact).norm() < 0.05 * exact.norm()
     found.float().sum().backward()
     assert all(weight.grad is not None for weight in projector.parameters())
+
+
+def test_gradients_of_two_latent_frames_in_16_bit():
+    """They are those of the numbers, and not of what the memory held before."""
+    torch.manual_seed(0)
+    projector = Projector(64, 8, (4, 4), (4, 4), True, (16, 16, 16))
+    tokens = torch.randn(1, 2 * 16, 64)
+
+    def find(autocast: bool) -> torch.Tensor:
+        projector.zero_grad()
+        left = [torch.full((4**size,), torch.nan) for size in range(3, 11) for _ in range(6)]
+        del left
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = projector(tokens, (2, 4, 4)).float().square().sum()
+        loss.backward()
+        return projector.shrink.weight.grad.clone()
+
+    exact = find(autocast=False)
+    for _ in range(8):
+        assert (find(autocast=True) - exact).norm() < 0.05 * exact.norm()
