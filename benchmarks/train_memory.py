@@ -43,6 +43,7 @@ from sama_core.training.memory.config import MemoryConfig
 from sama_core.training.memory.frozen_linear import FrozenLinear
 from sama_core.training.memory.packed import Packed
 from sama_core.training.objective import SamaObjective, TrainBatch
+from sama_core.training.objectives import noising
 from sama_core.training.objectives.noising import stream
 from sama_core.training.trainee import Trainee
 
@@ -192,7 +193,9 @@ def _draw_targets(
 
 
 def _count_ram_apart(live: LiveBytes) -> ExitStack:
-    """Room in RAM is made, and not counted."""
+    """Room in RAM is made, and not counted. Noise levels that are kept for later steps are made
+    anew before and after, since those without contents are of use here alone.
+    """
 
     def make_room(size: int) -> Tensor:
         room = torch.empty(size, dtype=torch.uint8)
@@ -200,6 +203,8 @@ def _count_ram_apart(live: LiveBytes) -> ExitStack:
         return room
 
     patches = ExitStack()
+    noising._levels.cache_clear()
+    patches.callback(noising._levels.cache_clear)
     for module in (ram, block_swap):
         patches.enter_context(patch.object(module, "make_room", make_room))
     return patches
