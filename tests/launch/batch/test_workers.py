@@ -85,7 +85,7 @@ def test_a_start_that_is_under_way_is_given_up(comfyui, places):
 
     thread = threading.Thread(target=connect)
     thread.start()
-    while not (places.jobs.is_dir() and list(places.jobs.iterdir())):
+    while thread.is_alive() and not (places.jobs.is_dir() and list(places.jobs.iterdir())):
         time.sleep(0.01)
     worker.close()
     thread.join(60)
