@@ -64,8 +64,14 @@ def edit(options: Namespace, places: Places, stages: Stages) -> int:
     else:
         comfyui = Environment(places, stages).ready(options.comfyui)
         running = own_place(comfyui, places, stages, options.keep, look)
-    with running as place:
-        result = run_edit(place, clip, target, options, places, stages, seen)
+    result = None
+    try:
+        with running as place:
+            result = run_edit(place, clip, target, options, places, stages, seen)
+    except KeyboardInterrupt:
+        if result:  # it came while the server ended
+            stages.say(f"\nDone: {result}")
+        raise
     stages.finish()
     stages.say(f"\nDone: {result}")
     if picture:

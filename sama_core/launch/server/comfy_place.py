@@ -11,7 +11,7 @@ from pathlib import Path
 from ..places import Places
 from ..progress import Stages
 from ..setup.comfyui_source import ComfyUI
-from .client import Client, Output
+from .client import Client, Lost, Output
 from .kept import find_kept, start_kept
 from .process import Server, job_folder, job_options, prepare_base, server_options
 from .unfinished import keep_result, keep_results, remove_old
@@ -104,6 +104,13 @@ def own_place(
     mine = uuid.uuid4().hex[:12]
     try:
         yield Place(Client(kept.url, mine), folder=Path(kept.folder))
+    except Lost as lost:
+        if kept.answers():
+            raise
+        raise Lost(
+            f"ComfyUI at {kept.url}, which was left running, ended in the middle of the edit. Run "
+            f"the same command again.\n  Whole log: {kept.log}"
+        ) from lost
     finally:
         shutil.rmtree(Path(kept.folder) / "input" / mine, ignore_errors=True)
 

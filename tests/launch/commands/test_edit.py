@@ -4,7 +4,7 @@ import io
 import json
 import re
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -525,6 +525,21 @@ def test_what_a_server_of_ours_finished_until_its_end_is_kept(places, monkeypatc
     kept = places.edits / "results" / "a_1.mp4"
     assert kept.read_bytes() == b"an edit" and list(places.jobs.iterdir()) == []
     assert f"lies for 14 days in {kept}" in capsys.readouterr().out
+
+
+def test_a_stop_while_the_server_ends_says_that_the_edit_is_done(
+    places, clip, no_set_up, tmp_path, monkeypatch, capsys
+):
+    @contextmanager
+    def place(*given):
+        yield None
+        raise KeyboardInterrupt
+
+    done = tmp_path / "done.mp4"
+    monkeypatch.setattr(edit_module, "own_place", place)
+    monkeypatch.setattr(edit_module, "run_edit", lambda *given: done)
+    assert main(["edit", "--video", str(clip)], places) == 1
+    assert f"Done: {done}" in capsys.readouterr().out
 
 
 def test_a_clip_that_changes_before_it_is_sent_is_not_edited(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from sama_core.launch.cli import main
 from sama_core.launch.progress import LaunchError, Stages
 from sama_core.launch.server import kept as kept_module
-from sama_core.launch.server.client import Unreachable
+from sama_core.launch.server.client import Lost, Unreachable
 from sama_core.launch.server.comfy_place import own_place
 from sama_core.launch.server.kept import find_kept, read_record, start_kept, stop_kept
 from sama_core.launch.setup.comfyui_source import ComfyUI
@@ -72,6 +73,20 @@ def test_commands_have_folders_of_their_own_for_clips(kept, comfyui, places):
             (clips / second.client.uploads / "a.mp4").touch()
         assert [path.name for path in clips.iterdir()] == [first.client.uploads]
     assert first.folder == second.folder == Path(kept.folder) and not list(clips.iterdir())
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_edit_on_it_that_is_lost_says_whether_it_ended(kept, comfyui, places, ended):
+    """Nobody has a window of it to look at."""
+    stages = Stages(io.StringIO())
+    said = f"{kept.url}, which was left running, ended .*log: {kept.log}" if ended else "^cut off$"
+    with (
+        pytest.raises(Lost, match=re.compile(said, re.DOTALL)),
+        own_place(comfyui, places, stages),
+    ):
+        if ended:
+            stop_kept(places)
+        raise Lost("cut off")
 
 
 @pytest.mark.parametrize("ended", ["stop", "killed"])
