@@ -235,7 +235,10 @@ def test_a_learned_saliency_that_does_not_fit(folder, teachers):
         made_of(run_.data.features)
     (folder / "s.safetensors").write_bytes(b"none")
     with pytest.raises(RuntimeSetupError, match=r"saliency_model: got .*s.safetensors"):
-        made_of(features_of(config_of(folder, align=align), lambda text: torch.ones(1, 64)))
+        features_of(config_of(folder, align=align))  # told before any model is read
+    save_file({"blocks.0.lora_A.weight": torch.ones(2, 2)}, folder / "s.safetensors")
+    with pytest.raises(RuntimeSetupError, match=r"s.safetensors \(it has no mask.0.weight\)"):
+        features_of(config_of(folder, align=align))
 
 
 # --- rows that cannot be aligned -----------------------------------------------------------------

@@ -169,11 +169,25 @@ def load_saliency_aligner(path: Path) -> SaliencyAligner:
         )
         aligner.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError, ValueError, LookupError, AssertionError) as bad:
-        fix = "Train one with the task saliency, and set align.saliency_model to it."
-        raise RuntimeSetupError(
-            needed("align.saliency_model", f"{path} ({bad})", "the file of a saliency", fix)
-        ) from bad
+        raise _no_saliency(path, str(bad)) from bad
     return aligner.eval().requires_grad_(False)
+
+
+def check_saliency_file(path: Path) -> None:
+    """RuntimeSetupError for a file that holds no saliency, by the names in its header alone."""
+    try:
+        with safe_open(path, "pt") as file:
+            absent = {"text_in.weight", "mask.0.weight", "project.1.weight"} - set(file.keys())
+    except (OSError, SafetensorError) as bad:
+        raise _no_saliency(path, str(bad)) from bad
+    if absent:
+        raise _no_saliency(path, f"it has no {min(absent)}")
+
+
+def _no_saliency(path: Path, why: str) -> RuntimeSetupError:
+    fix = "Train one with the task saliency, and set align.saliency_model to it."
+    need = "the file of a saliency"
+    return RuntimeSetupError(needed("align.saliency_model", f"{path} ({why})", need, fix))
 
 
 def read_saliency_origin(path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ..alignment import AlignConfig, FeatureCache, make_targets
 from ..alignment.cache import list_facts, tell_difference
 from ..alignment.saliency import (
     changed_pixels,
+    check_saliency_file,
     load_saliency_aligner,
     read_saliency_origin,
     reduce_mask,
@@ -86,6 +87,8 @@ class RowFeatures:
         self.tracks = tracks_subject(self.key)
         slices = self._count_slices(self.config.frames) if self.source else 0
         refuse_impossible(self.config, align, self.tracks, slices)
+        if align.saliency == "learned":
+            check_saliency_file(Path(align.saliency_model))
 
     @property
     def width(self) -> int:
