@@ -1,5 +1,6 @@
 """A small untrained SAMA in ComfyUI's model folders, and graphs on it."""
 
+import shutil
 from fractions import Fraction
 
 import pytest
@@ -36,9 +37,11 @@ def small(comfyui) -> SmallModels:
 
 @pytest.fixture
 def store(comfyui):
-    """The real store of this ComfyUI, empty before and after."""
+    """The real store of this ComfyUI, empty before and after, with no whole videos beside it."""
     from sama_core.comfyui.long_edit import segment_store
+    from sama_core.comfyui.whole_video import jobs_folder
 
+    shutil.rmtree(jobs_folder(), ignore_errors=True)
     segment_store().clear()
     yield segment_store()
     segment_store().clear()

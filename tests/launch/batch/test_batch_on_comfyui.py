@@ -119,7 +119,7 @@ def test_frames_outside_of_a_mask_are_the_sources(run, tmp_path):
 
 
 def test_the_server_tells_the_packs_version(comfy_server):
-    assert comfy_server.client.pack() == {"version": VERSION, "id": None}
+    assert comfy_server.client.pack() == {"version": VERSION, "id": None, "unused": []}
 
 
 def test_a_source_of_16_bit_rgb_is_white_where_it_is_full(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import sys
 from contextlib import contextmanager, nullcontext
 from fractions import Fraction
@@ -543,9 +544,10 @@ def test_a_stop_while_the_server_ends_says_that_the_edit_is_done(
 
 
 def test_a_clip_that_changes_before_it_is_sent_is_not_edited(
-    places, clip, no_set_up, monkeypatch, capsys
+    places, clip, tmp_path, no_set_up, monkeypatch, capsys
 ):
     """What was said of it is not so any more."""
+    clip = Path(shutil.copy(clip, tmp_path))
     monkeypatch.setattr(edit_module, "describe_clip", lambda *given: clip.write_bytes(b"another"))
     monkeypatch.setattr(
         edit_module,
