@@ -1,6 +1,7 @@
 """Fixtures for every test. See `tests/harness/__init__.py` for the import rules."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,6 +41,14 @@ def ordinary_scheduling():
     yield
     if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_precision_of_others():
+    """Accelerate keeps the precision of a process's first run: no file gets that of another."""
+    state = sys.modules.get("accelerate.state")
+    if state is not None:
+        state.AcceleratorState._reset_state(True)
 
 
 def pytest_configure(config):

@@ -246,7 +246,10 @@ def test_no_other_module_divides_by_a_factor():
 
 
 SIZES = re.compile(r"frame|latent|height|width|side|pixel|cell|row|column|\b[hw]\b")
-NO_SIZE = {("training/alignment/saliency.py", "4 * width"): "the width of a layer"}
+NO_SIZE = {
+    ("training/alignment/saliency.py", "4 * width"): "the width of a layer",
+    ("plan/align_law.py", "4 * (self.slices * self.cells) ** 2"): "operations of a pair",
+}
 
 
 def test_no_other_module_multiplies_sizes_by_a_factor():

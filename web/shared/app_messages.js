@@ -16,7 +16,7 @@ const OLDER = { warning: "warn" };
  * @returns {(() => void) | null} takes it back, unless somebody has closed it
  */
 export function sayInApp(node, severity, text) {
-    if (app.canvasEl.checkVisibility({ visibilityProperty: true })) return null;
+    if (app.canvasEl?.checkVisibility({ visibilityProperty: true }) ?? true) return null;
     return sayOverPage(node.title, severity, text);
 }
 
