@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ..harness import browser as browser_harness
 from ..harness.browser import open_canvas
 from ..harness.chromium import ANSWER_S
 
@@ -18,6 +19,7 @@ GRAPH = {
     "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
     "9": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "canvas"}},
 }
+PICTURE = "() => app.graph.getNodeById(9).imgs?.[0]?.naturalWidth === 64"
 
 
 def test_core_graph_on_the_canvas(canvas, comfy_server):
@@ -40,8 +42,23 @@ def test_core_graph_on_the_canvas(canvas, comfy_server):
     image = Image.open(comfy_server.base / "output" / saved)
     assert (image.size, image.getpixel((0, 0))) == ((64, 32), (0, 255, 255))
     assert canvas.evaluate("() => app.nodeOutputs['9'].images[0].filename") == saved
-    canvas.wait_until("() => app.graph.getNodeById('9').imgs?.[0]?.naturalWidth === 64")
+    canvas.wait_until_shown(9, PICTURE)
     assert canvas.errors == []
+
+
+def test_a_picture_that_the_frontend_gave_up_is_loaded_again(canvas, monkeypatch):
+    monkeypatch.setattr(browser_harness, "GIVEN_UP_S", 2)
+    lost = []
+
+    def lose_two(route):
+        lost.append(route)
+        route.abort() if len(lost) <= 2 else route.continue_()
+
+    canvas.page.route("**/view?*", lose_two)
+    canvas.open_api(GRAPH, "core")
+    canvas.queue_and_wait()
+    canvas.wait_until_shown(9, PICTURE)
+    assert len(lost) == 3
 
 
 def test_a_wait_for_a_promise_is_refused(canvas):

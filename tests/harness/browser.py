@@ -67,6 +67,15 @@ FIT = """async () => {
 }"""
 GLIDE_MS = 600
 """The view glides for 350, at each frame that is drawn: a busy computer draws few of them."""
+LOOK_AGAIN = """([id, seconds]) => {
+    const look = () => {
+        app.graph.getNodeById(id).images = undefined
+        app.canvas.setDirty(true, true)
+    }
+    window.looking = setInterval(look, 1000 * seconds)
+}"""
+GIVEN_UP_S = 20
+"""The frontend tries twice to load a picture or film of a run, for 8.2 s each, and no more."""
 CUT = """() => {
     window.Cut = { WebSocket }
     window.WebSocket = class extends EventTarget {
@@ -134,6 +143,20 @@ class Canvas:
         """
         with self.browser.limit(what or f"the page to fulfil {condition.strip()[:200]}"):
             self.page.wait_for_function(AT_ONCE.replace("CONDITION", condition), arg=argument)
+
+    def wait_until_shown(
+        self, node: int, condition: str, argument: object = None, what: str = ""
+    ) -> None:
+        """`wait_until`, of what comes with a node's picture or film.
+
+        Classic nodes go without it where loading has failed or took long. They are made to load it
+        again then, until it is there.
+        """
+        self.evaluate(LOOK_AGAIN, [node, GIVEN_UP_S])
+        try:
+            self.wait_until(condition, argument, what)
+        finally:
+            self.evaluate("() => clearInterval(window.looking)")
 
     def open_workflow(self, workflow: dict) -> None:
         """Load a canvas-format workflow, as dropping its file on the canvas does.
