@@ -59,8 +59,8 @@ def test_leaving_drops_what_was_not_begun():
     with pytest.raises(KeyError), open_pool(1) as pool:
         running = pool.submit(work)
         dropped = pool.submit(done.append, 1)
+        dropped.add_done_callback(lambda _: held.set())
         assert begun.wait(LONGEST)
-        threading.Timer(0.05, held.set).start()
         raise KeyError
     assert running.result() and dropped.cancelled() and not done
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("sama_")]
