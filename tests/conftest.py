@@ -92,10 +92,16 @@ def pack(comfyui):
 
 @pytest.fixture(scope="session")
 def comfy_server(tmp_path_factory):
-    """A real ComfyUI server process with our pack: a `harness.server.ComfyServer`."""
+    """A real ComfyUI server process with our pack: a `harness.server.ComfyServer`.
+
+    Its runs can be held: see `harness.held_runs`.
+    """
+    from .harness import held_runs
     from .harness.server import running_server
 
-    with running_server(tmp_path_factory.mktemp("server")) as server:
+    folder = tmp_path_factory.mktemp("server")
+    held_runs.install(folder / "base")
+    with running_server(folder) as server:
         yield server
 
 

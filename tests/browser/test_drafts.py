@@ -7,14 +7,15 @@ import pytest
 
 from sama_core import embedded
 
+from ..harness.held_runs import hold
 from ..harness.moving_shapes import moving_shapes
 from ..harness.write_clip import write_clip
 
 RED, BLUE = "make the circle red", "make the circle blue"
 NODE = "6"
-LONG = 12
-"""Steps of drafts that are to be stopped: a busy page takes its time for that, and 64 with 4 steps
-each are drawn in 8 s."""
+EVENT = "sama.drafts"
+SOME = 6
+"""Messages of a run that is held when it has drawn some drafts: of the empty sheet, and of each."""
 GATHER = """() => {
     window.drawn = []
     const node = app.graph.getNodeById(6)
@@ -151,22 +152,25 @@ def test_drafts_are_drawn_picked_and_found_again(either_canvas, clip, request):
     assert [line for line in canvas.errors if "/view?" not in line] == []
 
 
-def test_a_stopped_run_and_another_workflow_in_between(canvas, clip):
+def test_a_stopped_run_and_another_workflow_in_between(canvas, clip, comfy_server):
     """64 seeds: the sheet says how many are drawn, and the other workflow's node shows nothing."""
-    canvas.open_api(graph(instructions=RED, seeds="101-164", steps=LONG))
+    canvas.open_api(graph(instructions=RED, seeds="101-164"))
     first = {**canvas.workflow(), "id": str(uuid.uuid4())}
     canvas.open_workflow(first)
-    canvas.evaluate("() => { app.queuePrompt(0) }")
-    canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
-    other = {**first, "id": str(uuid.uuid4())}
-    canvas.open_workflow(other)
-    assert canvas.evaluate(SHEET)["labels"] == []
-    canvas.open_workflow(first)
-    canvas.wait_until(f"() => ({SHEET})().pictures >= 3", what="the drafts of the first workflow")
-    canvas.evaluate("() => { app.api.interrupt() }")
-    canvas.wait_until(
-        f"() => ({SHEET})().message.startsWith('Stopped: ')", what="the sheet to say it stopped"
-    )
+    with hold(comfy_server, EVENT, SOME):
+        canvas.evaluate("() => { app.queuePrompt(0) }")
+        canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
+        other = {**first, "id": str(uuid.uuid4())}
+        canvas.open_workflow(other)
+        assert canvas.evaluate(SHEET)["labels"] == []
+        canvas.open_workflow(first)
+        canvas.wait_until(
+            f"() => ({SHEET})().pictures >= 3", what="the drafts of the first workflow"
+        )
+        canvas.evaluate("() => { app.api.interrupt() }")
+        canvas.wait_until(
+            f"() => ({SHEET})().message.startsWith('Stopped: ')", what="the sheet to say it stopped"
+        )
     canvas.wait_until(f"() => !({SHEET})().loading", what="the pictures of all drafts")
     shown = canvas.evaluate(SHEET)
     drawn = shown["pictures"]
@@ -187,15 +191,17 @@ def test_a_run_that_ended_while_the_connection_was_lost(
     """A ComfyUI that was started again knows nothing of the run; the sheet can be drawn again."""
     canvas, client = either_canvas, comfy_server.client
     first = 1000 * (1 + request.node.callspec.indices["either_canvas"]) + 100 * forgotten
-    canvas.open_api(graph(instructions=RED, seeds=f"{first}-{first + 63}", steps=LONG))
-    canvas.evaluate("() => { app.queuePrompt(0) }")
-    canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
-    canvas.cut_connection()
-    canvas.wait_until(
-        f"() => ({SHEET})().message.startsWith('ComfyUI does not answer: ')", what="that it is away"
-    )
-    canvas.evaluate("() => app.api.interrupt()")
-    comfy_server.wait_idle()
+    canvas.open_api(graph(instructions=RED, seeds=f"{first}-{first + 63}"))
+    with hold(comfy_server, EVENT, SOME):
+        canvas.evaluate("() => { app.queuePrompt(0) }")
+        canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
+        canvas.cut_connection()
+        canvas.wait_until(
+            f"() => ({SHEET})().message.startsWith('ComfyUI does not answer: ')",
+            what="that it is away",
+        )
+        canvas.evaluate("() => app.api.interrupt()")
+        comfy_server.wait_idle()
     if forgotten:
         client._request("/history", b'{"clear": true}', {"Content-Type": "application/json"})
     canvas.join()

@@ -6,6 +6,7 @@ import shutil
 
 from sama_core import embedded
 
+from ..harness.held_runs import hold
 from ..harness.imports import REPO_ROOT
 
 PICTURE = """id => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth
@@ -67,10 +68,11 @@ def test_it_is_a_film_with_the_time_left_and_leaves_nothing(either_canvas, comfy
     canvas = either_canvas
     edit = open_edit(canvas, comfy_server, steps=8, seed=own_seed(canvas))
     canvas.set_previews("auto")
-    canvas.evaluate("() => { app.queuePrompt(0) }")
-    canvas.wait_until("() => window.films.length > 0", what="a film")
-    canvas.wait_until("() => window.widths.has(320)", what="a picture of the film in the node")
-    canvas.wait_until("() => window.shown.size >= 3", what="its pictures one after the other")
+    with hold(comfy_server, "sama.film"):
+        canvas.evaluate("() => { app.queuePrompt(0) }")
+        canvas.wait_until("() => window.films.length > 0", what="a film")
+        canvas.wait_until("() => window.widths.has(320)", what="a picture of the film in the node")
+        canvas.wait_until("() => window.shown.size >= 3", what="its pictures one after the other")
     canvas.wait_until(f"id => ({LEFT})(id) === 0", edit, "text and preview to go")
     film, texts, heights = canvas.evaluate(
         "() => [window.films[0], window.texts, [...window.heights]]"
