@@ -3,7 +3,8 @@
 
 Its batches are noise that depends on the step alone. `stall_in_save=N` makes it hang halfway
 through the N-th checkpoint, for a test that kills it there; `stop_at=N` ends it after the
-checkpoint of step N; `wait=S` makes every step after the third S seconds longer.
+checkpoint of step N; `wait=S` makes every step after the third S seconds longer, and those of the
+second half wait for a signal.
 """
 
 import json
@@ -24,7 +25,7 @@ from sama_core.training.config import TrainConfig
 from sama_core.training.objective import SamaObjective, TrainBatch
 from sama_core.training.objectives.noising import stream
 from sama_core.training.recipe import settings_of
-from sama_core.training.stopping import StoppedError, leave_process
+from sama_core.training.stopping import StoppedError, StopSignals, leave_process
 from sama_core.training.trainee import Trainee
 from sama_core.training.validation.held_out_loss import HeldOutRow, Validation
 
@@ -165,14 +166,22 @@ def stop_after_save(trainer, step: int) -> None:
 
 
 def wait_in_steps(trainer, seconds: float) -> None:
-    """Make later steps take longer, so that a busy test too can stop the run in the middle."""
-    step = trainer.train_step
+    """Make later steps take longer, so that a test too can stop the run in the middle; from half of
+    them on each waits for the signal, which comes late from a busy test.
+    """
+    step, remember, signals = trainer.train_step, StopSignals._remember, []
+
+    def note(stop: StopSignals, number: int, frame) -> None:
+        signals.append(number)
+        remember(stop, number, frame)
 
     def slowly():
         time.sleep(seconds * (trainer.step > 2))
+        while trainer.step >= trainer.config.steps // 2 and not signals:
+            time.sleep(0.01)
         return step()
 
-    trainer.train_step = slowly
+    StopSignals._remember, trainer.train_step = note, slowly
 
 
 def main():
