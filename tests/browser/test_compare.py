@@ -39,6 +39,7 @@ WATCH = f"""() => {{
     player.draw = () => {{ draw(); pairs.push(({SHOWN})()) }}
 }}"""
 
+ARRIVED = "() => { const [{ film }] = players; return film.wanted === null && !film.video.seeking }"
 PLAYED = "() => new Set(pairs.map(([, source]) => source)).size"
 """How many different frames were drawn: a busy computer leaves some out each time."""
 
@@ -123,7 +124,7 @@ def test_every_frame_is_shown_beside_its_own(clips, either_canvas):
     press(canvas, " ")
     pairs = canvas.evaluate("() => pairs")
     assert {edit - source for _, source, edit in pairs} == {EDIT}
-    canvas.wait_until("() => !players.values().next().value.film.video.seeking")
+    canvas.wait_until(ARRIVED, what="the frame at which it stopped")
     frame, source, edit = canvas.evaluate(SHOWN)
     assert (source, edit) == (frame, EDIT + frame)
     assert canvas.errors == []
