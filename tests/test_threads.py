@@ -9,7 +9,7 @@ import torch
 
 from sama_core.threads import count_workers, in_order, open_pool
 
-LONGEST = 60
+LONGEST = 120
 """Seconds for what another thread does at once, also on a busy machine."""
 
 

@@ -82,7 +82,7 @@ def on_the_canvas(blueprint) -> dict:
 
 def test_they_are_listed_by_comfyui(comfy_server):
     def fetch(path):
-        with urllib.request.urlopen(f"{comfy_server.url}{path}", timeout=30) as reply:
+        with urllib.request.urlopen(f"{comfy_server.url}{path}", timeout=120) as reply:
             return json.loads(reply.read())
 
     listed = {
@@ -177,7 +177,7 @@ def test_it_runs_from_the_canvas(canvas, comfy_server, blueprint):
         None,
         "make the circle blue",
     }
-    entry = canvas.queue_and_wait(timeout=120)
+    entry = canvas.queue_and_wait()
     assert entry["status"]["status_str"] == "success" and canvas.errors == []
     (path,) = (comfy_server.base / "output" / "blueprint").iterdir()
     with av.open(str(path)) as container:

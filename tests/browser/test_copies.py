@@ -39,7 +39,7 @@ def server(tmp_path_factory):
 
 
 def fetch(server, path: str) -> dict:
-    with urllib.request.urlopen(f"{server.url}{path}", timeout=30) as reply:
+    with urllib.request.urlopen(f"{server.url}{path}", timeout=120) as reply:
         return json.loads(reply.read())
 
 
@@ -50,7 +50,7 @@ def test_all_that_is_handed_out_is_of_one_copy(server):
     name = used.removeprefix("custom_nodes.")
     assert scripts and all(script.startswith(f"/extensions/{name}/") for script in scripts)
     page = f"{server.url}/extensions/{name}/docs/SAMAEdit.md"
-    with urllib.request.urlopen(page, timeout=30) as reply:
+    with urllib.request.urlopen(page, timeout=120) as reply:
         assert reply.status == 200
     unused = fetch(server, "/sama/pack")["unused"]
     assert len(unused) == 2 and f"custom_nodes/{OLDER}" in unused and used not in unused

@@ -67,7 +67,7 @@ def test_it_is_an_app_with_clip_instruction_seed_and_a_large_player(first):
     first.evaluate(QUICK, seed)
     first.set_previews("auto")
     first.evaluate(COUNT_PREVIEWS)
-    entry = first.queue_and_wait(timeout=180)
+    entry = first.queue_and_wait()
     assert entry["status"]["status_str"] == "success" and first.errors == []
     result = f"moving_shapes.mp4 seed {seed}_"
     first.wait_until(PLAYER, result, what="the result to be shown")

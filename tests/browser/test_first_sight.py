@@ -106,7 +106,7 @@ def test_results_stay_in_their_groups(laptop, name):
     opened(laptop, name)
     laptop.evaluate(STEPS, 1)
     before = laptop.evaluate(BOXES)
-    assert laptop.queue_and_wait(timeout=300)["status"]["status_str"] == "success"
+    assert laptop.queue_and_wait()["status"]["status_str"] == "success"
     laptop.wait_until_shown(
         9,
         f"before => ({BOXES})().nodes['9 Save Video'][3] > before",
@@ -121,7 +121,7 @@ def test_results_stay_in_their_groups(laptop, name):
 def test_a_sheet_of_single_frames_stays_in_its_group(laptop):
     opened(laptop, "anchor_preview")
     laptop.evaluate(STEPS, 1)
-    assert laptop.queue_and_wait(timeout=300)["status"]["status_str"] == "success"
+    assert laptop.queue_and_wait()["status"]["status_str"] == "success"
     laptop.wait_until_shown(6, SHEET_SHOWN, what="the sheet in the node")
     assert settled_overlaps(laptop) == []
 

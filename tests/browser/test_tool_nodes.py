@@ -57,7 +57,7 @@ def test_plan_and_convert_on_the_canvas(canvas, comfy_server):
             "version": 0.4,
         }
     )
-    entry = canvas.queue_and_wait(timeout=120)
+    entry = canvas.queue_and_wait()
     assert entry["status"]["status_str"] == "success"
     assert canvas.errors == []
     plan, report = (entry["outputs"][key]["text"][0] for key in "12")

@@ -93,7 +93,7 @@ def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, name):
     if name in QUICK:
         canvas.evaluate(STEPS, 2)
     before = len(comfy_server.log)
-    entry = canvas.queue_and_wait(timeout=400)
+    entry = canvas.queue_and_wait()
     assert entry["status"]["status_str"] == "success"
     assert canvas.errors == []
     assert settled_overlaps(canvas) == []
@@ -108,7 +108,7 @@ def test_workflow_runs_from_the_canvas(canvas, comfy_server, stocked, name):
 def test_a_saved_video_dropped_on_the_canvas_brings_its_graph_back(canvas, comfy_server, stocked):
     canvas.open_workflow(shipped("simple_edit"))
     queued = graph_of(canvas.prompt())
-    saved = output_of(canvas.queue_and_wait(timeout=180), comfy_server.base)
+    saved = output_of(canvas.queue_and_wait(), comfy_server.base)
     canvas.open_workflow(shipped("native_edit"))
     assert graph_of(canvas.prompt()) != queued
     canvas.drop(saved)

@@ -189,7 +189,7 @@ class Canvas:
         )
         self.wait_until(NODE_COUNT, len(prompt), "the API graph's nodes")
 
-    def queue_and_wait(self, timeout: float = 120) -> dict:
+    def queue_and_wait(self, timeout: float = 400) -> dict:
         """Queue what is on the canvas and wait for its end; returns the server's history entry.
 
         The page has then been told of the end, and of all results before. Raises AssertionError

@@ -27,9 +27,9 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 VIEWPORT = {"width": 1600, "height": 900}
-ANSWER_S = 120
+ANSWER_S = 240
 """How long Chromium and its page may take for one answer, also on a loaded machine."""
-PAGE_S = 90
+PAGE_S = 180
 """Playwright's own limit for a page and what is on it, after which the browser goes on."""
 
 

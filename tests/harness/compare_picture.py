@@ -78,7 +78,7 @@ def main() -> None:
         shutil.copyfile(embedded.CLIP, server.base / "input" / embedded.CLIP.name)
         with browsing(server) as browser, open_canvas(browser, server, nodes_2=True) as canvas:
             canvas.open_api(prompt)
-            canvas.queue_and_wait(timeout=300)
+            canvas.queue_and_wait()
             join(take_views(canvas)).save(target, quality=QUALITY)
 
 

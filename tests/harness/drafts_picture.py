@@ -61,7 +61,7 @@ def take(folder: Path) -> bytes:
                 }""",
                 [NODE, SIZE],
             )
-            canvas.queue_and_wait(timeout=300)
+            canvas.queue_and_wait()
             canvas.wait_until(DRAWN, what="all drafts")
             canvas.page.locator(".sama-drafts button").nth(PICKED).click()
             canvas.page.mouse.move(1000, 1250)

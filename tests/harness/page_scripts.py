@@ -9,7 +9,7 @@ from .imports import REPO_ROOT
 
 PAGE = Path(__file__).with_name("bare_page.mjs")
 SCRIPTS = {name: f'export {{ {name} }} from "../bare_page.mjs";\n' for name in ("app", "api")}
-SECONDS = 60
+SECONDS = 300
 
 
 def run_script(folder: Path, code: str) -> object:

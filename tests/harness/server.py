@@ -44,7 +44,7 @@ class ComfyServer:
         """Everything the server has printed so far."""
         return self.process.log.read_text(encoding="utf-8", errors="replace")
 
-    def run(self, prompt: dict, timeout: float = 120) -> dict:
+    def run(self, prompt: dict, timeout: float = 400) -> dict:
         """Queue an API-format graph and return its history entry (`outputs`, `status`) when it has
         ended.
 
@@ -53,7 +53,7 @@ class ComfyServer:
         """
         return self.wait(self.client.queue(prompt), timeout)
 
-    def wait(self, prompt_id: str, timeout: float = 120) -> dict:
+    def wait(self, prompt_id: str, timeout: float = 400) -> dict:
         """The history entry of a queued graph.
 
         Raises AssertionError with the log's end when it takes too long.
@@ -69,7 +69,7 @@ class ComfyServer:
             f"graph {prompt_id} did not end within {timeout} s:\n{self.log[-3000:]}"
         )
 
-    def wait_idle(self, timeout: float = 120) -> None:
+    def wait_idle(self, timeout: float = 400) -> None:
         """Wait until no graph runs. Raises AssertionError when that takes too long."""
         until = time.monotonic() + timeout
         while self.client._json("/queue")["queue_running"]:

@@ -375,7 +375,7 @@ def package(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "__init__.py").write_text("def scale(x):\n    return 2 * x\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(code_bytes, "_LOADED", time.time() + 60)
+    monkeypatch.setattr(code_bytes, "_LOADED", time.time() + 3600)
     yield folder
     code_bytes._home.cache_clear()
     code_bytes._files.cache_clear()
@@ -399,7 +399,7 @@ def test_a_packs_files_count(package):
 
 
 def test_a_pack_that_changed_after_it_was_loaded_cannot_be_described(package, monkeypatch):
-    monkeypatch.setattr(code_bytes, "_LOADED", time.time() - 60)
+    monkeypatch.setattr(code_bytes, "_LOADED", time.time() - 3600)
     with pytest.raises(
         Indescribable, match="identity_pack changed on disk after it was loaded: restart ComfyUI"
     ):

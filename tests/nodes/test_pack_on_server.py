@@ -10,7 +10,7 @@ from ..harness.imports import REPO_ROOT
 
 
 def fetch(server, path: str) -> bytes:
-    with urllib.request.urlopen(f"{server.url}{path}", timeout=30) as reply:
+    with urllib.request.urlopen(f"{server.url}{path}", timeout=120) as reply:
         return reply.read()
 
 

@@ -41,7 +41,7 @@ def test_the_saved_lora_does_the_edit_in_the_next_graph(comfy_server):
 
 def frames_of(server, prompt: dict) -> np.ndarray:
     """The video that a graph saves."""
-    entry = server.run(prompt, timeout=300)
+    entry = server.run(prompt)
     assert entry["status"]["status_str"] == "success", entry["status"]
     (item,) = (
         item

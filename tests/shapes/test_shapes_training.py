@@ -494,7 +494,7 @@ def run(*arguments: object, program: str = "sama_core.shapes") -> subprocess.Com
         cwd=ROOT,
         text=True,
         capture_output=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
 

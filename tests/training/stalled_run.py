@@ -9,7 +9,7 @@ from threading import Timer
 
 from ..harness.imports import REPO_ROOT
 
-LONGEST = 300
+LONGEST = 900
 """Seconds for what starts and trains some steps, also on a busy machine."""
 STALLED = "stalled"
 PROGRAM = f"""

@@ -64,7 +64,7 @@ def test_two_processes_see_what_one_would(rows, tmp_path):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -168,7 +168,7 @@ def test_processes_share_the_rows_whole_and_sharded(run, data):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 
-PATIENCE = 60
+PATIENCE = 300
 """Seconds after which a child is taken for stuck."""
 
 

@@ -26,7 +26,7 @@ from .stand_in_comfy import StandIn, edit_of
 RED = ("--instruction", "make it red")
 
 
-LONGEST = 60
+LONGEST = 120
 """Seconds for what another thread does at once, also on a busy machine."""
 
 

@@ -100,7 +100,7 @@ def test_the_end_of_the_batch_does_not_wait_for_a_job(pictures, stuck):
     while pictures._process is None and thread.is_alive():
         thread.join(0.01)
     pictures.close()
-    thread.join(60)
+    thread.join(120)
     assert ends == ["closed"]
     with pytest.raises(Closed):
         pictures.run("size", stuck)

@@ -9,7 +9,7 @@ from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client, Lost, Unreachable
 from sama_core.launch.server.comfy_place import Place
 
-LONGEST = 60
+LONGEST = 120
 """Seconds for what another thread does at once, also on a busy machine."""
 
 

@@ -16,7 +16,7 @@ from sama_core.launch.server.client import Client, Output
 from sama_core.launch.server.comfy_place import Place
 
 KEY, FOLDER = "0a", "f1"
-LONGEST = 60
+LONGEST = 120
 """Seconds for what another thread does at once, also on a busy machine."""
 
 

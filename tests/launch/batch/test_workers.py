@@ -42,7 +42,7 @@ def test_it_is_started_again_when_it_has_died_and_ends_with_the_batch(comfyui, p
 
 def test_all_servers_are_asked_at_once():
     """One that is switched off takes a minute; the batch begins with the others."""
-    both = Barrier(2, timeout=60)
+    both = Barrier(2, timeout=120)
 
     class Slow:
         def __init__(self, name: str):
@@ -74,7 +74,7 @@ def test_a_kept_one_outlives_the_batch(comfyui, places):
 
 def test_a_start_that_is_under_way_is_given_up(comfyui, places):
     """Ctrl-C while a server loads: it is not waited for."""
-    (comfyui.folder / "main.py").write_text("import time; time.sleep(60)")
+    (comfyui.folder / "main.py").write_text("import time; time.sleep(600)")
     worker, failed = OwnWorker(comfyui, places, keep=False), []
 
     def connect():
@@ -88,5 +88,5 @@ def test_a_start_that_is_under_way_is_given_up(comfyui, places):
     while thread.is_alive() and not (places.jobs.is_dir() and list(places.jobs.iterdir())):
         time.sleep(0.01)
     worker.close()
-    thread.join(60)
+    thread.join(120)
     assert failed == ["stopped"] and list(places.jobs.iterdir()) == []

@@ -102,7 +102,7 @@ def test_what_the_server_offers(comfy_server):
 
 def test_the_server_greets_on_the_socket(comfy_server):
     socket = Client(comfy_server.url).listen()
-    message = socket.receive(30)
+    message = socket.receive(120)
     socket.close()
     assert message.kind == TEXT and json.loads(message.data)["type"] == "status"
 

@@ -47,11 +47,11 @@ with Server(Path(sys.executable), comfyui, [], log):
     threading.Event().wait()
 """
     process = subprocess.Popen([sys.executable, "-c", starter])
-    listener.settimeout(60)
+    listener.settimeout(300)
     line, _ = listener.accept()
     process.kill()
     process.wait()
-    line.settimeout(60)
+    line.settimeout(120)
     assert line.recv(1) == b""
 
 

@@ -233,7 +233,7 @@ def test_the_folder_of_a_job_that_takes_days_is_kept(places, monkeypatch):
     monkeypatch.setattr(server, "TOUCH_SECONDS", 0.01)
     with job_folder(places) as running:
         os.utime(running, (0, 0))
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not running.stat().st_mtime and time.monotonic() < until:
             time.sleep(0.01)
         with job_folder(places):

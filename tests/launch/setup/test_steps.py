@@ -106,16 +106,16 @@ def test_two_set_ups_take_turns(tmp_path):
     thread = threading.Thread(target=second)
     with only_one(tmp_path / "lock", lambda: order.append("waited for nobody")):
         thread.start()
-        assert waiting.wait(30)
+        assert waiting.wait(120)
         order.append("first")
-    thread.join(30)
+    thread.join(120)
     assert order == ["first", "second"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock on Windows")
 def test_what_a_killed_set_up_left_running_is_waited_for(tmp_path):
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(60)
+    listener.settimeout(300)
     address = listener.getsockname()
     install = f"import socket; socket.create_connection({address}).recv(1)"
     program = f"""
