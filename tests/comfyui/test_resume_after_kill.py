@@ -1,10 +1,10 @@
-"""A real server is killed twice during a long edit; the third run finishes the clip from its store.
+"""A real server kills itself twice during a long edit; the third run finishes the clip from its
+store.
 
 The clip is 8 s of 640x360 at 24000/1001 frames per second with sound, made here; the model is the
 pack's own.
 """
 
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import torch
 
 from sama_core import embedded
 
-from ..harness.server import ComfyServer, running_server
+from ..harness.dying_server import ask, run_until_dead
+from ..harness.server import running_server
 from ..harness.write_clip import write_clip
 
 WIDTH, HEIGHT, SECONDS = 640, 360, 8
@@ -24,7 +25,7 @@ COUNT = int(SECONDS * FPS)
 RATE = 44_100
 SEGMENTS = 9
 KILLS_AT = (2, 5)
-"""Kept segments at which the server is killed."""
+"""Kept segments at which the server kills itself."""
 
 
 def picture(number: int) -> np.ndarray:
@@ -109,23 +110,11 @@ def kept(base: Path) -> set[str]:
     return {path.name for path in base.rglob("sama_segments/*.safetensors")}
 
 
-def wait_for(server: ComfyServer, count: int) -> set[str]:
-    """What is kept as soon as `count` segments are."""
-    until = time.monotonic() + 400
-    while len(kept(server.base)) < count:
-        assert server.process.alive(), server.log[-3000:]
-        assert time.monotonic() < until, server.log[-3000:]
-        time.sleep(0.01)
-    return kept(server.base)
-
-
 def killed_at(folder: Path, count: int) -> tuple[set[str], str]:
-    """Run the graph on a server and kill it → what is kept then, and the server's log."""
+    """Run the graph on a server that kills itself → what is kept then, and the server's log."""
+    ask(folder / "base")
     with running_server(folder) as server:
-        server.client.queue(graph())
-        wait_for(server, count)
-        server.process.process.kill()
-        server.process.process.wait()
+        run_until_dead(server, graph(), "sama_segments/*.safetensors", count)
         return kept(server.base), server.log
 
 
@@ -166,10 +155,11 @@ def home(tmp_path_factory) -> Path:
 
 def test_killed_twice_and_finished(home):
     seen, _ = killed_at(home, KILLS_AT[0])
-    assert KILLS_AT[0] <= len(seen) < SEGMENTS
+    assert len(seen) == KILLS_AT[0] < SEGMENTS
     more, log = killed_at(home, KILLS_AT[1])
-    assert seen < more and len(more) < SEGMENTS
+    assert seen < more and len(more) == KILLS_AT[1] < SEGMENTS
     assert log.count("was kept") == len(seen)
+    ask(home / "base")
     with running_server(home) as server:
         result = server.run(graph(), timeout=900)
         assert result["status"]["status_str"] == "success", result["status"]

@@ -2,8 +2,6 @@
 and before the result is saved. The fourth run's file is that of a run that nothing broke off.
 """
 
-import json
-import signal
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,28 +11,12 @@ import torch
 
 from benchmarks.whole_video import JOBS, edit_graph, read_packets
 
+from ..harness.dying_server import ask, run_until_dead
 from ..harness.server import ComfyServer, running_server
 from ..harness.write_clip import write_clip
 
 SIDE, FPS, SECONDS, RATE = 128, 24, 20, 44_100
 COUNT = FPS * SECONDS
-DIES = """
-import json, os, signal
-from pathlib import Path
-
-NODE_CLASS_MAPPINGS = {}
-replace, plan = os.replace, Path(__file__).with_suffix(".json")
-
-def replace_and_die(source, target, **more):
-    replace(source, target, **more)
-    asked = json.loads(plan.read_text())
-    if asked and Path(target).match(asked[0]):
-        if len(list(Path(target).parent.glob(Path(asked[0]).name))) == asked[1]:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-os.replace = replace_and_die
-"""
-"""A custom node that kills its ComfyUI as soon as so many files of a pattern have their place."""
 
 
 def picture(number: int) -> np.ndarray:
@@ -62,19 +44,9 @@ def graph(prefix: str, keep: bool) -> dict:
     return edit_graph(keep, prefix, steps=1, segment_frames=129)
 
 
-def ask(home: Path, *when: object) -> None:
-    """At which pattern and count a server kills itself; never without any."""
-    nodes = home / "base" / "custom_nodes"
-    nodes.mkdir(parents=True, exist_ok=True)
-    (nodes / "dies.json").write_text(json.dumps(when))
-    (nodes / "dies.py").write_text(DIES)
-
-
-def edit_until(server: ComfyServer, home: Path, pattern: str, count: int) -> None:
+def edit_until(server: ComfyServer, pattern: str, count: int) -> None:
     """Edit until the server has killed itself, with `count` files of `pattern` in its job."""
-    ask(home, pattern, count)
-    server.client.queue(graph("broken", keep=True))
-    assert server.process.process.wait(400) == -signal.SIGKILL, server.log[-3000:]
+    run_until_dead(server, graph("broken", keep=True), pattern, count)
 
 
 def kept(home: Path) -> tuple[int, int, int]:
@@ -90,24 +62,24 @@ def saved(server: ComfyServer, prefix: str) -> Path:
 
 def test_killed_three_times_and_finished(home):
     """Of five segments and four pieces."""
-    ask(home)
+    ask(home / "base")
     with running_server(home) as server:
-        entry = server.run(graph("unbroken", keep=False), timeout=400)
+        entry = server.run(graph("unbroken", keep=False))
         assert entry["status"]["status_str"] == "success", entry["status"]
         expected = saved(server, "unbroken")
         assert kept(home) == (0, 0, 0), "cleared when it was saved"
-        edit_until(server, home, "segments/0*", 3)
+        edit_until(server, "segments/0*", 3)
     assert kept(home) == (3, 0, 0)
     with running_server(home) as server:
-        edit_until(server, home, "pieces/0*", 2)
+        edit_until(server, "pieces/0*", 2)
     assert kept(home) == (5, 2, 0)
     with running_server(home) as server:
-        edit_until(server, home, "edit.mp4", 1)
+        edit_until(server, "edit.mp4", 1)
         assert "encoding the source took" not in server.log, "nothing was sampled again"
     assert kept(home)[2] == 1
-    ask(home)
+    ask(home / "base")
     with running_server(home) as server:
-        entry = server.run(graph("broken", keep=False), timeout=400)
+        entry = server.run(graph("broken", keep=False))
         assert entry["status"]["status_str"] == "success", entry["status"]
         assert "decoding took" not in server.log, "the result was there"
         found = saved(server, "broken")
