@@ -9,6 +9,7 @@ checks it as a whole and only then renames it.
 import argparse
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -17,6 +18,11 @@ from pathlib import Path
 
 SPARE_BYTES = 100 << 20
 """Room that must stay free on the disk."""
+LIMITS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
+SILENCE_SECONDS = 60
+"""How long the hub may be silent, where the library's own limits are not set: its 10 seconds are
+short for a busy computer.
+"""
 
 
 class Refused(Exception):
@@ -143,6 +149,8 @@ def _short(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    for limit in LIMITS:  # the library reads them when it is imported
+        os.environ.setdefault(limit, str(SILENCE_SECONDS))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("spec", type=Spec.from_json, metavar="SPEC", help="JSON")
     try:

@@ -34,6 +34,7 @@ def here(hub, monkeypatch, tmp_path) -> Spec:
     )
     monkeypatch.setattr(huggingface_hub.file_download.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 64 << 10)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DOWNLOAD_TIMEOUT", 120)
     target = tmp_path / "models" / "diffusion_models" / "model.safetensors"
     return Spec("someone/SAMA", "folder/model.safetensors", target, len(CONTENT), SHA256)
 
