@@ -20,8 +20,8 @@ from .websocket import WebSocket
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
-LOOK_SECONDS = 5.0
-"""For the question whether a ComfyUI is there."""
+LOOK_SECONDS = 30.0
+"""For the question whether a ComfyUI is there: one that loads a model may be late."""
 STATS_PATH, QUEUE_PATH = "/system_stats", "/prompt"
 
 # A proxy that is set for the internet is not used: the server is most often on this network.

@@ -19,7 +19,7 @@ from ..places import PACK_NAME, Places, clean_env
 from ..progress import LaunchError, with_log
 from ..setup.comfyui_source import ComfyUI
 from ..setup.processes import stop
-from .client import LOOK_SECONDS, Client
+from .client import Client
 from .comfy_main import PARENT_PIPE
 from .ports import LOCAL, free_port
 from .unfinished import keep_results
@@ -28,8 +28,8 @@ FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 MODEL_FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
 START_SECONDS = 300
 STOP_SECONDS = 10
-ASK_SECONDS = 0.05
-"""Between two questions whether a server that starts answers."""
+ASK_SECONDS, ANSWER_SECONDS = 0.05, 5.0
+"""Between two questions whether a server that starts answers, and for each of them."""
 OLD_JOB_SECONDS = 2 * 24 * 3600
 """Folders of jobs that nobody has touched for so long were left by killed commands and are deleted.
 """
@@ -153,7 +153,7 @@ class Server:
         ComfyUI tells its arguments.
         """
         try:
-            system = client.stats(LOOK_SECONDS)["system"]
+            system = client.stats(ANSWER_SECONDS)["system"]
             told = system.get("argv", self.options)
             return {str(option) for option in self.options} <= set(map(str, told))
         except (LaunchError, LookupError, AttributeError, TypeError):
