@@ -1,5 +1,6 @@
 """Files written whole or not at all. Standard library only, but for writing tensors."""
 
+import errno
 import os
 import re
 import time
@@ -9,11 +10,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import SamaError, needed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 ABANDONED_SECONDS = 3600
 """Age at which an unfinished file is nobody's any more."""
+
+
+class FolderInTheWay(IsADirectoryError, SamaError):
+    """A folder has the name of a file that is to be written. It stays: it may hold anything."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(errno.EISDIR, "a folder of that name, which is kept", str(path))
+
+    def __str__(self) -> str:
+        fix = "Move that folder away, and start again."
+        return needed(self.filename, self.strerror, "a free name", fix)
+
+
+def refuse_folder(path: Path) -> None:
+    """Raises FolderInTheWay where a folder, and no link to one, has a file's name."""
+    if path.is_dir() and not path.is_symlink():
+        raise FolderInTheWay(path)
 
 
 @contextmanager
@@ -24,8 +44,11 @@ def whole_file(path: str | Path, keep_suffix: bool = False) -> Iterator[Path]:
     The folder is made. If the block raises, what was written is removed, and an older file stays as
     it was. The new file has the user's normal permissions (umask). With `keep_suffix` the temporary
     name ends as `path` does, for libraries that choose a format by it.
+
+    Raises FolderInTheWay before anything is written where a folder has that name.
     """
     path = Path(path)
+    refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     ending = path.suffix if keep_suffix else ""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part{ending}")
@@ -52,7 +75,8 @@ def write_safetensors(
 ) -> None:
     """Write tensors with `whole_file`. The library alone would make the file private.
 
-    Raises OSError where the disk does not take them: a full one, a folder without rights.
+    Raises OSError where the disk does not take them: a full one, a folder without rights, a folder
+    of that name.
     """
     from safetensors import SafetensorError
 

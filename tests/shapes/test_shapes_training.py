@@ -164,6 +164,15 @@ def test_a_damaged_shard_is_made_again(tmp_path):
     assert make.made == [0, 0] and load_file(pool.path(0))["value"].tolist() == [0, 1, 2, 3]
 
 
+def test_a_folder_in_the_place_of_a_shard_is_named_and_kept(tmp_path):
+    pool = LatentPool(tmp_path, "p", shards=1, size=4, make=Counting())
+    pool.path(0).mkdir()
+    for ask in (lambda: pool.fill(0), lambda: pool.samples(torch.tensor([2]))):
+        with pytest.raises(SamaError, match="0000.safetensors: got a folder of that name"):
+            ask()
+    assert pool.path(0).is_dir() and pool.make.made == []
+
+
 # --- samples -----------------------------------------------------------------------------------
 
 

@@ -219,6 +219,20 @@ def test_a_full_folder_keeps_nothing_more(tmp_path, caplog):
     ]
 
 
+def test_a_folder_in_the_place_of_a_tensor_is_named_and_kept(tmp_path, caplog):
+    kept = KeptTensors(tmp_path, 1)
+    kept.put(torch.ones(3), "one")
+    [path] = tmp_path.rglob("*.safetensors")
+    path.unlink()
+    path.mkdir()
+    assert kept.get("one") is None and path.is_dir()
+    with caplog.at_level(logging.WARNING):
+        kept.put(torch.ones(3), "one")
+    [record] = caplog.records
+    assert f"{path}: got a folder of that name, which is kept" in record.message
+    assert ".part" not in record.message and path.is_dir()
+
+
 def test_digests_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
     from sama_core.training.rows import kept_tensors
 

@@ -126,6 +126,20 @@ def test_a_damaged_file_is_made_again(folder, teachers, damage):
     assert load_file(path)["features"].shape == (5, 2, 2, 48)
 
 
+@pytest.mark.parametrize("task", ["features", "train"])
+def test_a_folder_in_the_place_of_a_file_ends_the_run(folder, teachers, capsys, task):
+    values = values_of(folder, align={"method": "trd", "teacher": teachers["dinov3"]})
+    made_of(features_of(settings_of(TrainConfig, values, "test")))
+    [path] = files_of(folder / "out")
+    path.unlink()
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    assert run(task, folder, values) == 1
+    got = f"{path}: got a folder of that name, which is kept, needs a free name. Move that folder"
+    assert got in capsys.readouterr().err
+    assert (path / "notes.txt").read_text() == "mine"
+
+
 def test_features_belong_to_what_files_hold(folder, teachers, tmp_path_factory):
     """A copy of clips, teacher and cache elsewhere finds them; another clip by that name not."""
     align = {"method": "trd", "teacher": teachers["dinov3"]}

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...weights.write import write_safetensors
+from ...weights.write import refuse_folder, write_safetensors
 
 Samples = dict[str, Tensor]
 """Named tensors that all start with the number of samples."""
@@ -54,7 +54,8 @@ class LatentPool:
         return {name: torch.cat([group[name] for group in groups])[back] for name in groups[0]}
 
     def fill(self, number: int) -> bool:
-        """Make one shard; False if it is there."""
+        """Make one shard; False if it is there. Raises OSError where it cannot be written."""
+        refuse_folder(self.path(number))
         if self.path(number).exists():
             return False
         write_safetensors(self.path(number), self.make(number=number))

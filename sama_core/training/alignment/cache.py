@@ -65,7 +65,8 @@ class FeatureCache:
     def put(self, made: Made, *clip: object) -> None:
         """Keep what was made of a clip, whole or not at all.
 
-        Raises SamaError for values that are no numbers. −inf may stand in a flow, out of frame.
+        Raises SamaError for values that are no numbers, FolderInTheWay for a folder of that name.
+        −inf may stand in a flow, out of frame.
         """
         for name, value in made.items():
             if _lacks_numbers(value):

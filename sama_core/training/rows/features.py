@@ -142,7 +142,8 @@ class RowFeatures:
         """The targets of a row, made and kept where they are missing; None without a teacher.
 
         `source` and `target` (F, H, W, 3) are the row's own frames, before any pretext. Raises
-        RowError for a row of which the teacher makes nothing, values that are no numbers for one.
+        RowError for a row of which the teacher makes nothing, values that are no numbers for one,
+        and OSError where the cache cannot be written.
         """
         found = self.find(row, shape)
         if found is not None or not self.makes:
@@ -152,7 +153,7 @@ class RowFeatures:
             self._check_form(made, shape)
             cache = self.cache(shape.frames)
             cache.put(made, *self._name(row))
-        except (ConfigError, RuntimeSetupError, RowError):
+        except (ConfigError, RuntimeSetupError, RowError, OSError):
             raise
         except SamaError as error:
             raise unreadable(row, error) from error

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from sama_core.errors import SamaError
-from sama_core.training.alignment.cache import FeatureCache
+from sama_core.training.alignment.cache import FACTS, FeatureCache
 
 
 @pytest.fixture
@@ -92,3 +92,23 @@ def test_a_full_disk_is_an_error_of_the_system(cache, monkeypatch):
         cache.put({"flow": torch.ones(2, 3)}, "clip.mp4")
     assert failed.value.errno == 28 and failed.value.filename == str(cache.path("clip.mp4"))
     assert not [file for file in cache.folder.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda cache: cache.put({"flow": torch.ones(2, 3)}, "clip.mp4"),
+        lambda cache: cache.put_facts({"teacher": "sam2:large"}),
+    ],
+)
+def test_a_folder_in_the_place_of_a_file_is_named_and_kept(cache, put):
+    path = cache.path("clip.mp4")
+    for folder in (path, path.with_name(FACTS)):
+        folder.mkdir(parents=True)
+        (folder / "notes.txt").write_text("mine")
+    assert cache.get("clip.mp4") is None and cache.facts == {}
+    with pytest.raises(SamaError, match="got a folder of that name, which is kept, needs") as said:
+        put(cache)
+    assert str(said.value).startswith(str(path.parent)) and ".part" not in str(said.value)
+    files = [file for file in cache.folder.rglob("*") if file.is_file()]
+    assert [file.read_text() for file in files] == ["mine", "mine"]
