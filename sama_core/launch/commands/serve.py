@@ -54,7 +54,9 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
 
 
 def run(port: int, host: str, comfyui: ComfyUI, places: Places, stages: Stages) -> int:
-    """Serves on a port until Ctrl-C. Raises LaunchError if ComfyUI ends by itself."""
+    """Serves on a port until Ctrl-C, from the start of ComfyUI on: 0 then, whether it was ready or
+    not. Raises LaunchError if ComfyUI ends by itself.
+    """
     database = places.base / "user" / f"comfyui-{port}.db"
     arguments = [
         *server_options(places, comfyui),
@@ -63,19 +65,32 @@ def run(port: int, host: str, comfyui: ComfyUI, places: Places, stages: Stages) 
         "--disable-auto-launch",
         *PREVIEW,
     ]
-    with Server(
-        places.python, comfyui, arguments, places.log(f"serve-{port}"), host, port
-    ) as server:
-        server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
-        stages.finish()
-        address = first_page(server.url, places)
-        stages.say(f"\nComfyUI with SAMA: {address}   (log: {server.log}; Ctrl-C stops it)")
-        trio = listed_trio(Client(server.url))
-        if trio.small:
-            stages.say(trio.notice())
-        if browser_here():
-            webbrowser.open(address)
-        return _until_stopped(server, stages)
+    log = places.log(f"serve-{port}")
+    try:
+        with Server(places.python, comfyui, arguments, log, host, port) as server:
+            try:
+                _open(server, places, stages)
+                server.wait()
+            except KeyboardInterrupt:
+                stages.finish()
+                stages.say("Stopping ComfyUI.")
+                raise
+            raise server.connection_error()
+    except KeyboardInterrupt:  # also a second one, while ComfyUI ends
+        return 0
+
+
+def _open(server: Server, places: Places, stages: Stages) -> None:
+    """Waits until ComfyUI answers, says where it is, and opens it in the browser."""
+    server.wait_ready(lambda seconds: stages.update(f"{seconds:.0f} s", transient=True))
+    stages.finish()
+    address = first_page(server.url, places)
+    stages.say(f"\nComfyUI with SAMA: {address}   (log: {server.log}; Ctrl-C stops it)")
+    trio = listed_trio(Client(server.url))
+    if trio.small:
+        stages.say(trio.notice())
+    if browser_here():
+        webbrowser.open(address)
 
 
 def provide_clips(places: Places) -> None:
@@ -131,12 +146,3 @@ def browser_here() -> bool:
     except webbrowser.Error:
         return False
     return True
-
-
-def _until_stopped(server: Server, stages: Stages) -> int:
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        stages.say("Stopping ComfyUI.")
-        return 0
-    raise server.connection_error()

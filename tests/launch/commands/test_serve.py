@@ -14,7 +14,7 @@ from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client
 from sama_core.launch.server.ports import free_port
-from sama_core.launch.server.process import prepare_base
+from sama_core.launch.server.process import Server, prepare_base
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_serve_opens_the_browser_and_stops_on_ctrl_c(
 ):
     opened = []
 
-    def look_then_press_ctrl_c(server, stages):
+    def look_then_press_ctrl_c(server):
         assert server.options[server.options.index("--preview-method") + 1] == "auto"
         opened.append(Client(server.url).is_reached())
         os.kill(os.getpid(), signal.SIGINT)
@@ -38,25 +38,37 @@ def test_serve_opens_the_browser_and_stops_on_ctrl_c(
 
     monkeypatch.setattr(serve_module, "browser_here", lambda: True)
     monkeypatch.setattr(serve_module.webbrowser, "open", opened.append)
-    until_stopped = serve_module._until_stopped
-    monkeypatch.setattr(
-        serve_module,
-        "_until_stopped",
-        lambda server, stages: until_stopped(
-            type(
-                "Pressed",
-                (),
-                {"wait": staticmethod(lambda: look_then_press_ctrl_c(server, stages))},
-            ),
-            stages,
-        ),
-    )
+    monkeypatch.setattr(Server, "wait", look_then_press_ctrl_c)
     assert main(["serve"], places) == 0
     url, answered = opened
     assert answered is True and not Client(url).is_reached()
     printed = capsys.readouterr().out
     assert f"ComfyUI with SAMA: {url}" in printed and "Stopping ComfyUI." in printed
     assert "No SAMA-14B here: editing with SAMA-Shapes" in printed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["starting", "first_page", "listed_trio", "browser_here"])
+def test_a_stop_at_any_moment_of_the_start_ends_as_a_later_one(
+    places, no_set_up, ctrl_c_works, monkeypatch, capsys, moment, number
+):
+    """The signal is a real one; it comes as ComfyUI starts, or as it has just become ready."""
+    servers = []
+
+    def stop(*given):
+        os.kill(os.getpid(), number)
+
+    begin = Server.__enter__
+    monkeypatch.setattr(Server, "__enter__", lambda self: servers.append(self) or begin(self))
+    if moment == "starting":
+        monkeypatch.setattr(Server, "_is_at", stop)
+    else:
+        monkeypatch.setattr(serve_module, moment, stop)
+    assert main(["serve"], places) == 0
+    said = capsys.readouterr()
+    assert "Stopping ComfyUI." in said.out and said.err == ""
+    assert not Client(servers[0].url).is_reached()
 
 
 def test_the_first_start_opens_the_first_workflow_and_later_ones_what_was_open(places):
@@ -152,12 +164,11 @@ def test_a_free_port_is_looked_for_where_it_is_listened_on_and_is_claimed(monkey
 def test_serve_tells_when_comfyui_ends_by_itself(places, no_set_up, monkeypatch, capsys):
     monkeypatch.setattr(serve_module, "browser_here", lambda: False)
 
-    def end(server, stages):
+    def end(server):
         server.process.kill()
         server.process.wait()
-        raise server.connection_error()
 
-    monkeypatch.setattr(serve_module, "_until_stopped", end)
+    monkeypatch.setattr(Server, "wait", end)
     assert main(["serve"], places) == 1
     assert "ComfyUI: ended" in capsys.readouterr().err
 
