@@ -8,9 +8,12 @@ import webbrowser
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
 from urllib.parse import quote
 
 from ... import embedded
+from ...folders.file_lock import open_locked, remove_locked
 from ...weights.write import whole_file
 from ..places import PACK_NAME, Places
 from ..progress import LaunchError, Stages
@@ -49,15 +52,21 @@ def serve(options: Namespace, places: Places, stages: Stages) -> int:
     prepare_base(places)
     provide_clips(places)
     stages.start("start ComfyUI")
-    with take_port(options.port, host) as port:
-        return run(port, host, comfyui, places, stages)
+    with ExitStack() as claims:
+        port = claims.enter_context(take_port(options.port, host))
+        name = str(port)
+        if port not in (options.port, USUAL_PORT):  # nobody comes back to it
+            name = claims.enter_context(take_name(places.runtime))
+        return run(port, host, name, comfyui, places, stages)
 
 
-def run(port: int, host: str, comfyui: ComfyUI, places: Places, stages: Stages) -> int:
+def run(port: int, host: str, name: str, comfyui: ComfyUI, places: Places, stages: Stages) -> int:
     """Serves on a port until Ctrl-C, from the start of ComfyUI on: 0 then, whether it was ready or
     not. Raises LaunchError if ComfyUI ends by itself.
+
+    `name` is that of the server's database and log, which no other server has meanwhile.
     """
-    database = places.base / "user" / f"comfyui-{port}.db"
+    database = places.base / "user" / f"comfyui-{name}.db"
     arguments = [
         *server_options(places, comfyui),
         "--database-url",
@@ -65,7 +74,7 @@ def run(port: int, host: str, comfyui: ComfyUI, places: Places, stages: Stages) 
         "--disable-auto-launch",
         *PREVIEW,
     ]
-    log = places.log(f"serve-{port}")
+    log = places.log(f"serve-{name}")
     try:
         with Server(places.python, comfyui, arguments, log, host, port) as server:
             try:
@@ -133,6 +142,23 @@ def take_port(given: int | None, host: str) -> Iterator[int]:
                 if given or number == TRIES - 1:
                     raise
         yield port
+
+
+@contextmanager
+def take_name(folder: Path) -> Iterator[str]:
+    """A name for what a server on a free port leaves: the first of free-1, free-2 … that no other
+    one has, so that the next server uses the same files. It is ours until the context ends; a lock
+    in `folder` stands for it.
+    """
+    for number in count(1):
+        lock = folder / f"serve-free-{number}.lock"
+        claim = open_locked(lock, wait=False)
+        if claim:
+            try:
+                yield f"free-{number}"
+            finally:
+                remove_locked(claim, lock)
+            return
 
 
 def browser_here() -> bool:

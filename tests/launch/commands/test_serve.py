@@ -9,7 +9,7 @@ import pytest
 
 from sama_core.launch.cli import main
 from sama_core.launch.commands import serve as serve_module
-from sama_core.launch.commands.serve import take_port
+from sama_core.launch.commands.serve import take_name, take_port
 from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.progress import LaunchError
 from sama_core.launch.server.client import Client
@@ -159,6 +159,55 @@ def test_a_free_port_is_looked_for_where_it_is_listened_on_and_is_claimed(monkey
     ):
         assert (first, second, third) == (usual, found, other)
     assert asked == ["0.0.0.0"] * 3
+
+
+def serve_until_ready(places, monkeypatch, *options: str) -> list[str]:
+    """Serves until it is ready, and returns what ComfyUI was started with."""
+    started = []
+
+    def stop(server):
+        started.extend(server.options)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(serve_module, "browser_here", lambda: False)
+    monkeypatch.setattr(Server, "wait", stop)
+    assert main(["serve", *options], places) == 0
+    return started
+
+
+def test_ports_that_are_chosen_anew_leave_one_database_and_one_log(
+    places, no_set_up, ctrl_c_works, monkeypatch
+):
+    program = no_set_up / "main.py"
+    database = 'import sys; open(sys.argv[sys.argv.index("--database-url") + 1][10:], "a").close()'
+    program.write_text(f"{database}\n{program.read_text()}")
+    for _ in range(2):
+        serve_until_ready(places, monkeypatch, "--port", "0")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(serve_module, "USUAL_PORT", taken.getsockname()[1])
+        serve_until_ready(places, monkeypatch)
+    left = [*(places.base / "user").glob("*.db"), *places.log("serve").parent.glob("serve*")]
+    assert [path.name for path in left] == ["comfyui-free-1.db", "serve-free-1.log"]
+
+
+def test_the_usual_port_and_one_that_was_given_keep_their_own_database(
+    places, no_set_up, ctrl_c_works, monkeypatch
+):
+    given, usual = free_port(), free_port()
+    monkeypatch.setattr(serve_module, "USUAL_PORT", usual)
+    for port, options in ((given, ("--port", str(given))), (usual, ())):
+        database = places.base / "user" / f"comfyui-{port}.db"
+        assert f"sqlite:///{database}" in serve_until_ready(places, monkeypatch, *options)
+        assert places.log(f"serve-{port}").is_file()
+
+
+def test_two_servers_on_free_ports_share_no_file(tmp_path):
+    with take_name(tmp_path) as first:
+        with take_name(tmp_path) as second:
+            assert (first, second) == ("free-1", "free-2")
+        with take_name(tmp_path) as again:
+            assert again == second
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_serve_tells_when_comfyui_ends_by_itself(places, no_set_up, monkeypatch, capsys):
