@@ -8,6 +8,7 @@ from ..sama_core.comfyui.alignment_loss import METHODS, align
 from ..sama_core.comfyui.model import area_of_model, lattice_of_model
 from ..sama_core.comfyui.training_pairs import make_samples, read_pair, remark_on_sameness
 from ..sama_core.comfyui.unknown_words import remark_on_words
+from ..sama_core.errors import InputError, needed
 from ..sama_core.geometry import DEFAULT_AREA
 from .inputs import check_instruction, instruction_input, model_inputs, remark_in, say_during_run
 
@@ -218,5 +219,17 @@ class AlignmentLoss(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, features, method, weight, block, projector_rate) -> io.NodeOutput:
-        chosen = (given[0] for given in (method, weight, block, projector_rate))
-        return io.NodeOutput(align(model[0], features, *chosen))
+        given = {
+            "model": model, "method": method, "weight": weight, "block": block,
+            "projector_rate": projector_rate,
+        }  # fmt: skip
+        one, *settings = (_take_one(name, values) for name, values in given.items())
+        return io.NodeOutput(align(one, features, *settings))
+
+
+def _take_one(name: str, values: list) -> object:
+    """What an input holds, of a node that gets all as lists. Raises InputError for several."""
+    if len(values) > 1:
+        fix = "Connect one alone; for several, queue the workflow once for each."
+        raise InputError(needed(name, f"a list of {len(values)}", "one", fix))
+    return values[0]

@@ -150,6 +150,22 @@ def test_frames_smaller_than_a_cell_are_refused(training, comfyui):
     assert "frames: got 8x32, needs sides of 16 pixels and more" in said
 
 
+def list_of(graph, *values) -> list:
+    return graph.add("CreateList", **{f"inputs.input{n}": one for n, one in enumerate(values)})
+
+
+@pytest.mark.parametrize("name", ["model", "weight"])
+def test_several_models_or_settings_are_refused_and_not_the_first_taken(training, comfyui, name):
+    link = aligned(training, training.pair())
+    weights = [training.add("PrimitiveFloat", value=value) for value in (0.5, 1.0)]
+    several = {"model": (training.model, training.model), "weight": weights}[name]
+    training.nodes[link[0]]["inputs"][name] = list_of(training, *several)
+    said = comfyui.run(training.nodes, keep=[link[0]]).errors[0]
+    assert f"{name}: got a list of 2, needs one. Connect one alone" in said
+    training.nodes[link[0]]["inputs"][name] = list_of(training, several[0])
+    comfyui.run(training.nodes, keep=[link[0]]).check()
+
+
 def test_as_many_alignments_as_samples_act_in_every_step(training, comfyui):
     """Train LoRA takes a list of that length for one entry of each sample."""
     pair = training.pair()
