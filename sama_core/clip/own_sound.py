@@ -14,7 +14,7 @@ import av
 from .audio import Heard
 from .info import ClipInfo
 from .packets import Packets, TrackPackets
-from .sound import open_sound
+from .sound import fitting_sound, open_sound
 from .sound_pieces import SoundPieces
 
 AddTo = Callable[[av.container.OutputContainer], Packets]
@@ -28,7 +28,7 @@ class OwnSound:
     info: ClipInfo
     """The clip."""
     heard: Heard
-    """What was found in its file."""
+    """What was found in its file; of AUDIO, only what the artist should know."""
     audio: dict | None = None
     """ComfyUI AUDIO of the range, for sources that are no files."""
 
@@ -36,7 +36,8 @@ class OwnSound:
     def of(cls, info: ClipInfo, wait: Callable[[], None], audio: dict | None = None) -> "OwnSound":
         """Listens to the clip's range once. `wait()` is called now and then and may raise."""
         if audio is not None:
-            return cls(info.with_sound(audio), Heard(), audio)
+            _, remark = fitting_sound(info, audio)
+            return cls(info.with_sound(audio), Heard(remark=remark or ""), audio)
         return cls(info, info.source.listen(info.start_seconds, info.duration_seconds, wait))
 
     def digest(self) -> str:

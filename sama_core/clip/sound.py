@@ -2,7 +2,8 @@
 
 An mp4 takes the packets of most codecs. They are copied if nothing was done to the sound; else the
 audio is encoded, as a stereo mix where AAC has no layout for its channels. What is no audio at all
-is left out. This is noticed only after the edit, which must not be lost for that reason.
+is left out, and of a batch of sounds the first is taken; a remark says so. This is noticed only
+after the edit, which must not be lost for that reason.
 """
 
 from collections.abc import Iterable, Iterator
@@ -66,10 +67,11 @@ def open_sound(info: ClipInfo, audio: dict | None) -> Iterator[ResultSound]:
     usable, remark = _check_audio(audio)
     with _open_packets(info, usable) as packets:
         if packets is None and usable is not None and not _has_layout(usable):
-            remark = (
+            mixed = (
                 f"The sound has {usable['waveform'].shape[1]} channels, which no video file takes: "
                 "the result gets a stereo mix of it."
             )
+            remark = f"{remark} {mixed}" if remark else mixed
             usable = _mix_to_stereo(usable)
         yield ResultSound(packets, usable, remark)
 
@@ -79,7 +81,7 @@ def fitting_sound(info: ClipInfo, audio: dict | None) -> tuple[dict | None, str 
     usable, remark = _check_audio(audio)
     if usable is None or _has_layout(usable):
         return usable, remark
-    with open_sound(info, usable) as sound:
+    with open_sound(info, audio) as sound:
         return sound.audio, sound.remark
 
 
@@ -110,13 +112,20 @@ def _is_uniform(info: ClipInfo) -> bool:
 
 
 def _check_audio(audio: dict | None) -> tuple[dict | None, str | None]:
-    """AUDIO with a whole sample rate, or None; and why it is left out, if it is."""
+    """AUDIO (1, channels, samples) with a whole sample rate, or None; and what is left out, if
+    anything is.
+    """
     if audio is None:
         return None, None
     wrong = _why_not_sound(audio)
     if wrong:
         return None, f"The sound is left out, because it has {wrong}. The video is silent."
-    return {**audio, "sample_rate": int(audio["sample_rate"])}, None
+    usable = {**audio, "sample_rate": int(audio["sample_rate"])}
+    count = len(audio["waveform"])
+    if count == 1:
+        return usable, None
+    remark = f"The sound is a batch of {count}, and a video has one: the result gets the first."
+    return {**usable, "waveform": audio["waveform"][:1]}, remark
 
 
 def _why_not_sound(audio: dict) -> str | None:

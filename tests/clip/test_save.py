@@ -23,6 +23,7 @@ from sama_core.clip import (
     Fit,
     FrameWalk,
     ImageSource,
+    OwnSound,
     Timing,
     fit_clip,
     restored_frames,
@@ -469,6 +470,22 @@ def test_sound_of_a_layout_that_no_file_takes_is_mixed_to_stereo(channels):
     save_restored(buffer, frames, info, audio)
     with av.open(io.BytesIO(buffer.getvalue())) as container:
         assert (container.streams.audio[0].channels, container.streams.audio[0].rate) == (2, 48000)
+
+
+@pytest.mark.parametrize("channels, words", [(2, ""), (7, "The sound has 7 channels")])
+def test_of_a_batch_of_sounds_the_first_is_taken_and_that_is_told(channels, words):
+    first = sweep(1).expand(channels, -1)
+    audio = {"waveform": torch.stack([first, torch.zeros_like(first)]), "sample_rate": RATE}
+    frames, info = fit_clip(ImageSource(torch.rand(24, 32, 32, 3), Fraction(24)), ClipRange(), 1024)
+    kept, remark = fitting_sound(info, audio)
+    assert remark.startswith("The sound is a batch of 2, and a video has one") and words in remark
+    assert torch.allclose(kept["waveform"], first[None, : kept["waveform"].shape[1]], atol=1e-6)
+    assert OwnSound.of(info, lambda: None, audio).heard.remark == remark
+    buffer = io.BytesIO()
+    save_restored(buffer, frames, info, audio)
+    with av.open(io.BytesIO(buffer.getvalue())) as container:
+        heard = np.concatenate([part.to_ndarray() for part in container.decode(audio=0)], 1)
+    assert np.abs(heard).max() > 0.9 * first.abs().max()
 
 
 def test_copied_sound_keeps_all_of_its_channels(tmp_path):

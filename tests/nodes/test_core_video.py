@@ -402,6 +402,11 @@ def test_a_video_is_made_of_what_images_and_sound_hold(comfyui, changes, words):
         read(given(**changes))
 
 
+def test_a_video_with_a_batch_of_sounds_says_which_is_taken(comfyui):
+    _, info = read(given(audio={"waveform": torch.zeros(3, 2, 48000), "sample_rate": 48000}))
+    assert any("a batch of 3, and a video has one" in text for text in info.remarks())
+
+
 def test_a_grey_video_is_read(comfyui):
     pictures, _ = read(given(images=torch.full((COUNT, 32, 48, 1), 0.5)))
     assert pictures.shape[-1] == 3 and torch.allclose(pictures, torch.tensor(128 / 255))
