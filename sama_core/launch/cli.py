@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TextIO
 
 from .arguments import parser
@@ -14,6 +15,10 @@ from .progress import LaunchError, Stages
 from .setup.comfyui_source import places_of
 
 STOPPED = "Stopped. No incomplete file is left; the same command {follows}."
+UNWRITTEN = (
+    "Standard output: got '{why}', needs room for what is printed. The command itself was carried "
+    "out to its end; see the lines above."
+)
 
 
 def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int:
@@ -33,7 +38,7 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
             signal.signal(getattr(signal, name), _stop)
     stages = Stages()
     try:
-        return options.run(options, places_of(places or Places(), options.comfyui), stages)
+        status = options.run(options, places_of(places or Places(), options.comfyui), stages)
     except LaunchError as error:
         return _fail(stages, str(error))
     except KeyboardInterrupt:
@@ -43,6 +48,9 @@ def main(argv: Sequence[str] | None = None, places: Places | None = None) -> int
         if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
             return 1
         return _fail(stages, _explain(error))
+    if stages.unwritten:
+        return _fail(stages, UNWRITTEN.format(why=stages.unwritten.strerror))
+    return status
 
 
 def _explain(error: OSError) -> str:
@@ -73,9 +81,15 @@ def _is_unread(stream: TextIO) -> bool:
     try:
         print(file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _write_no_more(stream)
         return True
     return False
+
+
+def _write_no_more(stream: TextIO) -> None:
+    """Lets what is still held back for a stream go nowhere, instead of failing as Python ends."""
+    with suppress(OSError):  # one that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _pass_on(options: argparse.Namespace, rest: list[str]) -> None:
@@ -96,6 +110,9 @@ def _stop(number: int, frame: object) -> None:
 
 
 def _fail(stages: Stages, sentence: str) -> int:
-    stages.finish()
-    print(f"\n{sentence}", file=sys.stderr, flush=True)
+    if stages.unwritten:
+        _write_no_more(sys.stdout)
+    with suppress(OSError):  # standard error may be on the same full disk
+        stages.finish()
+        print(f"\n{sentence}", file=sys.stderr, flush=True)
     return 1

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -44,8 +45,12 @@ def duration(seconds: float) -> str:
 class Stages:
     """Prints the stages of the work and measures their time.
 
-    On a terminal the line of the running stage is rewritten in place.
+    On a terminal the line of the running stage is rewritten in place. The work goes on where the
+    output cannot be written, as on a full disk: lines that stay go to standard error then.
     """
+
+    unwritten: OSError | None = None
+    """Why the output could not be written; None as long as it could."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
         """`stream` is written to (default: standard output), `clock` gives seconds."""
@@ -91,9 +96,11 @@ class Stages:
         self._show(f"{text} · {note}" if note else text, force=done >= total)
 
     def say(self, text: str) -> None:
-        """Prints a line that stays."""
+        """Prints a line that stays. Raises BrokenPipeError where nobody reads them any more."""
         self._end_line()
-        print(text, file=self.stream, flush=True)
+        if not self._write(f"{text}\n"):
+            with suppress(OSError):
+                print(text, file=sys.stderr, flush=True)
 
     def finish(self) -> None:
         """Ends the running stage, if there is one."""
@@ -116,18 +123,27 @@ class Stages:
     def _show(self, text: str, force: bool = False) -> None:
         line = f"[{self.name}] {text}".rstrip()
         if self.live:
-            self.stream.write(f"\r\x1b[2K{line[:160]}")
-            self.stream.flush()
-            self._line_open = True
+            self._line_open = self._write(f"\r\x1b[2K{line[:160]}")
             return
         last, at = self._printed
         now = self.clock()
         if line != last and (force or now - at >= QUIET_SECONDS):
-            print(line, file=self.stream, flush=True)
+            self._write(f"{line}\n")
             self._printed = (line, now)
 
     def _end_line(self) -> None:
         if self._line_open:
-            self.stream.write("\n")
-            self.stream.flush()
+            self._write("\n")
             self._line_open = False
+
+    def _write(self, text: str) -> bool:
+        """Whether the output took a text; after one that it did not take it gets none."""
+        if self.unwritten is None:
+            try:
+                self.stream.write(text)
+                self.stream.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as failed:
+                self.unwritten = failed
+        return self.unwritten is None

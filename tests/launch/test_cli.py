@@ -1,6 +1,7 @@
 """The command line: what it refuses, and what it needs."""
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -40,6 +41,28 @@ def test_a_reader_that_goes_away_is_no_failure():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full")
+@pytest.mark.parametrize("command", [["models"], ["edit", "--server", "http://127.0.0.1:9"]])
+def test_an_output_that_cannot_be_written_ends_with_one_sentence(command):
+    """What would have stood there is told on standard error; a command's own failure comes last."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from sama_core.launch import cli; "
+        f"sys.exit(cli.main({command}))"
+    )
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(
+            [sys.executable, "-c", program, str(PACK_ROOT)],
+            check=False, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    lines = told.stderr.splitlines()
+    assert told.returncode == 1 and "Traceback" not in told.stderr
+    if command == ["models"]:
+        assert "Looked in" in told.stderr
+        assert lines[-1].startswith("Standard output: got 'No space left on device', needs room")
+    else:
+        assert "127.0.0.1:9: " in lines[-1] and "Standard output" not in told.stderr
 
 
 def test_the_bootstrap_refuses_an_old_python(tmp_path):

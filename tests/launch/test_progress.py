@@ -1,5 +1,6 @@
 """What the stages print and count."""
 
+import errno
 import io
 
 import pytest
@@ -78,3 +79,31 @@ def test_passing_texts_are_for_terminals_only():
     stages.start("set-up")
     stages.update("installing · 0:05", transient=True)
     assert stream.getvalue() == "[set-up]\n"
+
+
+class Full(io.StringIO):
+    """A log whose disk is full after some lines."""
+
+    room = 2
+
+    def write(self, text: str) -> int:
+        if self.getvalue().count("\n") >= self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_full_disk_stops_no_work_and_loses_no_line_that_stays(capsys):
+    stream = Full()
+    stages = Stages(stream)
+    stages.start("load")
+    stages.say("the clip")
+    assert stages.unwritten is None
+    stages.say("the result")
+    for done in range(3):
+        stages.step(done, 3)
+    stream.room = 9
+    stages.say("the table")
+    stages.finish()
+    assert stages.unwritten.errno == errno.ENOSPC
+    assert stream.getvalue() == "[load]\nthe clip\n"
+    assert capsys.readouterr().err == "the result\nthe table\n"

@@ -41,18 +41,18 @@ def models(options: Namespace, places: Places, stages: Stages) -> int:
                 stages.say(f"{file.filename}: {file.size / 1e9:.2f} GB from {file.repo}")
                 download(file, folders[0], places.python, stages)
         stages.finish()
-    print(table(folders))
-    print(f"\nLooked in {', '.join(map(str, folders))}")
+    stages.say(table(folders))
+    stages.say(f"\nLooked in {', '.join(map(str, folders))}")
     wanted = to_download(folders)
     if wanted:
         total = sum(file.size for file in wanted) / 1e9
-        print(
+        stages.say(
             f"Missing: {', '.join(file.filename for file in wanted)} ({total:.1f} GB). "
             "`python3 run.py models --download` fetches them; until then `edit` uses SAMA-Shapes, "
             "the small model inside the pack, which knows coloured shapes only."
         )
     else:
-        print(
+        stages.say(
             "Everything an edit needs is here. Where several files serve the same purpose, one is "
             "enough."
         )

@@ -355,6 +355,19 @@ def test_a_full_disk_at_the_end(run, clip, tmp_path, monkeypatch):
     assert list(tmp_path.glob("*.mp4")) == [] == list(tmp_path.glob(".*"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+def test_an_output_that_cannot_be_written_does_not_cost_the_edit(run, clip, tmp_path, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        code, _, error = run("--video", str(clip), "--steps", "1", "--cfg", "1", "--frames", "5")
+    result = tmp_path / "källa klip 1_sama_seed1.mp4"
+    assert code == 1 and facts(result) == (64, 48, Fraction(25, 2), 5)
+    assert f"Done: {result}" in error and "[" not in error
+    assert error.splitlines()[-1].startswith(
+        "Standard output: got 'No space left on device', needs"
+    )
+
+
 def test_ctrl_c_takes_our_work_off_someone_elses_server(comfy_server, places, clip, tmp_path):
     def press() -> None:
         raise KeyboardInterrupt
