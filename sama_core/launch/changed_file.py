@@ -9,13 +9,18 @@ State = tuple[int, int]
 """Bytes, and the time of the last change in nanoseconds: another file has others."""
 
 
+def read_state(path: Path) -> State:
+    """The state of a file. Raises OSError."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
 def state_of(path: Path) -> State:
     """The state of a file. Raises LaunchError if it is not there any more."""
     try:
-        found = path.stat()
+        return read_state(path)
     except OSError as gone:
         raise _explain(path, f"a file that is gone ({gone.strerror or gone})") from gone
-    return found.st_size, found.st_mtime_ns
 
 
 def require_unchanged(path: Path, before: State) -> None:

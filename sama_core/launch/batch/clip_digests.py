@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..changed_file import State, require_unchanged
+from ..changed_file import State, read_state, require_unchanged
 from ..model_choice import Trio
 from .batch_rows import Clip, Row
 from .jsonl_file import JsonlFile
@@ -43,8 +43,7 @@ class ClipDigests:
                 require_unchanged(path, self._known[str(path)][0])
 
     def _of_file(self, path: Path) -> str:
-        found = path.stat()
-        stamp = (found.st_size, found.st_mtime_ns)
+        stamp = read_state(path)
         before, digest = self._known.get(str(path), ((0, 0), ""))
         if before == stamp:
             return digest

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from ...errors import needed
+from ..changed_file import State, read_state
 from ..progress import LaunchError
 
 CHUNK = 1 << 22
@@ -111,7 +112,7 @@ class UrlResults:
         Raises LaunchError if it cannot be reached.
         """
         self.url, self.here, self._published = url, here, published
-        self._sent: dict[str, tuple[int, int]] = {}
+        self._sent: dict[str, State] = {}
         self._sizes: dict[str, int] = {}
         self._folders: set[str] = set()
         try:
@@ -175,8 +176,7 @@ class UrlResults:
         for published in self._published:
             top = self.here / published
             for path in [top] if top.is_file() else list(top.rglob("*.*")):
-                found = path.stat()
-                state = (found.st_size, found.st_mtime_ns)
+                state = read_state(path)
                 name = path.relative_to(self.here).as_posix()
                 if path.is_file() and self._sent.get(name) != state:
                     self._copy(path, name)
