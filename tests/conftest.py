@@ -43,12 +43,20 @@ def ordinary_scheduling():
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_precision_of_others():
-    """Accelerate keeps the precision of a process's first run: no file gets that of another."""
-    state = sys.modules.get("accelerate.state")
-    if state is not None:
-        state.AcceleratorState._reset_state(True)
+@pytest.fixture(autouse=True)
+def forget_precision():
+    """Accelerate keeps the precision of a process's first run: no test, nor a fixture that is made
+    after it, gets that of another. Gives what a test calls that trains in two precisions.
+    """
+
+    def forget() -> None:
+        state = sys.modules.get("accelerate.state")
+        if state is not None:
+            state.AcceleratorState._reset_state(True)
+
+    forget()
+    yield forget
+    forget()
 
 
 def pytest_configure(config):

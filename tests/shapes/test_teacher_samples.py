@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sama_core import embedded
@@ -161,7 +160,6 @@ SMALL = {
 
 
 def shapes_run(folder, **settings) -> ShapesRun:
-    AcceleratorState._reset_state(True)
     values = {**SMALL, "output": str(folder), "pool": str(folder / "pool"), **settings}
     return ShapesRun.of(load_config("shapes_stage0.toml", **values))
 

@@ -15,7 +15,6 @@ from shutil import copytree
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sama_core.training.__main__ import main
@@ -69,7 +68,6 @@ def folder(tmp_path):
 
 
 def train(folder, rows: list[dict], align: dict, **changes) -> int:
-    AcceleratorState._reset_state(True)
     data = jsonl(folder / "data.jsonl", rows)
     values = settings(data, folder / "out", steps=2, align=align, **changes)
     return main(["train", str(recipe(folder / "recipe.toml", values))])
@@ -155,7 +153,6 @@ def write_run(folder, rows: list[dict], align: dict, output: str, **changes):
 
 
 def train_here(path) -> None:
-    AcceleratorState._reset_state(True)
     assert main(["train", str(path)]) == 0
 
 
@@ -231,7 +228,6 @@ def test_a_run_goes_on_where_all_that_it_reads_was_moved(folder, teachers, lora_
             place / "rows.jsonl", folder / "out", align=table, steps=steps, lora_rank=lora_rank,
             **changes,
         )  # fmt: skip
-        AcceleratorState._reset_state(True)
         return main(["train", str(recipe(folder / "recipe.toml", values))])
 
     assert run(old, 2) == 0
@@ -295,7 +291,6 @@ def test_a_disk_without_room_for_features_is_told_first(folder, teachers, monkey
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(one - 1))
     for task in ("features", "train"):
-        AcceleratorState._reset_state(True)
         assert main([task, str(path)]) == 1
         assert "disk: got 0.0 GB free at" in capsys.readouterr().err
 
@@ -329,7 +324,6 @@ def lora(request, tmp_path_factory, teachers) -> dict[str, torch.Tensor]:
         checkpoint_every=30, text_dropout=0.0, semantic_weight=load_config(path).semantic_weight,
         align={name: value for name, value in {**align, **small}.items() if value != float("inf")},
     )  # fmt: skip
-    AcceleratorState._reset_state(True)
     assert main(["train", str(recipe(folder / "recipe.toml", values))]) == 0
     aligned = logged(folder / "out", "align")
     assert sum(aligned[-5:]) < sum(aligned[:5])

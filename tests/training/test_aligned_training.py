@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from sama_core.training.alignment import ARMS, AlignConfig, SaliencyConfig
 from sama_core.training.banner import describe
@@ -167,7 +166,6 @@ def test_the_banner_says_where_an_alignment_reaches_no_trained_weight(tmp_path, 
 
 
 def first_losses(folder, **settings) -> dict[str, float]:
-    AcceleratorState._reset_state(True)
     return tiny_trainer(tiny_config(folder, **settings)).train_step()
 
 
@@ -272,7 +270,6 @@ def test_a_checkpoint_without_this_projector_is_refused(tmp_path, shape):
     else:
         state["model"][name] = torch.ones(shape)
     save_state(tmp_path, state)
-    AcceleratorState._reset_state(True)
     words = f"{name} of shape" if shape else "no aligner.projectors.0.layers.0.weight"
     with pytest.raises(StateError, match=f"checkpoint: got {words}.*needs the projector of"):
         tiny_trainer(tiny_config(tmp_path, **settings))
@@ -282,6 +279,5 @@ def test_a_lora_begun_without_an_alignment_does_not_go_on_with_one(tmp_path):
     settings = {"lora_rank": 2, "steps": 4, "checkpoint_every": 2}
     sizes = {"height": 32, "width": 32}
     tiny_trainer(tiny_config(tmp_path, **settings, **sizes)).run()
-    AcceleratorState._reset_state(True)
     with pytest.raises(ConfigError, match="changed settings: align None → "):
         tiny_trainer(tiny_config(tmp_path, **settings, align=SARA))

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from sama_core.training.__main__ import main
 
@@ -32,7 +31,6 @@ def rows(tmp_path):
 
 def train(tmp_path, rows, name: str, clips: dict, **changes) -> list[float]:
     """Losses of a run; it goes on where there is a checkpoint."""
-    AcceleratorState._reset_state(True)
     sizes = {"height": 96, "width": 96, "image_share": 0.25, "steps": 6}
     values = settings(rows, tmp_path / name, **{**sizes, "checkpoint_every": 3, **changes})
     assert main(["train", str(recipe(tmp_path / f"{name}.toml", {**values, "clips": clips}))]) == 0

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from sama_core.errors import SamaError
@@ -28,11 +27,6 @@ RECIPE = Path(__file__).parents[2] / "sama_core" / "shapes" / "recipes" / "shape
 LORA = {"lora_rank": 2}
 ALIGN = {"align": {"method": "sara_named", "warmup": 0}}
 FLOW = {"align": {"method": "sam2videox", "warmup": 0}}
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 # --- any data ----------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sama_core.convert.layouts import fp8_scale, to_fp8
@@ -16,11 +15,6 @@ from sama_core.training.rows.rows_run import RowsRun
 from .rows_files import BLUE, RED, clip, config, jsonl, models, pair
 
 TEXT = "[Video edit] make it blue"
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture
@@ -58,7 +52,6 @@ def test_umt5_is_not_read_where_all_is_kept(data, tmp_path, monkeypatch):
     settings = config(data, tmp_path / "out", clips=ClipsConfig(workers=0))
     RowsRun.of(settings)
     monkeypatch.setattr(frozen_encoders, "load_text_encoder", None)
-    AcceleratorState._reset_state(True)
     RowsRun.of(settings)
 
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sama_core.errors import CheckpointError
@@ -25,11 +24,6 @@ from ..harness.imports import REPO_ROOT
 from .rows_files import BLUE, RED, clip, config, jsonl, models, pair, recipe, settings
 
 SEED = 0
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -23,11 +22,6 @@ from .rows_files import BLUE, RED, clip, jsonl, losses, models, pair, recipe, se
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 MATRICES = 20
 """Of the untrained model's two blocks."""
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +191,6 @@ def pairs(tmp_path):
 
 
 def train(tmp_path, values) -> int:
-    AcceleratorState._reset_state(True)
     return main(["train", str(recipe(tmp_path / "recipe.toml", values))])
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -175,12 +174,9 @@ def test_other_adapters_are_refused(tmp_path):
 
 def test_dropout_is_the_same_after_a_resume(tmp_path):
     settings = {"lora_dropout": 0.5, "checkpoint_every": 2, "learning_rate": 1e-2}
-    AcceleratorState._reset_state(True)
     tiny_trainer(lora_config(tmp_path / "alone", steps=4, **settings)).run()
     for steps in (2, 4):
-        AcceleratorState._reset_state(True)
         tiny_trainer(lora_config(tmp_path / "two", steps=steps, **settings)).run()
     assert steady(tmp_path / "two") == steady(tmp_path / "alone")
-    AcceleratorState._reset_state(True)
     tiny_trainer(lora_config(tmp_path / "none", steps=4, learning_rate=1e-2)).run()
     assert steady(tmp_path / "none") != steady(tmp_path / "alone")

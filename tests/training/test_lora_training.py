@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sama_core.training.__main__ import main
@@ -49,7 +48,6 @@ def out(tmp_path_factory):
         ema=0.9,
         checkpoint_every=STEPS,
     )
-    AcceleratorState._reset_state(True)
     assert main(["train", str(recipe(folder / "recipe.toml", values))]) == 0
     return folder / "out"
 

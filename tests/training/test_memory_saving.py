@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from benchmarks.live_bytes import LiveBytes
@@ -27,11 +26,6 @@ from .test_trainer import losses, run_program
 from .tiny_run import DIT, NoiseData, tiny_config, tiny_trainer
 
 LORA = {"lora_rank": 2, "gradient_checkpointing": True, "precision": "bf16", "frames": 1}
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 def make_trainee(blocks: int = 6, **settings) -> Trainee:
@@ -234,7 +228,6 @@ def test_a_resumed_run_may_move_more_into_ram(tmp_path):
     lora = {"lora_rank": 2, "gradient_checkpointing": True, "checkpoint_every": 2, "warmup": 1}
     tiny_trainer(tiny_config(tmp_path / "alone", steps=4, memory={"base": "fp8"}, **lora)).run()
     for steps, table in ((2, {}), (4, {"block_swap": 2, "activations_in_ram": True})):
-        AcceleratorState._reset_state(True)
         memory = {"base": "fp8", **table}
         tiny_trainer(tiny_config(tmp_path / "moved", steps=steps, memory=memory, **lora)).run()
     assert losses(tmp_path / "moved") == losses(tmp_path / "alone")

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from sama_core.training import trainer as trainer_module
 from sama_core.training import trainer_state
@@ -18,13 +17,7 @@ from .test_trainer import losses, steady
 from .tiny_run import NoiseData, tiny_config, tiny_trainee, tiny_trainer
 
 
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
-
-
 def trainer_on(config, **digests) -> Trainer:
-    AcceleratorState._reset_state(True)
     trainee = tiny_trainee(config)
     objective = SamaObjective(config, trainee.aligner)
     return Trainer(config, trainee, NoiseData(config.batch_size), objective, digests)
@@ -37,7 +30,6 @@ def test_a_loras_checkpoint_holds_the_lora_alone(tmp_path):
     """What is frozen is neither in it nor needed by it; resumed, the run is what it would be."""
     settings = {"lora_rank": 2, "steps": 6, "checkpoint_every": 3, "learning_rate": 1e-2}
     tiny_trainer(tiny_config(tmp_path / "alone", **settings)).run()
-    AcceleratorState._reset_state(True)
     tiny_trainer(tiny_config(tmp_path / "two", **{**settings, "steps": 3})).run()
     state = load_state(tmp_path / "two")
     names = {name for part in ("model", "ema") for name in state[part]}
@@ -45,7 +37,6 @@ def test_a_loras_checkpoint_holds_the_lora_alone(tmp_path):
     assert set(state["optimizers"][0]["state"]) == set(state["model"])
     frozen = sum(weight.numel() for weight in tiny_trainee(tiny_config(tmp_path)).parameters())
     assert (tmp_path / "two" / "state.pt").stat().st_size < 4 * frozen
-    AcceleratorState._reset_state(True)
     tiny_trainer(tiny_config(tmp_path / "two", **settings)).run()
     assert steady(tmp_path / "two") == steady(tmp_path / "alone")
     one, two = (load_state(tmp_path / name)["ema"] for name in ("alone", "two"))
@@ -61,7 +52,6 @@ def test_a_checkpoint_of_before_that_holds_frozen_weights_too(tmp_path):
     state["model"] = {**whole, **state["model"]}
     del state["digests"], state["smooth"]
     save_state(tmp_path, state)
-    AcceleratorState._reset_state(True)
     trainer = tiny_trainer(config)
     assert trainer.step == 2
     assert all(torch.equal(v, state["ema"][name]) for name, v in trainer.average().items())
@@ -75,7 +65,6 @@ def test_steps_rates_and_logging_may_change(tmp_path, capsys):
     tiny_trainer(tiny_config(tmp_path, steps=4, warmup=0)).run()
     before = load_state(tmp_path)["model"]
     capsys.readouterr()
-    AcceleratorState._reset_state(True)
     changed = {"steps": 6, "learning_rate": 0.0005, "log_every": 5, "clip_norm": 0.5}
     trainer = tiny_trainer(tiny_config(tmp_path, **changed, warmup=0))
     assert trainer.step == 4
@@ -93,7 +82,6 @@ def test_steps_rates_and_logging_may_change(tmp_path, capsys):
 def test_muon_neither_comes_nor_goes(tmp_path, before, now):
     """Its rate may change: the optimiser of a matrix may not."""
     tiny_trainer(tiny_config(tmp_path, steps=1, muon_rate=before)).run()
-    AcceleratorState._reset_state(True)
     with pytest.raises(ConfigError, match=rf"resume: got muon_rate {before:g} → {now:g}, needs"):
         tiny_trainer(tiny_config(tmp_path, steps=2, muon_rate=now))
 
@@ -101,9 +89,7 @@ def test_muon_neither_comes_nor_goes(tmp_path, before, now):
 def test_smoothed_loss_goes_on(tmp_path):
     settings = {"steps": 6, "checkpoint_every": 3}
     tiny_trainer(tiny_config(tmp_path / "alone", **settings)).run()
-    AcceleratorState._reset_state(True)
     tiny_trainer(tiny_config(tmp_path / "two", **{**settings, "steps": 3})).run()
-    AcceleratorState._reset_state(True)
     tiny_trainer(tiny_config(tmp_path / "two", **settings)).run()
     assert losses(tmp_path / "two", "smooth") == losses(tmp_path / "alone", "smooth")
 
@@ -197,7 +183,6 @@ def test_going_back_to_a_numbered_checkpoint(tmp_path):
     tiny_trainer(tiny_config(tmp_path, **settings)).run()
     before = steady(tmp_path)
     Checkpoints(tmp_path).folder_of(2).joinpath("state.pt").rename(tmp_path / "state.pt")
-    AcceleratorState._reset_state(True)
     trainer = tiny_trainer(tiny_config(tmp_path, **settings))
     assert trainer.step == 2
     trainer.run()

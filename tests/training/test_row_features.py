@@ -9,7 +9,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sama_core.errors import RuntimeSetupError
@@ -41,11 +40,6 @@ from .rows_files import (
 
 SHAPE = ClipShape(5, 32, 32)
 WHITE = (255, 255, 255)
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture
@@ -84,7 +78,6 @@ def files_of(folder):
 
 
 def run(task: str, folder, values: dict) -> int:
-    AcceleratorState._reset_state(True)
     return main([task, str(recipe(folder / "recipe.toml", values))])
 
 
@@ -561,7 +554,6 @@ def test_pictures_are_aligned_with_pictures(folder, teachers):
     align = {"method": "sara_changed", "teacher": teachers["vjepa2"]}
     data = RowsRun.of(config_of(folder, rows, align, image_share=1.0)).data
     assert data.batch(0, slice(0, 1)).teacher["features"].shape == (1, 1, 2, 2, 48)
-    AcceleratorState._reset_state(True)
     align = {"method": "sam2videox", "teacher": teachers["sam2"]}
     data = RowsRun.of(config_of(folder, rows, align, image_share=1.0)).data
     assert data.batch(0, slice(0, 1)).teacher is None

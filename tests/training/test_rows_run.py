@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from sama_core.errors import SamaError
@@ -37,11 +36,6 @@ from .rows_files import (
     settings,
 )
 from .stalled_run import LONGEST, kill_after_a_checkpoint
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture
@@ -109,7 +103,6 @@ def run(*arguments: str, hidden: str = "") -> subprocess.CompletedProcess:
 
 
 def train(tmp_path, values: dict) -> int:
-    AcceleratorState._reset_state(True)
     return main(["train", str(recipe(tmp_path / "recipe.toml", values))])
 
 
@@ -180,7 +173,7 @@ def test_stage_0_on_clips_and_images(tmp_path):
     assert facts["sama.training"] == "stage 1, 1 steps, seed 0"
 
 
-def test_precision_and_memory_settings_train(pairs, tmp_path):
+def test_precision_and_memory_settings_train(pairs, tmp_path, forget_precision):
     """Checkpointing and accumulation change nothing, bf16 little; a LoRA begins as the model
     itself.
     """
@@ -191,6 +184,7 @@ def test_precision_and_memory_settings_train(pairs, tmp_path):
         ("half", 1, {"precision": "bf16"}),
         ("lora", 1, {**lean, "precision": "bf16", "lora_rank": 2}),
     ):
+        forget_precision()
         assert train(tmp_path, settings(pairs, tmp_path / name, steps=steps, **extra)) == 0
         found[name] = losses(tmp_path / name)
     assert found["parts"] == pytest.approx(found["plain"], rel=1e-5)
@@ -309,7 +303,6 @@ def test_export_writes_what_training_wrote(pairs, tmp_path):
         read_header(out / "sama.safetensors").metadata,
     )
     (out / "sama.safetensors").unlink()
-    AcceleratorState._reset_state(True)
     assert main(["export", str(tmp_path / "recipe.toml")]) == 0
     again = load_file(out / "sama.safetensors")
     assert again.keys() == trained.keys() and all(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -72,7 +71,6 @@ def write(folder, teacher: str, rows=ROWS, align=None, saliency=None, **changes)
 
 
 def run(task: str, path, *changes: str) -> int:
-    AcceleratorState._reset_state(True)
     return main([task, str(path), *changes])
 
 

@@ -3,7 +3,6 @@
 import importlib.util
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from sama_core.errors import RuntimeSetupError
 from sama_core.training.tracking import check_installed, flatten_settings, names_of
@@ -31,7 +30,6 @@ def test_settings_as_trackers_take_them(tmp_path):
 
 def test_tensorboard_has_the_losses_of_the_log(tmp_path):
     read = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    AcceleratorState._reset_state(True)
     trainer = tiny_trainer(tiny_config(tmp_path, steps=3, track="tensorboard"))
     trainer.run()
     trainer.accelerator.end_training()

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from sama_core.errors import SamaError
 from sama_core.training import outputs as state_module
@@ -33,12 +32,6 @@ from .tiny_run import NoiseData, tiny_config, tiny_trainee, tiny_trainer
 
 PROGRAM = Path(__file__).with_name("tiny_run.py")
 SHARDED = Path(__file__).with_name("sharded_run.py")
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    """accelerate keeps one state per process; every test is a process of its own to it."""
-    AcceleratorState._reset_state(True)
 
 
 def logged(folder: Path) -> list[dict]:
@@ -209,7 +202,6 @@ def test_kill_at_any_moment_and_resume(tmp_path):
 def test_finished_run_does_nothing(tmp_path):
     tiny_trainer(tiny_config(tmp_path)).run()
     before = logged(tmp_path)
-    AcceleratorState._reset_state(True)
     trainer = tiny_trainer(tiny_config(tmp_path))
     trainer.run()
     assert trainer.step == 8 and logged(tmp_path) == before
@@ -217,14 +209,12 @@ def test_finished_run_does_nothing(tmp_path):
 
 def test_resume_with_changed_settings_is_refused(tmp_path):
     tiny_trainer(tiny_config(tmp_path)).run()
-    AcceleratorState._reset_state(True)
     with pytest.raises(ConfigError, match=r"ema 0.9 → 0.95; shift 5.0 → 3.0.*new output folder"):
         tiny_trainer(tiny_config(tmp_path, shift=3.0, ema=0.95))
 
 
 def test_resume_may_change_how_often_it_saves(tmp_path):
     tiny_trainer(tiny_config(tmp_path)).run()
-    AcceleratorState._reset_state(True)
     assert tiny_trainer(tiny_config(tmp_path, checkpoint_every=2, log_every=3)).step == 8
 
 
@@ -234,9 +224,7 @@ def test_resume_of_a_checkpoint_that_holds_settings_of_shapes(tmp_path):
     state = load_state(tmp_path)
     state["config"] |= {"edits": "recolour", "text_length": 40, "init": "", "pixel_weight": 0.0}
     save_state(tmp_path, state)
-    AcceleratorState._reset_state(True)
     assert tiny_trainer(tiny_config(tmp_path)).step == 8
-    AcceleratorState._reset_state(True)
     with pytest.raises(ConfigError, match="changed settings: ema 0.9 → 0.95, needs"):
         tiny_trainer(tiny_config(tmp_path, ema=0.95))
 
@@ -307,7 +295,6 @@ def test_fsdp2_gives_the_losses_of_one_process(tmp_path):
 
 def test_accumulation_equals_one_pass(tmp_path):
     for name, parts in (("one", 1), ("two", 2)):
-        AcceleratorState._reset_state(True)
         tiny_trainer(tiny_config(tmp_path / name, accumulation=parts, steps=5)).run()
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-6)
 
@@ -371,11 +358,11 @@ def test_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
 # --- precision and memory ----------------------------------------------------------------------
 
 
-def test_bf16_trains(tmp_path):
+def test_bf16_trains(tmp_path, forget_precision):
     trainer = tiny_trainer(tiny_config(tmp_path / "half", precision="bf16", steps=3))
     trainer.run()
     assert {value.dtype for value in trainer.average().values()} == {torch.float32}
-    AcceleratorState._reset_state(True)
+    forget_precision()
     tiny_trainer(tiny_config(tmp_path / "whole", steps=3)).run()
     half, whole = losses(tmp_path / "half"), losses(tmp_path / "whole")
     assert half != whole
@@ -413,7 +400,6 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path):
 def test_gradient_checkpointing_saves_weights_under_their_own_names(tmp_path):
     plain = tiny_trainer(tiny_config(tmp_path / "plain", steps=2))
     plain.run()
-    AcceleratorState._reset_state(True)
     saving = tiny_trainer(tiny_config(tmp_path / "saving", steps=2, gradient_checkpointing=True))
     saving.run()
     assert losses(tmp_path / "plain") == losses(tmp_path / "saving")

@@ -10,7 +10,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from sama_core.geometry import WAN_21
@@ -29,11 +28,6 @@ from sama_core.training.validation.held_out_loss import Validation
 from ..harness.write_clip import write_clip
 from .rows_files import BLUE, GREEN, RED, clip, config, jsonl, pair, recipe, settings
 from .test_trainer import environment, steady
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +63,12 @@ def run(data, tmp_path_factory):
         validation=table,
     )
     path = recipe(folder / "shown.toml", values)
-    AcceleratorState._reset_state(True)
     assert main(["train", str(path)]) == 0
-    AcceleratorState._reset_state(True)
     assert main(["train", str(path), "steps=6"]) == 0
     del values["validation"]
     three = [line for number, line in enumerate(data.read_text().splitlines(), 1) if number != 2]
     values["data"] = str(jsonl(data.with_name("three.jsonl"), three))
     values |= {"output": str(folder / "plain"), "steps": 6}
-    AcceleratorState._reset_state(True)
     assert main(["train", str(recipe(folder / "plain.toml", values))]) == 0
     return folder
 
@@ -176,7 +167,6 @@ def test_processes_share_the_rows_whole_and_sharded(run, data):
         assert one == pytest.approx(two, abs=1e-5)
     assert len(list((folder / "samples").iterdir())) == 2
     written = load_file(folder / "sama_lora.safetensors")
-    AcceleratorState._reset_state(True)
     assert main(["export", str(path), f"output={folder}"]) == 0
     again = load_file(folder / "sama_lora.safetensors")
     assert all(torch.equal(value, again[name]) for name, value in written.items())

@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from benchmarks.shapes import ablation
 
@@ -21,7 +20,6 @@ TINY = {
 
 @pytest.fixture
 def bench(monkeypatch):
-    AcceleratorState._reset_state(True)
     monkeypatch.setattr(ablation, "SCALE", {**ablation.SCALE, **TINY})
     return ablation
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from benchmarks.shapes import alignment, alignment_arms, alignment_run
 from benchmarks.shapes.alignment_arms import CLIPS, EXPERIMENTS, REPLAYED_CLIPS
@@ -19,7 +18,6 @@ TINY = {"batch_size": 2, "image_batch_size": 2, "image_pairs": 0, "clip_pairs": 
 
 def tiny(experiment: str, folder, monkeypatch, *more: str) -> list[str]:
     """Options of a run of two steps and two clips, with settings to match."""
-    AcceleratorState._reset_state(True)
     chosen = EXPERIMENTS[experiment]
     small = replace(chosen, settings={**chosen.settings, **TINY})
     monkeypatch.setitem(EXPERIMENTS, experiment, small)
@@ -100,7 +98,6 @@ def test_a_stopped_training_goes_on(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         alignment.main(options)
     assert (tmp_path / "work" / "A_sft_0" / "state.pt").is_file()
-    AcceleratorState._reset_state(True)
     monkeypatch.setitem(alignment_run.EVALUATIONS, "A", evaluate)
     monkeypatch.setattr(alignment_run.Trainer, "train_step", None)
     assert alignment.main(options) == 0
