@@ -46,18 +46,30 @@ def shard_accelerator(precision: str, track: list[str], folder: str, sharded: bo
     )
 
 
-def shard(trainee: "Trainee", accelerator: Accelerator) -> "Trainee":
+def shard(trainee: "Trainee", accelerator: Accelerator, widen: bool = False) -> "Trainee":
     """`trainee` on the process's device, sharded in place over all processes.
 
     It comes from RAM block by block: the card never holds more than its parts and one whole block.
+    So does `widen`, which makes all weights float32: what lay in a file's pages is never whole in a
+    process's own RAM.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for block in trainee.dit.blocks:
+        if widen:
+            _widen(block, accelerator.device)
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    if widen:
+        _widen(trainee, accelerator.device)
     return fully_shard(trainee, mesh=mesh)  # type: ignore[return-value]  # the same module
+
+
+def _widen(module: nn.Module, device: torch.device) -> None:
+    for weight in module.parameters():
+        if weight.dtype != torch.float32:
+            weight.data = weight.data.to(device).float()
 
 
 def give_up_gathered(trainee: nn.Module) -> None:

@@ -87,7 +87,7 @@ class Trainer:
         what a step leaves out gets a gradient of 0 (Trainee).
         """
         if self.sharded:
-            trainee = shard(trainee, self.accelerator)
+            trainee = shard(trainee, self.accelerator, widen=not self.config.lora_rank)
             return trainee, build_optimizers(trainee.named_parameters(), self.config)
         prepared, *wrapped = self.accelerator.prepare(
             trainee, *build_optimizers(trainee.named_parameters(), self.config)

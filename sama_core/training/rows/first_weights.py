@@ -85,7 +85,7 @@ class ModelFiles:
 
     def load(
         self,
-        dtype: torch.dtype,
+        dtype: torch.dtype | None,
         generator: Generator,
         frozen: bool = False,
         shrink: bool = False,
@@ -93,10 +93,12 @@ class ModelFiles:
     ) -> SamaDiT:
         """The model, new tensors drawn from `generator`. Memory: the weights once, and one file.
 
-        Matrices of layers are in `dtype`. Norms, biases, modulations and segments stay float32:
-        under autocast they are used as they are, while matrices are rounded in every pass. Where
-        they stay `frozen`, quantised matrices are kept as the file has them; with `shrink` the
-        blocks' are made float8 while they are read. `operations` are the model's layers.
+        Matrices of layers are in `dtype`. Where a file has them so, or without a `dtype`, they stay
+        in its pages, which processes share, and take no memory. Norms, biases, modulations and
+        segments stay float32: under autocast they are used as they are, while matrices are rounded
+        in every pass. Where they stay `frozen`, quantised matrices are kept as the file has them;
+        with `shrink` the blocks' are made float8 while they are read. `operations` are the model's
+        layers.
         """
         dit = SamaDiT(self.plan.config, operations, device="meta")
         rounded = {
@@ -105,14 +107,14 @@ class ModelFiles:
             if isinstance(layer, nn.Linear | nn.Conv3d)
         }
 
-        def dtype_of(name: str) -> torch.dtype:
+        def dtype_of(name: str) -> torch.dtype | None:
             return dtype if name in rounded else torch.float32
 
         weights: Weights = {}
         for file in self.plan.files:
             merge(weights, read_weights(file, dtype_of, frozen, shrink))
         new = new_tensors(self.new, generator)
-        weights |= {name: value.to(dtype_of(name)) for name, value in new.items()}
+        weights |= {name: value.to(dtype=dtype_of(name)) for name, value in new.items()}
         load_packed(dit, weights, dtype_of)
         return dit
 

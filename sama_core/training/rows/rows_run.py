@@ -25,6 +25,7 @@ from ..objective import SamaObjective
 from ..objectives.noising import stream
 from ..outputs import delta_of, metadata, provenance, write_weights
 from ..recipe import ConfigError, refuse_bad
+from ..sharding import is_wished
 from ..trainee import Trainee
 from ..trainer_state import ROW_WEIGHTS, ROWS, START
 from ..validation.held_out_loss import Validation
@@ -101,17 +102,15 @@ class RowsRun:
         elif fills:
             encoders.open()
         process.wait_for_everyone()
-        # Small steps are lost on 16-bit weights; those that a LoRA leaves alone take none.
-        matrices = _choose_dtype(config) if config.lora_rank else torch.float32
         dit = files.load(
-            matrices,
+            _choose_first_dtype(config, process.num_processes),
             stream(config.seed, "weights"),
             frozen=lora,
             shrink=config.memory.base == "fp8",
             operations=choose_layers(config),
         )
         trainee = Trainee(dit, None, config, features.width if features else 0)
-        for weight in trainee.parameters():
+        for weight in trainee.parameters() if lora else ():
             weight.data = weight.data.float() if weight.requires_grad else weight.data
         if config.init:
             start_from(dit, Path(config.init), config)
@@ -186,6 +185,18 @@ class RowsRun:
 
 def _choose_dtype(config: TrainConfig) -> torch.dtype:
     return torch.bfloat16 if config.precision == "bf16" else torch.float32
+
+
+def _choose_first_dtype(config: TrainConfig, processes: int) -> torch.dtype | None:
+    """Of the model's matrices. Small steps are lost on 16-bit weights; those that a LoRA leaves
+    alone take none.
+
+    None leaves them in the file's pages, and `shard` widens them block by block: else each process
+    of a node would hold a whole float32 copy in its RAM.
+    """
+    if config.lora_rank:
+        return _choose_dtype(config)
+    return None if is_wished(config.shard) and processes > 1 else torch.float32
 
 
 def _check_features(features: RowFeatures, rows: Sequence[Row]) -> None:
