@@ -14,7 +14,7 @@ import { addBox, removeWidget } from "../shared/node_box.js";
 import { REFUSAL, TEXT, keepSize, restoreSize, widgetOf } from "../shared/room.js";
 
 const LOOK_MS = 150; // between two looks at what the frontend was answered
-const WAIT_MS = 30_000; // an answer that takes longer is not waited for
+const WAIT_MS = 600_000; // an answer that takes longer is not waited for
 const LETTER = 6.3; // width of a letter in pixels, on average
 const LINE = 18;
 const MOST_HEIGHT = 190;
