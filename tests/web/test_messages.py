@@ -60,6 +60,24 @@ told = [in_part, shown()];
     assert told == [["empty"], []]
 
 
+def test_an_answer_that_takes_a_minute_is_shown(tmp_path):
+    """As that of a ComfyUI that is loading a model."""
+    told = run_script(
+        tmp_path,
+        QUEUE
+        + """
+globalThis.clearInterval = (number) => { looks[number - 1] = () => {}; };
+const { now } = Date;
+steps.queue();
+Date.now = () => now() + 60_000;
+steps.answer(null);
+steps.answer(wrong);
+told = shown();
+""",
+    )
+    assert told == ["empty"]
+
+
 @pytest.mark.parametrize("order", ["start answer", "answer start"])
 def test_a_run_that_begins_takes_earlier_refusals_away(tmp_path, order):
     """It may begin, and fail, before the frontend knows that it was taken."""
