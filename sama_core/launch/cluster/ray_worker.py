@@ -12,7 +12,7 @@ from ..progress import LaunchError
 from ..server.client import Client, Output, Unreachable
 from ..server.comfy_place import Place
 
-PLACE_SECONDS = 20.0
+PLACE_SECONDS = 60.0
 """An actor that does not answer for so long has no node."""
 CALL_SECONDS = 600.0
 """For what takes as long as a clip."""
@@ -96,7 +96,7 @@ class RayWorker:
         coming = self.actor.connect.remote()
         while not self._closed:
             if ray.wait([coming], timeout=1.0)[0]:
-                return self._answer(coming, 1.0)
+                return self._answer(coming, PLACE_SECONDS)
         raise LaunchError("stopped")
 
     def _answer(self, coming: Any, seconds: float) -> Any:

@@ -19,7 +19,7 @@ from .text_files import UTF_8, encoding_of
 
 ID = "id"
 """The key that tells rows apart; other rows than ours may lack it."""
-PATIENCE, STALE = 10.0, 60.0
+PATIENCE, STALE = 90.0, 60.0
 """Seconds that a lock is waited for, and after which it is one that a killed program left."""
 _threads = Lock()
 

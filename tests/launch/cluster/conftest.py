@@ -112,7 +112,10 @@ def on_cluster(cluster, places, tmp_path, monkeypatch, capsys):
     def command(*arguments: str) -> tuple[int, str, str]:
         given = ("--ray", cluster.address, "--ray-slots", "cpu:1")
         code = main(["batch", *arguments, *given], places)
-        assert [one for one, line in processes() if str(places.runtime) in line] == []
+        until = time.monotonic() + LONGEST  # one whose actor was killed ends by itself
+        while left := [one for one, line in processes() if str(places.runtime) in line]:
+            assert time.monotonic() < until, left
+            time.sleep(0.05)
         return code, *capsys.readouterr()
 
     return command
