@@ -124,10 +124,8 @@ class RowWork:
         return graph
 
     def _run(self, flight: Flight, graph: dict, stages: QuietStages) -> dict:
-        def note_id(prompt_id: str) -> None:
-            flight.prompt_id = prompt_id
-
-        return run_graph(flight.place.client, graph, stages, flight.place.server, note_id)
+        place = flight.place
+        return run_graph(place.client, graph, stages, place.server, flight.note_queued)
 
     def _edit(
         self, flight: Flight, job: Job, row: Row, uploaded: str | None, began: float

@@ -68,10 +68,19 @@ class Flight:
     tries: int = 0
     """How often its worker has died."""
     prompt_id: str | None = None
-    """The graph's id there, once it is queued; set by the work."""
+    """The graph's id there, once it is queued."""
+    cancelled: bool = False
+    """Whether the work is to stop."""
+
+    def note_queued(self, prompt_id: str) -> None:
+        """The work has queued its graph, maybe after it was to stop."""
+        self.prompt_id = prompt_id
+        if self.cancelled:
+            self.cancel()
 
     def cancel(self) -> None:
         """Takes the work off the server, if that goes on running."""
+        self.cancelled = True
         if self.place.server is None and self.prompt_id:
             self.place.client.cancel(self.prompt_id)
 

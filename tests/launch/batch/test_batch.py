@@ -18,6 +18,7 @@ from sama_core.launch.batch.batch_run import Batch
 from sama_core.launch.batch.row_work import RowWork
 from sama_core.launch.batch.scheduler import Scheduler
 from sama_core.launch.commands import batch as batch_command
+from sama_core.launch.commands import planned_machine
 from sama_core.launch.places import PACK_ROOT
 from sama_core.launch.server.workflow import EDITOR, load_workflow
 
@@ -393,7 +394,12 @@ def test_of_two_servers_one_may_be_missing_at_the_start(run, server, clips, tmp_
     assert code == 1 and "server at http://127.0.0.1:9: got no answer" in error
 
 
-def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(run, server, clips, tmp_path):
+def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(
+    run, server, clips, tmp_path, monkeypatch
+):
+    """On a processor that was timed."""
+    monkeypatch.setattr(planned_machine, "processor", lambda: "AMD EPYC")
+    monkeypatch.setattr(planned_machine, "nvidia_card", lambda: None)
     clips("a.mp4", "b.mp4")
     command = ("clips", *RED, "--server", server.url)
     code, printed, _ = run(*command, "--dry-run")

@@ -1,6 +1,7 @@
 """Which worker does what: the scheduler with workers that are no servers, as others may be."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -142,6 +143,16 @@ def test_a_worker_that_is_unfit_for_a_job_is_used_no_more_and_the_job_has_lost_n
     trial.scheduler.run(range(4))
     assert trial.ends == dict.fromkeys(range(4), ("same", 0, None))
     assert trial.said == ["other is not used any more: it is of another kind"]
+
+
+def test_a_graph_that_was_on_its_way_when_all_stopped_is_cancelled_too():
+    cancelled = []
+    client = SimpleNamespace(cancel=cancelled.append)
+    flight = Flight(1, Fake("a"), Place(client))
+    flight.cancel()
+    assert cancelled == []
+    flight.note_queued("late")
+    assert cancelled == ["late"]
 
 
 def test_jobs_that_follow_come_before_those_that_wait():
