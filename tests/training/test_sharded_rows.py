@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from sama_core.training.__main__ import main
@@ -24,11 +23,6 @@ from .test_trainer import environment
 WEIGHED = Path(__file__).with_name("weighed_run.py")
 WIDE = {"ffn_dim": 24576, "num_layers": 8}
 """Sizes of a model whose file has 200 MB, and whose blocks are nearly all of it."""
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture
