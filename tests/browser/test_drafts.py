@@ -157,7 +157,7 @@ def test_a_stopped_run_and_another_workflow_in_between(canvas, clip, comfy_serve
     canvas.open_api(graph(instructions=RED, seeds="101-164"))
     first = {**canvas.workflow(), "id": str(uuid.uuid4())}
     canvas.open_workflow(first)
-    with hold(comfy_server, EVENT, SOME):
+    with hold(comfy_server.base, EVENT, SOME):
         canvas.evaluate("() => { app.queuePrompt(0) }")
         canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
         other = {**first, "id": str(uuid.uuid4())}
@@ -192,7 +192,7 @@ def test_a_run_that_ended_while_the_connection_was_lost(
     canvas, client = either_canvas, comfy_server.client
     first = 1000 * (1 + request.node.callspec.indices["either_canvas"]) + 100 * forgotten
     canvas.open_api(graph(instructions=RED, seeds=f"{first}-{first + 63}"))
-    with hold(comfy_server, EVENT, SOME):
+    with hold(comfy_server.base, EVENT, SOME):
         canvas.evaluate("() => { app.queuePrompt(0) }")
         canvas.wait_until(f"() => ({SHEET})().pictures >= 2", what="two drafts")
         canvas.cut_connection()

@@ -68,7 +68,7 @@ def test_it_is_a_film_with_the_time_left_and_leaves_nothing(either_canvas, comfy
     canvas = either_canvas
     edit = open_edit(canvas, comfy_server, steps=8, seed=own_seed(canvas))
     canvas.set_previews("auto")
-    with hold(comfy_server, "sama.film"):
+    with hold(comfy_server.base, "sama.film"):
         canvas.evaluate("() => { app.queuePrompt(0) }")
         canvas.wait_until("() => window.films.length > 0", what="a film")
         canvas.wait_until("() => window.widths.has(320)", what="a picture of the film in the node")

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER = Path("custom_nodes")
+TEXT = 3
+"""The event of a line of text in a node, as ComfyUI numbers it."""
 NODE = """
-import json, time
+import json, re, time
 from pathlib import Path
 from comfy.model_management import processing_interrupted
 from server import PromptServer
@@ -23,10 +25,12 @@ def asked():
     except FileNotFoundError:
         return None
 
-def send_and_wait(self, event, *given, **named):
-    send(self, event, *given, **named)
+def send_and_wait(self, event, data, *given, **named):
+    send(self, event, data, *given, **named)
     held = asked()
     if not held or event != held["event"]:
+        return
+    if held["says"] and not re.search(held["says"].encode(), data):
         return
     sent[held["id"]] = sent.get(held["id"], 0) + 1
     while sent[held["id"]] >= held["count"] and asked() == held and not processing_interrupted():
@@ -45,13 +49,15 @@ def install(base: Path) -> None:
 
 
 @contextmanager
-def hold(server, event: str, count: int = 1) -> Iterator[None]:
-    """Inside, a run of this `ComfyServer` goes no further than its message number `count` of the
-    kind `event`; an interrupted one ends all the same.
+def hold(base: Path, event: str | int, count: int = 1, says: str = "") -> Iterator[None]:
+    """Inside, a run of the server with this base directory goes no further than its message number
+    `count` of the kind `event`, of texts in which the pattern `says` is found; an interrupted one
+    ends all the same.
     """
-    plan = server.base / FOLDER / "held_runs.json"
+    plan = base / FOLDER / "held_runs.json"
     whole = plan.with_suffix(".part")
-    whole.write_text(json.dumps({"event": event, "count": count, "id": uuid.uuid4().hex}))
+    held = {"event": event, "count": count, "says": says, "id": uuid.uuid4().hex}
+    whole.write_text(json.dumps(held))
     os.replace(whole, plan)
     try:
         yield

@@ -31,10 +31,14 @@ from sama_core.launch.server.comfy_place import Place, own_place
 from sama_core.launch.server.edit_graph import unique_name
 from sama_core.launch.setup.environment import Environment
 
+from ...harness import held_runs
 from ...harness.comfy_home import comfy_source
+from ...harness.held_runs import TEXT, hold
 from ...harness.moving_shapes import moving_shapes
 from ...harness.write_clip import write_clip
 from ..stand_ins import answering
+
+STEP = "sampling, step "
 
 
 class Acting(Stages):
@@ -387,7 +391,7 @@ def test_ctrl_c_takes_our_work_off_someone_elses_server(comfy_server, places, cl
             str(tmp_path / "out.mp4"),
         ]
     )
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), hold(comfy_server.base, TEXT, says=STEP):
         edit_module.edit(options, places, Acting(press))
     client = Client(comfy_server.url)
     comfy_server.wait_idle()
@@ -424,8 +428,12 @@ def test_a_server_of_its_own_that_dies_in_mid_edit(places, clip, tmp_path, no_se
     def kill() -> None:
         running[0].process.kill()
 
-    with pytest.raises(
-        LaunchError, match=r"ComfyUI: ended in the middle of the work \(exit code -9\)"
+    held_runs.install(places.base)
+    with (
+        pytest.raises(
+            LaunchError, match=r"ComfyUI: ended in the middle of the work \(exit code -9\)"
+        ),
+        hold(places.base, TEXT, says=STEP),
     ):
         edit_module.edit(options, places, Acting(kill))
     assert not running[0].alive() and not (tmp_path / "out.mp4").exists()
@@ -460,8 +468,10 @@ def test_an_edit_that_was_stopped_goes_on(places, tmp_path, no_set_up, capsys):
     write_clip(source, moving_shapes(frames=89, width=64, height=48), Fraction(25, 2))
     few = ["--steps", "1", "--cfg", "1", "--area", "64x64"]
     command = ["edit", "--video", str(source), *few, "--out", str(out)]
-    with pytest.raises(KeyboardInterrupt):
-        edit_module.edit(parser().parse_args(command), places, StoppedAt("segment 2 of 2"))
+    held_runs.install(places.base)
+    second = "segment 2 of 2"
+    with pytest.raises(KeyboardInterrupt), hold(places.base, TEXT, says=STEP + ".*" + second):
+        edit_module.edit(parser().parse_args(command), places, StoppedAt(second))
     jobs = places.edits / "sama_whole_videos"
     assert [path.name for path in jobs.glob("*/segments/*")] == ["000000.safetensors"]
     assert "An earlier run" not in capsys.readouterr().out
