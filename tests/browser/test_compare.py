@@ -15,9 +15,9 @@ EDIT = 100
 """The number of the edit's first picture; the source begins with 0."""
 STAGE = ".sama-compare-stage"
 PLAYERS = """async () => {
-    const loaded = performance.getEntriesByType("resource").map(entry => entry.name)
-    const module = loaded.find(name => name.endsWith("/compare/player.js"))
-    window.players = (await import(module)).players
+    const scripts = await app.api.getExtensions()
+    const player = scripts.find(path => path.endsWith("/compare/player.js"))
+    window.players = (await import(app.api.fileURL(player))).players
     return window.players.size
 }"""
 READY = "() => [...players].some(player => player.film?.ready)"
