@@ -2,11 +2,9 @@
 files change the edit in ComfyUI.
 """
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections import namedtuple
 from dataclasses import asdict
 from fractions import Fraction
@@ -32,6 +30,7 @@ from ..harness.imports import REPO_ROOT
 from ..harness.moving_shapes import moving_shapes
 from ..harness.untrained import write_untrained
 from ..harness.write_clip import write_clip
+from .processes import environment, python
 from .rows_files import BLUE, RED, clip, jsonl, logged, models, pair, recipe, report, settings
 from .stalled_run import LONGEST, kill_after_a_checkpoint
 
@@ -135,11 +134,8 @@ def one_thread():
 
 def start(path, processes: int = 1) -> subprocess.Popen:
     """The command line with a recipe, in processes of one thread each."""
-    many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(many if processes > 1 else ()), "-m", "sama_core.training"]
-    settings = {"PYTHONPATH": str(REPO_ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
-        [*command, "train", str(path)], env={**os.environ, **settings},
+        [*python(processes), "-m", "sama_core.training", "train", str(path)], env=environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

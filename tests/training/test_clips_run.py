@@ -1,14 +1,11 @@
 """Training with `[clips]`: the same losses kept or not, resumed, and in two processes."""
 
-import subprocess
-import sys
-
 import pytest
 
 from sama_core.training.__main__ import main
 
+from .processes import run_two
 from .rows_files import BLUE, GREEN, RED, clip, image, jsonl, losses, pair, recipe, settings
-from .test_rows_run import environment
 
 CLIPS = {"buckets": True, "lengths": [9], "windows": 3, "rates": "resample", "workers": 2}
 
@@ -56,14 +53,5 @@ def test_two_processes_see_what_one_would(rows, tmp_path):
     train(tmp_path, rows, "two", CLIPS, steps=1)  # writes the recipe
     (tmp_path / "two" / "state.pt").unlink()
     words = ["train", str(tmp_path / "two.toml"), "steps=4", "clips.cache=true"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "sama_core.training", *words],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two("-m", "sama_core.training", *words)
     assert losses(tmp_path / "two") == pytest.approx(plain, rel=1e-5)

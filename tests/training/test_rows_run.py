@@ -2,7 +2,6 @@
 resuming, command line.
 """
 
-import os
 import subprocess
 import sys
 
@@ -19,7 +18,7 @@ from sama_core.weights.checkpoint import plan_checkpoint
 from sama_core.weights.header import read_header
 
 from ..harness.comfy_home import declare_torchvision_schemas
-from ..harness.imports import REPO_ROOT
+from .processes import environment
 from .rows_files import (
     BLUE,
     GREEN,
@@ -80,15 +79,6 @@ def command(*arguments: str, hidden: str = "") -> list[str]:
     )
     program = ["-c", code] if hidden else ["-m", "sama_core.training"]
     return [sys.executable, *program, *arguments]
-
-
-def environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(REPO_ROOT),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
 
 
 def run(*arguments: str, hidden: str = "") -> subprocess.CompletedProcess:

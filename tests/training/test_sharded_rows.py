@@ -4,8 +4,6 @@ holds in RAM, and that the losses are those of one.
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +15,8 @@ from sama_core.training.__main__ import main
 from sama_core.weights.write import write_safetensors
 
 from ..harness.untrained import DIT, diffusion_model
+from .processes import run_two
 from .rows_files import BLUE, GREEN, RED, clip, jsonl, logged, pair, recipe, settings
-from .test_trainer import environment
 
 WEIGHED = Path(__file__).with_name("weighed_run.py")
 WIDE = {"ffn_dim": 24576, "num_layers": 8}
@@ -40,19 +38,6 @@ def write_half(path: Path, **sizes) -> Path:
     return path
 
 
-def start_two(*program: str, **variables: str) -> None:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, *program],
-        env={**environment(), **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="Linux tells RAM there")
 def test_no_process_holds_the_model_in_ram_of_its_own(data, tmp_path):
     """As float32 it has twice the bytes of its file. A process holds next to nothing of it until it
@@ -62,7 +47,7 @@ def test_no_process_holds_the_model_in_ram_of_its_own(data, tmp_path):
     values = settings(data, tmp_path / "out", model=str(model), shard=True)
     path = recipe(tmp_path / "recipe.toml", values)
     # glibc gives back at once what is larger than this
-    start_two(str(WEIGHED), str(path), MALLOC_MMAP_THRESHOLD_="1000000")
+    run_two(str(WEIGHED), str(path), MALLOC_MMAP_THRESHOLD_="1000000")
     whole = 2 * model.stat().st_size
     model.unlink()
     assert whole > 400e6
@@ -86,7 +71,7 @@ def test_a_sharded_file_in_16_bit_gives_the_losses_of_one_process(data, tmp_path
     )
     assert main(["train", str(one)]) == 0
     for steps in stops:
-        start_two(*"-m sama_core.training train".split(), str(two), "shard=true", f"steps={steps}")
+        run_two(*"-m sama_core.training train".split(), str(two), "shard=true", f"steps={steps}")
     for name in ("total", "grad_norm"):
         expected = logged(tmp_path / "one", name)
         assert len(expected) == 4

@@ -13,8 +13,9 @@ import pytest
 from sama_core.training.outputs import load_state
 from sama_core.training.stopping import StopSignals
 
+from .processes import environment
 from .stalled_run import LONGEST
-from .test_trainer import command, environment, lines_in, losses, run_program, steady
+from .test_trainer import command, lines_in, losses, run_program, steady
 
 
 def stop(folder: Path, number: int, *settings: str, processes: int = 1) -> tuple[int, str]:

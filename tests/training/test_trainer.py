@@ -3,10 +3,8 @@ can go wrong.
 """
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from sama_core.training.outputs import (
 from sama_core.training.recipe import ConfigError
 from sama_core.training.trainer import DivergedError
 
-from ..harness.imports import REPO_ROOT
+from .processes import environment, python
 from .stalled_run import LONGEST
 from .tiny_run import NoiseData, tiny_config, tiny_trainee, tiny_trainer
 
@@ -57,23 +55,7 @@ def held_out(folder: Path) -> list[dict]:
 
 
 def command(folder: Path, *settings: str, processes: int = 1, program: Path = PROGRAM) -> list[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [
-        sys.executable,
-        *(launcher if processes > 1 else ()),
-        str(program),
-        str(folder),
-        *settings,
-    ]
-
-
-def environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(REPO_ROOT),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
+    return [*python(processes), str(program), str(folder), *settings]
 
 
 def run_program(folder: Path, *settings: str, processes: int = 1, program: Path = PROGRAM) -> None:

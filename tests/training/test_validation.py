@@ -1,8 +1,6 @@
 """Validation: rows that are never trained on, their loss at fixed noise, and clips of them."""
 
 import json
-import subprocess
-import sys
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -26,8 +24,9 @@ from sama_core.training.validation.config import ValidationConfig
 from sama_core.training.validation.held_out_loss import Validation
 
 from ..harness.write_clip import write_clip
+from .processes import run_two
 from .rows_files import BLUE, GREEN, RED, clip, config, jsonl, pair, recipe, settings
-from .test_trainer import environment, steady
+from .test_trainer import steady
 
 
 @pytest.fixture(scope="module")
@@ -152,17 +151,8 @@ def test_processes_share_the_rows_whole_and_sharded(run, data):
     values = settings(data, run / "whole", steps=2, lora_rank=2, validation=table)
     path = recipe(run / "whole.toml", values)
     assert main(["train", str(path)]) == 0
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     task = ["-m", "sama_core.training", "train", str(path), f"output={folder}", "shard=true"]
-    done = subprocess.run(
-        [sys.executable, *launch, *task],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_two(*task)
     for one, two in zip(lines(run / "whole"), lines(folder), strict=True):
         assert one == pytest.approx(two, abs=1e-5)
     assert len(list((folder / "samples").iterdir())) == 2
